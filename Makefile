@@ -1,0 +1,35 @@
+# make demo: set up, then the whole method on alanine dipeptide (train, export, simulate, evaluate) in runs/demo
+# make test: set up, then the test suite
+# Variables: PYTHON (an interpreter >= 3.11, < 3.14), EXTRA (cpu or cuda13), TORCH_INDEX (URL of another torch index)
+
+PYTHON ?= python3
+EXTRA ?= cpu
+TORCH_INDEX ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.fpforce-$(EXTRA)
+
+.PHONY: demo test test-long setup clean
+
+demo: setup
+	$(BIN)/python examples/alanine_dipeptide/demo.py
+
+test: setup
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: setup
+	$(BIN)/python -m pytest -m long
+
+setup: $(READY)
+
+$(READY): pyproject.toml CMakeLists.txt plugin/CMakeLists.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python >= 3.11 (such as: apt-get install python3 python3-venv), or name one: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.12"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "error: $$($(PYTHON) --version) does not fit, fpforce needs Python >= 3.11 and < 3.14; name another: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.12"; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "error: $(PYTHON) has no venv module; install it (such as: apt-get install python3-venv), or name another python with PYTHON="; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
+	$(BIN)/python -m pip install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX) "torch>=2.10,<2.13") $(if $(TORCH_INDEX),&& $(BIN)/python -m pip install) -e ".[$(EXTRA),test]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build runs

@@ -1,0 +1,204 @@
+"""A capped L-peptide from its sequence: topology and coordinates from nothing but the force field.
+
+In: one-letter codes. Out: OpenMM topology and minimised positions in nm of ACE-...-NME. The atoms and bonds come from the
+force field's residue templates; the coordinates from a random start that is relaxed in the force field's bonded terms,
+with L centres and trans peptide bonds enforced, then in the whole force field. A result is checked before it is used.
+"""
+
+import numpy as np
+
+from fpforce.errors import InputError
+
+THREE_LETTERS = {
+    "A": "ALA", "R": "ARG", "N": "ASN", "D": "ASP", "C": "CYS", "Q": "GLN", "E": "GLU", "G": "GLY", "H": "HIE", "I": "ILE",
+    "L": "LEU", "K": "LYS", "M": "MET", "F": "PHE", "P": "PRO", "S": "SER", "T": "THR", "W": "TRP", "Y": "TYR", "V": "VAL",
+}
+# (centre, then three neighbours with a positive chiral volume): every CA of an L residue, and the second centres.
+_CENTRES = {None: ("CA", "N", "C", "CB"), "ILE": ("CB", "CA", "CG1", "CG2"), "THR": ("CB", "CA", "OG1", "CG2")}
+# Chiral volume of a tetrahedral carbon with bonds of 0.153 nm is 0.0027 nm^3; from 0.001 on a centre counts as right.
+_LEAST_VOLUME_NM3 = 0.001
+_ATTEMPTS = 50
+
+
+def parse_sequence(sequence):
+    """One-letter codes, such as `A` or `YYDPETGTWY` -> residue names with the caps; InputError for an unknown letter."""
+    unknown = [letter for letter in sequence if letter not in THREE_LETTERS]
+    if unknown or not sequence:
+        raise InputError(
+            f"sequence {sequence!r}: {unknown[0] if unknown else 'nothing'!r} is no amino acid; give one-letter codes such "
+            "as A or AYPG, the caps ACE and NME are added"
+        )
+    return ["ACE", *(THREE_LETTERS[letter] for letter in sequence), "NME"]
+
+
+def build_peptide(sequence, forcefield, seed):
+    """Build ACE-sequence-NME, every residue L, every peptide bond trans.
+
+    Args:
+        sequence: one-letter codes.
+        forcefield: openmm.app.ForceField with templates for these residues.
+        seed: of the random start.
+
+    Returns:
+        openmm.app.Topology, positions (atoms, 3) in nm, minimised.
+
+    Raises:
+        InputError: unknown residue, or no sound structure found.
+    """
+    from openmm import unit
+
+    topology = _topology(parse_sequence(sequence), forcefield)
+    system = forcefield.createSystem(topology)
+    generator = np.random.default_rng(seed)
+    for _ in range(_ATTEMPTS):
+        positions = _relax(topology, system, _random_walk(topology, generator))
+        if _is_sound(topology, system, positions):
+            # Reading code knows the caps' and HIS by their PDB names.
+            for residue in topology.residues():
+                residue.name = "HIS" if residue.name == "HIE" else residue.name
+            return topology, np.array(positions.value_in_unit(unit.nanometer))
+    raise InputError(f"no sound structure of {sequence} in {_ATTEMPTS} attempts: try another seed, or a shorter sequence")
+
+
+def _topology(names, forcefield):
+    from openmm.app import Topology
+
+    topology = Topology()
+    chain = topology.addChain("A")
+    last_carbon = None
+    for number, name in enumerate(names, start=1):
+        template = forcefield._templates[name]
+        residue = topology.addResidue(name, chain, str(number))
+        atoms = [topology.addAtom(_pdb_name(atom.name, name), atom.element, residue) for atom in template.atoms]
+        for i, j in template.bonds:
+            topology.addBond(atoms[i], atoms[j])
+        by_name = {atom.name: atom for atom in atoms}
+        if last_carbon is not None:
+            topology.addBond(last_carbon, by_name["N"])
+        last_carbon = by_name.get("C")
+    return topology
+
+
+def _pdb_name(name, residue):
+    """The caps' methyl groups under their PDB names, which mdtraj knows the bonds of."""
+    renamed = {"HH31": "H1", "HH32": "H2", "HH33": "H3"} | ({"CH3": "C"} if residue == "NME" else {})
+    return renamed.get(name, name) if residue in ("ACE", "NME") else name
+
+
+def _random_walk(topology, generator):
+    """Each atom 0.15 nm from an atom it is bound to, away from those placed before; (atoms, 3) in nm."""
+    neighbours = [[] for _ in topology.atoms()]
+    for a, b in topology.bonds():
+        neighbours[a.index].append(b.index)
+        neighbours[b.index].append(a.index)
+    positions = np.full((len(neighbours), 3), np.nan)
+    positions[0] = 0.0
+    queue = [0]
+    while queue:
+        parent = queue.pop(0)
+        for atom in neighbours[parent]:
+            if np.isnan(positions[atom, 0]):
+                steps = generator.normal(size=(20, 3))
+                trials = positions[parent] + 0.15 * steps / np.linalg.norm(steps, axis=1, keepdims=True)
+                placed = positions[~np.isnan(positions[:, 0])]
+                clearance = np.linalg.norm(trials[:, None] - placed, axis=2).min(axis=1)
+                positions[atom] = trials[np.argmax(clearance)]
+                queue.append(atom)
+    return positions
+
+
+def _relax(topology, system, positions):
+    """Minimise in the bonded terms, chirality and trans bonds with soft repulsion, then in the force field alone."""
+    import openmm
+    from openmm import unit
+
+    bonded = openmm.System()
+    for i in range(system.getNumParticles()):
+        bonded.addParticle(system.getParticleMass(i))
+    for force in system.getForces():
+        if isinstance(force, (openmm.HarmonicBondForce, openmm.HarmonicAngleForce, openmm.PeriodicTorsionForce)):
+            bonded.addForce(openmm.XmlSerializer.clone(force))
+    # Hydrogens have constraints or bonds, according to the system; here they need bonds.
+    bonds = [(a.index, b.index) for a, b in topology.bonds()]
+    repulsion = openmm.CustomNonbondedForce("hardness*max(0, 0.26-r)^2")
+    repulsion.addGlobalParameter("hardness", 0.0)
+    for _ in range(system.getNumParticles()):
+        repulsion.addParticle()
+    repulsion.createExclusionsFromBonds(bonds, 3)
+    bonded.addForce(repulsion)
+    bonded.addForce(_chirality_force(topology))
+    bonded.addForce(_trans_force(topology))
+    # Atoms pass through each other until chirality and torsions are right; then they are moved apart.
+    context = openmm.Context(bonded, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+    context.setPositions(positions)
+    for hardness in (0.0, 200.0, 2000.0, 20000.0):
+        context.setParameter("hardness", hardness)
+        openmm.LocalEnergyMinimizer.minimize(context, 1.0, 2000)
+    positions = context.getState(positions=True).getPositions(asNumpy=True)
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+    context.setPositions(positions)
+    openmm.LocalEnergyMinimizer.minimize(context, 1.0, 5000)
+    positions = context.getState(positions=True).getPositions(asNumpy=True)
+    return positions.in_units_of(unit.nanometer)
+
+
+def _chirality_force(topology):
+    """Push the chiral volume (b-a) . ((c-a) x (d-a)) of every centre above its L value's half."""
+    import openmm
+
+    b, c, d = (tuple(f"({axis}{point}-{axis}1)" for axis in "xyz") for point in (2, 3, 4))
+    volume = "+".join(f"{b[i]}*({c[(i + 1) % 3]}*{d[(i + 2) % 3]}-{c[(i + 2) % 3]}*{d[(i + 1) % 3]})" for i in range(3))
+    force = openmm.CustomCompoundBondForce(4, f"1e9*max(0, 0.002-volume)^2; volume={volume}")
+    for centre in _chiral_centres(topology):
+        force.addBond(centre)
+    return force
+
+
+def _trans_force(topology):
+    import openmm
+
+    force = openmm.CustomTorsionForce("100*(1+cos(theta))")
+    for quadruple in _peptide_bonds(topology):
+        force.addTorsion(*quadruple)
+    return force
+
+
+def _chiral_centres(topology):
+    centres = []
+    for residue in topology.residues():
+        atoms = {atom.name: atom.index for atom in residue.atoms()}
+        for name in (None, residue.name):
+            if name in _CENTRES and set(_CENTRES[name]) <= set(atoms):
+                centres.append(tuple(atoms[atom] for atom in _CENTRES[name]))
+    return centres
+
+
+def _peptide_bonds(topology):
+    """CA-C-N-CA of every peptide bond; a cap's methyl carbon stands for CA."""
+    residues = [{atom.name: atom.index for atom in residue.atoms()} for residue in topology.residues()]
+    return [
+        (left.get("CA", left.get("CH3")), left["C"], right["N"], right.get("CA", right.get("C")))
+        for left, right in zip(residues, residues[1:])
+    ]
+
+
+def _is_sound(topology, system, positions):
+    """No bond more than 0.02 nm off (a pierced ring), every centre L, every peptide bond within 40 degrees of trans."""
+    import openmm
+    from openmm import unit
+
+    from fpforce.chirality import dihedral
+
+    xyz = np.array(positions.value_in_unit(unit.nanometer))
+    if not np.isfinite(xyz).all():
+        return False
+    for force in system.getForces():
+        if isinstance(force, openmm.HarmonicBondForce):
+            for bond in range(force.getNumBonds()):
+                i, j, length, _ = force.getBondParameters(bond)
+                if abs(np.linalg.norm(xyz[i] - xyz[j]) - length.value_in_unit(unit.nanometer)) > 0.02:
+                    return False
+    for a, b, c, d in _chiral_centres(topology):
+        if np.dot(xyz[b] - xyz[a], np.cross(xyz[c] - xyz[a], xyz[d] - xyz[a])) < _LEAST_VOLUME_NM3:
+            return False
+    return all(abs(dihedral(xyz[None], quadruple)[0]) > np.radians(140.0) for quadruple in _peptide_bonds(topology))

@@ -1,0 +1,42 @@
+"""fpforce: simulation-consistent coarse-grained force fields for OpenMM.
+
+The public names are loaded when first used, so that `import fpforce` needs neither OpenMM, mdtraj nor torch.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+_HOME_OF = {
+    "InputError": "fpforce.errors",
+    "Bead": "fpforce.beads",
+    "BeadTable": "fpforce.beads",
+    "map_beads": "fpforce.beads",
+    "BeadFrames": "fpforce.trajectory",
+    "read_bead_frames": "fpforce.trajectory",
+    "ForceField": "fpforce.artifact",
+    "load": "fpforce.artifact",
+    "make_system": "fpforce.system",
+    "SimulationSettings": "fpforce.simulation",
+    "simulate": "fpforce.simulation",
+    "read_simulation": "fpforce.simulation",
+    "evaluate": "fpforce.analysis",
+}
+
+__all__ = sorted(_HOME_OF)
+
+try:
+    __version__ = version("fpforce")
+except PackageNotFoundError:
+    __version__ = "unknown"
+
+
+def __getattr__(name):
+    try:
+        home = _HOME_OF[name]
+    except KeyError:
+        raise AttributeError(f"module 'fpforce' has no attribute {name!r}") from None
+    return getattr(import_module(home), name)
+
+
+def __dir__():
+    return __all__

@@ -1,0 +1,296 @@
+"""From arrays of frames to every figure of the consistency report.
+
+In: bead table, reference, simulations and optionally training and iid frames, positions in nm. Out: an `Assessment`,
+with named fields only; no files are read or written here.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fpforce.analysis.comparison import Divergences, Estimate, Floor, Sample, compare
+from fpforce.analysis.convergence import (
+    CONVERGED,
+    Convergence,
+    combine,
+    free_energy_difference,
+    judge,
+    replica_population,
+    trajectory_population,
+)
+from fpforce.analysis.correlation import as_columns, effective_sample_size
+from fpforce.analysis.divergences import bin_indices
+from fpforce.analysis.geometry import GeometryDistance, draw_geometry, geometry_distances
+from fpforce.analysis.observables import bond_angles, bond_lengths
+from fpforce.analysis.planes import choose_planes, upper_basin
+from fpforce.analysis.verdict import Check, Thresholds, checks_of, status_of
+from fpforce.errors import InputError
+
+
+@dataclass(frozen=True)
+class ReplicaFrames:
+    """One simulation: R replicas started from one frame.
+
+    `positions_nm` (saved times, R, beads, 3); `valid` (saved times, R), False from a replica's failure on (None: all
+    valid); `failed_replicas` counts those; `time_step_ps` between saved times, None if unknown; `start_nm` (beads, 3),
+    None to take the basin of the majority of first saved frames as the start basin.
+    """
+
+    positions_nm: np.ndarray
+    valid: np.ndarray | None = None
+    name: str = "simulation"
+    time_step_ps: float | None = None
+    failed_replicas: int = 0
+    start_nm: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class AssessmentSettings:
+    """`discard` is the fraction of the simulated time left out at the start of every replica."""
+
+    discard: float = 0.5
+    seed: int = 0
+    thinnings: int = 10
+    tica_lag_frames: int = 10
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+    def __post_init__(self):
+        if not 0.0 <= self.discard < 1.0:
+            raise InputError(f"discard = {self.discard} is out of range; give a fraction of at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class PopulationSeries:
+    """Population of the upper basin against time in one simulation: mean over replicas and its standard error."""
+
+    name: str
+    time: np.ndarray
+    time_unit: str
+    mean: np.ndarray
+    standard_error: np.ndarray
+
+
+@dataclass(frozen=True)
+class PlaneAssessment:
+    """All figures of one plane. The dicts are keyed by set: reference, simulation, training, iid.
+
+    `coordinates` (frames, 2); `effective_frames` observable -> number of independent frames; `series` one for each
+    simulation.
+    """
+
+    plane: object
+    divergences: dict[str, Divergences]
+    convergence: Convergence
+    populations: dict[str, Estimate]
+    free_energies_kt: dict[str, Estimate]
+    effective_frames: dict[str, dict[str, float]]
+    coordinates: dict[str, np.ndarray]
+    reference_trajectories: list[np.ndarray]
+    series: tuple[PopulationSeries, ...]
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """Everything the report shows. `divergences` are means over the planes, keyed by set as in `PlaneAssessment`."""
+
+    frames: dict[str, int]
+    frames_compared: int
+    floor: Floor
+    divergences: dict[str, Divergences]
+    planes: tuple[PlaneAssessment, ...]
+    bonds: tuple[GeometryDistance, ...]
+    angles: tuple[GeometryDistance, ...]
+    convergence_verdict: str
+    convergence_reason: str
+    non_finite_frames: int
+    failed_replicas: int
+    replicas: int
+    discard: float
+    checks: tuple[Check, ...]
+    status: str
+
+    @property
+    def converged(self):
+        return self.convergence_verdict == CONVERGED
+
+    @property
+    def passed(self):
+        return self.status == "pass"
+
+
+def assess(beads, reference, simulations, *, training=None, iid=None, settings=None):
+    """Compare simulations with the reference and judge them.
+
+    Args:
+        beads: the BeadTable of all positions.
+        reference: held-out trajectories, a list of (frames, beads, 3), nm, each an independent run.
+        simulations: `ReplicaFrames`, one for each start frame.
+        training: training trajectories as `reference`, or None. iid: sampled frames (frames, beads, 3), or None.
+
+    Raises InputError when a set is empty, its shape does not fit the beads, or no simulated frame counts.
+    """
+    settings = settings or AssessmentSettings()
+    rng = np.random.default_rng(settings.seed)
+    _check_shapes(beads, reference, simulations, training, iid)
+    counted = [_counted(simulation, settings.discard) for simulation in simulations]
+    if not any(mask.any() for mask in counted):
+        raise InputError(
+            f"no simulated frame is left after discarding {settings.discard:.0%} of the time and failed replicas; "
+            "simulate longer"
+        )
+    planes = choose_planes(beads, reference, settings.tica_lag_frames)
+    sets = {"reference": list(reference), "training": list(training) if training else None}
+    sets["iid"] = [iid] if iid is not None else None
+    trajectories = {name: frames for name, frames in sets.items() if frames}
+    projected = {
+        name: [[plane.coordinates(frames) for frames in each] for plane in planes]
+        for name, each in trajectories.items()
+    }
+    simulated = [[plane.coordinates(s.positions_nm) for s in simulations] for plane in planes]
+
+    samples = {name: Sample.from_trajectories(_bins(planes, each)) for name, each in projected.items()}
+    samples["simulation"] = _simulation_sample(planes, simulated, counted)
+    floor = Floor.choose(samples["reference"], samples.get("training"))
+    frames = min(len(samples["simulation"]), len(samples["reference"]), floor.frames)
+    divergences = {
+        name: compare(
+            samples[name], samples["reference"], samples.get("training"), floor, frames, rng, settings.thinnings,
+            is_training=name == "training",
+        )
+        for name in ("simulation", "training", "iid") if name in samples
+    }  # fmt: skip
+    plane_results = tuple(
+        _assess_plane(
+            plane,
+            {name: result[p] for name, result in divergences.items()},
+            {name: each[p] for name, each in projected.items()},
+            simulated[p], simulations, counted, rng,
+        )
+        for p, plane in enumerate(planes)
+    )  # fmt: skip
+    pools = {name: np.concatenate(each) for name, each in trajectories.items() if name != "iid"}
+    pools["simulation"] = _counted_frames([s.positions_nm for s in simulations], counted)
+    thinned = draw_geometry(pools, samples, floor, frames, rng)
+    verdict, reason = combine([result.convergence for result in plane_results])
+    figures = dict(
+        frames={name: len(sample) for name, sample in samples.items()},
+        frames_compared=frames,
+        floor=floor,
+        divergences={name: result[-1] for name, result in divergences.items()},
+        planes=plane_results,
+        bonds=geometry_distances(bond_lengths, beads, beads.bonds, thinned),
+        angles=geometry_distances(bond_angles, beads, beads.angles, thinned),
+        convergence_verdict=verdict,
+        convergence_reason=reason,
+        non_finite_frames=sum(int(np.sum(~np.isfinite(s.positions_nm).all(axis=(2, 3)))) for s in simulations),
+        failed_replicas=sum(s.failed_replicas for s in simulations),
+        replicas=sum(s.positions_nm.shape[1] for s in simulations),
+        discard=settings.discard,
+    )
+    checks = checks_of(figures, settings.thresholds)
+    return Assessment(**figures, checks=checks, status=status_of(verdict, checks))
+
+
+def _assess_plane(plane, divergences, projected, simulated, simulations, counted, rng):
+    basins = [upper_basin(plane, coordinates) for coordinates in simulated]
+    starts = [_starts_in_upper_basin(plane, s, basin) for s, basin in zip(simulations, basins, strict=True)]
+    convergence = judge([s.name for s in simulations], basins, counted, starts, rng)
+    populations = {
+        name: trajectory_population([upper_basin(plane, c) for c in each], rng) for name, each in projected.items()
+    }
+    populations["simulation"] = convergence.pooled.population
+    coordinates = {name: np.concatenate(each) for name, each in projected.items()}
+    coordinates["simulation"] = _counted_frames(simulated, counted)
+    effective = {
+        name: _effective_frames(plane, lambda signal, each=each: as_columns([signal(c) for c in each]))
+        for name, each in projected.items() if name != "iid"
+    }  # fmt: skip
+    each_simulation = [
+        _effective_frames(plane, lambda signal, c=c, mask=mask: (signal(c), mask))
+        for c, mask in zip(simulated, counted, strict=True)
+    ]
+    effective["simulation"] = {key: sum(one[key] for one in each_simulation) for key in each_simulation[0]}
+    return PlaneAssessment(
+        plane=plane,
+        divergences=divergences,
+        convergence=convergence,
+        populations=populations,
+        free_energies_kt={name: free_energy_difference(p) for name, p in populations.items()},
+        effective_frames=effective,
+        coordinates=coordinates,
+        reference_trajectories=projected["reference"],
+        series=tuple(_population_series(s, basin, rng) for s, basin in zip(simulations, basins, strict=True)),
+    )
+
+
+def _effective_frames(plane, columns_of):
+    """Independent frames by observable; `columns_of(signal)` gives its (times, series) values and mask."""
+    names = list(plane.signals(np.zeros((1, 2))))
+    sizes = {name: effective_sample_size(*columns_of(lambda c, name=name: plane.signals(c)[name])) for name in names}
+    return sizes | {"basin": effective_sample_size(*columns_of(lambda c: upper_basin(plane, c).astype(float)))}
+
+
+def _population_series(simulation, basin, rng, points=60):
+    """Population in about `points` windows of time; windows in which no replica is valid are nan."""
+    valid = _valid(simulation)
+    time = np.arange(1, len(valid) + 1) * (simulation.time_step_ps or 1.0)
+    windows = np.array_split(np.arange(len(valid)), min(points, len(valid)))
+    estimates = [replica_population(basin[w], valid[w], rng, resamples=200) for w in windows]
+    empty = np.array([not valid[w].any() for w in windows])
+    mean, error = (np.array([getattr(e, name) for e in estimates]) for name in ("value", "standard_error"))
+    return PopulationSeries(
+        name=simulation.name,
+        time=np.array([time[w].mean() for w in windows]),
+        time_unit="ps" if simulation.time_step_ps else "saved times",
+        mean=np.where(empty, np.nan, mean),
+        standard_error=error,
+    )
+
+
+def _starts_in_upper_basin(plane, simulation, basin):
+    if simulation.start_nm is not None:
+        return bool(upper_basin(plane, plane.coordinates(simulation.start_nm)))
+    return bool(np.mean(basin[0]) > 0.5)
+
+
+def _valid(simulation):
+    finite = np.isfinite(simulation.positions_nm).all(axis=(2, 3))
+    return finite if simulation.valid is None else finite & simulation.valid
+
+
+def _counted(simulation, discard):
+    late = np.arange(len(simulation.positions_nm)) >= discard * len(simulation.positions_nm)
+    return _valid(simulation) & late[:, None]
+
+
+def _counted_frames(arrays, counted):
+    """Counted frames of all simulations in the order replica by replica, in time within each: (S, ...)."""
+    return np.concatenate([np.swapaxes(a, 0, 1)[mask.T] for a, mask in zip(arrays, counted, strict=True)])
+
+
+def _simulation_sample(planes, simulated, counted):
+    bins = np.stack([bin_indices(_counted_frames(c, counted), p.edges) for p, c in zip(planes, simulated)], axis=1)
+    offsets = np.cumsum([0] + [mask.shape[1] for mask in counted])
+    numbers = [np.broadcast_to(o + np.arange(m.shape[1]), m.shape) for o, m in zip(offsets, counted)]
+    return Sample.from_replicas(bins, _counted_frames(numbers, counted))
+
+
+def _bins(planes, projected):
+    """[(frames, planes)] per trajectory, from projected[plane][trajectory]."""
+    return [
+        np.stack([bin_indices(c, plane.edges) for plane, c in zip(planes, of_planes)], axis=1)
+        for of_planes in zip(*projected)
+    ]
+
+
+def _check_shapes(beads, reference, simulations, training, iid):
+    sets = [("reference", frames, 3) for frames in reference] + [("training", frames, 3) for frames in training or ()]
+    sets += [("simulation", s.positions_nm, 4) for s in simulations] + [("iid", iid, 3)] * (iid is not None)
+    for name, frames, dimensions in sets:
+        if frames.ndim != dimensions or frames.shape[-2:] != (len(beads), 3):
+            raise InputError(f"{name} positions have shape {frames.shape}; this model needs (..., {len(beads)}, 3)")
+        if frames.size == 0:
+            raise InputError(f"{name} has no frames; give a longer trajectory")
+    for name, frames in (("reference", reference), ("simulation", simulations)):
+        if len(frames) == 0:
+            raise InputError(f"no {name} is given; the evaluation needs at least one")

@@ -1,0 +1,193 @@
+"""Divergence of a sample from the reference at equal frame counts, with its finite-sample floor.
+
+Both the JS divergence and the PMF error of two finite samples of the SAME distribution are positive, roughly as 1/N,
+so a value means something only beside its floor: the same metric between independent trajectories of the reference,
+at the same number of frames N. Reported are value, floor and excess = value - floor.
+
+Floors, in order of preference: whole trajectories of the reference against each other; the only reference trajectory
+against the training set, another independent run of the same ensemble; the two contiguous halves of the only
+reference trajectory, everything then at half the frames.
+
+N is the smallest count among the sets compared; larger sets are thinned at random, without replacement, and the
+metrics averaged over several thinnings. Frames are NOT thinned further, to the number of effectively independent ones:
+that would leave hundreds of frames and no power to see a wrong model. Correlation within the simulation only raises
+its value, so the excess is conservative; effective sample sizes are reported beside the counts.
+
+Standard errors: delete-one-block jackknife over independent blocks (groups of replicas; contiguous stretches of time)
+of every set that enters, with the thinning held fixed. Unlike a bootstrap, which draws frames twice and so raises the
+divergence itself, it shifts nothing; near equal distributions its variance is about twice too large, never too small.
+Source: B. Efron and C. Stein, Ann. Statist. 9, 586 (1981).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fpforce.analysis.divergences import BINS_PER_AXIS, js_divergence, pmf_error
+from fpforce.errors import InputError
+
+BLOCKS = 20
+_CELLS = BINS_PER_AXIS**2
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its standard error."""
+
+    value: float
+    standard_error: float
+
+    @property
+    def range95(self):
+        """value -+ 1.96 standard errors."""
+        return self.value - 1.96 * self.standard_error, self.value + 1.96 * self.standard_error
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Frames of one set: `bins` (F, planes) flat histogram bins, `block` (F,) independent block of each frame,
+    `trajectory` (F,) which trajectory it is from."""
+
+    bins: np.ndarray
+    block: np.ndarray
+    trajectory: np.ndarray
+
+    def __len__(self):
+        return len(self.bins)
+
+    @classmethod
+    def from_trajectories(cls, bins):
+        """Whole trajectories [(F_k, planes)], cut into about BLOCKS contiguous blocks in all."""
+        per_trajectory = max(1, -(-BLOCKS // len(bins)))
+        blocks = [k * per_trajectory + _stretches(len(values), per_trajectory) for k, values in enumerate(bins)]
+        sizes = [len(values) for values in bins]
+        return cls(np.concatenate(bins), np.concatenate(blocks), np.repeat(np.arange(len(bins)), sizes))
+
+    @classmethod
+    def from_replicas(cls, bins, replica):
+        """Frames (F, planes) of independent replicas (F,), in time order within each; about BLOCKS blocks in all.
+
+        Many replicas are put into groups, few are each cut into stretches of time.
+        """
+        names, number = np.unique(replica, return_inverse=True)
+        if len(names) >= BLOCKS:
+            block = number * BLOCKS // len(names)
+        else:
+            per_replica = -(-BLOCKS // len(names))
+            block = np.zeros(len(number), dtype=int)
+            for k in range(len(names)):
+                mine = number == k
+                block[mine] = k * per_replica + _stretches(int(mine.sum()), per_replica)
+        return cls(bins, block, number)
+
+
+@dataclass(frozen=True)
+class Divergences:
+    """JS divergence (nats) and PMF error ((kT)^2) of a sample from the reference, `frames` frames of each.
+
+    Floor and excess are None where the sample itself served as the floor.
+    """
+
+    frames: int
+    js: Estimate
+    pmf_error: Estimate
+    js_floor: Estimate | None = None
+    pmf_error_floor: Estimate | None = None
+    excess_js: Estimate | None = None
+    excess_pmf_error: Estimate | None = None
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Which sets are compared with each other for the floor, and the largest frame count that they allow."""
+
+    source: str
+    frames: int
+    description: str
+
+    @classmethod
+    def choose(cls, reference: Sample, training: Sample | None):
+        sizes = np.sort(np.bincount(reference.trajectory))
+        if len(sizes) > 1:
+            frames, text = int(sizes[: len(sizes) // 2].sum()), "independent trajectories of the reference"
+            return cls("trajectories", frames, text)
+        if training is not None:
+            text = "the training set, an independent run, against the reference"
+            return cls("training", min(len(training), len(reference)), text)
+        return cls("halves", len(reference) // 2, "first half against second half of the only reference trajectory")
+
+    def draw(self, reference, training, frames, rng):
+        """Frame numbers of two independent sets, `frames` each: ((set name, indices), (set name, indices))."""
+        if self.source == "training":
+            return ("reference", _thin(len(reference), frames, rng)), ("training", _thin(len(training), frames, rng))
+        if self.source == "halves":
+            half = len(reference) // 2
+            first, second = np.arange(half), np.arange(half, len(reference))
+        else:
+            order = rng.permutation(reference.trajectory.max() + 1)
+            in_first = np.isin(reference.trajectory, order[: len(order) // 2])
+            first, second = np.flatnonzero(in_first), np.flatnonzero(~in_first)
+        return tuple(("reference", side[_thin(len(side), frames, rng)]) for side in (first, second))
+
+
+def compare(candidate, reference, training, floor, frames, rng, thinnings=10, is_training=False):
+    """Divergences of `candidate` from `reference`: one for each plane, then their mean over the planes.
+
+    All are `Sample`s (`training` may be None); `frames` is the largest count to use, lowered to the candidate's size.
+    """
+    frames = min(frames, len(candidate), floor.frames)
+    if frames < 2:
+        raise InputError(f"{frames} frames are too few to compare distributions; give longer trajectories")
+    own_floor = not (is_training and floor.source == "training")
+    sets = {"candidate": candidate, "reference": reference, "training": training}
+    full, deleted = [], {}
+    for _ in range(thinnings):
+        draws = [("candidate", _thin(len(candidate), frames, rng)), ("reference", _thin(len(reference), frames, rng))]
+        if own_floor:
+            draws.extend(floor.draw(reference, training, frames, rng))
+        blocks = [_block_counts(sets[name], indices) for name, indices in draws]
+        totals = [counts.sum(axis=0) for counts in blocks]
+        full.append(_metrics(totals))
+        for name in {name for name, _ in draws}:
+            rows = [_metrics([t - b[k] if source == name else t for (source, _), t, b in zip(draws, totals, blocks)])
+                    for k in range(sets[name].block.max() + 1)]  # fmt: skip
+            deleted.setdefault(name, []).append(rows)
+    value = np.mean(full, axis=0)
+    variance = sum(_jackknife_variance(np.mean(rows, axis=0)) for rows in deleted.values())
+    error = np.sqrt(variance)
+    names = ("js", "pmf_error", "js_floor", "pmf_error_floor", "excess_js", "excess_pmf_error")[: len(value)]
+    return tuple(
+        Divergences(frames, **{n: Estimate(float(value[m, p]), float(error[m, p])) for m, n in enumerate(names)})
+        for p in range(value.shape[1])
+    )
+
+
+def _metrics(counts):
+    """(metrics, planes + 1) from counts (planes, cells) of candidate, reference and, if given, the two floor sets."""
+    rows = [js_divergence(counts[0], counts[1]), pmf_error(counts[0], counts[1])]
+    if len(counts) == 4:
+        rows += [js_divergence(counts[2], counts[3]), pmf_error(counts[2], counts[3])]
+        rows += [rows[0] - rows[2], rows[1] - rows[3]]
+    values = np.array(rows)
+    return np.concatenate([values, values.mean(axis=1, keepdims=True)], axis=1)
+
+
+def _jackknife_variance(leave_one_out):
+    blocks = len(leave_one_out)
+    return (blocks - 1) / blocks * np.sum((leave_one_out - leave_one_out.mean(axis=0)) ** 2, axis=0)
+
+
+def _block_counts(sample, indices):
+    """Histograms (blocks, planes, cells) of the chosen frames."""
+    blocks, planes = sample.block.max() + 1, sample.bins.shape[1]
+    row = sample.block[indices, None] * planes + np.arange(planes)
+    flat = np.bincount((row * _CELLS + sample.bins[indices]).ravel(), minlength=blocks * planes * _CELLS)
+    return flat.reshape(blocks, planes, _CELLS)
+
+
+def _thin(available, frames, rng):
+    return np.sort(rng.permutation(available)[:frames]) if frames < available else np.arange(available)
+
+
+def _stretches(length, count):
+    return np.arange(length) * count // max(length, 1)

@@ -1,0 +1,245 @@
+"""The pictures of the consistency report, as self-contained SVG text.
+
+In: an `Assessment` or curves from a model's metadata. Out: SVG strings; nothing is written here. Colours are those of
+Okabe and Ito, which colour-blind readers tell apart: one for each set of frames, the same in every picture.
+"""
+
+import functools
+import io
+
+import numpy as np
+
+from fpforce.analysis.convergence import TIME_BLOCKS
+from fpforce.analysis.divergences import free_energy_kt
+from fpforce.analysis.planes import PhiPsiPlane
+
+COLOURS = {"reference": "#333333", "simulation": "#0072B2", "training": "#E69F00", "iid": "#009E73"}
+START_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+TITLES = {"reference": "Reference", "simulation": "Simulation", "training": "Training set", "iid": "iid samples"}
+HIGHEST_KT = 8.0
+LARGEST_DIFFERENCE_KT = 2.0
+MOST_HISTOGRAMS = 12
+_STYLE = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#888888",
+    "axes.labelcolor": "#222222",
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "fpforce",
+}
+
+
+def _styled(picture):
+    """Draw with the report's style and return the figure as SVG text."""
+
+    @functools.wraps(picture)
+    def draw(*args, **options):
+        import matplotlib
+
+        text = io.StringIO()
+        with matplotlib.rc_context(_STYLE):
+            picture(*args, **options).savefig(text, format="svg", dpi=160, metadata={"Date": None, "Creator": None})
+        return text.getvalue()
+
+    return draw
+
+
+@_styled
+def free_energy_maps(result):
+    """Free-energy maps of every set on one scale, with simulation minus reference after the first two."""
+    names = [name for name in TITLES if name in result.coordinates]
+    counts = {name: _counts_2d(result, name) for name in names}
+    panels = len(names) + 1
+    columns = panels if panels <= 4 else 3
+    rows = -(-panels // columns)
+    figure, axes = _subplots(rows, columns, width=10.5, height=rows * (7.6 / columns + 1.1), share=True)
+    difference, maps = axes[2], [axis for k, axis in enumerate(axes) if k != 2]
+    for axis, name in zip(maps, names):
+        surface = free_energy_kt(counts[name])
+        image = _mesh(axis, result.plane, np.where(surface <= HIGHEST_KT, surface, np.nan), "viridis", 0, HIGHEST_KT)
+        axis.set_title(f"{TITLES[name]}\n{counts[name].sum():,.0f} frames")
+    both = (counts["reference"] > 0) & (counts["simulation"] > 0)
+    p, q = (np.where(both, counts[name] / counts[name].sum(), np.nan) for name in ("reference", "simulation"))
+    limit = LARGEST_DIFFERENCE_KT
+    change = _mesh(difference, result.plane, np.log(p / q), "PuOr_r", -limit, limit)
+    difference.set_title("Simulation − reference\nbins that both visit")
+    for axis in maps[len(names) :]:
+        axis.set_axis_off()
+    for axis in axes[::columns]:
+        axis.set_ylabel(result.plane.axis_labels[1])
+    for axis in axes[-columns:]:
+        axis.set_xlabel(result.plane.axis_labels[0])
+    _colour_bar(figure, image, axes, "free energy / kT", "max")
+    _colour_bar(figure, change, axes, "difference / kT", "both")
+    return figure
+
+
+@_styled
+def free_energy_profiles(result, rng):
+    """Free energy along each coordinate, the reference with its 95 % band from a block bootstrap over time."""
+    figure, axes = _subplots(1, 2, width=10.5, height=3.3)
+    for k, axis in enumerate(axes):
+        edges = result.plane.edges[k]
+        centres = 0.5 * (edges[1:] + edges[:-1])
+        low, high = _reference_band([c[:, k] for c in result.reference_trajectories], edges, rng)
+        axis.fill_between(centres, low, high, color=COLOURS["reference"], alpha=0.18, lw=0, label="reference, 95 %")
+        for name in ("reference", "training", "iid", "simulation"):
+            if name in result.coordinates:
+                counts = _counts_1d(result.coordinates[name][:, k], edges)
+                style = dict(lw=2.2) if name == "simulation" else dict(lw=1.4)
+                axis.plot(centres, _finite(free_energy_kt(counts)), color=COLOURS[name], label=TITLES[name], **style)
+        axis.set(xlabel=result.plane.axis_labels[k], xlim=(edges[0], edges[-1]), ylim=(-0.3, None))
+        _angle_ticks(axis.xaxis, result.plane)
+    axes[0].set_ylabel("free energy / kT")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize=9)
+    return figure
+
+
+@_styled
+def population_history(result, discard):
+    """Population of the upper basin against time on a log scale, one line per start, with the reference."""
+    figure, (axis,) = _subplots(1, 1, width=10.5, height=3.2)
+    end = max(series.time[-1] for series in result.series)
+    reference = result.populations["reference"]
+    lowest = max(0.03 * reference.value, 1e-4)
+    low, high = reference.range95
+    axis.axhspan(max(low, lowest), high, color=COLOURS["reference"], alpha=0.15, lw=0)
+    axis.axhline(reference.value, color=COLOURS["reference"], lw=1.2, ls="--", label="reference, 95 %")
+    for colour, series in zip(START_COLOURS * len(result.series), result.series):
+        error = 2.0 * np.nan_to_num(series.standard_error)
+        upper, lower = series.mean + error, np.maximum(series.mean - error, lowest)
+        axis.fill_between(series.time, lower, np.maximum(upper, lowest), color=colour, alpha=0.2, lw=0)
+        axis.plot(series.time, np.maximum(series.mean, lowest), color=colour, label=series.name)
+    if discard > 0:
+        axis.axvspan(0, discard * end, color="#000000", alpha=0.05, lw=0)
+        place = dict(transform=axis.get_xaxis_transform(), ha="center", va="top", color="#777777")
+        axis.text(0.5 * discard * end, 0.97, "discarded", **place)
+    axis.set(xlabel=f"time / {result.series[0].time_unit}", ylabel=f"population, {result.plane.basin_names[1]}")
+    axis.set(xlim=(0, end), yscale="log", ylim=(lowest, 1.2))
+    axis.legend(loc="upper right", fontsize=9)
+    return figure
+
+
+@_styled
+def geometry_histograms(distances, quantity, unit, scale=1.0):
+    """Distributions of bonds or angles, simulation over reference, with W1; at most the worst MOST_HISTOGRAMS."""
+    shown = distances
+    if len(distances) > MOST_HISTOGRAMS:
+        shown = sorted(distances, key=lambda d: d.w1, reverse=True)[:MOST_HISTOGRAMS]
+    columns = min(4, len(shown))
+    rows = -(-len(shown) // columns)
+    figure, axes = _subplots(rows, columns, width=2.65 * columns, height=2.3 * rows)
+    for axis, distance in zip(axes, shown):
+        reference, simulation = scale * distance.reference, scale * distance.simulation
+        both = np.concatenate([reference, simulation])
+        edges = np.linspace(*np.quantile(both, [0.0002, 0.9998]), 61)
+        axis.hist(reference, bins=edges, density=True, color="#BBBBBB", label=TITLES["reference"])
+        line = dict(histtype="step", color=COLOURS["simulation"], lw=1.6)
+        axis.hist(simulation, bins=edges, density=True, label=TITLES["simulation"], **line)
+        axis.set_title(distance.name.replace(":", " – "), fontsize=9)
+        w1, floor = scale * distance.w1, scale * distance.w1_floor
+        axis.set_xlabel(f"{quantity} / {unit}\n$W_1$ = {w1:.2g} {unit} (floor {floor:.2g})", fontsize=8.5)
+        axis.set_yticks([])
+        axis.spines["left"].set_visible(False)
+    for axis in axes[len(shown) :]:
+        axis.set_axis_off()
+    axes[0].legend(fontsize=7.5, loc="upper right", handlelength=1.0)
+    return figure
+
+
+@_styled
+def fokker_planck_residual(curve):
+    """Residual of the Fokker-Planck equation against diffusion time, from `{"t": [...], "residual": [...]}`."""
+    figure, (axis,) = _subplots(1, 1, width=5.1, height=3.1)
+    axis.loglog(curve["t"], np.maximum(np.abs(curve["residual"]), 1e-12), color=COLOURS["simulation"], marker="o", ms=4)
+    axis.set(xlabel="diffusion time $t$", ylabel="Fokker–Planck residual")
+    axis.grid(True, which="major", color="#EEEEEE")
+    return figure
+
+
+@_styled
+def training_curves(curves):
+    """Losses against steps, from `{"step": [...], "denoising": [...], "fokker_planck": [...]}`; one panel each."""
+    terms = [name for name in ("denoising", "fokker_planck") if _usable(curves.get(name))]
+    figure, axes = _subplots(1, len(terms), width=5.1 * len(terms), height=3.1)
+    for axis, name, colour in zip(axes, terms, (COLOURS["simulation"], "#D55E00")):
+        values = np.array(curves[name], dtype=float)
+        axis.plot(curves["step"], values, color=colour)
+        axis.set(xlabel="training step", ylabel=f"{name.replace('fokker_planck', 'Fokker–Planck')} loss")
+        if np.nanmin(values) > 0:
+            axis.set_yscale("log")
+        axis.grid(True, which="major", color="#EEEEEE")
+    return figure
+
+
+def has_training_curves(curves):
+    """Whether there is anything to draw in `training_curves`."""
+    return any(_usable(curves.get(name)) for name in ("denoising", "fokker_planck"))
+
+
+def _usable(values):
+    return values is not None and np.isfinite(np.array(values, dtype=float)).any()
+
+
+def _subplots(rows, columns, *, width, height, share=False):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share).ravel()
+
+
+def _mesh(axis, plane, values, colours, low, high):
+    axis.set_facecolor("#F4F4F4")
+    image = axis.pcolormesh(*plane.edges, values.T, cmap=colours, vmin=low, vmax=high, rasterized=True)
+    axis.set(xlim=plane.edges[0][[0, -1]], ylim=plane.edges[1][[0, -1]])
+    axis.axvline(plane.split, color="#888888", lw=0.7, ls=":")
+    if plane.periodic:
+        axis.set_aspect("equal")
+    _angle_ticks(axis.xaxis, plane)
+    _angle_ticks(axis.yaxis, plane)
+    return image
+
+
+def _colour_bar(figure, image, axes, label, extend):
+    bar = figure.colorbar(image, ax=list(axes), label=label, extend=extend, shrink=0.8, pad=0.015, aspect=25)
+    bar.outline.set_visible(False)
+
+
+def _angle_ticks(axis, plane):
+    if isinstance(plane, PhiPsiPlane):
+        axis.set_ticks([-np.pi, -np.pi / 2, 0, np.pi / 2, np.pi], ["−π", "−π/2", "0", "π/2", "π"])
+
+
+def _counts_2d(result, name):
+    coordinates = result.coordinates[name]
+    return np.histogram2d(coordinates[:, 0], coordinates[:, 1], bins=result.plane.edges)[0]
+
+
+def _counts_1d(values, edges):
+    return np.histogram(values, bins=edges)[0]
+
+
+def _finite(values):
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _reference_band(trajectories, edges, rng, resamples=200):
+    """95 % range of the free energy per bin, drawing contiguous blocks of time with replacement."""
+    per_trajectory = max(1, TIME_BLOCKS // len(trajectories))
+    pieces = [piece for values in trajectories for piece in np.array_split(values, per_trajectory)]
+    counts = np.array([_counts_1d(piece, edges) for piece in pieces])
+    drawn = rng.multinomial(len(counts), np.full(len(counts), 1.0 / len(counts)), size=resamples) @ counts
+    lowest = free_energy_kt(counts.sum(axis=0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        free_energy = -np.log(drawn / counts.sum(axis=0).max())
+    ceiling = _finite(lowest)[np.isfinite(lowest)].max() + 2.0
+    low, high = np.quantile(np.minimum(free_energy, ceiling), [0.025, 0.975], axis=0)
+    visited = np.isfinite(lowest)
+    return np.where(visited, low, np.nan), np.where(visited, high, np.nan)

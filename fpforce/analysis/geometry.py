@@ -1,0 +1,52 @@
+"""Distances of bond lengths and angles from the reference, at equal frame counts, with their finite-sample floors.
+
+In: positions of every set in nm, thinned once to the same number of frames. Out: W1 distances in nm and radians.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fpforce.analysis.divergences import w1_distance
+
+
+@dataclass(frozen=True)
+class GeometryDistance:
+    """W1 distance of one bond length (nm) or angle (rad) from the reference, its floor, and the values compared."""
+
+    name: str
+    w1: float
+    w1_floor: float
+    reference: np.ndarray
+    simulation: np.ndarray
+
+
+@dataclass(frozen=True)
+class ThinnedFrames:
+    """Positions (frames, beads, 3) in nm, equally many: reference, simulation and the two sides of the floor."""
+
+    reference: np.ndarray
+    simulation: np.ndarray
+    floor: tuple[np.ndarray, np.ndarray]
+
+
+def draw_geometry(positions_nm, samples, floor, frames, rng):
+    """ThinnedFrames of sets (name -> positions) with their `Sample`s (name -> Sample), `frames` of each."""
+    sides = floor.draw(samples["reference"], samples.get("training"), frames, rng)
+    reference, simulation = (
+        positions_nm[name][rng.permutation(len(positions_nm[name]))[:frames]] for name in ("reference", "simulation")
+    )
+    return ThinnedFrames(reference, simulation, tuple(positions_nm[name][indices] for name, indices in sides))
+
+
+def geometry_distances(observable, beads, groups, thinned):
+    """One GeometryDistance for each group of beads; `observable(positions, [group])` is bond_lengths or bond_angles."""
+    results = []
+    for group in groups:
+        reference, simulation, first, second = (
+            observable(positions, [group])[:, 0] for positions in (thinned.reference, thinned.simulation, *thinned.floor)
+        )
+        name = ":".join(str(beads.beads[i]) for i in group)
+        w1, w1_floor = w1_distance(simulation, reference), w1_distance(first, second)
+        results.append(GeometryDistance(name, w1, w1_floor, reference, simulation))
+    return tuple(results)

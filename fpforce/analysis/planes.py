@@ -1,0 +1,144 @@
+"""The two-dimensional planes on which distributions are compared, and the two basins of each.
+
+`choose_planes` gives phi/psi of every residue whose beads define both; without any, the first two TICA components of
+the reference. A plane turns positions (..., beads, 3) in nm into coordinates (..., 2).
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fpforce.analysis.divergences import BINS_PER_AXIS
+from fpforce.analysis.observables import bond_lengths, dihedral_paths, dihedrals
+from fpforce.errors import InputError
+
+
+@dataclass(frozen=True)
+class PhiPsiPlane:
+    """Backbone dihedrals of one residue in radians; the basins are phi < 0 and phi > 0."""
+
+    residue: str
+    phi: tuple[int, int, int, int]
+    psi: tuple[int, int, int, int]
+    axis_names = ("phi", "psi")
+    axis_labels = (r"$\phi$ / rad", r"$\psi$ / rad")
+    basin_names = ("phi < 0", "phi > 0")
+    split = 0.0
+    periodic = True
+    edges = (np.linspace(-math.pi, math.pi, BINS_PER_AXIS + 1),) * 2
+
+    @property
+    def name(self):
+        return self.residue
+
+    def coordinates(self, positions_nm):
+        """(phi, psi) in radians, shape (..., 2)."""
+        return dihedrals(positions_nm, [self.phi, self.psi])
+
+    def signals(self, coordinates):
+        """Smooth functions of the coordinates for autocorrelation times: name -> (...,)."""
+        return {
+            f"{function.__name__} {name}": function(coordinates[..., axis])
+            for axis, name in enumerate(self.axis_names)
+            for function in (np.cos, np.sin)
+        }
+
+
+@dataclass(frozen=True)
+class TicaPlane:
+    """The two slowest linear modes of the reference; the basins lie on the two sides of the first mode's main barrier.
+
+    Features: distances of all bead pairs that are not bonded, and cosine and sine of one dihedral per central bond.
+    """
+
+    lag_frames: int
+    pairs: np.ndarray
+    torsions: list
+    mean: np.ndarray
+    components: np.ndarray
+    edges: tuple
+    split: float
+    name: str = "TICA"
+    axis_names: tuple = ("tica 1", "tica 2")
+    axis_labels: tuple = ("TICA component 1", "TICA component 2")
+    basin_names: tuple = ("first component low", "first component high")
+    periodic: bool = field(default=False)
+
+    @classmethod
+    def fit(cls, beads, trajectories, lag_frames=10):
+        """Fit to reference trajectories [(frames, beads, 3) nm]; raises InputError when they are shorter than the lag.
+
+        Source: Perez-Hernandez et al., J. Chem. Phys. 139, 015102 (2013), as in deeptime.decomposition.TICA.
+        """
+        from deeptime.decomposition import TICA
+
+        if max(len(frames) for frames in trajectories) <= 2 * lag_frames:
+            raise InputError(
+                f"the reference is too short for TICA: the longest trajectory has {max(map(len, trajectories))} frames "
+                f"for a lag of {lag_frames}; give a longer reference"
+            )
+        bonded = {tuple(sorted(bond)) for bond in beads.bonds}
+        upper = zip(*np.triu_indices(len(beads), k=1), strict=True)
+        pairs = np.array([pair for pair in upper if tuple(map(int, pair)) not in bonded]).reshape(-1, 2)
+        torsions = dihedral_paths(beads.bonds, len(beads))
+        features = [_features(frames, pairs, torsions) for frames in trajectories]
+        estimator = TICA(lagtime=lag_frames, dim=2)
+        for values in features:
+            if len(values) > lag_frames:
+                estimator.partial_fit((values[:-lag_frames], values[lag_frames:]))
+        model = estimator.fetch_model()
+        loading, mean = model.singular_vectors_left[:, :2], model.mean_0
+        if loading.shape[1] < 2:
+            raise InputError("the reference has fewer than two independent coordinates; TICA needs two")
+        projected = np.concatenate([(values - mean) @ loading for values in features])
+        edges = tuple(_edges(projected[:, axis]) for axis in range(2))
+        return cls(lag_frames, pairs, torsions, mean, loading, edges, barrier_position(projected[:, 0], edges[0]))
+
+    def coordinates(self, positions_nm):
+        """The two components, dimensionless, unit variance over the reference, shape (..., 2)."""
+        return (_features(positions_nm, self.pairs, self.torsions) - self.mean) @ self.components
+
+    def signals(self, coordinates):
+        """The components themselves, for autocorrelation times: name -> (...,)."""
+        return {name: coordinates[..., axis] for axis, name in enumerate(self.axis_names)}
+
+
+def upper_basin(plane, coordinates):
+    """Whether each point lies in the plane's second basin (phi > 0, or the high side of the first component)."""
+    return coordinates[..., 0] > plane.split
+
+
+def choose_planes(beads, reference, tica_lag_frames=10):
+    """Planes for a bead table, given reference trajectories [(frames, beads, 3) nm]: phi/psi per residue, else TICA."""
+    residues = beads.phi_psi
+    if residues:
+        return tuple(PhiPsiPlane(r["residue"], tuple(r["phi"]), tuple(r["psi"])) for r in residues)
+    if len(beads) < 3:
+        raise InputError(f"{len(beads)} beads have no two internal coordinates to compare; at least 3 are needed")
+    return (TicaPlane.fit(beads, reference, tica_lag_frames),)
+
+
+def barrier_position(values, edges, smoothing_bins=3):
+    """Where the free energy along one coordinate has its main barrier.
+
+    The bin whose free energy rises most above the minimum of the shallower of its two sides: a barrier counts by the
+    height seen from the basin that is easier to leave, so the noisy minima of a histogram do not.
+    """
+    counts = np.histogram(values, bins=edges)[0] + 1e-3
+    smooth = np.convolve(counts, np.ones(smoothing_bins) / smoothing_bins, mode="same")
+    free_energy = -np.log(smooth)
+    left = np.minimum.accumulate(free_energy)
+    right = np.minimum.accumulate(free_energy[::-1])[::-1]
+    best = int(np.argmax(free_energy - np.maximum(left, right)))
+    return float(0.5 * (edges[best] + edges[best + 1]))
+
+
+def _edges(values, margin=0.05):
+    low, high = values.min(), values.max()
+    return np.linspace(low - margin * (high - low), high + margin * (high - low), BINS_PER_AXIS + 1)
+
+
+def _features(positions_nm, pairs, torsions):
+    torsion_angles = dihedrals(positions_nm, torsions)
+    return np.concatenate([bond_lengths(positions_nm, pairs), np.cos(torsion_angles), np.sin(torsion_angles)], axis=-1)

@@ -1,0 +1,153 @@
+"""An `Assessment` with the provenance of its inputs -> the plain dict that becomes report.json.
+
+Every figure is a named field; estimates carry their standard error and 95 % range. What is not finite or not known is
+null.
+"""
+
+import math
+from dataclasses import asdict
+
+import numpy as np
+
+from fpforce.analysis.comparison import Estimate
+
+_METRICS = ("js", "pmf_error", "js_floor", "pmf_error_floor", "excess_js", "excess_pmf_error")
+
+
+def summarise(assessment, *, training_record, simulation_records, provenance):
+    """The report as a JSON-able dict.
+
+    Args:
+        assessment: the Assessment.
+        training_record: `training` of the force field's metadata.
+        simulation_records: the metadata (sidecar) of every simulation.
+        provenance: dict of file names, hashes and versions.
+    """
+    a = assessment
+    simulation = _set_figures(a, "simulation") | {
+        "converged": a.converged,
+        "convergence_verdict": a.convergence_verdict,
+        "convergence_reason": a.convergence_reason,
+        "replicas": a.replicas,
+        "failed_replicas": a.failed_replicas,
+        "non_finite_frames": a.non_finite_frames,
+        "discard": a.discard,
+        "bond_w1_nm": _geometry(a.bonds),
+        "angle_w1_rad": _geometry(a.angles),
+    }
+    kept = ("seconds", "steps", "device", "step_ms", "commit", "data_sha256")
+    training = {name: training_record.get(name) for name in kept}
+    summary = {
+        "verdict": {
+            "status": a.status,
+            "converged": a.convergence_verdict,
+            "checks": {
+                c.name: {"value": c.value, "threshold": c.threshold, "pass": c.passed, "label": c.label}
+                for c in a.checks
+            },
+        },
+        "comparison": {"frames": a.frames_compared, "floor": a.floor.description, "bins_per_axis": 64},
+        "simulation": simulation,
+        "reference": _set_figures(a, "reference"),
+        "training": training | (_set_figures(a, "training") if "training" in a.frames else {}),
+        "speed": _speed(simulation_records),
+        "planes": [_plane(plane) for plane in a.planes],
+        "provenance": provenance,
+    }
+    if "iid" in a.frames:
+        summary["iid"] = _set_figures(a, "iid")
+    return _plain(summary)
+
+
+def _set_figures(assessment, name):
+    """Frames, divergences (means over planes) and the free-energy difference of one set of frames."""
+    figures = {"frames": assessment.frames[name]}
+    divergences = assessment.divergences.get(name)
+    if divergences is not None:
+        figures |= {"frames_compared": divergences.frames} | _divergences(divergences)
+    first = assessment.planes[0]
+    figures["population"] = _estimate(first.populations[name])
+    figures["free_energy_kt"] = _estimate(first.free_energies_kt[name])
+    figures["effective_frames"] = first.effective_frames.get(name)
+    return figures
+
+
+def _divergences(divergences):
+    figures = {}
+    for metric in _METRICS:
+        estimate = getattr(divergences, metric)
+        figures[metric] = None if estimate is None else estimate.value
+        if estimate is not None:
+            figures[f"{metric}_standard_error"] = estimate.standard_error
+            figures[f"{metric}_range95"] = list(estimate.range95)
+    return figures
+
+
+def _plane(plane):
+    convergence = plane.convergence
+    return {
+        "name": plane.plane.name,
+        "axes": list(plane.plane.axis_names),
+        "basins": {"names": list(plane.plane.basin_names), "split": plane.plane.split},
+        "sets": {
+            name: {
+                "population": _estimate(population),
+                "free_energy_kt": _estimate(plane.free_energies_kt[name]),
+                "effective_frames": plane.effective_frames.get(name),
+            } | (_divergences(plane.divergences[name]) if name in plane.divergences else {})
+            for name, population in plane.populations.items()
+        },
+        "convergence": {
+            "verdict": convergence.verdict,
+            "reason": convergence.reason,
+            "simulations": [
+                {
+                    "name": s.name,
+                    "population": _estimate(s.population),
+                    "replicas": s.replicas,
+                    "started_in": plane.plane.basin_names[int(s.starts_in_upper_basin)],
+                    "drift": _estimate(s.drift),
+                }
+                for s in convergence.simulations
+            ],
+        },
+    }  # fmt: skip
+
+
+def _geometry(distances):
+    """`max` and `floor_max` over all, and `each` by name; None without any."""
+    if not distances:
+        return None
+    return {
+        "max": max(d.w1 for d in distances),
+        "floor_max": max(d.w1_floor for d in distances),
+        "each": {d.name: d.w1 for d in distances},
+    }
+
+
+def _speed(records):
+    """Means over the simulations of what their sidecars say."""
+    speed = {}
+    for name in ("steps_per_second", "ns_per_day"):
+        known = [record[name] for record in records if record.get(name) is not None]
+        speed[name] = float(np.mean(known)) if known else None
+    for name in ("backend", "platform"):
+        speed[name] = ", ".join(dict.fromkeys(str(record[name]) for record in records if record.get(name))) or None
+    speed["replicas_per_simulation"] = [record.get("replicas") for record in records]
+    speed["replica_steps"] = sum((record.get("steps") or 0) * (record.get("replicas") or 0) for record in records)
+    return speed
+
+
+def _estimate(estimate: Estimate):
+    return asdict(estimate) | {"range95": list(estimate.range95)}
+
+
+def _plain(value):
+    """numpy numbers as Python's, non-finite ones as None, tuples as lists."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,228 @@
+"""model.pt, the one file that is a whole force field: what is inside, read without torch.
+
+In:  a TorchScript archive (a zip) whose `extra/` folder holds `fpforce.json` (metadata, beads, start frame),
+     `fpforce.safetensors` (the weights) and `topology.pdb`.
+Out: a `ForceField`.
+
+Nothing in the file is executed or unpickled here; torch itself loads the program later, in fpforce.backends.
+"""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from fpforce.beads import BeadTable
+from fpforce.errors import InputError
+
+FORMAT_VERSION = 1
+METADATA_ENTRY = "fpforce.json"
+WEIGHTS_ENTRY = "fpforce.safetensors"
+TOPOLOGY_ENTRY = "topology.pdb"
+
+
+@dataclass(frozen=True)
+class ForceField:
+    """A trained coarse-grained force field: its beads, a start frame, its temperature and its program.
+
+    `positions_nm` (n, 3) is one frame of the training data; `metadata` is the file's fpforce.json as a dict.
+    Units: nm, Da, K, kJ/mol.
+    """
+
+    path: Path
+    metadata: dict
+    beads: BeadTable
+    positions_nm: np.ndarray
+
+    def __repr__(self):
+        return (
+            f"ForceField({str(self.path)!r}, kind={self.kind!r}, beads={len(self.beads)}, "
+            f"temperature_k={self.temperature_k:g})"
+        )
+
+    @property
+    def kind(self) -> str:
+        """Name of the energy model, such as `internal`."""
+        return self.metadata["model"]["kind"]
+
+    @property
+    def temperature_k(self) -> float:
+        """Temperature of the training data; U is a free energy at this temperature only."""
+        return float(self.metadata["temperature_k"])
+
+    @property
+    def kt_kj_per_mol(self) -> float:
+        return float(self.metadata["kt_kj_per_mol"])
+
+    @property
+    def scale_nm(self) -> float:
+        """The one length by which centred positions are divided before they enter the network."""
+        return float(self.metadata["scale_nm"])
+
+    @property
+    def t_eval(self) -> float:
+        """Diffusion time at which the energy is evaluated."""
+        return float(self.metadata["t_eval"])
+
+    @property
+    def masses_da(self) -> np.ndarray:
+        """(n,) float64 bead masses."""
+        return self.beads.masses_da
+
+    @property
+    def bonds_nm(self) -> dict[str, np.ndarray]:
+        """`mean`, `min`, `max` of every bond's length in the training data, in the order of `beads.bonds`."""
+        return {name: np.asarray(values, dtype=float) for name, values in self.metadata["bonds_nm"].items()}
+
+    @property
+    def topology(self):
+        """The beads as an openmm.app.Topology."""
+        return self.beads.to_openmm()
+
+    def replicated_topology(self, replicas: int):
+        """An openmm.app.Topology of `replicas` copies of the molecule, each in chains of its own.
+
+        Atoms are in the particle order of `make_system(..., replicas=replicas)`: replica r owns r*n .. (r+1)*n - 1.
+        """
+        from openmm import app
+
+        single, topology = self.topology, app.Topology()
+        for _ in range(replicas):
+            copies = {}
+            for chain in single.chains():
+                new_chain = topology.addChain()
+                for residue in chain.residues():
+                    new_residue = topology.addResidue(residue.name, new_chain, residue.id, residue.insertionCode)
+                    for atom in residue.atoms():
+                        copies[atom] = topology.addAtom(atom.name, atom.element, new_residue)
+            for first, second in single.bonds():
+                topology.addBond(copies[first], copies[second])
+        return topology
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the whole file, which names the force field in every output."""
+        return sha256(self.model_bytes()).hexdigest()
+
+    def model_bytes(self) -> bytes:
+        """The file's contents, which torch.jit.load reads through a buffer."""
+        return self.path.read_bytes()
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Every weight by name, read with safetensors' numpy loader."""
+        from safetensors.numpy import load as load_safetensors
+
+        return load_safetensors(_read_extra(self.path, WEIGHTS_ENTRY))
+
+    def topology_pdb(self) -> str:
+        """The start frame as PDB text."""
+        return _read_extra(self.path, TOPOLOGY_ENTRY).decode()
+
+
+def load(path) -> ForceField:
+    """Read a force field from `model.pt` without importing torch.
+
+    Raises InputError for a missing, truncated or damaged file, for a training checkpoint, for TorchScript without
+    fpforce metadata, and for a file of a newer format version.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the model.pt file that fpforce-export wrote")
+    if not path.exists():
+        raise InputError(f"model file {path} does not exist; check the path, or make it with fpforce-export")
+    found = describe_file(path)
+    if found == "checkpoint":
+        raise InputError(
+            f"{path} is a training checkpoint, not a force field; convert it first: "
+            f"fpforce-export {path} {path.with_suffix('.pt')}"
+        )
+    if found == "torchscript":
+        raise InputError(
+            f"{path} is a TorchScript file without fpforce metadata (no extra/{METADATA_ENTRY}); "
+            "give a model.pt written by fpforce-export"
+        )
+    if found == "truncated":
+        raise InputError(
+            f"{path} is truncated or damaged ({path.stat().st_size} bytes, its zip directory cannot be "
+            "read); copy it again or repeat fpforce-export"
+        )
+    if found == "unknown":
+        raise InputError(f"{path} is not a force field file; give a model.pt written by fpforce-export")
+    try:
+        metadata = json.loads(_read_extra(path, METADATA_ENTRY))
+    except ValueError as error:
+        raise InputError(f"{path}: extra/{METADATA_ENTRY} is not JSON ({error}); repeat fpforce-export") from None
+    version = metadata.get("format_version") if isinstance(metadata, dict) else None
+    if not isinstance(version, int) or metadata.get("format") != "fpforce":
+        raise InputError(f"{path}: extra/{METADATA_ENTRY} has no fpforce format version; repeat fpforce-export")
+    if version > FORMAT_VERSION:
+        raise InputError(
+            f"{path} has format version {version}, written by a newer fpforce "
+            f"({metadata.get('fpforce_version', 'unknown')}); this one reads up to version "
+            f"{FORMAT_VERSION}: upgrade fpforce"
+        )
+    try:
+        force_field = ForceField(
+            path=path,
+            metadata=metadata,
+            beads=BeadTable.from_dict(metadata["beads"]),
+            positions_nm=np.asarray(metadata["start_positions_nm"], dtype=float),
+        )
+        for name in ("kind", "temperature_k", "kt_kj_per_mol", "scale_nm", "t_eval", "bonds_nm"):
+            getattr(force_field, name)
+    except KeyError as error:
+        raise InputError(f"{path}: extra/{METADATA_ENTRY} lacks {error}; repeat fpforce-export") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: extra/{METADATA_ENTRY} is damaged ({error}); repeat fpforce-export") from None
+    if force_field.positions_nm.shape != (len(force_field.beads), 3):
+        raise InputError(
+            f"{path}: the start frame has shape {force_field.positions_nm.shape} for "
+            f"{len(force_field.beads)} beads; repeat fpforce-export"
+        )
+    return force_field
+
+
+def describe_file(path) -> str:
+    """What kind of model file `path` is, judged by its zip directory alone.
+
+    Returns "model" (fpforce force field), "checkpoint" (torch.save, such as a Lightning .ckpt), "torchscript"
+    (TorchScript without fpforce metadata), "truncated" (a zip whose directory is missing) or "unknown".
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return "truncated" if _starts_like_zip(path) else "unknown"
+    inside = {name.split("/", 1)[1] for name in names if "/" in name}
+    if f"extra/{METADATA_ENTRY}" in inside:
+        return "model"
+    is_torchscript = "constants.pkl" in inside and any(name.startswith("code/") for name in inside)
+    if is_torchscript:
+        return "torchscript"
+    return "checkpoint" if "data.pkl" in inside else "unknown"
+
+
+def _starts_like_zip(path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(2) in (b"PK", b"")
+    except OSError:
+        return False
+
+
+def _read_extra(path, name: str) -> bytes:
+    """Contents of the one archive entry ending in /extra/<name>."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = [entry for entry in archive.namelist() if entry.endswith(f"/extra/{name}")]
+            if len(entries) != 1:
+                raise InputError(f"{path} has {len(entries)} entries extra/{name}, expected 1; repeat fpforce-export")
+            return archive.read(entries[0])
+    except (zipfile.BadZipFile, FileNotFoundError) as error:
+        raise InputError(
+            f"{path}: extra/{name} cannot be read ({error}); copy the file again or repeat fpforce-export"
+        ) from None

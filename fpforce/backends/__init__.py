@@ -1,0 +1,42 @@
+"""Ways to attach a force field's energy to an openmm.System, one file each.
+
+A backend is a module with
+
+    unavailable() -> str | None
+        why it cannot be used here, with the remedy, or None; loads neither torch nor OpenMM;
+    attach(system, force_field, *, replicas, force_group, threads) -> openmm.Force
+        adds the energy of `replicas` molecules, whose beads are the system's particles in replica order.
+"""
+
+from importlib import import_module
+from types import ModuleType
+
+from fpforce.errors import InputError
+
+# In the order in which `auto` tries them.
+_MODULE_OF = {
+    "torchforce": "fpforce.backends.torchforce",
+    "python": "fpforce.backends.python",
+}
+
+
+def names() -> tuple[str, ...]:
+    """Every backend's name, `auto`'s first choice first."""
+    return tuple(_MODULE_OF)
+
+
+def choose(name: str = "auto") -> tuple[str, ModuleType]:
+    """The backend called `name`, or with `auto` the first that is available here, as (name, module).
+
+    Raises InputError for an unknown name, and when the backend (or, with `auto`, every one) is unavailable.
+    """
+    if name != "auto" and name not in _MODULE_OF:
+        raise InputError(f"unknown backend {name!r}; choose auto, {' or '.join(_MODULE_OF)}")
+    reasons = []
+    for candidate in _MODULE_OF if name == "auto" else [name]:
+        module = import_module(_MODULE_OF[candidate])
+        reason = module.unavailable()
+        if reason is None:
+            return candidate, module
+        reasons.append(f"backend {candidate}: {reason}")
+    raise InputError("; ".join(reasons))

@@ -1,0 +1,57 @@
+"""The energy through OpenMM's own PythonForce: works with any torch, without openmm-torch.
+
+Its XML is a pickle of `TorchEnergy`, so it loads wherever fpforce and torch are installed; loading it runs code,
+so load only files you trust. Not for GPUs: positions come to the host at every step.
+"""
+
+import io
+from importlib.util import find_spec
+
+
+def unavailable() -> str | None:
+    """Why PythonForce cannot be used here, or None."""
+    if find_spec("torch") is None:
+        return "torch is not installed; pip install 'fpforce[cpu]' (or [cuda13])"
+    return None
+
+
+def attach(system, force_field, *, replicas: int, force_group: int, threads: int | None):
+    """Add a PythonForce for `replicas` molecules; `threads` sets torch's thread count at its first call."""
+    import openmm
+
+    force = openmm.PythonForce(TorchEnergy(force_field.model_bytes(), threads))
+    force.setForceGroup(force_group)
+    force.setName("fpforce")
+    system.addForce(force)
+    return force
+
+
+class TorchEnergy:
+    """openmm.State -> (energy in kJ/mol, (N, 3) forces in kJ/mol/nm), by autograd on the TorchScript program.
+
+    Holds the bytes of model.pt, so that it can be pickled; torch and the program are loaded at the first call.
+    """
+
+    def __init__(self, model_bytes: bytes, threads: int | None = None):
+        self.model_bytes = model_bytes
+        self.threads = threads
+        self._program = None
+
+    def __getstate__(self):
+        return {"model_bytes": self.model_bytes, "threads": self.threads}
+
+    def __setstate__(self, state):
+        self.__init__(**state)
+
+    def __call__(self, state):
+        import torch
+        from openmm import unit
+
+        if self._program is None:
+            if self.threads is not None:
+                torch.set_num_threads(self.threads)
+            self._program = torch.jit.load(io.BytesIO(self.model_bytes), map_location="cpu")
+        positions = torch.tensor(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer), requires_grad=True)
+        energy = self._program(positions)
+        (gradient,) = torch.autograd.grad(energy, positions)
+        return energy.item(), -gradient.numpy()

@@ -1,0 +1,69 @@
+"""The energy through openmm-torch's TorchForce, which runs the TorchScript program inside OpenMM.
+
+The Force holds the program itself: its XML carries the whole model and loads where model.pt is gone.
+"""
+
+import logging
+from importlib.metadata import distributions, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from fpforce.errors import InputError
+
+_INSTALL = "pip install 'fpforce[cpu]' (or [cuda13])"
+
+
+def unavailable() -> str | None:
+    """Why TorchForce cannot be used here, or None.
+
+    Raises InputError when two openmm-torch wheels are installed: they overwrite each other's files.
+    """
+    wheels = sorted(
+        {
+            _canonical(distribution.name)
+            for distribution in distributions()
+            if _canonical(distribution.name).startswith(("acellera-openmmtorch", "openmmtorch"))
+        }
+    )
+    if len(wheels) > 1:
+        raise InputError(
+            f"{len(wheels)} openmm-torch wheels are installed ({', '.join(wheels)}) and overwrite each "
+            f"other's files; run: pip uninstall -y {' '.join(wheels)}, then {_INSTALL}"
+        )
+    if find_spec("openmmtorch") is None:
+        return f"openmm-torch is not installed; {_INSTALL}"
+    if not version("openmm").startswith("8.5."):
+        return (
+            f"openmm {version('openmm')} crashes the openmm-torch wheels, which were built against 8.5; "
+            "pip install openmm==8.5.2"
+        )
+    return None
+
+
+def attach(system, force_field, *, replicas: int, force_group: int, threads: int | None):
+    """Add a TorchForce for `replicas` molecules; `threads` sets torch's thread count for this process."""
+    import torch
+
+    force_class = _torch_force_class()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    force = force_class(str(Path(force_field.path).resolve()))
+    force.setForceGroup(force_group)
+    force.setName("fpforce")
+    system.addForce(force)
+    return force
+
+
+def _torch_force_class():
+    """openmmtorch.TorchForce; importing it logs a warning about its own use of the name `simtk`, held back here."""
+    disabled_before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        from openmmtorch import TorchForce
+    finally:
+        logging.disable(disabled_before)
+    return TorchForce
+
+
+def _canonical(name: str | None) -> str:
+    return (name or "").lower().replace("_", "-")

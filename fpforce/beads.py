@@ -1,0 +1,228 @@
+"""The beads of a coarse-grained molecule and how they come from atoms.
+
+In: an mdtraj topology with a choice of beads (fpforce.mapping does the choosing). Out: a BeadTable, which names the
+beads, maps atomistic coordinates onto them, makes their topology for OpenMM and mdtraj, and travels in a model file.
+"""
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import numpy as np
+
+from fpforce.errors import InputError
+
+
+@dataclass(frozen=True)
+class Bead:
+    """One bead: a single source atom, or a group of them at their centre of mass.
+
+    `residue_index` counts residues of the source topology from 0, `residue_number` is the one in its file; `element`
+    is the symbol of the source atom (None for a group); `atoms` are indices into the source topology.
+    """
+
+    name: str
+    residue: str
+    residue_index: int
+    residue_number: int
+    chain: str
+    element: str | None
+    mass_da: float
+    atoms: tuple[int, ...]
+    atom_names: tuple[str, ...]
+
+    def __str__(self):
+        return f"{self.residue}{self.residue_number}-{self.name}"
+
+
+@dataclass(frozen=True)
+class BeadTable:
+    """All beads of a molecule with the bonds between them (pairs i < j); `mapping` says how they were chosen."""
+
+    beads: tuple[Bead, ...]
+    bonds: tuple[tuple[int, int], ...]
+    mapping: str
+
+    def __len__(self):
+        return len(self.beads)
+
+    @property
+    def names(self):
+        """Bead names, a tuple of n strings."""
+        return tuple(bead.name for bead in self.beads)
+
+    @property
+    def masses_da(self):
+        """Bead masses, float64 (n,), in Da."""
+        return np.array([bead.mass_da for bead in self.beads], dtype=np.float64)
+
+    @property
+    def source_atoms(self):
+        """Indices of all source atoms, flat, in bead order."""
+        return tuple(atom for bead in self.beads for atom in bead.atoms)
+
+    @cached_property
+    def angles(self):
+        """Triples (i, j, k) with bonds i-j and j-k, i < k, sorted by j."""
+        neighbours = [[] for _ in self.beads]
+        for i, j in self.bonds:
+            neighbours[i].append(j)
+            neighbours[j].append(i)
+        return tuple(
+            (i, j, k) for j, around in enumerate(neighbours) for i in sorted(around) for k in sorted(around) if i < k
+        )
+
+    @cached_property
+    def phi_psi(self):
+        """Backbone torsions: a list of dict(residue="ALA2", phi=(C,N,CA,C), psi=(N,CA,C,N)) as bead indices.
+
+        Only residues with both torsions among the beads are listed; a cap supplies its C or N like any residue.
+        """
+        where = {(bead.chain, bead.residue_index, bead.name): i for i, bead in enumerate(self.beads)}
+        torsions = []
+        for bead in self.beads:
+            if bead.name != "CA":
+                continue
+            chain, r = bead.chain, bead.residue_index
+            atoms = [(r - 1, "C"), (r, "N"), (r, "CA"), (r, "C"), (r + 1, "N")]
+            found = tuple(where.get((chain, residue, name)) for residue, name in atoms)
+            if None not in found:
+                torsions.append({"residue": f"{bead.residue}{bead.residue_number}", "phi": found[:4], "psi": found[1:]})
+        return torsions
+
+    def to_dict(self):
+        """A JSON-able dict; `BeadTable.from_dict` reads it back."""
+        return {
+            "mapping": self.mapping,
+            "beads": [asdict(bead) | {"atoms": list(bead.atoms), "atom_names": list(bead.atom_names)}
+                      for bead in self.beads],
+            "bonds": [list(pair) for pair in self.bonds],
+        }
+
+    @classmethod
+    def from_dict(cls, record):
+        """The table that `to_dict` wrote."""
+        beads = tuple(
+            Bead(**(bead | {"atoms": tuple(bead["atoms"]), "atom_names": tuple(bead["atom_names"])}))
+            for bead in record["beads"]
+        )
+        return cls(beads, tuple((i, j) for i, j in record["bonds"]), record["mapping"])
+
+    def to_mdtraj(self):
+        """The coarse-grained topology as mdtraj.Topology; a group of atoms is shown as carbon."""
+        import mdtraj
+
+        topology = mdtraj.Topology()
+        atoms = []
+        for chain, residues in self._tree():
+            new_chain = topology.add_chain(chain)
+            for beads in residues:
+                residue = topology.add_residue(beads[0].residue, new_chain, resSeq=beads[0].residue_number)
+                for bead in beads:
+                    element = mdtraj.element.get_by_symbol(bead.element or "C")
+                    atoms.append(topology.add_atom(bead.name, element, residue))
+        for i, j in self.bonds:
+            topology.add_bond(atoms[i], atoms[j])
+        return topology
+
+    def to_openmm(self):
+        """The coarse-grained topology as openmm.app.Topology; a group of atoms is shown as carbon.
+
+        Masses must come from `masses_da`, never from these elements.
+        """
+        from openmm.app import Element, Topology
+
+        topology = Topology()
+        atoms = []
+        for chain, residues in self._tree():
+            new_chain = topology.addChain(chain)
+            for beads in residues:
+                residue = topology.addResidue(beads[0].residue, new_chain, str(beads[0].residue_number))
+                for bead in beads:
+                    atoms.append(topology.addAtom(bead.name, Element.getBySymbol(bead.element or "C"), residue))
+        for i, j in self.bonds:
+            topology.addBond(atoms[i], atoms[j])
+        return topology
+
+    def positions(self, xyz, topology):
+        """Bead positions (frames, n, 3) from coordinates (frames, atoms, 3), same unit: centres of mass.
+
+        Coordinates of the beads themselves pass through. Raises InputError as `match` does.
+        """
+        xyz = np.asarray(xyz)
+        if self.match(topology) == "beads":
+            return xyz
+        positions = np.empty((len(xyz), len(self), 3), dtype=xyz.dtype)
+        for i, bead in enumerate(self.beads):
+            if len(bead.atoms) == 1:
+                positions[:, i] = xyz[:, bead.atoms[0]]
+            else:
+                masses = np.array([topology.atom(atom).element.mass for atom in bead.atoms])
+                positions[:, i] = np.einsum("a,fad->fd", masses / masses.sum(), xyz[:, list(bead.atoms)])
+        return positions
+
+    def check_source(self, topology):
+        """Raise InputError, naming the first difference, unless `topology` is the one these beads were mapped from."""
+        for bead in self.beads:
+            for atom, name in zip(bead.atoms, bead.atom_names):
+                wanted = f"{bead.residue} {name}" if atom == bead.atoms[0] else name
+                if atom >= topology.n_atoms:
+                    raise InputError(
+                        f"the topology has {topology.n_atoms} atoms, but bead {bead} is made from atom {atom} ({wanted}): "
+                        "give the topology that the model was trained with, or that of its beads"
+                    )
+                found = topology.atom(atom)
+                if found.name != name or (atom == bead.atoms[0] and found.residue.name != bead.residue):
+                    raise InputError(
+                        f"atom {atom} of the topology is {found.residue.name} {found.name}, but bead {bead} is made "
+                        f"from {wanted}: give the topology that the model was trained with, or that of its beads"
+                    )
+
+    def match(self, topology):
+        """How an mdtraj topology supplies these beads: "beads" (it lists them itself) or "source" (their atoms).
+
+        Raises InputError naming the first mismatch when it is neither.
+        """
+        if topology.n_atoms != len(self):
+            self.check_source(topology)
+            return "source"
+        differing = [
+            (i, bead, atom)
+            for i, (bead, atom) in enumerate(zip(self.beads, topology.atoms))
+            if (bead.name, bead.residue) != (atom.name, atom.residue.name)
+        ]
+        if not differing:
+            return "beads"
+        try:
+            self.check_source(topology)
+        except InputError:
+            i, bead, atom = differing[0]
+            raise InputError(
+                f"atom {i} of the topology is {atom.residue.name} {atom.name}, but bead {i} is {bead.residue} {bead.name}: "
+                "the topology must list the beads in this order"
+            ) from None
+        return "source"
+
+    def write_pdb(self, path_or_file, positions_nm):
+        """Write the beads as PDB with element column and CONECT; (frames, n, 3) gives one MODEL per frame."""
+        from fpforce.pdb import write_pdb
+
+        write_pdb(self, path_or_file, positions_nm)
+
+    def _tree(self):
+        """[(chain, [[beads of a residue], ...]), ...] in bead order: beads of a residue must follow each other."""
+        chains = []
+        for bead in self.beads:
+            if not chains or chains[-1][0] != bead.chain:
+                chains.append((bead.chain, []))
+            residues = chains[-1][1]
+            if not residues or residues[-1][0].residue_index != bead.residue_index:
+                residues.append([])
+            residues[-1].append(bead)
+        return chains
+
+
+def map_beads(topology, beads):
+    """Choose beads from the atoms of an mdtraj topology; see `fpforce.mapping.map_beads`."""
+    from fpforce.mapping import map_beads as choose
+
+    return choose(topology, beads)

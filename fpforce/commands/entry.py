@@ -1,0 +1,65 @@
+"""What every command has in common: options from a function's signature, errors as one line, exit statuses.
+
+0: done. 1: a fault of the program itself (traceback). 2: something the user can mend (one line on stderr). 130: stopped
+by Ctrl-C or SIGTERM.
+"""
+
+import errno
+import functools
+import logging
+import sys
+
+
+def command(function):
+    """Turn a function with typer annotations into a command's `main(arguments=None)`.
+
+    The function's docstring is the help. It returns an exit status or None. InputError and a full disk are shown as
+    `error: ...` on one line with exit status 2, KeyboardInterrupt as its message with 130.
+    """
+
+    @functools.wraps(function)
+    def guarded(*args, **options):
+        import typer
+
+        from fpforce.errors import InputError
+
+        try:
+            status = function(*args, **options)
+        except InputError as error:
+            _say("error", error)
+            status = 2
+        except KeyboardInterrupt as stop:
+            _say("interrupted", stop)
+            status = 130
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            _say("error", f"no space left on the disk of {error.filename or 'the output'}; free some and start again")
+            status = 2
+        raise typer.Exit(status or 0)
+
+    def main(arguments: list[str] | None = None):
+        import typer
+
+        _show_log()
+        app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        app.command()(guarded)
+        app(args=arguments, prog_name=None if arguments is None else function.__module__.rsplit(".", 1)[-1])
+
+    main.__doc__ = function.__doc__
+    return main
+
+
+def _say(kind: str, message) -> None:
+    """One line on stderr, whatever line breaks the message has."""
+    print(f"{kind}: {' '.join(str(message).split())}".rstrip(" :"), file=sys.stderr, flush=True)
+
+
+def _show_log() -> None:
+    """Show fpforce's log from INFO up on stderr."""
+    logger = logging.getLogger("fpforce")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)

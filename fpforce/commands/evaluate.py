@@ -1,0 +1,67 @@
+"""fpforce-evaluate: simulations of a force field against reference trajectories -> report.html and report.json."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from fpforce.commands.entry import command
+
+
+@command
+def main(
+    model: Annotated[Path, Argument(help="force field, model.pt", show_default=False)],
+    reference: Annotated[list[Path], Option(help="held-out trajectory; repeatable", show_default=False)],
+    simulation: Annotated[list[Path], Option(help="output of fpforce-simulate; repeat per start", show_default=False)],
+    output: Annotated[Path, Option("--output", "-o", help="folder for the report", show_default=False)],
+    topology: Annotated[
+        Path | None, Option(help="topology of the reference and training trajectories", show_default=False)
+    ] = None,
+    training: Annotated[list[Path] | None, Option(help="training trajectory; repeatable", show_default=False)] = None,
+    iid: Annotated[
+        Path | None, Option(help="samples of the beads: .npz or .npy in nm, or a trajectory", show_default=False)
+    ] = None,
+    discard: Annotated[float, Option(help="fraction of the time left out at the start of each replica")] = 0.5,
+    seed: Annotated[int, Option(help="of random thinning and bootstraps")] = 0,
+    overwrite: Annotated[bool, Option("--overwrite", help="replace an earlier report")] = False,
+):
+    """Judge whether simulations reproduce the reference ensemble.
+
+    Prints the key figures and writes report.html (self-contained) and report.json. Exit status: 0 evaluated, whatever
+    the verdict; 2 wrong input.
+    """
+    from fpforce.analysis import evaluate
+
+    report = evaluate(
+        model, reference, simulation, topology=topology, training=training, iid=iid, output=output, discard=discard,
+        seed=seed, overwrite=overwrite,
+    )  # fmt: skip
+    _show(report)
+
+
+def _show(report):
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table("", "frames", "JS", "floor", "excess", "PMF error", "floor", "excess", title_justify="left")
+    table.title = f"Distance from the reference at {report.assessment.frames_compared:,} frames"
+    for name, d in report.assessment.divergences.items():
+        estimates = (d.js, d.js_floor, d.excess_js, d.pmf_error, d.pmf_error_floor, d.excess_pmf_error)
+        table.add_row(name, f"{d.frames:,}", *("-" if e is None else f"{e.value:.4f}" for e in estimates))
+    console.print(table)
+    checks = Table("criterion", "value", "allowed", "", title="Verdict", title_justify="left")
+    for check in report.assessment.checks:
+        value, allowed = (f"{v:.3g}" if isinstance(v, float) else str(v) for v in (check.value, check.threshold))
+        checks.add_row(check.label, value, allowed, "[green]met[/]" if check.passed else "[red]not met[/]")
+    console.print(checks)
+    for plane in report.assessment.planes:
+        ours, theirs = (plane.free_energies_kt[name] for name in ("simulation", "reference"))
+        console.print(
+            f"{plane.plane.name}: F({plane.plane.basin_names[1]}) - F({plane.plane.basin_names[0]}) = "
+            f"{ours.value:.2f} ± {ours.standard_error:.2f} kT "
+            f"(reference {theirs.value:.2f} ± {theirs.standard_error:.2f})"
+        )
+    console.print(f"Simulations: {report.assessment.convergence_verdict} ({report.assessment.convergence_reason})")
+    console.print(f"Overall: [bold]{report.assessment.status}[/]")
+    console.print(f"Report: {report.html_path}", soft_wrap=True)

@@ -1,0 +1,26 @@
+"""fpforce-export: model.ckpt -> model.pt."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from fpforce.commands.entry import command
+
+
+@command
+def main(
+    checkpoint: Annotated[Path, Argument(help="checkpoint that fpforce-train wrote", show_default=False)],
+    model: Annotated[Path, Argument(help="force field to write, such as model.pt", show_default=False)],
+    overwrite: Annotated[bool, Option("--overwrite", help="replace an existing file")] = False,
+):
+    """Turn a training checkpoint into a force field for OpenMM.
+
+    The exported energy and forces are compared with the checkpoint's, and their symmetries checked, before anything is
+    written.
+    """
+    from fpforce.training.export import export
+
+    measured = export(checkpoint, model, overwrite=overwrite)
+    print(f"{model}: verified on {measured['frames']} frames, energy within {measured['energy_error_kt']:.1e} kT, forces "
+          f"within {measured['force_error']:.1e} of their size, mirror images {measured['mirror_difference_kt']:.2g} kT apart")

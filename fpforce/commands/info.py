@@ -1,0 +1,64 @@
+"""fpforce-info: what is inside a model.pt."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from fpforce.commands.entry import command
+
+
+@command
+def main(
+    model: Annotated[Path, Argument(help="force field, model.pt", show_default=False)],
+    as_json: Annotated[bool, Option("--json", help="print all metadata as JSON")] = False,
+):
+    """Print what a force field file holds: model, temperature, beads, training and verification."""
+    from fpforce.artifact import load
+
+    force_field = load(model)
+    print(json.dumps(force_field.metadata, indent=1) if as_json else describe(force_field))
+
+
+def describe(force_field) -> str:
+    """The force field's metadata as text for a terminal."""
+    metadata, weights = force_field.metadata, force_field.weights()
+    parameters = sum(weight.size for weight in weights.values())
+    lines = [
+        f"file          {force_field.path}, {force_field.path.stat().st_size / 1e6:.2f} MB",
+        f"sha256        {force_field.sha256}",
+        f"format        version {metadata['format_version']}, written by fpforce {metadata.get('fpforce_version')}",
+        f"model         {force_field.kind}, {parameters:,} weights in {len(weights)} tensors",
+        f"settings      {_compact(metadata['model'].get('settings', {}))}",
+        f"temperature   {force_field.temperature_k:g} K (kT = {force_field.kt_kj_per_mol:.5g} kJ/mol)",
+        f"scale         {force_field.scale_nm:.5g} nm",
+        f"t_eval        {force_field.t_eval:g}",
+        f"mapping       {force_field.beads.mapping}",
+        "beads         " + ", ".join(f"{bead} {bead.mass_da:.4g} Da" for bead in force_field.beads.beads),
+        "bonds (nm)    "
+        + ", ".join(
+            f"{force_field.beads.beads[i].name}-{force_field.beads.beads[j].name} {mean:.4f}"
+            for (i, j), mean in zip(force_field.beads.bonds, force_field.bonds_nm["mean"], strict=True)
+        ),
+    ]
+    training = metadata.get("training", {})
+    if "steps" in training:
+        lines.append(
+            f"training      {training['steps']} steps in {training.get('seconds', 0):.0f} s on {training.get('device')}"
+        )
+    for name in ("data_sha256", "commit", "versions", "recipe"):
+        if training.get(name):
+            lines.append(f"  {name:<11} {_compact(training[name])}")
+    if metadata.get("verification"):
+        lines.append(f"verification  {_compact(metadata['verification'])}")
+    return "\n".join(lines)
+
+
+def _compact(value) -> str:
+    """A value on one line: `a 1, b (c 2)`."""
+    if isinstance(value, dict):
+        return ", ".join(
+            f"{name} ({_compact(part)})" if isinstance(part, dict) else f"{name} {part}" for name, part in value.items()
+        )
+    return str(value)

@@ -1,0 +1,90 @@
+"""fpforce-simulate: model.pt -> trajectory of independent replicas."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from fpforce.commands.entry import command
+
+_OVERRIDE = "run at another temperature than the model's, although its free energy does not hold there"
+_START = (
+    "FILE[:index], the frame (from 0) where every replica starts, of the beads or of the source molecule; the model's "
+    "own by default"
+)
+
+
+@command
+def main(
+    model: Annotated[Path, Argument(help="force field, model.pt", show_default=False)],
+    output: Annotated[Path, Option("--output", "-o", help="trajectory: .xtc, .dcd or .h5", show_default=False)],
+    steps: Annotated[int, Option(help="time steps in total", show_default=False)],
+    replicas: Annotated[int, Option(help="independent copies, evaluated as one batch")] = 1,
+    timestep_fs: Annotated[float, Option(help="time step in fs")] = 2.0,
+    friction_per_ps: Annotated[float, Option("--friction-per-ps", "--friction", help="in 1/ps")] = 1.0,
+    temperature_k: Annotated[float | None, Option(help="K; the model's by default", show_default=False)] = None,
+    override_temperature: Annotated[bool, Option("--override-temperature", help=_OVERRIDE)] = False,
+    report_interval_ps: Annotated[float, Option(help="time between saved frames in ps")] = 0.5,
+    start: Annotated[str | None, Option(help=_START, show_default=False)] = None,
+    start_topology: Annotated[
+        Path | None, Option(help="topology of --start, where it has none", show_default=False)
+    ] = None,
+    seed: Annotated[int, Option(help="of velocities and noise")] = 0,
+    platform: Annotated[str, Option(help="OpenMM platform; auto: CUDA, HIP, OpenCL on a GPU, else Reference")] = "auto",
+    backend: Annotated[str, Option(help="auto, torchforce or python")] = "auto",
+    threads: Annotated[int, Option(help="CPU threads of torch")] = 1,
+    per_replica: Annotated[bool, Option("--per-replica", help="one trajectory file per replica")] = False,
+    checkpoint_minutes: Annotated[float, Option(help="time between checkpoints in minutes")] = 5.0,
+    resume: Annotated[bool, Option("--resume", help="go on from the checkpoint, to a larger --steps too")] = False,
+    overwrite: Annotated[bool, Option("--overwrite", help="replace an earlier simulation")] = False,
+    log: Annotated[Path | None, Option(help="also write messages to this file", show_default=False)] = None,
+):
+    """Simulate a coarse-grained force field by Langevin dynamics in OpenMM.
+
+    Writes the trajectory (for every saved time one frame per replica, in replica order), its topology (.pdb), and
+    OUTPUT.json and OUTPUT.checkpoint beside it. Ctrl-C stops with a checkpoint.
+
+    Exit status: 0 done; 2 wrong input or disk full; 3 done, but replicas failed (non-finite or a broken bond) and were
+    frozen; 130 interrupted.
+    """
+    from fpforce.progress import describe_rate
+    from fpforce.simulation import SimulationSettings, simulate
+
+    if log is not None:
+        handler = logging.FileHandler(log)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        logging.getLogger("fpforce").addHandler(handler)
+    settings = SimulationSettings(
+        steps=steps,
+        replicas=replicas,
+        timestep_fs=timestep_fs,
+        friction_per_ps=friction_per_ps,
+        temperature_k=temperature_k,
+        override_temperature=override_temperature,
+        report_interval_ps=report_interval_ps,
+        checkpoint_minutes=checkpoint_minutes,
+        seed=seed,
+        platform=platform,
+        backend=backend,
+        threads=threads,
+        start=start,
+        start_topology=start_topology,
+        per_replica=per_replica,
+        overwrite=overwrite,
+        resume=resume,
+    )
+    result = simulate(model, output, settings, show_progress=True)
+    speed = describe_rate(result.steps_per_second, replicas, timestep_fs)
+    print(
+        f"{result.output}: {result.frames} frames, {result.steps} steps, {speed}, "
+        f"backend {result.backend} on {result.platform}"
+    )
+    if result.failed:
+        first = min(info["step"] for info in result.failed.values())
+        print(
+            f"{len(result.failed)} of {replicas} replicas failed (the first by step {first}); "
+            f"{result.output}.json says which and why"
+        )
+        return 3
+    return 0

@@ -1,0 +1,233 @@
+"""Choosing beads: presets, mdtraj selections, explicit groups, or a plain list for arrays without a topology.
+
+In: an mdtraj topology (or a list of bead records). Out: a BeadTable with masses, residues and bonds.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fpforce.beads import Bead, BeadTable
+from fpforce.bonding import bead_bonds, require_connected
+from fpforce.errors import InputError
+
+PRESETS = ("ca", "backbone5", "backbone", "heavy", "all")
+
+_ION_ELEMENTS = {"Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Mn", "Fe", "Co", "Ni", "Cu", "Zn", "Cd", "F", "Cl",
+                 "Br", "I"}
+_ION_RESIDUES = {"LI", "NA", "K", "RB", "CS", "MG", "CA", "SR", "BA", "ZN", "CL", "BR", "I", "F", "SOD", "POT", "CLA", "CAL",
+                 "CES", "LIT", "RUB", "IB", "CIO", "CIM", "CIP"}
+_BACKBONE_ELEMENTS = {"N": "N", "CA": "C", "C": "C", "O": "O", "CB": "C"}
+
+
+def map_beads(topology, beads):
+    """Choose beads from the atoms of a topology and derive their masses, residues and bonds.
+
+    Args:
+        topology: mdtraj.Topology of the atoms (or of the beads themselves).
+        beads: one of
+            - a preset: `ca`; `backbone5` (C, N, CA, C, N of one amino acid between two caps); `backbone` (N, CA, C of
+              every amino acid); `heavy`; `all`. Presets leave out water and ions;
+            - any other string: an mdtraj selection, one atom = one bead;
+            - a list of atom indices, one atom = one bead;
+            - groups, mapped to their centres of mass: {bead name: selection | atom indices | atom names}, or a list of
+              {"name": ..., "atoms": ...} where names repeat.
+
+    Raises:
+        InputError: unknown selection, no atoms selected, an atom in two beads, a bead without mass, or beads of one
+            chain that bonds do not connect.
+    """
+    if isinstance(beads, str):
+        groups, mapping = _selected(topology, beads), beads
+        names = [topology.atom(group[0]).name for group in groups]
+    elif isinstance(beads, Mapping):
+        names, mapping = [str(name) for name in beads], "groups"
+        groups = [_group(topology, name, atoms) for name, atoms in beads.items()]
+    elif isinstance(beads, Sequence) and beads and all(isinstance(bead, Mapping) for bead in beads):
+        for i, bead in enumerate(beads):
+            if not {"name", "atoms"} <= set(bead):
+                raise InputError(f"bead {i} of the list has the keys {sorted(bead)}: give `name` and `atoms`")
+        names, mapping = [str(bead["name"]) for bead in beads], "groups"
+        groups = [_group(topology, bead["name"], bead["atoms"]) for bead in beads]
+    elif isinstance(beads, (Sequence, np.ndarray)) and len(beads):
+        groups, mapping = [(atom,) for atom in _indices(topology, beads, "the list of bead atoms")], "indices"
+        names = [topology.atom(group[0]).name for group in groups]
+    else:
+        raise InputError(f"beads = {beads!r} chooses nothing: give a preset ({', '.join(PRESETS)}), a selection or groups")
+    _refuse_shared_atoms(topology, groups)
+    chains = _chain_names(topology, groups)
+    table = BeadTable(
+        tuple(_bead(topology, name, group, chains) for name, group in zip(names, groups)),
+        bead_bonds(topology, groups),
+        mapping,
+    )
+    require_connected([str(bead) for bead in table.beads], [bead.chain for bead in table.beads], table.bonds)
+    return table
+
+
+def list_beads(records):
+    """A BeadTable from bead records, for arrays that come without a topology.
+
+    Args:
+        records: one mapping per bead, in the order of the array: `name`, `residue`; and where wanted `residue_number`
+            (default: a new residue begins where the residue name changes or a bead name repeats), `chain` ("A"),
+            `element`, `mass_da` (default: of the element, which the backbone names N, CA, C, O, CB imply), `bonds`
+            (indices of bonded beads; default, when no record has any: each bead with the next of its chain).
+
+    Raises:
+        InputError: missing or unknown key, unknown element, bond out of range, beads that bonds do not connect.
+    """
+    import mdtraj
+
+    known = {"name", "residue", "residue_number", "chain", "element", "mass_da", "bonds"}
+    beads, pairs, residue_index, seen = [], set(), 0, set()
+    for i, record in enumerate(records):
+        if not isinstance(record, Mapping) or not {"name", "residue"} <= set(record) <= known:
+            raise InputError(f"bead {i} is {record!r}: give `name`, `residue` and optionally {sorted(known)[:-1]}")
+        name, residue, chain = str(record["name"]), str(record["residue"]), str(record.get("chain", "A"))
+        number = record.get("residue_number")
+        if beads:
+            last = beads[-1]
+            same = (last.residue, last.chain) == (residue, chain)
+            same = same and (name not in seen if number is None else number == last.residue_number)
+            if not same:
+                residue_index, seen = residue_index + 1, set()
+        seen.add(name)
+        element = record.get("element", _BACKBONE_ELEMENTS.get(name))
+        try:
+            mass = record["mass_da"] if "mass_da" in record else mdtraj.element.get_by_symbol(element).mass
+        except (KeyError, AttributeError):
+            raise InputError(f"bead {i} ({name}) has no mass: give `mass_da`, or `element` as a symbol") from None
+        number = residue_index + 1 if number is None else int(number)
+        beads.append(Bead(name, residue, residue_index, number, chain, element, float(mass), (i,), (name,)))
+        for other in record.get("bonds", ()):
+            if not 0 <= other < len(records) or other == i:
+                raise InputError(f"bead {i} ({name}) names the bond partner {other}: give indices below {len(records)}")
+            pairs.add((min(i, other), max(i, other)))
+    if not pairs:
+        pairs = {(i, i + 1) for i in range(len(beads) - 1) if beads[i].chain == beads[i + 1].chain}
+    require_connected([str(bead) for bead in beads], [bead.chain for bead in beads], pairs)
+    return BeadTable(tuple(beads), tuple(sorted(pairs)), "list")
+
+
+def _selected(topology, choice):
+    """One-atom groups of a preset or an mdtraj selection."""
+    if choice == "backbone5":
+        atoms = _capped_residue(topology)
+    elif choice == "backbone":
+        residues = [{a.name: a.index for a in r.atoms} for r in topology.residues if r.is_protein]
+        atoms = [r[name] for r in residues for name in ("N", "CA", "C") if {"N", "CA", "C"} <= set(r)]
+    elif choice == "ca":
+        atoms = [a.index for a in topology.atoms if a.name == "CA" and a.residue.is_protein and not _is_solvent(a.residue)]
+    elif choice in ("heavy", "all"):
+        atoms = [a.index for r in topology.residues if not _is_solvent(r) for a in r.atoms
+                 if a.element.mass and (choice == "all" or a.element.symbol != "H")]
+    else:
+        try:
+            atoms = topology.select(choice)
+        except Exception as error:
+            raise InputError(
+                f"beads = {choice!r} is neither a preset ({', '.join(PRESETS)}) nor an mdtraj selection: {_first_line(error)}"
+            ) from None
+    if len(atoms) == 0:
+        raise InputError(f"beads = {choice!r} selects none of the {topology.n_atoms} atoms: check names and residues")
+    return [(int(atom),) for atom in atoms]
+
+
+def _capped_residue(topology):
+    """C, N, CA, C, N around the only amino acid of a capped dipeptide."""
+    central = [r for r in topology.residues if r.is_protein and {"N", "CA", "C"} <= {a.name for a in r.atoms}]
+    if len(central) != 1:
+        raise InputError(
+            f"beads = 'backbone5' is for one amino acid between two caps, but the topology has {len(central)} "
+            "amino acids: use 'backbone' for a longer peptide"
+        )
+    residue = central[0]
+    names = {(r.index, a.name): a.index for r in residue.chain.residues for a in r.atoms}
+    wanted = [(-1, "C"), (0, "N"), (0, "CA"), (0, "C"), (1, "N")]
+    missing = [f"{name} of the residue {'before' if shift < 0 else 'after'} {residue}"
+               for shift, name in wanted if (residue.index + shift, name) not in names]
+    if missing:
+        raise InputError(f"beads = 'backbone5' needs two caps (ACE, NME), but there is no {missing[0]}: use 'backbone'")
+    return [names[residue.index + shift, name] for shift, name in wanted]
+
+
+def _group(topology, name, atoms):
+    """Atom indices of one explicit group."""
+    what = f"bead {name!r}"
+    if isinstance(atoms, str):
+        try:
+            chosen = [int(atom) for atom in topology.select(atoms)]
+        except Exception as error:
+            raise InputError(f"{what}: {atoms!r} is not an mdtraj selection: {_first_line(error)}") from None
+    elif len(atoms) and all(isinstance(atom, str) for atom in atoms):
+        by_name = {}
+        for atom in topology.atoms:
+            if not _is_solvent(atom.residue):
+                by_name.setdefault(atom.name, []).append(atom)
+        for atom in atoms:
+            if len(by_name.get(atom, ())) != 1:
+                raise InputError(
+                    f"{what}: {len(by_name.get(atom, ()))} atoms are named {atom!r}: give a selection with the residue"
+                )
+        chosen = [by_name[atom][0].index for atom in atoms]
+    else:
+        chosen = _indices(topology, atoms, what)
+    if not chosen:
+        raise InputError(f"{what} has no atoms: {atoms!r} selects none of the {topology.n_atoms} atoms")
+    return tuple(chosen)
+
+
+def _indices(topology, atoms, what):
+    chosen = []
+    for atom in atoms:
+        if isinstance(atom, (bool, np.bool_)) or not isinstance(atom, (int, np.integer)) or not 0 <= atom < topology.n_atoms:
+            raise InputError(f"{what}: {atom!r} is no atom index of a topology with {topology.n_atoms} atoms (0-based)")
+        chosen.append(int(atom))
+    return chosen
+
+
+def _refuse_shared_atoms(topology, groups):
+    seen = set()
+    for group in groups:
+        for atom in group:
+            if atom in seen:
+                raise InputError(f"atom {atom} ({topology.atom(atom)}) is in two beads: each atom belongs to one at most")
+            seen.add(atom)
+
+
+def _chain_names(topology, groups):
+    """One-letter, distinct name for each source chain that supplies beads."""
+    used = sorted({topology.atom(group[0]).residue.chain.index for group in groups})
+    given = [getattr(topology.chain(index), "chain_id", None) for index in used]
+    if all(name and len(name) == 1 and name.strip() for name in given) and len(set(given)) == len(given):
+        return dict(zip(used, given))
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+    if len(used) > len(letters):
+        raise InputError(f"the beads come from {len(used)} chains; {len(letters)} at most are supported: choose fewer")
+    return dict(zip(used, letters))
+
+
+def _bead(topology, name, group, chains):
+    atoms = [topology.atom(atom) for atom in group]
+    mass = float(sum(atom.element.mass for atom in atoms))
+    if mass <= 0.0:
+        raise InputError(f"bead {name} ({atoms[0]}) has no mass: leave virtual sites out, or give elements in the topology")
+    residue = atoms[0].residue
+    element = atoms[0].element.symbol if len(atoms) == 1 else None
+    return Bead(name, residue.name, residue.index, residue.resSeq, chains[residue.chain.index], element, mass,
+                tuple(group), tuple(atom.name for atom in atoms))
+
+
+def _is_solvent(residue):
+    """Water or a single ion (a bead named CA of a protein residue is neither)."""
+    if residue.is_water:
+        return True
+    if residue.n_atoms != 1:
+        return False
+    atom = next(residue.atoms)
+    return residue.name.upper().rstrip("+-0123456789") in _ION_RESIDUES or atom.element.symbol in _ION_ELEMENTS
+
+
+def _first_line(error):
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,63 @@
+"""Coarse-grained structures as PDB text.
+
+Element columns are always filled, because readers otherwise take a bead named CA for calcium.
+"""
+
+from contextlib import nullcontext
+
+import numpy as np
+
+from fpforce.errors import InputError
+
+
+def write_pdb(table, path_or_file, positions_nm):
+    """Write beads as PDB with element column, TER and CONECT records.
+
+    Args:
+        table: the BeadTable.
+        path_or_file: path, or a text file open for writing.
+        positions_nm: (n, 3) or (frames, n, 3) in nm; several frames become MODELs.
+
+    Raises:
+        InputError: other shape, or a coordinate that the PDB columns cannot hold (beyond +-999 nm).
+    """
+    frames = np.asarray(positions_nm, dtype=np.float64)
+    if frames.ndim == 2:
+        frames = frames[None]
+    if frames.ndim != 3 or frames.shape[1:] != (len(table), 3):
+        raise InputError(f"positions of shape {np.shape(positions_nm)} do not fit {len(table)} beads: give (frames, n, 3)")
+    if not np.all(np.abs(frames) < 999.0):
+        raise InputError("positions are not finite or beyond 999 nm, which a PDB cannot hold: centre them first")
+    opened = nullcontext(path_or_file) if hasattr(path_or_file, "write") else open(path_or_file, "w")
+    serials, rows = _rows(table)
+    with opened as out:
+        for number, frame in enumerate(frames, start=1):
+            if len(frames) > 1:
+                out.write(f"MODEL     {number:4d}\n")
+            for head, bead, tail in rows:
+                coordinates = "".join(f"{10.0 * x:8.3f}" for x in frame[bead]) if bead is not None else ""
+                out.write(f"{head}{coordinates}{tail}\n")
+            if len(frames) > 1:
+                out.write("ENDMDL\n")
+        for i in range(len(table)):
+            partners = sorted({b if a == i else a for a, b in table.bonds if i in (a, b)})
+            for start in range(0, len(partners), 4):
+                out.write(f"CONECT{serials[i]:5d}" + "".join(f"{serials[j]:5d}" for j in partners[start:start + 4]) + "\n")
+        out.write("END\n")
+
+
+def _rows(table):
+    """Serial number per bead, and the text around the coordinates: (before, bead index or None for TER, after)."""
+    serials, rows = [], []
+    serial = 0
+    for i, bead in enumerate(table.beads):
+        serial += 1
+        serials.append(serial)
+        element = (bead.element or "C").upper()
+        name = bead.name if len(bead.name) >= 4 or len(element) == 2 else f" {bead.name}"
+        residue = f"{bead.residue:>3.3s} {bead.chain:1.1s}{bead.residue_number % 10000:4d}"
+        rows.append((f"ATOM  {serial:5d} {name:<4.4s} {residue}    ", i, f"  1.00  0.00          {element:>2s}  "))
+        if i + 1 == len(table) or table.beads[i + 1].chain != bead.chain:
+            serial += 1
+            rows.append((f"TER   {serial:5d}      {residue}", None, ""))
+    return serials, rows

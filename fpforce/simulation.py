@@ -1,0 +1,211 @@
+"""simulate: many replicas of one force field by Langevin dynamics, with checkpoints and failed replicas set aside.
+
+In: a force field, an output name, SimulationSettings. Out: the files of fpforce.simulation_files and a
+SimulationResult. The loop itself is fpforce.langevin.
+"""
+
+import errno
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fpforce.artifact import ForceField, load
+from fpforce.errors import InputError
+from fpforce.langevin import LangevinRun
+from fpforce.simulation_files import SimulatedFrames, SimulationFiles, read_simulation
+from fpforce.start_frame import read_start_frame
+
+__all__ = ["SimulatedFrames", "SimulationResult", "SimulationSettings", "read_simulation", "simulate"]
+
+# What a resumed run must have in common with the run it continues.
+_FIXED_ON_RESUME = (
+    "model_sha256",
+    "replicas",
+    "timestep_fs",
+    "friction_per_ps",
+    "temperature_k",
+    "report_steps",
+    "per_replica",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationSettings:
+    """What to simulate and how.
+
+    steps: in total; a resumed run goes on to this number.
+    temperature_k: None takes the model's; any other value needs `override_temperature`, since U is a free energy at
+        the model's temperature.
+    report_interval_ps: time between saved frames, rounded to whole steps.
+    seed: of velocities and noise; a resumed run keeps its own, and its start.
+    platform: `auto` or an OpenMM platform; backend: `auto`, `torchforce`, `python`.
+    threads: torch's thread count for this process; None leaves it as it is.
+    start: the frame from which every replica starts: None (the model's), `FILE[:index]` or an (n, 3) array in nm;
+        start_topology: its topology file, where the format holds none.
+    per_replica: one trajectory file per replica instead of one for all.
+    """
+
+    steps: int
+    replicas: int = 1
+    timestep_fs: float = 2.0
+    friction_per_ps: float = 1.0
+    temperature_k: float | None = None
+    override_temperature: bool = False
+    report_interval_ps: float = 0.5
+    checkpoint_minutes: float = 5.0
+    seed: int = 0
+    platform: str = "auto"
+    backend: str = "auto"
+    threads: int | None = 1
+    start: str | Path | np.ndarray | None = None
+    start_topology: str | Path | None = None
+    per_replica: bool = False
+    overwrite: bool = False
+    resume: bool = False
+
+    @property
+    def report_steps(self) -> int:
+        return max(1, round(1000.0 * self.report_interval_ps / self.timestep_fs))
+
+    def check(self) -> None:
+        """Raise InputError for a value out of range."""
+        for name in ("steps", "replicas", "timestep_fs", "report_interval_ps", "checkpoint_minutes"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if not self.friction_per_ps >= 0:
+            raise InputError(f"friction_per_ps is {self.friction_per_ps}; it must be 0 or above")
+        if self.temperature_k is not None and not self.temperature_k > 0:
+            raise InputError(f"temperature_k is {self.temperature_k}; it must be above 0 K")
+        if self.seed < 0:
+            raise InputError(f"seed is {self.seed}; give 0 or above")
+        if self.steps < self.report_steps:
+            raise InputError(
+                f"steps is {self.steps}, but a frame is saved only every {self.report_steps} steps "
+                f"({self.report_interval_ps:g} ps); raise steps or lower report_interval_ps"
+            )
+        if self.overwrite and self.resume:
+            raise InputError("overwrite and resume exclude each other; give one of them")
+
+
+@dataclass(frozen=True)
+class SimulationResult:
+    """What a simulation reached.
+
+    frames: saved_times * replicas. Speeds are of the whole run, resumed parts included; ns_per_day is summed over
+    replicas. failed: replica -> dict of `step`, `frame` (first saved time that is not valid) and `reason`.
+    """
+
+    output: Path
+    trajectories: list[Path]
+    topology: Path
+    steps: int
+    saved_times: int
+    frames: int
+    steps_per_second: float
+    ns_per_day: float
+    backend: str
+    platform: str
+    failed: dict[int, dict]
+
+
+def simulate(force_field, output, settings: SimulationSettings, *, show_progress: bool = False) -> SimulationResult:
+    """Run `settings.replicas` independent replicas and write their trajectory to `output` (.xtc, .dcd or .h5).
+
+    force_field: a ForceField or the path of model.pt.
+
+    A replica whose coordinates become non-finite or whose bond breaks is frozen at its last good frame, counted in
+    `failed` and reported, while the others go on. Ctrl-C or SIGTERM ends the run at the next pause (half a second)
+    with a checkpoint, then raises KeyboardInterrupt; the same settings with resume=True continue. On the same
+    platform a resumed run repeats the uninterrupted one up to rounding; on another one it goes on with fresh noise.
+    Saved frames are centred on each replica's mean position. Raises InputError for anything a user can mend, a full
+    disk included; what was written stays readable.
+    """
+    settings.check()
+    if not isinstance(force_field, ForceField):
+        force_field = load(force_field)
+    temperature_k = _temperature(force_field, settings)
+    files = SimulationFiles(output, force_field.beads, settings.replicas, settings.per_replica)
+    if not (settings.resume or settings.overwrite):
+        files.require_absent()
+    description = _describe(force_field, settings, temperature_k)
+    if settings.resume:
+        arrays, stored = files.read_checkpoint()
+        _require_same_run(files, stored, description)
+        description |= {name: stored[name] for name in ("seed", "start")}
+    else:
+        start_nm, source = read_start_frame(force_field, settings.start, settings.start_topology)
+        description["start"] = source | {"positions_nm": start_nm.tolist()}
+    run = LangevinRun(force_field, settings, files, description)
+    try:
+        if settings.resume:
+            run.resume(arrays, stored)
+        else:
+            run.start(start_nm)
+        run.advance(settings.steps, settings.checkpoint_minutes, show_progress)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        if not files.checkpoint.exists():
+            raise InputError(f"no space left for {files.output}; free some and start again with --overwrite") from error
+        raise InputError(
+            f"no space left for {files.output} at step {run.step}; what was written and the checkpoint of "
+            f"step {run.saved_step} are intact: free space and continue with --resume"
+        ) from error
+    finally:
+        files.close()
+    if run.interrupted:
+        raise KeyboardInterrupt(
+            f"stopped at step {run.step} of {settings.steps}; {files.output} and its checkpoint are "
+            "complete up to there: continue with --resume"
+        )
+    summary = run.metadata()
+    return SimulationResult(
+        output=files.output,
+        trajectories=files.trajectories,
+        topology=files.topology,
+        steps=run.step,
+        saved_times=run.saved_times,
+        frames=run.saved_times * settings.replicas,
+        steps_per_second=summary["steps_per_second"],
+        ns_per_day=summary["ns_per_day"],
+        backend=run.backend,
+        platform=run.platform,
+        failed=run.failed,
+    )
+
+
+def _temperature(force_field, settings) -> float:
+    temperature_k = settings.temperature_k or force_field.temperature_k
+    if abs(temperature_k - force_field.temperature_k) > 1e-3 and not settings.override_temperature:
+        raise InputError(
+            f"temperature {temperature_k:g} K differs from the {force_field.temperature_k:g} K of "
+            f"{force_field.path}, whose free energy holds at that temperature only; leave it out, or give "
+            "--override-temperature"
+        )
+    return temperature_k
+
+
+def _describe(force_field, settings, temperature_k) -> dict:
+    """The part of the sidecar that is known before the first step."""
+    return {
+        "replicas": settings.replicas,
+        "timestep_fs": settings.timestep_fs,
+        "friction_per_ps": settings.friction_per_ps,
+        "temperature_k": temperature_k,
+        "report_steps": settings.report_steps,
+        "frame_interval_ps": settings.report_steps * settings.timestep_fs / 1000.0,
+        "per_replica": settings.per_replica,
+        "seed": settings.seed,
+        "model": str(force_field.path),
+        "model_sha256": force_field.sha256,
+    }
+
+
+def _require_same_run(files, stored: dict, wanted: dict) -> None:
+    for name in _FIXED_ON_RESUME:
+        if stored[name] != wanted[name]:
+            raise InputError(
+                f"cannot resume {files.output}: {name} is {wanted[name]}, the run to continue has "
+                f"{stored[name]}; use the same settings, or --overwrite to start anew"
+            )

@@ -1,0 +1,85 @@
+"""The one frame from which every replica of a simulation starts."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fpforce.artifact import ForceField
+from fpforce.bonding import with_bonds
+from fpforce.errors import InputError
+from fpforce.periodic import make_whole
+from fpforce.replicas import BondLimits
+from fpforce.trajectory_files import existing_file, holds_topology, read_topology
+
+
+def read_start_frame(force_field: ForceField, start=None, topology=None) -> tuple[np.ndarray, dict]:
+    """Positions (n, 3) in nm, float64, centred, with a record of where they come from.
+
+    start: None takes the model's own start frame; `FILE` or `FILE:index` (from 0, negative from the end) takes that
+        frame of any file mdtraj reads, of the beads or of the source molecule; an (n, 3) array is used as it is.
+    topology: a topology file, for trajectory formats without one; without it they must hold the beads.
+    Raises InputError when the file cannot be read or the frame does not fit the beads.
+    """
+    if start is None:
+        positions_nm, record = force_field.positions_nm, {"source": "model", "frame": None}
+    elif isinstance(start, str | Path):
+        path, index = _split_index(str(start))
+        positions_nm = _read(force_field, path, index, topology)
+        record = {"source": path, "frame": index}
+    else:
+        positions_nm, record = np.asarray(start, dtype=float), {"source": "array", "frame": None}
+    if positions_nm.shape != (len(force_field.beads), 3):
+        raise InputError(
+            f"start frame: positions of shape {positions_nm.shape} do not fit the "
+            f"{len(force_field.beads)} beads of {force_field.path}"
+        )
+    problem = BondLimits.of(force_field).broken(positions_nm[None])
+    if problem:
+        raise InputError(f"start frame from {record['source']}: {problem[0]}; check the frame, and that its unit is nm")
+    positions_nm = np.asarray(positions_nm, dtype=float)
+    return positions_nm - positions_nm.mean(axis=0), record
+
+
+def _split_index(start: str) -> tuple[str, int]:
+    """`file:index` -> (file, index); the index is 0 when left out."""
+    path, colon, index = start.rpartition(":")
+    if not colon or Path(start).exists():
+        return start, 0
+    try:
+        return path, int(index)
+    except ValueError:
+        raise InputError(
+            f"start {start!r}: {index!r} after the colon is not a frame number; give FILE or FILE:index"
+        ) from None
+
+
+def _read(force_field: ForceField, path: str, index: int, topology) -> np.ndarray:
+    import mdtraj
+
+    path = existing_file(path, "start file")
+    if topology is not None:
+        topology = read_topology(topology)
+    elif not holds_topology(path):
+        topology = force_field.beads.to_mdtraj()
+    arguments = {} if topology is None else {"top": topology}
+    try:
+        frames = mdtraj.load(str(path), **arguments) if index < 0 else mdtraj.load_frame(str(path), index, **arguments)
+        frame = frames[index if index < 0 else 0]
+    except IndexError:
+        raise InputError(f"start file {path} has no frame {index}; check its number of frames") from None
+    except Exception as error:
+        raise InputError(
+            f"start file {path}, frame {index}: cannot be read with {_described(topology)} ({error}); if it holds "
+            "the source molecule, give its topology too (--start-topology)"
+        ) from error
+    try:
+        supplies = force_field.beads.match(frame.topology)
+    except InputError as error:
+        raise InputError(f"start file {path}: {error}") from error
+    if supplies == "source" and frame.unitcell_vectors is not None:
+        make_whole(frame.xyz, frame.unitcell_vectors, with_bonds(frame.topology))
+    return force_field.beads.positions(frame.xyz, frame.topology)[0]
+
+
+def _described(topology) -> str:
+    return "its own topology" if topology is None else f"a topology of {topology.n_atoms} atoms"

@@ -1,0 +1,107 @@
+"""make_system: force field -> openmm.System, with one molecule or R independent replicas."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from fpforce import backends
+from fpforce.artifact import ForceField, load
+from fpforce.errors import InputError
+
+logger = logging.getLogger("fpforce")
+
+
+def make_system(
+    force_field,
+    topology=None,
+    *,
+    backend: str = "auto",
+    replicas: int = 1,
+    force_group: int = 0,
+    remove_cm_motion: bool = False,
+    threads: int | None = None,
+):
+    """An openmm.System whose potential is the force field's free energy U (kJ/mol), ready for any integrator.
+
+    force_field: a ForceField or the path of model.pt.
+    topology: when given, checked against the beads: an openmm or mdtraj Topology of the molecule or of all replicas,
+        or a file mdtraj reads.
+    backend: `torchforce`, `python`, or `auto`, which takes the first one available and says so at INFO.
+    replicas: R copies that do not interact, evaluated as one batch; replica r owns particles r*n .. (r+1)*n - 1.
+        The energy of the System is the sum over replicas.
+    force_group: group of the one Force.
+    remove_cm_motion: adds a CMMotionRemover; with several replicas it would couple them and is refused.
+    threads: torch's thread count, set for the whole process; None leaves it as it is.
+
+    Particle masses are the beads'. U holds at `force_field.temperature_k` only: run a thermostat at that temperature.
+    Raises InputError for a file that cannot be read, a topology that does not match, and options out of range.
+    """
+    import openmm
+
+    if not isinstance(force_field, ForceField):
+        force_field = load(force_field)
+    if replicas < 1:
+        raise InputError(f"replicas is {replicas}; give 1 or more")
+    if not 0 <= force_group <= 31:
+        raise InputError(f"force_group is {force_group}; OpenMM has groups 0 to 31")
+    if threads is not None and threads < 1:
+        raise InputError(f"threads is {threads}; give 1 or more")
+    if remove_cm_motion and replicas > 1:
+        raise InputError(
+            f"remove_cm_motion couples the {replicas} replicas, whose motion must be independent; leave it "
+            "out (each replica's centre is subtracted inside the model)"
+        )
+    if topology is not None:
+        _check_topology(force_field, topology, replicas)
+
+    name, module = backends.choose(backend)
+    system = openmm.System()
+    for mass_da in np.tile(force_field.masses_da, replicas):
+        system.addParticle(float(mass_da))
+    module.attach(system, force_field, replicas=replicas, force_group=force_group, threads=threads)
+    if remove_cm_motion:
+        system.addForce(openmm.CMMotionRemover())
+    logger.info(
+        "backend %s: %d replica%s of %d beads; the free energy is that of %g K",
+        name,
+        replicas,
+        "" if replicas == 1 else "s",
+        len(force_field.beads),
+        force_field.temperature_k,
+    )
+    return system
+
+
+def _check_topology(force_field: ForceField, topology, replicas: int) -> None:
+    """Raise InputError at the first atom of `topology` that is not the bead at its place."""
+    expected = [(bead.name, bead.residue) for bead in force_field.beads.beads]
+    found = _atoms_and_residues(topology)
+    if len(found) not in (len(expected), replicas * len(expected)):
+        raise InputError(
+            f"the topology has {len(found)} atoms, the force field {force_field.path} {len(expected)} beads"
+            f"{f' in {replicas} replicas' if replicas > 1 else ''}; make_system takes the topology of the "
+            "beads (ForceField.topology), not of the source molecule"
+        )
+    for index, atom in enumerate(found):
+        if atom != expected[index % len(expected)]:
+            bead_name, bead_residue = expected[index % len(expected)]
+            raise InputError(
+                f"atom {index} of the topology is {atom[0]} of {atom[1]}, the force field {force_field.path} "
+                f"has bead {bead_name} of {bead_residue} there; pass ForceField.topology"
+            )
+
+
+def _atoms_and_residues(topology) -> list[tuple[str, str]]:
+    """(atom name, residue name) of an openmm Topology, an mdtraj Topology or a topology file."""
+    if isinstance(topology, str | Path):
+        import mdtraj
+
+        if not Path(topology).exists():
+            raise InputError(f"topology file {topology} does not exist; check the path")
+        try:
+            topology = mdtraj.load_topology(str(topology))
+        except Exception as error:
+            raise InputError(f"topology file {topology} cannot be read: {error}") from error
+    atoms = topology.atoms
+    return [(atom.name, atom.residue.name) for atom in (atoms() if callable(atoms) else atoms)]

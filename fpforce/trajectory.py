@@ -1,0 +1,243 @@
+"""Any trajectory or array -> bead frames in nm, checked.
+
+In: files that mdtraj reads, with their topology, or bare .npy/.npz arrays with a declared unit. Out: BeadFrames.
+What cannot be right (NaN, wrong unit, wrong topology, D residues) is refused here, before anything is trained on it.
+"""
+
+import hashlib
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fpforce.beads import BeadTable
+from fpforce.chirality import chiral_residues, d_residues, dihedral
+from fpforce.errors import InputError
+from fpforce.mapping import list_beads, map_beads
+from fpforce.periodic import bonded_molecules
+from fpforce.trajectory_files import (
+    NM_PER, existing_file, holds_topology, is_array, read_array, read_atoms, read_topology,
+)
+
+# Bonds between beads, from a bond to hydrogen to the centres of two large groups. Nanometres taken for angstroms, or the
+# reverse, move the typical bond of any molecule out of this range.
+_BOND_RANGE_NM = (0.07, 1.0)
+_FEWEST_FRAMES_TO_JUDGE_PHI = 100
+
+
+@dataclass(frozen=True)
+class BeadFrames:
+    """Positions of the beads over one or more trajectories.
+
+    `positions_nm` float32 (frames, n, 3); `lengths` frames per file, in order; `sources` the files; `sha256` of their
+    contents in order; `time_step_ps` between frames, None where the files do not say or differ.
+    """
+
+    positions_nm: np.ndarray
+    beads: BeadTable
+    lengths: tuple[int, ...]
+    sources: tuple[str, ...]
+    sha256: str
+    time_step_ps: float | None
+
+    def __len__(self):
+        return len(self.positions_nm)
+
+    def split(self):
+        """One (frames, n, 3) array per trajectory file."""
+        return np.split(self.positions_nm, np.cumsum(self.lengths)[:-1])
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The atoms to read: `indices` into the files (None: all), their `topology` (None: bare beads) and bead `table`."""
+
+    table: BeadTable
+    n_atoms: int
+    indices: list[int] | None = None
+    topology: object | None = None
+    file_topology: object | None = None
+
+    def positions(self, xyz):
+        return xyz if self.topology is None else self.table.positions(xyz, self.topology)
+
+
+def read_bead_frames(trajectories, topology=None, *, beads="all", length_unit=None, stride=1, allow_d_residues=False,
+                     table=None):
+    """Read trajectories and map them to beads.
+
+    Args:
+        trajectories: a path or a list of paths: anything mdtraj reads, or .npy / .npz arrays (frames, atoms or beads, 3);
+            an .npz holds `positions` or exactly one 3-dimensional array.
+        topology: path of a topology file (PDB, GRO, PRMTOP, ...) of the atoms or of the beads, or an mdtraj.Topology; not
+            needed for formats that bring their own, with `table`, nor where `beads` is a list of bead records.
+        beads: the choice of beads, as for `fpforce.mapping.map_beads`; for arrays without a topology a list of bead
+            records (`fpforce.mapping.list_beads`).
+        length_unit: "nm" or "angstrom", required for arrays and refused for formats that have a unit.
+        stride: take every stride-th frame of each file.
+        allow_d_residues: accept D amino acids.
+        table: use this BeadTable (of a model) instead of `beads`; the topology must match it.
+
+    Returns:
+        BeadFrames.
+
+    Raises:
+        InputError: a file is missing, truncated or empty; topology and trajectory differ in atoms; nothing is
+            selected; a frame is not finite; bond lengths are out of any physical range (the likely unit is named);
+            a molecule is broken; a residue is D.
+    """
+    paths = [trajectories] if isinstance(trajectories, (str, Path)) else list(trajectories)
+    if not paths:
+        raise InputError("no trajectory is given: name at least one file")
+    if not isinstance(stride, int) or stride < 1:
+        raise InputError(f"stride = {stride!r} must be a whole number of at least 1")
+    paths = [existing_file(path, "trajectory") for path in paths]
+    _check_length_unit(paths, length_unit)
+    full_table, source = _source(paths[0], topology, beads, table)
+
+    pieces, steps, digest = [], [], hashlib.sha256()
+    for path in paths:
+        xyz, step = _read_one(path, source, length_unit, stride)
+        _check_finite(xyz, path, stride)
+        positions = source.positions(xyz)
+        _check_bonds(positions, source.table, path, length_unit, stride)
+        if source.topology is not None and not allow_d_residues:
+            _check_chirality(xyz, source.topology, path, stride)
+        pieces.append(np.ascontiguousarray(positions, dtype=np.float32))
+        steps.append(step)
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    frames = BeadFrames(
+        positions_nm=pieces[0] if len(pieces) == 1 else np.concatenate(pieces),
+        beads=full_table,
+        lengths=tuple(len(piece) for piece in pieces),
+        sources=tuple(str(path) for path in paths),
+        sha256=digest.hexdigest(),
+        time_step_ps=steps[0] if None not in steps and np.allclose(steps, steps[0]) else None,
+    )
+    if not allow_d_residues and (source.topology is None or not chiral_residues(source.topology)):
+        _warn_if_mirrored(frames)
+    return frames
+
+
+def _check_length_unit(paths, length_unit):
+    arrays = [path for path in paths if is_array(path)]
+    if length_unit is not None and length_unit not in NM_PER:
+        raise InputError(f"length_unit = {length_unit!r} is unknown: give 'nm' or 'angstrom'")
+    if arrays and length_unit is None:
+        raise InputError(f"{arrays[0]} is a bare array without a unit: give length_unit = 'nm' or 'angstrom'")
+    if length_unit is not None and len(arrays) < len(paths):
+        other = next(path for path in paths if path not in arrays)
+        raise InputError(f"length_unit = {length_unit!r} is given, but the format of {other} has its own: leave it out")
+
+
+def _source(first, topology, beads, table):
+    """The full bead table, and the part of the files to read: the molecules to which the beads belong."""
+    from_records = isinstance(beads, (list, tuple)) and len(beads) and isinstance(beads[0], dict) and "atoms" not in beads[0]
+    if topology is None and not holds_topology(first):
+        if table is not None:
+            topology = table.to_mdtraj()
+        elif is_array(first) and from_records:
+            listed = list_beads(beads)
+            return listed, _Source(listed, len(listed))
+        elif is_array(first):
+            raise InputError(f"{first} is a bare array: give a topology file, or `beads` as a list of name and residue")
+        else:
+            raise InputError(f"{first} does not name its atoms: give a topology file (PDB, GRO, PRMTOP, ...)")
+    if topology is None or isinstance(topology, (str, Path)):
+        topology = read_topology(topology or first)
+    if table is None:
+        table = map_beads(topology, beads)
+    used = table.source_atoms if table.match(topology) == "source" else range(len(table))
+    indices = bonded_molecules(topology, used)
+    where = {atom: position for position, atom in enumerate(indices)}
+    local, atoms = [], iter(used)
+    for bead in table.beads:
+        count = len(bead.atoms) if table.match(topology) == "source" else 1
+        local.append(replace(bead, atoms=tuple(where[next(atoms)] for _ in range(count))))
+    return table, _Source(replace(table, beads=tuple(local)), topology.n_atoms, indices, topology.subset(indices), topology)
+
+
+def _read_one(path, source, length_unit, stride):
+    """Coordinates (frames, atoms of the source, 3) in nm, and the time step in ps or None."""
+    if not is_array(path):
+        if source.file_topology is None:
+            raise InputError(f"{path}: without a topology only .npy and .npz arrays can be read: give a topology file")
+        return read_atoms(path, source.file_topology, source.indices, stride)
+    xyz = read_array(path, length_unit, stride)
+    if xyz.shape[1] != source.n_atoms:
+        raise InputError(f"{path} holds {xyz.shape[1]} points per frame, but the topology or bead list has {source.n_atoms}")
+    return (xyz if source.indices is None else xyz[:, source.indices]), None
+
+
+def _check_finite(xyz, path, stride):
+    finite = np.isfinite(xyz).all(axis=(1, 2))
+    if not finite.all():
+        frame = int(np.argmin(finite)) * stride
+        raise InputError(f"{path}: frame {frame} (counted from 0) has NaN or infinite coordinates: leave it out")
+
+
+def _check_bonds(positions, table, path, length_unit, stride):
+    first, second = np.array(table.bonds).T
+    lengths = np.linalg.norm(positions[:, first] - positions[:, second], axis=2)
+    typical = np.median(lengths, axis=0)
+    low, high = _BOND_RANGE_NM
+    middle = float(np.median(typical))
+    if not low <= middle <= high:
+        _refuse_unit(middle, path, length_unit)
+    bad = np.flatnonzero((typical < low) | (typical > high))
+    if len(bad):
+        i, j = table.bonds[bad[0]]
+        raise InputError(
+            f"{path}: the bond {table.beads[i]} - {table.beads[j]} is typically {typical[bad[0]]:.3g} nm long, which no "
+            "bond is: the topology lists other atoms, or the molecule is broken across a box that the file does not hold"
+        )
+    torn = (lengths > 3.0 * typical).any(axis=1)
+    if torn.any():
+        frame = int(np.argmax(torn))
+        bond = int(np.argmax(lengths[frame] / typical))
+        i, j = table.bonds[bond]
+        raise InputError(
+            f"{path}: in frame {frame * stride} (counted from 0) the bond {table.beads[i]} - {table.beads[j]} is "
+            f"{lengths[frame, bond]:.3g} nm long, typically {typical[bond]:.3g} nm: make the molecule whole, or leave the "
+            "frame out"
+        )
+
+
+def _refuse_unit(typical, path, length_unit):
+    low, high = _BOND_RANGE_NM
+    message = f"{path}: bonds are typically {typical:.3g} nm long, which no bond is"
+    if low <= typical / 10.0 <= high:
+        remedy = ("give length_unit = 'angstrom'" if length_unit else "divide the coordinates by 10 when writing the file")
+        raise InputError(f"{message}; the numbers are likely in angstrom, taken for nm: {remedy}")
+    if low <= typical * 10.0 <= high:
+        remedy = ("give length_unit = 'nm'" if length_unit else "multiply the coordinates by 10 when writing the file")
+        raise InputError(f"{message}; the numbers are likely in nm, taken for angstrom: {remedy}")
+    raise InputError(f"{message}: check the unit, and that the topology lists the atoms of this file")
+
+
+def _check_chirality(xyz, topology, path, stride):
+    found = d_residues(xyz, topology)
+    if found:
+        residue, count, first = found[0]
+        raise InputError(
+            f"{path}: {residue} is a D amino acid in {count} of {len(xyz)} frames (first: frame {first * stride}): the "
+            "trajectory is mirrored, or of a D peptide; set allow_d_residues if that is meant"
+        )
+
+
+def _warn_if_mirrored(frames):
+    if len(frames) < _FEWEST_FRAMES_TO_JUDGE_PHI:
+        return
+    for torsion in frames.beads.phi_psi:
+        if torsion["residue"].startswith("GLY"):
+            continue
+        positive = float(np.mean(dihedral(frames.positions_nm, torsion["phi"]) > 0.0))
+        if positive > 0.5:
+            warnings.warn(
+                f"{', '.join(frames.sources)}: phi of {torsion['residue']} is positive in {positive:.0%} of the frames, "
+                "which is rare for an L amino acid: is the trajectory mirrored? (no CB or HA is there to tell)",
+                stacklevel=3,
+            )

@@ -1,0 +1,206 @@
+"""The whole assessment on real data: an honest run passes, and every wrong one is found out."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fpforce.analysis import AssessmentSettings, ReplicaFrames, assess
+from fpforce.analysis.observables import dihedrals
+from fpforce.analysis.planes import PhiPsiPlane, TicaPlane, choose_planes, upper_basin
+from fpforce.beads import Bead, BeadTable
+from fpforce.errors import InputError
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"
+ALL_FRAMES = AssessmentSettings(discard=0.0, thinnings=3)
+REPLICAS = 32
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """Two independent runs of the same ensemble, with the phi angles of the first and the bead table."""
+    from fpforce.trajectory import read_bead_frames
+
+    first, second = (
+        read_bead_frames(EXAMPLE / name, EXAMPLE / "alanine_dipeptide.pdb", beads="backbone5")
+        for name in ("train.xtc", "reference.xtc")
+    )
+    phi = dihedrals(first.positions_nm, [first.beads.phi_psi[0]["phi"]])[:, 0]
+    return first.beads, first.positions_nm, second.positions_nm, phi
+
+
+def two_starts(frames, phi, chosen, replicas=REPLICAS):
+    """The chosen frames as simulations of `replicas` each, said to start from a phi < 0 and a phi > 0 frame."""
+    times = len(chosen) // (2 * replicas)
+    series = frames[chosen[: times * 2 * replicas]].reshape(2 * replicas, times, *frames.shape[1:]).swapaxes(0, 1)
+    starts = frames[np.argmax(phi < 0)], frames[np.argmax(phi > 0)]
+    return [
+        ReplicaFrames(series[:, k::2], name=name, start_nm=start)
+        for k, (name, start) in enumerate(zip(("negative", "positive"), starts, strict=True))
+    ]
+
+
+def check(assessment, name):
+    return next(c for c in assessment.checks if c.name == name)
+
+
+def test_an_honest_independent_run_passes(runs):
+    beads, frames, reference, phi = runs
+    result = assess(beads, [reference], two_starts(frames, phi, np.arange(len(frames))), settings=ALL_FRAMES)
+    assert result.status == "pass", [c for c in result.checks if not c.passed]
+    assert result.converged and result.frames_compared == len(reference) // 2
+
+
+def test_figures_of_the_carried_data_are_those_of_its_own_check(runs):
+    # JS 0.0171 and PMF error 0.299 of the two runs at 21,417 frames before XTC rounded them to 0.001 nm; free energies
+    # from data.json beside the files
+    beads, frames, reference, phi = runs
+    result = assess(
+        beads, [reference], two_starts(frames, phi, np.arange(len(frames))), training=[frames], settings=ALL_FRAMES
+    )
+    training = result.divergences["training"]
+    assert training.js.value == pytest.approx(0.0171, abs=0.0005)
+    assert training.pmf_error.value == pytest.approx(0.299, abs=0.01)
+    assert result.divergences["simulation"].js_floor.value == pytest.approx(training.js.value, abs=1e-3)
+    assert training.js_floor is None, "the training set, which is the floor, has no floor of its own"
+    free_energies = result.planes[0].free_energies_kt
+    assert free_energies["reference"].value == pytest.approx(3.8146, abs=1e-3)
+    assert free_energies["training"].value == pytest.approx(3.7873, abs=1e-3)
+    assert 0.1 < free_energies["reference"].standard_error < 0.4
+
+
+@pytest.mark.parametrize("phase", [-2.0, -math.pi / 4, math.pi / 2, math.pi])
+def test_a_smooth_tilt_of_one_and_a_half_kt_in_phi_fails(runs, phase):
+    # frames of the honest run accepted in proportion to exp(-U), U = 0.75 cos(phi - phase): distinct, no weights.
+    # Without sampling noise the tilts cost 0.011, 0.014, 0.004 and 0.014 in JS, and the third 1.25 kT between the basins
+    beads, frames, reference, phi = runs
+    rng = np.random.default_rng(1)
+    kept = np.exp(-0.75 * (np.cos(phi - phase) + 1.0))
+    chosen = np.flatnonzero(rng.random(len(phi)) < kept / kept.max())
+    tilted = assess(beads, [reference], two_starts(frames, phi, chosen), settings=ALL_FRAMES)
+    assert tilted.status == "fail"
+    assert not all(check(tilted, n).passed for n in ("excess_js", "excess_pmf_error", "free_energy_error_kt"))
+    same_size = np.sort(rng.permutation(len(phi))[: len(chosen)])
+    honest = assess(beads, [reference], two_starts(frames, phi, same_size), settings=ALL_FRAMES)
+    assert honest.status == "pass", "the failure must be due to the tilt, not to the number of frames"
+
+
+def test_losing_the_positive_basin_fails_although_it_costs_little_js(runs):
+    beads, frames, reference, phi = runs
+    result = assess(beads, [reference], two_starts(frames, phi, np.flatnonzero(phi < 0)), settings=ALL_FRAMES)
+    assert result.status == "fail"
+    assert check(result, "excess_js").passed
+    assert check(result, "free_energy_error_kt").value == math.inf
+
+
+def test_simulations_that_remember_their_start_are_not_converged(runs):
+    beads, frames, reference, phi = runs
+    negative, positive = np.flatnonzero(phi < 0), np.flatnonzero(phi > 0)
+    stuck = np.concatenate([negative[: 400 * REPLICAS // 2], np.resize(positive, 400 * REPLICAS // 2)])
+    series = frames[stuck].reshape(2, REPLICAS, -1, *frames.shape[1:]).swapaxes(1, 2)
+    simulations = [ReplicaFrames(s, name=name) for s, name in zip(series, ("negative", "positive"), strict=True)]
+    result = assess(beads, [reference], simulations, settings=ALL_FRAMES)
+    assert result.status == "not converged" and not result.passed
+    assert "disagree" in result.convergence_reason
+
+
+def test_one_start_alone_is_not_judged(runs):
+    beads, frames, reference, phi = runs
+    simulations = two_starts(frames, phi, np.arange(len(frames)))[:1]
+    assert assess(beads, [reference], simulations, settings=ALL_FRAMES).status == "not judged"
+
+
+def test_a_replica_frozen_half_way_is_counted_and_its_good_frames_are_kept(runs):
+    beads, frames, reference, phi = runs
+    first, second = two_starts(frames, phi, np.arange(len(frames)))
+    times = len(first.positions_nm)
+    valid = np.ones((times, REPLICAS), dtype=bool)
+    valid[times // 2 :, 3] = False
+    frozen = ReplicaFrames(first.positions_nm, valid, first.name, failed_replicas=1, start_nm=first.start_nm)
+    result = assess(beads, [reference], [frozen, second], settings=ALL_FRAMES)
+    assert result.failed_replicas == 1
+    assert result.frames["simulation"] == 2 * REPLICAS * times - (times - times // 2)
+    assert result.status == "fail" and not check(result, "failed_replicas").passed
+
+
+def test_frames_that_are_not_finite_are_counted_and_left_out(runs):
+    beads, frames, reference, phi = runs
+    first, second = two_starts(frames, phi, np.arange(len(frames)))
+    broken = first.positions_nm.copy()
+    broken[-5:, 0] = np.nan
+    result = assess(beads, [reference], [ReplicaFrames(broken, None, first.name), second], settings=ALL_FRAMES)
+    assert result.non_finite_frames == 5 and not check(result, "non_finite_frames").passed
+    assert result.frames["simulation"] == 2 * REPLICAS * len(broken) - 5
+    assert np.isfinite(result.divergences["simulation"].js.value)
+
+
+def test_stretched_bonds_fail(runs):
+    beads, frames, reference, phi = runs
+    result = assess(beads, [reference], two_starts(1.003 * frames, phi, np.arange(len(frames))), settings=ALL_FRAMES)
+    assert result.status == "fail" and not check(result, "bond_w1_nm").passed
+    # bonds of 0.133 to 0.155 nm, shifted by 0.3 %
+    assert max(bond.w1 for bond in result.bonds) == pytest.approx(0.003 * 0.155, rel=0.2)
+    assert check(result, "excess_js").passed, "dihedrals do not change with the scale"
+
+
+def test_discarding_leaves_out_the_start_of_every_replica(runs):
+    beads, frames, reference, phi = runs
+    simulations = two_starts(frames, phi, np.arange(len(frames)))
+    times = len(simulations[0].positions_nm)
+    result = assess(beads, [reference], simulations, settings=AssessmentSettings(discard=0.75, thinnings=1))
+    assert result.frames["simulation"] == 2 * REPLICAS * (times - math.ceil(0.75 * times))
+    with pytest.raises(InputError, match="discard = 1.0"):
+        AssessmentSettings(discard=1.0)
+
+
+def test_positions_of_other_beads_are_refused(runs):
+    beads, frames, reference, phi = runs
+    with pytest.raises(InputError, match="reference positions have shape"):
+        assess(beads, [reference[:, :4]], two_starts(frames, phi, np.arange(640)))
+
+
+def alpha_carbon_chain(beads=6):
+    entries = tuple(Bead("CA", "ALA", i, i + 1, "A", "C", 12.0, (i,), ("CA",)) for i in range(beads))
+    return BeadTable(entries, tuple((i, i + 1) for i in range(beads - 1)), "ca")
+
+
+def two_state_chain(rng, frames, beads=6, slow=0.01):
+    """A chain that hops between a bent and a stretched state with probability `slow` a frame, with thermal noise."""
+    state = np.cumsum(rng.random(frames) < slow) % 2
+    along = np.arange(beads)
+    bent = np.stack([0.30 * along, 0.12 * (along - 2.5) ** 2, 0.05 * along * (along % 2)], axis=1)
+    straight = np.stack([0.38 * along, 0.10 * (along % 2), 0.02 * along**2], axis=1)
+    return np.where(state[:, None, None] == 1, straight, bent) + 0.02 * rng.normal(size=(frames, beads, 3)), state == 1
+
+
+def test_without_phi_and_psi_the_plane_is_tica_and_its_barrier_separates_the_states():
+    rng = np.random.default_rng(0)
+    table = alpha_carbon_chain()
+    frames, state = two_state_chain(rng, 4000)
+    (plane,) = choose_planes(table, [frames])
+    assert isinstance(plane, TicaPlane)
+    agreement = np.mean(upper_basin(plane, plane.coordinates(frames)) == state)
+    assert max(agreement, 1.0 - agreement) > 0.99
+
+
+def test_assessment_on_the_tica_plane_tells_right_from_wrong():
+    rng = np.random.default_rng(1)
+    table = alpha_carbon_chain()
+    reference = [two_state_chain(rng, 4000)[0] for _ in range(2)]
+
+    def simulations(noise):
+        series = [np.stack([two_state_chain(rng, 200, slow=0.2)[0] for _ in range(20)], axis=1) for _ in range(2)]
+        return [ReplicaFrames(s + noise * rng.normal(size=s.shape), name=f"start {k}") for k, s in enumerate(series)]
+
+    right, wrong = (assess(table, reference, simulations(noise), settings=ALL_FRAMES) for noise in (0.0, 0.03))
+    assert right.planes[0].plane.name == "TICA"
+    excess = [result.divergences["simulation"].excess_js.value for result in (right, wrong)]
+    assert excess[0] < 0.05 < excess[1]
+
+
+def test_every_residue_with_both_dihedrals_has_its_own_plane(runs):
+    beads, frames, reference, _ = runs
+    planes = choose_planes(beads, [reference])
+    assert [plane.name for plane in planes] == ["ALA2"]
+    assert isinstance(planes[0], PhiPsiPlane)

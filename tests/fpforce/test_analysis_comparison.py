@@ -1,0 +1,97 @@
+"""Equal frame counts, finite-sample floors, excesses and their errors."""
+
+import numpy as np
+import pytest
+
+from fpforce.analysis.comparison import Floor, Sample, compare
+
+
+def gaussian_bins(rng, frames, shift=0.0):
+    """Bins of a two-dimensional Gaussian, 8 bins wide, in the middle of the plane."""
+    points = np.clip(np.round(rng.normal(size=(frames, 2)) * 8.0 + 32.0 + [shift, 0.0]), 0, 63).astype(int)
+    return (points[:, :1] * 64) + points[:, 1:]
+
+
+def independent_sets(rng, frames, shift=0.0):
+    candidate = Sample.from_trajectories([gaussian_bins(rng, frames, shift)])
+    reference, training = (Sample.from_trajectories([gaussian_bins(rng, frames)]) for _ in range(2))
+    return candidate, reference, training
+
+
+def compared(rng, frames, shift=0.0, thinnings=1):
+    candidate, reference, training = independent_sets(rng, frames, shift)
+    return compare(candidate, reference, training, Floor.choose(reference, training), frames, rng, thinnings)[-1]
+
+
+def test_floor_falls_as_one_over_the_frames():
+    rng = np.random.default_rng(0)
+    # enough frames that every bin with weight is visited; then JS ~ (bins - 1) / (4 N) on either side
+    few, many = (compared(rng, frames).js_floor.value for frames in (40_000, 160_000))
+    assert few / many == pytest.approx(4.0, rel=0.25)
+
+
+def test_excess_of_the_true_distribution_is_zero_within_its_error():
+    rng = np.random.default_rng(1)
+    results = [compared(rng, 4000) for _ in range(12)]
+    for name in ("excess_js", "excess_pmf_error"):
+        values = np.array([getattr(r, name).value for r in results])
+        assert abs(values.mean()) < 2.5 * values.std(ddof=1) / np.sqrt(len(values))
+
+
+def test_jackknife_error_covers_the_spread_of_repeated_experiments():
+    # near equal distributions it is about sqrt(2) too large, never too small (Efron and Stein 1981)
+    rng = np.random.default_rng(2)
+    results = [compared(rng, 4000) for _ in range(25)]
+    for name in ("js", "excess_js"):
+        spread = np.std([getattr(r, name).value for r in results], ddof=1)
+        claimed = np.mean([getattr(r, name).standard_error for r in results])
+        assert 0.85 * spread < claimed < 2.2 * spread
+
+
+def test_a_wrong_distribution_has_an_excess_far_beyond_its_error():
+    excess = compared(np.random.default_rng(3), 8000, shift=5.0).excess_js
+    assert excess.value > 5.0 * excess.standard_error > 0.0
+
+
+def test_larger_sets_are_thinned_to_the_smallest():
+    rng = np.random.default_rng(4)
+    candidate = Sample.from_trajectories([gaussian_bins(rng, 1000)])
+    reference, training = (Sample.from_trajectories([gaussian_bins(rng, 5000)]) for _ in range(2))
+    result = compare(candidate, reference, training, Floor.choose(reference, training), 5000, rng)[-1]
+    assert result.frames == 1000
+    assert result.js.value == pytest.approx(result.js_floor.value, rel=0.1)
+
+
+def test_correlation_in_the_candidate_only_raises_its_value():
+    rng = np.random.default_rng(5)
+    _, reference, training = independent_sets(rng, 8000)
+    correlated = Sample.from_trajectories([np.repeat(gaussian_bins(rng, 1000), 8, axis=0)])
+    result = compare(correlated, reference, training, Floor.choose(reference, training), 8000, rng)[-1]
+    assert result.excess_js.value > 0.02
+
+
+def test_floor_prefers_whole_trajectories_then_the_training_set_then_halves():
+    rng = np.random.default_rng(6)
+    one = Sample.from_trajectories([gaussian_bins(rng, 300)])
+    three = Sample.from_trajectories([gaussian_bins(rng, n) for n in (100, 300, 200)])
+    assert Floor.choose(three, one) == Floor("trajectories", 100, "independent trajectories of the reference")
+    assert (Floor.choose(one, one).source, Floor.choose(one, one).frames) == ("training", 300)
+    assert (Floor.choose(one, None).source, Floor.choose(one, None).frames) == ("halves", 150)
+
+
+def test_floor_of_trajectories_never_puts_one_trajectory_on_both_sides():
+    rng = np.random.default_rng(7)
+    reference = Sample.from_trajectories([gaussian_bins(rng, n) for n in (100, 120, 140, 160)])
+    floor = Floor.choose(reference, None)
+    for _ in range(10):
+        (_, first), (_, second) = floor.draw(reference, None, floor.frames, rng)
+        assert len(first) == len(second) == floor.frames
+        assert not set(reference.trajectory[first]) & set(reference.trajectory[second])
+
+
+def test_blocks_hold_whole_replicas_when_there_are_many_and_stretches_of_time_when_few():
+    many = Sample.from_replicas(np.zeros((6400, 1), dtype=int), np.repeat(np.arange(64), 100))
+    assert all(len(np.unique(many.block[many.trajectory == r])) == 1 for r in range(64))
+    few = Sample.from_replicas(np.zeros((400, 1), dtype=int), np.repeat(np.arange(4), 100))
+    assert few.block.max() + 1 == 20
+    assert all(len(np.unique(few.trajectory[few.block == b])) == 1 for b in range(20))

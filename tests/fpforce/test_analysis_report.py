@@ -1,0 +1,175 @@
+"""evaluate and fpforce-evaluate: files in, report.html and report.json out, one clear line for wrong input."""
+
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+import pytest
+
+import fpforce
+from fpforce.analysis import evaluate
+from fpforce.errors import InputError
+from fpforce.simulation_files import SimulationFiles
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"
+TOPOLOGY = EXAMPLE / "alanine_dipeptide.pdb"
+TIMES, REPLICAS = 150, 32
+TRAINING = {
+    "steps": 1200, "seconds": 345.6, "device": "cpu",
+    "curves": {"step": [0, 100, 200], "denoising": [3.0, 2.0, 1.5], "fokker_planck": [0.1, -0.01, 0.02]},
+    "fokker_planck_residual": {"t": [1e-5, 1e-3, 0.1, 1.0], "residual": [0.3, 0.2, 0.05, 0.01]},
+}  # fmt: skip
+
+
+def write_simulation(folder, name, field, positions_nm, start_nm, failed):
+    files = SimulationFiles(folder / f"{name}.xtc", field.beads, REPLICAS, per_replica=False)
+    files.start(start_nm)
+    for k, frame in enumerate(positions_nm):
+        files.append(frame, 0.5 * k, 250 * k)
+    metadata = {
+        "replicas": REPLICAS, "trajectories": [f"{name}.xtc"], "saved_times": len(positions_nm), "failed": failed,
+        "frame_interval_ps": 0.5, "steps": 250 * len(positions_nm), "steps_per_second": 1000.0, "ns_per_day": 5529.6,
+        "backend": "torchforce", "platform": "Reference", "model_sha256": field.sha256,
+        "start": {"positions_nm": start_nm.tolist()},
+    }  # fmt: skip
+    files.save({}, metadata)
+    files.close()
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory, model_writer, modules):
+    """A model.pt, two simulations made of real frames (one replica failed), and iid samples: name -> path."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    train = fpforce.read_bead_frames(EXAMPLE / "train.xtc", TOPOLOGY, beads="backbone5")
+    starts = {name: mdtraj.load(str(EXAMPLE / f"start_{name}.pdb")).xyz[0] for name in ("negative", "positive")}
+    model = model_writer(
+        folder / "model.pt", modules(5, 20000.0, 0.15), train.beads, starts["negative"].astype(float), training=TRAINING
+    )
+    field = fpforce.load(model)
+    order = np.random.default_rng(0).permutation(len(train.positions_nm))
+    size = TIMES * REPLICAS
+    for k, (name, start) in enumerate(starts.items()):
+        frames = train.positions_nm[order[k * size : (k + 1) * size]].reshape(TIMES, REPLICAS, 5, 3)
+        failed = {"5": {"step": 30000, "frame": 120, "reason": "bond"}} if name == "positive" else {}
+        write_simulation(folder, name, field, frames, start, failed)
+    np.savez(folder / "iid.npz", positions=train.positions_nm[order[2 * size :]])
+    return {"folder": folder, "model": model, "iid": folder / "iid.npz"} | {n: folder / f"{n}.xtc" for n in starts}
+
+
+@pytest.fixture(scope="module")
+def report(inputs):
+    return evaluate(
+        inputs["model"], EXAMPLE / "reference.xtc", [inputs["negative"], inputs["positive"]], topology=TOPOLOGY,
+        training=EXAMPLE / "train.xtc", iid=inputs["iid"], output=inputs["folder"] / "report",
+    )  # fmt: skip
+
+
+def at(record, dotted):
+    for key in dotted.split("."):
+        record = record[key]
+    return record
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["js", "js_floor", "pmf_error", "pmf_error_floor", "excess_js", "excess_pmf_error", "js_floor_range95",
+     "excess_js_range95", "frames", "bond_w1_nm.max", "angle_w1_rad.max", "free_energy_kt.value",
+     "free_energy_kt.standard_error", "effective_frames.basin"],
+)  # fmt: skip
+def test_json_has_the_figures_of_the_simulation(report, name):
+    content = json.loads(report.json_path.read_text())
+    assert np.all(np.isfinite(at(content, f"simulation.{name}")))
+
+
+def test_json_has_speed_training_reference_iid_and_verdict(report):
+    content = json.loads(report.json_path.read_text())
+    assert content["training"]["seconds"] == 345.6 and content["training"]["steps"] == 1200
+    assert content["speed"]["steps_per_second"] == 1000.0 and content["speed"]["backend"] == "torchforce"
+    assert content["speed"]["replica_steps"] == 2 * 250 * TIMES * REPLICAS
+    assert content["training"]["js"] > 0 and content["iid"]["js_floor"] > 0
+    assert content["reference"]["free_energy_kt"]["value"] == pytest.approx(3.81, abs=0.01)
+    for check in content["verdict"]["checks"].values():
+        assert {"value", "threshold", "pass"} <= set(check)
+
+
+def test_json_values_are_those_of_the_assessment(report):
+    assert report.figures["simulation"]["js"] == report.assessment.divergences["simulation"].js.value
+    assert report.figures["comparison"]["frames"] == report.assessment.frames_compared
+    assert set(report.figures["simulation"]["bond_w1_nm"]["each"]) == {bond.name for bond in report.assessment.bonds}
+
+
+def test_a_failed_replica_is_counted_in_the_files_and_fails_the_verdict(report):
+    simulation = report.figures["simulation"]
+    assert simulation["failed_replicas"] == 1
+    # the second half of both simulations, less the frozen replica from saved time 120 on
+    assert simulation["frames"] == 2 * REPLICAS * TIMES // 2 - (TIMES - 120)
+    assert report.figures["verdict"]["status"] in ("fail", "not converged")
+
+
+def test_html_is_self_contained(report):
+    html = report.html_path.read_text()
+    assert "http://" not in html and "https://" not in html and "<script" not in html and "<link" not in html
+    sources = re.findall(r'src="([^"]+)"', html)
+    assert len(sources) == 7 and all(source.startswith("data:image/svg+xml;base64,") for source in sources)
+    for source in sources:
+        assert b"</svg>" in base64.b64decode(source.split(",", 1)[1])
+
+
+def test_html_shows_verdict_and_key_figures(report):
+    html = report.html_path.read_text()
+    assert f">{report.assessment.status}</span>" in html
+    assert f"{report.figures['simulation']['excess_js']:.4f}" in html
+    assert report.assessment.convergence_verdict in html
+
+
+def test_an_existing_report_is_refused_without_overwrite(inputs, report):
+    before = report.html_path.read_bytes()
+    with pytest.raises(InputError, match="already exists.*--overwrite"):
+        evaluate(inputs["model"], "missing.xtc", inputs["negative"], output=report.html_path.parent)
+    assert report.html_path.read_bytes() == before
+
+
+def test_a_simulation_of_another_model_is_refused(inputs, model_writer, modules, tmp_path):
+    field = fpforce.load(inputs["model"])
+    other = model_writer(tmp_path / "other.pt", modules(5, 1.0, 0.15), field.beads, field.positions_nm)
+    with pytest.raises(InputError, match="another model"):
+        evaluate(other, EXAMPLE / "reference.xtc", inputs["negative"], topology=TOPOLOGY, output=tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def run(*arguments):
+    command = [sys.executable, "-c", "from fpforce.commands.evaluate import main; main()", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def test_command_prints_the_verdict_and_where_the_report_is(inputs, tmp_path):
+    arguments = [inputs["model"], "--reference", EXAMPLE / "reference.xtc", "--topology", TOPOLOGY]
+    done = run(*arguments, "--simulation", inputs["negative"], "--output", tmp_path / "report")
+    assert done.returncode == 0, done.stderr
+    assert "not judged" in done.stdout and "report.html" in done.stdout
+    content = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert content["simulation"]["converged"] is False and content["verdict"]["status"] == "not judged"
+
+
+def test_wrong_input_is_one_line_with_exit_status_2(inputs, tmp_path):
+    done = run(inputs["model"], "--reference", tmp_path / "no.xtc", "--simulation", inputs["negative"], "-o", tmp_path / "r")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "no.xtc" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "r").exists()
+
+
+def test_help_loads_no_engine():
+    code = (
+        "import sys; from fpforce.commands.evaluate import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'openmm', 'mdtraj', 'matplotlib', 'deeptime', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip().endswith("[]"), done.stdout

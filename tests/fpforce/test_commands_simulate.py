@@ -1,0 +1,159 @@
+"""fpforce-simulate as a process: exit statuses, one-line errors, and what a signal leaves behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import mdtraj
+import numpy as np
+import pytest
+
+import fpforce
+from fpforce.simulation import read_simulation
+
+SIMULATE = [sys.executable, "-c", "from fpforce.commands.simulate import main; main()"]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def run(*arguments):
+    return subprocess.run([*SIMULATE, *map(str, arguments)], capture_output=True, text=True, env=ENVIRONMENT)
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [*SIMULATE, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
+
+
+def wait_for(condition, process, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def checkpointed_steps(output, field) -> int:
+    try:
+        return read_simulation(output, field.beads).metadata["steps"]
+    except fpforce.InputError:
+        return 0
+
+
+@pytest.fixture(scope="module")
+def field(chiral_chain):
+    return fpforce.load(chiral_chain)
+
+
+def test_help_needs_less_than_half_a_second_and_no_engine():
+    began = time.monotonic()
+    done = run("--help")
+    seconds = time.monotonic() - began
+    assert (
+        done.returncode == 0
+        and "--friction-per-ps" in done.stdout
+        and "3 done, but replicas failed" in " ".join(done.stdout.split())
+    )
+    code = (
+        "import sys; from fpforce.commands.simulate import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+        "print([name for name in ('openmm', 'torch', 'mdtraj', 'numpy') if name in sys.modules])"
+    )
+    imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert imported.stdout.splitlines()[-1] == "[]"
+    # Python itself starts in 0.02 s; the limit leaves room for a busy machine.
+    assert seconds < 1.0
+
+
+def test_finished_run_prints_its_speed_and_exits_with_zero(field, tmp_path):
+    done = run(
+        field.path,
+        "--output",
+        tmp_path / "out.dcd",
+        "--steps",
+        500,
+        "--replicas",
+        2,
+        "--friction",
+        2,
+        "--report-interval-ps",
+        0.1,
+        "--log",
+        tmp_path / "log.txt",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "20 frames, 500 steps" in done.stdout and "ns/day over 2 replicas" in done.stdout
+    assert "backend torchforce" in done.stderr and "platform Reference" in (tmp_path / "log.txt").read_text()
+    metadata = read_simulation(tmp_path / "out.dcd", field.beads).metadata
+    assert metadata["friction_per_ps"] == 2.0 and metadata["replicas"] == 2
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--temperature-k", 350), "--override-temperature"),
+        (("--replicas", 0), "replicas is 0"),
+        (("--start", "absent.pdb"), "absent.pdb does not exist"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_status_two(field, tmp_path, arguments, message):
+    done = run(field.path, "--output", tmp_path / "out.xtc", "--steps", 500, *arguments)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and message in done.stderr and done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failed_replicas_give_exit_status_three(fragile_dimer, tmp_path):
+    done = run(fragile_dimer, "--output", tmp_path / "out.xtc", "--steps", 3000, "--replicas", 12, "--friction", 5)
+    assert done.returncode == 3, done.stderr
+    assert "of 12 replicas failed" in done.stdout and "is frozen, the others go on" in done.stderr
+
+
+@pytest.mark.parametrize("backend", ["torchforce", "python"])
+def test_interrupt_leaves_everything_complete_and_exits_with_130(field, tmp_path, backend):
+    output = tmp_path / "out.xtc"
+    process = start(
+        field.path,
+        "--output",
+        output,
+        "--steps",
+        10_000_000,
+        "--replicas",
+        4,
+        "--report-interval-ps",
+        0.1,
+        "--backend",
+        backend,
+    )
+    wait_for(lambda: output.exists() and output.stat().st_size > 0, process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert errors.splitlines()[-1].startswith("interrupted: stopped at step") and "--resume" in errors
+    frames = read_simulation(output, field.beads)
+    assert len(frames.positions_nm) == frames.metadata["steps"] // 50 > 0
+    assert len(mdtraj.load(str(output), top=str(tmp_path / "out.pdb"))) == 4 * len(frames.positions_nm)
+
+
+@pytest.mark.parametrize("extension", ["xtc", "dcd"])
+def test_killed_run_is_readable_and_resumes_without_duplicate_or_missing_frames(field, tmp_path, extension):
+    output = tmp_path / f"out.{extension}"
+    options = ("--replicas", 2, "--report-interval-ps", 0.1, "--seed", 5, "--checkpoint-minutes", 0.01)
+    process = start(field.path, "--output", output, "--steps", 10_000_000, *options)
+    wait_for(lambda: checkpointed_steps(output, field) > 0, process)
+    time.sleep(1.2)
+    process.kill()
+    process.communicate()
+    killed = read_simulation(output, field.beads)
+    assert np.isfinite(killed.positions_nm).all() and len(killed.positions_nm) > 0
+    steps = 50 * len(killed.positions_nm) + 1000
+    resumed = run(field.path, "--output", output, "--steps", steps, *options, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    frames = read_simulation(output, field.beads)
+    assert len(frames.positions_nm) == steps // 50
+    np.testing.assert_array_equal(frames.positions_nm[: len(killed.positions_nm)], killed.positions_nm)
+    loaded = mdtraj.load(str(output), top=str(tmp_path / "out.pdb"))
+    assert len(loaded) == 2 * steps // 50
+    if extension == "xtc":
+        np.testing.assert_allclose(loaded.time, np.repeat(0.1 * np.arange(1, steps // 50 + 1), 2), rtol=1e-5)

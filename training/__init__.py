@@ -1,0 +1,1 @@
+"""From bead frames to model.pt: recipe, diffusion process, energy models, losses, training loop, export."""

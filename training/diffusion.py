@@ -1,0 +1,87 @@
+"""The forward process: variance-preserving diffusion of centred, normalised bead positions.
+
+In: times t in [0, 1] and noise-free positions x_0 of shape (batch, beads, 3). Out: alpha, sigma, noised positions.
+Everything lives in the centre-of-mass-free subspace, whose dimension is D = 3 (beads - 1). The functions of t compile
+with torch.jit.script, so that the energy models and the exported force field share them.
+Source: arXiv 2506.17139, section 2 (variance-preserving process with a linear beta).
+"""
+
+import torch
+from torch import Tensor
+
+
+def degrees_of_freedom(beads: int) -> int:
+    """D = 3 (beads - 1), the dimension of the centred subspace."""
+    return 3 * (beads - 1)
+
+
+def beta(t: Tensor) -> Tensor:
+    """Noise rate beta(t) = 0.1 + 19.9 t."""
+    return 0.1 + 19.9 * t
+
+
+def log_alpha(t: Tensor) -> Tensor:
+    """log alpha(t) = -1/2 int_0^t beta = -0.05 t - 4.975 t^2."""
+    return -0.05 * t - 4.975 * t * t
+
+
+def alpha(t: Tensor) -> Tensor:
+    """Factor of the noise-free positions in x_t."""
+    return torch.exp(log_alpha(t))
+
+
+def sigma_squared(t: Tensor) -> Tensor:
+    """Noise variance sigma^2 = 1 - alpha^2, by expm1 so that it keeps its digits at small t."""
+    return -torch.expm1(2.0 * log_alpha(t))
+
+
+def sigma(t: Tensor) -> Tensor:
+    """Noise standard deviation."""
+    return torch.sqrt(sigma_squared(t))
+
+
+def centred(x: Tensor) -> Tensor:
+    """Project (..., beads, 3) onto zero mean over beads."""
+    return x - x.mean(dim=-2, keepdim=True)
+
+
+def centred_noise(shape: torch.Size | tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
+    """Standard normal noise of `shape` (..., beads, 3) in the centred subspace, on the device and dtype of `like`."""
+    return centred(torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype))
+
+
+def diffuse(x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
+    """x_t = alpha(t) x_0 + sigma(t) z for x0, z of shape (batch, beads, 3) and t of shape (batch,)."""
+    return alpha(t)[:, None, None] * x0 + sigma(t)[:, None, None] * z
+
+
+class TimeSampler:
+    """Draws diffusion times: half of a batch uniform in t, half uniform in log(sigma^2 + v_min).
+
+    The second half resolves small t, where the score steepens; v_min is the variance below which nothing in the
+    data is resolved any further. Times lie in [t_min, t_max].
+    """
+
+    def __init__(self, t_min: float, t_max: float, v_min: float):
+        if not 0.0 < t_min < t_max <= 1.0:
+            raise ValueError(f"times need 0 < t_min < t_max <= 1, got t_min={t_min}, t_max={t_max}")
+        self.t_min, self.t_max, self.v_min = t_min, t_max, v_min
+        ends = sigma_squared(torch.tensor([t_min, t_max], dtype=torch.float64))
+        self._low, self._high = torch.log(ends + v_min).tolist()
+
+    def __call__(self, count: int, generator: torch.Generator, like: Tensor) -> Tensor:
+        """(count,) times; stratified, so that every batch covers the whole range."""
+        strata = (torch.arange(count, device=like.device) + torch.rand(count, generator=generator, device=like.device))
+        half = count // 2
+        uniform = self.t_min + (self.t_max - self.t_min) * strata[:half] / max(half, 1)
+        level = self._low + (self._high - self._low) * (strata[half:] - half) / (count - half)
+        variance = torch.exp(level.double()) - self.v_min
+        times = torch.cat([uniform.double(), time_of_variance(variance)]).clamp(self.t_min, self.t_max)
+        order = torch.randperm(count, generator=generator, device=like.device)
+        return times[order].to(like.dtype)
+
+
+def time_of_variance(variance: Tensor) -> Tensor:
+    """The t at which sigma^2(t) = variance; the inverse of `sigma_squared` (float64 advised)."""
+    exponent = -0.5 * torch.log1p(-variance.clamp(0.0, 1.0 - 1e-12))  # = 0.05 t + 4.975 t^2
+    return 2.0 * exponent / (0.05 + torch.sqrt(0.05**2 + 4.0 * 4.975 * exponent))

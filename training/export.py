@@ -1,0 +1,153 @@
+"""Checkpoint in, model.pt out: the energy at t_eval as a TorchScript program in physical units, verified before writing.
+
+U(r) = kT E_theta((r - centre) / s, t_eval), r in nm, U in kJ/mol. Source: arXiv 2506.17139, section 2 (the score at
+t = 0 is the force over kT).
+"""
+
+import copy
+import io
+import logging
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fpforce.errors import InputError
+from fpforce.training.archive import write_archive
+from fpforce.training.checkpoint import Checkpoint, read_checkpoint
+from fpforce.training.models.contract import DiffusionEnergy
+from fpforce.training.residual import residual_curve
+
+logger = logging.getLogger("fpforce")
+
+BOLTZMANN_KJ_PER_MOL_K = 0.00831446261815324
+
+
+class PhysicalEnergy(nn.Module):
+    """Positions (R*n, 3) in nm -> energy in kJ/mol; what OpenMM calls.
+
+    Each replica is centred in the incoming precision before the cast to the weights' precision.
+    """
+
+    def __init__(self, energy: DiffusionEnergy, beads: int, scale_nm: float, kt_kj_per_mol: float, t_eval: float):
+        super().__init__()
+        self.energy = energy
+        self.beads = beads
+        self.inverse_scale = 1.0 / scale_nm
+        self.kt = kt_kj_per_mol
+        self.register_buffer("t_eval", torch.full((1,), t_eval, dtype=energy_dtype(energy)))
+
+    @torch.jit.export
+    def energies(self, positions: Tensor) -> Tensor:
+        """(R,) energies of the replicas."""
+        r = positions.reshape(-1, self.beads, 3)
+        x = ((r - r.mean(dim=1, keepdim=True)) * self.inverse_scale).to(self.t_eval.dtype)
+        return self.kt * self.energy(x, self.t_eval).to(positions.dtype)
+
+    def forward(self, positions: Tensor) -> Tensor:
+        """Scalar: the sum over replicas."""
+        return self.energies(positions).sum()
+
+
+def energy_dtype(energy: nn.Module) -> torch.dtype:
+    """Floating-point type of a module's weights."""
+    return next(energy.parameters()).dtype
+
+
+def export(checkpoint_path: str | Path, model_path: str | Path, *, overwrite: bool = False) -> dict:
+    """Write model.pt from a checkpoint's averaged weights and return what the verification measured.
+
+    Raises InputError for an unusable checkpoint, an existing output (without overwrite) and a failed verification.
+    """
+    model_path = Path(model_path)
+    if model_path.suffix == ".ckpt":
+        raise InputError(f"output {model_path} is named like a checkpoint; call it something.pt")
+    if model_path.exists() and not overwrite:
+        raise InputError(f"{model_path} already exists; --overwrite replaces it")
+    checkpoint = read_checkpoint(checkpoint_path)
+    record, recipe, beads = checkpoint.record, checkpoint.recipe, checkpoint.beads
+    kt = BOLTZMANN_KJ_PER_MOL_K * recipe.temperature_k
+    energy = checkpoint.energy()
+    physical = PhysicalEnergy(energy, len(beads), record.scale_nm, kt, recipe.diffusion.t_eval).eval()
+    program = torch.jit.freeze(torch.jit.script(physical), preserved_attrs=["energies"])
+    verification = verify(program, physical, record.check_frames.double() * record.scale_nm)
+    metadata = {
+        "model": {"kind": recipe.model.kind, "settings": recipe.model.model_dump(mode="json") | {
+            "v_min": recipe.diffusion.v_min, "t_max": recipe.diffusion.t_max}},
+        "scale_nm": record.scale_nm,
+        "temperature_k": recipe.temperature_k,
+        "kt_kj_per_mol": kt,
+        "t_eval": recipe.diffusion.t_eval,
+        "beads": record.beads,
+        "start_positions_nm": record.start_positions_nm.double().tolist(),
+        "bonds_nm": record.bond_lengths_nm,
+        "training": _provenance(checkpoint, energy),
+        "verification": verification,
+    }
+    topology = io.StringIO()
+    beads.write_pdb(topology, record.start_positions_nm.double().numpy())
+    model_path.parent.mkdir(parents=True, exist_ok=True)
+    write_archive(model_path, program, metadata, energy.state_dict(), topology.getvalue())
+    logger.info("wrote %s", model_path)
+    return verification
+
+
+def verify(program: torch.jit.ScriptModule, physical: PhysicalEnergy, frames_nm: Tensor) -> dict[str, float]:
+    """Compare the frozen program with the eager model in float64 on frames (frames, n, 3) in nm, and test symmetries.
+
+    Returns the largest deviations, energies in kT, forces relative to their root mean square. Raises InputError naming
+    the first check that fails.
+    """
+    reference = copy.deepcopy(physical).double()
+    exact_energy, exact_force = _energy_and_force(reference, frames_nm)
+    energy, force = _energy_and_force(program, frames_nm)
+    single, single_force = _energy_and_force(program, frames_nm.float())
+    rms = exact_force.square().mean().sqrt()
+    rotation = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64))[0]
+    rotation = rotation * torch.linalg.det(rotation)
+    moved = _energy_and_force(reference, frames_nm @ rotation.T + torch.tensor([1.0, -2.0, 3.0]))[0]
+    mirrored = _energy_and_force(reference, frames_nm * torch.tensor([1.0, 1.0, -1.0]))[0]
+    kt = physical.kt
+    measured = {
+        "energy_error_kt": float((energy - exact_energy).abs().max() / kt),
+        "force_error": float((force - exact_force).abs().max() / rms),
+        "energy_error_float32_kt": float((single.double() - exact_energy).abs().max() / kt),
+        "force_error_float32": float((single_force.double() - exact_force).abs().max() / rms),
+        "invariance_error_kt": float((moved - exact_energy).abs().max() / kt),
+        "mirror_difference_kt": float((mirrored - exact_energy).abs().median() / kt),
+        "frames": len(frames_nm),
+    }
+    limits = {"energy_error_kt": 1e-2, "force_error": 1e-2, "energy_error_float32_kt": 2e-2,
+              "force_error_float32": 2e-2, "invariance_error_kt": 1e-6}
+    for name, limit in limits.items():
+        if not measured[name] <= limit:
+            raise InputError(f"the exported model fails its check: {name} is {measured[name]:.3g}, limit {limit:g}; "
+                             "the checkpoint's weights are damaged or too extreme for float32, train it further or anew")
+    if physical.beads >= 4 and not measured["mirror_difference_kt"] > 1e-3:
+        raise InputError(f"frames and their mirror images differ in energy by {measured['mirror_difference_kt']:.3g} kT "
+                         "only: the model has not learned chirality; train it further")
+    return measured
+
+
+def _energy_and_force(module: nn.Module, frames_nm: Tensor) -> tuple[Tensor, Tensor]:
+    positions = frames_nm.reshape(-1, 3).detach().requires_grad_()
+    energies = module.energies(positions)
+    (slope,) = torch.autograd.grad(energies.sum(), positions)
+    return energies.detach(), -slope
+
+
+def _provenance(checkpoint: Checkpoint, energy: DiffusionEnergy) -> dict:
+    record, diffusion = checkpoint.record, checkpoint.recipe.diffusion
+    return {
+        "recipe": record.recipe,
+        "seconds": record.seconds,
+        "steps": record.steps,
+        "device": record.device,
+        "data_sha256": record.data_sha256,
+        "sources": record.sources,
+        "commit": record.commit,
+        "versions": record.versions,
+        "curves": record.curves,
+        "fokker_planck_residual": residual_curve(energy, record.check_frames, diffusion.t_eval, diffusion.t_max),
+        "step_ms": 1e3 * record.seconds / max(record.steps, 1),
+    }

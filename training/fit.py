@@ -1,0 +1,274 @@
+"""The training loop: recipe in, model.ckpt out.
+
+Everything lands in the recipe's output folder: model.ckpt (always the latest checkpoint, replaced in one step),
+recipe.yaml (the resolved recipe), logs/ (TensorBoard and CSV).
+"""
+
+import logging
+import signal
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+import yaml
+from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+from fpforce.errors import InputError
+from fpforce.trajectory import read_bead_frames
+from fpforce.training.checkpoint import EXTRA_KEY, TrainingRecord, read_checkpoint
+from fpforce.training.dataset import NoisedBatches, TrainingSet
+from fpforce.training.diffusion import TimeSampler
+from fpforce.training.losses.denoising import denoising_loss
+from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
+from fpforce.training.models import build_energy
+from fpforce.training.progress import TrainingProgress
+from fpforce.training.recipe import Recipe
+
+logger = logging.getLogger("fpforce")
+
+CHECKPOINT_NAME = "model.ckpt"
+
+
+def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, show_progress: bool = True) -> Path:
+    """Train the recipe's expert and return the path of model.ckpt.
+
+    resume: go on from output/model.ckpt; the recipe must agree with the one that made it, except for the length of
+        the run. overwrite: replace an earlier run. Ctrl-C stops after the step with a checkpoint and raises
+        KeyboardInterrupt.
+    Raises InputError for data that cannot be read or is too little, and for an output folder that holds a run.
+    """
+    checkpoint = _claim_output(recipe, resume, overwrite)
+    if recipe.run.threads is not None:
+        torch.set_num_threads(recipe.run.threads)
+    torch.set_float32_matmul_precision("highest")  # the weak form subtracts scores 1e-4 apart: no TF32
+    data = recipe.data
+    bead_frames = read_bead_frames(data.trajectories, data.topology, beads=data.beads, length_unit=data.length_unit,
+                                   stride=data.stride, allow_d_residues=data.allow_d_residues)
+    training_set = TrainingSet.of(bead_frames)
+    if len(training_set.frames) < recipe.optimizer.batch_size:
+        raise InputError(f"{len(training_set.frames)} frames in {', '.join(training_set.sources)} are fewer than "
+                         f"optimizer.batch_size={recipe.optimizer.batch_size}; give more frames or a smaller batch")
+    pl.seed_everything(recipe.run.seed, verbose=False)
+    module = ExpertTraining(recipe, training_set)
+    writer = CheckpointWriter(recipe.output / CHECKPOINT_NAME, recipe.run.checkpoint_minutes)
+    averaging = WeightAveraging(use_buffers=False, multi_avg_fn=_exponential_average(recipe.optimizer.ema_decay))
+    callbacks = [averaging, writer, TrainingProgress(recipe, show_progress)]
+    logs = recipe.output / "logs"
+    (recipe.output / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+    _quiet_lightning()
+    trainer = pl.Trainer(
+        accelerator=recipe.run.accelerator, devices=recipe.run.devices, strategy=recipe.run.strategy,
+        precision=recipe.run.precision, max_steps=recipe.run.max_steps, max_epochs=-1, callbacks=callbacks,
+        gradient_clip_val=recipe.optimizer.gradient_clip, default_root_dir=recipe.output, log_every_n_steps=1,
+        logger=[TensorBoardLogger(logs, name="", version="tensorboard"), CSVLogger(logs, name="csv")],
+        enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False, use_distributed_sampler=False,
+    )
+    logger.info("training on %d frames of %d beads; output in %s", len(training_set.frames), len(training_set.beads),
+                recipe.output)
+    with _StopAfterStep(trainer) as stop:
+        trainer.fit(module, range(recipe.run.max_steps), ckpt_path=checkpoint, weights_only=True)
+    if stop.requested:
+        raise KeyboardInterrupt(f"stopped after step {trainer.global_step}; {writer.path} is complete, go on with --resume")
+    return writer.path
+
+
+class ExpertTraining(pl.LightningModule):
+    """One conservative expert: a step's losses, the learning rate, the record of the run."""
+
+    def __init__(self, recipe: Recipe, training_set: TrainingSet):
+        super().__init__()
+        self.recipe = recipe
+        self.energy = build_energy(recipe, training_set.frames, training_set.prior_pairs)
+        self.record = TrainingRecord.start(recipe, training_set)
+        self._batches = _Shared(NoisedBatches(
+            training_set.frames,
+            TimeSampler(recipe.diffusion.t_eval, recipe.diffusion.t_max, recipe.diffusion.v_min),
+            recipe.optimizer.batch_size, recipe.run.seed))
+        self._window: list[tuple[float, float]] = []
+        self._clock = time.monotonic()
+
+    def configure_optimizers(self):
+        settings = self.recipe.optimizer
+        return torch.optim.AdamW(self.energy.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99),
+                                 weight_decay=settings.weight_decay, foreach=True)
+
+    def on_fit_start(self):
+        batches = self._batches.value
+        batches.frames = batches.frames.to(self.device, next(self.energy.parameters()).dtype)
+        self.record.device = _device_name(self.device)
+
+    def on_train_start(self):
+        self._clock = time.monotonic()
+
+    def on_train_batch_start(self, batch, batch_idx):
+        rate = learning_rate(self.recipe, self.global_step, self.progress)
+        for group in self.optimizers().param_groups:
+            group["lr"] = rate
+
+    def training_step(self, batch, batch_idx):
+        noised, generator = self._batches.value.batch(self.global_step, self.global_rank)
+        weight = self.recipe.loss.fokker_planck_weight
+        if weight > 0:
+            denoising, fokker_planck = self._regularised_losses(noised, generator)
+            loss = denoising + weight * fokker_planck
+        else:
+            score = self.energy.log_density(noised.x, noised.t).score
+            loss = denoising = denoising_loss(score, noised.t, noised.z)
+            fokker_planck = torch.zeros(())
+        if not torch.isfinite(loss):
+            raise InputError(f"the loss became {loss.item()} at step {self.global_step}; the last checkpoint is intact: "
+                             "lower optimizer.learning_rate and start anew, or look for damaged frames")
+        self._window.append((denoising.item(), fokker_planck.item()))
+        return loss
+
+    def _regularised_losses(self, noised, generator):
+        """Both losses from one forward pass over the batch and all perturbed copies of its part."""
+        settings, size = self.recipe.loss, len(noised.x)
+        part = max(1, round(settings.fokker_planck_fraction * size))
+        perturbed = perturb(noised.x[:part], noised.t[:part], settings.fokker_planck_sigma, generator)
+        density = self.energy.log_density(torch.cat([noised.x, perturbed.points]), torch.cat([noised.t, perturbed.times]))
+        denoising = denoising_loss(density.score[:size], noised.t, noised.z)
+        residual = residuals(self.energy, density.after(size), perturbed)
+        return denoising, fokker_planck_loss(residual, noised.x.shape[1])
+
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        now = time.monotonic()
+        self.record.seconds += now - self._clock
+        self._clock = now
+        self.record.steps = self.global_step
+        if self.global_step % self.recipe.run.log_every_steps == 0 or self.finished:
+            denoising, fokker_planck = torch.tensor(self._window).mean(0).tolist()
+            self._window.clear()
+            self.record.add(self.global_step, denoising, fokker_planck)
+            rate = self.optimizers().param_groups[0]["lr"]
+            self.log_dict({"denoising": denoising, "fokker_planck": fokker_planck, "learning_rate": rate})
+        if self.finished:
+            self.trainer.should_stop = True
+
+    @property
+    def progress(self) -> float:
+        """Part of the run that is done, by steps or by time, whichever is further."""
+        run = self.recipe.run
+        by_time = 0.0 if run.max_minutes is None else self.record.seconds / (60.0 * run.max_minutes)
+        return max(self.global_step / run.max_steps, by_time)
+
+    @property
+    def finished(self) -> bool:
+        return self.trainer.strategy.reduce_boolean_decision(self.progress >= 1.0, all=False)
+
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint[EXTRA_KEY] = self.record.to_dict()
+
+    def on_load_checkpoint(self, checkpoint):
+        self.record.continue_from(checkpoint[EXTRA_KEY])
+
+
+def learning_rate(recipe: Recipe, step: int, progress: float) -> float:
+    """Linear warm-up, then a cosine from the peak to a thousandth of it, over the part of the run that is done."""
+    settings = recipe.optimizer
+    warmup = min(1.0, (step + 1) / (settings.warmup_steps + 1))
+    cosine = 0.5 * (1.0 + torch.cos(torch.tensor(torch.pi * min(progress, 1.0))).item())
+    return settings.learning_rate * warmup * (0.001 + 0.999 * cosine)
+
+
+class CheckpointWriter(pl.Callback):
+    """Replaces model.ckpt every few minutes and at the end; the file is whole at any moment."""
+
+    def __init__(self, path: Path, minutes: float):
+        self.path, self._seconds, self._last = Path(path), 60.0 * minutes, time.monotonic()
+
+    def on_train_start(self, trainer, module):
+        self._last = time.monotonic()
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if time.monotonic() - self._last >= self._seconds:
+            self.write(trainer)
+
+    def on_train_epoch_end(self, trainer, module):
+        self.write(trainer)  # before the averaged weights replace the current ones in on_train_end
+
+    def write(self, trainer) -> None:
+        unfinished = self.path.with_name(self.path.name + ".part")
+        try:
+            trainer.save_checkpoint(unfinished)
+            if trainer.is_global_zero:
+                unfinished.replace(self.path)
+        finally:
+            if trainer.is_global_zero:
+                unfinished.unlink(missing_ok=True)
+        self._last = time.monotonic()
+
+
+class _Shared:
+    """Keeps the frames out of the deep copy that weight averaging makes of the module."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+class _StopAfterStep:
+    """Turns Ctrl-C and SIGTERM into a stop at the end of the step, so that the checkpoint is consistent."""
+
+    def __init__(self, trainer):
+        self._trainer, self.requested = trainer, False
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {s: signal.signal(s, self._request) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in getattr(self, "_previous", {}).items():
+            signal.signal(number, handler)
+
+    def _request(self, *_):
+        self.requested = True
+        self._trainer.should_stop = True
+
+
+def _exponential_average(decay: float):
+    """Averaging function for AveragedModel: the decay grows from 0.1 to `decay`, so that early weights are forgotten."""
+
+    def update(averaged, current, count):
+        weight = 1.0 - min(decay, (1.0 + float(count)) / (10.0 + float(count)))
+        torch._foreach_lerp_(averaged, current, weight)
+
+    return update
+
+
+def _claim_output(recipe: Recipe, resume: bool, overwrite: bool) -> Path | None:
+    """The checkpoint to go on from, or None; refuses to replace an earlier run unasked."""
+    path = recipe.output / CHECKPOINT_NAME
+    if resume:
+        if not path.is_file():
+            raise InputError(f"nothing to resume: {path} does not exist; start without --resume")
+        read_checkpoint(path).record.refuse_other_recipe(recipe)
+        return path
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} already exists; --resume goes on from it, --overwrite replaces it")
+    try:
+        recipe.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot create the output folder {recipe.output}: {error.strerror}") from None
+    path.unlink(missing_ok=True)
+    return None
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
+
+
+def _quiet_lightning() -> None:
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning.*")
+    warnings.filterwarnings("ignore", module="lightning_fabric.*")

@@ -1,0 +1,1 @@
+"""Training losses: denoising score matching and the Fokker-Planck residual."""

@@ -1,0 +1,63 @@
+"""What every energy model is to the rest of the program, and the one place where a score is derived from it.
+
+A model is a torch module `forward(x, t) -> (batch,)`: x (batch, beads, 3) centred and normalised positions, t (batch,)
+or (1,) diffusion times, the energy E_theta(x, t) = -log q_t(x) up to a constant. It must be invariant under rotation
+and translation, tell mirror images apart, compile with torch.jit.script, and be twice differentiable in (x, t).
+tests/contract/ checks every model against this.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fpforce.training.models.prior import AnalyticPrior
+
+
+@dataclass(frozen=True)
+class LogDensity:
+    """Derivatives of log q_t at a batch of points.
+
+    score (batch, beads, 3) and time_derivative (batch,) belong to the whole energy; network_score is the part of the
+    score whose divergence is not known in closed form.
+    """
+
+    score: Tensor
+    time_derivative: Tensor
+    network_score: Tensor
+
+    def after(self, start: int) -> "LogDensity":
+        """The points from index `start` on."""
+        return LogDensity(self.score[start:], self.time_derivative[start:], self.network_score[start:])
+
+
+class DiffusionEnergy(nn.Module):
+    """E_theta(x, t) = network + analytic prior (or the network alone)."""
+
+    def __init__(self, network: nn.Module, prior: AnalyticPrior | None = None):
+        super().__init__()
+        self.network = network
+        self.prior = prior
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        energy = self.network(x, t)
+        if self.prior is not None:
+            energy = energy + self.prior(x, t)
+        return energy
+
+    def log_density(self, x: Tensor, t: Tensor, create_graph: bool = True) -> LogDensity:
+        """Score and time derivative in one backward pass.
+
+        The graph reaches the network's parameters only: the prior has none, so its part is differentiated once.
+        """
+        x, t = x.detach().requires_grad_(), t.detach().requires_grad_()
+        slope, rate = torch.autograd.grad(self.network(x, t).sum(), (x, t), create_graph=create_graph)
+        network_score = -slope
+        if self.prior is None:
+            return LogDensity(network_score, -rate, network_score)
+        prior_slope, prior_rate = torch.autograd.grad(self.prior(x, t).sum(), (x, t))
+        return LogDensity(network_score - prior_slope, -rate - prior_rate, network_score)
+
+    def prior_divergence(self, x: Tensor, t: Tensor) -> Tensor | float:
+        """Divergence (batch,) of the score that is known in closed form."""
+        return 0.0 if self.prior is None else self.prior.score_divergence(x, t)

@@ -1,0 +1,106 @@
+"""`internal`: an MLP on internal coordinates of one molecule.
+
+In: normalised centred positions (batch, beads, 3), times (batch,) or (1,). Out: the network's energy (batch,).
+Coordinates: all pair distances, and sine and cosine (with second harmonics) of the dihedrals of consecutive beads.
+Distances alone cannot tell mirror images apart; the sines can. Both are smoothed, so that their gradients stay
+finite where noise lines three beads up or puts two on top of each other.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from fpforce.training.diffusion import alpha, sigma_squared
+
+SMOOTH_LENGTH = 0.2  # normalised units, added in quadrature to distances
+SMOOTH_AREA = 0.5  # normalised units squared, added in quadrature to the norms of dihedral planes
+
+
+class InternalCoordinates(nn.Module):
+    """Positions (batch, beads, 3) at t (batch,) or (1,) -> features (batch, features), of order one at every t.
+
+    A pair's distance enters as (d - alpha mean) / sqrt(alpha^2 variance + 2 sigma^2), so that a stiff bond is
+    resolved at small t and a pair of any kind is resolved at large t.
+    """
+
+    def __init__(self, mean: Tensor, variance: Tensor, beads: int):
+        super().__init__()
+        pairs = torch.triu_indices(beads, beads, offset=1)
+        self.register_buffer("first", pairs[0])
+        self.register_buffer("second", pairs[1])
+        self.register_buffer("mean", mean)
+        self.register_buffer("variance", variance)
+        self.beads = beads
+        self.features = pairs.shape[1] + 4 * max(beads - 3, 0)
+        self.smooth_length = SMOOTH_LENGTH
+        self.smooth_area = SMOOTH_AREA
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        signal = alpha(t)[:, None]
+        u = x[:, self.first] - x[:, self.second]
+        distances = torch.sqrt(u.square().sum(-1) + self.smooth_length**2)
+        width = torch.rsqrt(signal.square() * self.variance + 2.0 * sigma_squared(t)[:, None])
+        deviations = (distances - signal * self.mean) * width
+        if self.beads < 4:
+            return deviations
+        bonds = x[:, 1:] - x[:, :-1]
+        planes = torch.linalg.cross(bonds[:, :-1], bonds[:, 1:])
+        left, right, middle = planes[:, :-1], planes[:, 1:], bonds[:, 1:-1]
+        area = left.square().sum(-1) * right.square().sum(-1)
+        norm = torch.rsqrt(area + self.smooth_area**2)
+        cosine = (left * right).sum(-1) * norm
+        axis = torch.sqrt(middle.square().sum(-1) + self.smooth_length**2)
+        sine = axis * (bonds[:, :-2] * right).sum(-1) * norm
+        return torch.cat([deviations, cosine, sine, cosine.square() - sine.square(), 2.0 * sine * cosine], dim=-1)
+
+
+def fit_coordinates(x0: Tensor) -> InternalCoordinates:
+    """Coordinates with the pair statistics of normalised frames x0 (frames, beads, 3)."""
+    beads = x0.shape[1]
+    pairs = torch.triu_indices(beads, beads, offset=1)
+    distances = (x0[:, pairs[0]] - x0[:, pairs[1]]).double().norm(dim=-1)
+    return InternalCoordinates(distances.mean(0).to(x0.dtype), distances.var(0).to(x0.dtype), beads)
+
+
+class NoiseFeatures(nn.Module):
+    """Smooth functions (batch, 5) of the noise level, ln(sigma^2 + v_min) mapped to [-1, 1].
+
+    Raw ln t would make dE/dt diverge at t = 0; below v_min nothing changes any more.
+    """
+
+    def __init__(self, v_min: float):
+        super().__init__()
+        self.v_min = v_min
+        self.low = float(torch.log(torch.tensor(v_min, dtype=torch.float64)))
+        self.high = float(torch.log1p(torch.tensor(v_min, dtype=torch.float64)))
+
+    def forward(self, t: Tensor) -> Tensor:
+        level = 2.0 * (torch.log(sigma_squared(t) + self.v_min) - self.low) / (self.high - self.low) - 1.0
+        angle = 1.5707963267948966 * level
+        return torch.stack([level, torch.sin(angle), torch.cos(angle), torch.sin(2 * angle), torch.cos(2 * angle)], -1)
+
+
+class InternalModel(nn.Module):
+    """MLP of the internal coordinates with the noise level gating every layer, plus a head c(t) that ignores x.
+
+    The output is multiplied by alpha(t)^2, since beyond the Gaussian prior nothing is left to learn at large t.
+    """
+
+    def __init__(self, coordinates: InternalCoordinates, width: int = 128, layers: int = 3, v_min: float = 1e-3):
+        super().__init__()
+        self.coordinates = coordinates
+        self.noise = NoiseFeatures(v_min)
+        sizes = [self.coordinates.features] + [width] * layers
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.conditions = nn.ModuleList(nn.Linear(5, width) for _ in range(layers))
+        self.out = nn.Linear(width, 1, bias=False)
+        self.gate = nn.Linear(5, width)
+        self.offset = nn.Sequential(nn.Linear(5, 32), nn.SiLU(), nn.Linear(32, 1))
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        level = self.noise(t)
+        h = self.coordinates(x, t)
+        for linear, condition in zip(self.hidden, self.conditions):  # noqa: B905 (TorchScript knows no strict=)
+            h = torch.nn.functional.silu(linear(h) + condition(level))
+        h = h * (1.0 + self.gate(level))
+        return alpha(t).square() * self.out(h).squeeze(-1) + self.offset(level).squeeze(-1)

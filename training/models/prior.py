@@ -1,0 +1,112 @@
+"""Analytic prior energy: what is known of the diffused density before any training.
+
+In: normalised centred positions (batch, beads, 3), times (batch,). Out: energies (batch,) and, in closed form, the
+divergence of the prior's score. Two ingredients, both exact under the forward process on their own:
+
+- a Gaussian whose bead-bead covariance is the data's, diffused: exact at large t, and to second moments at any t;
+- for each bonded (1-2) and angle (1-3) pair the diffused spherical shell, minus the pair's own Gaussian, so that the
+  stiff directions are right at small t and nothing is counted twice at large t.
+
+The shell: for a pair whose difference vector u is distributed as exp(-(d - a0)^2 / (2 var0)) / d over directions,
+with d = |u|, Gaussian noise of variance 2 sigma^2 per component gives a density of the same family. With
+a = alpha (mean - var0/mean), V = alpha^2 var0 + 2 sigma^2 and q = 2 a d / V its negative logarithm is
+
+    (d - a)^2 / (2 V) + 3/2 ln V - ln((1 - exp(-q)) / q)
+
+which solves the Fokker-Planck equation of the pair without residual (tests/training/test_prior.py).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from fpforce.training.diffusion import alpha, sigma_squared
+
+def _log_ratio(q: Tensor) -> Tensor:
+    """-ln((1 - exp(-q)) / q), smooth at q = 0 (a series below 0.5, where the closed form loses digits)."""
+    small = torch.clamp(q, max=0.5)
+    s = small * small
+    series = 0.5 * small - s * (1.0 / 24.0 - s * (1.0 / 2880.0 - s / 181440.0))
+    large = torch.clamp(q, min=0.5)
+    return torch.where(q < 0.5, series, torch.log(large) - torch.log(-torch.expm1(-large)))
+
+
+def _log_ratio_derivatives(q: Tensor) -> tuple[Tensor, Tensor]:
+    """(f'(q) - 1/2) / q and f''(q) for f = `_log_ratio`; the first is finite at q = 0."""
+    small = torch.clamp(q, max=0.5)
+    s = small * small
+    slope_series = -1.0 / 12.0 + s * (1.0 / 720.0 - s / 30240.0)
+    curvature_series = -1.0 / 12.0 + s * (1.0 / 240.0 - s / 6048.0)
+    large = torch.clamp(q, min=0.5)
+    decay = torch.exp(-large)
+    gap = -torch.expm1(-large)
+    slope = (1.0 / large - decay / gap - 0.5) / large
+    curvature = decay / (gap * gap) - 1.0 / (large * large)
+    return torch.where(q < 0.5, slope_series, slope), torch.where(q < 0.5, curvature_series, curvature)
+
+
+class AnalyticPrior(nn.Module):
+    """Diffused Gaussian plus diffused bond and angle shells; no trainable parameter.
+
+    mode_vectors (beads - 1, beads) and mode_variances (beads - 1,) are the eigenvectors and eigenvalues of the
+    bead-bead covariance <x_i . x_j> / 3 in the centred subspace; pairs (pairs, 2) with the mean and the variance of
+    their distances. All lengths are in normalised units.
+    """
+
+    def __init__(self, mode_vectors: Tensor, mode_variances: Tensor, pairs: Tensor, mean: Tensor, variance: Tensor):
+        super().__init__()
+        self.register_buffer("mode_vectors", mode_vectors)
+        self.register_buffer("mode_variances", mode_variances)
+        self.register_buffer("first", pairs[:, 0].clone())
+        self.register_buffer("second", pairs[:, 1].clone())
+        self.register_buffer("radius", mean - variance / mean)
+        self.register_buffer("variance", variance)
+        self.register_buffer("mean_square", (mean * mean + variance) / 3.0)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Energy (batch,) of x (batch, beads, 3) at t (batch,) or (1,)."""
+        signal, noise = self._levels(t)
+        modes = torch.matmul(self.mode_vectors, x)
+        spread = signal * self.mode_variances + noise
+        gauss = (0.5 * modes.square().sum(-1) / spread + 1.5 * torch.log(spread)).sum(-1)
+        u = x[:, self.first] - x[:, self.second]
+        square = u.square().sum(-1)
+        distance = torch.sqrt(square + 1e-20)
+        a = torch.sqrt(signal) * self.radius
+        v = signal * self.variance + 2.0 * noise
+        shell = (distance - a).square() / (2.0 * v) + 1.5 * torch.log(v) + _log_ratio(2.0 * a * distance / v)
+        own = signal * self.mean_square + 2.0 * noise
+        pair_gauss = 0.5 * square / own + 1.5 * torch.log(own)
+        return gauss + (shell - pair_gauss).sum(-1)
+
+    def score_divergence(self, x: Tensor, t: Tensor) -> Tensor:
+        """Divergence (batch,) of the prior's score -grad E, in closed form.
+
+        Each pair contributes -2 (f'' + 2 f'/d), since its energy f(d) acts on two beads.
+        """
+        signal, noise = self._levels(t)
+        gauss = -3.0 * (1.0 / (signal * self.mode_variances + noise)).sum(-1)
+        distance = (x[:, self.first] - x[:, self.second]).norm(dim=-1)
+        v = signal * self.variance + 2.0 * noise
+        rate = 2.0 * torch.sqrt(signal) * self.radius / v
+        slope, curvature = _log_ratio_derivatives(rate * distance)
+        slope_over_distance = 1.0 / v + rate * rate * slope
+        second = 1.0 / v + rate * rate * curvature
+        shells = -2.0 * (second + 2.0 * slope_over_distance).sum(-1)
+        pair_gauss = 6.0 * (1.0 / (signal * self.mean_square + 2.0 * noise)).sum(-1)
+        return gauss + shells + pair_gauss
+
+    def _levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """alpha^2 and sigma^2 as (batch, 1)."""
+        return alpha(t).square()[:, None], sigma_squared(t)[:, None]
+
+
+def fit_prior(x0: Tensor, pairs: list[tuple[int, int]]) -> AnalyticPrior:
+    """The prior of centred, normalised frames x0 (frames, beads, 3), its statistics computed in float64."""
+    x = x0.double()
+    covariance = torch.einsum("fik,fjk->ij", x, x) / (3 * x.shape[0])
+    variances, vectors = torch.linalg.eigh(covariance)
+    index = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2)
+    distances = (x[:, index[:, 0]] - x[:, index[:, 1]]).norm(dim=-1)
+    # The first eigenvector is the centre of mass, with eigenvalue zero.
+    prior = AnalyticPrior(vectors.T[1:].contiguous(), variances[1:], index, distances.mean(0), distances.var(0))
+    return prior.to(x0.dtype)

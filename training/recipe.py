@@ -1,0 +1,208 @@
+"""The recipe: every choice of a training run, typed, with its default.
+
+In: a YAML file and `key=value` overrides. Out: a `Recipe`, with paths relative to the YAML file made absolute.
+Unknown keys, ill-typed and out-of-range values raise InputError with the key and the nearest valid one.
+"""
+
+import re
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from fpforce.errors import InputError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataRecipe(_Section):
+    """What is learned from: trajectories, and the beads they are mapped to."""
+
+    trajectories: list[Path] = Field(min_length=1, description="one or more trajectories, any format mdtraj reads")
+    topology: Path | None = Field(None, description="topology file, where the trajectories hold none")
+    beads: str | list | dict = Field("backbone", description="preset, mdtraj selection, or groups of atoms")
+    length_unit: Literal["nm", "angstrom"] | None = Field(None, description="unit of bare .npy/.npz arrays")
+    stride: int = Field(1, ge=1, description="use every so-many-th frame")
+    allow_d_residues: bool = Field(False, description="accept D-amino acids instead of refusing them")
+
+    @field_validator("trajectories", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str | Path) else value
+
+
+class ModelRecipe(_Section):
+    """The energy model."""
+
+    kind: Literal["internal"] = Field("internal", description="MLP on internal coordinates of one molecule")
+    width: int = Field(128, ge=1, le=4096, description="neurons of a hidden layer")
+    layers: int = Field(3, ge=1, le=32, description="hidden layers")
+    prior: bool = Field(True, description="build on the analytic prior (diffused Gaussian, bonds and angles)")
+
+
+class DiffusionRecipe(_Section):
+    """Diffusion times."""
+
+    t_max: float = Field(1.0, gt=0, le=1, description="the expert is trained over (0, t_max]")
+    t_eval: float = Field(1e-5, gt=0, le=0.1, description="time at which the exported force field is evaluated")
+    v_min: float = Field(1e-3, gt=0, le=0.1, description="noise variance (normalised) below which nothing is resolved")
+
+
+class LossRecipe(_Section):
+    """Loss terms; L = denoising + fokker_planck_weight * Fokker-Planck."""
+
+    fokker_planck_weight: float = Field(5e-4, ge=0, description="alpha_FP; 0 trains by denoising alone")
+    fokker_planck_fraction: float = Field(0.25, gt=0, le=1, description="part of each batch that the FP term uses")
+    fokker_planck_sigma: float = Field(1e-4, gt=0, le=0.1, description="sigma_w of the weak form, normalised units")
+
+
+class OptimizerRecipe(_Section):
+    """AdamW with warm-up, cosine decay, clipping and weight averaging."""
+
+    batch_size: int = Field(512, ge=2, description="frames in a step")
+    learning_rate: float = Field(2e-3, gt=0, description="peak learning rate")
+    warmup_steps: int = Field(200, ge=0, description="steps of linear warm-up")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
+    gradient_clip: float = Field(1.0, gt=0, description="largest gradient norm")
+    ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the exponential moving average of the weights")
+
+
+class RunRecipe(_Section):
+    """How long, where and how reproducibly."""
+
+    max_steps: int = Field(20_000, ge=1, description="stop after so many steps")
+    max_minutes: float | None = Field(None, gt=0, description="stop after so many minutes, resumed time included")
+    checkpoint_minutes: float = Field(5.0, gt=0, description="time between checkpoints")
+    log_every_steps: int = Field(50, ge=1, description="steps between entries of the logs")
+    seed: int = Field(0, ge=0, description="of weights, batches and noise")
+    accelerator: str = Field("auto", description="Lightning: auto, cpu, gpu")
+    devices: int | list[int] | Literal["auto"] = Field("auto", description="Lightning: how many, or which")
+    strategy: str = Field("auto", description="Lightning: auto, ddp, ...")
+    threads: int | None = Field(None, ge=1, description="CPU threads of torch; all cores by default")
+    precision: Literal["32-true", "64-true"] = Field("32-true", description="lower precisions break the FP term")
+
+
+class Recipe(_Section):
+    """A training run. `output` receives model.ckpt, recipe.yaml and the logs."""
+
+    data: DataRecipe
+    temperature_k: float = Field(gt=0, description="temperature of the trajectory; it is baked into the force field")
+    output: Path = Field(description="folder of the run")
+    model: ModelRecipe = ModelRecipe()
+    diffusion: DiffusionRecipe = DiffusionRecipe()
+    loss: LossRecipe = LossRecipe()
+    optimizer: OptimizerRecipe = OptimizerRecipe()
+    run: RunRecipe = RunRecipe()
+
+
+def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
+    """Read a YAML recipe and apply `section.key=value` overrides (values are YAML).
+
+    Paths in the file are relative to the file; paths in overrides and `output` are relative to the working directory.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"recipe {path} does not exist")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_NumberLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"recipe {path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"recipe {path} must be a mapping of sections (data, temperature_k, output, ...)")
+    _anchor_paths(content.get("data"), path.parent)
+    for override in overrides:
+        _apply(content, override)
+    return parse_recipe(content, str(path))
+
+
+def parse_recipe(content: dict, source: str = "recipe") -> Recipe:
+    """A Recipe from a plain mapping; `source` names it in errors."""
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{source}: {'; '.join(_explain(item) for item in error.errors())}") from None
+
+
+def describe_recipe() -> list[tuple[str, str, str]]:
+    """(key, default, meaning) of every recipe entry, in order; docs/recipe.md is made from it."""
+    rows = []
+
+    def walk(section, prefix):
+        for name, field in section.model_fields.items():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                walk(field.annotation, f"{prefix}{name}.")
+            else:
+                default = "required" if field.is_required() else field.default
+                rows.append((prefix + name, str(default), field.description or ""))
+
+    walk(Recipe, "")
+    return rows
+
+
+def _anchor_paths(data: Any, folder: Path) -> None:
+    if not isinstance(data, dict):
+        return
+
+    def anchor(value):
+        return str((folder / value).resolve()) if isinstance(value, str) else value
+
+    if "topology" in data:
+        data["topology"] = anchor(data["topology"])
+    if isinstance(data.get("trajectories"), list):
+        data["trajectories"] = [anchor(value) for value in data["trajectories"]]
+    elif "trajectories" in data:
+        data["trajectories"] = anchor(data["trajectories"])
+
+
+def _apply(content: dict, override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise InputError(f"override '{override}' is not of the form key=value, such as run.max_steps=1000")
+    *parents, last = key.strip().split(".")
+    section = content
+    for name in parents:
+        section = section.setdefault(name, {})
+        if not isinstance(section, dict):
+            raise InputError(f"override '{override}': {name} is a value, not a section")
+    try:
+        section[last] = yaml.load(text, Loader=_NumberLoader)
+    except yaml.YAMLError:
+        raise InputError(f"override '{override}': '{text}' is not a YAML value") from None
+
+
+def _explain(item: dict) -> str:
+    location = [str(part) for part in item["loc"] if not str(part).startswith(("list[", "dict[", "function-"))]
+    key = ".".join(location)
+    if item["type"] == "extra_forbidden":
+        return f"unknown key '{key}'{_suggestion(location)}"
+    if item["type"] == "missing":
+        return f"'{key}' is missing"
+    return f"'{key}' = {item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
+
+
+def _suggestion(location: list[str]) -> str:
+    section: Any = Recipe
+    for name in location[:-1]:
+        section = section.model_fields[name].annotation
+    close = get_close_matches(location[-1], section.model_fields, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean '{'.'.join([*location[:-1], close[0]])}'?"
+    elsewhere = [key for key, _, _ in describe_recipe() if key.split(".")[-1] == location[-1]]
+    if elsewhere:
+        return f"; did you mean '{elsewhere[0]}'?"
+    return f"; valid here: {', '.join(section.model_fields)}"
+
+
+class _NumberLoader(yaml.SafeLoader):
+    """YAML 1.1 reads 5e-4 as a string; this reads it as the number it is."""
+
+
+_NumberLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)

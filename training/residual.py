@@ -1,0 +1,43 @@
+"""How far a trained energy is from the Fokker-Planck equation, as a function of t.
+
+In: an energy and normalised frames. Out: the root mean square residual per degree of freedom, with the exact
+divergence in float64 (no estimator), at times from t_eval to t_max.
+"""
+
+import copy
+
+import torch
+from torch import Tensor
+
+from fpforce.training.diffusion import beta, centred_noise, degrees_of_freedom, diffuse
+from fpforce.training.models.contract import DiffusionEnergy
+
+
+def exact_residual(energy: DiffusionEnergy, x: Tensor, t: Tensor) -> Tensor:
+    """1/2 beta (D + x.s + div s + |s|^2) - d/dt log q at x (batch, beads, 3), t (batch,), by repeated differentiation.
+
+    The model sees differences of positions only, so its divergence over all coordinates is that in the subspace.
+    """
+    x, t = x.detach().requires_grad_(), t.detach().requires_grad_()
+    slope, rate = torch.autograd.grad(energy(x, t).sum(), (x, t), create_graph=True)
+    divergence = torch.zeros_like(rate)
+    for bead in range(x.shape[1]):
+        for axis in range(3):
+            (column,) = torch.autograd.grad(slope[:, bead, axis].sum(), x, retain_graph=True)
+            divergence -= column[:, bead, axis]
+    known = degrees_of_freedom(x.shape[1]) - (x * slope).sum(dim=(1, 2)) + slope.square().sum(dim=(1, 2))
+    return (0.5 * beta(t) * (known + divergence) + rate).detach()
+
+
+def residual_curve(energy: DiffusionEnergy, frames: Tensor, t_min: float, t_max: float, points: int = 13) -> dict:
+    """{"t": [...], "residual": [...]}: sqrt(<R^2>) / D over the diffused frames, at times equally spaced in log t."""
+    energy = copy.deepcopy(energy).double()
+    generator = torch.Generator().manual_seed(0)
+    x0 = frames.double()
+    times = torch.logspace(torch.log10(torch.tensor(t_min)), torch.log10(torch.tensor(t_max)), points).tolist()
+    values = []
+    for time in times:
+        t = torch.full((len(x0),), time, dtype=torch.float64)
+        residual = exact_residual(energy, diffuse(x0, t, centred_noise(x0.shape, generator, x0)), t)
+        values.append(float(residual.square().mean().sqrt() / degrees_of_freedom(x0.shape[1])))
+    return {"t": times, "residual": values}
