@@ -82,14 +82,21 @@ class LangevinRun:
             self._context.setVelocities(arrays["velocities_nm_per_ps"].reshape(-1, 3))
         self._files.continue_from(arrays["extents"])
 
-    def advance(self, last_step: int, checkpoint_minutes: float, show_progress: bool) -> None:
-        """Go on to `last_step`, until every replica has failed, or to a stop signal; then write a checkpoint."""
+    def advance(self, settings, show_progress: bool) -> None:
+        """Go on to the last step, the end of the time, a stop signal, or until every replica has failed.
+
+        Then write a checkpoint.
+        """
+        last_step, longest = settings.steps, 60.0 * (settings.max_minutes or float("inf"))
         integrator = self._context.getIntegrator()
         checkpointed_at = time.monotonic()
         steps_per_call = 10
         progress = SimulationProgress(last_step, self.step, self._replicas, self._timestep_fs, show_progress)
         with _stop_signals() as stop, progress:
             while self.step < last_step and len(self.failed) < self._replicas and not stop.is_set():
+                if self._seconds >= longest:
+                    logger.info("stopped at step %d of %d, since max_minutes are over", self.step, last_step)
+                    break
                 began = time.monotonic()
                 steps = min(self._report_steps - self.step % self._report_steps, last_step - self.step, steps_per_call)
                 integrator.step(steps)
@@ -99,7 +106,7 @@ class LangevinRun:
                 if self.step % self._report_steps == 0:
                     self._report()
                 self._seconds += time.monotonic() - began
-                if time.monotonic() - checkpointed_at > 60.0 * checkpoint_minutes:
+                if time.monotonic() - checkpointed_at > 60.0 * settings.checkpoint_minutes:
                     self._save()
                     checkpointed_at = time.monotonic()
                 progress.update(self.step, len(self.failed))

@@ -34,7 +34,8 @@ _FIXED_ON_RESUME = (
 class SimulationSettings:
     """What to simulate and how.
 
-    steps: in total; a resumed run goes on to this number.
+    steps: in total; a resumed run goes on to this number. max_minutes: stop earlier after so much time, a resumed
+        run's earlier part included.
     temperature_k: None takes the model's; any other value needs `override_temperature`, since U is a free energy at
         the model's temperature.
     report_interval_ps: time between saved frames, rounded to whole steps.
@@ -47,6 +48,7 @@ class SimulationSettings:
     """
 
     steps: int
+    max_minutes: float | None = None
     replicas: int = 1
     timestep_fs: float = 2.0
     friction_per_ps: float = 1.0
@@ -73,6 +75,8 @@ class SimulationSettings:
         for name in ("steps", "replicas", "timestep_fs", "report_interval_ps", "checkpoint_minutes"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.max_minutes is not None and not self.max_minutes > 0:
+            raise InputError(f"max_minutes is {self.max_minutes}; it must be above 0")
         if not self.friction_per_ps >= 0:
             raise InputError(f"friction_per_ps is {self.friction_per_ps}; it must be 0 or above")
         if self.temperature_k is not None and not self.temperature_k > 0:
@@ -142,7 +146,7 @@ def simulate(force_field, output, settings: SimulationSettings, *, show_progress
             run.resume(arrays, stored)
         else:
             run.start(start_nm)
-        run.advance(settings.steps, settings.checkpoint_minutes, show_progress)
+        run.advance(settings, show_progress)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

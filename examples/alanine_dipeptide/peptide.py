@@ -13,11 +13,13 @@ THREE_LETTERS = {
     "A": "ALA", "R": "ARG", "N": "ASN", "D": "ASP", "C": "CYS", "Q": "GLN", "E": "GLU", "G": "GLY", "H": "HIE", "I": "ILE",
     "L": "LEU", "K": "LYS", "M": "MET", "F": "PHE", "P": "PRO", "S": "SER", "T": "THR", "W": "TRP", "Y": "TYR", "V": "VAL",
 }
-# (centre, then three neighbours with a positive chiral volume): every CA of an L residue, and the second centres.
-_CENTRES = {None: ("CA", "N", "C", "CB"), "ILE": ("CB", "CA", "CG1", "CG2"), "THR": ("CB", "CA", "OG1", "CG2")}
-# Chiral volume of a tetrahedral carbon with bonds of 0.153 nm is 0.0027 nm^3; from 0.001 on a centre counts as right.
+# Centre, three neighbours with a positive chiral volume, and its hydrogen: every CA of an L residue, and second centres.
+_CENTRES = {
+    None: ("CA", "N", "C", "CB", "HA"), "ILE": ("CB", "CA", "CG1", "CG2", "HB"), "THR": ("CB", "CA", "OG1", "CG2", "HB")
+}
+# A tetrahedral carbon with bonds of 0.153 nm has a chiral volume of 0.0027 nm^3.
 _LEAST_VOLUME_NM3 = 0.001
-_ATTEMPTS = 50
+_ATTEMPTS = 10
 
 
 def parse_sequence(sequence):
@@ -143,14 +145,16 @@ def _relax(topology, system, positions):
 
 
 def _chirality_force(topology):
-    """Push the chiral volume (b-a) . ((c-a) x (d-a)) of every centre above its L value's half."""
+    """Push the chiral volumes (b-a) . ((c-a) x (d-a)) of every centre a above 0.001 nm^3."""
     import openmm
 
     b, c, d = (tuple(f"({axis}{point}-{axis}1)" for axis in "xyz") for point in (2, 3, 4))
     volume = "+".join(f"{b[i]}*({c[(i + 1) % 3]}*{d[(i + 2) % 3]}-{c[(i + 2) % 3]}*{d[(i + 1) % 3]})" for i in range(3))
-    force = openmm.CustomCompoundBondForce(4, f"1e9*max(0, 0.002-volume)^2; volume={volume}")
-    for centre in _chiral_centres(topology):
-        force.addBond(centre)
+    force = openmm.CustomCompoundBondForce(4, f"1e9*max(0, 0.001-volume)^2; volume={volume}")
+    for centre, first, second, third, hydrogen in _chiral_centres(topology):
+        # All four faces, or the hydrogen would stay on the wrong side and turn the centre back.
+        for face in ((first, second, third), (second, first, hydrogen), (first, third, hydrogen), (third, second, hydrogen)):
+            force.addBond((centre, *face))
     return force
 
 
@@ -198,7 +202,7 @@ def _is_sound(topology, system, positions):
                 i, j, length, _ = force.getBondParameters(bond)
                 if abs(np.linalg.norm(xyz[i] - xyz[j]) - length.value_in_unit(unit.nanometer)) > 0.02:
                     return False
-    for a, b, c, d in _chiral_centres(topology):
+    for a, b, c, d, _ in _chiral_centres(topology):
         if np.dot(xyz[b] - xyz[a], np.cross(xyz[c] - xyz[a], xyz[d] - xyz[a])) < _LEAST_VOLUME_NM3:
             return False
     return all(abs(dihedral(xyz[None], quadruple)[0]) > np.radians(140.0) for quadruple in _peptide_bonds(topology))

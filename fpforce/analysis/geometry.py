@@ -43,9 +43,8 @@ def geometry_distances(observable, beads, groups, thinned):
     """One GeometryDistance for each group of beads; `observable(positions, [group])` is bond_lengths or bond_angles."""
     results = []
     for group in groups:
-        reference, simulation, first, second = (
-            observable(positions, [group])[:, 0] for positions in (thinned.reference, thinned.simulation, *thinned.floor)
-        )
+        sets = (thinned.reference, thinned.simulation, *thinned.floor)
+        reference, simulation, first, second = (observable(positions, [group])[:, 0] for positions in sets)
         name = ":".join(str(beads.beads[i]) for i in group)
         w1, w1_floor = w1_distance(simulation, reference), w1_distance(first, second)
         results.append(GeometryDistance(name, w1, w1_floor, reference, simulation))

@@ -96,7 +96,7 @@ class TicaPlane:
         return cls(lag_frames, pairs, torsions, mean, loading, edges, barrier_position(projected[:, 0], edges[0]))
 
     def coordinates(self, positions_nm):
-        """The two components, dimensionless, unit variance over the reference, shape (..., 2)."""
+        """The two components, dimensionless, scaled by their autocorrelations (kinetic map), shape (..., 2)."""
         return (_features(positions_nm, self.pairs, self.torsions) - self.mean) @ self.components
 
     def signals(self, coordinates):
@@ -123,14 +123,16 @@ def barrier_position(values, edges, smoothing_bins=3):
     """Where the free energy along one coordinate has its main barrier.
 
     The bin whose free energy rises most above the minimum of the shallower of its two sides: a barrier counts by the
-    height seen from the basin that is easier to leave, so the noisy minima of a histogram do not.
+    height seen from the basin that is easier to leave, so the noisy minima of a histogram do not. Of a flat top, such as
+    unvisited bins, the middle.
     """
     counts = np.histogram(values, bins=edges)[0] + 1e-3
     smooth = np.convolve(counts, np.ones(smoothing_bins) / smoothing_bins, mode="same")
     free_energy = -np.log(smooth)
     left = np.minimum.accumulate(free_energy)
     right = np.minimum.accumulate(free_energy[::-1])[::-1]
-    best = int(np.argmax(free_energy - np.maximum(left, right)))
+    height = free_energy - np.maximum(left, right)
+    best = int(np.median(np.flatnonzero(height > height.max() - 1e-9)))
     return float(0.5 * (edges[best] + edges[best + 1]))
 
 

@@ -60,7 +60,7 @@ def summarise(assessment, *, training_record, simulation_records, provenance):
 
 
 def _set_figures(assessment, name):
-    """Frames, divergences (means over planes) and the free-energy difference of one set of frames."""
+    """Frames, divergences (means over planes) and the first plane's free-energy difference of one set of frames."""
     figures = {"frames": assessment.frames[name]}
     divergences = assessment.divergences.get(name)
     if divergences is not None:

@@ -20,6 +20,7 @@ def main(
     model: Annotated[Path, Argument(help="force field, model.pt", show_default=False)],
     output: Annotated[Path, Option("--output", "-o", help="trajectory: .xtc, .dcd or .h5", show_default=False)],
     steps: Annotated[int, Option(help="time steps in total", show_default=False)],
+    max_minutes: Annotated[float | None, Option(help="stop earlier after so many minutes", show_default=False)] = None,
     replicas: Annotated[int, Option(help="independent copies, evaluated as one batch")] = 1,
     timestep_fs: Annotated[float, Option(help="time step in fs")] = 2.0,
     friction_per_ps: Annotated[float, Option("--friction-per-ps", "--friction", help="in 1/ps")] = 1.0,
@@ -57,6 +58,7 @@ def main(
         logging.getLogger("fpforce").addHandler(handler)
     settings = SimulationSettings(
         steps=steps,
+        max_minutes=max_minutes,
         replicas=replicas,
         timestep_fs=timestep_fs,
         friction_per_ps=friction_per_ps,

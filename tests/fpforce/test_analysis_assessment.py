@@ -73,7 +73,7 @@ def test_figures_of_the_carried_data_are_those_of_its_own_check(runs):
 @pytest.mark.parametrize("phase", [-2.0, -math.pi / 4, math.pi / 2, math.pi])
 def test_a_smooth_tilt_of_one_and_a_half_kt_in_phi_fails(runs, phase):
     # frames of the honest run accepted in proportion to exp(-U), U = 0.75 cos(phi - phase): distinct, no weights.
-    # Without sampling noise the tilts cost 0.011, 0.014, 0.004 and 0.014 in JS, and the third 1.25 kT between the basins
+    # Without sampling noise they cost 0.011, 0.014, 0.004 and 0.014 in JS, and the third 1.25 kT between the basins
     beads, frames, reference, phi = runs
     rng = np.random.default_rng(1)
     kept = np.exp(-0.75 * (np.cos(phi - phase) + 1.0))
@@ -180,6 +180,8 @@ def test_without_phi_and_psi_the_plane_is_tica_and_its_barrier_separates_the_sta
     frames, state = two_state_chain(rng, 4000)
     (plane,) = choose_planes(table, [frames])
     assert isinstance(plane, TicaPlane)
+    low, high = (plane.coordinates(frames[s])[:, 0].mean() for s in (state, ~state))
+    assert plane.split == pytest.approx(0.5 * (low + high), abs=0.2 * abs(high - low)), "in the middle of the gap"
     agreement = np.mean(upper_basin(plane, plane.coordinates(frames)) == state)
     assert max(agreement, 1.0 - agreement) > 0.99
 

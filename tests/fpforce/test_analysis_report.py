@@ -158,7 +158,8 @@ def test_command_prints_the_verdict_and_where_the_report_is(inputs, tmp_path):
 
 
 def test_wrong_input_is_one_line_with_exit_status_2(inputs, tmp_path):
-    done = run(inputs["model"], "--reference", tmp_path / "no.xtc", "--simulation", inputs["negative"], "-o", tmp_path / "r")
+    missing = tmp_path / "no.xtc"
+    done = run(inputs["model"], "--reference", missing, "--simulation", inputs["negative"], "-o", tmp_path / "r")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and "no.xtc" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "r").exists()

@@ -30,7 +30,7 @@ class InternalCoordinates(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("variance", variance)
         self.beads = beads
-        self.features = pairs.shape[1] + 4 * max(beads - 3, 0)
+        self.features = 2 * pairs.shape[1] + 4 * max(beads - 3, 0)
         self.smooth_length = SMOOTH_LENGTH
         self.smooth_area = SMOOTH_AREA
 
@@ -38,10 +38,12 @@ class InternalCoordinates(nn.Module):
         signal = alpha(t)[:, None]
         u = x[:, self.first] - x[:, self.second]
         distances = torch.sqrt(u.square().sum(-1) + self.smooth_length**2)
-        width = torch.rsqrt(signal.square() * self.variance + 2.0 * sigma_squared(t)[:, None])
-        deviations = (distances - signal * self.mean) * width
+        noise = 2.0 * sigma_squared(t)[:, None]
+        variance = signal.square() * self.variance + noise
+        deviations = (distances - signal * self.mean) * torch.rsqrt(variance)
+        noisy = deviations * (noise / variance)
         if self.beads < 4:
-            return deviations
+            return torch.cat([deviations, noisy], dim=-1)
         bonds = x[:, 1:] - x[:, :-1]
         planes = torch.linalg.cross(bonds[:, :-1], bonds[:, 1:])
         left, right, middle = planes[:, :-1], planes[:, 1:], bonds[:, 1:-1]
@@ -50,7 +52,7 @@ class InternalCoordinates(nn.Module):
         cosine = (left * right).sum(-1) * norm
         axis = torch.sqrt(middle.square().sum(-1) + self.smooth_length**2)
         sine = axis * (bonds[:, :-2] * right).sum(-1) * norm
-        return torch.cat([deviations, cosine, sine, cosine.square() - sine.square(), 2.0 * sine * cosine], dim=-1)
+        return torch.cat([deviations, noisy, cosine, sine, cosine.square() - sine.square(), 2.0 * sine * cosine], dim=-1)
 
 
 def fit_coordinates(x0: Tensor) -> InternalCoordinates:
