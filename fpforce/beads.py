@@ -93,8 +93,9 @@ class BeadTable:
         """A JSON-able dict; `BeadTable.from_dict` reads it back."""
         return {
             "mapping": self.mapping,
-            "beads": [asdict(bead) | {"atoms": list(bead.atoms), "atom_names": list(bead.atom_names)}
-                      for bead in self.beads],
+            "beads": [
+                asdict(bead) | {"atoms": list(bead.atoms), "atom_names": list(bead.atom_names)} for bead in self.beads
+            ],
             "bonds": [list(pair) for pair in self.bonds],
         }
 
@@ -163,12 +164,12 @@ class BeadTable:
     def check_source(self, topology):
         """Raise InputError, naming the first difference, unless `topology` is the one these beads were mapped from."""
         for bead in self.beads:
-            for atom, name in zip(bead.atoms, bead.atom_names):
+            for atom, name in zip(bead.atoms, bead.atom_names, strict=True):
                 wanted = f"{bead.residue} {name}" if atom == bead.atoms[0] else name
                 if atom >= topology.n_atoms:
                     raise InputError(
-                        f"the topology has {topology.n_atoms} atoms, but bead {bead} is made from atom {atom} ({wanted}): "
-                        "give the topology that the model was trained with, or that of its beads"
+                        f"the topology has {topology.n_atoms} atoms, but bead {bead} is made from atom {atom} "
+                        f"({wanted}): give the topology that the model was trained with, or that of its beads"
                     )
                 found = topology.atom(atom)
                 if found.name != name or (atom == bead.atoms[0] and found.residue.name != bead.residue):
@@ -187,7 +188,7 @@ class BeadTable:
             return "source"
         differing = [
             (i, bead, atom)
-            for i, (bead, atom) in enumerate(zip(self.beads, topology.atoms))
+            for i, (bead, atom) in enumerate(zip(self.beads, topology.atoms, strict=True))
             if (bead.name, bead.residue) != (atom.name, atom.residue.name)
         ]
         if not differing:
@@ -197,8 +198,8 @@ class BeadTable:
         except InputError:
             i, bead, atom = differing[0]
             raise InputError(
-                f"atom {i} of the topology is {atom.residue.name} {atom.name}, but bead {i} is {bead.residue} {bead.name}: "
-                "the topology must list the beads in this order"
+                f"atom {i} of the topology is {atom.residue.name} {atom.name}, but bead {i} is {bead.residue} "
+                f"{bead.name}: the topology must list the beads in this order"
             ) from None
         return "source"
 

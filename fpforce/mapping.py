@@ -13,10 +13,55 @@ from fpforce.errors import InputError
 
 PRESETS = ("ca", "backbone5", "backbone", "heavy", "all")
 
-_ION_ELEMENTS = {"Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Mn", "Fe", "Co", "Ni", "Cu", "Zn", "Cd", "F", "Cl",
-                 "Br", "I"}
-_ION_RESIDUES = {"LI", "NA", "K", "RB", "CS", "MG", "CA", "SR", "BA", "ZN", "CL", "BR", "I", "F", "SOD", "POT", "CLA", "CAL",
-                 "CES", "LIT", "RUB", "IB", "CIO", "CIM", "CIP"}
+_ION_ELEMENTS = {
+    "Li",
+    "Na",
+    "K",
+    "Rb",
+    "Cs",
+    "Mg",
+    "Ca",
+    "Sr",
+    "Ba",
+    "Mn",
+    "Fe",
+    "Co",
+    "Ni",
+    "Cu",
+    "Zn",
+    "Cd",
+    "F",
+    "Cl",
+    "Br",
+    "I",
+}
+_ION_RESIDUES = {
+    "LI",
+    "NA",
+    "K",
+    "RB",
+    "CS",
+    "MG",
+    "CA",
+    "SR",
+    "BA",
+    "ZN",
+    "CL",
+    "BR",
+    "I",
+    "F",
+    "SOD",
+    "POT",
+    "CLA",
+    "CAL",
+    "CES",
+    "LIT",
+    "RUB",
+    "IB",
+    "CIO",
+    "CIM",
+    "CIP",
+}
 _BACKBONE_ELEMENTS = {"N": "N", "CA": "C", "C": "C", "O": "O", "CB": "C"}
 
 
@@ -53,7 +98,9 @@ def map_beads(topology, beads):
         groups, mapping = [(atom,) for atom in _indices(topology, beads, "the list of bead atoms")], "indices"
         names = [topology.atom(group[0]).name for group in groups]
     else:
-        raise InputError(f"beads = {beads!r} chooses nothing: give a preset ({', '.join(PRESETS)}), a selection or groups")
+        raise InputError(
+            f"beads = {beads!r} chooses nothing: give a preset ({', '.join(PRESETS)}), a selection or groups"
+        )
     _refuse_shared_atoms(topology, groups)
     chains = _chain_names(topology, groups)
     table = BeadTable(
@@ -118,16 +165,24 @@ def _selected(topology, choice):
         residues = [{a.name: a.index for a in r.atoms} for r in topology.residues if r.is_protein]
         atoms = [r[name] for r in residues for name in ("N", "CA", "C") if {"N", "CA", "C"} <= set(r)]
     elif choice == "ca":
-        atoms = [a.index for a in topology.atoms if a.name == "CA" and a.residue.is_protein and not _is_solvent(a.residue)]
+        atoms = [
+            a.index for a in topology.atoms if a.name == "CA" and a.residue.is_protein and not _is_solvent(a.residue)
+        ]
     elif choice in ("heavy", "all"):
-        atoms = [a.index for r in topology.residues if not _is_solvent(r) for a in r.atoms
-                 if a.element.mass and (choice == "all" or a.element.symbol != "H")]
+        atoms = [
+            a.index
+            for r in topology.residues
+            if not _is_solvent(r)
+            for a in r.atoms
+            if a.element.mass and (choice == "all" or a.element.symbol != "H")
+        ]
     else:
         try:
             atoms = topology.select(choice)
         except Exception as error:
             raise InputError(
-                f"beads = {choice!r} is neither a preset ({', '.join(PRESETS)}) nor an mdtraj selection: {_first_line(error)}"
+                f"beads = {choice!r} is neither a preset ({', '.join(PRESETS)}) nor an mdtraj selection: "
+                f"{_first_line(error)}"
             ) from None
     if len(atoms) == 0:
         raise InputError(f"beads = {choice!r} selects none of the {topology.n_atoms} atoms: check names and residues")
@@ -145,8 +200,11 @@ def _capped_residue(topology):
     residue = central[0]
     names = {(r.index, a.name): a.index for r in residue.chain.residues for a in r.atoms}
     wanted = [(-1, "C"), (0, "N"), (0, "CA"), (0, "C"), (1, "N")]
-    missing = [f"{name} of the residue {'before' if shift < 0 else 'after'} {residue}"
-               for shift, name in wanted if (residue.index + shift, name) not in names]
+    missing = [
+        f"{name} of the residue {'before' if shift < 0 else 'after'} {residue}"
+        for shift, name in wanted
+        if (residue.index + shift, name) not in names
+    ]
     if missing:
         raise InputError(f"beads = 'backbone5' needs two caps (ACE, NME), but there is no {missing[0]}: use 'backbone'")
     return [names[residue.index + shift, name] for shift, name in wanted]
@@ -181,7 +239,11 @@ def _group(topology, name, atoms):
 def _indices(topology, atoms, what):
     chosen = []
     for atom in atoms:
-        if isinstance(atom, (bool, np.bool_)) or not isinstance(atom, (int, np.integer)) or not 0 <= atom < topology.n_atoms:
+        if (
+            isinstance(atom, (bool, np.bool_))
+            or not isinstance(atom, (int, np.integer))
+            or not 0 <= atom < topology.n_atoms
+        ):
             raise InputError(f"{what}: {atom!r} is no atom index of a topology with {topology.n_atoms} atoms (0-based)")
         chosen.append(int(atom))
     return chosen
@@ -192,7 +254,9 @@ def _refuse_shared_atoms(topology, groups):
     for group in groups:
         for atom in group:
             if atom in seen:
-                raise InputError(f"atom {atom} ({topology.atom(atom)}) is in two beads: each atom belongs to one at most")
+                raise InputError(
+                    f"atom {atom} ({topology.atom(atom)}) is in two beads: each atom belongs to one at most"
+                )
             seen.add(atom)
 
 
@@ -212,11 +276,22 @@ def _bead(topology, name, group, chains):
     atoms = [topology.atom(atom) for atom in group]
     mass = float(sum(atom.element.mass for atom in atoms))
     if mass <= 0.0:
-        raise InputError(f"bead {name} ({atoms[0]}) has no mass: leave virtual sites out, or give elements in the topology")
+        raise InputError(
+            f"bead {name} ({atoms[0]}) has no mass: leave virtual sites out, or give elements in the topology"
+        )
     residue = atoms[0].residue
     element = atoms[0].element.symbol if len(atoms) == 1 else None
-    return Bead(name, residue.name, residue.index, residue.resSeq, chains[residue.chain.index], element, mass,
-                tuple(group), tuple(atom.name for atom in atoms))
+    return Bead(
+        name,
+        residue.name,
+        residue.index,
+        residue.resSeq,
+        chains[residue.chain.index],
+        element,
+        mass,
+        tuple(group),
+        tuple(atom.name for atom in atoms),
+    )
 
 
 def _is_solvent(residue):

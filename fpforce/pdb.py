@@ -25,7 +25,9 @@ def write_pdb(table, path_or_file, positions_nm):
     if frames.ndim == 2:
         frames = frames[None]
     if frames.ndim != 3 or frames.shape[1:] != (len(table), 3):
-        raise InputError(f"positions of shape {np.shape(positions_nm)} do not fit {len(table)} beads: give (frames, n, 3)")
+        raise InputError(
+            f"positions of shape {np.shape(positions_nm)} do not fit {len(table)} beads: give (frames, n, 3)"
+        )
     if not np.all(np.abs(frames) < 999.0):
         raise InputError("positions are not finite or beyond 999 nm, which a PDB cannot hold: centre them first")
     opened = nullcontext(path_or_file) if hasattr(path_or_file, "write") else open(path_or_file, "w")
@@ -42,7 +44,9 @@ def write_pdb(table, path_or_file, positions_nm):
         for i in range(len(table)):
             partners = sorted({b if a == i else a for a, b in table.bonds if i in (a, b)})
             for start in range(0, len(partners), 4):
-                out.write(f"CONECT{serials[i]:5d}" + "".join(f"{serials[j]:5d}" for j in partners[start:start + 4]) + "\n")
+                out.write(
+                    f"CONECT{serials[i]:5d}" + "".join(f"{serials[j]:5d}" for j in partners[start : start + 4]) + "\n"
+                )
         out.write("END\n")
 
 

@@ -17,12 +17,21 @@ from fpforce.errors import InputError
 from fpforce.mapping import list_beads, map_beads
 from fpforce.periodic import bonded_molecules
 from fpforce.trajectory_files import (
-    NM_PER, existing_file, holds_topology, is_array, read_array, read_atoms, read_topology,
+    NM_PER,
+    existing_file,
+    holds_topology,
+    is_array,
+    read_array,
+    read_atoms,
+    read_topology,
 )
 
-# Bonds between beads, from a bond to hydrogen to the centres of two large groups. Nanometres taken for angstroms, or the
-# reverse, move the typical bond of any molecule out of this range.
+# Bonds between beads, from a bond to hydrogen to the centres of two large groups. Nanometres taken for angstroms, or
+# the reverse, move the typical bond of any molecule out of this range.
 _BOND_RANGE_NM = (0.07, 1.0)
+# Bonds of the backbone, all close to 0.15 nm: (names, whether within one residue).
+_BACKBONE_BONDS = {("C", "CA", True), ("CA", "N", True), ("CA", "CB", True), ("C", "O", True), ("C", "N", False)}
+_BACKBONE_RANGE_NM = (0.10, 0.20)
 _FEWEST_FRAMES_TO_JUDGE_PHI = 100
 
 
@@ -63,15 +72,16 @@ class _Source:
         return xyz if self.topology is None else self.table.positions(xyz, self.topology)
 
 
-def read_bead_frames(trajectories, topology=None, *, beads="all", length_unit=None, stride=1, allow_d_residues=False,
-                     table=None):
+def read_bead_frames(
+    trajectories, topology=None, *, beads="all", length_unit=None, stride=1, allow_d_residues=False, table=None
+):
     """Read trajectories and map them to beads.
 
     Args:
-        trajectories: a path or a list of paths: anything mdtraj reads, or .npy / .npz arrays (frames, atoms or beads, 3);
-            an .npz holds `positions` or exactly one 3-dimensional array.
-        topology: path of a topology file (PDB, GRO, PRMTOP, ...) of the atoms or of the beads, or an mdtraj.Topology; not
-            needed for formats that bring their own, with `table`, nor where `beads` is a list of bead records.
+        trajectories: a path or a list of paths: anything mdtraj reads, or .npy / .npz arrays of (frames, atoms or
+            beads, 3); an .npz holds `positions` or exactly one 3-dimensional array.
+        topology: path of a topology file (PDB, GRO, PRMTOP, ...) of the atoms or of the beads, or an mdtraj.Topology;
+            not needed for formats that bring their own, with `table`, nor where `beads` is a list of bead records.
         beads: the choice of beads, as for `fpforce.mapping.map_beads`; for arrays without a topology a list of bead
             records (`fpforce.mapping.list_beads`).
         length_unit: "nm" or "angstrom", required for arrays and refused for formats that have a unit.
@@ -135,29 +145,42 @@ def _check_length_unit(paths, length_unit):
 
 def _source(first, topology, beads, table):
     """The full bead table, and the part of the files to read: the molecules to which the beads belong."""
-    from_records = isinstance(beads, (list, tuple)) and len(beads) and isinstance(beads[0], dict) and "atoms" not in beads[0]
     if topology is None and not holds_topology(first):
-        if table is not None:
-            topology = table.to_mdtraj()
-        elif is_array(first) and from_records:
+        if table is None and is_array(first) and _are_records(beads):
             listed = list_beads(beads)
             return listed, _Source(listed, len(listed))
-        elif is_array(first):
-            raise InputError(f"{first} is a bare array: give a topology file, or `beads` as a list of name and residue")
-        else:
-            raise InputError(f"{first} does not name its atoms: give a topology file (PDB, GRO, PRMTOP, ...)")
-    if topology is None or isinstance(topology, (str, Path)):
+        topology = _own_topology(first, table)
+    elif topology is None or isinstance(topology, (str, Path)):
         topology = read_topology(topology or first)
     if table is None:
         table = map_beads(topology, beads)
-    used = table.source_atoms if table.match(topology) == "source" else range(len(table))
-    indices = bonded_molecules(topology, used)
+    from_atoms = table.match(topology) == "source"
+    groups = [bead.atoms if from_atoms else (i,) for i, bead in enumerate(table.beads)]
+    indices = bonded_molecules(topology, [atom for group in groups for atom in group])
     where = {atom: position for position, atom in enumerate(indices)}
-    local, atoms = [], iter(used)
-    for bead in table.beads:
-        count = len(bead.atoms) if table.match(topology) == "source" else 1
-        local.append(replace(bead, atoms=tuple(where[next(atoms)] for _ in range(count))))
-    return table, _Source(replace(table, beads=tuple(local)), topology.n_atoms, indices, topology.subset(indices), topology)
+    local = replace(
+        table,
+        beads=tuple(
+            replace(bead, atoms=tuple(where[atom] for atom in group))
+            for bead, group in zip(table.beads, groups, strict=True)
+        ),
+    )
+    return table, _Source(local, topology.n_atoms, indices, topology.subset(indices), topology)
+
+
+def _are_records(beads):
+    return (
+        isinstance(beads, (list, tuple)) and len(beads) > 0 and isinstance(beads[0], dict) and "atoms" not in beads[0]
+    )
+
+
+def _own_topology(first, table):
+    """The beads' own topology, for files that name no atoms and come without a topology file."""
+    if table is not None:
+        return table.to_mdtraj()
+    if is_array(first):
+        raise InputError(f"{first} is a bare array: give a topology file, or `beads` as a list of name and residue")
+    raise InputError(f"{first} does not name its atoms: give a topology file (PDB, GRO, PRMTOP, ...)")
 
 
 def _read_one(path, source, length_unit, stride):
@@ -168,7 +191,9 @@ def _read_one(path, source, length_unit, stride):
         return read_atoms(path, source.file_topology, source.indices, stride)
     xyz = read_array(path, length_unit, stride)
     if xyz.shape[1] != source.n_atoms:
-        raise InputError(f"{path} holds {xyz.shape[1]} points per frame, but the topology or bead list has {source.n_atoms}")
+        raise InputError(
+            f"{path} holds {xyz.shape[1]} points per frame, but the topology or bead list has {source.n_atoms}"
+        )
     return (xyz if source.indices is None else xyz[:, source.indices]), None
 
 
@@ -183,17 +208,17 @@ def _check_bonds(positions, table, path, length_unit, stride):
     first, second = np.array(table.bonds).T
     lengths = np.linalg.norm(positions[:, first] - positions[:, second], axis=2)
     typical = np.median(lengths, axis=0)
-    low, high = _BOND_RANGE_NM
     middle = float(np.median(typical))
-    if not low <= middle <= high:
+    if not _BOND_RANGE_NM[0] <= middle <= _BOND_RANGE_NM[1]:
         _refuse_unit(middle, path, length_unit)
-    bad = np.flatnonzero((typical < low) | (typical > high))
-    if len(bad):
-        i, j = table.bonds[bad[0]]
-        raise InputError(
-            f"{path}: the bond {table.beads[i]} - {table.beads[j]} is typically {typical[bad[0]]:.3g} nm long, which no "
-            "bond is: the topology lists other atoms, or the molecule is broken across a box that the file does not hold"
-        )
+    for (i, j), length in zip(table.bonds, typical, strict=True):
+        shortest, longest = _bond_range(table.beads[i], table.beads[j])
+        if not shortest <= length <= longest:
+            raise InputError(
+                f"{path}: the bond {table.beads[i]} - {table.beads[j]} is typically {length:.3g} nm long, "
+                "which it never is: the topology lists other atoms, or the molecule is broken across a box that the "
+                "file does not hold"
+            )
     torn = (lengths > 3.0 * typical).any(axis=1)
     if torn.any():
         frame = int(np.argmax(torn))
@@ -201,19 +226,27 @@ def _check_bonds(positions, table, path, length_unit, stride):
         i, j = table.bonds[bond]
         raise InputError(
             f"{path}: in frame {frame * stride} (counted from 0) the bond {table.beads[i]} - {table.beads[j]} is "
-            f"{lengths[frame, bond]:.3g} nm long, typically {typical[bond]:.3g} nm: make the molecule whole, or leave the "
-            "frame out"
+            f"{lengths[frame, bond]:.3g} nm long, typically {typical[bond]:.3g} nm: make the molecule whole, or leave "
+            "the frame out"
         )
+
+
+def _bond_range(first, second):
+    names = (*sorted((first.name, second.name)), first.residue_index == second.residue_index)
+    one_atom_each = first.element is not None and second.element is not None
+    return _BACKBONE_RANGE_NM if one_atom_each and names in _BACKBONE_BONDS else _BOND_RANGE_NM
 
 
 def _refuse_unit(typical, path, length_unit):
     low, high = _BOND_RANGE_NM
     message = f"{path}: bonds are typically {typical:.3g} nm long, which no bond is"
     if low <= typical / 10.0 <= high:
-        remedy = ("give length_unit = 'angstrom'" if length_unit else "divide the coordinates by 10 when writing the file")
+        remedy = (
+            "give length_unit = 'angstrom'" if length_unit else "divide the coordinates by 10 when writing the file"
+        )
         raise InputError(f"{message}; the numbers are likely in angstrom, taken for nm: {remedy}")
     if low <= typical * 10.0 <= high:
-        remedy = ("give length_unit = 'nm'" if length_unit else "multiply the coordinates by 10 when writing the file")
+        remedy = "give length_unit = 'nm'" if length_unit else "multiply the coordinates by 10 when writing the file"
         raise InputError(f"{message}; the numbers are likely in nm, taken for angstrom: {remedy}")
     raise InputError(f"{message}: check the unit, and that the topology lists the atoms of this file")
 
@@ -237,7 +270,7 @@ def _warn_if_mirrored(frames):
         positive = float(np.mean(dihedral(frames.positions_nm, torsion["phi"]) > 0.0))
         if positive > 0.5:
             warnings.warn(
-                f"{', '.join(frames.sources)}: phi of {torsion['residue']} is positive in {positive:.0%} of the frames, "
-                "which is rare for an L amino acid: is the trajectory mirrored? (no CB or HA is there to tell)",
+                f"{', '.join(frames.sources)}: phi of {torsion['residue']} is positive in {positive:.0%} of the "
+                "frames, which is rare for an L amino acid: is the trajectory mirrored? (no CB or HA is there to tell)",
                 stacklevel=3,
             )

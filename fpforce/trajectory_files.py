@@ -87,7 +87,9 @@ def read_atoms(path, topology, atoms, stride):
         mdtraj.load_frame(str(path), 0, top=topology)
         part = mdtraj.load(str(path), top=topology, atom_indices=atoms, stride=stride)
     except ImportError as error:
-        raise InputError(f"{path}: reading this format needs a package that is not installed: {_reason(error)}") from None
+        raise InputError(
+            f"{path}: reading this format needs a package that is not installed: {_reason(error)}"
+        ) from None
     except Exception as error:
         held = _atoms_in(path)
         if held not in (None, topology.n_atoms):
@@ -107,7 +109,7 @@ def read_atoms(path, topology, atoms, stride):
     announced = _frames_announced_by_dcd(path) if path.suffix.lower() == ".dcd" else 0
     if part.n_frames < -(-announced // stride):
         raise InputError(
-            f"{path} is truncated: its header announces {announced} frames, {part.n_frames * stride} or fewer are there; "
+            f"{path} is truncated: its header announces {announced} frames, {part.n_frames * stride} at most follow; "
             "copy it again, or write the frames that are there into a new file"
         )
     if not part.n_frames:

@@ -31,7 +31,8 @@ class TrainingRecord:
     """Everything export needs besides the weights, and how the training went.
 
     check_frames (256, beads, 3) are normalised training frames for the checks at export. The curves hold one entry for
-    every log_every_steps steps: the means of both losses over these steps.
+    every log_every_steps steps: the means of both losses over these steps. window holds both losses of every step since
+    the last entry.
     """
 
     recipe: dict
@@ -48,6 +49,7 @@ class TrainingRecord:
     seconds: float = 0.0
     steps: int = 0
     curves: dict = field(default_factory=lambda: {"step": [], "denoising": [], "fokker_planck": []})
+    window: list[list[float]] = field(default_factory=list)
     version: int = CHECKPOINT_VERSION
 
     @staticmethod
@@ -77,7 +79,8 @@ class TrainingRecord:
 
     def continue_from(self, earlier: dict) -> None:
         """Take over how far an earlier run had come."""
-        self.seconds, self.steps, self.curves = earlier["seconds"], earlier["steps"], earlier["curves"]
+        self.seconds, self.steps = earlier["seconds"], earlier["steps"]
+        self.curves, self.window = earlier["curves"], earlier["window"]
 
     def refuse_other_recipe(self, recipe: Recipe) -> None:
         """Raise InputError unless `recipe` differs from the recorded one in the run's length and place only."""

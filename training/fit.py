@@ -16,6 +16,7 @@ import torch
 import yaml
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from torch import Tensor
 
 from fpforce.errors import InputError
 from fpforce.trajectory import read_bead_frames
@@ -56,15 +57,17 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, show
     module = ExpertTraining(recipe, training_set)
     writer = CheckpointWriter(recipe.output / CHECKPOINT_NAME, recipe.run.checkpoint_minutes)
     averaging = WeightAveraging(use_buffers=False, multi_avg_fn=_exponential_average(recipe.optimizer.ema_decay))
-    callbacks = [averaging, writer, TrainingProgress(recipe, show_progress)]
+    callbacks = [averaging, StepRecord(), writer, TrainingProgress(recipe, show_progress)]
     logs = recipe.output / "logs"
+    if not resume:
+        writer.path.unlink(missing_ok=True)  # only now: wrong data must not cost an earlier run
     (recipe.output / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
     _quiet_lightning()
     trainer = pl.Trainer(
         accelerator=recipe.run.accelerator, devices=recipe.run.devices, strategy=recipe.run.strategy,
         precision=recipe.run.precision, max_steps=recipe.run.max_steps, max_epochs=-1, callbacks=callbacks,
         gradient_clip_val=recipe.optimizer.gradient_clip, default_root_dir=recipe.output, log_every_n_steps=1,
-        logger=[TensorBoardLogger(logs, name="", version="tensorboard"), CSVLogger(logs, name="csv")],
+        logger=[TensorBoardLogger(logs, name="", version="tensorboard"), CSVLogger(logs, name="csv", flush_logs_every_n_steps=1)],
         enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False, use_distributed_sampler=False,
     )
     logger.info("training on %d frames of %d beads; output in %s", len(training_set.frames), len(training_set.beads),
@@ -88,7 +91,7 @@ class ExpertTraining(pl.LightningModule):
             training_set.frames,
             TimeSampler(recipe.diffusion.t_eval, recipe.diffusion.t_max, recipe.diffusion.v_min),
             recipe.optimizer.batch_size, recipe.run.seed))
-        self._window: list[tuple[float, float]] = []
+        self._rank = 0
         self._clock = time.monotonic()
 
     def configure_optimizers(self):
@@ -100,6 +103,7 @@ class ExpertTraining(pl.LightningModule):
         batches = self._batches.value
         batches.frames = batches.frames.to(self.device, next(self.energy.parameters()).dtype)
         self.record.device = _device_name(self.device)
+        self._rank = self.global_rank
 
     def on_train_start(self):
         self._clock = time.monotonic()
@@ -110,24 +114,24 @@ class ExpertTraining(pl.LightningModule):
             group["lr"] = rate
 
     def training_step(self, batch, batch_idx):
-        noised, generator = self._batches.value.batch(self.global_step, self.global_rank)
-        weight = self.recipe.loss.fokker_planck_weight
-        if weight > 0:
-            denoising, fokker_planck = self._regularised_losses(noised, generator)
-            loss = denoising + weight * fokker_planck
-        else:
-            score = self.energy.log_density(noised.x, noised.t).score
-            loss = denoising = denoising_loss(score, noised.t, noised.z)
-            fokker_planck = torch.zeros(())
+        denoising, fokker_planck = self.losses(self.global_step)
+        loss = denoising + self.recipe.loss.fokker_planck_weight * fokker_planck
         if not torch.isfinite(loss):
             raise InputError(f"the loss became {loss.item()} at step {self.global_step}; the last checkpoint is intact: "
                              "lower optimizer.learning_rate and start anew, or look for damaged frames")
-        self._window.append((denoising.item(), fokker_planck.item()))
+        self.record.window.append([denoising.item(), fokker_planck.item()])
         return loss
 
-    def _regularised_losses(self, noised, generator):
-        """Both losses from one forward pass over the batch and all perturbed copies of its part."""
+    def losses(self, step: int) -> tuple[Tensor, Tensor]:
+        """Denoising and Fokker-Planck loss of a step's batch; the second is zero where its weight is.
+
+        One forward pass serves the batch and all perturbed copies of its part.
+        """
+        noised, generator = self._batches.value.batch(step, self._rank)
         settings, size = self.recipe.loss, len(noised.x)
+        if settings.fokker_planck_weight == 0:
+            score = self.energy.log_density(noised.x, noised.t).score
+            return denoising_loss(score, noised.t, noised.z), torch.zeros(())
         part = max(1, round(settings.fokker_planck_fraction * size))
         perturbed = perturb(noised.x[:part], noised.t[:part], settings.fokker_planck_sigma, generator)
         density = self.energy.log_density(torch.cat([noised.x, perturbed.points]), torch.cat([noised.t, perturbed.times]))
@@ -135,17 +139,20 @@ class ExpertTraining(pl.LightningModule):
         residual = residuals(self.energy, density.after(size), perturbed)
         return denoising, fokker_planck_loss(residual, noised.x.shape[1])
 
-    def on_train_batch_end(self, outputs, batch, batch_idx):
+    def record_step(self) -> None:
+        """Account for a finished step: time, number, curves and logs."""
         now = time.monotonic()
         self.record.seconds += now - self._clock
         self._clock = now
         self.record.steps = self.global_step
         if self.global_step % self.recipe.run.log_every_steps == 0 or self.finished:
-            denoising, fokker_planck = torch.tensor(self._window).mean(0).tolist()
-            self._window.clear()
+            denoising, fokker_planck = torch.tensor(self.record.window).mean(0).tolist()
+            self.record.window.clear()
             self.record.add(self.global_step, denoising, fokker_planck)
             rate = self.optimizers().param_groups[0]["lr"]
-            self.log_dict({"denoising": denoising, "fokker_planck": fokker_planck, "learning_rate": rate})
+            for log in self.loggers:
+                log.log_metrics({"denoising": denoising, "fokker_planck": fokker_planck, "learning_rate": rate},
+                                self.global_step)
         if self.finished:
             self.trainer.should_stop = True
 
@@ -173,6 +180,13 @@ def learning_rate(recipe: Recipe, step: int, progress: float) -> float:
     warmup = min(1.0, (step + 1) / (settings.warmup_steps + 1))
     cosine = 0.5 * (1.0 + torch.cos(torch.tensor(torch.pi * min(progress, 1.0))).item())
     return settings.learning_rate * warmup * (0.001 + 0.999 * cosine)
+
+
+class StepRecord(pl.Callback):
+    """Accounts for a step before the other callbacks use the record: Lightning runs a module's own hooks last."""
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        module.record_step()
 
 
 class CheckpointWriter(pl.Callback):
@@ -257,7 +271,6 @@ def _claim_output(recipe: Recipe, resume: bool, overwrite: bool) -> Path | None:
         recipe.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot create the output folder {recipe.output}: {error.strerror}") from None
-    path.unlink(missing_ok=True)
     return None
 
 

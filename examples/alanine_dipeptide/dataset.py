@@ -1,7 +1,7 @@
-"""Two independent runs -> the files of this folder: topology, training set, held-out reference, start frames, data.json.
+"""Two independent runs -> the files of this folder: topology, training set, reference, start frames, data.json.
 
-In: all-atom positions at 300 K. Out: heavy atoms as XTC, one coarse-grained start frame per basin of phi, and the figures
-by which the two runs are compared.
+In: all-atom positions at 300 K. Out: heavy atoms as XTC, one coarse-grained start frame per basin of phi, and the
+figures by which the two runs are compared.
 """
 
 import json
@@ -46,8 +46,6 @@ def write_dataset(folder, name, topology, runs, made):
     Raises:
         InputError: a residue is D in some frame.
     """
-    import mdtraj
-
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     heavy = map_beads(topology, "heavy")
@@ -65,12 +63,15 @@ def write_dataset(folder, name, topology, runs, made):
             "frames": len(run.positions_nm),
             "interval_ps": run.interval_ps,
             **run.facts,
+            "bonds_nm": _bond_statistics(heavy, positions),
             "phi": {residue: phi_statistics(phi) for residue, phi in torsions.items()},
         }
     training = heavy.positions(runs[0].positions_nm, topology)
     heavy.write_pdb(folder / f"{name}.pdb", training[0])
     starts = map_beads(topology, "backbone5" if amino_acids == 1 else "backbone")
-    record["start_frames"] = _write_starts(folder, starts, starts.positions(runs[0].positions_nm, topology), heavy, training)
+    record["start_frames"] = _write_starts(
+        folder, starts, starts.positions(runs[0].positions_nm, topology), heavy, training
+    )
     record["agreement"] = agreement(*(run["phi"] for run in record["runs"].values()))
     (folder / "data.json").write_text(json.dumps(record, indent=1) + "\n")
     return record
@@ -79,7 +80,9 @@ def write_dataset(folder, name, topology, runs, made):
 def phi_statistics(phi):
     """Population and free energy of phi > 0, with errors from ten blocks, and how often phi = 0 was crossed."""
     positive = phi > 0.0
-    blocks = np.array([block.mean() for block in np.array_split(positive, _BLOCKS)]) if len(phi) >= _BLOCKS else np.empty(0)
+    blocks = (
+        np.array([block.mean() for block in np.array_split(positive, _BLOCKS)]) if len(phi) >= _BLOCKS else np.empty(0)
+    )
     population = float(positive.mean())
     error = float(blocks.std(ddof=1) / np.sqrt(_BLOCKS)) if len(blocks) else None
     known = 0.0 < population < 1.0
@@ -99,7 +102,8 @@ def agreement(training_phi, reference_phi):
         {"reached": bool, "largest_kt": float or None, "allowed_kt": 0.3}; a basin that a run never saw is disagreement.
     """
     differences = [
-        None if None in (ours["free_energy_kt"], theirs["free_energy_kt"])
+        None
+        if None in (ours["free_energy_kt"], theirs["free_energy_kt"])
         else abs(ours["free_energy_kt"] - theirs["free_energy_kt"])
         for ours, theirs in zip(training_phi.values(), reference_phi.values())
     ]
@@ -109,6 +113,15 @@ def agreement(training_phi, reference_phi):
         "largest_kt": largest,
         "allowed_kt": LARGEST_DISAGREEMENT_KT,
     }
+
+
+def _bond_statistics(table, positions):
+    """Mean and standard deviation of every bond before the coordinates are rounded to XTC's 0.001 nm."""
+    statistics = {}
+    for i, j in table.bonds:
+        length = np.linalg.norm(positions[:, i].astype(np.float64) - positions[:, j], axis=1)
+        statistics[f"{table.beads[i]} {table.beads[j]}"] = {"mean": float(length.mean()), "std": float(length.std())}
+    return statistics
 
 
 def _write_xtc(path, topology, xyz, interval_ps):
@@ -130,7 +143,10 @@ def _write_starts(folder, table, positions, heavy, heavy_positions):
         frame = int(members[np.argmax(_density(phi[members], psi[members]))])
         table.write_pdb(folder / f"start_{name}.pdb", positions[frame] - positions[frame].mean(axis=0))
         starts[f"start_{name}.pdb"] = {
-            "train_frame": frame, "beads": table.mapping, "phi": float(phi[frame]), "psi": float(psi[frame])
+            "train_frame": frame,
+            "beads": table.mapping,
+            "phi": float(phi[frame]),
+            "psi": float(psi[frame]),
         }
     return starts
 

@@ -1,8 +1,8 @@
 """A capped L-peptide from its sequence: topology and coordinates from nothing but the force field.
 
-In: one-letter codes. Out: OpenMM topology and minimised positions in nm of ACE-...-NME. The atoms and bonds come from the
-force field's residue templates; the coordinates from a random start that is relaxed in the force field's bonded terms,
-with L centres and trans peptide bonds enforced, then in the whole force field. A result is checked before it is used.
+In: one-letter codes. Out: OpenMM topology and minimised positions in nm of ACE-...-NME. The atoms and bonds come from
+the force field's residue templates; the coordinates from a random start that is relaxed in the force field's bonded
+terms, with L centres and trans peptide bonds enforced, then in the whole force field. Each result is checked.
 """
 
 import numpy as np
@@ -10,12 +10,32 @@ import numpy as np
 from fpforce.errors import InputError
 
 THREE_LETTERS = {
-    "A": "ALA", "R": "ARG", "N": "ASN", "D": "ASP", "C": "CYS", "Q": "GLN", "E": "GLU", "G": "GLY", "H": "HIE", "I": "ILE",
-    "L": "LEU", "K": "LYS", "M": "MET", "F": "PHE", "P": "PRO", "S": "SER", "T": "THR", "W": "TRP", "Y": "TYR", "V": "VAL",
+    "A": "ALA",
+    "R": "ARG",
+    "N": "ASN",
+    "D": "ASP",
+    "C": "CYS",
+    "Q": "GLN",
+    "E": "GLU",
+    "G": "GLY",
+    "H": "HIE",
+    "I": "ILE",
+    "L": "LEU",
+    "K": "LYS",
+    "M": "MET",
+    "F": "PHE",
+    "P": "PRO",
+    "S": "SER",
+    "T": "THR",
+    "W": "TRP",
+    "Y": "TYR",
+    "V": "VAL",
 }
-# Centre, three neighbours with a positive chiral volume, and its hydrogen: every CA of an L residue, and second centres.
+# Centre, three neighbours with positive chiral volume, its hydrogen: every CA of an L residue, and second centres.
 _CENTRES = {
-    None: ("CA", "N", "C", "CB", "HA"), "ILE": ("CB", "CA", "CG1", "CG2", "HB"), "THR": ("CB", "CA", "OG1", "CG2", "HB")
+    None: ("CA", "N", "C", "CB", "HA"),
+    "ILE": ("CB", "CA", "CG1", "CG2", "HB"),
+    "THR": ("CB", "CA", "OG1", "CG2", "HB"),
 }
 # A tetrahedral carbon with bonds of 0.153 nm has a chiral volume of 0.0027 nm^3.
 _LEAST_VOLUME_NM3 = 0.001
@@ -23,12 +43,12 @@ _ATTEMPTS = 10
 
 
 def parse_sequence(sequence):
-    """One-letter codes, such as `A` or `YYDPETGTWY` -> residue names with the caps; InputError for an unknown letter."""
+    """One-letter codes, such as `A` or `YYDPETGTWY` -> residue names with caps; InputError for an unknown letter."""
     unknown = [letter for letter in sequence if letter not in THREE_LETTERS]
     if unknown or not sequence:
         raise InputError(
-            f"sequence {sequence!r}: {unknown[0] if unknown else 'nothing'!r} is no amino acid; give one-letter codes such "
-            "as A or AYPG, the caps ACE and NME are added"
+            f"sequence {sequence!r}: {unknown[0] if unknown else 'nothing'!r} is no amino acid; give one-letter codes "
+            "such as A or AYPG, the caps ACE and NME are added"
         )
     return ["ACE", *(THREE_LETTERS[letter] for letter in sequence), "NME"]
 
@@ -59,7 +79,9 @@ def build_peptide(sequence, forcefield, seed):
             for residue in topology.residues():
                 residue.name = "HIS" if residue.name == "HIE" else residue.name
             return topology, np.array(positions.value_in_unit(unit.nanometer))
-    raise InputError(f"no sound structure of {sequence} in {_ATTEMPTS} attempts: try another seed, or a shorter sequence")
+    raise InputError(
+        f"no sound structure of {sequence} in {_ATTEMPTS} attempts: try another seed, or a shorter sequence"
+    )
 
 
 def _topology(names, forcefield):
@@ -120,13 +142,11 @@ def _relax(topology, system, positions):
     for force in system.getForces():
         if isinstance(force, (openmm.HarmonicBondForce, openmm.HarmonicAngleForce, openmm.PeriodicTorsionForce)):
             bonded.addForce(openmm.XmlSerializer.clone(force))
-    # Hydrogens have constraints or bonds, according to the system; here they need bonds.
-    bonds = [(a.index, b.index) for a, b in topology.bonds()]
     repulsion = openmm.CustomNonbondedForce("hardness*max(0, 0.26-r)^2")
     repulsion.addGlobalParameter("hardness", 0.0)
     for _ in range(system.getNumParticles()):
         repulsion.addParticle()
-    repulsion.createExclusionsFromBonds(bonds, 3)
+    repulsion.createExclusionsFromBonds([(a.index, b.index) for a, b in topology.bonds()], 3)
     bonded.addForce(repulsion)
     bonded.addForce(_chirality_force(topology))
     bonded.addForce(_trans_force(topology))
@@ -153,7 +173,12 @@ def _chirality_force(topology):
     force = openmm.CustomCompoundBondForce(4, f"1e9*max(0, 0.001-volume)^2; volume={volume}")
     for centre, first, second, third, hydrogen in _chiral_centres(topology):
         # All four faces, or the hydrogen would stay on the wrong side and turn the centre back.
-        for face in ((first, second, third), (second, first, hydrogen), (first, third, hydrogen), (third, second, hydrogen)):
+        for face in (
+            (first, second, third),
+            (second, first, hydrogen),
+            (first, third, hydrogen),
+            (third, second, hydrogen),
+        ):
             force.addBond((centre, *face))
     return force
 

@@ -19,7 +19,7 @@ which solves the Fokker-Planck equation of the pair without residual (tests/trai
 import torch
 from torch import Tensor, nn
 
-from fpforce.training.diffusion import alpha, sigma_squared
+from fpforce.training.diffusion import alpha, centred, sigma_squared
 
 def _log_ratio(q: Tensor) -> Tensor:
     """-ln((1 - exp(-q)) / q), smooth at q = 0 (a series below 0.5, where the closed form loses digits)."""
@@ -102,7 +102,7 @@ class AnalyticPrior(nn.Module):
 
 def fit_prior(x0: Tensor, pairs: list[tuple[int, int]]) -> AnalyticPrior:
     """The prior of centred, normalised frames x0 (frames, beads, 3), its statistics computed in float64."""
-    x = x0.double()
+    x = centred(x0.double())  # to double precision, so that the modes are blind to translations
     covariance = torch.einsum("fik,fjk->ij", x, x) / (3 * x.shape[0])
     variances, vectors = torch.linalg.eigh(covariance)
     index = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2)

@@ -1,0 +1,113 @@
+"""Temperature replica exchange: replicas walk over a ladder of temperatures, and barriers are crossed on the hot rungs.
+
+In: an OpenMM System, start positions, a ladder. Out: frames of the coldest rung, the counts by which an exchange is
+judged, and a state from which it goes on exactly as if it had not stopped.
+Source: Sugita and Okamoto, Chem. Phys. Lett. 314 (1999) 141, eq. 14 and 16.
+"""
+
+import json
+
+import numpy as np
+
+from fpforce.errors import InputError
+
+GAS_CONSTANT = 0.00831446261815324  # kJ/mol/K
+_COUNTERS = ("rungs", "attempts", "accepted", "round_trips", "_was_cold", "_was_hot")
+
+
+class ReplicaExchange:
+    """Replicas on the Reference platform, one thread; each keeps its context and changes its temperature.
+
+    Args:
+        system: openmm.System.
+        positions_nm: (atoms, 3), the start of every replica.
+        temperatures_k: the ladder, coldest first.
+        timestep_fs, friction_per_ps: of LangevinMiddleIntegrator.
+        seed: of thermostats, velocities and exchanges.
+    """
+
+    def __init__(self, system, positions_nm, temperatures_k, *, timestep_fs, friction_per_ps, seed):
+        import openmm
+
+        self.temperatures_k = tuple(temperatures_k)
+        self.rungs = np.arange(len(self.temperatures_k))
+        self.attempts = np.zeros(len(self.rungs) - 1, dtype=int)
+        self.accepted = np.zeros(len(self.rungs) - 1, dtype=int)
+        self.round_trips = np.zeros(len(self.rungs), dtype=int)
+        self._was_cold = np.zeros(len(self.rungs), dtype=bool)
+        self._was_hot = np.zeros(len(self.rungs), dtype=bool)
+        self._sweep = 0
+        self._generator = np.random.default_rng(seed)
+        self._contexts = []
+        for temperature in self.temperatures_k:
+            integrator = openmm.LangevinMiddleIntegrator(temperature, friction_per_ps, 1e-3 * timestep_fs)
+            integrator.setRandomNumberSeed(int(self._generator.integers(1, 2**31)))
+            context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
+            context.setPositions(positions_nm)
+            context.setVelocitiesToTemperature(temperature, int(self._generator.integers(1, 2**31)))
+            self._contexts.append(context)
+
+    @property
+    def coldest(self):
+        """Index of the replica that holds the coldest rung."""
+        return int(np.argmin(self.rungs))
+
+    def advance(self, steps):
+        """Run every replica for some steps, then offer neighbours on the ladder (every other pair in turn) a swap."""
+        for context in self._contexts:
+            context.getIntegrator().step(steps)
+        self._swap_neighbours()
+        self._count_round_trips()
+
+    def frame(self):
+        """Positions (atoms, 3) in nm of the coldest rung; InputError if they are not finite."""
+        state = self._contexts[self.coldest].getState(positions=True)
+        positions = state.getPositions(asNumpy=True)._value
+        if not np.isfinite(positions).all():
+            raise InputError("the simulation became unstable (positions are not finite): use a smaller time step")
+        return positions
+
+    def state(self):
+        """Everything needed to go on, as a dict of arrays for np.savez."""
+        arrays = {f"context_{i}": np.frombuffer(c.createCheckpoint(), np.uint8) for i, c in enumerate(self._contexts)}
+        counters = {name: getattr(self, name) for name in _COUNTERS}
+        generator = json.dumps(self._generator.bit_generator.state)
+        return arrays | counters | {"sweep": np.array(self._sweep), "generator": np.array(generator)}
+
+    def restore(self, state):
+        """Go on from what `state` returned; the same OpenMM version is needed."""
+        for name in _COUNTERS:
+            setattr(self, name, np.array(state[name]))
+        self._sweep = int(state["sweep"])
+        self._generator.bit_generator.state = json.loads(str(state["generator"]))
+        for i, context in enumerate(self._contexts):
+            context.loadCheckpoint(state[f"context_{i}"].tobytes())
+            context.getIntegrator().setTemperature(self.temperatures_k[self.rungs[i]])
+
+    def _count_round_trips(self):
+        """A round trip is from the coldest rung to the hottest and back."""
+        self._was_hot |= self._was_cold & (self.rungs == len(self.rungs) - 1)
+        self.round_trips += self._was_hot & (self.rungs == 0)
+        self._was_hot &= self.rungs != 0
+        self._was_cold |= self.rungs == 0
+
+    def _swap_neighbours(self):
+        replica_on = np.argsort(self.rungs)
+        energies = [c.getState(energy=True).getPotentialEnergy()._value for c in self._contexts]
+        for rung in range(self._sweep % 2, len(self.rungs) - 1, 2):
+            low, high = replica_on[rung], replica_on[rung + 1]
+            cold_k, hot_k = self.temperatures_k[rung], self.temperatures_k[rung + 1]
+            exponent = (1.0 / cold_k - 1.0 / hot_k) / GAS_CONSTANT * (energies[low] - energies[high])
+            self.attempts[rung] += 1
+            if self._generator.random() < np.exp(min(0.0, exponent)):
+                self.accepted[rung] += 1
+                self.rungs[low], self.rungs[high] = rung + 1, rung
+                self._rescale(low, hot_k, np.sqrt(hot_k / cold_k))
+                self._rescale(high, cold_k, np.sqrt(cold_k / hot_k))
+        self._sweep += 1
+
+    def _rescale(self, replica, temperature_k, factor):
+        context = self._contexts[replica]
+        velocities = context.getState(velocities=True).getVelocities(asNumpy=True)._value
+        context.setVelocities(velocities * factor)
+        context.getIntegrator().setTemperature(temperature_k)

@@ -1,0 +1,137 @@
+"""Recipes: defaults, overrides, paths, and every wrong entry named with its remedy."""
+
+from pathlib import Path
+
+import pytest
+
+from fpforce.errors import InputError
+from fpforce.training.recipe import Recipe, describe_recipe, load_recipe, parse_recipe
+
+SMALLEST = {"data": {"trajectories": "a.xtc"}, "temperature_k": 300, "output": "out"}
+
+
+@pytest.fixture
+def recipe_file(tmp_path):
+    def write(text):
+        path = tmp_path / "recipe.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+SMALLEST_YAML = "data: {trajectories: a.xtc, topology: a.pdb}\ntemperature_k: 300\noutput: out\n"
+
+
+def test_only_data_temperature_and_output_are_required():
+    recipe = parse_recipe(SMALLEST)
+    required = {key for key, default, _ in describe_recipe() if default == "required"}
+    assert required == {"data.trajectories", "temperature_k", "output"}
+    # Demanded by the method: evaluation at t = 1e-5, sigma_w = 1e-4, an alpha_FP in the paper's range 5e-4 to 1e-3.
+    assert recipe.diffusion.t_eval == 1e-5 and recipe.loss.fokker_planck_sigma == 1e-4
+    assert 5e-4 <= recipe.loss.fokker_planck_weight <= 1e-3
+
+
+def test_resolved_recipe_reads_back_as_itself(recipe_file):
+    import yaml
+
+    recipe = load_recipe(recipe_file(SMALLEST_YAML), ["loss.fokker_planck_weight=3e-4", "run.devices=[0]"])
+    written = recipe_file(yaml.safe_dump(recipe.model_dump(mode="json")))
+    assert load_recipe(written) == recipe
+
+
+def test_every_entry_is_described():
+    for key, _, meaning in describe_recipe():
+        assert meaning, key
+
+
+@pytest.mark.parametrize("override, section, key, value", [
+    ("run.max_steps=1000", "run", "max_steps", 1000),
+    ("loss.fokker_planck_weight=5e-4", "loss", "fokker_planck_weight", 5e-4),
+    ("optimizer.learning_rate=1E-3", "optimizer", "learning_rate", 1e-3),
+    ("model.prior=false", "model", "prior", False),
+    ("run.max_minutes=null", "run", "max_minutes", None),
+    ("run.devices=[0, 1]", "run", "devices", [0, 1]),
+    ("data.beads={A: [C, N]}", "data", "beads", {"A": ["C", "N"]}),
+])
+def test_overrides_are_yaml_values(recipe_file, override, section, key, value):
+    recipe = load_recipe(recipe_file(SMALLEST_YAML), [override])
+    found = getattr(getattr(recipe, section), key)
+    assert found == value and type(found) is type(value)
+
+
+def test_number_without_a_point_is_a_number_in_the_file_too(recipe_file):
+    # YAML 1.1 reads 5e-4 as a string.
+    recipe = load_recipe(recipe_file(SMALLEST_YAML + "loss: {fokker_planck_weight: 2e-3}\n"))
+    assert recipe.loss.fokker_planck_weight == 2e-3
+
+
+def test_data_paths_are_relative_to_the_recipe_and_the_output_to_the_working_folder(recipe_file, tmp_path):
+    text = "data: {trajectories: [a.xtc, /abs/b.xtc], topology: sub/a.pdb}\ntemperature_k: 300\noutput: out\n"
+    recipe = load_recipe(recipe_file(text))
+    assert recipe.data.trajectories == [tmp_path.resolve() / "a.xtc", Path("/abs/b.xtc")]
+    assert recipe.data.topology == tmp_path.resolve() / "sub/a.pdb"
+    assert recipe.output == Path("out")
+
+
+@pytest.mark.parametrize("override, parts", [
+    ("run.max_step=5", ["unknown key 'run.max_step'", "did you mean 'run.max_steps'"]),
+    ("optimiser.batch_size=5", ["unknown key 'optimiser'", "did you mean 'optimizer'"]),
+    ("max_steps=5", ["unknown key 'max_steps'", "did you mean 'run.max_steps'"]),
+    ("temperature=300", ["unknown key 'temperature'", "did you mean 'temperature_k'"]),
+    ("model.zzz=1", ["unknown key 'model.zzz'", "valid here: kind, width"]),
+    ("run.max_steps=many", ["'run.max_steps' = 'many'", "integer"]),
+    ("run.max_steps=1.5", ["'run.max_steps' = 1.5", "integer"]),
+    ("model.prior=7", ["'model.prior' = 7", "boolean"]),
+    ("model.kind=graph", ["'model.kind' = 'graph'", "'internal'"]),
+    ("temperature_k=0", ["'temperature_k' = 0", "greater than 0"]),
+    ("temperature_k=-300", ["'temperature_k' = -300", "greater than 0"]),
+    ("temperature_k=.nan", ["'temperature_k' = nan"]),
+    ("diffusion.t_max=2", ["'diffusion.t_max' = 2", "less than or equal to 1"]),
+    ("optimizer.batch_size=1", ["'optimizer.batch_size' = 1"]),
+    ("run.precision=16-mixed", ["'run.precision' = '16-mixed'", "'32-true'"]),
+    ("data.length_unit=pm", ["'data.length_unit' = 'pm'", "'nm' or 'angstrom'"]),
+    ("data.trajectories=[]", ["'data.trajectories' = []"]),
+    ("data.trajectories=null", ["'data.trajectories' = None"]),
+    ("run.max_steps", ["'run.max_steps' is not of the form key=value"]),
+    ("temperature_k.unit=K", ["temperature_k is a value, not a section"]),
+    ("data.beads=[unclosed", ["'[unclosed' is not a YAML value"]),
+    ("run=5", ["'run' = 5"]),
+])
+def test_wrong_entry_is_named_with_its_remedy(recipe_file, override, parts):
+    with pytest.raises(InputError) as caught:
+        load_recipe(recipe_file(SMALLEST_YAML), [override])
+    for part in parts:
+        assert part in str(caught.value), str(caught.value)
+
+
+def test_every_wrong_entry_is_reported_at_once(recipe_file):
+    with pytest.raises(InputError) as caught:
+        load_recipe(recipe_file(SMALLEST_YAML), ["temperature_k=-1", "run.max_stepz=3"])
+    assert "temperature_k" in str(caught.value) and "run.max_stepz" in str(caught.value)
+
+
+@pytest.mark.parametrize("text, part", [
+    ("temperature_k: 300\noutput: out\n", "'data' is missing"),
+    ("data: {topology: a.pdb}\ntemperature_k: 300\noutput: out\n", "'data.trajectories' is missing"),
+    ("data: {trajectories: a.xtc}\noutput: out\n", "'temperature_k' is missing"),
+    ("- a\n- b\n", "must be a mapping"),
+    ("", "must be a mapping"),
+    ("data: {trajectories: [\n", "is not valid YAML"),
+])
+def test_wrong_file_is_named(recipe_file, text, part):
+    path = recipe_file(text)
+    with pytest.raises(InputError, match="recipe.yaml") as caught:
+        load_recipe(path)
+    assert part in str(caught.value)
+
+
+def test_missing_recipe_is_named(tmp_path):
+    with pytest.raises(InputError, match="absent.yaml does not exist"):
+        load_recipe(tmp_path / "absent.yaml")
+
+
+def test_the_example_recipe_is_valid_and_its_files_exist(alanine):
+    recipe = load_recipe(alanine / "recipe.yaml")
+    assert isinstance(recipe, Recipe) and recipe.temperature_k == 300
+    assert all(path.is_file() for path in [*recipe.data.trajectories, recipe.data.topology])
