@@ -86,6 +86,7 @@ def read_atoms(path, topology, atoms, stride):
     try:
         mdtraj.load_frame(str(path), 0, top=topology)
         part = mdtraj.load(str(path), top=topology, atom_indices=atoms, stride=stride)
+        _read_end(path)
     except ImportError as error:
         raise InputError(
             f"{path}: reading this format needs a package that is not installed: {_reason(error)}"
@@ -118,6 +119,16 @@ def read_atoms(path, topology, atoms, stride):
     if part.unitcell_vectors is not None and np.all(np.abs(np.linalg.det(part.unitcell_vectors)) > 0.0):
         make_whole(xyz, part.unitcell_vectors, part.topology)
     return xyz, _time_step(path, part.time)
+
+
+def _read_end(path):
+    """Read the last frame and what follows it: with a stride mdtraj passes over a file that ends within a frame."""
+    import mdtraj
+
+    if path.suffix.lower() in (".xtc", ".trr"):
+        with mdtraj.open(str(path)) as file:
+            file.seek(len(file) - 1)
+            file.read(2)
 
 
 def _positions_in(npz, path):

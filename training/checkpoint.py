@@ -132,9 +132,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise InputError(f"{path} is an exported model (.pt), not a training checkpoint; give the model.ckpt it came from")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
-        raise InputError(f"{path} is not a readable checkpoint (truncated, or of another program): "
-                         f"{str(error).splitlines()[0][:120]}") from None
+    except (RuntimeError, OSError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
+        reason = str(error).partition("\n")[0][:120] or type(error).__name__
+        raise InputError(f"{path} is not a readable checkpoint (truncated, or of another program): {reason}") from None
     if not isinstance(content, dict) or EXTRA_KEY not in content:
         raise InputError(f"{path} is a checkpoint of another program; fpforce-train makes the right kind")
     extra = content[EXTRA_KEY]

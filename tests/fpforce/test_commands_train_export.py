@@ -20,9 +20,9 @@ def run(capsys):
     """run(main, *arguments) -> (exit status, stdout, stderr); the command's log handler goes with the test's stderr."""
     logger = logging.getLogger("fpforce")
     handlers, level = logger.handlers[:], logger.level
-    logger.handlers[:] = []
 
     def call(main, *arguments):
+        logger.handlers[:] = []
         with pytest.raises(SystemExit) as stop:
             main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
@@ -101,7 +101,7 @@ def nan_in_frame_seven(xyz):
     (nan_in_frame_seven, "nm", ["frames.npy", "frame 7"]),
     (lambda xyz: 10 * xyz, "nm", ["likely in angstrom", "length_unit"]),
     (lambda xyz: xyz, "angstrom", ["likely in nm", "length_unit"]),
-    (lambda xyz: xyz[:, :20], "nm", ["20", "22"]),
+    (lambda xyz: xyz[:, :8], "nm", ["8 points per frame", "has 10"]),
     (lambda xyz: xyz * np.float32([1, 1, -1]), "nm", ["ALA", "D amino acid"]),
     (lambda xyz: xyz, "null", ["without a unit"]),
 ], ids=["nan", "angstrom for nm", "nm for angstrom", "too few atoms", "mirrored", "no unit"])
@@ -111,11 +111,13 @@ def test_wrong_numbers_in_the_data_are_one_line(run, alanine, tmp_path, change, 
     assert_one_line_error(run(train_main, alanine / "recipe.yaml", *SMALL, *overrides), *parts)
 
 
-def test_truncated_trajectory_is_one_line(run, alanine, tmp_path):
+@pytest.mark.parametrize("stride", [1, 10])
+def test_truncated_trajectory_is_one_line(run, alanine, tmp_path, stride):
     path = tmp_path / "cut.xtc"
     path.write_bytes((alanine / "train.xtc").read_bytes()[:100_001])
-    result = run(train_main, alanine / "recipe.yaml", *SMALL, f"data.trajectories={path}", f"output={tmp_path / 'run'}")
-    assert_one_line_error(result, "cut.xtc")
+    result = run(train_main, alanine / "recipe.yaml", *SMALL, f"data.trajectories={path}",
+                 f"data.stride={stride}", f"output={tmp_path / 'run'}")
+    assert_one_line_error(result, "cut.xtc", "truncated")
 
 
 def test_missing_and_broken_recipes_are_one_line(run, tmp_path):
@@ -150,7 +152,6 @@ def test_wrong_exports_are_one_line(run, checkpoint, tmp_path):
     assert_one_line_error(run(export_main, tmp_path / "absent.ckpt", model), "absent.ckpt does not exist")
     assert_one_line_error(run(export_main, checkpoint, tmp_path / "m.ckpt"), "named like a checkpoint")
     assert run(export_main, checkpoint, model)[0] == 0
-    logging.getLogger("fpforce").handlers[:] = []
     assert_one_line_error(run(export_main, checkpoint, model), "model.pt already exists", "--overwrite")
     assert_one_line_error(run(export_main, model, tmp_path / "other.pt"), "is an exported model", "model.ckpt")
     cut = tmp_path / "cut.ckpt"
