@@ -4,6 +4,7 @@ Everything lands in the recipe's output folder: model.ckpt (always the latest ch
 recipe.yaml (the resolved recipe), logs/ (TensorBoard and CSV).
 """
 
+import errno
 import logging
 import signal
 import threading
@@ -211,6 +212,13 @@ class CheckpointWriter(pl.Callback):
             trainer.save_checkpoint(unfinished)
             if trainer.is_global_zero:
                 unfinished.replace(self.path)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            remedy = ("the earlier checkpoint is intact: free some and go on with --resume" if self.path.exists()
+                      else "free some and start again")
+            raise InputError(f"no space left on the disk of {self.path} or of temporary files at step "
+                             f"{trainer.global_step}; {remedy}") from error
         finally:
             if trainer.is_global_zero:
                 unfinished.unlink(missing_ok=True)

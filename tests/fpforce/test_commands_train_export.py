@@ -183,7 +183,8 @@ def test_full_disk_is_one_line_and_the_earlier_checkpoint_stays_readable(alanine
     done = subprocess.run([sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     errors = [line for line in done.stderr.splitlines() if not line.startswith("training on")]
-    assert len(errors) == 1 and "no space left on the disk" in errors[0], done.stderr
+    assert len(errors) == 1 and f"no space left on the disk of {tmp_path}/model.ckpt" in errors[0], done.stderr
+    assert "earlier checkpoint is intact" in errors[0] and "--resume" in errors[0]
 
     from fpforce.training.checkpoint import read_checkpoint
 

@@ -143,8 +143,8 @@ def test_wrong_data_cost_no_earlier_run_even_with_overwrite(small_recipe, tmp_pa
 def test_minutes_limit_the_run_and_the_learning_rate_ends_with_them(small_recipe, tmp_path):
     recipe = small_recipe(tmp_path, "run.max_steps=1000000", "run.max_minutes=0.03")
     record = read_checkpoint(train(recipe, show_progress=False)).record
-    # 0.03 min = 1.8 s, overstepped by at most the step in progress (a second on a very busy machine).
-    assert 1.8 <= record.seconds < 2.8 and 0 < record.steps < 1_000_000
+    # 0.03 min = 1.8 s, overstepped by the step in progress, which takes long on a very busy machine only.
+    assert 1.8 <= record.seconds < 5.0 and 0 < record.steps < 1_000_000
     rates = [float(row["learning_rate"]) for path in tmp_path.glob("logs/csv/*/metrics.csv") for row in csv.DictReader(path.open())]
     assert rates[-1] < 0.1 * max(rates)
 
