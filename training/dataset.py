@@ -12,7 +12,8 @@ from torch import Tensor
 from fpforce.beads import BeadTable
 from fpforce.errors import InputError
 from fpforce.trajectory import BeadFrames
-from fpforce.training.diffusion import TimeSampler, centred_noise, diffuse
+from fpforce.training.diffusion import TimeSampler, centred_noise, diffuse, time_of_variance
+from fpforce.training.models.internal import fit_coordinates
 
 CHECK_FRAMES = 256
 
@@ -71,11 +72,19 @@ class NoisedBatches:
 
     Noise comes in antithetic pairs: the second half of a batch repeats the first with -z. To first order in sigma the
     noise cancels from the loss's gradient, which matters where sigma is small.
+
+    weights (frames,): with which `spread` draws frames; None draws all alike.
     """
 
-    def __init__(self, frames: Tensor, times: TimeSampler, batch_size: int, seed: int):
+    def __init__(self, frames: Tensor, times: TimeSampler, batch_size: int, seed: int, weights: Tensor | None = None):
         self.frames, self.times, self.seed = frames, times, seed
         self.pairs = batch_size // 2
+        weights = torch.ones(len(frames)) if weights is None else weights
+        self._cumulative = (weights.double() / weights.double().sum()).cumsum(0)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Move the frames to where the network is."""
+        self.frames, self._cumulative = self.frames.to(device, dtype), self._cumulative.to(device)
 
     def batch(self, step: int, rank: int = 0) -> tuple[NoisedBatch, torch.Generator]:
         """The batch of a step, with the generator for whatever else this step draws."""
@@ -88,3 +97,27 @@ class NoisedBatches:
         z = centred_noise((self.pairs, *x0.shape[1:]), generator, x0)
         z = torch.cat([z, -z])
         return NoisedBatch(diffuse(x0, t, z), t, z), generator
+
+    def spread(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """(count, beads, 3) noised positions and their times, the frames drawn by weight: where to ask for consistency."""
+        uniform = torch.rand(count, generator=generator, device=self.frames.device, dtype=torch.float64)
+        chosen = torch.searchsorted(self._cumulative, uniform).clamp_max(len(self.frames) - 1)
+        x0 = self.frames[chosen]
+        t = self.times(count, generator, x0)
+        return diffuse(x0, t, centred_noise(x0.shape, generator, x0)), t
+
+
+def conformation_weights(frames: Tensor, evenness: float) -> Tensor:
+    """Weights (frames,) proportional to density^-evenness among the conformations of normalised frames (F, beads, 3).
+
+    With evenness 1 frames are drawn about evenly over the conformations seen, with 0 as often as they were seen. The
+    density is a kernel estimate over at most 2,000 of the frames, in internal coordinates at the resolution of a noise
+    variance of 0.1; the kernel's variance is a tenth of the median squared distance there.
+    """
+    if evenness == 0:
+        return torch.ones(len(frames))
+    features = fit_coordinates(frames)(frames, time_of_variance(torch.tensor([0.1], dtype=torch.float64)).to(frames.dtype))
+    centres = features[torch.randperm(len(features), generator=torch.Generator().manual_seed(0))[:2000]]
+    variance = 0.1 * torch.cdist(features[:2000], centres).square().median().clamp_min(1e-12)
+    near = [torch.exp(-torch.cdist(part, centres).square() / (2.0 * variance)).mean(1) for part in features.split(4096)]
+    return (torch.cat(near) + 1.0 / len(centres)) ** -evenness

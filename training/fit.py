@@ -22,7 +22,7 @@ from torch import Tensor
 from fpforce.errors import InputError
 from fpforce.trajectory import read_bead_frames
 from fpforce.training.checkpoint import EXTRA_KEY, TrainingRecord, read_checkpoint
-from fpforce.training.dataset import NoisedBatches, TrainingSet
+from fpforce.training.dataset import NoisedBatches, TrainingSet, conformation_weights
 from fpforce.training.diffusion import TimeSampler
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
@@ -88,10 +88,10 @@ class ExpertTraining(pl.LightningModule):
         self.recipe = recipe
         self.energy = build_energy(recipe, training_set.frames, training_set.prior_pairs)
         self.record = TrainingRecord.start(recipe, training_set)
+        times = TimeSampler(recipe.diffusion.t_eval, recipe.diffusion.t_max, recipe.diffusion.v_min)
         self._batches = _Shared(NoisedBatches(
-            training_set.frames,
-            TimeSampler(recipe.diffusion.t_eval, recipe.diffusion.t_max, recipe.diffusion.v_min),
-            recipe.optimizer.batch_size, recipe.run.seed))
+            training_set.frames, times, recipe.optimizer.batch_size, recipe.run.seed,
+            conformation_weights(training_set.frames, recipe.loss.fokker_planck_evenness)))
         self._rank = 0
         self._clock = time.monotonic()
 
@@ -101,8 +101,7 @@ class ExpertTraining(pl.LightningModule):
                                  weight_decay=settings.weight_decay, foreach=True)
 
     def on_fit_start(self):
-        batches = self._batches.value
-        batches.frames = batches.frames.to(self.device, next(self.energy.parameters()).dtype)
+        self._batches.value.to(self.device, next(self.energy.parameters()).dtype)
         self.record.device = _device_name(self.device)
         self._rank = self.global_rank
 
@@ -124,17 +123,18 @@ class ExpertTraining(pl.LightningModule):
         return loss
 
     def losses(self, step: int) -> tuple[Tensor, Tensor]:
-        """Denoising and Fokker-Planck loss of a step's batch; the second is zero where its weight is.
+        """Denoising and Fokker-Planck loss of a step; the second is zero where its weight is.
 
-        One forward pass serves the batch and all perturbed copies of its part.
+        One forward pass serves the noised batch and all perturbed copies of the points of the second.
         """
-        noised, generator = self._batches.value.batch(step, self._rank)
+        batches = self._batches.value
+        noised, generator = batches.batch(step, self._rank)
         settings, size = self.recipe.loss, len(noised.x)
         if settings.fokker_planck_weight == 0:
             score = self.energy.log_density(noised.x, noised.t).score
             return denoising_loss(score, noised.t, noised.z), torch.zeros(())
-        part = max(1, round(settings.fokker_planck_fraction * size))
-        perturbed = perturb(noised.x[:part], noised.t[:part], settings.fokker_planck_sigma, generator)
+        points, times = batches.spread(max(1, round(settings.fokker_planck_fraction * size)), generator)
+        perturbed = perturb(points, times, settings.fokker_planck_sigma, generator)
         density = self.energy.log_density(torch.cat([noised.x, perturbed.points]), torch.cat([noised.t, perturbed.times]))
         denoising = denoising_loss(density.score[:size], noised.t, noised.z)
         residual = residuals(self.energy, density.after(size), perturbed)

@@ -2,8 +2,9 @@
 
 In: normalised centred positions (batch, beads, 3), times (batch,) or (1,). Out: the network's energy (batch,).
 Coordinates: all pair distances, and sine and cosine (with second harmonics) of the dihedrals of consecutive beads.
-Distances alone cannot tell mirror images apart; the sines can. Both are smoothed, so that their gradients stay
-finite where noise lines three beads up or puts two on top of each other.
+Distances alone cannot tell mirror images apart; the sines can. Both are smoothed, so that their derivatives stay
+moderate where noise lines three beads up or puts two on top of each other; the diffused
+density is that smooth itself.
 """
 
 import torch
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from fpforce.training.diffusion import alpha, sigma_squared
 
 SMOOTH_LENGTH = 0.2  # normalised units, added in quadrature to distances
-SMOOTH_AREA = 0.5  # normalised units squared, added in quadrature to the norms of dihedral planes
+SMOOTH_AREA = 0.45  # normalised units squared, added in quadrature to the normals of dihedral planes
+NOISE_AREA = 2.0  # the same for each unit of sigma, since noise of that size blurs a normal by about as much
 
 
 class InternalCoordinates(nn.Module):
@@ -33,6 +35,7 @@ class InternalCoordinates(nn.Module):
         self.features = 2 * pairs.shape[1] + 4 * max(beads - 3, 0)
         self.smooth_length = SMOOTH_LENGTH
         self.smooth_area = SMOOTH_AREA
+        self.noise_area = NOISE_AREA
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         signal = alpha(t)[:, None]
@@ -47,8 +50,8 @@ class InternalCoordinates(nn.Module):
         bonds = x[:, 1:] - x[:, :-1]
         planes = torch.linalg.cross(bonds[:, :-1], bonds[:, 1:])
         left, right, middle = planes[:, :-1], planes[:, 1:], bonds[:, 1:-1]
-        area = left.square().sum(-1) * right.square().sum(-1)
-        norm = torch.rsqrt(area + self.smooth_area**2)
+        blur = self.smooth_area**2 + self.noise_area**2 * sigma_squared(t)[:, None]
+        norm = torch.rsqrt((left.square().sum(-1) + blur) * (right.square().sum(-1) + blur))
         cosine = (left * right).sum(-1) * norm
         axis = torch.sqrt(middle.square().sum(-1) + self.smooth_length**2)
         sine = axis * (bonds[:, :-2] * right).sum(-1) * norm
