@@ -1,7 +1,7 @@
 """One run of the main job on alanine dipeptide with chosen recipe overrides: train, export, simulate twice, evaluate.
 
-Used by the other scripts here, each run in a process of its own: python benchmarks/alanine.py FOLDER --steps N
---picoseconds P [--seed S] [key=value ...]. A finished stage is not repeated, so that an interrupted benchmark goes on
+Used by the other scripts here, each run in a process of its own: python benchmarks/alanine.py --steps N
+--picoseconds P [--seed S] FOLDER [key=value ...]. A finished stage is not repeated, so that an interrupted benchmark goes on
 where it stopped. FOLDER/report.json holds the result.
 """
 
@@ -41,13 +41,13 @@ def run(folder: Path, steps: int, picoseconds: float, seed: int, replicas: int, 
              training=EXAMPLE / "train.xtc", output=folder, overwrite=True)
 
 
-def run_all(jobs: list[tuple[Path, list[str]]], processes: int) -> None:
-    """Run (folder, arguments) jobs, `processes` at a time, each in a process of its own with one thread."""
+def run_all(jobs: list[tuple[Path, list[str], list[str]]], processes: int) -> None:
+    """Run (folder, options, recipe overrides) jobs, `processes` at a time, each in a process of its own with one thread."""
     def start(job):
-        folder, arguments = job
+        folder, options, overrides = job
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / "log.txt", "a") as log:
-            subprocess.run([sys.executable, __file__, str(folder), *arguments], stdout=log, stderr=log, check=True,
+            subprocess.run([sys.executable, __file__, *options, str(folder), *overrides], stdout=log, stderr=log, check=True,
                            env=os.environ | {"OMP_NUM_THREADS": "1"})
         print(f"{folder} is done", flush=True)
 

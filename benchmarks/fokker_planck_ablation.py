@@ -1,6 +1,6 @@
 """What the Fokker-Planck term buys on alanine dipeptide: the demo's recipe with and without it, several seeds.
 
-python benchmarks/fokker_planck_ablation.py [--seeds 3] [--steps 12000] [--picoseconds 400] [--processes 2]
+python benchmarks/fokker_planck_ablation.py [--seeds 3] [--steps 12000] [--picoseconds 300] [--processes 2]
 Both variants take the same number of steps; every simulation is judged like the demo's. Writes
 docs/results/fokker_planck_ablation.json and .md; runs live in runs/fokker_planck_ablation and are resumed.
 """
@@ -21,15 +21,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=12_000)
-    parser.add_argument("--picoseconds", type=float, default=400.0)
+    parser.add_argument("--picoseconds", type=float, default=300.0)
     parser.add_argument("--processes", type=int, default=2)
     chosen = parser.parse_args()
     runs = ROOT / "runs" / "fokker_planck_ablation"
     folders = {(name, seed): runs / f"{name.replace(' ', '_')}_{seed}"
                for seed in range(chosen.seeds) for name in VARIANTS}
     run_all([
-        (folder, ["--steps", str(chosen.steps), "--picoseconds", str(chosen.picoseconds), "--seed", str(seed),
-                  *VARIANTS[name]])
+        (folder, ["--steps", str(chosen.steps), "--picoseconds", str(chosen.picoseconds), "--seed", str(seed)],
+         VARIANTS[name])
         for (name, seed), folder in folders.items()
     ], chosen.processes)
     rows = [_row(name, seed, json.loads((folder / "report.json").read_text())) for (name, seed), folder in folders.items()]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from fpforce.chirality import dihedral
 from fpforce.errors import InputError
-from fpforce.training.dataset import NoisedBatches, TrainingSet
+from fpforce.training.dataset import NoisedBatches, TrainingSet, conformation_weights
 from fpforce.training.diffusion import TimeSampler, alpha, sigma
 
 TIMES = TimeSampler(1e-5, 1.0, 1e-3)
@@ -79,3 +80,31 @@ def test_beads_that_do_not_move_or_a_single_bead_are_refused(alanine_frames):
         frames = SimpleNamespace(positions_nm=positions, beads=alanine_frames.beads, sources=("still.xtc",), sha256="")
         with pytest.raises(InputError, match="still.xtc.*nothing to learn"):
             TrainingSet.of(frames)
+
+
+def test_spread_draws_frames_by_weight():
+    # As above, frame i is recognised by its size; weights 1, 2, 3, 4 of 10.
+    frames = (1.0 + torch.arange(4.0))[:, None, None] * torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
+    drawn = NoisedBatches(frames, TimeSampler(1e-6, 1e-5, 1e-3), 64, 0, weights=torch.arange(1.0, 5.0))
+    x, t = drawn.spread(10_000, drawn.batch(0)[1])
+    counts = torch.bincount(x[:, 0, 0].round().long() - 1, minlength=4).double()
+    # 5 standard deviations of a binomial count, at most 5 * 50.
+    torch.testing.assert_close(counts, 1000.0 * torch.arange(1.0, 5.0, dtype=torch.float64), rtol=0, atol=250)
+    assert t.min() >= 1e-6 and t.max() <= 1e-5
+
+
+def test_rare_basin_gets_its_say_in_the_fokker_planck_term(alanine_set, alanine_frames):
+    phi = dihedral(alanine_frames.positions_nm, (0, 1, 2, 3))
+    as_seen = conformation_weights(alanine_set.frames, 0.0)
+    even = conformation_weights(alanine_set.frames, 1.0)
+    share = [float((w / w.sum())[torch.from_numpy(phi > 0)].sum()) for w in (as_seen, even)]
+    assert share[0] == pytest.approx(0.022, abs=0.01)  # the population of phi > 0 in the data
+    assert 0.1 < share[1] < 0.5
+
+
+def test_weights_are_equal_where_the_density_is():
+    # Bond lengths drawn uniformly have a density without structure: weights differ at the two ends only.
+    length = torch.linspace(1.0, 2.0, 1500)
+    frames = length[:, None, None] * torch.tensor([[0.5, 0.0, 0.0], [-0.5, 0.0, 0.0]])
+    inside = conformation_weights(frames, 1.0)[500:1000]
+    assert inside.std() / inside.mean() < 0.05

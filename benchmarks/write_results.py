@@ -1,0 +1,30 @@
+"""Puts the tables that the other scripts wrote to docs/results/ into docs/results.md: python benchmarks/write_results.py."""
+
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+SECTIONS = (
+    ("What the Fokker-Planck term buys", "fokker_planck_ablation", "fokker_planck_ablation.py",
+     "The demo's recipe with and without the term, the same number of steps. Two simulations, every replica of the one "
+     "started from a single phi < 0 frame, of the other from a single phi > 0 frame, pooled and compared with the "
+     "held-out reference at 21,417 frames. The reference has F(phi > 0) - F(phi < 0) = 3.81 ± 0.21 kT."),
+    ("A long simulation of the demo's force field", "long_run", "long_run.py",
+     "The force field of `make demo`, simulated from both basins for longer than the demo has time for."),
+    ("What the Fokker-Planck term costs", "training_cost", "training_cost.py",
+     "A whole training step of the demo's recipe, with the term on different parts of the batch."),
+    ("Langevin steps per second", "langevin_speed", "langevin_speed.py", "The demo's force field on the Reference platform."),
+)
+
+
+def main() -> None:
+    parts = ["# Results\n\nEvery table here is written by a script in benchmarks/, which states seeds, wall times and "
+             "hardware; `python benchmarks/write_results.py` collects them. Excess is the figure less its floor, the same "
+             "figure between training set and held-out reference, which are independent runs.\n"]
+    for title, name, script, text in SECTIONS:
+        table = (DOCS / "results" / f"{name}.md").read_text()
+        parts.append(f"## {title}\n\n{text} Made by `python benchmarks/{script}`.\n\n{table}")
+    (DOCS / "results.md").write_text("\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()
