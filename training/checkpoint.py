@@ -82,6 +82,12 @@ class TrainingRecord:
         self.seconds, self.steps = earlier["seconds"], earlier["steps"]
         self.curves, self.window = earlier["curves"], earlier["window"]
 
+    def refuse_other_data(self, earlier: "TrainingRecord") -> None:
+        """Raise InputError unless an earlier part of the run was trained on the same data."""
+        if earlier.data_sha256 != self.data_sha256:
+            raise InputError(f"--resume with other data: {', '.join(self.sources)} changed since the run began; bring the "
+                             "earlier files back, or start anew with --overwrite")
+
     def refuse_other_recipe(self, recipe: Recipe) -> None:
         """Raise InputError unless `recipe` differs from the recorded one in the run's length and place only."""
         free = ("max_steps", "max_minutes", "checkpoint_minutes", "threads", "accelerator", "devices", "strategy")
@@ -133,8 +139,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
-        reason = str(error).partition("\n")[0][:120] or type(error).__name__
-        raise InputError(f"{path} is not a readable checkpoint (truncated, or of another program): {reason}") from None
+        raise InputError(f"{path} is not a readable checkpoint: it is truncated, damaged or of another program; "
+                         "fpforce-train makes the right kind") from error
     if not isinstance(content, dict) or EXTRA_KEY not in content:
         raise InputError(f"{path} is a checkpoint of another program; fpforce-train makes the right kind")
     extra = content[EXTRA_KEY]

@@ -6,6 +6,7 @@ recipe.yaml (the resolved recipe), logs/ (TensorBoard and CSV).
 
 import errno
 import logging
+import shutil
 import signal
 import threading
 import time
@@ -17,10 +18,12 @@ import torch
 import yaml
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from fpforce.errors import InputError
 from fpforce.trajectory import read_bead_frames
+from fpforce.training.callbacks import CheckpointWriter, StepRecord, StopAfterStep, exponential_average
 from fpforce.training.checkpoint import EXTRA_KEY, TrainingRecord, read_checkpoint
 from fpforce.training.dataset import NoisedBatches, TrainingSet, conformation_weights
 from fpforce.training.diffusion import TimeSampler
@@ -33,6 +36,7 @@ from fpforce.training.recipe import Recipe
 logger = logging.getLogger("fpforce")
 
 CHECKPOINT_NAME = "model.ckpt"
+RIGID_WIDTH_NM = 1e-3  # bonds of atoms at 300 K are some 2e-3 nm wide
 
 
 def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, show_progress: bool = True) -> Path:
@@ -54,30 +58,68 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, show
     if len(training_set.frames) < recipe.optimizer.batch_size:
         raise InputError(f"{len(training_set.frames)} frames in {', '.join(training_set.sources)} are fewer than "
                          f"optimizer.batch_size={recipe.optimizer.batch_size}; give more frames or a smaller batch")
+    _warn_of_rigid_bonds(training_set)
     pl.seed_everything(recipe.run.seed, verbose=False)
     module = ExpertTraining(recipe, training_set)
     writer = CheckpointWriter(recipe.output / CHECKPOINT_NAME, recipe.run.checkpoint_minutes)
-    averaging = WeightAveraging(use_buffers=False, multi_avg_fn=_exponential_average(recipe.optimizer.ema_decay))
+    averaging = WeightAveraging(use_buffers=False, multi_avg_fn=exponential_average(recipe.optimizer.ema_decay))
     callbacks = [averaging, StepRecord(), writer, TrainingProgress(recipe, show_progress)]
-    logs = recipe.output / "logs"
-    if not resume:
-        writer.path.unlink(missing_ok=True)  # only now: wrong data must not cost an earlier run
-    (recipe.output / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+    if resume:
+        earlier = read_checkpoint(checkpoint).record
+        module.record.refuse_other_data(earlier)
+        if earlier.steps >= recipe.run.max_steps:
+            logger.info("nothing left to do: %s has %d steps already; raise run.max_steps to go on", checkpoint, earlier.steps)
+            return checkpoint
     _quiet_lightning()
-    trainer = pl.Trainer(
-        accelerator=recipe.run.accelerator, devices=recipe.run.devices, strategy=recipe.run.strategy,
-        precision=recipe.run.precision, max_steps=recipe.run.max_steps, max_epochs=-1, callbacks=callbacks,
-        gradient_clip_val=recipe.optimizer.gradient_clip, default_root_dir=recipe.output, log_every_n_steps=1,
-        logger=[TensorBoardLogger(logs, name="", version="tensorboard"), CSVLogger(logs, name="csv", flush_logs_every_n_steps=1)],
-        enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False, use_distributed_sampler=False,
-    )
+    trainer = _trainer(recipe, callbacks)
+    try:
+        recipe.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot create the output folder {recipe.output}: {error.strerror}") from None
+    if not resume:  # only now: a mistake must not cost an earlier run
+        shutil.rmtree(recipe.output / "logs", ignore_errors=True)
+        writer.path.unlink(missing_ok=True)
+    (recipe.output / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
     logger.info("training on %d frames of %d beads; output in %s", len(training_set.frames), len(training_set.beads),
                 recipe.output)
-    with _StopAfterStep(trainer) as stop:
+    with StopAfterStep(trainer) as stop:
         trainer.fit(module, range(recipe.run.max_steps), ckpt_path=checkpoint, weights_only=True)
     if stop.requested:
         raise KeyboardInterrupt(f"stopped after step {trainer.global_step}; {writer.path} is complete, go on with --resume")
     return writer.path
+
+
+def _warn_of_rigid_bonds(training_set: TrainingSet) -> None:
+    """A bond that constraints held has next to no width; its force would need a time step far below 1 fs."""
+    index = torch.tensor(training_set.beads.bonds, dtype=torch.long).reshape(-1, 2)
+    lengths = (training_set.frames[:, index[:, 0]] - training_set.frames[:, index[:, 1]]).norm(dim=-1)
+    widths_nm = lengths.double().std(0) * training_set.scale_nm
+    for (i, j), width_nm in zip(index.tolist(), widths_nm.tolist(), strict=True):
+        if width_nm < RIGID_WIDTH_NM:
+            beads = training_set.beads.beads
+            logger.warning("bond %s to %s varies by %.1e nm only, as if constrained: leave one of its beads out (hydrogens, "
+                           "usually), or simulate with a far shorter --timestep-fs", beads[i], beads[j], width_nm)
+
+
+def _trainer(recipe: Recipe, callbacks: list[pl.Callback]) -> pl.Trainer:
+    run, logs = recipe.run, recipe.output / "logs"
+    many = {"auto": torch.cuda.device_count(), -1: torch.cuda.device_count()}
+    count = len(run.devices) if isinstance(run.devices, list) else many.get(run.devices, run.devices)
+    # The energy's constant has no gradient, which plain DDP takes for a mistake.
+    strategy = "ddp_find_unused_parameters_true" if count > 1 and run.strategy == "auto" else run.strategy
+    try:
+        return pl.Trainer(
+            accelerator=run.accelerator, devices=run.devices, strategy=strategy, precision=run.precision,
+            max_steps=run.max_steps, max_epochs=-1, callbacks=callbacks, log_every_n_steps=1,
+            gradient_clip_val=recipe.optimizer.gradient_clip, default_root_dir=recipe.output,
+            logger=[TensorBoardLogger(logs, name="", version="tensorboard"),
+                    CSVLogger(logs, name="csv", flush_logs_every_n_steps=1)],
+            enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+            use_distributed_sampler=False,
+        )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise InputError(f"run.accelerator={run.accelerator}, run.devices={run.devices}, run.strategy={run.strategy} "
+                         f"cannot be used here: {' '.join(str(error).split())[:200]}") from None
 
 
 class ExpertTraining(pl.LightningModule):
@@ -183,48 +225,6 @@ def learning_rate(recipe: Recipe, step: int, progress: float) -> float:
     return settings.learning_rate * warmup * (0.001 + 0.999 * cosine)
 
 
-class StepRecord(pl.Callback):
-    """Accounts for a step before the other callbacks use the record: Lightning runs a module's own hooks last."""
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-        module.record_step()
-
-
-class CheckpointWriter(pl.Callback):
-    """Replaces model.ckpt every few minutes and at the end; the file is whole at any moment."""
-
-    def __init__(self, path: Path, minutes: float):
-        self.path, self._seconds, self._last = Path(path), 60.0 * minutes, time.monotonic()
-
-    def on_train_start(self, trainer, module):
-        self._last = time.monotonic()
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-        if time.monotonic() - self._last >= self._seconds:
-            self.write(trainer)
-
-    def on_train_epoch_end(self, trainer, module):
-        self.write(trainer)  # before the averaged weights replace the current ones in on_train_end
-
-    def write(self, trainer) -> None:
-        unfinished = self.path.with_name(self.path.name + ".part")
-        try:
-            trainer.save_checkpoint(unfinished)
-            if trainer.is_global_zero:
-                unfinished.replace(self.path)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            remedy = ("the earlier checkpoint is intact: free some and go on with --resume" if self.path.exists()
-                      else "free some and start again")
-            raise InputError(f"no space left on the disk of {self.path} or of temporary files at step "
-                             f"{trainer.global_step}; {remedy}") from error
-        finally:
-            if trainer.is_global_zero:
-                unfinished.unlink(missing_ok=True)
-        self._last = time.monotonic()
-
-
 class _Shared:
     """Keeps the frames out of the deep copy that weight averaging makes of the module."""
 
@@ -235,39 +235,11 @@ class _Shared:
         return self
 
 
-class _StopAfterStep:
-    """Turns Ctrl-C and SIGTERM into a stop at the end of the step, so that the checkpoint is consistent."""
-
-    def __init__(self, trainer):
-        self._trainer, self.requested = trainer, False
-
-    def __enter__(self):
-        if threading.current_thread() is threading.main_thread():
-            self._previous = {s: signal.signal(s, self._request) for s in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in getattr(self, "_previous", {}).items():
-            signal.signal(number, handler)
-
-    def _request(self, *_):
-        self.requested = True
-        self._trainer.should_stop = True
-
-
-def _exponential_average(decay: float):
-    """Averaging function for AveragedModel: the decay grows from 0.1 to `decay`, so that early weights are forgotten."""
-
-    def update(averaged, current, count):
-        weight = 1.0 - min(decay, (1.0 + float(count)) / (10.0 + float(count)))
-        torch._foreach_lerp_(averaged, current, weight)
-
-    return update
-
-
 def _claim_output(recipe: Recipe, resume: bool, overwrite: bool) -> Path | None:
     """The checkpoint to go on from, or None; refuses to replace an earlier run unasked."""
     path = recipe.output / CHECKPOINT_NAME
+    if resume and overwrite:
+        raise InputError("--resume and --overwrite exclude each other; give one of them")
     if resume:
         if not path.is_file():
             raise InputError(f"nothing to resume: {path} does not exist; start without --resume")
@@ -275,10 +247,6 @@ def _claim_output(recipe: Recipe, resume: bool, overwrite: bool) -> Path | None:
         return path
     if path.exists() and not overwrite:
         raise InputError(f"{path} already exists; --resume goes on from it, --overwrite replaces it")
-    try:
-        recipe.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot create the output folder {recipe.output}: {error.strerror}") from None
     return None
 
 

@@ -1,0 +1,84 @@
+"""What happens around the steps of a training: bookkeeping, checkpoints, averaging, a clean stop."""
+
+import errno
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+from fpforce.errors import InputError
+
+
+class StepRecord(pl.Callback):
+    """Accounts for a step before the other callbacks use the record: Lightning runs a module's own hooks last."""
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        module.record_step()
+
+
+class CheckpointWriter(pl.Callback):
+    """Replaces model.ckpt every few minutes and at the end; the file is whole at any moment."""
+
+    def __init__(self, path: Path, minutes: float):
+        self.path, self._seconds, self._last = Path(path), 60.0 * minutes, time.monotonic()
+
+    def on_train_start(self, trainer, module):
+        self._last = time.monotonic()
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if time.monotonic() - self._last >= self._seconds:
+            self.write(trainer)
+
+    def on_train_epoch_end(self, trainer, module):
+        self.write(trainer)  # before the averaged weights replace the current ones in on_train_end
+
+    def write(self, trainer) -> None:
+        unfinished = self.path.with_name(self.path.name + ".part")
+        try:
+            trainer.save_checkpoint(unfinished)
+            if trainer.is_global_zero:
+                unfinished.replace(self.path)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            remedy = ("the earlier checkpoint is intact: free some and go on with --resume" if self.path.exists()
+                      else "free some and start again")
+            raise InputError(f"no space left on the disk of {self.path} or of temporary files at step "
+                             f"{trainer.global_step}; {remedy}") from error
+        finally:
+            if trainer.is_global_zero:
+                unfinished.unlink(missing_ok=True)
+        self._last = time.monotonic()
+
+
+class StopAfterStep:
+    """Turns Ctrl-C and SIGTERM into a stop at the end of the step, so that the checkpoint is consistent."""
+
+    def __init__(self, trainer):
+        self._trainer, self.requested = trainer, False
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {s: signal.signal(s, self._request) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in getattr(self, "_previous", {}).items():
+            signal.signal(number, handler)
+
+    def _request(self, *_):
+        self.requested = True
+        self._trainer.should_stop = True
+
+
+def exponential_average(decay: float):
+    """Averaging function for AveragedModel: the decay grows from 0.1 to `decay`, so that early weights are forgotten."""
+
+    def update(averaged, current, count):
+        weight = 1.0 - min(decay, (1.0 + float(count)) / (10.0 + float(count)))
+        torch._foreach_lerp_(averaged, current, weight)
+
+    return update
