@@ -28,6 +28,8 @@ $(READY): pyproject.toml CMakeLists.txt plugin/CMakeLists.txt
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "error: $(PYTHON) has no venv module; install it (such as: apt-get install python3-venv), or name another python with PYTHON="; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
+	$(BIN)/python -m pip uninstall --quiet --yes $(if $(filter cpu,$(EXTRA)),acellera-openmmtorch-cu13,acellera-openmmtorch-cpu)
+	@rm -f $(VENV)/.fpforce-*
 	@test -z "$(TORCH_INDEX)" || $(BIN)/python -m pip install --index-url "$(TORCH_INDEX)" "torch>=2.10,<2.13"
 	$(BIN)/python -m pip install -e ".[$(EXTRA),test]"
 	@touch $@

@@ -8,6 +8,7 @@ Nothing in the file is executed or unpickled here; torch itself loads the progra
 """
 
 import json
+import os
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -129,6 +130,8 @@ def load(path) -> ForceField:
     Raises InputError for a missing, truncated or damaged file, for a training checkpoint, for TorchScript without
     fpforce metadata, and for a file of a newer format version.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"model file is {path!r}; give the path of a model.pt")
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the model.pt file that fpforce-export wrote")

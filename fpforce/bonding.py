@@ -70,25 +70,26 @@ def connected_components(n, pairs):
     return components
 
 
-def require_connected(labels, chains, pairs):
-    """Raise InputError unless the beads of every chain hang together by bonds.
+def require_connected(beads, pairs):
+    """Raise InputError, naming a loose bead, unless bonds connect all the beads to one molecule.
+
+    Chains may differ, as long as bonds (such as a disulfide's) lead from one to the other.
 
     Args:
-        labels: one readable name per bead, for the message.
-        chains: one chain name per bead.
+        beads: the Beads.
         pairs: bead bonds.
     """
-    if len(labels) < 2:
-        raise InputError(f"the mapping gives {len(labels)} bead; a force field needs at least two bonded beads")
-    first_of_chain = {}
-    for component in connected_components(len(labels), pairs):
-        first = component[0]
-        other = first_of_chain.setdefault(chains[first], first)
-        if other != first:
-            raise InputError(
-                f"beads {labels[other]} and {labels[first]} of chain {chains[first]} are not connected by bonds: "
-                "choose beads of one molecule that follow each other, or give a topology with its bonds (CONECT)"
-            )
+    if len(beads) < 2:
+        raise InputError(f"the mapping gives {len(beads)} bead; a force field needs at least two bonded beads")
+    components = connected_components(len(beads), pairs)
+    if len(components) > 1:
+        body = max(components, key=len)
+        loose = min((component for component in components if component is not body), key=len)
+        raise InputError(
+            f"bead {beads[loose[0]]} (chain {beads[loose[0]].chain}) and bead {beads[body[0]]} (chain "
+            f"{beads[body[0]].chain}) are not connected by bonds: choose beads of one molecule that follow each other "
+            "(a selection can say `and protein` or `chainid 0`), or give the bonds (CONECT in a PDB, `bonds` in a list)"
+        )
 
 
 def _nearest_bead(topology, groups):

@@ -53,7 +53,6 @@ class LangevinRun:
         self._last_good_nm = np.tile(start_nm, (self._replicas, 1, 1))
         self._context.setPositions(self._last_good_nm.reshape(-1, 3))
         self._context.setVelocitiesToTemperature(self._description["temperature_k"], velocity_seed)
-        self._files.make_folder()
         self._files.start(start_nm)
         self._save()
 

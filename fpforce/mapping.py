@@ -13,55 +13,16 @@ from fpforce.errors import InputError
 
 PRESETS = ("ca", "backbone5", "backbone", "heavy", "all")
 
+# fmt: off
 _ION_ELEMENTS = {
-    "Li",
-    "Na",
-    "K",
-    "Rb",
-    "Cs",
-    "Mg",
-    "Ca",
-    "Sr",
-    "Ba",
-    "Mn",
-    "Fe",
-    "Co",
-    "Ni",
-    "Cu",
-    "Zn",
-    "Cd",
-    "F",
-    "Cl",
-    "Br",
-    "I",
+    "Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Mn", "Fe", "Co", "Ni", "Cu", "Zn", "Cd",
+    "F", "Cl", "Br", "I",
 }
 _ION_RESIDUES = {
-    "LI",
-    "NA",
-    "K",
-    "RB",
-    "CS",
-    "MG",
-    "CA",
-    "SR",
-    "BA",
-    "ZN",
-    "CL",
-    "BR",
-    "I",
-    "F",
-    "SOD",
-    "POT",
-    "CLA",
-    "CAL",
-    "CES",
-    "LIT",
-    "RUB",
-    "IB",
-    "CIO",
-    "CIM",
-    "CIP",
+    "LI", "NA", "K", "RB", "CS", "MG", "CA", "SR", "BA", "ZN", "CL", "BR", "I", "F",
+    "SOD", "POT", "CLA", "CAL", "CES", "LIT", "RUB", "IB", "CIO", "CIM", "CIP",
 }
+# fmt: on
 _BACKBONE_ELEMENTS = {"N": "N", "CA": "C", "C": "C", "O": "O", "CB": "C"}
 
 
@@ -75,12 +36,12 @@ def map_beads(topology, beads):
               every amino acid); `heavy`; `all`. Presets leave out water and ions;
             - any other string: an mdtraj selection, one atom = one bead;
             - a list of atom indices, one atom = one bead;
-            - groups, mapped to their centres of mass: {bead name: selection | atom indices | atom names}, or a list of
-              {"name": ..., "atoms": ...} where names repeat.
+            - groups, mapped to their centres of mass: {bead name: selection | atom index or indices | atom names}, or a
+              list of {"name": ..., "atoms": ...} where names repeat.
 
     Raises:
-        InputError: unknown selection, no atoms selected, an atom in two beads, a bead without mass, or beads of one
-            chain that bonds do not connect.
+        InputError: unknown selection, no atoms selected, an atom in two beads, a bead without mass, or beads that
+            bonds do not connect to one molecule.
     """
     if isinstance(beads, str):
         groups, mapping = _selected(topology, beads), beads
@@ -108,7 +69,7 @@ def map_beads(topology, beads):
         bead_bonds(topology, groups),
         mapping,
     )
-    require_connected([str(bead) for bead in table.beads], [bead.chain for bead in table.beads], table.bonds)
+    require_connected(table.beads, table.bonds)
     return table
 
 
@@ -148,12 +109,12 @@ def list_beads(records):
         number = residue_index + 1 if number is None else int(number)
         beads.append(Bead(name, residue, residue_index, number, chain, element, float(mass), (i,), (name,)))
         for other in record.get("bonds", ()):
-            if not 0 <= other < len(records) or other == i:
+            if not isinstance(other, int) or not 0 <= other < len(records) or other == i:
                 raise InputError(f"bead {i} ({name}) names the bond partner {other}: give indices below {len(records)}")
             pairs.add((min(i, other), max(i, other)))
     if not pairs:
         pairs = {(i, i + 1) for i in range(len(beads) - 1) if beads[i].chain == beads[i + 1].chain}
-    require_connected([str(bead) for bead in beads], [bead.chain for bead in beads], pairs)
+    require_connected(beads, pairs)
     return BeadTable(tuple(beads), tuple(sorted(pairs)), "list")
 
 
@@ -218,6 +179,10 @@ def _group(topology, name, atoms):
             chosen = [int(atom) for atom in topology.select(atoms)]
         except Exception as error:
             raise InputError(f"{what}: {atoms!r} is not an mdtraj selection: {_first_line(error)}") from None
+    elif isinstance(atoms, (int, np.integer)):
+        chosen = _indices(topology, [atoms], what)
+    elif not isinstance(atoms, (Sequence, np.ndarray)):
+        raise InputError(f"{what} = {atoms!r} names no atoms: give a selection, atom indices or atom names")
     elif len(atoms) and all(isinstance(atom, str) for atom in atoms):
         by_name = {}
         for atom in topology.atoms:

@@ -26,17 +26,10 @@ def make_context(system, make_integrator, platform: str = "auto"):
     """
     import openmm
 
-    available = {
-        openmm.Platform.getPlatform(i).getName(): openmm.Platform.getPlatform(i)
-        for i in range(openmm.Platform.getNumPlatforms())
-    }
-    by_lower_name = {name.lower(): name for name in available}
-    if platform != "auto" and platform.lower() not in by_lower_name:
-        raise InputError(
-            f"OpenMM platform {platform!r} is not available here; choose auto or one of {', '.join(available)}"
-        )
+    require_platform(platform)
+    available = _available()
     if platform != "auto":
-        name = by_lower_name[platform.lower()]
+        name = next(name for name in available if name.lower() == platform.lower())
         try:
             return _context(system, make_integrator, available[name]), name
         except openmm.OpenMMException as error:
@@ -59,6 +52,25 @@ def make_context(system, make_integrator, platform: str = "auto"):
         logger.info("platform OpenCL has no GPU here; it is left out")
         del context
     return _context(system, make_integrator, available["Reference"]), "Reference"
+
+
+def require_platform(platform: str) -> None:
+    """Raise InputError unless `platform` is `auto` or an OpenMM platform that is installed, in any case."""
+    if platform == "auto":
+        return
+    available = _available()
+    if not isinstance(platform, str) or platform.lower() not in {name.lower() for name in available}:
+        raise InputError(
+            f"OpenMM platform {platform!r} is not available here; choose auto or one of {', '.join(available)}"
+        )
+
+
+def _available() -> dict:
+    """Name -> openmm.Platform."""
+    import openmm
+
+    platforms = [openmm.Platform.getPlatform(i) for i in range(openmm.Platform.getNumPlatforms())]
+    return {platform.getName(): platform for platform in platforms}
 
 
 def is_gpu(opencl_platform: str, device: str) -> bool:

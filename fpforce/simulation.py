@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fpforce.arguments import require_finite, require_whole
 from fpforce.artifact import ForceField, load
 from fpforce.errors import InputError
 from fpforce.langevin import LangevinRun
+from fpforce.platforms import require_platform
 from fpforce.simulation_files import SimulatedFrames, SimulationFiles, read_simulation
 from fpforce.start_frame import read_start_frame
 
@@ -72,17 +74,17 @@ class SimulationSettings:
 
     def check(self) -> None:
         """Raise InputError for a value out of range."""
-        for name in ("steps", "replicas", "timestep_fs", "report_interval_ps", "checkpoint_minutes"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be above 0")
-        if self.max_minutes is not None and not self.max_minutes > 0:
-            raise InputError(f"max_minutes is {self.max_minutes}; it must be above 0")
-        if not self.friction_per_ps >= 0:
-            raise InputError(f"friction_per_ps is {self.friction_per_ps}; it must be 0 or above")
-        if self.temperature_k is not None and not self.temperature_k > 0:
-            raise InputError(f"temperature_k is {self.temperature_k}; it must be above 0 K")
-        if self.seed < 0:
-            raise InputError(f"seed is {self.seed}; give 0 or above")
+        for name, least in (("steps", 1), ("replicas", 1), ("seed", 0)):
+            require_whole(name, getattr(self, name), least)
+        if self.threads is not None:
+            require_whole("threads", self.threads, 1)
+        for name in ("timestep_fs", "report_interval_ps", "checkpoint_minutes"):
+            require_finite(name, getattr(self, name))
+        require_finite("friction_per_ps", self.friction_per_ps, zero_allowed=True)
+        if self.max_minutes is not None:
+            require_finite("max_minutes", self.max_minutes)
+        if self.temperature_k is not None:
+            require_finite("temperature_k", self.temperature_k, unit=" K")
         if self.steps < self.report_steps:
             raise InputError(
                 f"steps is {self.steps}, but a frame is saved only every {self.report_steps} steps "
@@ -129,7 +131,9 @@ def simulate(force_field, output, settings: SimulationSettings, *, show_progress
     if not isinstance(force_field, ForceField):
         force_field = load(force_field)
     temperature_k = _temperature(force_field, settings)
+    require_platform(settings.platform)
     files = SimulationFiles(output, force_field.beads, settings.replicas, settings.per_replica)
+    files.check_folder()
     if not (settings.resume or settings.overwrite):
         files.require_absent()
     description = _describe(force_field, settings, temperature_k)
@@ -140,6 +144,7 @@ def simulate(force_field, output, settings: SimulationSettings, *, show_progress
     else:
         start_nm, source = read_start_frame(force_field, settings.start, settings.start_topology)
         description["start"] = source | {"positions_nm": start_nm.tolist()}
+        files.make_folder()
     run = LangevinRun(force_field, settings, files, description)
     try:
         if settings.resume:

@@ -1,4 +1,4 @@
-"""The files of one simulation: trajectory, `<output>.json` sidecar, `<output>.checkpoint`, `<stem>.pdb` topology.
+"""The files of one simulation: trajectory, `<output>.json` sidecar, `<output>.checkpoint`, `<output>.pdb` topology.
 
 For every saved time the trajectory holds one frame per replica, in replica order (with `per_replica`, one file per
 replica). Frames are appended as they come; the checkpoint records how far the files reach, so that a resumed run first
@@ -30,7 +30,7 @@ class SimulationFiles:
         self._beads, self._replicas = beads, replicas
         self.sidecar = self.output.with_name(self.output.name + ".json")
         self.checkpoint = self.output.with_name(self.output.name + ".checkpoint")
-        self.topology = self.output.with_suffix(".pdb")
+        self.topology = self.output.with_name(self.output.name + ".pdb")
         self.trajectories = [self.output]
         if per_replica:
             digits = len(str(replicas - 1))
@@ -42,20 +42,29 @@ class SimulationFiles:
 
     def require_absent(self) -> None:
         """Raise InputError if a file of an earlier simulation is in the way."""
-        for path in (*self.trajectories, self.sidecar, self.checkpoint):
+        for path in (*self.trajectories, self.topology, self.sidecar, self.checkpoint):
             if path.exists():
                 raise InputError(
                     f"{path} already exists; give another --output, or --overwrite, or --resume to continue "
                     "that simulation"
                 )
 
+    def check_folder(self) -> None:
+        """Raise InputError unless the output's folder is writable, or can be made; nothing is made yet."""
+        if self.output.is_dir():
+            raise InputError(f"output {self.output} is a folder; give the name of a trajectory file")
+        folder = self.output.parent
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        if not existing.is_dir():
+            raise InputError(f"output folder {folder} cannot be made: {existing} is a file; give another --output")
+        if not os.access(existing, os.W_OK):
+            raise InputError(f"output folder {existing} is not writable; give another --output")
+
     def make_folder(self) -> None:
         try:
             self.output.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"output folder {self.output.parent} cannot be made: {error.strerror}") from error
-        if not os.access(self.output.parent, os.W_OK):
-            raise InputError(f"output folder {self.output.parent} is not writable; give another --output")
 
     def start(self, positions_nm) -> None:
         """Begin new trajectory files and write the topology; files of an earlier simulation are replaced."""

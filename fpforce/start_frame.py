@@ -6,6 +6,7 @@ import numpy as np
 
 from fpforce.artifact import ForceField
 from fpforce.bonding import with_bonds
+from fpforce.chirality import d_residues
 from fpforce.errors import InputError
 from fpforce.periodic import make_whole
 from fpforce.replicas import BondLimits
@@ -57,14 +58,22 @@ def _read(force_field: ForceField, path: str, index: int, topology) -> np.ndarra
     import mdtraj
 
     path = existing_file(path, "start file")
+    if not path.name.lower().endswith(tuple(mdtraj.FormatRegistry.loaders)):
+        raise InputError(
+            f"start file {path} has extension {path.suffix or '(none)'!r}, which mdtraj does not read; give a frame "
+            "as .pdb, .gro, .xtc, .dcd or .h5"
+        )
     if topology is not None:
         topology = read_topology(topology)
     elif not holds_topology(path):
         topology = force_field.beads.to_mdtraj()
     arguments = {} if topology is None else {"top": topology}
     try:
+        _require_frame(path, index)
         frames = mdtraj.load(str(path), **arguments) if index < 0 else mdtraj.load_frame(str(path), index, **arguments)
         frame = frames[index if index < 0 else 0]
+    except InputError:
+        raise
     except IndexError:
         raise InputError(f"start file {path} has no frame {index}; check its number of frames") from None
     except Exception as error:
@@ -76,9 +85,35 @@ def _read(force_field: ForceField, path: str, index: int, topology) -> np.ndarra
         supplies = force_field.beads.match(frame.topology)
     except InputError as error:
         raise InputError(f"start file {path}: {error}") from error
-    if supplies == "source" and frame.unitcell_vectors is not None:
-        make_whole(frame.xyz, frame.unitcell_vectors, with_bonds(frame.topology))
+    if supplies == "source":
+        if frame.unitcell_vectors is not None:
+            make_whole(frame.xyz, frame.unitcell_vectors, with_bonds(frame.topology))
+        _check_chirality(force_field, frame, path)
     return force_field.beads.positions(frame.xyz, frame.topology)[0]
+
+
+def _require_frame(path: Path, index: int) -> None:
+    """Raise InputError for a frame beyond either end; a file that cannot be counted is left to the reader."""
+    import mdtraj
+
+    try:
+        with mdtraj.open(str(path)) as file:
+            frames = len(file)
+    except Exception:
+        return
+    if not -frames <= index < frames:
+        raise InputError(f"start file {path} has no frame {index}: it has {frames} frames, 0 to {frames - 1}")
+
+
+def _check_chirality(force_field: ForceField, frame, path: Path) -> None:
+    """Raise InputError for D residues, unless the model was trained on such."""
+    recipe = force_field.metadata.get("training", {}).get("recipe") or {}
+    found = d_residues(frame.xyz, frame.topology)
+    if found and not (recipe.get("data") or {}).get("allow_d_residues"):
+        raise InputError(
+            f"start file {path}: {found[0][0]} is a D amino acid, which the model was not trained on: the frame is "
+            "mirrored; give one of an L molecule"
+        )
 
 
 def _described(topology) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fpforce import backends
+from fpforce.arguments import require_whole
 from fpforce.artifact import ForceField, load
 from fpforce.errors import InputError
 
@@ -41,12 +42,10 @@ def make_system(
 
     if not isinstance(force_field, ForceField):
         force_field = load(force_field)
-    if replicas < 1:
-        raise InputError(f"replicas is {replicas}; give 1 or more")
-    if not 0 <= force_group <= 31:
-        raise InputError(f"force_group is {force_group}; OpenMM has groups 0 to 31")
-    if threads is not None and threads < 1:
-        raise InputError(f"threads is {threads}; give 1 or more")
+    require_whole("replicas", replicas, 1)
+    require_whole("force_group", force_group, 0, 31)
+    if threads is not None:
+        require_whole("threads", threads, 1)
     if remove_cm_motion and replicas > 1:
         raise InputError(
             f"remove_cm_motion couples the {replicas} replicas, whose motion must be independent; leave it "
@@ -103,5 +102,7 @@ def _atoms_and_residues(topology) -> list[tuple[str, str]]:
             topology = mdtraj.load_topology(str(topology))
         except Exception as error:
             raise InputError(f"topology file {topology} cannot be read: {error}") from error
-    atoms = topology.atoms
+    atoms = getattr(topology, "atoms", None)
+    if atoms is None:
+        raise InputError(f"topology is {topology!r}; give an openmm or mdtraj Topology, or a topology file")
     return [(atom.name, atom.residue.name) for atom in (atoms() if callable(atoms) else atoms)]

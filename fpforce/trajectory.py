@@ -5,7 +5,7 @@ What cannot be right (NaN, wrong unit, wrong topology, D residues) is refused he
 """
 
 import hashlib
-import warnings
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from fpforce.trajectory_files import (
     read_topology,
 )
 
+logger = logging.getLogger("fpforce")
+
 # Bonds between beads, from a bond to hydrogen to the centres of two large groups. Nanometres taken for angstroms, or
 # the reverse, move the typical bond of any molecule out of this range.
 _BOND_RANGE_NM = (0.07, 1.0)
@@ -33,6 +35,7 @@ _BOND_RANGE_NM = (0.07, 1.0)
 _BACKBONE_BONDS = {("C", "CA", True), ("CA", "N", True), ("CA", "CB", True), ("C", "O", True), ("C", "N", False)}
 _BACKBONE_RANGE_NM = (0.10, 0.20)
 _FEWEST_FRAMES_TO_JUDGE_PHI = 100
+_PHI_OF_D_RESIDUES = 0.9  # part of positive phi; L residues are there a few percent of the time
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ def read_bead_frames(
     Raises:
         InputError: a file is missing, truncated or empty; topology and trajectory differ in atoms; nothing is
             selected; a frame is not finite; bond lengths are out of any physical range (the likely unit is named);
-            a molecule is broken; a residue is D.
+            a molecule is broken; a residue is D, or phi is positive throughout where nothing else can tell (frames
+            of a model's `table` may be: they are judged by comparison). Logs a warning where phi is mostly positive.
     """
     paths = [trajectories] if isinstance(trajectories, (str, Path)) else list(trajectories)
     if not paths:
@@ -128,7 +132,7 @@ def read_bead_frames(
         time_step_ps=steps[0] if None not in steps and np.allclose(steps, steps[0]) else None,
     )
     if not allow_d_residues and (source.topology is None or not chiral_residues(source.topology)):
-        _warn_if_mirrored(frames)
+        _check_phi(frames, refuse=table is None)
     return frames
 
 
@@ -257,20 +261,25 @@ def _check_chirality(xyz, topology, path, stride):
         residue, count, first = found[0]
         raise InputError(
             f"{path}: {residue} is a D amino acid in {count} of {len(xyz)} frames (first: frame {first * stride}): the "
-            "trajectory is mirrored, or of a D peptide; set allow_d_residues if that is meant"
+            "trajectory is mirrored, or of a D peptide; set allow_d_residues = true if that is meant"
         )
 
 
-def _warn_if_mirrored(frames):
-    if len(frames) < _FEWEST_FRAMES_TO_JUDGE_PHI:
+def _check_phi(frames, refuse):
+    """Handedness by the sign of phi, where no CB or HA is there to tell; only a warning where `refuse` is false."""
+    torsions = [torsion for torsion in frames.beads.phi_psi if not torsion["residue"].startswith("GLY")]
+    if len(frames) < _FEWEST_FRAMES_TO_JUDGE_PHI or not torsions:
         return
-    for torsion in frames.beads.phi_psi:
-        if torsion["residue"].startswith("GLY"):
-            continue
-        positive = float(np.mean(dihedral(frames.positions_nm, torsion["phi"]) > 0.0))
-        if positive > 0.5:
-            warnings.warn(
-                f"{', '.join(frames.sources)}: phi of {torsion['residue']} is positive in {positive:.0%} of the "
-                "frames, which is rare for an L amino acid: is the trajectory mirrored? (no CB or HA is there to tell)",
-                stacklevel=3,
+    positive = [float(np.mean(dihedral(frames.positions_nm, torsion["phi"]) > 0.0)) for torsion in torsions]
+    files, residues = ", ".join(frames.sources), ", ".join(torsion["residue"] for torsion in torsions)
+    if refuse and np.mean(positive) >= _PHI_OF_D_RESIDUES:
+        raise InputError(
+            f"{files}: phi of {residues} is positive in {np.mean(positive):.0%} of the frames, as in D amino acids: "
+            "the trajectory is mirrored, or of a D peptide; set allow_d_residues = true if that is meant"
+        )
+    for torsion, part in zip(torsions, positive, strict=True):
+        if part > 0.5:
+            logger.warning(
+                f"{files}: phi of {torsion['residue']} is positive in {part:.0%} of the frames, which is rare for an "
+                "L amino acid: is the trajectory mirrored? (no CB or HA is there to tell)"
             )

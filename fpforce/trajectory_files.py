@@ -11,6 +11,7 @@ import numpy as np
 
 from fpforce.errors import InputError
 from fpforce.periodic import make_whole
+from fpforce.quiet import native_output_silenced
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 NM_PER = {"nm": 1.0, "angstrom": 0.1}
@@ -84,9 +85,11 @@ def read_atoms(path, topology, atoms, stride):
     import mdtraj
 
     try:
-        mdtraj.load_frame(str(path), 0, top=topology)
-        part = mdtraj.load(str(path), top=topology, atom_indices=atoms, stride=stride)
-        _read_end(path)
+        with native_output_silenced():
+            mdtraj.load_frame(str(path), 0, top=topology)
+            part = mdtraj.load(str(path), top=topology, atom_indices=atoms, stride=stride)
+            if stride > 1:
+                _read_end(path)
     except ImportError as error:
         raise InputError(
             f"{path}: reading this format needs a package that is not installed: {_reason(error)}"
@@ -163,7 +166,7 @@ def _atoms_in(path):
     import mdtraj
 
     try:
-        with mdtraj.open(str(path)) as file:
+        with native_output_silenced(), mdtraj.open(str(path)) as file:
             first = file.read(1)
         return int((first[0] if isinstance(first, tuple) else first).shape[1])
     except Exception:

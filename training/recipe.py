@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fpforce.errors import InputError
 
@@ -51,12 +51,19 @@ class DiffusionRecipe(_Section):
     t_eval: float = Field(1e-5, gt=0, le=0.1, description="time at which the exported force field is evaluated")
     v_min: float = Field(1e-3, gt=0, le=0.1, description="noise variance (normalised) below which nothing is resolved")
 
+    @model_validator(mode="after")
+    def _evaluated_where_trained(self) -> "DiffusionRecipe":
+        if not self.t_eval < self.t_max:
+            raise ValueError(f"t_eval = {self.t_eval:g} must be below t_max = {self.t_max:g}, the end of the training")
+        return self
+
 
 class LossRecipe(_Section):
     """Loss terms; L = denoising + fokker_planck_weight * Fokker-Planck."""
 
     fokker_planck_weight: float = Field(5e-4, ge=0, description="alpha_FP; 0 trains by denoising alone")
-    fokker_planck_fraction: float = Field(0.25, gt=0, le=1, description="points of the FP term, as a part of the batch size")
+    fokker_planck_fraction: float = Field(0.25, gt=0, le=1,
+                                          description="points of the FP term, as a part of the batch size")
     fokker_planck_evenness: float = Field(1.0, ge=0, le=1, description="frames for it are drawn by density^-evenness, "
                                           "so that rare states keep their weight")
     fokker_planck_sigma: float = Field(1e-4, gt=0, le=0.1, description="sigma_w of the weak form, normalised units")
@@ -80,9 +87,9 @@ class RunRecipe(_Section):
     max_minutes: float | None = Field(None, gt=0, description="stop after so many minutes, resumed time included")
     checkpoint_minutes: float = Field(5.0, gt=0, description="time between checkpoints")
     log_every_steps: int = Field(50, ge=1, description="steps between entries of the logs")
-    seed: int = Field(0, ge=0, description="of weights, batches and noise")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="of weights, batches and noise")
     accelerator: str = Field("auto", description="Lightning: auto, cpu, gpu")
-    devices: int | list[int] | Literal["auto"] = Field("auto", description="Lightning: how many, or which")
+    devices: int | list[int] | Literal["auto"] = Field(1, description="Lightning: how many, which, or auto for all")
     strategy: str = Field("auto", description="Lightning: auto, ddp, ...")
     threads: int | None = Field(None, ge=1, description="CPU threads of torch; all cores by default")
     precision: Literal["32-true", "64-true"] = Field("32-true", description="lower precisions break the FP term")
@@ -118,19 +125,20 @@ def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     _anchor_paths(content.get("data"), path.parent)
     for override in overrides:
         _apply(content, override)
-    return parse_recipe(content, str(path))
+    return parse_recipe(content, str(path), overrides)
 
 
-def parse_recipe(content: dict, source: str = "recipe") -> Recipe:
-    """A Recipe from a plain mapping; `source` names it in errors."""
+def parse_recipe(content: dict, source: str = "recipe", overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
+    """A Recipe from a plain mapping; errors name `source`, or the one of the `overrides` (already applied) at fault."""
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{source}: {'; '.join(_explain(item) for item in error.errors())}") from None
+        found = [(_at_fault(key, text, overrides) or source, text) for key, text in _explain(error.errors())]
+    raise InputError("; ".join(f"{place}: {text}" for place, text in found))
 
 
 def describe_recipe() -> list[tuple[str, str, str]]:
-    """(key, default, meaning) of every recipe entry, in order; docs/recipe.md is made from it."""
+    """(key, default, meaning) of every recipe entry, in order; the table in README.md is made from it."""
     rows = []
 
     def walk(section, prefix):
@@ -176,14 +184,48 @@ def _apply(content: dict, override: str) -> None:
         raise InputError(f"override '{override}': '{text}' is not a YAML value") from None
 
 
-def _explain(item: dict) -> str:
-    location = [str(part) for part in item["loc"] if not str(part).startswith(("list[", "dict[", "function-"))]
-    key = ".".join(location)
+def _explain(items: list[dict]) -> list[tuple[str, str]]:
+    """(key, what is wrong with it) of every wrong entry; pydantic reports each branch of a union by itself."""
+    by_key: dict[str, list[dict]] = {}
+    for item in items:
+        by_key.setdefault(".".join(_entry(item["loc"])), []).append(item)
+    return [(key, _explain_one(key, same)) for key, same in by_key.items()]
+
+
+def _explain_one(key: str, items: list[dict]) -> str:
+    item = min(items, key=lambda item: len(item["loc"]))
     if item["type"] == "extra_forbidden":
-        return f"unknown key '{key}'{_suggestion(location)}"
+        return f"unknown key '{key}'{_suggestion(key.split('.'))}"
     if item["type"] == "missing":
         return f"'{key}' is missing"
-    return f"'{key}' = {item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
+    if item["type"] == "value_error":
+        return f"'{key}': {item['ctx']['error']}"
+    wanted = " or ".join(dict.fromkeys(item["msg"].removeprefix("Input should be ") for item in items))
+    intact = wanted == item["msg"]
+    return f"'{key}' = {item['input']!r}: {wanted[0].lower() + wanted[1:] if intact else 'input should be ' + wanted}"
+
+
+def _entry(location: tuple) -> list[str]:
+    """The keys of an error's location, without the branch of a union and what follows it."""
+    section: Any = Recipe
+    for depth, name in enumerate(location):
+        field = section.model_fields.get(name)
+        section = field.annotation if field else None
+        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+            in_list = all(isinstance(part, int) for part in location[depth + 1 :])
+            location = location if in_list else location[: depth + 1]
+            break
+    return [str(part) for part in location]
+
+
+def _at_fault(key: str, text: str, overrides: list[str] | tuple[str, ...]) -> str | None:
+    """The override that set the entry `key`, or of a whole section's error one that set a value named in the text."""
+    for override in reversed(overrides):
+        changed = override.partition("=")[0].strip()
+        inside = changed.startswith(f"{key}.") and f"{changed.removeprefix(f'{key}.')} = " in text
+        if inside or key == changed or key.startswith(f"{changed}."):
+            return f"override '{override}'"
+    return None
 
 
 def _suggestion(location: list[str]) -> str:

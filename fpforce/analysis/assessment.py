@@ -15,12 +15,12 @@ from fpforce.analysis.convergence import (
     combine,
     free_energy_difference,
     judge,
-    replica_population,
     trajectory_population,
 )
 from fpforce.analysis.correlation import as_columns, effective_sample_size
 from fpforce.analysis.divergences import bin_indices
 from fpforce.analysis.geometry import GeometryDistance, draw_geometry, geometry_distances
+from fpforce.analysis.history import PopulationSeries, population_series
 from fpforce.analysis.observables import bond_angles, bond_lengths
 from fpforce.analysis.planes import choose_planes, upper_basin
 from fpforce.analysis.verdict import Check, Thresholds, checks_of, status_of
@@ -57,17 +57,6 @@ class AssessmentSettings:
     def __post_init__(self):
         if not 0.0 <= self.discard < 1.0:
             raise InputError(f"discard = {self.discard} is out of range; give a fraction of at least 0 and below 1")
-
-
-@dataclass(frozen=True)
-class PopulationSeries:
-    """Population of the upper basin against time in one simulation: mean over replicas and its standard error."""
-
-    name: str
-    time: np.ndarray
-    time_unit: str
-    mean: np.ndarray
-    standard_error: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -199,6 +188,11 @@ def _assess_plane(plane, divergences, projected, simulated, simulations, counted
         name: trajectory_population([upper_basin(plane, c) for c in each], rng) for name, each in projected.items()
     }
     populations["simulation"] = convergence.pooled.population
+    if populations["reference"].value in (0.0, 1.0) and len(set(starts)) == 1:
+        middle = np.median(np.concatenate(projected["reference"])[:, 0])
+        halves = [coordinates[..., 0] > middle for coordinates in simulated]
+        only_basin = plane.basin_names[int(populations["reference"].value)]
+        convergence = judge([s.name for s in simulations], halves, counted, starts, rng, halves_of=only_basin)
     coordinates = {name: np.concatenate(each) for name, each in projected.items()}
     coordinates["simulation"] = _counted_frames(simulated, counted)
     effective = {
@@ -219,7 +213,7 @@ def _assess_plane(plane, divergences, projected, simulated, simulations, counted
         effective_frames=effective,
         coordinates=coordinates,
         reference_trajectories=projected["reference"],
-        series=tuple(_population_series(s, basin, rng) for s, basin in zip(simulations, basins, strict=True)),
+        series=tuple(population_series(s, basin, _valid(s), rng) for s, basin in zip(simulations, basins, strict=True)),
     )
 
 
@@ -228,23 +222,6 @@ def _effective_frames(plane, columns_of):
     names = list(plane.signals(np.zeros((1, 2))))
     sizes = {name: effective_sample_size(*columns_of(lambda c, name=name: plane.signals(c)[name])) for name in names}
     return sizes | {"basin": effective_sample_size(*columns_of(lambda c: upper_basin(plane, c).astype(float)))}
-
-
-def _population_series(simulation, basin, rng, points=60):
-    """Population in about `points` windows of time; windows in which no replica is valid are nan."""
-    valid = _valid(simulation)
-    time = np.arange(1, len(valid) + 1) * (simulation.time_step_ps or 1.0)
-    windows = np.array_split(np.arange(len(valid)), min(points, len(valid)))
-    estimates = [replica_population(basin[w], valid[w], rng, resamples=200) for w in windows]
-    empty = np.array([not valid[w].any() for w in windows])
-    mean, error = (np.array([getattr(e, name) for e in estimates]) for name in ("value", "standard_error"))
-    return PopulationSeries(
-        name=simulation.name,
-        time=np.array([time[w].mean() for w in windows]),
-        time_unit="ps" if simulation.time_step_ps else "saved times",
-        mean=np.where(empty, np.nan, mean),
-        standard_error=error,
-    )
 
 
 def _starts_in_upper_basin(plane, simulation, basin):

@@ -32,12 +32,16 @@ class BasinPopulation:
 
 @dataclass(frozen=True)
 class Convergence:
-    """The verdict for one plane with its reason; `pooled` is over all simulations, frame by frame."""
+    """The verdict for one plane with its reason; `pooled` is over all simulations, frame by frame.
+
+    `halves_of`: as in `judge`; the populations are then of the upper half of that basin.
+    """
 
     verdict: str
     reason: str
     simulations: tuple[BasinPopulation, ...]
     pooled: BasinPopulation
+    halves_of: str | None = None
 
     @property
     def converged(self):
@@ -94,7 +98,7 @@ def trajectory_population(inside, rng, resamples=1000):
     return Estimate(float(hits.sum() / total), float(np.std(drawn @ hits / (drawn @ frames))))
 
 
-def judge(names, inside, counted, started_upper, rng):
+def judge(names, inside, counted, started_upper, rng, halves_of=None):
     """Convergence of one plane from simulations: their names, basins, masks and start basins, lists of equal length.
 
     `converged` needs every pair of simulations, started in different basins, to agree within two standard errors of
@@ -102,6 +106,9 @@ def judge(names, inside, counted, started_upper, rng):
     pooled free energy within 0.5 kT, since wide errors agree with anything. A basin that one simulation visits and
     another never does is a disagreement, whatever the errors say (that of a zero count is zero). With fewer than two
     start basins, or single replicas, nothing can be judged.
+
+    halves_of: name of the only basin where the reference has one alone; `inside` then tells the two halves of that
+        basin apart, and two independent starts anywhere in it are enough.
     """
     simulations = tuple(
         BasinPopulation(name, replica_population(i, c, rng), i.shape[1], bool(start), _drift(i, c, rng))
@@ -109,11 +116,11 @@ def judge(names, inside, counted, started_upper, rng):
     )
     replicas = sum(i.shape[1] for i in inside)
     pooled = BasinPopulation("pooled", replica_population(list(inside), list(counted), rng), replicas)
-    verdict, reason = _verdict(simulations, pooled)
-    return Convergence(verdict, reason, simulations, pooled)
+    verdict, reason = _verdict(simulations, pooled, halves_of)
+    return Convergence(verdict, reason, simulations, pooled, halves_of)
 
 
-def _verdict(simulations, pooled):
+def _verdict(simulations, pooled, halves_of):
     if any(math.isnan(s.population.standard_error) for s in simulations):
         return NOT_JUDGED, "a simulation has fewer than two replicas with counted frames: errors are unknown"
     problems = []
@@ -126,12 +133,17 @@ def _verdict(simulations, pooled):
             problems.append(f"{s.name} still drifts by {s.drift.value:+.4f} ± {s.drift.standard_error:.4f}")
     if problems:
         return NOT_CONVERGED, "; ".join(problems)
-    if len({s.starts_in_upper_basin for s in simulations}) < 2:
+    if halves_of and len(simulations) < 2:
+        return NOT_JUDGED, f"the reference has one basin on this plane ({halves_of}): give simulations from two starts"
+    if not halves_of and len({s.starts_in_upper_basin for s in simulations}) < 2:
         return NOT_JUDGED, "all simulations started in the same basin; give one from each"
     error = free_energy_difference(pooled.population).standard_error
     if error > RESOLUTION_KT:
         return NOT_CONVERGED, f"free energy known only to {error:.2f} kT; simulate longer or with more replicas"
-    return CONVERGED, "populations agree within two standard errors: " + " and ".join(map(_text, simulations))
+    agreement = "populations agree within two standard errors: " + " and ".join(map(_text, simulations))
+    if halves_of:
+        return CONVERGED, f"the reference has one basin on this plane ({halves_of}), and of its upper half {agreement}"
+    return CONVERGED, agreement
 
 
 def populations_agree(a, b):

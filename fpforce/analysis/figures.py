@@ -104,25 +104,29 @@ def free_energy_profiles(result, rng):
 
 @_styled
 def population_history(result, discard):
-    """Population of the upper basin against time on a log scale, one line per start, with the reference."""
+    """Population of the upper basin against time, one line per start, with the reference.
+
+    The scale is that of the reference and the counted time; a simulation may leave it while it forgets its start.
+    """
     figure, (axis,) = _subplots(1, 1, width=10.5, height=3.2)
     end = max(series.time[-1] for series in result.series)
     reference = result.populations["reference"]
-    lowest = max(0.03 * reference.value, 1e-4)
-    low, high = reference.range95
-    axis.axhspan(max(low, lowest), high, color=COLOURS["reference"], alpha=0.15, lw=0)
+    low, high = np.nan_to_num(reference.range95)
+    highest = [high]
+    axis.axhspan(max(low, 0.0), high, color=COLOURS["reference"], alpha=0.15, lw=0)
     axis.axhline(reference.value, color=COLOURS["reference"], lw=1.2, ls="--", label="reference, 95 %")
     for colour, series in zip(START_COLOURS * len(result.series), result.series):
         error = 2.0 * np.nan_to_num(series.standard_error)
-        upper, lower = series.mean + error, np.maximum(series.mean - error, lowest)
-        axis.fill_between(series.time, lower, np.maximum(upper, lowest), color=colour, alpha=0.2, lw=0)
-        axis.plot(series.time, np.maximum(series.mean, lowest), color=colour, label=series.name)
+        lower, upper = np.clip([series.mean - error, series.mean + error], 0.0, 1.0)
+        axis.fill_between(series.time, lower, upper, color=colour, alpha=0.2, lw=0)
+        axis.plot(series.time, series.mean, color=colour, label=series.name)
+        highest.append(np.nan_to_num(upper[series.time >= discard * end]).max(initial=0.0))
     if discard > 0:
         axis.axvspan(0, discard * end, color="#000000", alpha=0.05, lw=0)
-        place = dict(transform=axis.get_xaxis_transform(), ha="center", va="top", color="#777777")
-        axis.text(0.5 * discard * end, 0.97, "discarded", **place)
+        place = dict(transform=axis.get_xaxis_transform(), ha="left", va="top", color="#777777")
+        axis.text(0.01 * end, 0.97, "discarded", **place)
     axis.set(xlabel=f"time / {result.series[0].time_unit}", ylabel=f"population, {result.plane.basin_names[1]}")
-    axis.set(xlim=(0, end), yscale="log", ylim=(lowest, 1.2))
+    axis.set(xlim=(0, end), ylim=(0.0, min(1.02, max(1.3 * max(highest), 0.01))))
     axis.legend(loc="upper right", fontsize=9)
     return figure
 
@@ -139,7 +143,9 @@ def geometry_histograms(distances, quantity, unit, scale=1.0):
     for axis, distance in zip(axes, shown):
         reference, simulation = scale * distance.reference, scale * distance.simulation
         both = np.concatenate([reference, simulation])
-        edges = np.linspace(*np.quantile(both, [0.0002, 0.9998]), 61)
+        # Rice's rule, 2 N^(1/3) bins
+        bins = int(np.clip(2.0 * len(simulation) ** (1.0 / 3.0), 8, 60))
+        edges = np.linspace(*np.quantile(both, [0.0002, 0.9998]), bins + 1)
         axis.hist(reference, bins=edges, density=True, color="#BBBBBB", label=TITLES["reference"])
         line = dict(histtype="step", color=COLOURS["simulation"], lw=1.6)
         axis.hist(simulation, bins=edges, density=True, label=TITLES["simulation"], **line)

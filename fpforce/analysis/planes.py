@@ -49,7 +49,8 @@ class PhiPsiPlane:
 class TicaPlane:
     """The two slowest linear modes of the reference; the basins lie on the two sides of the first mode's main barrier.
 
-    Features: distances of all bead pairs that are not bonded, and cosine and sine of one dihedral per central bond.
+    Features: distances of all bead pairs that are not bonded (of three beads, of all), and cosine and sine of one
+    dihedral per central bond.
     """
 
     lag_frames: int
@@ -78,17 +79,20 @@ class TicaPlane:
                 f"the reference is too short for TICA: the longest trajectory has {max(map(len, trajectories))} frames "
                 f"for a lag of {lag_frames}; give a longer reference"
             )
-        bonded = {tuple(sorted(bond)) for bond in beads.bonds}
+        bonded = {tuple(sorted(bond)) for bond in beads.bonds} if len(beads) > 3 else set()
         upper = zip(*np.triu_indices(len(beads), k=1), strict=True)
         pairs = np.array([pair for pair in upper if tuple(map(int, pair)) not in bonded]).reshape(-1, 2)
         torsions = dihedral_paths(beads.bonds, len(beads))
         features = [_features(frames, pairs, torsions) for frames in trajectories]
+        # TICA does not depend on the scale of its features, but drops directions of little variance.
+        spread = np.concatenate(features).std(axis=0)
+        spread[spread == 0.0] = 1.0
         estimator = TICA(lagtime=lag_frames, dim=2)
         for values in features:
             if len(values) > lag_frames:
-                estimator.partial_fit((values[:-lag_frames], values[lag_frames:]))
+                estimator.partial_fit((values[:-lag_frames] / spread, values[lag_frames:] / spread))
         model = estimator.fetch_model()
-        loading, mean = model.singular_vectors_left[:, :2], model.mean_0
+        loading, mean = model.singular_vectors_left[:, :2] / spread[:, None], model.mean_0 * spread
         if loading.shape[1] < 2:
             raise InputError("the reference has fewer than two independent coordinates; TICA needs two")
         projected = np.concatenate([(values - mean) @ loading for values in features])
@@ -115,7 +119,10 @@ def choose_planes(beads, reference, tica_lag_frames=10):
     if residues:
         return tuple(PhiPsiPlane(r["residue"], tuple(r["phi"]), tuple(r["psi"])) for r in residues)
     if len(beads) < 3:
-        raise InputError(f"{len(beads)} beads have no two internal coordinates to compare; at least 3 are needed")
+        raise InputError(
+            f"the evaluation compares two internal coordinates, and {len(beads)} beads have fewer; it needs a model of "
+            "at least 3"
+        )
     return (TicaPlane.fit(beads, reference, tica_lag_frames),)
 
 

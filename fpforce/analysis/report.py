@@ -6,6 +6,7 @@ samples. The figures come from `assess`, the dict from `summarise`, the pictures
 
 import base64
 import json
+import math
 import os
 from dataclasses import dataclass
 from importlib import resources
@@ -16,6 +17,7 @@ import numpy as np
 from fpforce.analysis import figures
 from fpforce.analysis.assessment import Assessment, AssessmentSettings, ReplicaFrames, assess
 from fpforce.analysis.summary import summarise
+from fpforce.analysis.verdict import FEWEST_FRAMES
 from fpforce.errors import InputError
 
 HTML_NAME, JSON_NAME = "report.html", "report.json"
@@ -72,7 +74,10 @@ def evaluate(force_field, reference, simulation, *, topology=None, training=None
         provenance=_provenance(force_field, reference_files, training_files, _listed(simulation), iid, seed),
     )
     html = _render(assessment, summary, force_field, seed)
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"folder {output} cannot be made: {error.strerror}; give another --output") from error
     _replace(html_path, html)
     _replace(json_path, json.dumps(summary, indent=1, allow_nan=False))
     return Report(assessment, summary, html_path, json_path)
@@ -175,12 +180,12 @@ def _render(assessment, summary, force_field, seed):
             "basins": plane.plane.basin_names,
             "maps": _data_uri(figures.free_energy_maps(plane)),
             "profiles": _data_uri(figures.free_energy_profiles(plane, rng)),
-            "history": _data_uri(figures.population_history(plane, assessment.discard)),
+            "history": _history(plane, assessment.discard),
             "result": plane,
         }
         for plane in assessment.planes
     ]
-    pictures = {}
+    pictures = dict.fromkeys(("bonds", "angles", "residual", "curves"))
     if assessment.bonds:
         pictures["bonds"] = _data_uri(figures.geometry_histograms(assessment.bonds, "length", "pm", scale=1000.0))
     if assessment.angles:
@@ -194,7 +199,15 @@ def _render(assessment, summary, force_field, seed):
         pictures["curves"] = _data_uri(figures.training_curves(curves))
     strict = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = strict.from_string((resources.files("fpforce.analysis") / "report.html.j2").read_text("utf-8"))
-    return template.render(a=assessment, s=summary, planes=planes, pictures=pictures, colours=figures.COLOURS)
+    return template.render(a=assessment, s=summary, planes=planes, pictures=pictures, colours=figures.COLOURS,
+                           infinity=math.inf, fewest_frames=FEWEST_FRAMES)  # fmt: skip
+
+
+def _history(plane, discard):
+    """The population picture, or None where no set of frames leaves one and the same basin."""
+    visited = {population.value for population in plane.populations.values()}
+    visited |= {mean for series in plane.series for mean in series.mean[~np.isnan(series.mean)]}
+    return None if visited in ({0.0}, {1.0}) else _data_uri(figures.population_history(plane, discard))
 
 
 def _data_uri(svg):
@@ -203,5 +216,12 @@ def _data_uri(svg):
 
 def _replace(path, text):
     unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise InputError(
+            f"report {path} cannot be written: {error.strerror}; free space or give another --output"
+        ) from error
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -100,6 +100,7 @@ def _plane(plane):
         "convergence": {
             "verdict": convergence.verdict,
             "reason": convergence.reason,
+            "halves_of": convergence.halves_of,
             "simulations": [
                 {
                     "name": s.name,

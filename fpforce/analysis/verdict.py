@@ -1,15 +1,22 @@
 """The criteria that a simulation must meet, and the verdict.
 
-A simulation that has not converged is never passed, whatever its figures, nor one whose convergence cannot be judged.
+A simulation that has not converged is never passed, whatever its figures, nor one whose convergence cannot be judged,
+nor one of which too little was measured: distributions of few frames, or whose floor is that of sets without overlap,
+agree with anything.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from fpforce.analysis.convergence import CONVERGED
+from fpforce.analysis.convergence import CONVERGED, NOT_JUDGED
 
 PASS, FAIL = "pass", "fail"
+# Distances from the reference are judged from this number of frames compared on.
+FEWEST_FRAMES = 1000
+# Nor when the floor of the JS divergence is within 5 % of ln 2, its value for distributions without common bins.
+LARGEST_FLOOR_JS = 0.95 * math.log(2.0)
 
 
 @dataclass(frozen=True)
@@ -25,13 +32,21 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Check:
-    """One criterion: a number that must not exceed its threshold (a bond length's must be less), or a word to match."""
+    """One criterion: a number that must not exceed its threshold (a bond length's must be less), or a word to match.
+
+    `passed` None: not judged, since too little was measured, or, with a `value` of None, there is nothing to measure.
+    """
 
     name: str
     label: str
-    value: float | str
+    value: float | str | None
     threshold: float | str
-    passed: bool
+    passed: bool | None
+
+    @property
+    def outcome(self):
+        """`met`, `not met` or `not judged`."""
+        return "not judged" if self.passed is None else "met" if self.passed else "not met"
 
 
 def checks_of(figures, thresholds):
@@ -40,31 +55,35 @@ def checks_of(figures, thresholds):
     limits = (
         ("excess_js", "JS divergence, excess over the floor", divergences.excess_js.value),
         ("excess_pmf_error", "PMF error, excess over the floor, (kT)²", divergences.excess_pmf_error.value),
-        ("free_energy_error_kt", "Free-energy difference of the basins, error beyond the reference's own, kT",
-         max(free_energy_error_kt(plane) for plane in figures["planes"])),
-    )  # fmt: skip
+    )
+    measured = divergences.frames >= FEWEST_FRAMES and divergences.js_floor.value <= LARGEST_FLOOR_JS
     checks = [
-        Check(name, label, value, getattr(thresholds, name), value <= getattr(thresholds, name))
+        Check(name, label, value, getattr(thresholds, name), value <= getattr(thresholds, name) if measured else None)
         for name, label, value in limits
     ]
+    errors = [error for error in map(free_energy_error_kt, figures["planes"]) if error is not None]
+    label = "Free-energy difference of the basins, error beyond the reference's own, kT"
+    allowed, worst = thresholds.free_energy_error_kt, max(errors, default=None)
+    checks.append(Check("free_energy_error_kt", label, worst, allowed, None if worst is None else worst <= allowed))
     worst = max((bond.w1 for bond in figures["bonds"]), default=0.0)
     label = "Largest W1 distance of a bond length, nm"
     checks.append(Check("bond_w1_nm", label, worst, thresholds.bond_w1_nm, worst < thresholds.bond_w1_nm))
     for name, label in (("non_finite_frames", "Frames that are not finite"), ("failed_replicas", "Failed replicas")):
         checks.append(Check(name, label, figures[name], 0, figures[name] == 0))
     verdict = figures["convergence_verdict"]
-    checks.append(Check("converged", "Agreement of the start basins", verdict, CONVERGED, verdict == CONVERGED))
+    agreed = None if verdict == NOT_JUDGED else verdict == CONVERGED
+    checks.append(Check("converged", "Agreement of the start basins", verdict, CONVERGED, agreed))
     return tuple(checks)
 
 
 def free_energy_error_kt(plane):
     """|dF(simulation) - dF(reference)| minus the reference's standard error, at least 0; infinite for a lost basin.
 
-    A basin that the reference itself never visits (both infinite) says nothing and counts as 0.
+    None where both visit the same one basin only (both infinite), so that there is no difference to compare.
     """
     reference, simulation = plane.free_energies_kt["reference"], plane.free_energies_kt["simulation"]
-    if reference.value == simulation.value:
-        return 0.0
+    if reference.value == simulation.value and not np.isfinite(reference.value):
+        return None
     if not np.isfinite(reference.value) or not np.isfinite(simulation.value):
         return float("inf")
     return max(0.0, abs(simulation.value - reference.value) - reference.standard_error)
@@ -74,4 +93,6 @@ def status_of(convergence_verdict, checks):
     """`pass`, `fail`, or, before anything else, `not converged` or `not judged`."""
     if convergence_verdict != CONVERGED:
         return convergence_verdict
-    return PASS if all(check.passed for check in checks) else FAIL
+    if any(check.passed is False for check in checks):
+        return FAIL
+    return NOT_JUDGED if any(check.passed is None and check.value is not None for check in checks) else PASS

@@ -9,12 +9,14 @@ import functools
 import logging
 import sys
 
+_USER_FILE_ERRORS = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError, FileExistsError)
+
 
 def command(function):
     """Turn a function with typer annotations into a command's `main(arguments=None)`.
 
-    The function's docstring is the help. It returns an exit status or None. InputError and a full disk are shown as
-    `error: ...` on one line with exit status 2, KeyboardInterrupt as its message with 130.
+    The function's docstring is the help. It returns an exit status or None. InputError, a full disk and a
+    file that cannot be opened are shown as `error: ...` on one line with exit status 2, KeyboardInterrupt as its message with 130.
     """
 
     @functools.wraps(function)
@@ -32,9 +34,13 @@ def command(function):
             _say("interrupted", stop)
             status = 130
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                message = f"no space left on the disk of {error.filename or 'the output'}; free some and start again"
+            elif isinstance(error, _USER_FILE_ERRORS) and error.filename is not None:
+                message = f"{error.filename}: {error.strerror}; check the path"
+            else:
                 raise
-            _say("error", f"no space left on the disk of {error.filename or 'the output'}; free some and start again")
+            _say("error", message)
             status = 2
         raise typer.Exit(status or 0)
 

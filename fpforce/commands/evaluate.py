@@ -1,5 +1,6 @@
 """fpforce-evaluate: simulations of a force field against reference trajectories -> report.html and report.json."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -53,15 +54,23 @@ def _show(report):
     checks = Table("criterion", "value", "allowed", "", title="Verdict", title_justify="left")
     for check in report.assessment.checks:
         value, allowed = (f"{v:.3g}" if isinstance(v, float) else str(v) for v in (check.value, check.threshold))
-        checks.add_row(check.label, value, allowed, "[green]met[/]" if check.passed else "[red]not met[/]")
+        style = {"met": "green", "not met": "red"}.get(check.outcome, "yellow")
+        checks.add_row(check.label, "–" if check.value is None else value, allowed, f"[{style}]{check.outcome}[/]")
     console.print(checks)
     for plane in report.assessment.planes:
         ours, theirs = (plane.free_energies_kt[name] for name in ("simulation", "reference"))
         console.print(
             f"{plane.plane.name}: F({plane.plane.basin_names[1]}) - F({plane.plane.basin_names[0]}) = "
-            f"{ours.value:.2f} ± {ours.standard_error:.2f} kT "
-            f"(reference {theirs.value:.2f} ± {theirs.standard_error:.2f})"
+            f"{_with_error(ours)} kT (reference {_with_error(theirs)})"
         )
     console.print(f"Simulations: {report.assessment.convergence_verdict} ({report.assessment.convergence_reason})")
     console.print(f"Overall: [bold]{report.assessment.status}[/]")
     console.print(f"Report: {report.html_path}", soft_wrap=True)
+
+
+def _with_error(estimate):
+    """`value ± error`; a dash for a free energy of a basin that was never visited."""
+    if not math.isfinite(estimate.value):
+        return "–"
+    error = "" if math.isnan(estimate.standard_error) else f" ± {estimate.standard_error:.2f}"
+    return f"{estimate.value:.2f}{error}"

@@ -43,17 +43,21 @@ def main(
 ):
     """Simulate a coarse-grained force field by Langevin dynamics in OpenMM.
 
-    Writes the trajectory (for every saved time one frame per replica, in replica order), its topology (.pdb), and
-    OUTPUT.json and OUTPUT.checkpoint beside it. Ctrl-C stops with a checkpoint.
+    Writes the trajectory (for every saved time one frame per replica, in replica order), and beside it OUTPUT.pdb (its
+    topology), OUTPUT.json and OUTPUT.checkpoint. Ctrl-C stops with a checkpoint.
 
     Exit status: 0 done; 2 wrong input or disk full; 3 done, but replicas failed (non-finite or a broken bond) and were
     frozen; 130 interrupted.
     """
+    from fpforce.errors import InputError
     from fpforce.progress import describe_rate
     from fpforce.simulation import SimulationSettings, simulate
 
     if log is not None:
-        handler = logging.FileHandler(log)
+        try:
+            handler = logging.FileHandler(log)
+        except OSError as error:
+            raise InputError(f"log file {log} cannot be written: {error.strerror}; give another --log") from error
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         logging.getLogger("fpforce").addHandler(handler)
     settings = SimulationSettings(

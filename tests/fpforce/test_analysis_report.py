@@ -1,6 +1,7 @@
 """evaluate and fpforce-evaluate: files in, report.html and report.json out, one clear line for wrong input."""
 
 import base64
+import errno
 import json
 import os
 import re
@@ -141,6 +142,59 @@ def test_a_simulation_of_another_model_is_refused(inputs, model_writer, modules,
     with pytest.raises(InputError, match="another model"):
         evaluate(other, EXAMPLE / "reference.xtc", inputs["negative"], topology=TOPOLOGY, output=tmp_path / "report")
     assert not (tmp_path / "report").exists()
+
+
+def test_a_molecule_of_three_beads_in_one_basin_has_a_report(inputs, model_writer, modules, tmp_path):
+    field = fpforce.load(inputs["model"])
+    table = fpforce.beads.BeadTable(field.beads.beads[1:4], ((0, 1), (1, 2)), "groups")
+    frames = fpforce.read_bead_frames(EXAMPLE / "train.xtc", TOPOLOGY, beads="backbone5").positions_nm[:, 1:4]
+    start_nm = frames[0].astype(float)
+    small = fpforce.load(model_writer(tmp_path / "small.pt", modules(3, 20000.0, 0.15), table, start_nm))
+    np.save(tmp_path / "reference.npy", frames[:4000])
+    for k, name in enumerate(("one", "two")):
+        positions = frames[4000 + 4800 * k : 8800 + 4800 * k].reshape(TIMES, REPLICAS, 3, 3)
+        write_simulation(tmp_path, name, small, positions, start_nm, {})
+    report = evaluate(
+        small, tmp_path / "reference.npy", [tmp_path / "one.xtc", tmp_path / "two.xtc"], output=tmp_path / "report"
+    )
+    assert report.assessment.planes[0].plane.name == "TICA" and report.html_path.exists()
+    assert np.isfinite(report.figures["simulation"]["js"])
+
+
+def test_where_all_frames_are_in_one_basin_no_population_is_drawn(inputs, tmp_path):
+    from fpforce.analysis.observables import dihedrals
+
+    field = fpforce.load(inputs["model"])
+    beads = fpforce.read_bead_frames(EXAMPLE / "train.xtc", TOPOLOGY, beads="backbone5")
+    phi = dihedrals(beads.positions_nm, [beads.beads.phi_psi[0]["phi"]])[:, 0]
+    frames = beads.positions_nm[phi < -0.1]
+    np.save(tmp_path / "reference.npy", frames[:4000])
+    for k, name in enumerate(("one", "two")):
+        positions = frames[4000 + 4800 * k : 8800 + 4800 * k].reshape(TIMES, REPLICAS, 5, 3)
+        write_simulation(tmp_path, name, field, positions, frames[k], {})
+    outputs = [tmp_path / "one.xtc", tmp_path / "two.xtc"]
+    done = run(
+        field.path, "--reference", tmp_path / "reference.npy", "--simulation", outputs[0], "--simulation", outputs[1],
+        "--output", tmp_path / "report",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "inf" not in done.stdout.replace("\n", " ").split("Verdict")[1] and "not judged" in done.stdout
+    html = (tmp_path / "report" / "report.html").read_text()
+    assert "All frames of all sets are in one basin" in html
+    assert "inf " not in html and "nan" not in html.split("base64")[0]
+
+
+def test_a_full_disk_names_the_report_and_leaves_no_half_of_it(inputs, tmp_path, monkeypatch):
+    def write_half(path, text, **_):
+        path.write_bytes(text[:100].encode())
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", write_half)
+    with pytest.raises(InputError, match="report.html cannot be written: No space left"):
+        evaluate(
+            inputs["model"], EXAMPLE / "reference.xtc", inputs["negative"], topology=TOPOLOGY, output=tmp_path / "r"
+        )
+    assert list((tmp_path / "r").iterdir()) == []
 
 
 def run(*arguments):

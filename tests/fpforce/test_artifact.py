@@ -88,6 +88,10 @@ def test_exported_program_is_torchscript_with_the_energies_method(dimer):
     assert abs(program(positions).item() - 0.25) < 1e-5
 
 
+def test_what_is_no_path_is_named():
+    assert "model file is None" in refusal(None)
+
+
 def test_missing_file_is_named(tmp_path):
     assert "does not exist" in refusal(tmp_path / "absent.pt")
 

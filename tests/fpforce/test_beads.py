@@ -200,6 +200,10 @@ def test_beads_in_another_order_than_their_atoms_are_mapped_from_the_atoms(dipep
         ({"a": "resname XXX", "b": [1]}, "'a' has no atoms"),
         ({"a": ["C"], "b": ["CA"]}, "3 atoms are named 'C'"),
         ({"a": ["QQ"], "b": ["CA"]}, "0 atoms are named 'QQ'"),
+        ({"a": "resname ACE", "b": None}, "bead 'b' = None names no atoms"),
+        ({"a": "resname ACE", "b": 2.5}, "bead 'b' = 2.5 names no atoms"),
+        ({"a": "resname ACE", "b": 99}, "99 is no atom index"),
+        ({"a": "resname ACE", "b": True}, "True is no atom index"),
     ],
     ids=str,
 )
@@ -217,6 +221,33 @@ def test_beads_of_two_molecules_in_one_chain_are_refused(dipeptide):
         topology.add_bond(first, second)
     with pytest.raises(InputError, match="not connected by bonds"):
         map_beads(topology, "all")
+
+
+def test_ion_selected_by_its_name_is_named_as_the_loose_bead(peptide):
+    topology = peptide.topology.copy()
+    topology.add_atom("CA", mdtraj.element.calcium, topology.add_residue("CA", topology.add_chain("I"), resSeq=9))
+    with pytest.raises(InputError, match="bead CA9-CA .chain .*not connected by bonds: .*`and protein`"):
+        map_beads(topology, "name CA")
+    assert len(map_beads(topology, "name CA and protein")) == 4
+    with pytest.raises(InputError, match="CA9-CA .*not connected by bonds"):
+        map_beads(topology, [4, topology.n_atoms - 1])
+
+
+def test_chains_are_one_molecule_only_where_a_bond_joins_them():
+    topology, sulphurs = mdtraj.Topology(), []
+    for name in "AB":
+        residue = topology.add_residue("CYS", topology.add_chain(name), resSeq=1)
+        carbon = topology.add_atom("CB", mdtraj.element.carbon, residue)
+        sulphurs.append(topology.add_atom("SG", mdtraj.element.sulfur, residue))
+        topology.add_bond(carbon, sulphurs[-1])
+    with pytest.raises(InputError, match="not connected by bonds"):
+        map_beads(topology, "all")
+    topology.add_bond(*sulphurs)
+    assert map_beads(topology, "all").bonds == ((0, 1), (1, 3), (2, 3))
+
+
+def test_one_atom_index_is_a_group(dipeptide):
+    assert map_beads(dipeptide.topology, {"a": "resname ACE", "b": 3}).beads[1].atoms == (3,)
 
 
 def test_virtual_site_is_no_bead(dipeptide):
@@ -241,6 +272,8 @@ def test_bead_list_describes_what_the_topology_would(dipeptide):
         ([{"name": "CA", "residue": "ALA", "colour": 1}], "colour"),
         ([{"name": "B1", "residue": "LIG"}] * 2, "has no mass"),
         ([{"name": "CA", "residue": "ALA", "bonds": [7]}] * 2, "bond partner 7"),
+        ([{"name": "CA", "residue": "ALA", "bonds": ["x"]}] * 2, "bond partner x"),
+        ([{"name": "CA", "residue": "ALA", "chain": chain} for chain in "AB"], "not connected"),
         ([{"name": "CA", "residue": "ALA", "element": "Qq"}] * 2, "has no mass"),
         (
             [

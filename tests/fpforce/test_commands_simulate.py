@@ -95,6 +95,9 @@ def test_finished_run_prints_its_speed_and_exits_with_zero(field, tmp_path):
         (("--temperature-k", 350), "--override-temperature"),
         (("--replicas", 0), "replicas is 0"),
         (("--start", "absent.pdb"), "absent.pdb does not exist"),
+        (("--log", "nowhere/log.txt"), "log file nowhere/log.txt cannot be written"),
+        (("--platform", "Abacus"), "'Abacus' is not available"),
+        (("--output", "/dev/null/out.xtc"), "/dev/null is a file"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_status_two(field, tmp_path, arguments, message):
@@ -133,7 +136,7 @@ def test_interrupt_leaves_everything_complete_and_exits_with_130(field, tmp_path
     assert errors.splitlines()[-1].startswith("interrupted: stopped at step") and "--resume" in errors
     frames = read_simulation(output, field.beads)
     assert len(frames.positions_nm) == frames.metadata["steps"] // 50 > 0
-    assert len(mdtraj.load(str(output), top=str(tmp_path / "out.pdb"))) == 4 * len(frames.positions_nm)
+    assert len(mdtraj.load(str(output), top=f"{output}.pdb")) == 4 * len(frames.positions_nm)
 
 
 @pytest.mark.parametrize("extension", ["xtc", "dcd"])
@@ -153,7 +156,7 @@ def test_killed_run_is_readable_and_resumes_without_duplicate_or_missing_frames(
     frames = read_simulation(output, field.beads)
     assert len(frames.positions_nm) == steps // 50
     np.testing.assert_array_equal(frames.positions_nm[: len(killed.positions_nm)], killed.positions_nm)
-    loaded = mdtraj.load(str(output), top=str(tmp_path / "out.pdb"))
+    loaded = mdtraj.load(str(output), top=f"{output}.pdb")
     assert len(loaded) == 2 * steps // 50
     if extension == "xtc":
         np.testing.assert_allclose(loaded.time, np.repeat(0.1 * np.arange(1, steps // 50 + 1), 2), rtol=1e-5)

@@ -217,7 +217,7 @@ def test_full_disk_leaves_a_readable_trajectory_and_a_checkpoint_to_resume_from(
         simulate(field, output, replace(SHORT, checkpoint_minutes=1e-4))
     frames = read_simulation(output, field.beads)
     assert 0 < len(frames.positions_nm) < 20
-    loaded = mdtraj.load(str(output), top=str(tmp_path / "out.pdb"))
+    loaded = mdtraj.load(str(output), top=f"{output}.pdb")
     assert len(loaded) >= frames.positions_nm.shape[0] * 3 and np.isfinite(loaded.xyz).all()
     monkeypatch.setattr(trajectory_output._BlockTrajectory, "_write_all", write_all)
     assert simulate(field, output, replace(SHORT, resume=True)).saved_times == 20
@@ -225,44 +225,16 @@ def test_full_disk_leaves_a_readable_trajectory_and_a_checkpoint_to_resume_from(
     require_same_path(output, tmp_path / f"whole.{extension}", field)
 
 
-def test_start_frame_is_where_every_replica_begins(field, tmp_path):
-    frames = field.positions_nm + np.array([0.0, 0.005, 0.01])[:, None, None] * np.eye(5)[:, :3]
-    field.beads.write_pdb(tmp_path / "start.pdb", frames)
-    settings = SimulationSettings(steps=1, replicas=2, report_interval_ps=0.002, timestep_fs=2.0)
-    for start, index in ((f"{tmp_path}/start.pdb", 0), (f"{tmp_path}/start.pdb:2", 2), (f"{tmp_path}/start.pdb:-2", 1)):
-        simulate(field, tmp_path / "out.xtc", replace(settings, start=start, overwrite=True))
-        read = read_simulation(tmp_path / "out.xtc", field.beads)
-        np.testing.assert_allclose(
-            read.metadata["start"]["positions_nm"], frames[index] - frames[index].mean(axis=0), atol=2e-4
-        )
-        # Within 2 fs a bead of 12 Da at 300 K moves some 1e-3 nm.
-        assert np.abs(read.positions_nm[0] - np.array(read.metadata["start"]["positions_nm"])).max() < 0.01
-
-
-def test_start_frame_can_come_from_the_source_molecule_or_a_bare_trajectory(field, tmp_path):
-    """Source atoms 0..4 are the beads here, followed by an atom that is none."""
-    topology = field.beads.to_mdtraj()
-    topology.add_atom("H", mdtraj.element.hydrogen, topology.residue(4))
-    xyz = np.concatenate([field.positions_nm, [[1.0, 0, 0]]]).astype(np.float32)[None]
-    source = mdtraj.Trajectory(xyz, topology)
-    source.save(str(tmp_path / "source.pdb"))
-    source.save(str(tmp_path / "source.xtc"))
-    settings = SimulationSettings(steps=1, report_interval_ps=0.002, overwrite=True)
-    for options in (
-        {"start": tmp_path / "source.pdb"},
-        {"start": tmp_path / "source.xtc:0", "start_topology": tmp_path / "source.pdb"},
-    ):
-        simulate(field, tmp_path / "out.xtc", replace(settings, **options))
-    simulate(field, tmp_path / "again.xtc", replace(settings, start=tmp_path / "out.xtc"))
-    with pytest.raises(InputError, match="give its topology too"):
-        simulate(field, tmp_path / "out.xtc", replace(settings, start=tmp_path / "source.xtc"))
-
-
 @pytest.mark.parametrize(
     "settings, message",
     [
         ({"steps": 0}, "steps is 0"),
         ({"replicas": 0}, "replicas is 0"),
+        ({"steps": 100.5}, "steps is 100.5; give a whole number"),
+        ({"replicas": True}, "replicas is True"),
+        ({"threads": 1.5}, "threads is 1.5"),
+        ({"timestep_fs": float("inf")}, "timestep_fs is inf"),
+        ({"friction_per_ps": float("inf")}, "friction_per_ps is inf"),
         ({"timestep_fs": -1.0}, "timestep_fs is -1"),
         ({"friction_per_ps": -1.0}, "friction_per_ps"),
         ({"temperature_k": 0.0}, "above 0 K"),
@@ -285,13 +257,6 @@ def test_bad_settings_are_named_and_nothing_is_written(field, tmp_path, settings
     assert list(tmp_path.iterdir()) == []
 
 
-def test_start_frame_of_another_molecule_is_refused(field, dimer, tmp_path):
-    other = fpforce.load(dimer)
-    other.beads.write_pdb(tmp_path / "other.pdb", other.positions_nm)
-    with pytest.raises(InputError, match="other.pdb: atom 0 of the topology is ALA CA"):
-        simulate(field, tmp_path / "out.xtc", replace(SHORT, start=tmp_path / "other.pdb"))
-
-
 def test_unknown_extension_lists_the_known_ones(field, tmp_path):
     with pytest.raises(InputError, match=r"'.trr'; choose one of .xtc, .dcd, .h5"):
         simulate(field, tmp_path / "out.trr", SHORT)
@@ -306,6 +271,24 @@ def test_existing_output_is_refused_unless_overwritten(field, tmp_path):
     assert (tmp_path / "out.xtc").read_bytes() == before
     simulate(field, tmp_path / "out.xtc", replace(settings, overwrite=True, seed=8))
     assert (tmp_path / "out.xtc").read_bytes() != before
+
+
+def test_a_pdb_of_the_user_beside_the_output_is_left_alone(field, tmp_path):
+    (tmp_path / "molecule.pdb").write_text("mine")
+    result = simulate(field, tmp_path / "molecule.xtc", replace(SHORT, steps=100))
+    assert (tmp_path / "molecule.pdb").read_text() == "mine"
+    assert result.topology == tmp_path / "molecule.xtc.pdb" and result.topology.exists()
+    sidecar = json.loads((tmp_path / "molecule.xtc.json").read_text())
+    assert sidecar["topology"] == "molecule.xtc.pdb"
+
+
+def test_a_topology_in_the_way_is_refused_and_none_is_needed_to_read(field, tmp_path):
+    (tmp_path / "out.xtc.pdb").write_text("mine")
+    with pytest.raises(InputError, match="out.xtc.pdb already exists"):
+        simulate(field, tmp_path / "out.xtc", replace(SHORT, steps=100))
+    simulate(field, tmp_path / "out.xtc", replace(SHORT, steps=100, overwrite=True))
+    (tmp_path / "out.xtc.pdb").unlink()
+    assert len(read_simulation(tmp_path / "out.xtc", field.beads).positions_nm) == 2
 
 
 def test_output_folder_that_cannot_be_made_is_named(field, tmp_path):

@@ -218,8 +218,13 @@ def test_topology_that_does_not_match_is_refused_at_its_first_difference(field, 
     [
         ({"backend": "jax"}, "unknown backend 'jax'"),
         ({"replicas": 0}, "replicas is 0"),
-        ({"force_group": 32}, "groups 0 to 31"),
+        ({"replicas": True}, "replicas is True; give a whole number"),
+        ({"replicas": 2.5}, "replicas is 2.5; give a whole number"),
+        ({"force_group": 32}, "force_group is 32; give 0 to 31"),
+        ({"force_group": 1.5}, "force_group is 1.5"),
         ({"threads": 0}, "threads is 0"),
+        ({"threads": 1.5}, "threads is 1.5"),
+        ({"topology": 5}, "topology is 5; give an openmm or mdtraj Topology"),
     ],
 )
 def test_options_out_of_range_are_named(field, options, message):

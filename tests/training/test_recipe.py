@@ -97,12 +97,31 @@ def test_data_paths_are_relative_to_the_recipe_and_the_output_to_the_working_fol
     ("temperature_k.unit=K", ["temperature_k is a value, not a section"]),
     ("data.beads=[unclosed", ["'[unclosed' is not a YAML value"]),
     ("run=5", ["'run' = 5"]),
+    ("run.seed=99999999999999999999", ["'run.seed' = 9", "less than or equal to 4294967295"]),
+    ("diffusion.t_max=1e-6", ["override 'diffusion.t_max=1e-6'", "t_eval = 1e-05 must be below t_max = 1e-06"]),
+    ("data.trajectories=[a.xtc, 5]", ["'data.trajectories.1' = 5"]),
+    ("run.devices=[0, x]", ["'run.devices' = "]),
 ])
 def test_wrong_entry_is_named_with_its_remedy(recipe_file, override, parts):
     with pytest.raises(InputError) as caught:
         load_recipe(recipe_file(SMALLEST_YAML), [override])
     for part in parts:
         assert part in str(caught.value), str(caught.value)
+
+
+def test_entry_of_several_types_is_one_message_with_its_key(recipe_file):
+    with pytest.raises(InputError) as caught:
+        load_recipe(recipe_file(SMALLEST_YAML), ["data.beads=5"])
+    text = str(caught.value)
+    assert text.count("data.beads'") == 1 and "data.beads." not in text and "string or a valid list or" in text, text
+
+
+def test_error_names_the_file_or_the_override_it_came_from(recipe_file):
+    path = recipe_file(SMALLEST_YAML + "run: {threads: 0}\n")
+    with pytest.raises(InputError) as caught:
+        load_recipe(path, ["run.seed=-1", "model.prior=true"])
+    texts = str(caught.value).split("; ")
+    assert sorted(text.partition(": '")[0] for text in texts) == [str(path), "override 'run.seed=-1'"]
 
 
 def test_every_wrong_entry_is_reported_at_once(recipe_file):

@@ -1,0 +1,26 @@
+"""The wrapper of every command: what the user can mend is one line and exit status 2."""
+
+import pytest
+
+from fpforce.commands.entry import command
+
+
+@pytest.mark.parametrize("kind", [FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError])
+def test_a_file_that_cannot_be_opened_is_named_on_one_line(kind, capsys):
+    @command
+    def main():
+        raise kind(1, "Reason", "some/file")
+
+    with pytest.raises(SystemExit) as stop:
+        main([])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: some/file: Reason; check the path\n"
+
+
+def test_an_error_without_a_file_stays_a_fault_of_the_program():
+    @command
+    def main():
+        raise PermissionError("no file here")
+
+    with pytest.raises(PermissionError):
+        main([])

@@ -1,0 +1,113 @@
+"""The start frame: where every replica begins; frames that cannot be one are refused with their reason."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+import pytest
+
+import fpforce
+from fpforce.errors import InputError
+from fpforce.simulation import SimulationSettings, read_simulation, simulate
+from fpforce.start_frame import read_start_frame
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"
+TOPOLOGY = EXAMPLE / "alanine_dipeptide.pdb"
+
+
+@pytest.fixture(scope="module")
+def write_field(tmp_path_factory, model_writer, modules):
+    """write_field(**metadata changes) -> a force field of the backbone of alanine dipeptide."""
+    frames = fpforce.read_bead_frames(TOPOLOGY, beads="backbone5")
+
+    def write(**changes):
+        path = tmp_path_factory.mktemp("start") / "model.pt"
+        start_nm = frames.positions_nm[0].astype(float)
+        return fpforce.load(model_writer(path, modules(5, 20000.0, 0.15), frames.beads, start_nm, **changes))
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def field(write_field):
+    return write_field()
+
+
+@pytest.fixture(scope="module")
+def chain(chiral_chain):
+    return fpforce.load(chiral_chain)
+
+
+@pytest.fixture
+def mirrored(tmp_path):
+    """The source molecule, with CB, as its mirror image."""
+    molecule = mdtraj.load(str(TOPOLOGY))
+    molecule.xyz[..., 0] *= -1.0
+    molecule.save(str(tmp_path / "mirrored.pdb"))
+    return tmp_path / "mirrored.pdb"
+
+
+def test_start_frame_is_where_every_replica_begins(chain, tmp_path):
+    frames = chain.positions_nm + np.array([0.0, 0.005, 0.01])[:, None, None] * np.eye(5)[:, :3]
+    chain.beads.write_pdb(tmp_path / "start.pdb", frames)
+    settings = SimulationSettings(steps=1, replicas=2, report_interval_ps=0.002, timestep_fs=2.0)
+    for start, index in ((f"{tmp_path}/start.pdb", 0), (f"{tmp_path}/start.pdb:2", 2), (f"{tmp_path}/start.pdb:-2", 1)):
+        simulate(chain, tmp_path / "out.xtc", replace(settings, start=start, overwrite=True))
+        read = read_simulation(tmp_path / "out.xtc", chain.beads)
+        np.testing.assert_allclose(
+            read.metadata["start"]["positions_nm"], frames[index] - frames[index].mean(axis=0), atol=2e-4
+        )
+        # Within 2 fs a bead of 12 Da at 300 K moves some 1e-3 nm.
+        assert np.abs(read.positions_nm[0] - np.array(read.metadata["start"]["positions_nm"])).max() < 0.01
+
+
+def test_start_frame_can_come_from_the_source_molecule_or_a_bare_trajectory(chain, tmp_path):
+    """Source atoms 0..4 are the beads here, followed by an atom that is none."""
+    topology = chain.beads.to_mdtraj()
+    topology.add_atom("H", mdtraj.element.hydrogen, topology.residue(4))
+    xyz = np.concatenate([chain.positions_nm, [[1.0, 0, 0]]]).astype(np.float32)[None]
+    source = mdtraj.Trajectory(xyz, topology)
+    source.save(str(tmp_path / "source.pdb"))
+    source.save(str(tmp_path / "source.xtc"))
+    settings = SimulationSettings(steps=1, report_interval_ps=0.002, overwrite=True)
+    for options in (
+        {"start": tmp_path / "source.pdb"},
+        {"start": tmp_path / "source.xtc:0", "start_topology": tmp_path / "source.pdb"},
+    ):
+        simulate(chain, tmp_path / "out.xtc", replace(settings, **options))
+    simulate(chain, tmp_path / "again.xtc", replace(settings, start=tmp_path / "out.xtc"))
+    with pytest.raises(InputError, match="give its topology too"):
+        simulate(chain, tmp_path / "out.xtc", replace(settings, start=tmp_path / "source.xtc"))
+
+
+def test_start_frame_of_another_molecule_is_refused(chain, dimer, tmp_path):
+    settings = SimulationSettings(steps=1, report_interval_ps=0.002)
+    other = fpforce.load(dimer)
+    other.beads.write_pdb(tmp_path / "other.pdb", other.positions_nm)
+    with pytest.raises(InputError, match="other.pdb: atom 0 of the topology is ALA CA"):
+        simulate(chain, tmp_path / "out.xtc", replace(settings, start=tmp_path / "other.pdb"))
+
+
+def test_a_mirrored_source_molecule_is_refused(field, mirrored):
+    with pytest.raises(InputError, match="mirrored.pdb: ALA2 is a D amino acid"):
+        read_start_frame(field, mirrored)
+
+
+def test_a_model_trained_on_d_residues_starts_from_them(write_field, mirrored):
+    field = write_field(training={"recipe": {"data": {"allow_d_residues": True}}})
+    positions_nm, _ = read_start_frame(field, mirrored)
+    assert positions_nm.shape == (5, 3) and np.isfinite(positions_nm).all()
+
+
+@pytest.mark.parametrize("index", [500_000, -500_000])
+def test_a_frame_beyond_the_end_is_told_the_number_of_frames(field, index):
+    with pytest.raises(InputError, match=f"reference.xtc has no frame {index}: it has 21417 frames, 0 to 21416"):
+        read_start_frame(field, f"{EXAMPLE / 'reference.xtc'}:{index}", TOPOLOGY)
+
+
+def test_an_unknown_format_is_refused_in_one_short_line(field, tmp_path):
+    (tmp_path / "start.foo").write_text("1")
+    with pytest.raises(InputError, match="has extension '.foo'") as refused:
+        read_start_frame(field, tmp_path / "start.foo")
+    assert len(str(refused.value)) < 300

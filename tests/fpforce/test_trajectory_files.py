@@ -1,0 +1,70 @@
+"""Damaged trajectory files are refused whole, and the C libraries that read them stay silent."""
+
+import os
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+import pytest
+
+from fpforce.errors import InputError
+from fpforce.quiet import native_output_silenced
+from fpforce.trajectory import read_bead_frames
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"
+PDB = EXAMPLE / "alanine_dipeptide.pdb"
+
+
+@pytest.fixture(scope="module")
+def heavy():
+    """Two hundred frames of the example's ten heavy atoms."""
+    return mdtraj.load(str(EXAMPLE / "train.xtc"), top=str(PDB))[:200]
+
+
+def saved(trajectory, path):
+    trajectory.save(str(path))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".xtc", ".dcd", ".trr", ".pdb", ".npy"])
+def test_truncated_file_is_refused_not_read_in_part(heavy, tmp_path, suffix):
+    path = tmp_path / f"cut{suffix}"
+    if suffix == ".npy":
+        np.save(path, heavy.xyz)
+    else:
+        saved(heavy, path)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2 + 50])  # inside a frame: whole frames alone are a good file
+    with pytest.raises(InputError, match=f"cut{suffix}.*truncated"):
+        read_bead_frames(path, PDB, length_unit="nm" if suffix == ".npy" else None)
+
+
+@pytest.mark.parametrize("suffix", [".xtc", ".dcd", ".trr"])
+def test_native_readers_print_nothing_themselves(heavy, tmp_path, suffix, capfd):
+    path = saved(heavy, tmp_path / f"cut{suffix}")
+    path.write_bytes(path.read_bytes()[:-50])
+    capfd.readouterr()
+    with pytest.raises(InputError, match="truncated"):
+        read_bead_frames(path, PDB)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_silence_ends_with_its_block_even_after_an_error(capfd):
+    with pytest.raises(ValueError), native_output_silenced():
+        os.write(2, b"lost")
+        raise ValueError
+    os.write(1, b"kept")
+    assert capfd.readouterr() == ("kept", "")
+
+
+@pytest.mark.parametrize("suffix", [".xtc", ".trr"])
+@pytest.mark.parametrize("stride", [1, 3])
+def test_file_cut_anywhere_within_its_last_frame_is_truncated(heavy, tmp_path, suffix, stride):
+    content = saved(heavy[:7], tmp_path / f"whole{suffix}").read_bytes()
+    with mdtraj.open(str(tmp_path / f"whole{suffix}")) as file:
+        last = int(file.offsets[-1])
+    path = tmp_path / f"cut{suffix}"
+    for length in range(last + 4, len(content), 9):  # fewer than 4 bytes are no frame's beginning to the readers
+        path.write_bytes(content[:length])
+        with pytest.raises(InputError, match="truncated"):
+            read_bead_frames(path, PDB, stride=stride)
