@@ -39,6 +39,7 @@ class LangevinRun:
         self._system = make_system(
             force_field, backend=self.backend, replicas=settings.replicas, threads=settings.threads
         )
+        self._minimise = settings.minimise
         self._context = self._last_good_nm = None
         self._seconds = 0.0
         self.platform = None
@@ -48,10 +49,15 @@ class LangevinRun:
 
     def start(self, start_nm) -> None:
         """Put every replica at the start frame (n, 3) nm with velocities of its own; write the first checkpoint."""
+        from openmm import LocalEnergyMinimizer
+
         noise_seed, velocity_seed = _seeds(self._seed)
         self._make_context(noise_seed)
         self._last_good_nm = np.tile(start_nm, (self._replicas, 1, 1))
         self._context.setPositions(self._last_good_nm.reshape(-1, 3))
+        if self._minimise:
+            LocalEnergyMinimizer.minimize(self._context)
+            self._last_good_nm = self._positions()
         self._context.setVelocitiesToTemperature(self._description["temperature_k"], velocity_seed)
         self._files.start(start_nm)
         self._save()

@@ -46,6 +46,7 @@ class SimulationSettings:
     threads: torch's thread count for this process; None leaves it as it is.
     start: the frame from which every replica starts: None (the model's), `FILE[:index]` or an (n, 3) array in nm;
         start_topology: its topology file, where the format holds none.
+    minimise: go to the nearest minimum of the (free) energy before the first step.
     per_replica: one trajectory file per replica instead of one for all.
     """
 
@@ -64,6 +65,7 @@ class SimulationSettings:
     threads: int | None = 1
     start: str | Path | np.ndarray | None = None
     start_topology: str | Path | None = None
+    minimise: bool = False
     per_replica: bool = False
     overwrite: bool = False
     resume: bool = False

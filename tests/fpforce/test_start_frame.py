@@ -111,3 +111,13 @@ def test_an_unknown_format_is_refused_in_one_short_line(field, tmp_path):
     with pytest.raises(InputError, match="has extension '.foo'") as refused:
         read_start_frame(field, tmp_path / "start.foo")
     assert len(str(refused.value)) < 300
+
+
+def test_minimise_removes_the_strain_of_the_start_frame(field, tmp_path):
+    # Bonds of the field are harmonic at 0.15 nm; the start frame has every bond stretched to about 0.2 nm.
+    strained = 1.35 * field.positions_nm
+    settings = SimulationSettings(steps=1, report_interval_ps=0.0001, timestep_fs=0.1, start=strained, minimise=True)
+    simulate(field, tmp_path / "out.xtc", settings)
+    positions = read_simulation(tmp_path / "out.xtc", field.beads).positions_nm[0, 0]
+    lengths = [np.linalg.norm(positions[i] - positions[j]) for i, j in field.beads.bonds]
+    np.testing.assert_allclose(lengths, 0.15, atol=2e-3)
