@@ -17,8 +17,8 @@ SECTIONS = (
 
 
 def main() -> None:
-    parts = ["# Results\n\nEvery table here is written by a script in benchmarks/, which states seeds, wall times and "
-             "hardware; `python benchmarks/write_results.py` collects them. Excess is the figure less its floor, the same "
+    parts = ["# Results\n\nEvery table here is written by a script in benchmarks/, with its hardware; "
+             "`python benchmarks/write_results.py` collects them. Excess is the figure less its floor, the same "
              "figure between training set and held-out reference, which are independent runs.\n"]
     for title, name, script, text in SECTIONS:
         table = (DOCS / "results" / f"{name}.md").read_text()

@@ -5,6 +5,7 @@ SimulationResult. The loop itself is fpforce.langevin.
 """
 
 import errno
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from fpforce.langevin import LangevinRun
 from fpforce.platforms import require_platform
 from fpforce.simulation_files import SimulatedFrames, SimulationFiles, read_simulation
 from fpforce.start_frame import read_start_frame
+
+logger = logging.getLogger("fpforce")
 
 __all__ = ["SimulatedFrames", "SimulationResult", "SimulationSettings", "read_simulation", "simulate"]
 
@@ -142,6 +145,8 @@ def simulate(force_field, output, settings: SimulationSettings, *, show_progress
     if settings.resume:
         arrays, stored = files.read_checkpoint()
         _require_same_run(files, stored, description)
+        if stored["steps"] >= settings.steps:
+            logger.info("nothing left to do: %s is at step %d already; raise steps to go on", files.output, stored["steps"])
         description |= {name: stored[name] for name in ("seed", "start")}
     else:
         start_nm, source = read_start_frame(force_field, settings.start, settings.start_topology)

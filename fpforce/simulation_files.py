@@ -68,10 +68,18 @@ class SimulationFiles:
 
     def start(self, positions_nm) -> None:
         """Begin new trajectory files and write the topology; files of an earlier simulation are replaced."""
-        for path in (self.checkpoint, self.sidecar):
+        for path in (*self._earlier_trajectories(), self.checkpoint, self.sidecar):
             path.unlink(missing_ok=True)
         self._beads.write_pdb(self.topology, positions_nm)
         self._writers = [open_trajectory(path, self._beads) for path in self.trajectories]
+
+    def _earlier_trajectories(self) -> list[Path]:
+        """Trajectories of the simulation that is replaced; it may have had more replicas."""
+        try:
+            names = json.loads(self.sidecar.read_text())["trajectories"]
+        except (OSError, ValueError, KeyError):
+            return []
+        return [self.output.with_name(Path(name).name) for name in names]
 
     def continue_from(self, extents) -> None:
         """Open the trajectory files of an earlier run, cut back to the extents in its checkpoint."""

@@ -4,11 +4,8 @@ Everything lands in the recipe's output folder: model.ckpt (always the latest ch
 recipe.yaml (the resolved recipe), logs/ (TensorBoard and CSV).
 """
 
-import errno
 import logging
 import shutil
-import signal
-import threading
 import time
 import warnings
 from pathlib import Path

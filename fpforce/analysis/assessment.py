@@ -124,8 +124,9 @@ def assess(beads, reference, simulations, *, training=None, iid=None, settings=N
     counted = [_counted(simulation, settings.discard) for simulation in simulations]
     if not any(mask.any() for mask in counted):
         raise InputError(
-            f"no simulated frame is left after discarding {settings.discard:.0%} of the time and failed replicas; "
-            "simulate longer"
+            f"no simulated frame is left after discarding {settings.discard:.0%} of the time "
+            f"({sum(simulation.failed_replicas for simulation in simulations)} replicas failed); simulate longer, or with "
+            "a shorter time step if replicas failed"
         )
     planes = choose_planes(beads, reference, settings.tica_lag_frames)
     sets = {"reference": list(reference), "training": list(training) if training else None}

@@ -58,6 +58,8 @@ def evaluate(force_field, reference, simulation, *, topology=None, training=None
     output = Path(output)
     html_path, json_path = _free_outputs(output, overwrite)
     settings = AssessmentSettings(discard=discard, seed=seed)
+    _refuse_repeated("reference", _listed(reference))
+    _refuse_repeated("simulation", _listed(simulation))
     if not isinstance(force_field, ForceField):
         force_field = load(force_field)
     reference, reference_files = _read_trajectories(reference, topology, force_field.beads)
@@ -91,6 +93,14 @@ def _free_outputs(output, overwrite):
         if path.exists() and not overwrite:
             raise InputError(f"{path} already exists; give another --output, or --overwrite to replace it")
     return paths
+
+
+def _refuse_repeated(kind, paths):
+    """The same file twice would count as two independent trajectories."""
+    resolved = [Path(path).resolve() for path in paths]
+    for path in paths:
+        if resolved.count(Path(path).resolve()) > 1:
+            raise InputError(f"{kind} {path} is given twice; give each trajectory once")
 
 
 def _listed(paths):

@@ -13,7 +13,7 @@ import numpy as np
 from fpforce.analysis.convergence import CONVERGED, NOT_JUDGED
 
 PASS, FAIL = "pass", "fail"
-# Distances from the reference are judged from this number of frames compared on.
+# Distances from the reference, and differences of free energy, are judged from this number of frames compared on.
 FEWEST_FRAMES = 1000
 # Nor when the floor of the JS divergence is within 5 % of ln 2, its value for distributions without common bins.
 LARGEST_FLOOR_JS = 0.95 * math.log(2.0)
@@ -64,10 +64,10 @@ def checks_of(figures, thresholds):
     errors = [error for error in map(free_energy_error_kt, figures["planes"]) if error is not None]
     label = "Free-energy difference of the basins, error beyond the reference's own, kT"
     allowed, worst = thresholds.free_energy_error_kt, max(errors, default=None)
-    checks.append(Check("free_energy_error_kt", label, worst, allowed, None if worst is None else worst <= allowed))
+    checks.append(Check("free_energy_error_kt", label, worst, allowed, worst <= allowed if measured and worst is not None else None))
     worst = max((bond.w1 for bond in figures["bonds"]), default=0.0)
     label = "Largest W1 distance of a bond length, nm"
-    checks.append(Check("bond_w1_nm", label, worst, thresholds.bond_w1_nm, worst < thresholds.bond_w1_nm))
+    checks.append(Check("bond_w1_nm", label, worst, thresholds.bond_w1_nm, worst < thresholds.bond_w1_nm if measured else None))
     for name, label in (("non_finite_frames", "Frames that are not finite"), ("failed_replicas", "Failed replicas")):
         checks.append(Check(name, label, figures[name], 0, figures[name] == 0))
     verdict = figures["convergence_verdict"]

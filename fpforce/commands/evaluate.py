@@ -51,6 +51,7 @@ def _show(report):
         estimates = (d.js, d.js_floor, d.excess_js, d.pmf_error, d.pmf_error_floor, d.excess_pmf_error)
         table.add_row(name, f"{d.frames:,}", *("-" if e is None else f"{e.value:.4f}" for e in estimates))
     console.print(table)
+    console.print(f"Floor: {report.figures['comparison']['floor']}")
     checks = Table("criterion", "value", "allowed", "", title="Verdict", title_justify="left")
     for check in report.assessment.checks:
         value, allowed = (f"{v:.3g}" if isinstance(v, float) else str(v) for v in (check.value, check.threshold))

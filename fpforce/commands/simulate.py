@@ -31,7 +31,7 @@ def main(
     start_topology: Annotated[
         Path | None, Option(help="topology of --start, where it has none", show_default=False)
     ] = None,
-    seed: Annotated[int, Option(help="of velocities and noise")] = 0,
+    seed: Annotated[int, Option(help="of velocities and noise; a resumed run keeps its own")] = 0,
     platform: Annotated[str, Option(help="OpenMM platform; auto: CUDA, HIP, OpenCL on a GPU, else Reference")] = "auto",
     backend: Annotated[str, Option(help="auto, torchforce or python")] = "auto",
     threads: Annotated[int, Option(help="CPU threads of torch")] = 1,

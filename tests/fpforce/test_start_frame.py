@@ -121,3 +121,16 @@ def test_minimise_removes_the_strain_of_the_start_frame(field, tmp_path):
     positions = read_simulation(tmp_path / "out.xtc", field.beads).positions_nm[0, 0]
     lengths = [np.linalg.norm(positions[i] - positions[j]) for i, j in field.beads.bonds]
     np.testing.assert_allclose(lengths, 0.15, atol=2e-3)
+
+
+def test_overwrite_removes_every_trajectory_of_the_earlier_simulation(field, tmp_path):
+    settings = SimulationSettings(steps=1, report_interval_ps=0.001, timestep_fs=1.0, replicas=3, per_replica=True)
+    simulate(field, tmp_path / "out.xtc", settings)
+    assert (tmp_path / "out.replica2.xtc").exists()
+    simulate(field, tmp_path / "out.xtc", replace(settings, replicas=2, overwrite=True))
+    assert sorted(path.name for path in tmp_path.glob("*.xtc")) == ["out.replica0.xtc", "out.replica1.xtc"]
+
+
+def test_the_same_trajectory_twice_is_refused_as_evidence(field, tmp_path):
+    with pytest.raises(InputError, match="given twice"):
+        fpforce.evaluate(field, "reference.xtc", ["a.xtc", tmp_path / ".." / tmp_path.name / "a.xtc", "a.xtc"], output=tmp_path)
