@@ -48,7 +48,7 @@ def run_all(jobs: list[tuple[Path, list[str], list[str]]], processes: int) -> No
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / "log.txt", "a") as log:
             subprocess.run([sys.executable, __file__, *options, str(folder), *overrides], stdout=log, stderr=log, check=True,
-                           env=os.environ | {"OMP_NUM_THREADS": "1"})
+                           env=os.environ | {"OMP_NUM_THREADS": "1", "OPENMM_CPU_THREADS": "1"})
         print(f"{folder} is done", flush=True)
 
     with ThreadPoolExecutor(processes) as pool:

@@ -1,65 +1,200 @@
-"""Langevin steps per second of every backend on the same force field, side by side, as ratios.
+"""Langevin steps per second of every backend on the same frozen models, side by side, as ratios; and what limits them.
 
-python benchmarks/langevin_speed.py [--model runs/demo/model.pt] [--replicas 1 64 256] [--rounds 5] [--threads 1].
-The backends alternate in rounds, and the median is taken. Writes docs/results/langevin_speed.md.
+python benchmarks/langevin_speed.py [--rounds 7] [--seconds 0.4]. Models come from frozen_models.py. Backends alternate in rounds
+on one thread, and the median is taken, so that a noisy machine burdens all alike. The time of the force alone is that of a
+step less that of a step of the same particles without any force. Its arithmetic rate counts the multiply-adds of the
+dense layers only, and is compared with numpy's and torch's matrix products of the same shape. Writes
+docs/results/langevin_speed.md.
 """
 
 import argparse
+import ctypes
+import os
+import shutil
 import statistics
+import subprocess
+import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-import openmm
-import torch
-from hardware import describe_hardware
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import fpforce
-from fpforce import backends
-from fpforce.platforms import make_context
+import numpy as np  # noqa: E402
+import openmm  # noqa: E402
+import torch  # noqa: E402
+from frozen_models import frozen_model  # noqa: E402
+from hardware import describe_hardware  # noqa: E402
 
-ROOT = Path(__file__).resolve().parent.parent
-STEPS = 200
+import fpforce  # noqa: E402
+from fpforce import backends  # noqa: E402
+from fpforce.platforms import make_context  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table: a model, a number of replicas, and the least ratio of native to torchforce that is wanted."""
+
+    kind: str
+    beads: int
+    width: int
+    layers: int
+    replicas: int
+    wanted: float | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}, {self.width} wide, {self.layers} layers, {self.beads} beads"
+
+    @property
+    def multiply_adds(self) -> float:
+        """Of the dense layers, forwards and backwards, for all replicas."""
+        if self.kind == "internal":
+            features = self.beads * (self.beads - 1) // 2 + 4 * max(self.beads - 3, 0)
+            return self.replicas * 2.0 * self.width * (features + (self.layers - 1) * self.width)
+        # The first layer's queries, keys and values are constant: 5 of its 8 width^2 are left.
+        return self.replicas * self.beads * 2.0 * self.width**2 * (8 * self.layers - 3 + 1)
+
+
+CASES = (
+    Case("internal", 5, 128, 3, 1, 40),
+    Case("internal", 5, 128, 3, 64, 2),
+    Case("internal", 5, 128, 3, 256, None),
+    Case("graph_transformer", 10, 64, 2, 1, 8),
+    Case("graph_transformer", 28, 128, 3, 1, 1.5),
+    Case("graph_transformer", 28, 128, 3, 16, None),
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=ROOT / "runs" / "demo" / "model.pt")
-    parser.add_argument("--replicas", type=int, nargs="+", default=[1, 64, 256])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=0.4, help="of each measurement")
     chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
-    force_field = fpforce.load(chosen.model)
-    lines = [f"{force_field.kind} model, {len(force_field.beads)} beads, {chosen.threads} thread(s), 2 fs, median of "
-             f"{chosen.rounds} rounds of {STEPS} steps; {describe_hardware()}.", "",
-             "| replicas | backend | steps/s | us per replica-step | against torchforce |", "|---|---|---|---|---|"]
-    for replicas in chosen.replicas:
-        contexts = {name: _context(force_field, name, replicas, chosen.threads) for name in backends.names()
-                    if name != "auto"}
-        rates = {name: [] for name in contexts}
-        for _ in range(chosen.rounds):
-            for name, context in contexts.items():
-                began = time.perf_counter()
-                context.getIntegrator().step(STEPS)
-                rates[name].append(STEPS / (time.perf_counter() - began))
-        median = {name: statistics.median(values) for name, values in rates.items()}
-        lines += [f"| {replicas} | {name} | {rate:.0f} | {1e6 / rate / replicas:.1f} | {rate / median['torchforce']:.2f} |"
-                  for name, rate in median.items()]
-    text = "\n".join(lines) + "\n"
-    output = ROOT / "docs" / "results"
+    torch.set_num_threads(1)
+    text = "\n\n".join([
+        f"One thread, LangevinMiddleIntegrator of 2 fs, Reference platform; medians of {chosen.rounds} rounds; {describe_hardware()}.",
+        _backends(chosen), _limits(chosen), _threads(chosen)]) + "\n"
+    output = HERE.parent / "docs" / "results"
     output.mkdir(parents=True, exist_ok=True)
     (output / "langevin_speed.md").write_text(text)
     print(text)
 
 
-def _context(force_field, backend: str, replicas: int, threads: int):
-    system = fpforce.make_system(force_field, backend=backend, replicas=replicas, threads=threads)
-    context, _ = make_context(
-        system, lambda: openmm.LangevinMiddleIntegrator(force_field.temperature_k, 1.0, 0.002), "auto")
+def _backends(chosen) -> str:
+    lines = ["| model | replicas | native, steps/s | torchforce | python | native / torchforce | wanted |", "|---|---|---|---|---|---|---|"]
+    for case in CASES:
+        force_field = _model(case)
+        rates = _rates({name: _stepper(force_field, name, case.replicas) for name in backends.names()}, chosen)
+        wanted = f">= {case.wanted:g}" if case.wanted else ""
+        lines.append(f"| {case.name} | {case.replicas} | {rates['native']:.0f} | {rates['torchforce']:.0f} | {rates['python']:.0f} | "
+                     f"{rates['native'] / rates['torchforce']:.1f} | {wanted} |")
+    return "\n".join(lines)
+
+
+def _limits(chosen) -> str:
+    """The native force's own time and rate, beside matrix products of its shapes and, for one molecule, a bare loop."""
+    lines = ["| model | replicas | force, us | dense layers, GFLOP/s | numpy | torch | of the faster | bare loop, us |",
+             "|---|---|---|---|---|---|---|---|"]
+    for case in CASES:
+        force_field = _model(case)
+        rates = _rates({"native": _stepper(force_field, "native", case.replicas), "empty": _stepper(force_field, None, case.replicas)}, chosen)
+        seconds = 1 / rates["native"] - 1 / rates["empty"]
+        rows = case.replicas if case.kind == "internal" else case.replicas * case.beads
+        products = _matrix_products(rows, case.width, chosen)
+        rate = 2e-9 * case.multiply_adds / seconds
+        loop = f"{1e6 * _bare_loop(case, chosen):.1f}" if case.kind == "internal" and case.replicas == 1 else ""
+        lines.append(f"| {case.name} | {case.replicas} | {1e6 * seconds:.1f} | {rate:.0f} | {products['numpy']:.0f} | {products['torch']:.0f} | "
+                     f"{rate / max(products.values()):.2f} | {loop} |")
+    return "\n".join(lines)
+
+
+def _threads(chosen) -> str:
+    case = CASES[2]
+    force_field = _model(case)
+    rates = _rates({1: _stepper(force_field, "native", case.replicas, 1), 2: _stepper(force_field, "native", case.replicas, 2),
+                    "empty": _stepper(force_field, None, case.replicas)}, chosen)
+    times = {threads: 1 / rates[threads] - 1 / rates["empty"] for threads in (1, 2)}
+    return (f"{case.name}, {case.replicas} replicas: the force takes {1e6 * times[1]:.0f} us on one thread, {1e6 * times[2]:.0f} us on two: "
+            f"{times[1] / times[2]:.2f} times as fast (wanted: >= 1.7).")
+
+
+def _model(case: Case):
+    return fpforce.load(frozen_model(case.kind, case.beads, width=case.width, layers=case.layers))
+
+
+def _stepper(force_field, backend: str | None, replicas: int, threads: int = 1):
+    """A function of a number of Langevin steps; backend None leaves the force out."""
+    system = fpforce.make_system(force_field, backend=backend or "native", replicas=replicas, threads=threads)
+    if backend is None:
+        system.removeForce(0)
+    context, _ = make_context(system, lambda: openmm.LangevinMiddleIntegrator(force_field.temperature_k, 1.0, 0.002), "auto")
     context.setPositions([tuple(p) for _ in range(replicas) for p in force_field.positions_nm])
     context.setVelocitiesToTemperature(force_field.temperature_k, 1)
-    context.getIntegrator().step(20)
-    return context
+    context.getIntegrator().step(10)
+
+    def steps(count):
+        context.getIntegrator().step(count)
+
+    return steps
+
+
+def _rates(work: dict, chosen) -> dict:
+    """Units of work per second of each function of a number of units: medians over rounds in which all take turns."""
+    counts = {name: _count(do, chosen.seconds) for name, do in work.items()}
+    rates = {name: [] for name in work}
+    for _ in range(chosen.rounds):
+        for name, do in work.items():
+            began = time.perf_counter()
+            do(counts[name])
+            rates[name].append(counts[name] / (time.perf_counter() - began))
+    return {name: statistics.median(values) for name, values in rates.items()}
+
+
+def _count(do, seconds: float) -> int:
+    """How many units take about so long."""
+    count = 1
+    while True:
+        began = time.perf_counter()
+        do(count)
+        taken = time.perf_counter() - began
+        if taken > 0.1 * seconds:
+            return max(1, round(count * seconds / taken))
+        count *= 4
+
+
+def _matrix_products(rows: int, width: int, chosen) -> dict[str, float]:
+    """GFLOP/s of (rows x width) (width x width) in float32 on one thread."""
+    a, b, c = torch.randn(rows, width), torch.randn(width, width), torch.empty(rows, width)
+    x, y, z = a.numpy(), b.numpy(), c.numpy()
+
+    def with_torch(count):
+        for _ in range(count):
+            torch.mm(a, b, out=c)
+
+    def with_numpy(count):
+        for _ in range(count):
+            np.dot(x, y, out=z)
+
+    rates = _rates({"numpy": with_numpy, "torch": with_torch}, chosen)
+    return {name: 2e-9 * rows * width * width * rate for name, rate in rates.items()}
+
+
+def _bare_loop(case: Case, chosen) -> float:
+    """Seconds for the layers of one molecule as plain C++ loops; nan without a compiler."""
+    compiler = next((found for name in ("g++", "clang++", "c++") if (found := shutil.which(name))), None)
+    if compiler is None:
+        return float("nan")
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "bare_loop.so"
+        subprocess.run([compiler, "-O3", "-march=native", "-ffast-math", "-shared", "-fPIC", "-o", library, HERE / "bare_loop.cpp"], check=True)
+        function = ctypes.CDLL(str(library)).bare_loop
+        inputs = case.beads * (case.beads - 1) // 2 + 4 * (case.beads - 3)
+        features = (ctypes.c_float * inputs)(*([0.5] * inputs))
+        return 1 / _rates({"loop": lambda count: function(inputs, case.width, case.layers, count, features)}, chosen)["loop"]
 
 
 if __name__ == "__main__":

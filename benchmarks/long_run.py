@@ -1,6 +1,6 @@
-"""The demo's force field simulated for long: from both basins, until 10^8 replica-steps are done, then judged.
+"""The demo's force field simulated for long: from both basins, until 10^9 replica-steps are done, then judged.
 
-python benchmarks/long_run.py [--model runs/demo/model.pt] [--steps 400000] [--replicas 128]. The two simulations run side
+python benchmarks/long_run.py [--model runs/demo/model.pt] [--steps 3910000] [--replicas 128] [--backend auto]. The two simulations run side
 by side, one thread each, and are resumed if interrupted. Writes runs/long_run/report.html and docs/results/long_run.md.
 """
 
@@ -17,17 +17,19 @@ from fpforce.analysis import evaluate
 
 ROOT = Path(__file__).resolve().parent.parent
 BASINS = ("negative", "positive")
+REPORT_INTERVAL_PS = 10
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=ROOT / "runs" / "demo" / "model.pt")
-    parser.add_argument("--steps", type=int, default=400_000, help="of each replica")
+    parser.add_argument("--steps", type=int, default=3_910_000, help="of each replica")
     parser.add_argument("--replicas", type=int, default=128, help="for each of the two simulations")
+    parser.add_argument("--backend", default="auto")
     chosen = parser.parse_args()
     folder = ROOT / "runs" / "long_run"
     outputs = [folder / f"from_{basin}.xtc" for basin in BASINS]
-    running = [subprocess.Popen(_command(chosen, output, basin, seed), env=os.environ | {"OMP_NUM_THREADS": "1"})
+    running = [subprocess.Popen(_command(chosen, output, basin, seed), env=os.environ | {"OMP_NUM_THREADS": "1", "OPENMM_CPU_THREADS": "1"})
                for seed, (basin, output) in enumerate(zip(BASINS, outputs, strict=True), start=100)]
     if any([process.wait() not in (0, 3) for process in running]):
         sys.exit(1)
@@ -44,7 +46,8 @@ def _command(chosen, output: Path, basin: str, seed: int) -> list[str]:
     resume = ["--resume"] if Path(f"{output}.checkpoint").exists() else []
     return [str(Path(sys.executable).parent / "fpforce-simulate"), str(chosen.model), "--output", str(output),
             "--start", str(EXAMPLE / f"start_{basin}.pdb"), "--replicas", str(chosen.replicas),
-            "--timestep-fs", str(TIMESTEP_FS), "--steps", str(chosen.steps), "--seed", str(seed), *resume]
+            "--timestep-fs", str(TIMESTEP_FS), "--steps", str(chosen.steps), "--seed", str(seed), "--backend", chosen.backend,
+            "--report-interval-ps", str(REPORT_INTERVAL_PS), *resume]
 
 
 def _summary(figures: dict, chosen) -> str:

@@ -117,7 +117,15 @@ class ForceField:
         """Every weight by name, read with safetensors' numpy loader."""
         from safetensors.numpy import load as load_safetensors
 
-        return load_safetensors(_read_extra(self.path, WEIGHTS_ENTRY))
+        return load_safetensors(self.weights_bytes())
+
+    def description(self) -> str:
+        """The text of fpforce.json, as the native plugin reads it."""
+        return _read_extra(self.path, METADATA_ENTRY).decode()
+
+    def weights_bytes(self) -> bytes:
+        """The bytes of fpforce.safetensors, as the native plugin reads them."""
+        return _read_extra(self.path, WEIGHTS_ENTRY)
 
     def topology_pdb(self) -> str:
         """The start frame as PDB text."""

@@ -35,7 +35,7 @@ class LangevinRun:
         self._limits = BondLimits.of(force_field)
         self._shape = (settings.replicas, len(force_field.beads), 3)
         self._wanted_platform = settings.platform
-        self.backend, _ = backends.choose(settings.backend)
+        self.backend, _ = backends.choose(force_field, settings.backend)
         self._system = make_system(
             force_field, backend=self.backend, replicas=settings.replicas, threads=settings.threads
         )

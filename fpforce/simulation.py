@@ -45,8 +45,8 @@ class SimulationSettings:
         the model's temperature.
     report_interval_ps: time between saved frames, rounded to whole steps.
     seed: of velocities and noise; a resumed run keeps its own, and its start.
-    platform: `auto` or an OpenMM platform; backend: `auto`, `torchforce`, `python`.
-    threads: torch's thread count for this process; None leaves it as it is.
+    platform: `auto` or an OpenMM platform; backend: `auto`, `native`, `torchforce`, `python`.
+    threads: how many evaluate the energy; None leaves it to the backend (make_system).
     start: the frame from which every replica starts: None (the model's), `FILE[:index]` or an (n, 3) array in nm;
         start_topology: its topology file, where the format holds none.
     minimise: go to the nearest minimum of the (free) energy before the first step.

@@ -22,18 +22,24 @@ def make_system(
     force_group: int = 0,
     remove_cm_motion: bool = False,
     threads: int | None = None,
+    scale_derivative: bool = False,
 ):
     """An openmm.System whose potential is the force field's free energy U (kJ/mol), ready for any integrator.
 
     force_field: a ForceField or the path of model.pt.
     topology: when given, checked against the beads: an openmm or mdtraj Topology of the molecule or of all replicas,
         or a file mdtraj reads.
-    backend: `torchforce`, `python`, or `auto`, which takes the first one available and says so at INFO.
+    backend: `native`, `torchforce`, `python`, or `auto`, which takes the first of them that can compute this force field
+        here and says so at INFO. `native` has a global parameter `fpforce_scale` (1 by default) that scales what the
+        network has learned and leaves the bonded prior.
     replicas: R copies that do not interact, evaluated as one batch; replica r owns particles r*n .. (r+1)*n - 1.
         The energy of the System is the sum over replicas.
     force_group: group of the one Force.
     remove_cm_motion: adds a CMMotionRemover; with several replicas it would couple them and is refused.
-    threads: torch's thread count, set for the whole process; None leaves it as it is.
+    threads: how many share the replicas; None for as many as pay off. With `torchforce` and `python` it is torch's
+        thread count, set for the whole process, and None leaves that as it is.
+    scale_derivative: State then reports the exact dU/d(fpforce_scale), at the cost of a second evaluation of the
+        geometry; `native` only.
 
     Particle masses are the beads'. U holds at `force_field.temperature_k` only: run a thermostat at that temperature.
     Raises InputError for a file that cannot be read, a topology that does not match, and options out of range.
@@ -54,11 +60,14 @@ def make_system(
     if topology is not None:
         _check_topology(force_field, topology, replicas)
 
-    name, module = backends.choose(backend)
+    if scale_derivative and backend not in ("auto", "native"):
+        raise InputError(f"scale_derivative is for the native backend, not {backend}; leave one of the two out")
+    name, module = backends.choose(force_field, "native" if scale_derivative else backend)
+    attach = module.attach_with_scale_derivative if scale_derivative else module.attach
     system = openmm.System()
     for mass_da in np.tile(force_field.masses_da, replicas):
         system.addParticle(float(mass_da))
-    module.attach(system, force_field, replicas=replicas, force_group=force_group, threads=threads)
+    attach(system, force_field, replicas=replicas, force_group=force_group, threads=threads)
     if remove_cm_motion:
         system.addForce(openmm.CMMotionRemover())
     logger.info(

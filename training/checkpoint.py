@@ -120,7 +120,8 @@ class Checkpoint:
         """The trained energy in float32 with averaged weights, in evaluation mode."""
         pairs = torch.stack([self.weights["prior.first"], self.weights["prior.second"]], 1).tolist() \
             if "prior.first" in self.weights else []
-        energy = build_energy(self.recipe, self.record.check_frames, [tuple(pair) for pair in pairs])
+        energy = build_energy(self.recipe, self.record.check_frames, [tuple(pair) for pair in pairs], self.beads,
+                              self.record.scale_nm)
         energy.load_state_dict(self.weights)
         return energy.float().eval().requires_grad_(False)
 

@@ -73,11 +73,13 @@ class NoisedBatches:
     Noise comes in antithetic pairs: the second half of a batch repeats the first with -z. To first order in sigma the
     noise cancels from the loss's gradient, which matters where sigma is small.
 
-    weights (frames,): with which `spread` draws frames; None draws all alike.
+    weights (frames,): with which `spread` draws frames; None draws all alike. rotate: turn every frame at random, for
+    networks that are not invariant under rotation.
     """
 
-    def __init__(self, frames: Tensor, times: TimeSampler, batch_size: int, seed: int, weights: Tensor | None = None):
-        self.frames, self.times, self.seed = frames, times, seed
+    def __init__(self, frames: Tensor, times: TimeSampler, batch_size: int, seed: int, weights: Tensor | None = None,
+                 rotate: bool = False):
+        self.frames, self.times, self.seed, self.rotate = frames, times, seed, rotate
         self.pairs = batch_size // 2
         weights = torch.ones(len(frames)) if weights is None else weights
         self._cumulative = (weights.double() / weights.double().sum()).cumsum(0)
@@ -92,7 +94,7 @@ class NoisedBatches:
         generator = torch.Generator(device=self.frames.device)
         generator.manual_seed(int(words[0]) << 31 ^ int(words[1]))
         chosen = torch.randint(len(self.frames), (self.pairs,), generator=generator, device=self.frames.device)
-        x0 = self.frames[chosen].repeat(2, 1, 1)
+        x0 = self._turned(self.frames[chosen], generator).repeat(2, 1, 1)
         t = self.times(self.pairs, generator, x0).repeat(2)
         z = centred_noise((self.pairs, *x0.shape[1:]), generator, x0)
         z = torch.cat([z, -z])
@@ -102,9 +104,21 @@ class NoisedBatches:
         """(count, beads, 3) noised positions and their times, the frames drawn by weight: where to ask for consistency."""
         uniform = torch.rand(count, generator=generator, device=self.frames.device, dtype=torch.float64)
         chosen = torch.searchsorted(self._cumulative, uniform).clamp_max(len(self.frames) - 1)
-        x0 = self.frames[chosen]
+        x0 = self._turned(self.frames[chosen], generator)
         t = self.times(count, generator, x0)
         return diffuse(x0, t, centred_noise(x0.shape, generator, x0)), t
+
+    def _turned(self, x0: Tensor, generator: torch.Generator) -> Tensor:
+        return torch.matmul(x0, random_rotations(len(x0), generator, x0)) if self.rotate else x0
+
+
+def random_rotations(count: int, generator: torch.Generator, like: Tensor) -> Tensor:
+    """(count, 3, 3) rotation matrices, uniform over all rotations: those of uniform unit quaternions."""
+    quaternions = torch.randn(count, 4, generator=generator, device=like.device, dtype=like.dtype)
+    w, v = quaternions.div(quaternions.norm(dim=1, keepdim=True)).split([1, 3], dim=1)
+    identity = torch.eye(3, device=like.device, dtype=like.dtype)
+    cross = torch.linalg.cross(identity.expand(count, 3, 3), v[:, None].expand(count, 3, 3))
+    return (2.0 * w.square() - 1.0)[..., None] * identity + 2.0 * (v[:, :, None] * v[:, None] + w[..., None] * cross)
 
 
 def conformation_weights(frames: Tensor, evenness: float) -> Tensor:

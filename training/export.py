@@ -7,6 +7,7 @@ t = 0 is the force over kT).
 import copy
 import io
 import logging
+import math
 from pathlib import Path
 
 import torch
@@ -73,7 +74,8 @@ def export(checkpoint_path: str | Path, model_path: str | Path, *, overwrite: bo
     verification = verify(program, physical, record.check_frames.double() * record.scale_nm)
     metadata = {
         "model": {"kind": recipe.model.kind, "settings": recipe.model.model_dump(mode="json") | {
-            "v_min": recipe.diffusion.v_min, "t_max": recipe.diffusion.t_max}},
+            "v_min": recipe.diffusion.v_min, "t_max": recipe.diffusion.t_max},
+            "constants": energy.network.constants(), "vocabulary": energy.network.vocabulary()},
         "scale_nm": record.scale_nm,
         "temperature_k": recipe.temperature_k,
         "kt_kj_per_mol": kt,
@@ -96,7 +98,8 @@ def verify(program: torch.jit.ScriptModule, physical: PhysicalEnergy, frames_nm:
     """Compare the frozen program with the eager model in float64 on frames (frames, n, 3) in nm, and test symmetries.
 
     Returns the largest deviations, energies in kT, forces relative to their root mean square. Raises InputError naming
-    the first check that fails.
+    the first check that fails. Of a network that is not invariant under rotation by construction the error is recorded,
+    and mirror images must differ by more than rotated copies do.
     """
     reference = copy.deepcopy(physical).double()
     exact_energy, exact_force = _energy_and_force(reference, frames_nm)
@@ -107,25 +110,27 @@ def verify(program: torch.jit.ScriptModule, physical: PhysicalEnergy, frames_nm:
     rotation = rotation * torch.linalg.det(rotation)
     moved = _energy_and_force(reference, frames_nm @ rotation.T + torch.tensor([1.0, -2.0, 3.0]))[0]
     mirrored = _energy_and_force(reference, frames_nm * torch.tensor([1.0, 1.0, -1.0]))[0]
-    kt = physical.kt
+    kt, invariant = physical.kt, physical.energy.network.rotation_invariant
+    turning = (moved - exact_energy).abs() / kt
     measured = {
         "energy_error_kt": float((energy - exact_energy).abs().max() / kt),
         "force_error": float((force - exact_force).abs().max() / rms),
         "energy_error_float32_kt": float((single.double() - exact_energy).abs().max() / kt),
         "force_error_float32": float((single_force.double() - exact_force).abs().max() / rms),
-        "invariance_error_kt": float((moved - exact_energy).abs().max() / kt),
+        "invariance_error_kt": float(turning.max()),
         "mirror_difference_kt": float((mirrored - exact_energy).abs().median() / kt),
         "frames": len(frames_nm),
     }
     limits = {"energy_error_kt": 1e-2, "force_error": 1e-2, "energy_error_float32_kt": 2e-2,
-              "force_error_float32": 2e-2, "invariance_error_kt": 1e-6}
+              "force_error_float32": 2e-2, "invariance_error_kt": 1e-6 if invariant else math.inf}
     for name, limit in limits.items():
         if not measured[name] <= limit:
             raise InputError(f"the exported model fails its check: {name} is {measured[name]:.3g}, limit {limit:g}; "
                              "the checkpoint's weights are damaged or too extreme for float32, train it further or anew")
-    if physical.beads >= 4 and not measured["mirror_difference_kt"] > 1e-3:
+    chance = 1e-3 + float(turning.median())
+    if physical.beads >= 4 and not measured["mirror_difference_kt"] > chance:
         raise InputError(f"frames and their mirror images differ in energy by {measured['mirror_difference_kt']:.3g} kT "
-                         "only: the model has not learned chirality; train it further")
+                         f"only, no more than {chance:.3g} kT: the model has not learned chirality; train it further")
     return measured
 
 

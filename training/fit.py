@@ -125,12 +125,14 @@ class ExpertTraining(pl.LightningModule):
     def __init__(self, recipe: Recipe, training_set: TrainingSet):
         super().__init__()
         self.recipe = recipe
-        self.energy = build_energy(recipe, training_set.frames, training_set.prior_pairs)
+        self.energy = build_energy(recipe, training_set.frames, training_set.prior_pairs, training_set.beads,
+                                   training_set.scale_nm)
         self.record = TrainingRecord.start(recipe, training_set)
         times = TimeSampler(recipe.diffusion.t_eval, recipe.diffusion.t_max, recipe.diffusion.v_min)
         self._batches = _Shared(NoisedBatches(
             training_set.frames, times, recipe.optimizer.batch_size, recipe.run.seed,
-            conformation_weights(training_set.frames, recipe.loss.fokker_planck_evenness)))
+            conformation_weights(training_set.frames, recipe.loss.fokker_planck_evenness),
+            rotate=not self.energy.network.rotation_invariant))
         self._rank = 0
         self._clock = time.monotonic()
 

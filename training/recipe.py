@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from fpforce.errors import InputError
+from fpforce.training.model_recipe import InternalRecipe, ModelRecipe, Section, sections_of
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class DataRecipe(_Section):
+class DataRecipe(Section):
     """What is learned from: trajectories, and the beads they are mapped to."""
 
     trajectories: list[Path] = Field(min_length=1, description="one or more trajectories, any format mdtraj reads")
@@ -35,16 +33,7 @@ class DataRecipe(_Section):
         return [value] if isinstance(value, str | Path) else value
 
 
-class ModelRecipe(_Section):
-    """The energy model."""
-
-    kind: Literal["internal"] = Field("internal", description="MLP on internal coordinates of one molecule")
-    width: int = Field(128, ge=1, le=4096, description="neurons of a hidden layer")
-    layers: int = Field(3, ge=1, le=32, description="hidden layers")
-    prior: bool = Field(True, description="build on the analytic prior (diffused Gaussian, bonds and angles)")
-
-
-class DiffusionRecipe(_Section):
+class DiffusionRecipe(Section):
     """Diffusion times."""
 
     t_max: float = Field(1.0, gt=0, le=1, description="the expert is trained over (0, t_max]")
@@ -58,7 +47,7 @@ class DiffusionRecipe(_Section):
         return self
 
 
-class LossRecipe(_Section):
+class LossRecipe(Section):
     """Loss terms; L = denoising + fokker_planck_weight * Fokker-Planck."""
 
     fokker_planck_weight: float = Field(5e-4, ge=0, description="alpha_FP; 0 trains by denoising alone")
@@ -69,7 +58,7 @@ class LossRecipe(_Section):
     fokker_planck_sigma: float = Field(1e-4, gt=0, le=0.1, description="sigma_w of the weak form, normalised units")
 
 
-class OptimizerRecipe(_Section):
+class OptimizerRecipe(Section):
     """AdamW with warm-up, cosine decay, clipping and weight averaging."""
 
     batch_size: int = Field(512, ge=2, description="frames in a step")
@@ -80,7 +69,7 @@ class OptimizerRecipe(_Section):
     ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the exponential moving average of the weights")
 
 
-class RunRecipe(_Section):
+class RunRecipe(Section):
     """How long, where and how reproducibly."""
 
     max_steps: int = Field(20_000, ge=1, description="stop after so many steps")
@@ -95,13 +84,13 @@ class RunRecipe(_Section):
     precision: Literal["32-true", "64-true"] = Field("32-true", description="lower precisions break the FP term")
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """A training run. `output` receives model.ckpt, recipe.yaml and the logs."""
 
     data: DataRecipe
     temperature_k: float = Field(gt=0, description="temperature of the trajectory; it is baked into the force field")
     output: Path = Field(description="folder of the run")
-    model: ModelRecipe = ModelRecipe()
+    model: ModelRecipe = InternalRecipe()
     diffusion: DiffusionRecipe = DiffusionRecipe()
     loss: LossRecipe = LossRecipe()
     optimizer: OptimizerRecipe = OptimizerRecipe()
@@ -138,18 +127,40 @@ def parse_recipe(content: dict, source: str = "recipe", overrides: list[str] | t
 
 
 def describe_recipe() -> list[tuple[str, str, str]]:
-    """(key, default, meaning) of every recipe entry, in order; the table in README.md is made from it."""
+    """(key, default, meaning) of every recipe entry, in order; the table in README.md is made from it.
+
+    An entry that differs between the kinds of a section has a row for each kind, whose meaning begins with the kind.
+    """
     rows = []
 
     def walk(section, prefix):
         for name, field in section.model_fields.items():
-            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-                walk(field.annotation, f"{prefix}{name}.")
+            kinds = sections_of(field.annotation)
+            if len(kinds) > 1:
+                rows.extend(_describe_kinds(kinds, field.default.kind, f"{prefix}{name}."))
+            elif kinds:
+                walk(kinds[0], f"{prefix}{name}.")
             else:
-                default = "required" if field.is_required() else field.default
-                rows.append((prefix + name, str(default), field.description or ""))
+                rows.append((prefix + name, *_describe(field)))
 
     walk(Recipe, "")
+    return rows
+
+
+def _describe(field: FieldInfo) -> tuple[str, str]:
+    return "required" if field.is_required() else str(field.default), field.description or ""
+
+
+def _describe_kinds(kinds: list[type[BaseModel]], default: str, prefix: str) -> list[tuple[str, str, str]]:
+    described = {kind.model_fields["kind"].default: {name: _describe(field) for name, field in kind.model_fields.items()}
+                 for kind in kinds}
+    rows = [(f"{prefix}kind", default, "; ".join(f"{kind}: {fields['kind'][1]}" for kind, fields in described.items()))]
+    for name in dict.fromkeys(name for fields in described.values() for name in fields if name != "kind"):
+        found = {kind: fields[name] for kind, fields in described.items() if name in fields}
+        if len(found) == len(kinds) and len(set(found.values())) == 1:
+            rows.append((prefix + name, *found[default]))
+        else:
+            rows.extend((prefix + name, value, f"{kind}: {meaning}") for kind, (value, meaning) in found.items())
     return rows
 
 
@@ -188,34 +199,44 @@ def _explain(items: list[dict]) -> list[tuple[str, str]]:
     """(key, what is wrong with it) of every wrong entry; pydantic reports each branch of a union by itself."""
     by_key: dict[str, list[dict]] = {}
     for item in items:
-        by_key.setdefault(".".join(_entry(item["loc"])), []).append(item)
+        entry, _ = _place(item["loc"])
+        if item["type"] == "union_tag_invalid":
+            entry.append("kind")
+        by_key.setdefault(".".join(entry), []).append(item)
     return [(key, _explain_one(key, same)) for key, same in by_key.items()]
 
 
 def _explain_one(key: str, items: list[dict]) -> str:
     item = min(items, key=lambda item: len(item["loc"]))
     if item["type"] == "extra_forbidden":
-        return f"unknown key '{key}'{_suggestion(key.split('.'))}"
+        return f"unknown key '{key}'{_suggestion(item['loc'])}"
     if item["type"] == "missing":
         return f"'{key}' is missing"
     if item["type"] == "value_error":
         return f"'{key}': {item['ctx']['error']}"
+    if item["type"] == "union_tag_invalid":
+        return f"'{key}' = {item['ctx']['tag']!r}: input should be {item['ctx']['expected_tags'].replace(', ', ' or ')}"
     wanted = " or ".join(dict.fromkeys(item["msg"].removeprefix("Input should be ") for item in items))
     intact = wanted == item["msg"]
     return f"'{key}' = {item['input']!r}: {wanted[0].lower() + wanted[1:] if intact else 'input should be ' + wanted}"
 
 
-def _entry(location: tuple) -> list[str]:
-    """The keys of an error's location, without the branch of a union and what follows it."""
-    section: Any = Recipe
+def _place(location: tuple) -> tuple[list[str], type[BaseModel]]:
+    """The keys of an error's location, without what names a branch of a union, and the section that holds the last."""
+    keys: list[str] = []
+    holder, inside = Recipe, [Recipe]
     for depth, name in enumerate(location):
-        field = section.model_fields.get(name)
-        section = field.annotation if field else None
-        if not (isinstance(section, type) and issubclass(section, BaseModel)):
-            in_list = all(isinstance(part, int) for part in location[depth + 1 :])
-            location = location if in_list else location[: depth + 1]
-            break
-    return [str(part) for part in location]
+        if len(inside) > 1:
+            inside = [section for section in inside if section.model_fields["kind"].default == name]
+            continue
+        keys.append(str(name))
+        holder = inside[0]
+        field = holder.model_fields.get(name)
+        inside = sections_of(field.annotation) if field else []
+        if not inside:
+            rest = location[depth + 1 :]
+            return keys + ([str(part) for part in rest] if all(isinstance(part, int) for part in rest) else []), holder
+    return keys, holder
 
 
 def _at_fault(key: str, text: str, overrides: list[str] | tuple[str, ...]) -> str | None:
@@ -228,16 +249,17 @@ def _at_fault(key: str, text: str, overrides: list[str] | tuple[str, ...]) -> st
     return None
 
 
-def _suggestion(location: list[str]) -> str:
-    section: Any = Recipe
-    for name in location[:-1]:
-        section = section.model_fields[name].annotation
-    close = get_close_matches(location[-1], section.model_fields, n=1, cutoff=0.5)
+def _suggestion(location: tuple) -> str:
+    keys, section = _place(location)
+    described = [(key, meaning) for key, _, meaning in describe_recipe() if key.split(".")[-1] == keys[-1]]
+    for key, meaning in described:
+        if key == ".".join(keys):
+            return f"; it belongs to {'.'.join([*keys[:-1], 'kind'])}={meaning.partition(':')[0]}"
+    close = get_close_matches(keys[-1], section.model_fields, n=1, cutoff=0.5)
     if close:
-        return f"; did you mean '{'.'.join([*location[:-1], close[0]])}'?"
-    elsewhere = [key for key, _, _ in describe_recipe() if key.split(".")[-1] == location[-1]]
-    if elsewhere:
-        return f"; did you mean '{elsewhere[0]}'?"
+        return f"; did you mean '{'.'.join([*keys[:-1], close[0]])}'?"
+    if described:
+        return f"; did you mean '{described[0][0]}'?"
     return f"; valid here: {', '.join(section.model_fields)}"
 
 

@@ -2,19 +2,23 @@
 
 A backend is a module with
 
-    unavailable() -> str | None
-        why it cannot be used here, with the remedy, or None; loads neither torch nor OpenMM;
+    unavailable(force_field) -> str | None
+        why it cannot compute this force field here, with the remedy, or None; imports neither torch nor OpenMM;
     attach(system, force_field, *, replicas, force_group, threads) -> openmm.Force
         adds the energy of `replicas` molecules, whose beads are the system's particles in replica order.
 """
 
+import logging
 from importlib import import_module
 from types import ModuleType
 
 from fpforce.errors import InputError
 
+logger = logging.getLogger("fpforce")
+
 # In the order in which `auto` tries them.
 _MODULE_OF = {
+    "native": "fpforce.backends.native",
     "torchforce": "fpforce.backends.torchforce",
     "python": "fpforce.backends.python",
 }
@@ -25,8 +29,8 @@ def names() -> tuple[str, ...]:
     return tuple(_MODULE_OF)
 
 
-def choose(name: str = "auto") -> tuple[str, ModuleType]:
-    """The backend called `name`, or with `auto` the first that is available here, as (name, module).
+def choose(force_field, name: str = "auto") -> tuple[str, ModuleType]:
+    """The backend called `name`, or with `auto` the first that can compute this force field here, as (name, module).
 
     Raises InputError for an unknown name, and when the backend (or, with `auto`, every one) is unavailable.
     """
@@ -35,8 +39,10 @@ def choose(name: str = "auto") -> tuple[str, ModuleType]:
     reasons = []
     for candidate in _MODULE_OF if name == "auto" else [name]:
         module = import_module(_MODULE_OF[candidate])
-        reason = module.unavailable()
+        reason = module.unavailable(force_field)
         if reason is None:
             return candidate, module
         reasons.append(f"backend {candidate}: {reason}")
+        if name == "auto":
+            logger.info("backend %s is passed over: %s", candidate, reason)
     raise InputError("; ".join(reasons))

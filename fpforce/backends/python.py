@@ -8,7 +8,7 @@ import io
 from importlib.util import find_spec
 
 
-def unavailable() -> str | None:
+def unavailable(force_field) -> str | None:
     """Why PythonForce cannot be used here, or None."""
     if find_spec("torch") is None:
         return "torch is not installed; pip install 'fpforce[cpu]' (or [cuda13])"

@@ -13,7 +13,7 @@ from fpforce.errors import InputError
 _INSTALL = "pip install 'fpforce[cpu]' (or [cuda13])"
 
 
-def unavailable() -> str | None:
+def unavailable(force_field) -> str | None:
     """Why TorchForce cannot be used here, or None.
 
     Raises InputError when two openmm-torch wheels are installed: they overwrite each other's files.

@@ -4,28 +4,40 @@ Models are built from real frames as training builds them, with random weights (
 layer is zero, which would hide everything).
 """
 
-from typing import get_args
-
 import pytest
 import torch
 
 from fpforce.training.diffusion import centred_noise, diffuse
+from fpforce.training.model_recipe import ModelRecipe, sections_of
 from fpforce.training.models import build_energy
-from fpforce.training.recipe import ModelRecipe, parse_recipe
+from fpforce.training.recipe import parse_recipe
 
-KINDS = get_args(ModelRecipe.model_fields["kind"].annotation)
+NETWORKS = {
+    "internal": {"kind": "internal"},
+    "graph_transformer": {"kind": "graph_transformer", "head_width": 8},
+    "graph_transformer, cutoff": {"kind": "graph_transformer", "head_width": 8, "cutoff_nm": 0.35},
+    "graph_transformer, displacement": {"kind": "graph_transformer", "head_width": 8, "edges": "displacement"},
+}
+MODELS = {f"{name}, {'prior' if prior else 'bare'}": settings | {"prior": prior, "width": 24, "layers": 2}
+          for name, settings in NETWORKS.items() for prior in (True, False)}
+INVARIANT = [name for name in MODELS if "displacement" not in name]
 TIMES = (1e-5, 1e-3, 0.1, 1.0)
 
+for_invariant_models = pytest.mark.parametrize("energy", INVARIANT, indirect=True)
 
-@pytest.fixture(scope="module", params=[(kind, prior) for kind in KINDS for prior in (True, False)],
-                ids=lambda value: f"{value[0]}-{'prior' if value[1] else 'bare'}")
+
+def test_every_kind_of_the_recipe_is_tested_here():
+    kinds = {section.model_fields["kind"].default for section in sections_of(ModelRecipe)}
+    assert kinds == {settings["kind"] for settings in NETWORKS.values()}
+
+
+@pytest.fixture(scope="module", params=MODELS)
 def energy(request, alanine_set):
-    kind, prior = request.param
     recipe = parse_recipe({
-        "data": {"trajectories": ["unread.xtc"]}, "temperature_k": 300, "output": "unused",
-        "model": {"kind": kind, "prior": prior, "width": 24, "layers": 2},
+        "data": {"trajectories": ["unread.xtc"]}, "temperature_k": 300, "output": "unused", "model": MODELS[request.param],
     })
-    model = build_energy(recipe, alanine_set.frames.double(), alanine_set.prior_pairs).double()
+    model = build_energy(recipe, alanine_set.frames.double(), alanine_set.prior_pairs, alanine_set.beads,
+                         alanine_set.scale_nm).double()
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -46,14 +58,23 @@ def at(time, count, dtype=torch.float64):
 
 
 @pytest.mark.parametrize("time", TIMES)
-def test_energy_is_invariant_under_rotation_and_translation(energy, x, time):
-    rotation = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64))[0]
-    rotation = rotation * torch.linalg.det(rotation)
+def test_energy_is_invariant_under_translation(energy, x, time):
     t = at(time, len(x))
-    moved = energy(x @ rotation.T + torch.tensor([0.5, -2.0, 1.0], dtype=torch.float64), t)
+    moved = energy(x + torch.tensor([0.5, -2.0, 1.0], dtype=torch.float64), t)
     torch.testing.assert_close(moved, energy(x, t), rtol=1e-11, atol=1e-11)
 
 
+@for_invariant_models
+@pytest.mark.parametrize("time", TIMES)
+def test_energy_is_invariant_under_rotation(energy, x, time):
+    rotation = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64))[0]
+    rotation = rotation * torch.linalg.det(rotation)
+    t = at(time, len(x))
+    moved = energy(x @ rotation.T, t)
+    torch.testing.assert_close(moved, energy(x, t), rtol=1e-11, atol=1e-11)
+
+
+@for_invariant_models
 @pytest.mark.parametrize("time", TIMES[:2])
 def test_mirror_images_differ_in_energy_where_the_data_are_resolved(energy, x, time):
     # The network's output is of order one; rounding would make 1e-15.

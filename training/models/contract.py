@@ -3,6 +3,7 @@
 A model is a torch module `forward(x, t) -> (batch,)`: x (batch, beads, 3) centred and normalised positions, t (batch,)
 or (1,) diffusion times, the energy E_theta(x, t) = -log q_t(x) up to a constant. It must be invariant under rotation
 and translation, tell mirror images apart, compile with torch.jit.script, and be twice differentiable in (x, t).
+An `EnergyNetwork` also says what an implementation of it elsewhere needs besides its weights.
 tests/contract/ checks every model against this.
 """
 
@@ -29,6 +30,21 @@ class LogDensity:
     def after(self, start: int) -> "LogDensity":
         """The points from index `start` on."""
         return LogDensity(self.score[start:], self.time_derivative[start:], self.network_score[start:])
+
+
+class EnergyNetwork(nn.Module):
+    """What a network says of itself; the defaults describe one that its weights and settings describe completely."""
+
+    # False: energies depend on the orientation, and batches are rotated at random instead.
+    rotation_invariant: bool = True
+
+    def constants(self) -> dict[str, float | int | bool | str]:
+        """Numbers, by name, that the network's code fixes; they travel in model.pt."""
+        return {}
+
+    def vocabulary(self) -> dict[str, list[str]]:
+        """Words whose embeddings the weights hold, in their order, by what they name; they travel in model.pt."""
+        return {}
 
 
 class DiffusionEnergy(nn.Module):

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from fpforce.training.diffusion import alpha, sigma_squared
+from fpforce.training.models.contract import EnergyNetwork
+from fpforce.training.models.noise import NoiseFeatures
 
 SMOOTH_LENGTH = 0.2  # normalised units, added in quadrature to distances
 SMOOTH_AREA = 0.45  # normalised units squared, added in quadrature to the normals of dihedral planes
@@ -66,25 +68,7 @@ def fit_coordinates(x0: Tensor) -> InternalCoordinates:
     return InternalCoordinates(distances.mean(0).to(x0.dtype), distances.var(0).to(x0.dtype), beads)
 
 
-class NoiseFeatures(nn.Module):
-    """Smooth functions (batch, 5) of the noise level, ln(sigma^2 + v_min) mapped to [-1, 1].
-
-    Raw ln t would make dE/dt diverge at t = 0; below v_min nothing changes any more.
-    """
-
-    def __init__(self, v_min: float):
-        super().__init__()
-        self.v_min = v_min
-        self.low = float(torch.log(torch.tensor(v_min, dtype=torch.float64)))
-        self.high = float(torch.log1p(torch.tensor(v_min, dtype=torch.float64)))
-
-    def forward(self, t: Tensor) -> Tensor:
-        level = 2.0 * (torch.log(sigma_squared(t) + self.v_min) - self.low) / (self.high - self.low) - 1.0
-        angle = 1.5707963267948966 * level
-        return torch.stack([level, torch.sin(angle), torch.cos(angle), torch.sin(2 * angle), torch.cos(2 * angle)], -1)
-
-
-class InternalModel(nn.Module):
+class InternalModel(EnergyNetwork):
     """MLP of the internal coordinates with the noise level gating every layer, plus a head c(t) that ignores x.
 
     The output is multiplied by alpha(t)^2, since beyond the Gaussian prior nothing is left to learn at large t.
@@ -101,6 +85,9 @@ class InternalModel(nn.Module):
         self.gate = nn.Linear(5, width)
         self.offset = nn.Sequential(nn.Linear(5, 32), nn.SiLU(), nn.Linear(32, 1))
         nn.init.zeros_(self.out.weight)
+
+    def constants(self) -> dict[str, float | int | bool | str]:
+        return {"smooth_length": SMOOTH_LENGTH, "smooth_area": SMOOTH_AREA, "noise_area": NOISE_AREA}
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         level = self.noise(t)

@@ -1,0 +1,59 @@
+"""The energy through fpforce's own OpenMM plugin: compiled code without torch, on the host's processor.
+
+The Force holds the model itself: its XML carries the whole force field, and loads in any process whose OpenMM has the
+plugin, whether or not it imports fpforce.
+"""
+
+from fpforce.errors import InputError
+from fpforce.plugin import library
+
+
+def unavailable(force_field) -> str | None:
+    """Why the plugin cannot evaluate this force field here, or None. Imports neither OpenMM nor torch."""
+    return library.problem() or library.model_problem(force_field.description(), force_field.weights_bytes())
+
+
+def attach(system, force_field, *, replicas: int, force_group: int, threads: int | None):
+    """Add an FPForce for `replicas` molecules; `threads` share the replicas, None for as many as pay off."""
+    return _add(system, _force(force_field, replicas, threads), force_group)
+
+
+def attach_with_scale_derivative(system, force_field, *, replicas: int, force_group: int, threads: int | None):
+    """Add a CustomCVForce that computes the same, and from which State has dU/d(fpforce_scale)."""
+    import openmm
+
+    from fpforce.plugin import FPForce
+
+    scale = FPForce.Scale()
+    force = openmm.CustomCVForce(f"prior + {scale}*network")
+    force.addGlobalParameter(scale, 1.0)
+    force.addEnergyParameterDerivative(scale)
+    for name, terms in (("prior", FPForce.Prior), ("network", FPForce.Network)):
+        part = _force(force_field, replicas, threads)
+        part.setTerms(terms)
+        part.setScaleParameter("")  # the expression does the scaling
+        force.addCollectiveVariable(name, part)
+    return _add(system, force, force_group)
+
+
+def _force(force_field, replicas: int, threads: int | None):
+    import openmm
+
+    from fpforce.plugin import FPForce
+
+    try:
+        force = FPForce.from_file(force_field)
+    except openmm.OpenMMException as error:
+        raise InputError(f"{force_field.path}: {error}") from error
+    beads = force.getNumBeads()
+    for first in range(0, replicas * beads, beads):
+        force.addReplica(range(first, first + beads))
+    force.setNumThreads(threads or 0)
+    return force
+
+
+def _add(system, force, force_group: int):
+    force.setForceGroup(force_group)
+    force.setName("fpforce")
+    system.addForce(force)
+    return force

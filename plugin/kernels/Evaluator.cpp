@@ -1,0 +1,207 @@
+#include "Evaluator.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "ModelError.h"
+#include "ThreadTeam.h"
+#include "energy/Kernels.h"
+
+namespace FPForcePlugin {
+
+namespace {
+
+enum class Isa { Portable, X86_64_v3, X86_64_v4 };
+
+const char* nameOf(Isa isa) {
+    return isa == Isa::X86_64_v4 ? "x86-64-v4" : isa == Isa::X86_64_v3 ? "x86-64-v3" : "portable";
+}
+
+bool processorHas(Isa isa) {
+#ifdef FPFORCE_X86_64
+    __builtin_cpu_init();
+    const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+    const bool v4 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+                    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    return isa == Isa::Portable || (v3 && (isa == Isa::X86_64_v3 || v4));
+#else
+    return isa == Isa::Portable;
+#endif
+}
+
+Isa chooseIsa() {
+    const char* forced = std::getenv("FPFORCE_ISA");
+    for (Isa isa : {Isa::X86_64_v4, Isa::X86_64_v3, Isa::Portable}) {
+        if (forced == nullptr || *forced == '\0') {
+            if (processorHas(isa))
+                return isa;
+        } else if (std::string(forced) == nameOf(isa)) {
+            if (!processorHas(isa))
+                throw ModelError("FPFORCE_ISA=" + std::string(forced) + ": this processor lacks these instructions; unset it");
+            return isa;
+        }
+    }
+    throw ModelError("FPFORCE_ISA=" + std::string(forced) + " is not one of portable, x86-64-v3, x86-64-v4");
+}
+
+template <class Real>
+const KernelTable<Real>& tableOf(Isa isa) {
+#ifdef FPFORCE_X86_64
+    if (isa == Isa::X86_64_v4)
+        return x86_64_v4::kernelTable<Real>();
+    if (isa == Isa::X86_64_v3)
+        return x86_64_v3::kernelTable<Real>();
+#endif
+    (void)isa;
+    return portable::kernelTable<Real>();
+}
+
+int threadsOfMachine() {
+    if (const char* wanted = std::getenv("OPENMM_CPU_THREADS"))
+        if (const int count = std::atoi(wanted); count > 0)
+            return count;
+    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+/** Multiply-adds that make sharing a call worth waking another thread (benchmarks/native_kernels.py). */
+constexpr double breakEven = 1.5e6;
+
+template <class Real>
+class HostEvaluator : public Evaluator {
+public:
+    HostEvaluator(const ModelFile& model, Isa isa, int threads, Terms terms)
+        : isa_(isa), table_(tableOf<Real>(isa)), beads_(model.beads()), inverseLength_(1.0 / model.scaleNm()), kT_(model.ktKjPerMol()) {
+        const NoiseLevel level(model.tEval());
+        if (terms != Terms::Network && model.hasTensor("prior.mode_vectors"))
+            prior_.emplace(model, level);
+        double work = 0.0;
+        if (terms != Terms::Prior) {
+            if (model.kind() == "internal") {
+                internal_.emplace(model, level, table_.panel);
+                work = internal_->multiplyAdds();
+            } else {
+                graph_.emplace(model, level, table_.panel, table_.lanes);
+                work = graph_->multiplyAdds();
+            }
+        }
+        blockReplicas_ = std::clamp(static_cast<int>(blockWork / std::max(work, 1.0)), 1, largestBlock);
+        chooseThreads_ = threads == 0;
+        replicasToShare_ = static_cast<int>(std::min(1e9, breakEven / std::max(work, 1.0))) + 1;
+        team_ = std::make_unique<ThreadTeam>(chooseThreads_ ? threadsOfMachine() : threads);
+    }
+
+    int beads() const override {
+        return beads_;
+    }
+    const char* isa() const override {
+        return nameOf(isa_);
+    }
+    std::size_t workspaceBytes() const override {
+        return (networkEnergies_.size() + priorEnergies_.size()) * sizeof(double) + workspace_.size();
+    }
+
+    Energy evaluate(const double* positions, int replicas, double networkScale, double priorScale, double* forces) override {
+        if (replicas <= 0)
+            return {};
+        const std::size_t size = static_cast<std::size_t>(replicas) * static_cast<std::size_t>(beads_) * 3;
+        const int workers = chooseThreads_ && replicas < replicasToShare_ ? 1 : team_->size();
+        const int block = replicasInBlock(replicas, workers);
+        reserve(replicas, block);
+        std::fill(forces, forces + size, 0.0);
+        const auto part = [&](int index, int worker) {
+            const int first = index * block, count = std::min(block, replicas - first);
+            const std::ptrdiff_t offset = static_cast<std::ptrdiff_t>(first) * beads_ * 3;
+            char* memory = workspace_.data() + static_cast<std::size_t>(worker) * workerBytes_;
+            Batch batch = {positions + offset, forces + offset, networkEnergies_.data() + first, count, beads_, inverseLength_, kT_, networkScale};
+            if (internal_)
+                table_.internal(*internal_, batch, memory);
+            if (graph_)
+                table_.graphTransformer(*graph_, batch, memory);
+            batch.energies = priorEnergies_.data() + first;
+            batch.scale = priorScale;
+            if (prior_)
+                table_.prior(*prior_, batch, memory);
+        };
+        const int parts = (replicas + block - 1) / block;
+        if (workers == 1)
+            for (int index = 0; index < parts; ++index)
+                part(index, 0);
+        else
+            team_->run(parts, part);
+        Energy total;
+        for (int r = 0; r < replicas; ++r) {
+            total.network += networkEnergies_[static_cast<std::size_t>(r)];
+            total.prior += priorEnergies_[static_cast<std::size_t>(r)];
+        }
+        return total;
+    }
+
+private:
+    /** Multiply-adds, and replicas, beyond which a block gains nothing from being larger. */
+    static constexpr double blockWork = 6e6;
+    static constexpr int largestBlock = 64;
+
+    /** Replicas that one thread takes at a time: few enough that every thread gets several, in whole register tiles. */
+    int replicasInBlock(int replicas, int workers) const {
+        if (workers == 1)
+            return std::min(replicas, blockReplicas_);
+        const int shared = (replicas + 4 * workers - 1) / (4 * workers);
+        const int tiles = std::max(1, (shared + 11) / 12 * 12);
+        return std::min({replicas, blockReplicas_, tiles});
+    }
+
+    void reserve(int replicas, int block) {
+        if (static_cast<std::size_t>(replicas) > networkEnergies_.size()) {
+            networkEnergies_ = AlignedBuffer<double>(static_cast<std::size_t>(replicas));
+            priorEnergies_ = AlignedBuffer<double>(static_cast<std::size_t>(replicas));
+        }
+        if (block <= reservedBlock_)
+            return;
+        std::size_t bytes = 0;
+        if (internal_)
+            bytes = std::max(bytes, table_.internalWorkspace(*internal_, block));
+        if (graph_)
+            bytes = std::max(bytes, table_.graphTransformerWorkspace(*graph_, block));
+        if (prior_)
+            bytes = std::max(bytes, table_.priorWorkspace(*prior_));
+        workerBytes_ = (bytes + 127) / 64 * 64;
+        workspace_ = AlignedBuffer<char>(workerBytes_ * static_cast<std::size_t>(team_->size()));
+        reservedBlock_ = block;
+    }
+
+    Isa isa_;
+    const KernelTable<Real>& table_;
+    int beads_;
+    double inverseLength_, kT_;
+    std::optional<PriorPlan> prior_;
+    std::optional<InternalPlan<Real>> internal_;
+    std::optional<GraphTransformerPlan<Real>> graph_;
+    int blockReplicas_ = 1, replicasToShare_ = 1, reservedBlock_ = 0;
+    bool chooseThreads_ = false;
+    std::unique_ptr<ThreadTeam> team_;
+    AlignedBuffer<double> networkEnergies_, priorEnergies_;
+    AlignedBuffer<char> workspace_;
+    std::size_t workerBytes_ = 0;
+};
+
+}  // namespace
+
+bool evaluatorSupports(const std::string& kind) {
+    return kind == "internal" || kind == "graph_transformer";
+}
+
+std::unique_ptr<Evaluator> Evaluator::create(const ModelFile& model, Precision precision, int threads, Terms terms) {
+    if (!evaluatorSupports(model.kind()))
+        throw ModelError("fpforce.json: model.kind is " + quoted(model.kind()) + "; the native evaluation knows internal and graph_transformer: use another backend");
+    if (threads < 0)
+        throw ModelError("threads = " + std::to_string(threads) + "; give a number of threads, or 0 for automatic");
+    const Isa isa = chooseIsa();
+    if (precision == Precision::Double)
+        return std::make_unique<HostEvaluator<double>>(model, isa, threads, terms);
+    return std::make_unique<HostEvaluator<float>>(model, isa, threads, terms);
+}
+
+}  // namespace FPForcePlugin

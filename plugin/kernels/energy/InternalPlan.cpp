@@ -1,0 +1,77 @@
+#include "InternalPlan.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "../ModelError.h"
+
+namespace FPForcePlugin {
+
+template <class Real>
+InternalPlan<Real>::InternalPlan(const ModelFile& model, const NoiseLevel& level, int panel)
+    : beads(model.beads()), width(model.integer("model.settings.width", 1, 4096)), dihedrals(std::max(beads - 3, 0)) {
+    const int depth = model.integer("model.settings.layers", 1, 32);
+    const double length = model.number("model.constants.smooth_length", 0.0, 1e3);
+    const double area = model.number("model.constants.smooth_area", 0.0, 1e3);
+    const double noiseArea = model.number("model.constants.noise_area", 0.0, 1e3);
+    squaredLength = length * length;
+    blur = area * area + noiseArea * noiseArea * level.noise;
+
+    const std::int64_t count = static_cast<std::int64_t>(beads) * (beads - 1) / 2;
+    const Tensor& mean = model.tensor("network.coordinates.mean", {count});
+    const Tensor& variance = model.tensor("network.coordinates.variance", {count});
+    const std::vector<int> first = model.indices("network.coordinates.first", {count}, 0, beads - 1);
+    const std::vector<int> second = model.indices("network.coordinates.second", {count}, 0, beads - 1);
+    std::vector<double> share;  // of noise in the pair's variance: the second feature over the first
+    for (std::size_t p = 0; p < first.size(); ++p) {
+        const double spread = level.signal * variance.values[p] + 2.0 * level.noise;
+        if (!(spread > 0.0) || first[p] == second[p])
+            throw ModelError("fpforce.safetensors: network.coordinates describes pair " + std::to_string(p) + " of beads " + std::to_string(first[p]) + " and " +
+                             std::to_string(second[p]) + " with variance " + std::to_string(variance.values[p]) + "; export the model again");
+        pairs.push_back({first[p], second[p], level.alpha * mean.values[p], 1.0 / std::sqrt(spread)});
+        share.push_back(2.0 * level.noise / spread);
+    }
+
+    const std::vector<double> time = noiseFeatures(model, level);
+    const std::int64_t features5 = static_cast<std::int64_t>(time.size());
+    int inputs = features();
+    for (int l = 0; l < depth; ++l) {
+        const std::string hidden = "network.hidden." + std::to_string(l), condition = "network.conditions." + std::to_string(l);
+        const int stored = l == 0 ? 2 * static_cast<int>(count) + 4 * dihedrals : width;
+        const Tensor& weight = model.tensor(hidden + ".weight", {width, stored});
+        const std::vector<double> fixed = linear(model.tensor(condition + ".weight", {width, features5}),
+                                                 model.tensor(condition + ".bias", {width}).values, time);
+        const Tensor& bias = model.tensor(hidden + ".bias", {width});
+        const int pairCount = l == 0 ? static_cast<int>(count) : 0;
+        const auto entry = [&](int output, int input) {
+            const double* row = weight.values.data() + static_cast<std::size_t>(output) * static_cast<std::size_t>(stored);
+            const std::size_t i = static_cast<std::size_t>(input);
+            if (input < pairCount)
+                return row[i] + share[i] * row[i + static_cast<std::size_t>(pairCount)];
+            return row[i + static_cast<std::size_t>(pairCount)];
+        };
+        Layer layer;
+        layer.forward = PackedMatrix<Real>(inputs, width, panel, [&](int k, int j) { return entry(j, k); });
+        layer.backward = PackedMatrix<Real>(width, inputs, panel, [&](int k, int j) { return entry(k, j); });
+        layer.bias = AlignedBuffer<Real>(static_cast<std::size_t>(layer.forward.view().paddedColumns()));
+        for (std::size_t i = 0; i < static_cast<std::size_t>(width); ++i)
+            layer.bias[i] = static_cast<Real>(bias.values[i] + fixed[i]);
+        layers.push_back(std::move(layer));
+        inputs = width;
+    }
+
+    const Tensor& weight = model.tensor("network.out.weight", {1, width});
+    const std::vector<double> gate = linear(model.tensor("network.gate.weight", {width, features5}),
+                                            model.tensor("network.gate.bias", {width}).values, time);
+    out = AlignedBuffer<Real>(layers.back().bias.size());
+    for (std::size_t i = 0; i < static_cast<std::size_t>(width); ++i)
+        out[i] = static_cast<Real>(level.signal * weight.values[i] * (1.0 + gate[i]));
+
+    constant = timeHead(model, "network.offset", time);
+}
+
+template struct InternalPlan<float>;
+template struct InternalPlan<double>;
+
+}  // namespace FPForcePlugin

@@ -1,0 +1,52 @@
+#ifndef FPFORCE_ENERGY_INTERNAL_PLAN_H_
+#define FPFORCE_ENERGY_INTERNAL_PLAN_H_
+
+#include <vector>
+
+#include "../PackedMatrix.h"
+#include "../model/ModelFile.h"
+#include "Noise.h"
+
+namespace FPForcePlugin {
+
+/**
+ * The `internal` network at the time of evaluation (see training/models/internal.py), all that depends on the time alone
+ * folded into constants:
+ *
+ *     features = [ (sqrt(|x_i - x_j|^2 + length^2) - mean) inverseWidth of every pair; cos, sin, cos^2 - sin^2, 2 sin cos of every dihedral ]
+ *     h_0 = features,   h_l = silu(W_l h_{l-1} + b_l),   E = out . h_L + constant
+ *
+ * The network's second feature of a pair is a constant times the first, so its column is added to the first's; b_l includes
+ * the time conditions, `out` the gate and alpha^2.
+ */
+template <class Real>
+struct InternalPlan {
+    struct Pair {
+        int first, second;
+        double mean, inverseWidth;
+    };
+    struct Layer {
+        PackedMatrix<Real> forward, backward;  // W^T (inputs x width) and W (width x inputs)
+        AlignedBuffer<Real> bias;              // padded like the columns of `forward`
+    };
+    int beads = 0, width = 0, dihedrals = 0;
+    double squaredLength = 0.0, blur = 0.0;  // added to squared distances, and to squared normals
+    std::vector<Pair> pairs;
+    std::vector<Layer> layers;
+    AlignedBuffer<Real> out;  // width, padded
+    double constant = 0.0;
+
+    int features() const {
+        return static_cast<int>(pairs.size()) + 4 * dihedrals;
+    }
+    /** Multiply-adds of one replica's energy and force. */
+    double multiplyAdds() const {
+        return 2.0 * width * (features() + (static_cast<double>(layers.size()) - 1.0) * width + 1.0);
+    }
+    /** panel: the columns in a panel of the matrix product that will be used. */
+    InternalPlan(const ModelFile& model, const NoiseLevel& level, int panel);
+};
+
+}  // namespace FPForcePlugin
+
+#endif

@@ -1,0 +1,55 @@
+#include "PriorPlan.h"
+
+#include <cmath>
+#include <string>
+
+#include "../ModelError.h"
+
+namespace FPForcePlugin {
+
+namespace {
+
+/** `value`, unless it cannot be a variance or a length: then an error that names the weight it came from. */
+double positive(double value, const std::string& entry) {
+    if (!(value > 0.0) || !std::isfinite(value))
+        throw ModelError("fpforce.safetensors: " + entry + " gives the value " + std::to_string(value) + " where a positive one is needed; export the model again");
+    return value;
+}
+
+}  // namespace
+
+PriorPlan::PriorPlan(const ModelFile& model, const NoiseLevel& level) : beads(model.beads()) {
+    const std::size_t n = static_cast<std::size_t>(beads);
+    quadratic.assign(n * n, 0.0);
+    const Tensor& vectors = model.tensor("prior.mode_vectors", {beads - 1, beads});
+    const Tensor& variances = model.tensor("prior.mode_variances", {beads - 1});
+    for (std::size_t mode = 0; mode + 1 < n; ++mode) {
+        const double spread = positive(level.signal * variances.values[mode] + level.noise, "prior.mode_variances");
+        constant += 1.5 * std::log(spread);
+        for (std::size_t i = 0; i < n; ++i)
+            for (std::size_t j = 0; j < n; ++j)
+                quadratic[i * n + j] += vectors.values[mode * n + i] * vectors.values[mode * n + j] / spread;
+    }
+    const std::vector<int> first = model.indices("prior.first", {-1}, 0, beads - 1);
+    const std::int64_t count = static_cast<std::int64_t>(first.size());
+    const std::vector<int> second = model.indices("prior.second", {count}, 0, beads - 1);
+    const Tensor& radius = model.tensor("prior.radius", {count});
+    const Tensor& variance = model.tensor("prior.variance", {count});
+    const Tensor& meanSquare = model.tensor("prior.mean_square", {count});
+    for (std::size_t p = 0; p < first.size(); ++p) {
+        const std::size_t i = static_cast<std::size_t>(first[p]), j = static_cast<std::size_t>(second[p]);
+        if (i == j)
+            throw ModelError("fpforce.safetensors: prior.first and prior.second join bead " + std::to_string(i) + " with itself; export the model again");
+        const double v = positive(level.signal * variance.values[p] + 2.0 * level.noise, "prior.variance");
+        const double own = positive(level.signal * meanSquare.values[p] + 2.0 * level.noise, "prior.mean_square");
+        const double a = positive(level.alpha * radius.values[p], "prior.radius");
+        pairs.push_back({first[p], second[p], a, 1.0 / v, 2.0 * a / v});
+        constant += 1.5 * std::log(v) - 1.5 * std::log(own);
+        quadratic[i * n + i] -= 1.0 / own;
+        quadratic[j * n + j] -= 1.0 / own;
+        quadratic[i * n + j] += 1.0 / own;
+        quadratic[j * n + i] += 1.0 / own;
+    }
+}
+
+}  // namespace FPForcePlugin

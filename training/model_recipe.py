@@ -1,0 +1,68 @@
+"""The recipe's `model` section: one typed section for each kind of energy model, told apart by `kind`.
+
+A new kind is a section here, a branch of `ModelRecipe`, and a network in fpforce.training.models.
+"""
+
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+_PRIOR = "build on the analytic prior (diffused Gaussian, bonds and angles)"
+
+
+class Section(BaseModel):
+    """A part of a recipe: fixed once read, without unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class InternalRecipe(Section):
+    """The `internal` energy model."""
+
+    kind: Literal["internal"] = Field("internal", description="MLP on internal coordinates of one molecule")
+    width: int = Field(128, ge=1, le=4096, description="neurons of a hidden layer")
+    layers: int = Field(3, ge=1, le=32, description="hidden layers")
+    prior: bool = Field(True, description=_PRIOR)
+
+
+class GraphTransformerRecipe(Section):
+    """The `graph_transformer` energy model."""
+
+    kind: Literal["graph_transformer"] = Field("graph_transformer", description="attention between the beads of a molecule")
+    width: int = Field(64, ge=1, le=4096, description="features of a bead")
+    layers: int = Field(2, ge=1, le=32, description="layers of attention")
+    head_width: int = Field(16, ge=1, le=4096, description="features of an attention head; divides the width")
+    prior: bool = Field(True, description=_PRIOR)
+    identity: bool = Field(True, description="an embedding of each bead's own, besides those of its name and residue")
+    edges: Literal["frames", "displacement"] = Field(
+        "frames", description="frames: invariant under rotation; displacement: raw difference vectors, rotated at random")
+    cutoff_nm: float | None = Field(None, gt=0, description="distance at which beads cease to see each other; null: none")
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> "GraphTransformerRecipe":
+        if self.width % self.head_width:
+            raise ValueError(f"width = {self.width} must be a multiple of head_width = {self.head_width}")
+        return self
+
+
+def _kind(section: Any) -> str:
+    """Which model a section is; `internal` unless it says otherwise."""
+    return str(section.get("kind", "internal") if isinstance(section, dict) else getattr(section, "kind", "internal"))
+
+
+ModelRecipe = Annotated[
+    Annotated[InternalRecipe, Tag("internal")] | Annotated[GraphTransformerRecipe, Tag("graph_transformer")],
+    Discriminator(_kind),
+]
+
+
+def sections_of(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that a field's type stands for: none for a plain value, several for a union of kinds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) is Annotated:
+        return sections_of(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [section for part in get_args(annotation) for section in sections_of(part)]
+    return []

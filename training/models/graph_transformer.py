@@ -1,0 +1,169 @@
+"""`graph_transformer`: attention between typed beads, with edges that enter through linear maps only.
+
+In: normalised centred positions (batch, n, 3), times (batch,) or (1,), the static data of one molecule or of a padded
+batch of molecules. Out: the network's energy (batch,).
+
+Edge-linear attention: with features phi_ij of the edges, a key k_j + A phi_ij and a value v_j + B phi_ij need no
+tensor of size n x n x width, since q.(A phi) = (A^T q).phi and sum_j a_ij B phi_ij = B sum_j a_ij phi_ij. The
+transformer of arXiv 2506.17139 is the case phi = (x_i - x_j, 1).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from fpforce.beads import BeadTable
+from fpforce.training.diffusion import alpha
+from fpforce.training.models.contract import EnergyNetwork
+from fpforce.training.models.edges import RADIAL, DisplacementEdges, FrameEdges, distance_statistics
+from fpforce.training.models.molecule import Molecule, Vocabulary, describe_molecule, refuse_without_frames
+from fpforce.training.models.noise import NoiseFeatures
+from fpforce.training.model_recipe import GraphTransformerRecipe
+
+
+class EdgeAttention(nn.Module):
+    """Multi-head attention of beads (batch, n, width) over edges phi (batch, n, n, K)."""
+
+    def __init__(self, width: int, heads: int, features: int):
+        super().__init__()
+        self.heads, self.size = heads, width // heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.key_edges = nn.Parameter(torch.randn(heads, self.size, features) * features**-0.5)  # A
+        self.value_edges = nn.Parameter(torch.randn(heads, self.size, features) * features**-0.5)  # B
+        self.out = nn.Linear(width, width)
+
+    def forward(self, h: Tensor, edges: Tensor, envelope: Tensor | None) -> Tensor:
+        batch, beads = h.shape[0], h.shape[1]
+        q, k, v = self.qkv(h).view(batch, beads, 3, self.heads, self.size).unbind(2)
+        logits = torch.einsum("bihd,bjhd->bihj", q, k)
+        logits = logits + torch.einsum("bihk,bijk->bihj", torch.einsum("bihd,hdk->bihk", q, self.key_edges), edges)
+        weights = edge_softmax(logits * self.size**-0.5, envelope)
+        seen = torch.einsum("bihj,bijk->bihk", weights, edges)
+        mixed = torch.einsum("bihj,bjhd->bihd", weights, v) + torch.einsum("bihk,hdk->bihd", seen, self.value_edges)
+        return self.out(mixed.flatten(2))
+
+
+def edge_softmax(logits: Tensor, envelope: Tensor | None) -> Tensor:
+    """Softmax of logits (batch, n, heads, n) over the last axis, each term times its envelope (batch, n, n) >= 0."""
+    if envelope is None:
+        return torch.softmax(logits, -1)
+    factor = envelope[:, :, None]
+    logits = logits.masked_fill(factor == 0.0, float("-inf"))
+    terms = factor * torch.exp(logits - logits.amax(-1, keepdim=True).detach())
+    return terms / terms.sum(-1, keepdim=True)
+
+
+class Layer(nn.Module):
+    """Attention, then an MLP that the noise level enters."""
+
+    def __init__(self, width: int, heads: int, features: int):
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = EdgeAttention(width, heads, features)
+        self.norm = nn.LayerNorm(width)
+        self.hidden = nn.Linear(width, 2 * width)
+        self.condition = nn.Linear(5, 2 * width, bias=False)
+        self.out = nn.Linear(2 * width, width)
+
+    def forward(self, h: Tensor, level: Tensor, edges: Tensor, envelope: Tensor | None) -> Tensor:
+        h = h + self.attention(self.attention_norm(h), edges, envelope)
+        return h + self.out(nn.functional.silu(self.hidden(self.norm(h)) + self.condition(level)[:, None]))
+
+
+class GraphTransformer(nn.Module):
+    """The network for any molecule of a vocabulary.
+
+    cutoff: distance in normalised units beyond which beads do not see each other; None for no cutoff.
+    """
+
+    def __init__(self, edges: nn.Module, vocabulary: Vocabulary, width: int, layers: int, head_width: int, v_min: float,
+                 cutoff: float | None = None):
+        super().__init__()
+        self.edges = edges
+        self.cutoff = cutoff
+        self.noise = NoiseFeatures(v_min)
+        self.names = nn.Embedding(len(vocabulary.names), width)
+        self.residues = nn.Embedding(len(vocabulary.residues), width)
+        self.level = nn.Linear(5, width)
+        self.layers = nn.ModuleList(Layer(width, width // head_width, edges.features) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.hidden = nn.Linear(width, width)
+        self.condition = nn.Linear(5, width, bias=False)
+        self.gate = nn.Linear(5, width)
+        self.out = nn.Linear(width, 1, bias=False)
+        self.offset = nn.Sequential(nn.Linear(5, 32), nn.SiLU(), nn.Linear(32, 1))
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, x: Tensor, t: Tensor, molecule: Molecule, identity: Tensor | None = None,
+                mask: Tensor | None = None) -> Tensor:
+        """Energies (batch,).
+
+        molecule: tensors of one molecule, (n, ...), or of a padded batch, (batch, n, ...). identity (n, width): added
+        to the beads' embeddings. mask (batch, n): which beads exist; the others change nothing.
+        """
+        level = self.noise(t)
+        beads = self.names(molecule.names) + self.residues(molecule.residues)
+        if identity is not None:
+            beads = beads + identity
+        h = (beads + self.level(level)[:, None]).expand(x.shape[0], -1, -1)
+        edges = self.edges(x, t, molecule)
+        envelope = self.envelope(x, mask)
+        for layer in self.layers:
+            h = layer(h, level, edges, envelope)
+        h = nn.functional.silu(self.hidden(self.norm(h)) + self.condition(level)[:, None])
+        if mask is not None:
+            h = h * mask[..., None]
+        h = h.sum(1) * (1.0 + self.gate(level))
+        return alpha(t).square() * self.out(h).squeeze(-1) + self.offset(level).squeeze(-1)
+
+    def envelope(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
+        """(batch, n, n) factors of the attention: (1 - (r/cutoff)^2)^3 to the cutoff, 0 for absent beads, 1 for itself."""
+        if self.cutoff is None and mask is None:
+            return None
+        beads = x.shape[1]
+        factor = torch.ones(x.shape[0], beads, beads, dtype=x.dtype, device=x.device)
+        if self.cutoff is not None:
+            square = (x[:, None] - x[:, :, None]).square().sum(-1)
+            factor = (1.0 - square / self.cutoff**2).clamp_min(0.0) ** 3
+        if mask is not None:
+            factor = factor * mask[:, None]
+        itself = torch.eye(beads, dtype=torch.bool, device=x.device)
+        return torch.where(itself, torch.ones_like(factor), factor)
+
+
+class GraphTransformerModel(EnergyNetwork):
+    """The network bound to one molecule, with an embedding of each bead's own if `identity`."""
+
+    def __init__(self, core: GraphTransformer, molecule: Molecule, vocabulary: Vocabulary, identity: bool = True):
+        super().__init__()
+        self.core = core
+        self.words = vocabulary
+        self.rotation_invariant = isinstance(core.edges, FrameEdges)
+        for name, tensor in molecule._asdict().items():
+            self.register_buffer(name, tensor.clone())
+        self.identity = nn.Parameter(torch.randn(len(molecule.names), core.level.out_features)) if identity else None
+
+    def constants(self) -> dict[str, float | int | bool | str]:
+        return self.core.edges.constants() | {"cutoff": self.core.cutoff or 0.0}
+
+    def vocabulary(self) -> dict[str, list[str]]:
+        return {"names": list(self.words.names), "residues": list(self.words.residues)}
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        molecule = Molecule(self.names, self.residues, self.frames, self.separation, self.bond_distance,
+                            self.distance_mean, self.distance_variance)
+        return self.core(x, t, molecule, self.identity, None)
+
+
+def fit_graph_transformer(x0: Tensor, beads: BeadTable, settings: GraphTransformerRecipe, v_min: float,
+                          scale_nm: float) -> GraphTransformerModel:
+    """The untrained network of one molecule, with the distance statistics of normalised frames x0 (frames, n, 3)."""
+    vocabulary, statistics = Vocabulary.of(beads), distance_statistics(x0)
+    molecule = describe_molecule(beads, vocabulary, statistics.mean, statistics.variance)
+    if settings.edges == "frames":
+        refuse_without_frames(beads, molecule.frames)
+        edges = FrameEdges(torch.linspace(*statistics.range, RADIAL, dtype=x0.dtype))
+    else:
+        edges = DisplacementEdges()
+    cutoff = None if settings.cutoff_nm is None else settings.cutoff_nm / scale_nm
+    core = GraphTransformer(edges, vocabulary, settings.width, settings.layers, settings.head_width, v_min, cutoff)
+    return GraphTransformerModel(core, molecule, vocabulary, settings.identity)
