@@ -34,7 +34,8 @@ def test_every_kind_of_the_recipe_is_tested_here():
 @pytest.fixture(scope="module", params=MODELS)
 def energy(request, alanine_set):
     recipe = parse_recipe({
-        "data": {"trajectories": ["unread.xtc"]}, "temperature_k": 300, "output": "unused", "model": MODELS[request.param],
+        "data": {"trajectories": ["unread.xtc"]}, "temperature_k": 300, "output": "unused",
+        "model": MODELS[request.param],
     })
     model = build_energy(recipe, alanine_set.frames.double(), alanine_set.prior_pairs, alanine_set.beads,
                          alanine_set.scale_nm).double()

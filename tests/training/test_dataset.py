@@ -8,7 +8,7 @@ import torch
 
 from fpforce.chirality import dihedral
 from fpforce.errors import InputError
-from fpforce.training.dataset import NoisedBatches, TrainingSet, conformation_weights
+from fpforce.training.dataset import NoisedBatches, TrainingSet, conformation_weights, random_rotations
 from fpforce.training.diffusion import TimeSampler, alpha, sigma
 
 TIMES = TimeSampler(1e-5, 1.0, 1e-3)
@@ -108,3 +108,32 @@ def test_weights_are_equal_where_the_density_is():
     frames = length[:, None, None] * torch.tensor([[0.5, 0.0, 0.0], [-0.5, 0.0, 0.0]])
     inside = conformation_weights(frames, 1.0)[500:1000]
     assert inside.std() / inside.mean() < 0.05
+
+
+def test_random_rotations_are_proper_and_uniform():
+    count = 100_000
+    matrices = random_rotations(count, torch.Generator().manual_seed(6), torch.zeros((), dtype=torch.float64))
+    identity = torch.eye(3, dtype=torch.float64)
+    assert (matrices @ matrices.mT - identity).abs().max() < 1e-12
+    assert (torch.linalg.det(matrices) - 1).abs().max() < 1e-12
+    # Entries of a uniform rotation have mean 0 and mean square 1/3, their squares variance 4/45: 5 standard errors.
+    assert matrices.mean(0).abs().max() < 5 * (1 / 3 / count) ** 0.5
+    assert (matrices.square().mean(0) - 1 / 3).abs().max() < 5 * (4 / 45 / count) ** 0.5
+    # The trace 1 + 2 cos(angle) of a uniform rotation has mean 0 and mean square 1.
+    trace = matrices.diagonal(dim1=1, dim2=2).sum(1)
+    assert abs(trace.square().mean() - 1.0) < 5 * (2 / count) ** 0.5
+
+
+@pytest.mark.parametrize("draw", ["batch", "spread"])
+def test_rotated_batches_turn_frames_at_random_and_keep_their_distances(alanine_set, draw):
+    frames = alanine_set.frames[:1]
+    times = TimeSampler(1e-6, 1e-5, 1e-3)  # noise of 1e-3 at most
+    turned = NoisedBatches(frames, times, 64, 0, rotate=True)
+    noised, generator = turned.batch(0)
+    x = noised.x if draw == "batch" else turned.spread(64, generator)[0]
+    torch.testing.assert_close(torch.cdist(x, x), torch.cdist(frames, frames).expand(64, 5, 5), rtol=0, atol=1e-2)
+    # |a - R a|^2 averages to 2 |a|^2 over rotations.
+    moved = (x - frames).square().sum(dim=(1, 2)) / frames.square().sum()
+    assert 1.4 < moved.mean() < 2.6
+    if draw == "batch":
+        torch.testing.assert_close(x[:32], x[32:], rtol=0, atol=2e-2)  # z and -z on the same turned frame

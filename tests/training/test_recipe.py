@@ -40,6 +40,19 @@ def test_resolved_recipe_reads_back_as_itself(recipe_file):
     assert load_recipe(written) == recipe
 
 
+def test_model_is_internal_unless_the_recipe_says_otherwise(recipe_file):
+    assert load_recipe(recipe_file(SMALLEST_YAML), ["model.width=16"]).model.kind == "internal"
+    recipe = load_recipe(recipe_file(SMALLEST_YAML), ["model.kind=graph_transformer", "model.cutoff_nm=1.2"])
+    assert (recipe.model.kind, recipe.model.width, recipe.model.cutoff_nm) == ("graph_transformer", 64, 1.2)
+    assert parse_recipe(recipe.model_dump(mode="json")) == recipe
+
+
+def test_entries_that_differ_between_kinds_of_model_are_described_for_each():
+    rows = [row for row in describe_recipe() if row[0].startswith("model.")]
+    assert [default for key, default, _ in rows if key == "model.width"] == ["128", "64"]
+    assert len([row for row in rows if row[0] == "model.prior"]) == len([row for row in rows if row[0] == "model.kind"]) == 1
+
+
 def test_every_entry_is_described():
     for key, _, meaning in describe_recipe():
         assert meaning, key
@@ -84,6 +97,13 @@ def test_data_paths_are_relative_to_the_recipe_and_the_output_to_the_working_fol
     ("run.max_steps=1.5", ["'run.max_steps' = 1.5", "integer"]),
     ("model.prior=7", ["'model.prior' = 7", "boolean"]),
     ("model.kind=graph", ["'model.kind' = 'graph'", "'internal'"]),
+    ("model.kind=null", ["'model.kind' = ", "'internal' or 'graph_transformer'"]),
+    ("model=5", ["'model' = 5"]),
+    ("model.head_width=8", ["unknown key 'model.head_width'", "belongs to model.kind=graph_transformer"]),
+    ("model={kind: graph_transformer, head_widht: 8}", ["'model.head_widht'", "did you mean 'model.head_width'"]),
+    ("model={kind: graph_transformer, width: 30}", ["width = 30 must be a multiple of head_width = 16"]),
+    ("model={kind: graph_transformer, cutoff_nm: 0}", ["'model.cutoff_nm' = 0", "greater than 0"]),
+    ("model={kind: graph_transformer, edges: all}", ["'model.edges' = 'all'", "'frames' or 'displacement'"]),
     ("temperature_k=0", ["'temperature_k' = 0", "greater than 0"]),
     ("temperature_k=-300", ["'temperature_k' = -300", "greater than 0"]),
     ("temperature_k=.nan", ["'temperature_k' = nan"]),

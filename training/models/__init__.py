@@ -3,11 +3,11 @@
 from torch import Tensor
 
 from fpforce.beads import BeadTable
+from fpforce.training.model_recipe import GraphTransformerRecipe
 from fpforce.training.models.contract import DiffusionEnergy, EnergyNetwork
 from fpforce.training.models.graph_transformer import fit_graph_transformer
 from fpforce.training.models.internal import InternalModel, fit_coordinates
 from fpforce.training.models.prior import fit_prior
-from fpforce.training.model_recipe import GraphTransformerRecipe
 from fpforce.training.recipe import Recipe
 
 

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from fpforce.beads import BeadTable
 from fpforce.training.diffusion import alpha
+from fpforce.training.model_recipe import GraphTransformerRecipe
 from fpforce.training.models.contract import EnergyNetwork
 from fpforce.training.models.edges import RADIAL, DisplacementEdges, FrameEdges, distance_statistics
-from fpforce.training.models.molecule import Molecule, Vocabulary, describe_molecule, refuse_without_frames
+from fpforce.training.models.molecule import Molecule, Vocabulary, describe_molecule
 from fpforce.training.models.noise import NoiseFeatures
-from fpforce.training.model_recipe import GraphTransformerRecipe
 
 
 class EdgeAttention(nn.Module):
@@ -160,7 +160,6 @@ def fit_graph_transformer(x0: Tensor, beads: BeadTable, settings: GraphTransform
     vocabulary, statistics = Vocabulary.of(beads), distance_statistics(x0)
     molecule = describe_molecule(beads, vocabulary, statistics.mean, statistics.variance)
     if settings.edges == "frames":
-        refuse_without_frames(beads, molecule.frames)
         edges = FrameEdges(torch.linspace(*statistics.range, RADIAL, dtype=x0.dtype))
     else:
         edges = DisplacementEdges()

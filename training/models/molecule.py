@@ -1,7 +1,8 @@
 """What the graph transformer knows of a molecule besides its positions, all of it from the bead table's graph.
 
 In: a BeadTable (names, residues, chains, bonds). Out: a `Molecule` of index tensors that follow the beads when these are
-put into another order, and padded batches of several molecules. Nothing here depends on the order of the beads.
+put into another order, and padded batches of several molecules. Only where a bead's neighbours share residue and name
+does the order of the beads decide which of them a local frame begins with.
 """
 
 from collections import deque
@@ -72,8 +73,8 @@ def local_frames(beads: BeadTable) -> Tensor:
     """(n, 3) beads (p, c, q) of every bead's local frame.
 
     A bead with several neighbours has (first neighbour, itself, last neighbour); an end i of the chain i-j-k has
-    (i, j, k). Neighbours are ranked by residue, then by name. A bead bonded to one bead only has (i, j, j), an unbonded
-    one (i, i, i): there the frame has lost directions, and its axes vanish.
+    (i, j, k). Neighbours are ranked by residue, then by name. Each of two beads bonded to nothing else has (i, j, j), a
+    bead on its own (i, i, i): such a frame has lost directions, and their axes vanish.
     """
     around = _neighbours(beads)
     frames = []
@@ -86,14 +87,6 @@ def local_frames(beads: BeadTable) -> Tensor:
         else:
             frames.append((i, i, i))
     return torch.tensor(frames)
-
-
-def refuse_without_frames(beads: BeadTable, frames: Tensor) -> None:
-    """Raise InputError where no bead has a local frame, so that mirror images would look alike."""
-    whole = (frames[:, 0] != frames[:, 1]) & (frames[:, 1] != frames[:, 2]) & (frames[:, 0] != frames[:, 2])
-    if len(beads) >= 4 and not whole.any():
-        raise InputError(f"no three of the {len(beads)} beads are bonded in a row, so that none has a local frame: choose "
-                         "beads that are bonded, model.edges=displacement, or model.kind=internal")
 
 
 def separations(beads: BeadTable) -> Tensor:
@@ -123,18 +116,21 @@ def bond_distances(beads: BeadTable) -> Tensor:
 
 def pad_molecules(molecules: list[Molecule]) -> tuple[Molecule, Tensor]:
     """A batch (molecules, most beads, ...) and the mask (molecules, most beads) of the beads that exist."""
-    most = max(len(molecule.names) for molecule in molecules)
+    sizes = [len(molecule.names) for molecule in molecules]
+    most = max(sizes)
 
-    def padded(tensor: Tensor) -> Tensor:
-        shape = [most if size == len(tensor) and (axis == 0 or tensor.shape[1] == len(tensor)) else size
-                 for axis, size in enumerate(tensor.shape)]
-        whole = tensor.new_zeros(shape)
-        whole[tuple(slice(size) for size in tensor.shape)] = tensor
+    def stacked(name: str) -> Tensor:
+        tables = [getattr(molecule, name) for molecule in molecules]
+        per_pair = tables[0].dim() == 2 and name != "frames"
+        shape = (len(tables), most, *((most,) if per_pair else tables[0].shape[1:]))
+        # A variance of one keeps the features finite where there is no pair.
+        whole = tables[0].new_full(shape, 1 if name == "distance_variance" else 0)
+        for row, table, size in zip(whole, tables, sizes, strict=True):
+            row[(slice(size),) * (2 if per_pair else 1)] = table
         return whole
 
-    mask = torch.tensor([[i < len(molecule.names) for i in range(most)] for molecule in molecules])
-    fields = [torch.stack([padded(tensor) for tensor in same]) for same in zip(*molecules, strict=True)]
-    return Molecule(*fields), mask
+    mask = torch.arange(most) < torch.tensor(sizes)[:, None]
+    return Molecule(*map(stacked, Molecule._fields)), mask
 
 
 def _neighbours(beads: BeadTable) -> list[list[int]]:

@@ -14,11 +14,15 @@
 namespace FPForcePlugin {
 namespace FPFORCE_ISA {
 
-/** One molecule's beads: centred normalised positions and local axes, component by component, beads side by side. */
+/**
+ * One molecule's beads: centred normalised positions and local axes, component by component, beads side by side. Positions are
+ * float64, since the distance of a stiff bond less its mean keeps few digits otherwise.
+ */
 template <class Real>
 struct GraphPoints {
-    Real *x, *axes;                  // 3 x pairRow and 9 x pairRow (axis a, component c at row 3 a + c)
-    Real *gradient, *axesGradient;   // the energy's slopes along them
+    double* x;                      // 3 x pairRow
+    Real* axes;                     // 9 x pairRow (axis a, component c at row 3 a + c)
+    Real *gradient, *axesGradient;  // the energy's slopes along them
 };
 
 /** The vectors that define the local axes of one bead, with the squared lengths that smooth them. */
@@ -26,8 +30,8 @@ struct GraphAxes {
     double sum[3], difference[3], normal[3], first[3], second[3];
     double sumNorm, differenceNorm, normalNorm;  // 1 / smoothed length
 
-    template <class Plan, class Real>
-    GraphAxes(const Plan& plan, const Real* x, const int* frame) {
+    template <class Plan>
+    GraphAxes(const Plan& plan, const double* x, const int* frame) {
         const int row = plan.pairRow;
         for (int c = 0; c < 3; ++c) {
             const double middle = x[c * row + frame[1]];
@@ -70,7 +74,7 @@ inline void graphPoints(const GraphTransformerPlan<Real>& plan, const Batch& bat
             centre += r[3 * i + c];
         centre /= n;
         for (int i = 0; i < row; ++i)
-            points.x[c * row + i] = i < n ? static_cast<Real>((r[3 * i + c] - centre) * batch.inverseLength) : Real(0);
+            points.x[c * row + i] = i < n ? (r[3 * i + c] - centre) * batch.inverseLength : 0.0;
     }
     for (int i = 0; i < 9 * row; ++i)
         points.axes[i] = 0;
@@ -89,22 +93,37 @@ template <class Real>
 struct GraphEdges {
     typedef Simd<Real> S;
     typedef typename S::V V;
+    typedef Simd<double, 8 * S::lanes> Wide;
     Vec<V> u, direction, own[3], other[3];
-    V distance, inverseLength;
+    V distance, deviation, factor, inverseLength;
 
     GraphEdges(const GraphTransformerPlan<Real>& plan, const GraphPoints<Real>& points, int i, int j) {
         const int row = plan.pairRow;
-        const Real* x = points.x;
-        u = {S::load(x + j) - x[i], S::load(x + row + j) - x[row + i], S::load(x + 2 * row + j) - x[2 * row + i]};
-        const V square = dot(u, u);
-        distance = S::sqrt(square + static_cast<Real>(plan.squaredLength));
-        inverseLength = 1 / S::sqrt(square + static_cast<Real>(plan.axisLength));
+        const double* x = points.x;
+        typename Wide::V difference[3], wide = Wide::all(plan.squaredLength);
+        for (int c = 0; c < 3; ++c) {
+            difference[c] = Wide::load(x + c * row + j) - x[c * row + i];
+            wide += difference[c] * difference[c];
+        }
+        wide = Wide::sqrt(wide);
+        const std::ptrdiff_t pair = static_cast<std::ptrdiff_t>(i) * row + j;
+        const typename Wide::V scale = Wide::load(plan.distanceFactors.data() + pair);
+        deviation = narrow((wide - Wide::load(plan.distanceMeans.data() + pair)) * scale);
+        factor = narrow(scale);
+        distance = narrow(wide);
+        u = {narrow(difference[0]), narrow(difference[1]), narrow(difference[2])};
+        inverseLength = 1 / S::sqrt(dot(u, u) + static_cast<Real>(plan.axisLength));
         direction = inverseLength * u;
         for (int a = 0; a < 3; ++a) {
             const Real* axis = points.axes + 3 * a * row;
             own[a] = {S::all(axis[i]), S::all(axis[row + i]), S::all(axis[2 * row + i])};
             other[a] = {S::load(axis + j), S::load(axis + row + j), S::load(axis + 2 * row + j)};
         }
+    }
+
+private:
+    static V narrow(const typename Wide::V& wide) {
+        return __builtin_convertvector(wide, V);
     }
 };
 
@@ -122,7 +141,7 @@ inline void graphFeatures(const GraphTransformerPlan<Real>& plan, const GraphPoi
             const V away = edge.distance - plan.centres[static_cast<std::size_t>(k)];
             S::store(to + k * row, S::exp(plan.radialFactor * away * away));
         }
-        S::store(to + radial * row, (edge.distance - S::load(plan.distanceMeans.data() + i * row + j)) * S::load(plan.distanceFactors.data() + i * row + j));
+        S::store(to + radial * row, edge.deviation);
         for (int a = 0; a < 3; ++a) {
             S::store(to + (radial + 1 + a) * row, dot(edge.direction, edge.own[a]));
             S::store(to + (radial + 4 + a) * row, dot(edge.direction, edge.other[a]));
@@ -150,7 +169,7 @@ inline void graphFeaturesBackward(const GraphTransformerPlan<Real>& plan, const 
         V alongDistance = {};
         for (int k = 0; k < radial; ++k)
             alongDistance += slope(k) * S::load(rows + k * row + j) * (edge.distance - plan.centres[static_cast<std::size_t>(k)]);
-        alongDistance = 2 * plan.radialFactor * alongDistance + S::load(plan.distanceFactors.data() + i * row + j) * slope(radial);
+        alongDistance = 2 * plan.radialFactor * alongDistance + edge.factor * slope(radial);
         Vec<V> alongDirection = {};
         Vec<V> otherGradient[3];
         for (int a = 0; a < 3; ++a) {

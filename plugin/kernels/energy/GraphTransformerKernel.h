@@ -89,7 +89,7 @@ struct GraphWorkspace {
         Arena arena(block);
         points = arena.take<GraphPoints<Real>>(static_cast<std::size_t>(replicas));
         for (int r = 0; r < replicas; ++r) {
-            const GraphPoints<Real> piece = {arena.take<Real>(3 * row), arena.take<Real>(9 * row), arena.take<Real>(3 * row),
+            const GraphPoints<Real> piece = {arena.take<double>(3 * row), arena.take<Real>(9 * row), arena.take<Real>(3 * row),
                                              arena.take<Real>(9 * row)};
             if (block != nullptr)
                 points[r] = piece;

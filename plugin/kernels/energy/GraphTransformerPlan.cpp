@@ -168,16 +168,16 @@ void GraphTransformerPlan<Real>::readGeometry(const ModelFile& model, const Nois
     const Tensor& mean = model.tensor("network.distance_mean", {beads, beads});
     const Tensor& variance = model.tensor("network.distance_variance", {beads, beads});
     const std::size_t n = at(beads), row = at(pairRow);
-    distanceMeans = AlignedBuffer<Real>(n * row);
-    distanceFactors = AlignedBuffer<Real>(n * row);
+    distanceMeans = AlignedBuffer<double>(n * row);
+    distanceFactors = AlignedBuffer<double>(n * row);
     for (std::size_t i = 0; i < n; ++i)
         for (std::size_t j = 0; j < n; ++j) {
             const double square = level.signal * variance.values[i * n + j] + 2.0 * level.noise;
             if (!(square > 0.0))
                 throw ModelError("fpforce.safetensors: network.distance_variance has the value " + std::to_string(variance.values[i * n + j]) +
                                  " where a positive one is needed; export the model again");
-            distanceMeans[i * row + j] = static_cast<Real>(level.alpha * mean.values[i * n + j]);
-            distanceFactors[i * row + j] = static_cast<Real>(1.0 / std::sqrt(square));
+            distanceMeans[i * row + j] = level.alpha * mean.values[i * n + j];
+            distanceFactors[i * row + j] = 1.0 / std::sqrt(square);
         }
 }
 

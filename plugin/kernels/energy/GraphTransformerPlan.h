@@ -53,7 +53,7 @@ struct GraphTransformerPlan {
     double squaredLength = 0.0, axisLength = 0.0, axisArea = 0.0;  // added to squared lengths and areas
     std::array<Real, radial> centres{};
     Real radialFactor = 0;
-    AlignedBuffer<Real> distanceMeans, distanceFactors;  // beads x pairRow: (distance - mean) factor is a feature
+    AlignedBuffer<double> distanceMeans, distanceFactors;  // beads x pairRow: (distance - mean) factor is a feature
     std::vector<int> frames;                         // beads x 3
     AlignedBuffer<Real> classRows, classColumns;     // per bead i: classes x pairRow and beads x classes
 

@@ -48,6 +48,12 @@ struct VectorOf<double, 64> {
     typedef double Type __attribute__((vector_size(64)));
     typedef std::int64_t Bits __attribute__((vector_size(64)));
 };
+// Two registers' worth, for float64 next to float32 of as many lanes.
+template <>
+struct VectorOf<double, 128> {
+    typedef double Type __attribute__((vector_size(128)));
+    typedef std::int64_t Bits __attribute__((vector_size(128)));
+};
 
 /** A vector of `Bytes` bytes (a register, unless fewer lanes are wanted) and what can be done with it. */
 template <class RealType, int Bytes = FPFORCE_VECTOR_BYTES>

@@ -28,9 +28,14 @@ OpenMMException damaged(const std::string& what) {
     return OpenMMException("FPForce: the XML is damaged: " + what + "; serialize the System again");
 }
 
+/** How an element is called; the outermost has lost its name when it is read. */
+std::string element(const SerializationNode& node) {
+    return node.getName().empty() ? "<Force>" : "<" + node.getName() + ">";
+}
+
 const std::string& property(const SerializationNode& node, const std::string& name) {
     if (!node.hasProperty(name))
-        throw damaged("<" + node.getName() + "> has no property '" + name + "'");
+        throw damaged(element(node) + " has no property '" + name + "'");
     return node.getStringProperty(name);
 }
 
@@ -38,7 +43,7 @@ const SerializationNode& child(const SerializationNode& node, const std::string&
     for (const SerializationNode& candidate : node.getChildren())
         if (candidate.getName() == name)
             return candidate;
-    throw damaged("<" + node.getName() + "> has no <" + name + ">");
+    throw damaged(element(node) + " has no <" + name + ">");
 }
 
 int integer(const SerializationNode& node, const std::string& name) {
@@ -72,7 +77,7 @@ std::string bytes(const SerializationNode& node, const std::string& name) {
     try {
         return fromBase64(property(node, name));
     } catch (const std::invalid_argument& error) {
-        throw damaged("<" + node.getName() + " " + name + ">: " + error.what());
+        throw damaged(name + " of " + element(node) + ": " + error.what());
     }
 }
 

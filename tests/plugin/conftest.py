@@ -1,0 +1,121 @@
+"""Small models of both native kinds, the forces made of them, and a Context to evaluate them in."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import fpforce
+
+BEADS = 5
+
+
+@pytest.fixture(scope="session")
+def graph_model(small_recipe, tmp_path_factory):
+    """model.pt of a `graph_transformer` after 150 steps."""
+    from fpforce.training.export import export
+    from fpforce.training.fit import train
+
+    output = tmp_path_factory.mktemp("graph")
+    kind = ("model.kind=graph_transformer", "model.head_width=8", "run.max_steps=150", "optimizer.warmup_steps=10")
+    path = output / "model.pt"
+    export(train(small_recipe(output, *kind), show_progress=False), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def field(small_model):
+    """An `internal` model of alanine dipeptide's five beads."""
+    return fpforce.load(small_model)
+
+
+@pytest.fixture(scope="session", params=["internal", "graph_transformer"])
+def any_field(request):
+    """A model of each kind that the plugin computes."""
+    return fpforce.load(request.getfixturevalue("small_model" if request.param == "internal" else "graph_model"))
+
+
+@pytest.fixture
+def make_force(field):
+    """make_force(*replicas) -> an FPForce of `field` with these tuples of particles."""
+    from fpforce.plugin import FPForce
+
+    def make(*replicas):
+        force = FPForce.from_file(field)
+        for particles in replicas:
+            force.addReplica(particles)
+        return force
+
+    return make
+
+
+@pytest.fixture
+def frames_nm(field):
+    """frames_nm(count, seed) -> (count, 5, 3) positions around the start frame."""
+
+    def make(count, seed=0):
+        noise = np.random.default_rng(seed).normal(scale=0.005, size=(count, BEADS, 3))
+        return field.positions_nm + noise
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def system_of():
+    """system_of(particles, *forces) -> openmm.System of carbon masses."""
+    import openmm
+
+    def make(particles, *forces):
+        system = openmm.System()
+        for _ in range(particles):
+            system.addParticle(12.0)
+        for force in forces:
+            system.addForce(force)
+        return system
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def context_of():
+    """context_of(system, positions_nm, integrator=Verlet 1 fs, platform="Reference") -> openmm.Context."""
+    import openmm
+
+    def make(system, positions_nm, integrator=None, platform="Reference"):
+        integrator = integrator or openmm.VerletIntegrator(0.001)
+        context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName(platform))
+        context.setPositions(np.reshape(positions_nm, (-1, 3)))
+        return context
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def evaluate():
+    """evaluate(context, groups=all) -> (energy in kJ/mol, (N, 3) forces in kJ/mol/nm)."""
+
+    def run(context, groups=-1):
+        state = context.getState(energy=True, forces=True, groups=groups)
+        return state.getPotentialEnergy()._value, state.getForces(asNumpy=True)._value
+
+    return run
+
+
+@pytest.fixture
+def run_python(tmp_path):
+    """run_python(code, *arguments, **environment) -> what a fresh Python outside the repository prints."""
+
+    def run(code, *arguments, **environment):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

@@ -1,0 +1,170 @@
+"""The plugin's energies and forces against the eager model in float64, and what physics asks of them.
+
+Both kinds of network, with weights of order one (a trained last layer starts at zero, which would hide everything),
+on real frames and on a thousand of them perturbed at random by 0.005 nm, which breaks bonds by some 3 widths.
+"""
+
+import copy
+import json
+
+import numpy as np
+import openmm
+import pytest
+import torch
+from openmm import unit
+from safetensors.torch import save
+
+from fpforce.plugin import FPForce
+from fpforce.training.export import BOLTZMANN_KJ_PER_MOL_K, PhysicalEnergy
+from fpforce.training.models import build_energy
+from fpforce.training.recipe import parse_recipe
+
+KT = 300.0 * BOLTZMANN_KJ_PER_MOL_K
+MODELS = {
+    "internal": {"kind": "internal", "width": 40, "layers": 3},
+    "graph_transformer": {"kind": "graph_transformer", "width": 48, "layers": 2, "head_width": 16},
+    "graph_transformer, narrow heads, no identity": {"kind": "graph_transformer", "width": 30, "layers": 3, "head_width": 10,
+                                                     "identity": False},
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request, alanine_set):
+    """(eager float64 model, description, weights) of one kind."""
+    settings = MODELS[request.param]
+    recipe = parse_recipe({"data": {"trajectories": ["unread.xtc"]}, "temperature_k": 300, "output": "unused", "model": settings})
+    energy = build_energy(recipe, alanine_set.frames, alanine_set.prior_pairs, alanine_set.beads, alanine_set.scale_nm)
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for name, parameter in energy.named_parameters():
+            if name.endswith("norm.weight"):
+                parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+            elif parameter.dim() > 1:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) / parameter.shape[-1] ** 0.5)
+            else:
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+    energy = energy.eval().requires_grad_(False)
+    eager = PhysicalEnergy(copy.deepcopy(energy).double(), 5, alanine_set.scale_nm, KT, 1e-5)
+    description = json.dumps({
+        "format": "fpforce", "format_version": 1,
+        "model": {"kind": settings["kind"], "settings": recipe.model.model_dump(mode="json") | {"v_min": recipe.diffusion.v_min},
+                  "constants": energy.network.constants()},
+        "scale_nm": alanine_set.scale_nm, "temperature_k": 300.0, "kt_kj_per_mol": KT, "t_eval": 1e-5,
+        "beads": alanine_set.beads.to_dict()})
+    weights = save({name: value.contiguous() for name, value in energy.state_dict().items()})
+    return eager, description, weights
+
+
+@pytest.fixture(scope="module")
+def frames(alanine_set):
+    """(1072, 5, 3) nm: real frames, then perturbed ones."""
+    real = alanine_set.frames.double().numpy() * alanine_set.scale_nm
+    generator = np.random.default_rng(0)
+    moved = real[generator.integers(len(real), size=1000)]
+    return np.concatenate([real[::15][:72], moved + 0.005 * generator.normal(size=moved.shape)])
+
+
+def context_of(description, weights, replicas, precision=FPForce.Single, threads=1, terms=FPForce.All):
+    force = FPForce(description, weights)
+    force.setPrecision(precision)
+    force.setNumThreads(threads)
+    force.setTerms(terms)
+    system = openmm.System()
+    for replica in range(replicas):
+        force.addReplica(range(5 * replica, 5 * replica + 5))
+        for _ in range(5):
+            system.addParticle(12.0)
+    system.addForce(force)
+    return openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+
+
+def energy_and_forces(context, positions_nm):
+    context.setPositions(positions_nm.reshape(-1, 3))
+    state = context.getState(energy=True, forces=True)
+    return (state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole),
+            state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer).reshape(positions_nm.shape))
+
+
+def eager_energies_and_forces(eager, positions_nm):
+    positions = torch.from_numpy(positions_nm).reshape(-1, 3).requires_grad_()
+    energies = eager.energies(positions)
+    (slope,) = torch.autograd.grad(energies.sum(), positions)
+    return energies.detach().numpy(), -slope.numpy().reshape(positions_nm.shape)
+
+
+@pytest.mark.parametrize("terms", ["All", "Network", "Prior"])
+@pytest.mark.parametrize("precision, tolerance", [("Single", 1e-5), ("Double", 1e-10)])
+def test_energies_and_forces_equal_the_eager_model_in_float64(model, frames, precision, tolerance, terms):
+    eager, description, weights = model
+    part = copy.deepcopy(eager)
+    if terms == "Network":
+        part.energy.prior = None
+    if terms == "Prior":
+        part.energy.network.forward = lambda x, t: torch.zeros(len(x), dtype=x.dtype)
+    energies, forces = eager_energies_and_forces(part, frames)
+    found, found_forces = energy_and_forces(
+        context_of(description, weights, len(frames), getattr(FPForce, precision), terms=getattr(FPForce, terms)), frames)
+    assert abs(found - energies.sum()) < tolerance * np.abs(energies).sum()
+    rms = np.sqrt(np.square(forces).mean(axis=(1, 2), keepdims=True))
+    assert (np.abs(found_forces - forces) / rms).max() < tolerance
+    single = context_of(description, weights, 1, getattr(FPForce, precision), terms=getattr(FPForce, terms))
+    for frame, energy in zip(frames[:90:9], energies[:90:9], strict=True):
+        assert energy_and_forces(single, frame[None])[0] == pytest.approx(energy, rel=tolerance, abs=tolerance * KT)
+
+
+def test_force_is_minus_the_energy_gradient(model, frames):
+    # Central differences of the float64 build with h = 1e-5 nm: truncation h^2 E''' and rounding 1e-13 / h.
+    _, description, weights = model
+    context = context_of(description, weights, 1, FPForce.Double)
+    frame, h = frames[3], 1e-5
+    _, forces = energy_and_forces(context, frame[None])
+    for bead in range(5):
+        for axis in range(3):
+            step = np.zeros_like(frame)
+            step[bead, axis] = h
+            later, earlier = (energy_and_forces(context, (frame + sign * step)[None])[0] for sign in (1, -1))
+            assert -(later - earlier) / (2 * h) == pytest.approx(forces[0, bead, axis], rel=1e-5, abs=1e-5 * np.abs(forces).max())
+
+
+def test_energy_is_invariant_under_rotation_and_translation_and_mirror_images_differ(model, frames):
+    _, description, weights = model
+    context = context_of(description, weights, 1, FPForce.Double)
+    rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    rotation *= np.linalg.det(rotation)
+    for frame in frames[:5]:
+        energy, forces = energy_and_forces(context, frame[None])
+        moved, moved_forces = energy_and_forces(context, (frame @ rotation.T + [40.0, -2.0, 1.0])[None])
+        assert moved == pytest.approx(energy, abs=1e-8)
+        np.testing.assert_allclose(moved_forces, forces @ rotation.T, atol=1e-8 * np.abs(forces).max())
+        assert abs(energy_and_forces(context, (frame * [1.0, 1.0, -1.0])[None])[0] - energy) > 1e-3
+
+
+def test_replicas_and_threads_do_not_change_a_single_bit(model, frames):
+    _, description, weights = model
+    some = frames[:130]
+    _, together = energy_and_forces(context_of(description, weights, 130), some)
+    _, shared = energy_and_forces(context_of(description, weights, 130, threads=3), some)
+    assert np.array_equal(together, shared)
+    order = np.random.default_rng(2).permutation(130)
+    _, permuted = energy_and_forces(context_of(description, weights, 130), some[order])
+    assert np.array_equal(permuted, together[order])
+
+
+def test_a_replica_far_from_the_others_has_the_same_force(model, frames):
+    # A free molecule drifts hundreds of nm in a microsecond; float32 positions there would be 3e-5 nm coarse.
+    _, description, weights = model
+    context = context_of(description, weights, 1)
+    _, near = energy_and_forces(context, frames[:1])
+    _, far = energy_and_forces(context, frames[:1] + 1000.0)
+    np.testing.assert_allclose(far, near, atol=1e-5 * np.abs(near).max())
+
+
+def test_a_replica_with_positions_that_are_not_finite_leaves_the_others_alone(model, frames):
+    _, description, weights = model
+    context = context_of(description, weights, 40)
+    _, forces = energy_and_forces(context, frames[:40])
+    broken = frames[:40].copy()
+    broken[7, 2, 1] = np.nan
+    _, found = energy_and_forces(context, broken)
+    assert not np.isfinite(found[7]).all()
+    assert np.array_equal(np.delete(found, 7, axis=0), np.delete(forces, 7, axis=0))

@@ -1,0 +1,131 @@
+"""Loading of the plugin: without torch, beside another OpenMM, and where it was not built."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import fpforce
+from fpforce.backends import native
+from fpforce.errors import InputError
+from fpforce.plugin import library
+
+
+def test_native_simulation_leaves_torch_alone(field, run_python):
+    code = (
+        "import sys, fpforce\n"
+        "from fpforce.simulation import SimulationSettings, simulate\n"
+        "settings = SimulationSettings(steps=20, replicas=2, backend='auto', platform='Reference', report_interval_ps=0.02)\n"
+        "result = simulate(sys.argv[1], 'out.xtc', settings, show_progress=False)\n"
+        "print(result.backend, 'torch' in sys.modules, 'fpforce.training' in sys.modules)"
+    )
+    assert run_python(code, field.path).split() == ["native", "False", "False"]
+
+
+def test_asking_whether_native_is_available_imports_neither_openmm_nor_torch(field, run_python):
+    code = (
+        "import sys, fpforce\n"
+        "from fpforce.backends import native\n"
+        "print(native.unavailable(fpforce.load(sys.argv[1])), {'openmm', 'torch'} & set(sys.modules))"
+    )
+    assert run_python(code, field.path).strip() == "None set()"
+
+
+def test_library_loads_before_openmm_and_after_it(run_python):
+    loads = "from fpforce.plugin import library; assert library.functions().fpforce_problem() is None\n"
+    uses = "import openmm; from fpforce.plugin import FPForce; print(openmm.Platform.getPluginLoadFailures())\n"
+    for code in (loads + uses, uses + loads):
+        assert "FPForce" not in run_python(code)
+
+
+@pytest.fixture
+def other_openmm(tmp_path):
+    """other_openmm(version) -> a library which, preloaded, has OpenMM say that it is of this version."""
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no C++ compiler here")
+
+    def make(name):
+        source = tmp_path / "version.cpp"
+        source.write_text(
+            "#include <string>\n"
+            "namespace OpenMM { struct Platform { static const std::string& getOpenMMVersion(); };\n"
+            "const std::string& Platform::getOpenMMVersion() {\n"
+            f'static const std::string version = "{name}"; return version; }} }}\n'
+        )
+        path = tmp_path / "libversion.so"
+        subprocess.run([compiler, "-shared", "-fPIC", "-o", path, source], check=True)
+        return path
+
+    return make
+
+
+REGISTERED = (
+    "import openmm\n"
+    "try: openmm.XmlSerializer.deserialize('<Force type=\"FPForce\" version=\"0\"/>')\n"
+    "except openmm.OpenMMException as error: print(error)\n"
+    "try:\n"
+    "    from fpforce.plugin import library\n"
+    "    print(library.functions().fpforce_problem())\n"
+    "except OSError as error: print(error)\n"
+)
+
+
+@pytest.mark.parametrize("name", ["8.6.1", "9.5.2", "8", "", "nonsense"])
+def test_beside_another_openmm_nothing_is_registered_and_openmm_works(other_openmm, run_python, name):
+    serializer, problem = run_python(REGISTERED, LD_PRELOAD=str(other_openmm(name))).splitlines()
+    assert "no serialization proxy registered for type 'FPForce'" in serializer
+    assert f"was built against openmm {version('openmm')} and cannot be used with openmm {name};" in problem
+
+
+def test_beside_another_patch_release_the_plugin_works(other_openmm, run_python):
+    serializer, problem = run_python(REGISTERED, LD_PRELOAD=str(other_openmm("8.5.99"))).splitlines()
+    assert "FPForce: the XML has version 0" in serializer and problem == "None"
+
+
+@pytest.fixture
+def record(tmp_path, monkeypatch):
+    """record(content) makes the record of the build say so."""
+    library.problem.cache_clear()
+
+    def write(content):
+        if content is not None:
+            (tmp_path / "build.json").write_text(json.dumps(content))
+        monkeypatch.setattr(library, "files", lambda package: tmp_path)
+
+    yield write
+    library.problem.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ({"missing": "no C++ compiler was found"}, "was not built: no C.. compiler was found; .* install fpforce again"),
+        ({"openmm": "8.4.1"}, f"was built against openmm 8.4.1 and cannot be used with openmm {version('openmm')}; pip install"),
+        (None, "was not built: fpforce was not installed by pip"),
+    ],
+)
+def test_why_native_is_unavailable_is_said_with_the_remedy(field, record, content, message):
+    record(content)
+    with pytest.raises(InputError, match=f"backend native: the native plugin {message}"):
+        fpforce.make_system(field, backend="native")
+
+
+def test_native_is_unavailable_without_openmm(record, monkeypatch, field):
+    def missing(name):
+        raise library.PackageNotFoundError(name)
+
+    record({"openmm": "8.5.2"})
+    monkeypatch.setattr(library, "version", missing)
+    assert native.unavailable(field) == "openmm is not installed; pip install openmm==8.5.2"
+
+
+def test_libraries_lie_where_openmm_looks_and_say_what_they_need(field):
+    package = Path(importlib.util.find_spec("openmm").origin).parent
+    folder = package.parent / "OpenMM.libs" / "lib"
+    assert (folder / "libFPForce.so").exists() and (folder / "plugins" / "libFPForcePlugin.so").exists()
+    assert library._openmm_libraries().resolve() == folder.resolve()
