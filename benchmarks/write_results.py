@@ -12,7 +12,7 @@ SECTIONS = (
      "The force field of `make demo`, simulated from both basins for longer than the demo has time for."),
     ("What the Fokker-Planck term costs", "training_cost", "training_cost.py",
      "A whole training step of the demo's recipe, with the term on different parts of the batch."),
-    ("Langevin steps per second", "langevin_speed", "langevin_speed.py", "The demo's force field on the Reference platform."),
+    ("Langevin steps per second", "langevin_speed", "langevin_speed.py", "Frozen models of several kinds and sizes on the Reference platform, every backend in one run."),
 )
 
 
