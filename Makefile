@@ -39,3 +39,20 @@ $(READY): pyproject.toml CMakeLists.txt $(PLUGIN) fpforce/analysis/report.html.j
 
 clean:
 	rm -rf $(VENV) build runs
+
+# make test-native: the C++ tests and the fuzzing of plugin/kernels, plain, under AddressSanitizer with UBSan, and under
+# ThreadSanitizer. Needs CMake and a C++17 compiler, no OpenMM. CXX=clang++ works too (after rm -r build/native-*).
+FUZZ_CASES ?= 200000
+SANITIZER_plain :=
+SANITIZER_address := address
+SANITIZER_thread := thread
+
+.PHONY: test-native test-native-plain test-native-address test-native-thread
+
+test-native: test-native-plain test-native-address test-native-thread
+
+test-native-plain test-native-address test-native-thread: test-native-%:
+	cmake -S plugin/tests -B build/native-$* -DFPFORCE_SANITIZE=$(SANITIZER_$*) -DCMAKE_CXX_FLAGS=-Werror >/dev/null
+	cmake --build build/native-$* --parallel 2
+	build/native-$*/kernel_tests
+	$(if $(filter thread,$*),,build/native-$*/fuzz_model $(FUZZ_CASES))
