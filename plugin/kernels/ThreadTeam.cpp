@@ -76,8 +76,7 @@ private:
  */
 class ThreadTeam::Crew {
 public:
-    explicit Crew(int workers)
-        : process_(getpid()), polling_(static_cast<unsigned>(workers) < std::thread::hardware_concurrency()) {
+    explicit Crew(int workers) : process_(getpid()), polling_(static_cast<unsigned>(workers) < std::thread::hardware_concurrency()) {
         const SignalsBlocked blocked;
         workers_.reserve(static_cast<std::size_t>(workers));
         try {
@@ -113,7 +112,9 @@ public:
         ticket_.store(((ticket_.load() >> half) + 1) << half | static_cast<std::uint64_t>(parts));
         if (sleeping_.load() > 0) {
             // A worker counts as sleeping before it looks at the ticket for the last time, both under the lock.
-            { const std::lock_guard<std::mutex> lock(mutex_); }
+            {
+                const std::lock_guard<std::mutex> lock(mutex_);
+            }
             called_.notify_all();
         }
         work(0);
@@ -179,7 +180,9 @@ private:
         }
         // The caller says that it sleeps before it looks at the count for the last time.
         if (unfinished_.fetch_sub(1) == 1 && callerSleeps_) {
-            { const std::lock_guard<std::mutex> lock(mutex_); }
+            {
+                const std::lock_guard<std::mutex> lock(mutex_);
+            }
             ended_.notify_one();
         }
     }

@@ -36,40 +36,40 @@ struct Registration {
 
 }  // namespace FPForcePlugin
 
-#define TEST(name)                                                       \
-    static void test_##name();                                           \
+#define TEST(name)                                                             \
+    static void test_##name();                                                 \
     static const FPForcePlugin::Registration entry_##name(#name, test_##name); \
     static void test_##name()
 
-#define CHECK(claim)                                                      \
-    do {                                                                  \
-        if (!(claim))                                                     \
+#define CHECK(claim)                                                         \
+    do {                                                                     \
+        if (!(claim))                                                        \
             FPForcePlugin::failCheck(__FILE__, __LINE__, "not so: " #claim); \
     } while (false)
 
 /** |found - wanted| <= tolerance; false for NaN. */
-#define CHECK_CLOSE(found, wanted, tolerance)                                                                      \
-    do {                                                                                                           \
-        const double found_ = (found), wanted_ = (wanted);                                                         \
-        if (!(std::fabs(found_ - wanted_) <= (tolerance)))                                                         \
-            FPForcePlugin::failCheck(__FILE__, __LINE__,                                                           \
-                                     #found " is " + std::to_string(found_) + ", expected " + std::to_string(wanted_) + \
-                                         " within " + std::to_string(tolerance));                                  \
+#define CHECK_CLOSE(found, wanted, tolerance)                                                                                        \
+    do {                                                                                                                             \
+        const double found_ = (found), wanted_ = (wanted);                                                                           \
+        if (!(std::fabs(found_ - wanted_) <= (tolerance)))                                                                           \
+            FPForcePlugin::failCheck(__FILE__, __LINE__,                                                                             \
+                                     #found " is " + std::to_string(found_) + ", expected " + std::to_string(wanted_) + " within " + \
+                                         std::to_string(tolerance));                                                                 \
     } while (false)
 
 /** The statement throws ErrorType, and its message contains `part`. */
-#define CHECK_THROWS(statement, ErrorType, part)                                                                 \
-    do {                                                                                                         \
-        std::string message_ = "nothing was thrown by: " #statement;                                             \
-        bool thrown_ = false;                                                                                    \
-        try {                                                                                                    \
-            static_cast<void>(statement);                                                                        \
-        } catch (const ErrorType& error_) {                                                                      \
-            message_ = error_.what();                                                                            \
-            thrown_ = message_.find(part) != std::string::npos;                                                  \
-        }                                                                                                        \
-        if (!thrown_)                                                                                            \
-            FPForcePlugin::failCheck(__FILE__, __LINE__, message_ + " (expected: " + std::string(part) + ")");   \
+#define CHECK_THROWS(statement, ErrorType, part)                                                               \
+    do {                                                                                                       \
+        std::string message_ = "nothing was thrown by: " #statement;                                           \
+        bool thrown_ = false;                                                                                  \
+        try {                                                                                                  \
+            static_cast<void>(statement);                                                                      \
+        } catch (const ErrorType& error_) {                                                                    \
+            message_ = error_.what();                                                                          \
+            thrown_ = message_.find(part) != std::string::npos;                                                \
+        }                                                                                                      \
+        if (!thrown_)                                                                                          \
+            FPForcePlugin::failCheck(__FILE__, __LINE__, message_ + " (expected: " + std::string(part) + ")"); \
     } while (false)
 
 #endif

@@ -27,11 +27,43 @@ namespace {
 
 /** Texts that stand where something else was expected. */
 const std::vector<std::string>& strangers() {
-    static const std::vector<std::string> texts = {
-        "-1", "0", "1", "2", "0.5", "-0", "1e308", "-1e308", "1e-308", "1e999", "2147483647", "2147483648", "4294967296",
-        "4611686018427387904", "9223372036854775807", "18446744073709551615", "1e30", "NaN", "Infinity", "null", "true", "\"\"",
-        "\"F64\"", "\"I64\"", "\"F16\"", "\"internal\"", "\"graph_transformer\"", "[]", "[0]", "[-1]", "[4611686018427387904]", "[[[]]]",
-        "{}", "{\"a\":{}}", "\"\\ud800\"", std::string(200, '['), std::string(3000, '{')};
+    static const std::vector<std::string> texts = {"-1",
+                                                   "0",
+                                                   "1",
+                                                   "2",
+                                                   "0.5",
+                                                   "-0",
+                                                   "1e308",
+                                                   "-1e308",
+                                                   "1e-308",
+                                                   "1e999",
+                                                   "2147483647",
+                                                   "2147483648",
+                                                   "4294967296",
+                                                   "4611686018427387904",
+                                                   "9223372036854775807",
+                                                   "18446744073709551615",
+                                                   "1e30",
+                                                   "NaN",
+                                                   "Infinity",
+                                                   "null",
+                                                   "true",
+                                                   "\"\"",
+                                                   "\"F64\"",
+                                                   "\"I64\"",
+                                                   "\"F16\"",
+                                                   "\"internal\"",
+                                                   "\"graph_transformer\"",
+                                                   "[]",
+                                                   "[0]",
+                                                   "[-1]",
+                                                   "[4611686018427387904]",
+                                                   "[[[]]]",
+                                                   "{}",
+                                                   "{\"a\":{}}",
+                                                   "\"\\ud800\"",
+                                                   std::string(200, '['),
+                                                   std::string(3000, '{')};
     return texts;
 }
 
@@ -71,8 +103,9 @@ void damageBytes(std::string& bytes, Random& random) {
     const std::size_t at = random.below(bytes.size()), length = 1 + random.below(std::min<std::size_t>(bytes.size() - at, 64));
     switch (random.below(6)) {
         case 0:  // truncation, near an end or anywhere
-            bytes.resize(random.below(2) == 0 ? at : random.below(2) == 0 ? std::min<std::size_t>(bytes.size(), random.below(20))
-                                                                        : bytes.size() - std::min(bytes.size(), random.below(20)));
+            bytes.resize(random.below(2) == 0   ? at
+                         : random.below(2) == 0 ? std::min<std::size_t>(bytes.size(), random.below(20))
+                                                : bytes.size() - std::min(bytes.size(), random.below(20)));
             break;
         case 1:
             bytes.erase(at, length);
@@ -220,9 +253,7 @@ bool namesAnEntry(const std::string& message) {
 }  // namespace
 
 int main(int count, char** arguments) {
-    const auto argument = [&](int i, std::uint64_t otherwise) {
-        return count > i ? std::strtoull(arguments[i], nullptr, 10) : otherwise;
-    };
+    const auto argument = [&](int i, std::uint64_t otherwise) { return count > i ? std::strtoull(arguments[i], nullptr, 10) : otherwise; };
     const std::uint64_t cases = argument(1, 20000), seed = argument(2, 1), first = argument(3, 0);
     std::uint64_t evaluated = 0, refused = 0;
     std::size_t mostBytes = 0;
@@ -251,13 +282,12 @@ int main(int count, char** arguments) {
             mostBytes = std::max(mostBytes, allocations.peakBytes());
         }
         if (!problem.empty()) {
-            std::printf("case %llu of seed %llu (%s): %s\n", static_cast<unsigned long long>(i),
-                        static_cast<unsigned long long>(seed), what, problem.c_str());
+            std::printf("case %llu of seed %llu (%s): %s\n", static_cast<unsigned long long>(i), static_cast<unsigned long long>(seed),
+                        what, problem.c_str());
             return 1;
         }
     }
-    std::printf("%llu damaged models: %llu refused, %llu evaluated, at most %zu kB in use\n",
-                static_cast<unsigned long long>(cases), static_cast<unsigned long long>(refused),
-                static_cast<unsigned long long>(evaluated), mostBytes / 1024);
+    std::printf("%llu damaged models: %llu refused, %llu evaluated, at most %zu kB in use\n", static_cast<unsigned long long>(cases),
+                static_cast<unsigned long long>(refused), static_cast<unsigned long long>(evaluated), mostBytes / 1024);
     return 0;
 }

@@ -78,24 +78,26 @@ void addPrior(WeightsWriter& weights, int beads) {
     weights.add("prior.mean_square", {pairs}, meanSquare);
 }
 
-std::string describe(const std::string& kind, const ModelShape& shape, const std::string& settings,
-                     const std::string& constants) {
+std::string describe(const std::string& kind, const ModelShape& shape, const std::string& settings, const std::string& constants) {
     std::string beads, bonds, positions;
     for (int i = 0; i < shape.beads; ++i) {
         const std::string comma = i == 0 ? "" : ", ";
-        beads += comma + R"({"name": "CA", "residue": "ALA", "residue_index": )" + std::to_string(i) +
-                 R"(, "mass_da": 12.0, "atoms": [)" + std::to_string(i) + "]}";
+        beads += comma + R"({"name": "CA", "residue": "ALA", "residue_index": )" + std::to_string(i) + R"(, "mass_da": 12.0, "atoms": [)" +
+                 std::to_string(i) + "]}";
         positions += comma + "[" + std::to_string(0.14 * i) + ", 0.0, 0.0]";
         if (i > 0)
             bonds += (i == 1 ? "[" : ", [") + std::to_string(i - 1) + ", " + std::to_string(i) + "]";
     }
     return R"({"format": "fpforce", "format_version": 1, "fpforce_version": "0.1.0",
- "model": {"kind": ")" + kind + R"(", "settings": {"kind": ")" + kind + R"(", "width": )" + std::to_string(shape.width) +
-           R"(, "layers": )" + std::to_string(shape.layers) + R"(, "prior": )" + (shape.prior ? "true" : "false") +
-           R"(, "v_min": 0.001, "t_max": 1.0)" + settings + R"(}, "constants": {)" + constants + R"(}},
+ "model": {"kind": ")" +
+           kind + R"(", "settings": {"kind": ")" + kind + R"(", "width": )" + std::to_string(shape.width) + R"(, "layers": )" +
+           std::to_string(shape.layers) + R"(, "prior": )" + (shape.prior ? "true" : "false") + R"(, "v_min": 0.001, "t_max": 1.0)" +
+           settings + R"(}, "constants": {)" + constants + R"(}},
  "scale_nm": 0.1, "temperature_k": 300.0, "kt_kj_per_mol": 2.494338785445972, "t_eval": 1e-05,
- "beads": {"mapping": "ca", "beads": [)" + beads + R"(], "bonds": [)" + bonds + R"(]},
- "start_positions_nm": [)" + positions + R"(], "training": {"sources": ["r\u00e9sum\u00e9 \ud83e\uddea.xtc"], "steps": null}})";
+ "beads": {"mapping": "ca", "beads": [)" +
+           beads + R"(], "bonds": [)" + bonds + R"(]},
+ "start_positions_nm": [)" +
+           positions + R"(], "training": {"sources": ["r\u00e9sum\u00e9 \ud83e\uddea.xtc"], "steps": null}})";
 }
 
 }  // namespace
@@ -143,8 +145,8 @@ void WeightsWriter::add(const std::string& name, const std::vector<std::int64_t>
     std::string sizes;
     for (const std::int64_t size : shape)
         sizes += (sizes.empty() ? "" : ",") + std::to_string(size);
-    header_ += (header_.empty() ? "\"" : ",\"") + name + R"(":{"dtype":")" + type + R"(","shape":[)" + sizes +
-               R"(],"data_offsets":[)" + std::to_string(start) + "," + std::to_string(data_.size()) + "]}";
+    header_ += (header_.empty() ? "\"" : ",\"") + name + R"(":{"dtype":")" + type + R"(","shape":[)" + sizes + R"(],"data_offsets":[)" +
+               std::to_string(start) + "," + std::to_string(data_.size()) + "]}";
 }
 
 std::string WeightsWriter::bytes() const {
@@ -185,8 +187,7 @@ ModelText randomInternal(const ModelShape& shape) {
     addLinear(weights, random, "network.offset.2", 1, 32);
     if (shape.prior)
         addPrior(weights, shape.beads);
-    return {describe("internal", shape, "", R"("smooth_length": 0.2, "smooth_area": 0.45, "noise_area": 2.0)"),
-            weights.bytes()};
+    return {describe("internal", shape, "", R"("smooth_length": 0.2, "smooth_area": 0.45, "noise_area": 2.0)"), weights.bytes()};
 }
 
 ModelText randomGraphTransformer(const ModelShape& shape) {
@@ -255,11 +256,11 @@ ModelText randomGraphTransformer(const ModelShape& shape) {
     addLinear(weights, random, "network.core.offset.2", 1, 32);
     if (shape.prior)
         addPrior(weights, n);
-    return {describe("graph_transformer", shape,
-                     R"(, "head_width": )" + std::to_string(shape.headWidth) +
-                         R"(, "identity": true, "edges": "frames", "cutoff_nm": null)",
-                     R"("smooth_length": 0.2, "noise_length": 1.0, "smooth_area": 0.45, "noise_area": 2.0, "cutoff": 0.0)"),
-            weights.bytes()};
+    return {
+        describe("graph_transformer", shape,
+                 R"(, "head_width": )" + std::to_string(shape.headWidth) + R"(, "identity": true, "edges": "frames", "cutoff_nm": null)",
+                 R"("smooth_length": 0.2, "noise_length": 1.0, "smooth_area": 0.45, "noise_area": 2.0, "cutoff": 0.0)"),
+        weights.bytes()};
 }
 
 std::vector<double> randomFrame(int beads, Random& random) {

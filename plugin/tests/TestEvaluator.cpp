@@ -358,15 +358,20 @@ TEST(evaluation_allocates_nothing_after_the_first_call) {
         }
 }
 
-TEST(workspace_stays_small) {
+TEST(workspace_holds_one_block_of_replicas_however_many_there_are) {
     for (const Named& named : models()) {
         const auto evaluator = make(named.model, Precision::Single);
-        const std::vector<double> x = frames(named.model.beads(), 600, 23);
+        const std::vector<double> x = frames(named.model.beads(), 1000, 23);
         std::vector<double> forces(x.size());
-        const Allocations allocations;
-        evaluator->evaluate(x.data(), 600, 1.0, 1.0, forces.data());
-        CHECK(evaluator->workspaceBytes() < (1u << 20) + 600 * 2 * sizeof(double));
-        CHECK(allocations.peakBytes() < evaluator->workspaceBytes() + 10000);
+        const auto workspaceFor = [&](int replicas) {
+            const Allocations allocations;
+            evaluator->evaluate(x.data(), replicas, 1.0, 1.0, forces.data());
+            CHECK(allocations.peakBytes() < evaluator->workspaceBytes() + 10000);
+            return evaluator->workspaceBytes();
+        };
+        const std::size_t ofOne = workspaceFor(1), of500 = workspaceFor(500), of1000 = workspaceFor(1000);
+        CHECK(of500 < (1u << 20) + 500 * ofOne);
+        CHECK(of1000 - of500 == 500 * 2 * sizeof(double));  // two energies of each replica
     }
 }
 

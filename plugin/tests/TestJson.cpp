@@ -46,11 +46,51 @@ TEST(json_values_have_the_types_of_the_grammar) {
 }
 
 TEST(json_rejects_what_is_not_json) {
-    for (const char* text :
-         {"", " ", "nul", "truer", "True", "NaN", "Infinity", "-", "+1", "01", "-01", "1.", ".5", "1e", "1e+", "0x10", "1 2", "[1,]",
-          "[,1]", "[1 2]", "[", "]", "[}", "{]", "{,}", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "{1:1}", "{\"a\":1 \"b\":2}", "'a'",
-          "\"", "\"\\\"", "\"\\x\"", "\"\\u12g4\"", "\"\\u12\"", "\"a\nb\"", "[1]]", "{}{}", "// comment\n1", "\xEF\xBB\xBF{}", "PK\x03\x04",
-          "<?xml version=\"1.0\"?>", "\x80\x02}q\x00."})
+    for (const char* text : {"",
+                             " ",
+                             "nul",
+                             "truer",
+                             "True",
+                             "NaN",
+                             "Infinity",
+                             "-",
+                             "+1",
+                             "01",
+                             "-01",
+                             "1.",
+                             ".5",
+                             "1e",
+                             "1e+",
+                             "0x10",
+                             "1 2",
+                             "[1,]",
+                             "[,1]",
+                             "[1 2]",
+                             "[",
+                             "]",
+                             "[}",
+                             "{]",
+                             "{,}",
+                             "{\"a\"}",
+                             "{\"a\":}",
+                             "{\"a\":1,}",
+                             "{a:1}",
+                             "{1:1}",
+                             "{\"a\":1 \"b\":2}",
+                             "'a'",
+                             "\"",
+                             "\"\\\"",
+                             "\"\\x\"",
+                             "\"\\u12g4\"",
+                             "\"\\u12\"",
+                             "\"a\nb\"",
+                             "[1]]",
+                             "{}{}",
+                             "// comment\n1",
+                             "\xEF\xBB\xBF{}",
+                             "PK\x03\x04",
+                             "<?xml version=\"1.0\"?>",
+                             "\x80\x02}q\x00."})
         CHECK(!isJson(text));
     CHECK(!isJson(std::string("\0", 1)));
     CHECK(!isJson(std::string("\"\0\"", 3)));
@@ -86,7 +126,9 @@ TEST(json_strings_are_decoded_to_utf8) {
     CHECK(parsed(R"("\u0041\u00e9\u20ac\ud83e\uddea")").toText() == "A\xC3\xA9\xE2\x82\xAC\xF0\x9F\xA7\xAA");
     CHECK(parsed("\"\xC3\xA9\"").toText() == "\xC3\xA9");
     CHECK(parsed(R"("\ud83e!\udc80")").toText() == "\xEF\xBF\xBD!\xEF\xBF\xBD");  // halves of pairs
-    CHECK(parsed(R"("\ud83e\u0041")").toText() == "\xEF\xBF\xBD""A");
+    CHECK(parsed(R"("\ud83e\u0041")").toText() ==
+          "\xEF\xBF\xBD"
+          "A");
 }
 
 TEST(json_members_and_elements_are_found) {

@@ -92,8 +92,7 @@ Json::Type Json::type() const {
 }
 
 const char* Json::typeName() const {
-    static const char* const names[] = {"absent",   "null",     "true or false", "a number",
-                                        "a string", "an array", "an object"};
+    static const char* const names[] = {"absent", "null", "true or false", "a number", "a string", "an array", "an object"};
     return names[static_cast<int>(type())];
 }
 

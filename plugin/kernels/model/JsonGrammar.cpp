@@ -29,8 +29,8 @@ public:
 private:
     [[noreturn]] void fail(const std::string& wanted) const {
         const std::string found = at_ < text_.size() ? quoted(text_.substr(at_, 1)) : "the end";
-        throw ModelError(entry_ + " is not JSON: " + found + " at byte " + std::to_string(at_) + " of " +
-                         std::to_string(text_.size()) + ", expected " + wanted + "; export the model again");
+        throw ModelError(entry_ + " is not JSON: " + found + " at byte " + std::to_string(at_) + " of " + std::to_string(text_.size()) +
+                         ", expected " + wanted + "; export the model again");
     }
 
     char peek() const {

@@ -121,7 +121,10 @@ double ModelFile::number(const std::string& path, double low, double high) const
     double value;
     const bool readable = json.toDouble(value), tooLarge = !readable && json.type() == Json::Type::Number;
     if (!readable || !(value >= low && value <= high))
-        fail(placed(path) + " is " + (readable ? shown(value) : tooLarge ? "beyond a double's range" : json.typeName()) +
+        fail(placed(path) + " is " +
+             (readable   ? shown(value)
+              : tooLarge ? "beyond a double's range"
+                         : json.typeName()) +
              ", expected a number from " + shown(low) + " to " + shown(high));
     return value;
 }
@@ -177,20 +180,18 @@ const Tensor& ModelFile::tensor(const std::string& name, const std::vector<std::
         fail(place + " has shape " + shown(stored.tensor.shape) + ", expected " + shown(shape));
     for (std::size_t i = 0; i < stored.tensor.values.size(); ++i)
         if (!std::isfinite(stored.tensor.values[i]))
-            fail(place + " holds " + shown(stored.tensor.values[i]) + " at element " + std::to_string(i) +
-                 ", expected finite values");
+            fail(place + " holds " + shown(stored.tensor.values[i]) + " at element " + std::to_string(i) + ", expected finite values");
     return stored.tensor;
 }
 
-std::vector<int> ModelFile::indices(const std::string& name, const std::vector<std::int64_t>& shape, int low,
-                                    int high) const {
+std::vector<int> ModelFile::indices(const std::string& name, const std::vector<std::int64_t>& shape, int low, int high) const {
     const std::vector<double>& values = tensor(name, shape).values;
     std::vector<int> whole;
     whole.reserve(values.size());
     for (const double value : values) {
         if (!(value >= low && value <= high) || value != std::floor(value))
-            fail(std::string(weights) + ": tensor " + quoted(name) + " holds " + shown(value) +
-                 ", expected whole numbers from " + std::to_string(low) + " to " + std::to_string(high));
+            fail(std::string(weights) + ": tensor " + quoted(name) + " holds " + shown(value) + ", expected whole numbers from " +
+                 std::to_string(low) + " to " + std::to_string(high));
         whole.push_back(static_cast<int>(value));
     }
     return whole;

@@ -16,9 +16,8 @@ std::uint64_t itemSize(const std::string& type) {
     static const struct {
         const char* type;
         std::uint64_t bytes;
-    } known[] = {{"F64", 8}, {"I64", 8}, {"U64", 8},  {"F32", 4},     {"I32", 4},     {"U32", 4}, {"F16", 2},
-                 {"I16", 2}, {"U16", 2}, {"BF16", 2}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"I8", 1},  {"U8", 1},
-                 {"BOOL", 1}};
+    } known[] = {{"F64", 8}, {"I64", 8},  {"U64", 8},     {"F32", 4},     {"I32", 4}, {"U32", 4}, {"F16", 2}, {"I16", 2},
+                 {"U16", 2}, {"BF16", 2}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"I8", 1},  {"U8", 1},  {"BOOL", 1}};
     for (const auto& candidate : known)
         if (type == candidate.type)
             return candidate.bytes;
@@ -65,12 +64,11 @@ public:
         if (range.size() != 2)
             fail("has " + std::to_string(range.size()) + " data_offsets, expected 2");
         if (range[0] > range[1] || static_cast<std::uint64_t>(range[1]) > data.size())
-            fail("lies at bytes " + std::to_string(range[0]) + " to " + std::to_string(range[1]) + " of " +
-                 std::to_string(data.size()) + " bytes of data");
+            fail("lies at bytes " + std::to_string(range[0]) + " to " + std::to_string(range[1]) + " of " + std::to_string(data.size()) +
+                 " bytes of data");
         tensor.bytes = data.substr(static_cast<std::size_t>(range[0]), static_cast<std::size_t>(range[1] - range[0]));
         if (!fills(tensor, size))
-            fail("has " + std::to_string(tensor.bytes.size()) + " bytes, which its type " + tensor.type +
-                 " and its shape do not give");
+            fail("has " + std::to_string(tensor.bytes.size()) + " bytes, which its type " + tensor.type + " and its shape do not give");
         return tensor;
     }
 
@@ -89,8 +87,7 @@ private:
         array.forEachElement([&](const Json& element) {
             std::int64_t number = -1;
             if (!element.toInteger(number) || number < 0 || number > largest)
-                fail("has " + std::string(name) + " with an element that is no whole number from 0 to " +
-                     std::to_string(largest));
+                fail("has " + std::string(name) + " with an element that is no whole number from 0 to " + std::to_string(largest));
             if (numbers.size() == mostSizes)
                 fail("has " + std::string(name) + " with more than " + std::to_string(mostSizes) + " elements");
             numbers.push_back(number);
@@ -118,8 +115,7 @@ private:
 };
 
 /** Throws unless the tensors fill the data, one behind the other, from its first byte to its last. */
-void checkCoverage(const std::map<std::string, StoredTensor>& tensors, std::string_view data,
-                   const std::string& entry) {
+void checkCoverage(const std::map<std::string, StoredTensor>& tensors, std::string_view data, const std::string& entry) {
     std::vector<const std::pair<const std::string, StoredTensor>*> order;
     for (const auto& named : tensors)
         order.push_back(&named);
@@ -164,8 +160,8 @@ std::map<std::string, StoredTensor> readSafetensors(std::string_view file, const
                          " bytes, fewer than the 8 that give its header's length; export the model again");
     const std::uint64_t length = littleEndian<std::uint64_t>(file.data());
     if (length > file.size() - prefix)
-        throw ModelError(entry + " says that its header has " + std::to_string(length) + " bytes, but has " +
-                         std::to_string(file.size()) + " in all; export the model again");
+        throw ModelError(entry + " says that its header has " + std::to_string(length) + " bytes, but has " + std::to_string(file.size()) +
+                         " in all; export the model again");
     const Json header = Json::parse(file.substr(prefix, static_cast<std::size_t>(length)), entry + "'s header");
     if (header.type() != Json::Type::Object)
         throw ModelError(entry + "'s header is " + header.typeName() + ", expected an object; export the model again");

@@ -140,8 +140,9 @@ void FPForceImpl::updateParametersInContext(ContextImpl& context) {
                                   "; call Context::reinitialize() instead");
         if (owner_.getNumReplicas() != replicas_ || flattened(owner_) != particles_ || owner_.getTerms() != terms_ ||
             nameOfScaleParameter(owner_) != scaleParameter_)
-            throw OpenMMException("FPForce: replicas, terms or scale parameter have changed since the context was created; call "
-                                  "Context::reinitialize() instead");
+            throw OpenMMException(
+                "FPForce: replicas, terms or scale parameter have changed since the context was created; call "
+                "Context::reinitialize() instead");
         evaluator_ = makeEvaluator();
     });
     context.systemChanged();

@@ -24,7 +24,7 @@ class FPForceImpl : public OpenMM::CustomCPPForceImpl {
 public:
     explicit FPForceImpl(const FPForce& owner);
     /** Checks the replicas against the System and reads the model. */
-    void initialize(OpenMM::ContextImpl& context);
+    void initialize(OpenMM::ContextImpl& context) override;
     const FPForce& getOwner() const override {
         return owner_;
     }
