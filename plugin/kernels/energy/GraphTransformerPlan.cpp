@@ -239,7 +239,7 @@ std::vector<std::vector<double>> GraphTransformerPlan<Real>::readNodes(const Mod
     const std::vector<int> name = model.indices("network.names", {beads}, 0, static_cast<int>(names.shape[0]) - 1);
     const std::vector<int> residue = model.indices("network.residues", {beads}, 0, static_cast<int>(residues.shape[0]) - 1);
     const Values atLevel = Dense(model, "network.core.level", width, static_cast<int>(time.size())).of(time);
-    const bool identity = model.hasTensor("network.identity");
+    const Tensor* identity = model.hasTensor("network.identity") ? &model.tensor("network.identity", {beads, width}) : nullptr;
     const std::size_t w = at(width);
     nodes = AlignedBuffer<Real>(at(beads) * at(rowLength));
     std::vector<Values> rows;
@@ -247,8 +247,8 @@ std::vector<std::vector<double>> GraphTransformerPlan<Real>::readNodes(const Mod
         Values row = atLevel;
         for (std::size_t k = 0; k < w; ++k) {
             row[k] += names.values[at(name[i]) * w + k] + residues.values[at(residue[i]) * w + k];
-            if (identity)
-                row[k] += model.tensor("network.identity", {beads, width}).values[i * w + k];
+            if (identity != nullptr)
+                row[k] += identity->values[i * w + k];
             nodes[i * at(rowLength) + k] = static_cast<Real>(row[k]);
         }
         rows.push_back(row);
