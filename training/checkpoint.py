@@ -8,6 +8,8 @@ import importlib.metadata
 import pickle
 import subprocess
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -20,6 +22,7 @@ from fpforce.errors import InputError
 from fpforce.training.dataset import TrainingSet
 from fpforce.training.models import build_energy
 from fpforce.training.models.contract import DiffusionEnergy
+from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.recipe import Recipe, parse_recipe
 
 EXTRA_KEY = "fpforce"
@@ -112,6 +115,11 @@ class Checkpoint:
     def recipe(self) -> Recipe:
         return parse_recipe(self.record.recipe, f"recipe in {self.path}")
 
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the file, by which samples and force fields name the training that they came from."""
+        return sha256(self.path.read_bytes()).hexdigest()
+
     @property
     def beads(self) -> BeadTable:
         return BeadTable.from_dict(self.record.beads)
@@ -123,6 +131,11 @@ class Checkpoint:
         energy = build_energy(self.recipe, self.record.check_frames, [tuple(pair) for pair in pairs])
         energy.load_state_dict(self.weights)
         return energy.float().eval().requires_grad_(False)
+
+    def experts(self, device: torch.device | str = "cpu") -> Experts:
+        """The trained experts, each with its interval of t, on `device`."""
+        diffusion = self.recipe.diffusion
+        return Experts((Expert(self.energy().to(device), diffusion.t_eval, diffusion.t_max),))
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:

@@ -22,7 +22,7 @@ def main(
 
     Exit status: 0 done; 2 wrong input or disk full; 130 interrupted.
     """
-    _need_training()
+    need_training()
     from fpforce.training.fit import train
     from fpforce.training.recipe import load_recipe
 
@@ -30,7 +30,8 @@ def main(
     print(f"{checkpoint} is ready; make the force field with: fpforce-export {checkpoint} {checkpoint.with_suffix('.pt')}")
 
 
-def _need_training() -> None:
+def need_training() -> None:
+    """Raise InputError where the packages of the training extra are missing."""
     from importlib.util import find_spec
 
     from fpforce.errors import InputError

@@ -58,6 +58,12 @@ class DiffusionEnergy(nn.Module):
         prior_slope, prior_rate = torch.autograd.grad(self.prior(x, t).sum(), (x, t))
         return LogDensity(network_score - prior_slope, -rate - prior_rate, network_score)
 
+    def score(self, x: Tensor, t: Tensor, create_graph: bool = False) -> Tensor:
+        """grad log q_t (batch, beads, 3); with create_graph it can be differentiated again, in x and the weights."""
+        with torch.enable_grad():
+            x = x if x.requires_grad else x.detach().requires_grad_()
+            return -torch.autograd.grad(self(x, t).sum(), x, create_graph=create_graph)[0]
+
     def prior_divergence(self, x: Tensor, t: Tensor) -> Tensor | float:
         """Divergence (batch,) of the score that is known in closed form."""
         return 0.0 if self.prior is None else self.prior.score_divergence(x, t)
