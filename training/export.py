@@ -143,6 +143,7 @@ def _provenance(checkpoint: Checkpoint, energy: DiffusionEnergy) -> dict:
         "seconds": record.seconds,
         "steps": record.steps,
         "device": record.device,
+        "checkpoint_sha256": checkpoint.sha256,
         "data_sha256": record.data_sha256,
         "sources": record.sources,
         "commit": record.commit,

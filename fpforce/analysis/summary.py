@@ -56,6 +56,8 @@ def summarise(assessment, *, training_record, simulation_records, provenance):
     }
     if "iid" in a.frames:
         summary["iid"] = _set_figures(a, "iid")
+        consistency = a.self_consistency
+        summary["self_consistency"] = {"frames_compared": consistency.frames} | _divergences(consistency)
     return _plain(summary)
 
 
