@@ -48,8 +48,9 @@ class TrainingProgress(pl.Callback):
         steps, part = trainer.global_step - self._first_step, module.progress - self._first_progress
         rate = steps / (now - self._started)
         left = (now - self._started) * (1.0 - module.progress) / max(part, 1e-9)
-        curves = module.record.curves
-        return (f"step {trainer.global_step}, {rate:.0f} steps/s, denoising {curves['denoising'][-1]:.4f}, "
+        curves = module.record.expert.curves
+        expert = f"expert {module.record.active}, " if len(module.plans) > 1 else ""
+        return (f"{expert}step {trainer.global_step}, {rate:.0f} steps/s, denoising {curves['denoising'][-1]:.4f}, "
                 f"Fokker-Planck {curves['fokker_planck'][-1]:.3g}, {left / 60:.1f} min left")
 
 

@@ -7,10 +7,10 @@ Unknown keys, ill-typed and out-of-range values raise InputError with the key an
 import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from fpforce.errors import InputError
 
@@ -47,15 +47,23 @@ class ModelRecipe(_Section):
 class DiffusionRecipe(_Section):
     """Diffusion times."""
 
-    t_max: float = Field(1.0, gt=0, le=1, description="the expert is trained over (0, t_max]")
+    t_max: float = Field(1.0, gt=0, le=1, description="a single expert is trained up to here; several have ends of their own")
     t_eval: float = Field(1e-5, gt=0, le=0.1, description="time at which the exported force field is evaluated")
+    t_min: float | None = Field(None, gt=0, description="smallest time of the training; t_eval by default")
     v_min: float = Field(1e-3, gt=0, le=0.1, description="noise variance (normalised) below which nothing is resolved")
 
     @model_validator(mode="after")
     def _evaluated_where_trained(self) -> "DiffusionRecipe":
         if not self.t_eval < self.t_max:
             raise ValueError(f"t_eval = {self.t_eval:g} must be below t_max = {self.t_max:g}, the end of the training")
+        if self.smallest > self.t_eval:
+            raise ValueError(f"t_min = {self.t_min:g} must not be above t_eval = {self.t_eval:g}, where the force field is used")
         return self
+
+    @property
+    def smallest(self) -> float:
+        """The smallest time that is trained."""
+        return self.t_eval if self.t_min is None else self.t_min
 
 
 class LossRecipe(_Section):
@@ -67,6 +75,19 @@ class LossRecipe(_Section):
     fokker_planck_evenness: float = Field(1.0, ge=0, le=1, description="frames for it are drawn by density^-evenness, "
                                           "so that rare states keep their weight")
     fokker_planck_sigma: float = Field(1e-4, gt=0, le=0.1, description="sigma_w of the weak form, normalised units")
+
+
+class ExpertRecipe(_Section):
+    """One expert of a mixture over diffusion time; null takes the value of the section in brackets."""
+
+    t_max: float = Field(gt=0, le=1, description="end of the expert's interval, which begins where the one before it ends")
+    conservative: bool = Field(True, description="an energy, whose gradient is the score; false: a score of its own")
+    model: ModelRecipe | None = Field(None, description="the network, as in `model` [model]")
+    fokker_planck_weight: float | None = Field(None, ge=0, description="alpha_FP [loss; 0 where not conservative]")
+    anchor_weight: float = Field(0.0, ge=0, description="weight of the variance of this energy less that of the next "
+                                 "expert, at t_max: it hands basin weights down")
+    max_steps: int | None = Field(None, ge=1, description="stop this expert after so many steps [run]")
+    max_minutes: float | None = Field(None, gt=0, description="stop this expert after so many minutes [run]")
 
 
 class OptimizerRecipe(_Section):
@@ -83,8 +104,8 @@ class OptimizerRecipe(_Section):
 class RunRecipe(_Section):
     """How long, where and how reproducibly."""
 
-    max_steps: int = Field(20_000, ge=1, description="stop after so many steps")
-    max_minutes: float | None = Field(None, gt=0, description="stop after so many minutes, resumed time included")
+    max_steps: int = Field(20_000, ge=1, description="stop after so many steps; each expert, where there are several")
+    max_minutes: float | None = Field(None, gt=0, description="stop after so many minutes, resumed time included; likewise")
     checkpoint_minutes: float = Field(5.0, gt=0, description="time between checkpoints")
     log_every_steps: int = Field(50, ge=1, description="steps between entries of the logs")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="of weights, batches and noise")
@@ -103,9 +124,45 @@ class Recipe(_Section):
     output: Path = Field(description="folder of the run")
     model: ModelRecipe = ModelRecipe()
     diffusion: DiffusionRecipe = DiffusionRecipe()
+    experts: list[ExpertRecipe] = Field([], description="experts, the one of the smallest t first; none: a single "
+                                        "conservative one over all t up to diffusion.t_max")
     loss: LossRecipe = LossRecipe()
     optimizer: OptimizerRecipe = OptimizerRecipe()
     run: RunRecipe = RunRecipe()
+
+    @field_validator("experts")
+    @classmethod
+    def _fit_together(cls, experts: list[ExpertRecipe], others: ValidationInfo) -> list[ExpertRecipe]:
+        for number, expert in enumerate(experts):
+            _check_expert(number, expert, experts)
+        diffusion = others.data.get("diffusion")
+        if experts and diffusion is not None:
+            if diffusion.t_max not in (1.0, experts[-1].t_max):
+                raise ValueError(f"diffusion.t_max = {diffusion.t_max:g} is the end of a single expert, and contradicts the "
+                                 f"last expert's t_max = {experts[-1].t_max:g}; leave it out")
+            if not diffusion.t_eval < experts[0].t_max:
+                raise ValueError(f"diffusion.t_eval = {diffusion.t_eval:g} must be below experts.0.t_max = "
+                                 f"{experts[0].t_max:g}: the first expert becomes the force field")
+        return experts
+
+
+def _check_expert(number: int, expert: ExpertRecipe, experts: list[ExpertRecipe]) -> None:
+    """Raise ValueError, naming the entry, unless the expert fits the one before and the one after it."""
+    here = f"experts.{number}"
+    if number and expert.t_max <= experts[number - 1].t_max:
+        raise ValueError(f"{here}.t_max = {expert.t_max:g} is not above experts.{number - 1}.t_max = "
+                         f"{experts[number - 1].t_max:g}: their intervals overlap; list experts by rising t_max")
+    if not expert.conservative:
+        for name in ("fokker_planck_weight", "anchor_weight"):
+            if getattr(expert, name):
+                raise ValueError(f"{here}.{name} = {getattr(expert, name):g} needs an energy, and {here} is not "
+                                 f"conservative; set it to 0, or {here}.conservative to true")
+    if expert.anchor_weight:
+        if number + 1 == len(experts):
+            raise ValueError(f"{here}.anchor_weight = {expert.anchor_weight:g} ties it to the next expert, and it is the last")
+        if not experts[number + 1].conservative:
+            raise ValueError(f"{here}.anchor_weight = {expert.anchor_weight:g} ties its energy to that of the next expert; "
+                             f"experts.{number + 1} has none: make it conservative, or leave the weight out")
 
 
 def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
@@ -143,11 +200,13 @@ def describe_recipe() -> list[tuple[str, str, str]]:
 
     def walk(section, prefix):
         for name, field in section.model_fields.items():
-            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-                walk(field.annotation, f"{prefix}{name}.")
-            else:
-                default = "required" if field.is_required() else field.default
-                rows.append((prefix + name, str(default), field.description or ""))
+            inside = None if type(None) in get_args(field.annotation) else _inside(section, name)
+            if get_origin(inside) is not list and inside:
+                walk(inside, f"{prefix}{name}.")
+                continue
+            rows.append((prefix + name, "required" if field.is_required() else str(field.default), field.description or ""))
+            if inside:
+                walk(*get_args(inside), f"{prefix}{name}.N.")
 
     walk(Recipe, "")
     return rows
@@ -175,13 +234,21 @@ def _apply(content: dict, override: str) -> None:
     *parents, last = key.strip().split(".")
     section = content
     for name in parents:
-        section = section.setdefault(name, {})
-        if not isinstance(section, dict):
+        section = _item(section, name, override) if isinstance(section, list) else section.setdefault(name, {})
+        if not isinstance(section, dict | list):
             raise InputError(f"override '{override}': {name} is a value, not a section")
+    if isinstance(section, list):
+        raise InputError(f"override '{override}': {parents[-1]} is a list; name an entry of one of its items")
     try:
         section[last] = yaml.load(text, Loader=_NumberLoader)
     except yaml.YAMLError:
         raise InputError(f"override '{override}': '{text}' is not a YAML value") from None
+
+
+def _item(items: list, number: str, override: str) -> Any:
+    if not number.isdigit() or int(number) >= len(items):
+        raise InputError(f"override '{override}': {number} is not one of the {len(items)} items, numbered from 0")
+    return items[int(number)]
 
 
 def _explain(items: list[dict]) -> list[tuple[str, str]]:
@@ -209,13 +276,30 @@ def _entry(location: tuple) -> list[str]:
     """The keys of an error's location, without the branch of a union and what follows it."""
     section: Any = Recipe
     for depth, name in enumerate(location):
-        field = section.model_fields.get(name)
-        section = field.annotation if field else None
-        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+        section = _inside(section, name)
+        if section is None:
             in_list = all(isinstance(part, int) for part in location[depth + 1 :])
             location = location if in_list else location[: depth + 1]
             break
     return [str(part) for part in location]
+
+
+def _inside(section: Any, name: str | int) -> Any:
+    """The section, or list of sections, that `name` is in one; None for a plain value."""
+    if get_origin(section) is list:
+        return _section_of(get_args(section)[0])
+    field = section.model_fields.get(name)
+    if field is None:
+        return None
+    listed = get_origin(field.annotation) is list and _section_of(get_args(field.annotation)[0])
+    return field.annotation if listed else _section_of(field.annotation)
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section class in an annotation, or in `Section | None`."""
+    branches = [branch for branch in get_args(annotation) or (annotation,) if branch is not type(None)]
+    alone = branches[0] if len(branches) == 1 else None
+    return alone if isinstance(alone, type) and issubclass(alone, BaseModel) else None
 
 
 def _at_fault(key: str, text: str, overrides: list[str] | tuple[str, ...]) -> str | None:
@@ -231,11 +315,11 @@ def _at_fault(key: str, text: str, overrides: list[str] | tuple[str, ...]) -> st
 def _suggestion(location: list[str]) -> str:
     section: Any = Recipe
     for name in location[:-1]:
-        section = section.model_fields[name].annotation
+        section = _inside(section, name)
     close = get_close_matches(location[-1], section.model_fields, n=1, cutoff=0.5)
     if close:
         return f"; did you mean '{'.'.join([*location[:-1], close[0]])}'?"
-    elsewhere = [key for key, _, _ in describe_recipe() if key.split(".")[-1] == location[-1]]
+    elsewhere = sorted((key for key, _, _ in describe_recipe() if key.split(".")[-1] == location[-1]), key=len)
     if elsewhere:
         return f"; did you mean '{elsewhere[0]}'?"
     return f"; valid here: {', '.join(section.model_fields)}"

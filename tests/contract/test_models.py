@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from fpforce.training.diffusion import centred_noise, diffuse
-from fpforce.training.models import build_energy
+from fpforce.training.models import build_model
+from fpforce.training.plan import plan_experts
 from fpforce.training.recipe import ModelRecipe, parse_recipe
 
 KINDS = get_args(ModelRecipe.model_fields["kind"].annotation)
@@ -25,7 +26,7 @@ def energy(request, alanine_set):
         "data": {"trajectories": ["unread.xtc"]}, "temperature_k": 300, "output": "unused",
         "model": {"kind": kind, "prior": prior, "width": 24, "layers": 2},
     })
-    model = build_energy(recipe, alanine_set.frames.double(), alanine_set.prior_pairs).double()
+    model = build_model(plan_experts(recipe)[0], alanine_set.frames.double(), alanine_set.prior_pairs).double()
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for parameter in model.parameters():

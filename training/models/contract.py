@@ -4,6 +4,12 @@ A model is a torch module `forward(x, t) -> (batch,)`: x (batch, beads, 3) centr
 or (1,) diffusion times, the energy E_theta(x, t) = -log q_t(x) up to a constant. It must be invariant under rotation
 and translation, tell mirror images apart, compile with torch.jit.script, and be twice differentiable in (x, t).
 tests/contract/ checks every model against this.
+
+A score network, whose score need not be the gradient of anything, is a torch module `forward(x, t) -> (q, w)` instead:
+coordinates q (batch, coordinates) that depend on x as an energy does, and weights w of the same shape. Its score is
+-sum_k w_k grad q_k, a combination of the directions in which the coordinates grow. It turns with the molecule, sums to
+zero over the beads and exerts no torque, whatever the weights; it is conservative where w is the gradient of a function
+of q.
 """
 
 from dataclasses import dataclass
@@ -33,6 +39,8 @@ class LogDensity:
 
 class DiffusionEnergy(nn.Module):
     """E_theta(x, t) = network + analytic prior (or the network alone)."""
+
+    conservative = True
 
     def __init__(self, network: nn.Module, prior: AnalyticPrior | None = None):
         super().__init__()
@@ -67,3 +75,33 @@ class DiffusionEnergy(nn.Module):
     def prior_divergence(self, x: Tensor, t: Tensor) -> Tensor | float:
         """Divergence (batch,) of the score that is known in closed form."""
         return 0.0 if self.prior is None else self.prior.score_divergence(x, t)
+
+
+class DiffusionScore(nn.Module):
+    """A score of its own, -w grad q of a score network, plus that of the analytic prior (or none)."""
+
+    conservative = False
+
+    def __init__(self, network: nn.Module, prior: AnalyticPrior | None = None):
+        super().__init__()
+        self.network = network
+        self.prior = prior
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """(batch,) numbers whose gradient in x is minus the score, for engines that differentiate; no energies."""
+        q, w = self.network(x, t)
+        slope_holder = (w.detach() * q).sum(dim=-1)
+        if self.prior is not None:
+            slope_holder = slope_holder + self.prior(x, t)
+        return slope_holder
+
+    def score(self, x: Tensor, t: Tensor, create_graph: bool = False) -> Tensor:
+        """Score (batch, beads, 3); with create_graph it can be differentiated in the weights, and in x if x asks for it."""
+        with torch.enable_grad():
+            through_x = x.requires_grad
+            x = x if through_x else x.detach().requires_grad_()
+            q, w = self.network(x, t)
+            (slope,) = torch.autograd.grad(q, x, w, create_graph=create_graph)
+            if self.prior is not None:
+                slope = slope + torch.autograd.grad(self.prior(x, t).sum(), x, create_graph=create_graph and through_x)[0]
+            return -slope
