@@ -167,11 +167,10 @@ def _draw_all(checkpoint, experts, sampler, files, record, settings, t_end, show
         while record["drawn"] < settings.samples:
             began, batch = time.monotonic(), record["batches"]
             count = min(settings.batch_size, settings.samples - record["drawn"])
-            for number, state in enumerate(sampler.draw(batch, count), start=1):
+            for number, (x, density) in enumerate(sampler.draw(batch, count), start=1):  # noqa: B007 (the last one counts)
                 progress.update(record["drawn"], number, count)
                 if stop.is_set():
                     return True
-            x, density = state
             finite = torch.isfinite(x).all(dim=(1, 2))
             x, arrays = x[finite], {}
             if settings.log_likelihood:

@@ -90,10 +90,11 @@ class DiffusionScore(nn.Module):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """(batch,) numbers whose gradient in x is minus the score, for engines that differentiate; no energies."""
         q, w = self.network(x, t)
-        slope_holder = (w.detach() * q).sum(dim=-1)
+        # Held fixed by .data, since torch.jit.freeze drops a detach().
+        pseudo_energy = (w.data * q).sum(dim=-1)
         if self.prior is not None:
-            slope_holder = slope_holder + self.prior(x, t)
-        return slope_holder
+            pseudo_energy = pseudo_energy + self.prior(x, t)
+        return pseudo_energy
 
     def score(self, x: Tensor, t: Tensor, create_graph: bool = False) -> Tensor:
         """Score (batch, beads, 3); with create_graph it can be differentiated in the weights, and in x if x asks for it."""
