@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import fpforce
+from fpforce import backends
 from fpforce.simulation import read_simulation
 
 SIMULATE = [sys.executable, "-c", "from fpforce.commands.simulate import main; main()"]
@@ -113,8 +114,9 @@ def test_failed_replicas_give_exit_status_three(fragile_dimer, tmp_path):
     assert "of 12 replicas failed" in done.stdout and "is frozen, the others go on" in done.stderr
 
 
-@pytest.mark.parametrize("backend", ["torchforce", "python"])
-def test_interrupt_leaves_everything_complete_and_exits_with_130(field, tmp_path, backend):
+@pytest.mark.parametrize("backend", backends.names())
+def test_interrupt_leaves_everything_complete_and_exits_with_130(small_model, tmp_path, backend):
+    field = fpforce.load(small_model)  # a model that every backend computes
     output = tmp_path / "out.xtc"
     process = start(
         field.path,
