@@ -16,7 +16,7 @@ from hardware import describe_hardware
 
 from fpforce.trajectory import read_bead_frames
 from fpforce.training.dataset import TrainingSet
-from fpforce.training.fit import ExpertTraining
+from fpforce.training.expert_training import ExpertTraining
 from fpforce.training.recipe import load_recipe
 
 FRACTIONS = (0.0, 0.125, 0.25, 0.5, 1.0)
@@ -57,12 +57,13 @@ def _stepper(fraction: float, training_set: TrainingSet):
     """A whole training step (batch, losses, backward, optimizer) with the FP term on a part of the batch."""
     loss = ["loss.fokker_planck_weight=0"] if fraction == 0.0 else [f"loss.fokker_planck_fraction={fraction}"]
     module = ExpertTraining(load_recipe(EXAMPLE / "recipe.yaml", loss), training_set)
+    module.begin(0)
     optimizer = module.configure_optimizers()
 
     def step(number: int) -> None:
         optimizer.zero_grad()
-        denoising, fokker_planck = module.losses(number)
-        (denoising + module.recipe.loss.fokker_planck_weight * fokker_planck).backward()
+        losses = module.losses(number)
+        (losses.denoising + module.plan.fokker_planck_weight * losses.fokker_planck).backward()
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
 

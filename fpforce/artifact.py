@@ -51,6 +51,11 @@ class ForceField:
         return self.metadata["model"]["kind"]
 
     @property
+    def conservative(self) -> bool:
+        """Whether the forces are the gradient of an energy; if not, only they mean anything, not the energy."""
+        return self.metadata["model"].get("conservative", True)
+
+    @property
     def temperature_k(self) -> float:
         """Temperature of the training data; U is a free energy at this temperature only."""
         return float(self.metadata["temperature_k"])

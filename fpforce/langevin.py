@@ -1,10 +1,7 @@
 """The loop of a simulation: step to the next saved time, set broken replicas aside, save, checkpoint now and then."""
 
 import logging
-import signal
-import threading
 import time
-from contextlib import contextmanager
 
 import numpy as np
 
@@ -12,11 +9,13 @@ from fpforce import backends
 from fpforce.platforms import make_context
 from fpforce.progress import SimulationProgress, aggregate_ns_per_day
 from fpforce.replicas import BondLimits, centred, freeze
+from fpforce.stop_signals import stop_signals
 from fpforce.system import make_system
 
 logger = logging.getLogger("fpforce")
 
-# A stop signal is noticed between calls of integrator.step, each made to last at most about this long.
+# A stop signal is noticed between calls of integrator.step, each made to last at most about this long: an exception
+# raised by a signal inside OpenMM would surface as an empty OpenMMException, in the middle of a step.
 _STEP_CALL_SECONDS = 0.5
 # Replicas that drift further than this are put back to the origin: positions in single precision stay exact to 2e-7 nm.
 _LARGEST_DRIFT_NM = 2.0
@@ -97,7 +96,7 @@ class LangevinRun:
         checkpointed_at = time.monotonic()
         steps_per_call = 10
         progress = SimulationProgress(last_step, self.step, self._replicas, self._timestep_fs, show_progress)
-        with _stop_signals() as stop, progress:
+        with stop_signals() as stop, progress:
             while self.step < last_step and len(self.failed) < self._replicas and not stop.is_set():
                 if self._seconds >= longest:
                     logger.info("stopped at step %d of %d, since max_minutes are over", self.step, last_step)
@@ -197,21 +196,3 @@ class LangevinRun:
 def _seeds(*entropy: int) -> list[int]:
     """Two seeds in OpenMM's range; 0 is left out, since OpenMM takes it for "choose at random"."""
     return [int(word % (2**31 - 2)) + 1 for word in np.random.SeedSequence(entropy).generate_state(2)]
-
-
-@contextmanager
-def _stop_signals():
-    """An event that SIGINT and SIGTERM set instead of ending the process, while the block runs in the main thread.
-
-    An exception raised by a signal inside OpenMM would surface as an empty OpenMMException, in the middle of a step.
-    """
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -41,6 +41,7 @@ class SimulationSettings:
 
     steps: in total; a resumed run goes on to this number. max_minutes: stop earlier after so much time, a resumed
         run's earlier part included.
+    override_not_conservative: simulate forces that are no gradient.
     temperature_k: None takes the model's; any other value needs `override_temperature`, since U is a free energy at
         the model's temperature.
     report_interval_ps: time between saved frames, rounded to whole steps.
@@ -60,6 +61,7 @@ class SimulationSettings:
     friction_per_ps: float = 1.0
     temperature_k: float | None = None
     override_temperature: bool = False
+    override_not_conservative: bool = False
     report_interval_ps: float = 0.5
     checkpoint_minutes: float = 5.0
     seed: int = 0
@@ -135,6 +137,7 @@ def simulate(force_field, output, settings: SimulationSettings, *, show_progress
     settings.check()
     if not isinstance(force_field, ForceField):
         force_field = load(force_field)
+    _require_energy(force_field, settings)
     temperature_k = _temperature(force_field, settings)
     require_platform(settings.platform)
     files = SimulationFiles(output, force_field.beads, settings.replicas, settings.per_replica)
@@ -189,6 +192,17 @@ def simulate(force_field, output, settings: SimulationSettings, *, show_progress
         platform=run.platform,
         failed=run.failed,
     )
+
+
+def _require_energy(force_field, settings) -> None:
+    if not force_field.conservative and not settings.override_not_conservative:
+        raise InputError(
+            f"the forces of {force_field.path} are a score that is not the gradient of an energy: they can do work around a "
+            "closed path, so that their simulation has no Boltzmann distribution and may heat up until it fails; train "
+            "the first expert with conservative: true, or give --override-not-conservative to see it"
+        )
+    if not force_field.conservative and settings.minimise:
+        raise InputError(f"{force_field.path} has no energy to minimise; leave --minimise out")
 
 
 def _temperature(force_field, settings) -> float:

@@ -121,8 +121,8 @@ class SimulationFiles:
         for writer in self._writers:
             writer.sync()
         extents = np.array([writer.extent for writer in self._writers])
-        _replace(self.checkpoint, lambda file: np.savez(file, extents=extents, metadata=json.dumps(metadata), **arrays))
-        _replace(self.sidecar, lambda file: file.write(json.dumps(metadata, indent=1).encode()))
+        replace_file(self.checkpoint, lambda file: np.savez(file, extents=extents, metadata=json.dumps(metadata), **arrays))
+        replace_file(self.sidecar, lambda file: file.write(json.dumps(metadata, indent=1).encode()))
 
     def read_checkpoint(self) -> tuple[dict, dict]:
         """The arrays (with `extents`) and the metadata that `save` wrote."""
@@ -142,7 +142,7 @@ class SimulationFiles:
             writer.close()
 
 
-def _replace(path: Path, write) -> None:
+def replace_file(path: Path, write) -> None:
     """Write a file under another name and put it in place of `path` in one step."""
     unfinished = path.with_name(path.name + ".part")
     try:

@@ -70,6 +70,8 @@ def make_system(
     attach(system, force_field, replicas=replicas, force_group=force_group, threads=threads)
     if remove_cm_motion:
         system.addForce(openmm.CMMotionRemover())
+    if not force_field.conservative:
+        logger.warning("the forces of %s are no gradient: the energy that OpenMM reports means nothing", force_field.path)
     logger.info(
         "backend %s: %d replica%s of %d beads; the free energy is that of %g K",
         name,

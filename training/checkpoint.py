@@ -8,6 +8,8 @@ import importlib.metadata
 import pickle
 import subprocess
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -18,21 +20,53 @@ from fpforce.artifact import describe_file
 from fpforce.beads import BeadTable
 from fpforce.errors import InputError
 from fpforce.training.dataset import TrainingSet
-from fpforce.training.models import build_energy
-from fpforce.training.models.contract import DiffusionEnergy
+from fpforce.training.models import build_model
+from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
+from fpforce.training.models.experts import Expert, Experts
+from fpforce.training.plan import ExpertPlan, plan_experts
 from fpforce.training.recipe import Recipe, parse_recipe
 
 EXTRA_KEY = "fpforce"
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
+LOSS_TERMS = ("denoising", "fokker_planck", "anchor")
+
+
+@dataclass
+class ExpertRecord:
+    """How the training of one expert went; `steps` is 0 until it begins.
+
+    The curves hold one entry for every log_every_steps steps: the means of each loss term over these steps. window holds
+    the terms of every step since the last entry, in the order of LOSS_TERMS.
+    """
+
+    device: str = ""
+    seconds: float = 0.0
+    steps: int = 0
+    curves: dict = field(default_factory=lambda: {name: [] for name in ("step", *LOSS_TERMS)})
+    window: list[list[float]] = field(default_factory=list)
+
+    def close_window(self) -> dict[str, float]:
+        """Append the window's means to the curves, and return them by name."""
+        means = dict(zip(LOSS_TERMS, torch.tensor(self.window).mean(0).tolist(), strict=True))
+        for name, value in ({"step": self.steps} | means).items():
+            self.curves[name].append(value)
+        self.window.clear()
+        return means
+
+    def progress(self, plan: ExpertPlan) -> float:
+        """Part of the plan that is done, by steps or by time, whichever is further."""
+        by_time = 0.0 if plan.max_minutes is None else self.seconds / (60.0 * plan.max_minutes)
+        return max(self.steps / plan.max_steps, by_time)
 
 
 @dataclass
 class TrainingRecord:
     """Everything export needs besides the weights, and how the training went.
 
-    check_frames (256, beads, 3) are normalised training frames for the checks at export. The curves hold one entry for
-    every log_every_steps steps: the means of both losses over these steps. window holds both losses of every step since
-    the last entry.
+    check_frames (256, beads, 3) are normalised training frames for the checks at export. experts: one record for each
+    expert of the recipe, the smallest t first; `active` is the one in training, or trained last. hand_overs: the score's
+    jump at each boundary between trained experts, as of training.hand_over. initial: path and hash of the checkpoint
+    that the weights started from, or None.
     """
 
     recipe: dict
@@ -45,11 +79,10 @@ class TrainingRecord:
     sources: list[str]
     versions: dict
     commit: str | None
-    device: str = ""
-    seconds: float = 0.0
-    steps: int = 0
-    curves: dict = field(default_factory=lambda: {"step": [], "denoising": [], "fokker_planck": []})
-    window: list[list[float]] = field(default_factory=list)
+    experts: list[ExpertRecord]
+    active: int
+    hand_overs: list[dict[str, float]] = field(default_factory=list)
+    initial: dict[str, str] | None = None
     version: int = CHECKPOINT_VERSION
 
     @staticmethod
@@ -66,21 +99,28 @@ class TrainingRecord:
             sources=list(training_set.sources),
             versions=_versions(),
             commit=_commit(),
+            experts=[ExpertRecord() for _ in plan_experts(recipe)],
+            active=len(plan_experts(recipe)) - 1,
         )
 
-    def add(self, step: int, denoising: float, fokker_planck: float) -> None:
-        """Append to the curves."""
-        for key, value in zip(self.curves, (step, denoising, fokker_planck), strict=True):
-            self.curves[key].append(value)
+    @property
+    def expert(self) -> ExpertRecord:
+        """That of the expert in training."""
+        return self.experts[self.active]
 
     def to_dict(self) -> dict:
         """Plain values and tensors only."""
         return asdict(self)
 
-    def continue_from(self, earlier: dict) -> None:
+    @staticmethod
+    def from_dict(content: dict) -> "TrainingRecord":
+        """The record that `to_dict` gave."""
+        return TrainingRecord(**content | {"experts": [ExpertRecord(**expert) for expert in content["experts"]]})
+
+    def continue_from(self, earlier: "TrainingRecord") -> None:
         """Take over how far an earlier run had come."""
-        self.seconds, self.steps = earlier["seconds"], earlier["steps"]
-        self.curves, self.window = earlier["curves"], earlier["window"]
+        self.experts, self.active = earlier.experts, earlier.active
+        self.hand_overs, self.initial = earlier.hand_overs, earlier.initial
 
     def refuse_other_data(self, earlier: "TrainingRecord") -> None:
         """Raise InputError unless an earlier part of the run was trained on the same data."""
@@ -102,28 +142,62 @@ class TrainingRecord:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A read model.ckpt: the record and the averaged weights."""
+    """A read model.ckpt: the record, and the averaged weights of all experts by `<number of the expert>.<name>`."""
 
     path: Path
     record: TrainingRecord
     weights: dict[str, Tensor]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the file, by which samples and force fields name the training that they came from."""
+        return sha256(self.path.read_bytes()).hexdigest()
 
     @property
     def recipe(self) -> Recipe:
         return parse_recipe(self.record.recipe, f"recipe in {self.path}")
 
     @property
+    def plans(self) -> tuple[ExpertPlan, ...]:
+        """What the recipe asks of each expert, the smallest t first."""
+        return plan_experts(self.recipe)
+
+    @property
     def beads(self) -> BeadTable:
         return BeadTable.from_dict(self.record.beads)
 
-    def energy(self) -> DiffusionEnergy:
-        """The trained energy in float32 with averaged weights, in evaluation mode."""
-        pairs = torch.stack([self.weights["prior.first"], self.weights["prior.second"]], 1).tolist() \
-            if "prior.first" in self.weights else []
-        energy = build_energy(self.recipe, self.record.check_frames, [tuple(pair) for pair in pairs], self.beads,
-                              self.record.scale_nm)
-        energy.load_state_dict(self.weights)
-        return energy.float().eval().requires_grad_(False)
+    def covering(self, t: float) -> int:
+        """Number of the trained expert whose interval holds t; InputError where there is none."""
+        expert = self.experts().at(t)
+        return next(number for number, plan in enumerate(self.plans) if plan.t_max == expert.t_max)
+
+    def weights_of(self, number: int) -> dict[str, Tensor]:
+        """Averaged weights of one expert by name."""
+        prefix = f"{number}."
+        return {name.removeprefix(prefix): value for name, value in self.weights.items() if name.startswith(prefix)}
+
+    def model(self, number: int = 0) -> DiffusionEnergy | DiffusionScore:
+        """A trained expert in float32 with averaged weights, in evaluation mode; by default that of the smallest t."""
+        weights = self.weights_of(number)
+        pairs = torch.stack([weights["prior.first"], weights["prior.second"]], 1).tolist() if "prior.first" in weights else []
+        model = build_model(self.plans[number], self.record.check_frames, [tuple(pair) for pair in pairs], self.beads,
+                            self.record.scale_nm)
+        model.load_state_dict(weights)
+        return model.float().eval().requires_grad_(False)
+
+    def experts(self, device: torch.device | str = "cpu") -> Experts:
+        """The experts whose training has at least begun, each with its interval of t, on `device`."""
+        return Experts(tuple(
+            Expert(self.model(number).to(device), plan.t_min, plan.t_max)
+            for number, (plan, record) in enumerate(zip(self.plans, self.record.experts, strict=True)) if record.steps
+        ))
+
+    def refuse_other_beads(self, beads: BeadTable) -> None:
+        """Raise InputError unless `beads` are those that the checkpoint was trained on."""
+        ours, theirs = ([*map(str, table.beads), *table.bonds] for table in (self.beads, beads))
+        if ours != theirs:
+            raise InputError(f"{self.path} was trained on the beads {', '.join(map(str, self.beads.beads))}, and the recipe's "
+                             f"data give {', '.join(map(str, beads.beads))}, or other bonds; both must be the same molecule")
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -148,13 +222,31 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if extra["version"] > CHECKPOINT_VERSION:
         raise InputError(f"{path} has checkpoint version {extra['version']}, newer than this fpforce "
                          f"({CHECKPOINT_VERSION}); update fpforce")
-    weights = {name.removeprefix("energy."): value for name, value in content["state_dict"].items()}
-    return Checkpoint(path, TrainingRecord(**extra), weights)
+    if extra["version"] < CHECKPOINT_VERSION:
+        raise InputError(f"{path} has checkpoint version {extra['version']}, and this fpforce reads {CHECKPOINT_VERSION}: "
+                         "train anew, or use the fpforce that wrote it")
+    weights = {name.removeprefix("experts."): value for name, value in content["state_dict"].items()}
+    return Checkpoint(path, TrainingRecord.from_dict(extra), weights)
+
+
+def replace_record(path: Path, record: TrainingRecord) -> None:
+    """Put another record into a checkpoint, in one step."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    content[EXTRA_KEY] = record.to_dict()
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        torch.save(content, unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _flat(section: dict, prefix: str = "") -> dict:
+    """A nested mapping as one with dotted keys; the sections of a list are numbered."""
     flat = {}
     for key, value in section.items():
+        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            value = {str(number): item for number, item in enumerate(value)}
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
 

@@ -29,11 +29,11 @@ class TrainingSet:
     sources: tuple[str, ...]
 
     @staticmethod
-    def of(bead_frames: BeadFrames) -> "TrainingSet":
-        """Centre every frame and divide by the standard deviation of all centred coordinates."""
+    def of(bead_frames: BeadFrames, scale_nm: float | None = None) -> "TrainingSet":
+        """Centre every frame and divide by scale_nm, by default the standard deviation of all centred coordinates."""
         positions = bead_frames.positions_nm.astype(np.float64)
         positions = positions - positions.mean(axis=1, keepdims=True)
-        scale = float(positions.std())
+        scale = float(positions.std()) if scale_nm is None else scale_nm
         if positions.shape[1] < 2 or not scale > 0:
             raise InputError(f"{', '.join(bead_frames.sources)}: {positions.shape[1]} bead(s) with spread {scale} nm "
                              "leave nothing to learn; choose at least two beads that move")
@@ -77,9 +77,9 @@ class NoisedBatches:
     networks that are not invariant under rotation.
     """
 
-    def __init__(self, frames: Tensor, times: TimeSampler, batch_size: int, seed: int, weights: Tensor | None = None,
-                 rotate: bool = False):
-        self.frames, self.times, self.seed, self.rotate = frames, times, seed, rotate
+    def __init__(self, frames: Tensor, times: TimeSampler, batch_size: int, seed: int | tuple[int, ...],
+                 weights: Tensor | None = None, rotate: bool = False):
+        self.frames, self.times, self.seed, self.rotate = frames, times, np.atleast_1d(seed).tolist(), rotate
         self.pairs = batch_size // 2
         weights = torch.ones(len(frames)) if weights is None else weights
         self._cumulative = (weights.double() / weights.double().sum()).cumsum(0)
@@ -90,7 +90,7 @@ class NoisedBatches:
 
     def batch(self, step: int, rank: int = 0) -> tuple[NoisedBatch, torch.Generator]:
         """The batch of a step, with the generator for whatever else this step draws."""
-        words = np.random.SeedSequence([self.seed, rank, step]).generate_state(2, np.uint32)
+        words = np.random.SeedSequence([*self.seed, rank, step]).generate_state(2, np.uint32)
         generator = torch.Generator(device=self.frames.device)
         generator.manual_seed(int(words[0]) << 31 ^ int(words[1]))
         chosen = torch.randint(len(self.frames), (self.pairs,), generator=generator, device=self.frames.device)
@@ -100,12 +100,15 @@ class NoisedBatches:
         z = torch.cat([z, -z])
         return NoisedBatch(diffuse(x0, t, z), t, z), generator
 
-    def spread(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """(count, beads, 3) noised positions and their times, the frames drawn by weight: where to ask for consistency."""
+    def spread(self, count: int, generator: torch.Generator, at: float | None = None) -> tuple[Tensor, Tensor]:
+        """(count, beads, 3) noised positions and their times, the frames drawn by weight: where to ask for consistency.
+
+        at: one time for all, instead of times from the sampler.
+        """
         uniform = torch.rand(count, generator=generator, device=self.frames.device, dtype=torch.float64)
         chosen = torch.searchsorted(self._cumulative, uniform).clamp_max(len(self.frames) - 1)
         x0 = self._turned(self.frames[chosen], generator)
-        t = self.times(count, generator, x0)
+        t = self.times(count, generator, x0) if at is None else x0.new_full((count,), at)
         return diffuse(x0, t, centred_noise(x0.shape, generator, x0)), t
 
     def _turned(self, x0: Tensor, generator: torch.Generator) -> Tensor:

@@ -83,5 +83,19 @@ class TimeSampler:
 
 def time_of_variance(variance: Tensor) -> Tensor:
     """The t at which sigma^2(t) = variance; the inverse of `sigma_squared` (float64 advised)."""
-    exponent = -0.5 * torch.log1p(-variance.clamp(0.0, 1.0 - 1e-12))  # = 0.05 t + 4.975 t^2
-    return 2.0 * exponent / (0.05 + torch.sqrt(0.05**2 + 4.0 * 4.975 * exponent))
+    return _time_of_log_alpha(0.5 * torch.log1p(-variance.clamp(0.0, 1.0 - 1e-12)))
+
+
+def log_snr(t: Tensor) -> Tensor:
+    """Half the logarithm of the signal-to-noise ratio, lambda(t) = ln(alpha / sigma); falls as t grows."""
+    return log_alpha(t) - 0.5 * torch.log(sigma_squared(t))
+
+
+def time_of_log_snr(level: Tensor) -> Tensor:
+    """The t at which ln(alpha / sigma) = level; the inverse of `log_snr` (float64 advised)."""
+    return _time_of_log_alpha(-0.5 * torch.nn.functional.softplus(-2.0 * level))
+
+
+def _time_of_log_alpha(level: Tensor) -> Tensor:
+    """Positive root of 4.975 t^2 + 0.05 t = -log alpha."""
+    return -2.0 * level / (0.05 + torch.sqrt(0.05**2 - 4.0 * 4.975 * level))

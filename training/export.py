@@ -1,7 +1,8 @@
 """Checkpoint in, model.pt out: the energy at t_eval as a TorchScript program in physical units, verified before writing.
 
-U(r) = kT E_theta((r - centre) / s, t_eval), r in nm, U in kJ/mol. Source: arXiv 2506.17139, section 2 (the score at
-t = 0 is the force over kT).
+U(r) = kT E_theta(alpha(t) (r - centre) / s, t) at t = t_eval, r in nm, U in kJ/mol; alpha undoes the shrinking of the noised
+positions, which matters where t_eval is not next to zero. Of a mixture, the expert whose interval holds t_eval is exported.
+Source: arXiv 2506.17139, section 2 (the score at t = 0 is the force over kT); Arts et al., arXiv 2302.00600 (t above 0).
 """
 
 import copy
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 from fpforce.errors import InputError
 from fpforce.training.archive import write_archive
 from fpforce.training.checkpoint import Checkpoint, read_checkpoint
-from fpforce.training.models.contract import DiffusionEnergy
+from fpforce.training.diffusion import alpha
+from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.residual import residual_curve
 
 logger = logging.getLogger("fpforce")
@@ -27,10 +29,11 @@ BOLTZMANN_KJ_PER_MOL_K = 0.00831446261815324
 class PhysicalEnergy(nn.Module):
     """Positions (R*n, 3) in nm -> energy in kJ/mol; what OpenMM calls.
 
-    Each replica is centred in the incoming precision before the cast to the weights' precision.
+    scale_nm is the length by which centred positions are divided, s / alpha(t_eval). Of a model that is not conservative,
+    only the gradient of the result means anything: it is minus the force. Each replica is centred in the incoming precision before the cast to the weights' precision.
     """
 
-    def __init__(self, energy: DiffusionEnergy, beads: int, scale_nm: float, kt_kj_per_mol: float, t_eval: float):
+    def __init__(self, energy: DiffusionEnergy | DiffusionScore, beads: int, scale_nm: float, kt_kj_per_mol: float, t_eval: float):
         super().__init__()
         self.energy = energy
         self.beads = beads
@@ -55,9 +58,10 @@ def energy_dtype(energy: nn.Module) -> torch.dtype:
     return next(energy.parameters()).dtype
 
 
-def export(checkpoint_path: str | Path, model_path: str | Path, *, overwrite: bool = False) -> dict:
+def export(checkpoint_path: str | Path, model_path: str | Path, *, t_eval: float | None = None, overwrite: bool = False) -> dict:
     """Write model.pt from a checkpoint's averaged weights and return what the verification measured.
 
+    t_eval: diffusion time of the force field; None takes the recipe's.
     Raises InputError for an unusable checkpoint, an existing output (without overwrite) and a failed verification.
     """
     model_path = Path(model_path)
@@ -68,28 +72,31 @@ def export(checkpoint_path: str | Path, model_path: str | Path, *, overwrite: bo
     checkpoint = read_checkpoint(checkpoint_path)
     record, recipe, beads = checkpoint.record, checkpoint.recipe, checkpoint.beads
     kt = BOLTZMANN_KJ_PER_MOL_K * recipe.temperature_k
-    energy = checkpoint.energy()
-    physical = PhysicalEnergy(energy, len(beads), record.scale_nm, kt, recipe.diffusion.t_eval).eval()
+    t_eval = recipe.diffusion.t_eval if t_eval is None else t_eval
+    number = checkpoint.covering(t_eval)
+    model, plan = checkpoint.model(number), checkpoint.plans[number]
+    scale_nm = record.scale_nm / float(alpha(torch.tensor(t_eval, dtype=torch.float64)))
+    physical = PhysicalEnergy(model, len(beads), scale_nm, kt, t_eval).eval()
     program = torch.jit.freeze(torch.jit.script(physical), preserved_attrs=["energies"])
     verification = verify(program, physical, record.check_frames.double() * record.scale_nm)
     metadata = {
-        "model": {"kind": recipe.model.kind, "settings": recipe.model.model_dump(mode="json") | {
-            "v_min": recipe.diffusion.v_min, "t_max": recipe.diffusion.t_max},
-            "constants": energy.network.constants(), "vocabulary": energy.network.vocabulary()},
-        "scale_nm": record.scale_nm,
+        "model": {"kind": plan.model.kind, "conservative": plan.conservative, "settings": plan.model.model_dump(mode="json") | {
+            "v_min": plan.v_min, "t_max": plan.t_max},
+            "constants": model.network.constants(), "vocabulary": model.network.vocabulary()},
+        "scale_nm": scale_nm,
         "temperature_k": recipe.temperature_k,
         "kt_kj_per_mol": kt,
-        "t_eval": recipe.diffusion.t_eval,
+        "t_eval": t_eval,
         "beads": record.beads,
         "start_positions_nm": record.start_positions_nm.double().tolist(),
         "bonds_nm": record.bond_lengths_nm,
-        "training": _provenance(checkpoint, energy),
+        "training": _provenance(checkpoint, number, model),
         "verification": verification,
     }
     topology = io.StringIO()
     beads.write_pdb(topology, record.start_positions_nm.double().numpy())
     model_path.parent.mkdir(parents=True, exist_ok=True)
-    write_archive(model_path, program, metadata, energy.state_dict(), topology.getvalue())
+    write_archive(model_path, program, metadata, model.state_dict(), topology.getvalue())
     logger.info("wrote %s", model_path)
     return verification
 
@@ -141,18 +148,32 @@ def _energy_and_force(module: nn.Module, frames_nm: Tensor) -> tuple[Tensor, Ten
     return energies.detach(), -slope
 
 
-def _provenance(checkpoint: Checkpoint, energy: DiffusionEnergy) -> dict:
-    record, diffusion = checkpoint.record, checkpoint.recipe.diffusion
-    return {
+def _provenance(checkpoint: Checkpoint, number: int, model: DiffusionEnergy | DiffusionScore) -> dict:
+    """How the model came about; `experts` describes all of the mixture, the curves are those of the exported one."""
+    record, exported = checkpoint.record, checkpoint.record.experts[number]
+    provenance = {
         "recipe": record.recipe,
-        "seconds": record.seconds,
-        "steps": record.steps,
-        "device": record.device,
+        "seconds": sum(expert.seconds for expert in record.experts),
+        "steps": sum(expert.steps for expert in record.experts),
+        "device": exported.device,
+        "checkpoint_sha256": checkpoint.sha256,
+        "initial": record.initial,
         "data_sha256": record.data_sha256,
         "sources": record.sources,
         "commit": record.commit,
         "versions": record.versions,
-        "curves": record.curves,
-        "fokker_planck_residual": residual_curve(energy, record.check_frames, diffusion.t_eval, diffusion.t_max),
-        "step_ms": 1e3 * record.seconds / max(record.steps, 1),
+        "scale_nm": record.scale_nm,
+        "experts": [
+            {"t_min": plan.t_min, "t_max": plan.t_max, "conservative": plan.conservative, "kind": plan.model.kind,
+             "fokker_planck_weight": plan.fokker_planck_weight, "anchor_weight": plan.anchor_weight,
+             "steps": expert.steps, "seconds": expert.seconds, "exported": k == number}
+            for k, (plan, expert) in enumerate(zip(checkpoint.plans, record.experts, strict=True))
+        ],
+        "hand_overs": record.hand_overs,
+        "curves": exported.curves,
+        "step_ms": 1e3 * exported.seconds / max(exported.steps, 1),
     }
+    if isinstance(model, DiffusionEnergy):
+        plan = checkpoint.plans[number]
+        provenance["fokker_planck_residual"] = residual_curve(model, record.check_frames, plan.t_min, plan.t_max)
+    return provenance

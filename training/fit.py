@@ -6,7 +6,6 @@ recipe.yaml (the resolved recipe), logs/ (TensorBoard and CSV).
 
 import logging
 import shutil
-import time
 import warnings
 from pathlib import Path
 
@@ -16,17 +15,16 @@ import yaml
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from torch import Tensor
 
 from fpforce.errors import InputError
 from fpforce.trajectory import read_bead_frames
 from fpforce.training.callbacks import CheckpointWriter, StepRecord, StopAfterStep, exponential_average
-from fpforce.training.checkpoint import EXTRA_KEY, TrainingRecord, read_checkpoint
-from fpforce.training.dataset import NoisedBatches, TrainingSet, conformation_weights
-from fpforce.training.diffusion import TimeSampler
-from fpforce.training.losses.denoising import denoising_loss
-from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
-from fpforce.training.models import build_energy
+from fpforce.training.checkpoint import Checkpoint, read_checkpoint, replace_record
+from fpforce.training.dataset import TrainingSet
+from fpforce.training.expert_training import ExpertTraining
+from fpforce.training.hand_over import score_jumps
+from fpforce.training.models.experts import Expert, Experts
+from fpforce.training.plan import ExpertPlan
 from fpforce.training.progress import TrainingProgress
 from fpforce.training.recipe import Recipe
 
@@ -36,54 +34,99 @@ CHECKPOINT_NAME = "model.ckpt"
 RIGID_WIDTH_NM = 1e-3  # bonds of atoms at 300 K are some 2e-3 nm wide
 
 
-def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, show_progress: bool = True) -> Path:
-    """Train the recipe's expert and return the path of model.ckpt.
+def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, init: str | Path | None = None,
+          show_progress: bool = True) -> Path:
+    """Train the recipe's experts, from the largest diffusion time down, and return the path of model.ckpt.
 
     resume: go on from output/model.ckpt; the recipe must agree with the one that made it, except for the length of
-        the run. overwrite: replace an earlier run. Ctrl-C stops after the step with a checkpoint and raises
-        KeyboardInterrupt.
+        the run. Experts that were finished before the last one are left as they are. overwrite: replace an earlier run.
+    init: a checkpoint whose weights and normalisation to start from, of the same beads and models.
+    Ctrl-C stops after the step with a checkpoint and raises KeyboardInterrupt.
     Raises InputError for data that cannot be read or is too little, and for an output folder that holds a run.
     """
-    checkpoint = _claim_output(recipe, resume, overwrite)
+    checkpoint = _claim_output(recipe, resume, overwrite, init)
+    initial = None if init is None else read_checkpoint(init)
     if recipe.run.threads is not None:
         torch.set_num_threads(recipe.run.threads)
     torch.set_float32_matmul_precision("highest")  # the weak form subtracts scores 1e-4 apart: no TF32
-    data = recipe.data
-    bead_frames = read_bead_frames(data.trajectories, data.topology, beads=data.beads, length_unit=data.length_unit,
-                                   stride=data.stride, allow_d_residues=data.allow_d_residues)
-    training_set = TrainingSet.of(bead_frames)
-    if len(training_set.frames) < recipe.optimizer.batch_size:
-        raise InputError(f"{len(training_set.frames)} frames in {', '.join(training_set.sources)} are fewer than "
-                         f"optimizer.batch_size={recipe.optimizer.batch_size}; give more frames or a smaller batch")
+    training_set = _training_set(recipe, checkpoint or initial)
     _warn_of_rigid_bonds(training_set)
     pl.seed_everything(recipe.run.seed, verbose=False)
     module = ExpertTraining(recipe, training_set)
-    writer = CheckpointWriter(recipe.output / CHECKPOINT_NAME, recipe.run.checkpoint_minutes)
-    averaging = WeightAveraging(use_buffers=False, multi_avg_fn=exponential_average(recipe.optimizer.ema_decay))
-    callbacks = [averaging, StepRecord(), writer, TrainingProgress(recipe, show_progress)]
-    if resume:
-        earlier = read_checkpoint(checkpoint).record
-        module.record.refuse_other_data(earlier)
-        if earlier.steps >= recipe.run.max_steps:
-            logger.info("nothing left to do: %s has %d steps already; raise run.max_steps to go on", checkpoint, earlier.steps)
-            return checkpoint
+    if initial is not None:
+        module.start_from(initial)
+    numbers, unfinished = _what_is_left(module, checkpoint)
+    if not numbers:
+        logger.info("nothing left to do: %s is trained to its end; raise run.max_steps to go on", checkpoint.path)
+        return checkpoint.path
     _quiet_lightning()
-    trainer = _trainer(recipe, callbacks)
+    path = recipe.output / CHECKPOINT_NAME
+    trainers = [_trainer(recipe, module.plans[number], number, show_progress) for number in numbers]
     try:
         recipe.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot create the output folder {recipe.output}: {error.strerror}") from None
     if not resume:  # only now: a mistake must not cost an earlier run
         shutil.rmtree(recipe.output / "logs", ignore_errors=True)
-        writer.path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
     (recipe.output / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
     logger.info("training on %d frames of %d beads; output in %s", len(training_set.frames), len(training_set.beads),
                 recipe.output)
-    with StopAfterStep(trainer) as stop:
-        trainer.fit(module, range(recipe.run.max_steps), ckpt_path=checkpoint, weights_only=True)
-    if stop.requested:
-        raise KeyboardInterrupt(f"stopped after step {trainer.global_step}; {writer.path} is complete, go on with --resume")
-    return writer.path
+    for number, trainer in zip(numbers, trainers, strict=True):
+        plan = module.plans[number]
+        if len(module.plans) > 1:
+            logger.info("expert over %s, %s", plan, "conservative" if plan.conservative else "not conservative")
+        module.begin(number)
+        with StopAfterStep(trainer) as stop:
+            trainer.fit(module, range(plan.max_steps), ckpt_path=path if unfinished else None, weights_only=True)
+        unfinished = False
+        if stop.requested:
+            raise KeyboardInterrupt(f"stopped after step {trainer.global_step}; {path} is complete, go on with --resume")
+        _measure_hand_overs(module, path, trainer.is_global_zero)
+    return path
+
+
+def _training_set(recipe: Recipe, earlier: Checkpoint | None) -> TrainingSet:
+    """The recipe's data, in the normalisation of an earlier checkpoint where one goes on from it."""
+    data = recipe.data
+    bead_frames = read_bead_frames(data.trajectories, data.topology, beads=data.beads, length_unit=data.length_unit,
+                                   stride=data.stride, allow_d_residues=data.allow_d_residues)
+    if earlier is not None:
+        earlier.refuse_other_beads(bead_frames.beads)
+    training_set = TrainingSet.of(bead_frames, None if earlier is None else earlier.record.scale_nm)
+    if len(training_set.frames) < recipe.optimizer.batch_size:
+        raise InputError(f"{len(training_set.frames)} frames in {', '.join(training_set.sources)} are fewer than "
+                         f"optimizer.batch_size={recipe.optimizer.batch_size}; give more frames or a smaller batch")
+    return training_set
+
+
+def _what_is_left(module: ExpertTraining, checkpoint: Checkpoint | None) -> tuple[list[int], bool]:
+    """Numbers of the experts to train, the one of the largest times first, and whether the first has begun already.
+
+    From the top down, since an expert may be anchored to the next one, which must then be there.
+    """
+    numbers = list(reversed(range(len(module.plans))))
+    if checkpoint is None:
+        return numbers, False
+    earlier = checkpoint.record
+    module.record.refuse_other_data(earlier)
+    if earlier.expert.progress(module.plans[earlier.active]) < 1.0:
+        return numbers[numbers.index(earlier.active) :], True
+    module.take_over(checkpoint)
+    return numbers[numbers.index(earlier.active) + 1 :], False
+
+
+def _measure_hand_overs(module: ExpertTraining, path: Path, writes: bool) -> None:
+    """Put the score's jumps between the experts that are trained by now into the checkpoint."""
+    trained = Experts(tuple(
+        Expert(model, plan.t_min, plan.t_max)
+        for model, plan, record in zip(module.experts, module.plans, module.record.experts, strict=True) if record.steps
+    ))
+    module.record.hand_overs = score_jumps(trained, module.record.check_frames)
+    for jump in module.record.hand_overs:
+        logger.info("at t = %g the scores of the two experts differ by %.2g of their size", *jump.values())
+    if writes and module.record.hand_overs:
+        replace_record(path, module.record)
 
 
 def _warn_of_rigid_bonds(training_set: TrainingSet) -> None:
@@ -98,8 +141,14 @@ def _warn_of_rigid_bonds(training_set: TrainingSet) -> None:
                            "usually), or simulate with a far shorter --timestep-fs", beads[i], beads[j], width_nm)
 
 
-def _trainer(recipe: Recipe, callbacks: list[pl.Callback]) -> pl.Trainer:
-    run, logs = recipe.run, recipe.output / "logs"
+def _trainer(recipe: Recipe, plan: ExpertPlan, number: int, show_progress: bool) -> pl.Trainer:
+    run = recipe.run
+    callbacks = [
+        WeightAveraging(use_buffers=False, multi_avg_fn=exponential_average(recipe.optimizer.ema_decay)),
+        StepRecord(), CheckpointWriter(recipe.output / CHECKPOINT_NAME, run.checkpoint_minutes),
+        TrainingProgress(recipe, show_progress),
+    ]
+    logs = recipe.output / "logs" / (f"expert_{number}" if len(recipe.experts) > 1 else "")
     many = {"auto": torch.cuda.device_count(), -1: torch.cuda.device_count()}
     count = len(run.devices) if isinstance(run.devices, list) else many.get(run.devices, run.devices)
     # The energy's constant has no gradient, which plain DDP takes for a mistake.
@@ -107,7 +156,7 @@ def _trainer(recipe: Recipe, callbacks: list[pl.Callback]) -> pl.Trainer:
     try:
         return pl.Trainer(
             accelerator=run.accelerator, devices=run.devices, strategy=strategy, precision=run.precision,
-            max_steps=run.max_steps, max_epochs=-1, callbacks=callbacks, log_every_n_steps=1,
+            max_steps=plan.max_steps, max_epochs=-1, callbacks=callbacks, log_every_n_steps=1,
             gradient_clip_val=recipe.optimizer.gradient_clip, default_root_dir=recipe.output,
             logger=[TensorBoardLogger(logs, name="", version="tensorboard"),
                     CSVLogger(logs, name="csv", flush_logs_every_n_steps=1)],
@@ -119,122 +168,7 @@ def _trainer(recipe: Recipe, callbacks: list[pl.Callback]) -> pl.Trainer:
                          f"cannot be used here: {' '.join(str(error).split())[:200]}") from None
 
 
-class ExpertTraining(pl.LightningModule):
-    """One conservative expert: a step's losses, the learning rate, the record of the run."""
-
-    def __init__(self, recipe: Recipe, training_set: TrainingSet):
-        super().__init__()
-        self.recipe = recipe
-        self.energy = build_energy(recipe, training_set.frames, training_set.prior_pairs, training_set.beads,
-                                   training_set.scale_nm)
-        self.record = TrainingRecord.start(recipe, training_set)
-        times = TimeSampler(recipe.diffusion.t_eval, recipe.diffusion.t_max, recipe.diffusion.v_min)
-        self._batches = _Shared(NoisedBatches(
-            training_set.frames, times, recipe.optimizer.batch_size, recipe.run.seed,
-            conformation_weights(training_set.frames, recipe.loss.fokker_planck_evenness),
-            rotate=not self.energy.network.rotation_invariant))
-        self._rank = 0
-        self._clock = time.monotonic()
-
-    def configure_optimizers(self):
-        settings = self.recipe.optimizer
-        return torch.optim.AdamW(self.energy.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99),
-                                 weight_decay=settings.weight_decay, foreach=True)
-
-    def on_fit_start(self):
-        self._batches.value.to(self.device, next(self.energy.parameters()).dtype)
-        self.record.device = _device_name(self.device)
-        self._rank = self.global_rank
-
-    def on_train_start(self):
-        self._clock = time.monotonic()
-
-    def on_train_batch_start(self, batch, batch_idx):
-        rate = learning_rate(self.recipe, self.global_step, self.progress)
-        for group in self.optimizers().param_groups:
-            group["lr"] = rate
-
-    def training_step(self, batch, batch_idx):
-        denoising, fokker_planck = self.losses(self.global_step)
-        loss = denoising + self.recipe.loss.fokker_planck_weight * fokker_planck
-        if not torch.isfinite(loss):
-            raise InputError(f"the loss became {loss.item()} at step {self.global_step}; the last checkpoint is intact: "
-                             "lower optimizer.learning_rate and start anew, or look for damaged frames")
-        self.record.window.append([denoising.item(), fokker_planck.item()])
-        return loss
-
-    def losses(self, step: int) -> tuple[Tensor, Tensor]:
-        """Denoising and Fokker-Planck loss of a step; the second is zero where its weight is.
-
-        One forward pass serves the noised batch and all perturbed copies of the points of the second.
-        """
-        batches = self._batches.value
-        noised, generator = batches.batch(step, self._rank)
-        settings, size = self.recipe.loss, len(noised.x)
-        if settings.fokker_planck_weight == 0:
-            score = self.energy.log_density(noised.x, noised.t).score
-            return denoising_loss(score, noised.t, noised.z), torch.zeros(())
-        points, times = batches.spread(max(1, round(settings.fokker_planck_fraction * size)), generator)
-        perturbed = perturb(points, times, settings.fokker_planck_sigma, generator)
-        density = self.energy.log_density(torch.cat([noised.x, perturbed.points]), torch.cat([noised.t, perturbed.times]))
-        denoising = denoising_loss(density.score[:size], noised.t, noised.z)
-        residual = residuals(self.energy, density.after(size), perturbed)
-        return denoising, fokker_planck_loss(residual, noised.x.shape[1])
-
-    def record_step(self) -> None:
-        """Account for a finished step: time, number, curves and logs."""
-        now = time.monotonic()
-        self.record.seconds += now - self._clock
-        self._clock = now
-        self.record.steps = self.global_step
-        if self.global_step % self.recipe.run.log_every_steps == 0 or self.finished:
-            denoising, fokker_planck = torch.tensor(self.record.window).mean(0).tolist()
-            self.record.window.clear()
-            self.record.add(self.global_step, denoising, fokker_planck)
-            rate = self.optimizers().param_groups[0]["lr"]
-            for log in self.loggers:
-                log.log_metrics({"denoising": denoising, "fokker_planck": fokker_planck, "learning_rate": rate},
-                                self.global_step)
-        if self.finished:
-            self.trainer.should_stop = True
-
-    @property
-    def progress(self) -> float:
-        """Part of the run that is done, by steps or by time, whichever is further."""
-        run = self.recipe.run
-        by_time = 0.0 if run.max_minutes is None else self.record.seconds / (60.0 * run.max_minutes)
-        return max(self.global_step / run.max_steps, by_time)
-
-    @property
-    def finished(self) -> bool:
-        return self.trainer.strategy.reduce_boolean_decision(self.progress >= 1.0, all=False)
-
-    def on_save_checkpoint(self, checkpoint):
-        checkpoint[EXTRA_KEY] = self.record.to_dict()
-
-    def on_load_checkpoint(self, checkpoint):
-        self.record.continue_from(checkpoint[EXTRA_KEY])
-
-
-def learning_rate(recipe: Recipe, step: int, progress: float) -> float:
-    """Linear warm-up, then a cosine from the peak to a thousandth of it, over the part of the run that is done."""
-    settings = recipe.optimizer
-    warmup = min(1.0, (step + 1) / (settings.warmup_steps + 1))
-    cosine = 0.5 * (1.0 + torch.cos(torch.tensor(torch.pi * min(progress, 1.0))).item())
-    return settings.learning_rate * warmup * (0.001 + 0.999 * cosine)
-
-
-class _Shared:
-    """Keeps the frames out of the deep copy that weight averaging makes of the module."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def __deepcopy__(self, memo):
-        return self
-
-
-def _claim_output(recipe: Recipe, resume: bool, overwrite: bool) -> Path | None:
+def _claim_output(recipe: Recipe, resume: bool, overwrite: bool, init: str | Path | None) -> Checkpoint | None:
     """The checkpoint to go on from, or None; refuses to replace an earlier run unasked."""
     path = recipe.output / CHECKPOINT_NAME
     if resume and overwrite:
@@ -242,17 +176,14 @@ def _claim_output(recipe: Recipe, resume: bool, overwrite: bool) -> Path | None:
     if resume:
         if not path.is_file():
             raise InputError(f"nothing to resume: {path} does not exist; start without --resume")
-        read_checkpoint(path).record.refuse_other_recipe(recipe)
-        return path
+        if init is not None:
+            raise InputError("--resume goes on with a run and --init begins one; give one of them")
+        checkpoint = read_checkpoint(path)
+        checkpoint.record.refuse_other_recipe(recipe)
+        return checkpoint
     if path.exists() and not overwrite:
         raise InputError(f"{path} already exists; --resume goes on from it, --overwrite replaces it")
     return None
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads"
 
 
 def _quiet_lightning() -> None:

@@ -58,10 +58,13 @@ ModelRecipe = Annotated[
 
 
 def sections_of(annotation: Any) -> list[type[BaseModel]]:
-    """The sections that a field's type stands for: none for a plain value, several for a union of kinds."""
+    """The sections that a field's type stands for: none for a plain value, several for a union of kinds.
+
+    Of a list of sections, that of its items.
+    """
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    if get_origin(annotation) is Annotated:
+    if get_origin(annotation) in (Annotated, list):
         return sections_of(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
         return [section for part in get_args(annotation) for section in sections_of(part)]

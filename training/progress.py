@@ -1,4 +1,4 @@
-"""Progress of a training: a live bar on a terminal, a plain line every half minute elsewhere."""
+"""Progress of a training and of sampling: a live bar on a terminal, a plain line every half minute elsewhere."""
 
 import sys
 import time
@@ -48,6 +48,45 @@ class TrainingProgress(pl.Callback):
         steps, part = trainer.global_step - self._first_step, module.progress - self._first_progress
         rate = steps / (now - self._started)
         left = (now - self._started) * (1.0 - module.progress) / max(part, 1e-9)
-        curves = module.record.curves
-        return (f"step {trainer.global_step}, {rate:.0f} steps/s, denoising {curves['denoising'][-1]:.4f}, "
+        curves = module.record.expert.curves
+        expert = f"expert {module.record.active}, " if len(module.plans) > 1 else ""
+        return (f"{expert}step {trainer.global_step}, {rate:.0f} steps/s, denoising {curves['denoising'][-1]:.4f}, "
                 f"Fokker-Planck {curves['fokker_planck'][-1]:.3g}, {left / 60:.1f} min left")
+
+
+class SamplingProgress:
+    """Shows samples drawn, samples/s and time left on stderr, a step at a time; `shown=False` shows nothing."""
+
+    def __init__(self, samples: int, drawn: int, steps: int, shown: bool):
+        self._samples, self._first, self._steps, self._shown = samples, drawn, steps, shown
+        self._started = self._last_line = time.monotonic()
+        self._bar = None
+
+    def __enter__(self):
+        if self._shown and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+            self._bar = Progress(TextColumn("sampling"), BarColumn(), TaskProgressColumn(),
+                                 TextColumn("{task.fields[state]}"), console=Console(stderr=True))
+            self._task = self._bar.add_task("sampling", total=self._samples, completed=self._first, state="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_):
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, drawn: int, step: int, batch: int) -> None:
+        """Report that `step` steps of the next `batch` samples are done, after `drawn` samples."""
+        if not self._shown:
+            return
+        now = time.monotonic()
+        done = drawn + batch * step / self._steps
+        rate = (done - self._first) / max(now - self._started, 1e-9)
+        state = f"{drawn} of {self._samples} samples, {rate:.0f} samples/s, {(self._samples - done) / rate / 60:.1f} min left"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, state=state)
+        elif now - self._last_line >= _PLAIN_SECONDS:
+            self._last_line = now
+            print(state, file=sys.stderr, flush=True)

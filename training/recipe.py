@@ -7,10 +7,10 @@ Unknown keys, ill-typed and out-of-range values raise InputError with the key an
 import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from fpforce.errors import InputError
@@ -36,15 +36,23 @@ class DataRecipe(Section):
 class DiffusionRecipe(Section):
     """Diffusion times."""
 
-    t_max: float = Field(1.0, gt=0, le=1, description="the expert is trained over (0, t_max]")
+    t_max: float = Field(1.0, gt=0, le=1, description="a single expert is trained up to here; several have ends of their own")
     t_eval: float = Field(1e-5, gt=0, le=0.1, description="time at which the exported force field is evaluated")
+    t_min: float | None = Field(None, gt=0, description="smallest time of the training; t_eval by default")
     v_min: float = Field(1e-3, gt=0, le=0.1, description="noise variance (normalised) below which nothing is resolved")
 
     @model_validator(mode="after")
     def _evaluated_where_trained(self) -> "DiffusionRecipe":
         if not self.t_eval < self.t_max:
             raise ValueError(f"t_eval = {self.t_eval:g} must be below t_max = {self.t_max:g}, the end of the training")
+        if self.smallest > self.t_eval:
+            raise ValueError(f"t_min = {self.t_min:g} must not be above t_eval = {self.t_eval:g}, where the force field is used")
         return self
+
+    @property
+    def smallest(self) -> float:
+        """The smallest time that is trained."""
+        return self.t_eval if self.t_min is None else self.t_min
 
 
 class LossRecipe(Section):
@@ -56,6 +64,19 @@ class LossRecipe(Section):
     fokker_planck_evenness: float = Field(1.0, ge=0, le=1, description="frames for it are drawn by density^-evenness, "
                                           "so that rare states keep their weight")
     fokker_planck_sigma: float = Field(1e-4, gt=0, le=0.1, description="sigma_w of the weak form, normalised units")
+
+
+class ExpertRecipe(Section):
+    """One expert of a mixture over diffusion time; null takes the value of the section in brackets."""
+
+    t_max: float = Field(gt=0, le=1, description="end of the expert's interval, which begins where the one before it ends")
+    conservative: bool = Field(True, description="an energy, whose gradient is the score; false: a score of its own")
+    model: ModelRecipe | None = Field(None, description="the network, as in `model` [model]")
+    fokker_planck_weight: float | None = Field(None, ge=0, description="alpha_FP [loss; 0 where not conservative]")
+    anchor_weight: float = Field(0.0, ge=0, description="weight of the variance of this energy less that of the next "
+                                 "expert, at t_max: it hands basin weights down")
+    max_steps: int | None = Field(None, ge=1, description="stop this expert after so many steps [run]")
+    max_minutes: float | None = Field(None, gt=0, description="stop this expert after so many minutes [run]")
 
 
 class OptimizerRecipe(Section):
@@ -72,8 +93,8 @@ class OptimizerRecipe(Section):
 class RunRecipe(Section):
     """How long, where and how reproducibly."""
 
-    max_steps: int = Field(20_000, ge=1, description="stop after so many steps")
-    max_minutes: float | None = Field(None, gt=0, description="stop after so many minutes, resumed time included")
+    max_steps: int = Field(20_000, ge=1, description="stop after so many steps; each expert, where there are several")
+    max_minutes: float | None = Field(None, gt=0, description="stop after so many minutes, resumed time included; likewise")
     checkpoint_minutes: float = Field(5.0, gt=0, description="time between checkpoints")
     log_every_steps: int = Field(50, ge=1, description="steps between entries of the logs")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="of weights, batches and noise")
@@ -92,9 +113,45 @@ class Recipe(Section):
     output: Path = Field(description="folder of the run")
     model: ModelRecipe = InternalRecipe()
     diffusion: DiffusionRecipe = DiffusionRecipe()
+    experts: list[ExpertRecipe] = Field([], description="experts, the one of the smallest t first; none: a single "
+                                        "conservative one over all t up to diffusion.t_max")
     loss: LossRecipe = LossRecipe()
     optimizer: OptimizerRecipe = OptimizerRecipe()
     run: RunRecipe = RunRecipe()
+
+    @field_validator("experts")
+    @classmethod
+    def _fit_together(cls, experts: list[ExpertRecipe], others: ValidationInfo) -> list[ExpertRecipe]:
+        for number, expert in enumerate(experts):
+            _check_expert(number, expert, experts)
+        diffusion = others.data.get("diffusion")
+        if experts and diffusion is not None:
+            if diffusion.t_max not in (1.0, experts[-1].t_max):
+                raise ValueError(f"diffusion.t_max = {diffusion.t_max:g} is the end of a single expert, and contradicts the "
+                                 f"last expert's t_max = {experts[-1].t_max:g}; leave it out")
+            if not diffusion.t_eval < experts[0].t_max:
+                raise ValueError(f"diffusion.t_eval = {diffusion.t_eval:g} must be below experts.0.t_max = "
+                                 f"{experts[0].t_max:g}: the first expert becomes the force field")
+        return experts
+
+
+def _check_expert(number: int, expert: ExpertRecipe, experts: list[ExpertRecipe]) -> None:
+    """Raise ValueError, naming the entry, unless the expert fits the one before and the one after it."""
+    here = f"experts.{number}"
+    if number and expert.t_max <= experts[number - 1].t_max:
+        raise ValueError(f"{here}.t_max = {expert.t_max:g} is not above experts.{number - 1}.t_max = "
+                         f"{experts[number - 1].t_max:g}: their intervals overlap; list experts by rising t_max")
+    if not expert.conservative:
+        for name in ("fokker_planck_weight", "anchor_weight"):
+            if getattr(expert, name):
+                raise ValueError(f"{here}.{name} = {getattr(expert, name):g} needs an energy, and {here} is not "
+                                 f"conservative; set it to 0, or {here}.conservative to true")
+    if expert.anchor_weight:
+        if number + 1 == len(experts):
+            raise ValueError(f"{here}.anchor_weight = {expert.anchor_weight:g} ties it to the next expert, and it is the last")
+        if not experts[number + 1].conservative:
+            raise ValueError(f"{here}.anchor_weight = {expert.anchor_weight:g} ties its energy to that of the next expert; "
+                             f"experts.{number + 1} has none: make it conservative, or leave the weight out")
 
 
 def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
@@ -136,9 +193,13 @@ def describe_recipe() -> list[tuple[str, str, str]]:
     def walk(section, prefix):
         for name, field in section.model_fields.items():
             kinds = sections_of(field.annotation)
-            if len(kinds) > 1:
+            optional = type(None) in get_args(field.annotation)
+            if get_origin(field.annotation) is list and kinds:
+                rows.append((prefix + name, *_describe(field)))
+                walk(kinds[0], f"{prefix}{name}.N.")
+            elif len(kinds) > 1 and not optional:
                 rows.extend(_describe_kinds(kinds, field.default.kind, f"{prefix}{name}."))
-            elif kinds:
+            elif kinds and not optional:
                 walk(kinds[0], f"{prefix}{name}.")
             else:
                 rows.append((prefix + name, *_describe(field)))
@@ -186,13 +247,21 @@ def _apply(content: dict, override: str) -> None:
     *parents, last = key.strip().split(".")
     section = content
     for name in parents:
-        section = section.setdefault(name, {})
-        if not isinstance(section, dict):
+        section = _item(section, name, override) if isinstance(section, list) else section.setdefault(name, {})
+        if not isinstance(section, dict | list):
             raise InputError(f"override '{override}': {name} is a value, not a section")
+    if isinstance(section, list):
+        raise InputError(f"override '{override}': {parents[-1]} is a list; name an entry of one of its items")
     try:
         section[last] = yaml.load(text, Loader=_NumberLoader)
     except yaml.YAMLError:
         raise InputError(f"override '{override}': '{text}' is not a YAML value") from None
+
+
+def _item(items: list, number: str, override: str) -> Any:
+    if not number.isdigit() or int(number) >= len(items):
+        raise InputError(f"override '{override}': {number} is not one of the {len(items)} items, numbered from 0")
+    return items[int(number)]
 
 
 def _explain(items: list[dict]) -> list[tuple[str, str]]:
@@ -224,8 +293,12 @@ def _explain_one(key: str, items: list[dict]) -> str:
 def _place(location: tuple) -> tuple[list[str], type[BaseModel]]:
     """The keys of an error's location, without what names a branch of a union, and the section that holds the last."""
     keys: list[str] = []
-    holder, inside = Recipe, [Recipe]
+    holder, inside, listed = Recipe, [Recipe], False
     for depth, name in enumerate(location):
+        if listed:
+            keys.append(str(name))
+            listed = False
+            continue
         if len(inside) > 1:
             inside = [section for section in inside if section.model_fields["kind"].default == name]
             continue
@@ -233,6 +306,7 @@ def _place(location: tuple) -> tuple[list[str], type[BaseModel]]:
         holder = inside[0]
         field = holder.model_fields.get(name)
         inside = sections_of(field.annotation) if field else []
+        listed = bool(inside) and get_origin(field.annotation) is list
         if not inside:
             rest = location[depth + 1 :]
             return keys + ([str(part) for part in rest] if all(isinstance(part, int) for part in rest) else []), holder
@@ -253,13 +327,13 @@ def _suggestion(location: tuple) -> str:
     keys, section = _place(location)
     described = [(key, meaning) for key, _, meaning in describe_recipe() if key.split(".")[-1] == keys[-1]]
     for key, meaning in described:
-        if key == ".".join(keys):
+        if key.split(".")[-2:] == keys[-2:]:
             return f"; it belongs to {'.'.join([*keys[:-1], 'kind'])}={meaning.partition(':')[0]}"
     close = get_close_matches(keys[-1], section.model_fields, n=1, cutoff=0.5)
     if close:
         return f"; did you mean '{'.'.join([*keys[:-1], close[0]])}'?"
     if described:
-        return f"; did you mean '{described[0][0]}'?"
+        return f"; did you mean '{min((key for key, _ in described), key=len)}'?"
     return f"; valid here: {', '.join(section.model_fields)}"
 
 

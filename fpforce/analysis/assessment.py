@@ -80,12 +80,17 @@ class PlaneAssessment:
 
 @dataclass(frozen=True)
 class Assessment:
-    """Everything the report shows. `divergences` are means over the planes, keyed by set as in `PlaneAssessment`."""
+    """Everything the report shows. `divergences` are means over the planes, keyed by set as in `PlaneAssessment`.
+
+    `self_consistency`: divergence of the simulation from the iid samples, over the floor of the reference; None without
+    iid samples.
+    """
 
     frames: dict[str, int]
     frames_compared: int
     floor: Floor
     divergences: dict[str, Divergences]
+    self_consistency: Divergences | None
     planes: tuple[PlaneAssessment, ...]
     bonds: tuple[GeometryDistance, ...]
     angles: tuple[GeometryDistance, ...]
@@ -149,6 +154,12 @@ def assess(beads, reference, simulations, *, training=None, iid=None, settings=N
         )
         for name in ("simulation", "training", "iid") if name in samples
     }  # fmt: skip
+    consistency = None
+    if "iid" in samples:
+        consistency = compare(
+            samples["simulation"], samples["reference"], samples.get("training"), floor, frames, rng, settings.thinnings,
+            target=samples["iid"],
+        )  # fmt: skip
     plane_results = tuple(
         _assess_plane(
             plane,
@@ -167,6 +178,7 @@ def assess(beads, reference, simulations, *, training=None, iid=None, settings=N
         frames_compared=frames,
         floor=floor,
         divergences={name: result[-1] for name, result in divergences.items()},
+        self_consistency=None if consistency is None else consistency[-1],
         planes=plane_results,
         bonds=geometry_distances(bond_lengths, beads, beads.bonds, thinned),
         angles=geometry_distances(bond_angles, beads, beads.angles, thinned),

@@ -130,19 +130,21 @@ class Floor:
         return tuple(("reference", side[_thin(len(side), frames, rng)]) for side in (first, second))
 
 
-def compare(candidate, reference, training, floor, frames, rng, thinnings=10, is_training=False):
+def compare(candidate, reference, training, floor, frames, rng, thinnings=10, is_training=False, target=None):
     """Divergences of `candidate` from `reference`: one for each plane, then their mean over the planes.
 
     All are `Sample`s (`training` may be None); `frames` is the largest count to use, lowered to the candidate's size.
+    target: compare with this set instead of the reference, which then serves for the floor alone.
     """
-    frames = min(frames, len(candidate), floor.frames)
+    target_name = "reference" if target is None else "target"
+    sets = {"candidate": candidate, "reference": reference, "training": training, "target": target}
+    frames = min(frames, len(candidate), len(sets[target_name]), floor.frames)
     if frames < 2:
         raise InputError(f"{frames} frames are too few to compare distributions; give longer trajectories")
     own_floor = not (is_training and floor.source == "training")
-    sets = {"candidate": candidate, "reference": reference, "training": training}
     full, deleted = [], {}
     for _ in range(thinnings):
-        draws = [("candidate", _thin(len(candidate), frames, rng)), ("reference", _thin(len(reference), frames, rng))]
+        draws = [(name, _thin(len(sets[name]), frames, rng)) for name in ("candidate", target_name)]
         if own_floor:
             draws.extend(floor.draw(reference, training, frames, rng))
         blocks = [_block_counts(sets[name], indices) for name, indices in draws]

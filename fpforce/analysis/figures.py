@@ -53,23 +53,30 @@ def _styled(picture):
 
 @_styled
 def free_energy_maps(result):
-    """Free-energy maps of every set on one scale, with simulation minus reference after the first two."""
+    """Free-energy maps of every set on one scale, with simulation minus reference after the first two.
+
+    With iid samples, simulation minus iid comes last.
+    """
     names = [name for name in TITLES if name in result.coordinates]
     counts = {name: _counts_2d(result, name) for name in names}
-    panels = len(names) + 1
+    compared = ("reference", "iid") if "iid" in names else ("reference",)
+    panels = len(names) + len(compared)
     columns = panels if panels <= 4 else 3
     rows = -(-panels // columns)
     figure, axes = _subplots(rows, columns, width=10.5, height=rows * (7.6 / columns + 1.1), share=True)
-    difference, maps = axes[2], [axis for k, axis in enumerate(axes) if k != 2]
+    differences = (axes[2], axes[panels - 1])[: len(compared)]
+    maps = [axis for axis in axes if axis not in differences]
     for axis, name in zip(maps, names):
         surface = free_energy_kt(counts[name])
         image = _mesh(axis, result.plane, np.where(surface <= HIGHEST_KT, surface, np.nan), "viridis", 0, HIGHEST_KT)
         axis.set_title(f"{TITLES[name]}\n{counts[name].sum():,.0f} frames")
-    both = (counts["reference"] > 0) & (counts["simulation"] > 0)
-    p, q = (np.where(both, counts[name] / counts[name].sum(), np.nan) for name in ("reference", "simulation"))
     limit = LARGEST_DIFFERENCE_KT
-    change = _mesh(difference, result.plane, np.log(p / q), "PuOr_r", -limit, limit)
-    difference.set_title("Simulation − reference\nbins that both visit")
+    for axis, other in zip(differences, compared):
+        both = (counts[other] > 0) & (counts["simulation"] > 0)
+        p, q = (np.where(both, counts[name] / counts[name].sum(), np.nan) for name in (other, "simulation"))
+        change = _mesh(axis, result.plane, np.log(p / q), "PuOr_r", -limit, limit)
+        title = TITLES[other] if other == "iid" else TITLES[other].lower()
+        axis.set_title(f"Simulation − {title}\nbins that both visit")
     for axis in maps[len(names) :]:
         axis.set_axis_off()
     for axis in axes[::columns]:

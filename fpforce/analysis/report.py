@@ -65,7 +65,7 @@ def evaluate(force_field, reference, simulation, *, topology=None, training=None
     reference, reference_files = _read_trajectories(reference, topology, force_field.beads)
     training, training_files = _read_trajectories(training, topology, force_field.beads) if training else (None, [])
     simulations, records = zip(*(_read_simulation(path, force_field) for path in _listed(simulation)), strict=True)
-    sampled = _read_iid(iid, force_field.beads) if iid else None
+    sampled = _read_iid(iid, force_field) if iid else None
     assessment = assess(
         force_field.beads, reference, _named_by_start(simulations), training=training, iid=sampled, settings=settings
     )
@@ -151,16 +151,29 @@ def _named_by_start(simulations):
     return [ReplicaFrames(**(vars(s) | {"name": f"{s.name} {k + 1}"})) for k, s in enumerate(simulations)]
 
 
-def _read_iid(path, table):
+def _read_iid(path, force_field):
     """Finite sampled frames (frames, n, 3) in nm; a sample, unlike a trajectory, may hold outliers."""
     from fpforce.trajectory_files import existing_file, is_array, read_array, read_atoms
 
     path = existing_file(path, "iid sample")
+    _refuse_samples_of_another_model(path, force_field)
     if is_array(path):
         positions = read_array(path, "nm", 1)
     else:
-        positions, _ = read_atoms(path, table.to_mdtraj(), range(len(table)), 1)
+        positions, _ = read_atoms(path, force_field.beads.to_mdtraj(), range(len(force_field.beads)), 1)
     return positions[np.isfinite(positions).all(axis=(1, 2))]
+
+
+def _refuse_samples_of_another_model(path, force_field):
+    """fpforce-sample leaves a record of the checkpoint beside its samples; samples of other origin have none."""
+    record = path.with_name(path.name + ".json")
+    drawn_from = json.loads(record.read_text()).get("checkpoint_sha256") if record.is_file() else None
+    exported_from = force_field.metadata.get("training", {}).get("checkpoint_sha256")
+    if drawn_from and exported_from and drawn_from != exported_from:
+        raise InputError(
+            f"iid samples {path} were drawn from another checkpoint (sha256 {drawn_from[:12]}) than {force_field.path} was "
+            f"exported from ({exported_from[:12]}); repeat fpforce-sample or fpforce-export"
+        )
 
 
 def _provenance(force_field, reference, training, simulations, iid, seed):

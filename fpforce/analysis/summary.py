@@ -35,7 +35,7 @@ def summarise(assessment, *, training_record, simulation_records, provenance):
         "bond_w1_nm": _geometry(a.bonds),
         "angle_w1_rad": _geometry(a.angles),
     }
-    kept = ("seconds", "steps", "device", "step_ms", "commit", "data_sha256")
+    kept = ("seconds", "steps", "device", "step_ms", "commit", "data_sha256", "experts", "hand_overs")
     training = {name: training_record.get(name) for name in kept}
     summary = {
         "verdict": {
@@ -56,6 +56,8 @@ def summarise(assessment, *, training_record, simulation_records, provenance):
     }
     if "iid" in a.frames:
         summary["iid"] = _set_figures(a, "iid")
+        consistency = a.self_consistency
+        summary["self_consistency"] = {"frames_compared": consistency.frames} | _divergences(consistency)
     return _plain(summary)
 
 

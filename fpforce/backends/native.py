@@ -10,6 +10,8 @@ from fpforce.plugin import library
 
 def unavailable(force_field) -> str | None:
     """Why the plugin cannot evaluate this force field here, or None. Imports neither OpenMM nor torch."""
+    if not force_field.conservative:
+        return f"{force_field.path} is a score that is not the gradient of an energy, and the plugin computes energies"
     return library.problem() or library.model_problem(force_field.description(), force_field.weights_bytes())
 
 

@@ -20,7 +20,7 @@ def main(
     ] = None,
     training: Annotated[list[Path] | None, Option(help="training trajectory; repeatable", show_default=False)] = None,
     iid: Annotated[
-        Path | None, Option(help="samples of the beads: .npz or .npy in nm, or a trajectory", show_default=False)
+        Path | None, Option(help="samples of the same model: by fpforce-sample, .npz or .npy in nm, or a trajectory", show_default=False)
     ] = None,
     discard: Annotated[float, Option(help="fraction of the time left out at the start of each replica")] = 0.5,
     seed: Annotated[int, Option(help="of random thinning and bootstraps")] = 0,
@@ -47,7 +47,10 @@ def _show(report):
     console = Console()
     table = Table("", "frames", "JS", "floor", "excess", "PMF error", "floor", "excess", title_justify="left")
     table.title = f"Distance from the reference at {report.assessment.frames_compared:,} frames"
-    for name, d in report.assessment.divergences.items():
+    rows = dict(report.assessment.divergences)
+    if report.assessment.self_consistency is not None:
+        rows["simulation from iid"] = report.assessment.self_consistency
+    for name, d in rows.items():
         estimates = (d.js, d.js_floor, d.excess_js, d.pmf_error, d.pmf_error_floor, d.excess_pmf_error)
         table.add_row(name, f"{d.frames:,}", *("-" if e is None else f"{e.value:.4f}" for e in estimates))
     console.print(table)

@@ -12,6 +12,7 @@ from fpforce.commands.entry import command
 def main(
     checkpoint: Annotated[Path, Argument(help="checkpoint that fpforce-train wrote", show_default=False)],
     model: Annotated[Path, Argument(help="force field to write, such as model.pt", show_default=False)],
+    t_eval: Annotated[float | None, Option(help="diffusion time of the force field; the recipe's by default", show_default=False)] = None,
     overwrite: Annotated[bool, Option("--overwrite", help="replace an existing file")] = False,
 ):
     """Turn a training checkpoint into a force field for OpenMM.
@@ -21,6 +22,6 @@ def main(
     """
     from fpforce.training.export import export
 
-    measured = export(checkpoint, model, overwrite=overwrite)
+    measured = export(checkpoint, model, t_eval=t_eval, overwrite=overwrite)
     print(f"{model}: verified on {measured['frames']} frames, energy within {measured['energy_error_kt']:.1e} kT, forces "
           f"within {measured['force_error']:.1e} of their size, mirror images {measured['mirror_difference_kt']:.2g} kT apart")

@@ -29,7 +29,7 @@ def describe(force_field) -> str:
         f"file          {force_field.path}, {force_field.path.stat().st_size / 1e6:.2f} MB",
         f"sha256        {force_field.sha256}",
         f"format        version {metadata['format_version']}, written by fpforce {metadata.get('fpforce_version')}",
-        f"model         {force_field.kind}, {parameters:,} weights in {len(weights)} tensors",
+        f"model         {force_field.kind}{'' if force_field.conservative else ', not conservative'}, {parameters:,} weights in {len(weights)} tensors",
         f"settings      {_compact(metadata['model'].get('settings', {}))}",
         f"temperature   {force_field.temperature_k:g} K (kT = {force_field.kt_kj_per_mol:.5g} kJ/mol)",
         f"scale         {force_field.scale_nm:.5g} nm",
@@ -47,6 +47,14 @@ def describe(force_field) -> str:
         lines.append(
             f"training      {training['steps']} steps in {training.get('seconds', 0):.0f} s on {training.get('device')}"
         )
+    for expert in training.get("experts", ()):
+        lines.append(
+            f"  expert      ({expert['t_min']:g}, {expert['t_max']:g}] {expert['kind']}, "
+            f"{'conservative' if expert['conservative'] else 'not conservative'}, {expert['steps']} steps"
+            f"{', this one' if expert['exported'] else ''}"
+        )
+    for jump in training.get("hand_overs", ()):
+        lines.append(f"  hand-over   at t = {jump['t']:g} the score jumps by {jump['relative_jump']:.2g} of its size")
     for name in ("data_sha256", "commit", "versions", "recipe"):
         if training.get(name):
             lines.append(f"  {name:<11} {_compact(training[name])}")

@@ -9,6 +9,7 @@ from typer import Argument, Option
 from fpforce.commands.entry import command
 
 _OVERRIDE = "run at another temperature than the model's, although its free energy does not hold there"
+_NOT_CONSERVATIVE = "simulate forces that are not the gradient of an energy, although they have no Boltzmann distribution"
 _START = (
     "FILE[:index], the frame (from 0) where every replica starts, of the beads or of the source molecule; the model's "
     "own by default"
@@ -26,6 +27,7 @@ def main(
     friction_per_ps: Annotated[float, Option("--friction-per-ps", "--friction", help="in 1/ps")] = 1.0,
     temperature_k: Annotated[float | None, Option(help="K; the model's by default", show_default=False)] = None,
     override_temperature: Annotated[bool, Option("--override-temperature", help=_OVERRIDE)] = False,
+    override_not_conservative: Annotated[bool, Option("--override-not-conservative", help=_NOT_CONSERVATIVE)] = False,
     report_interval_ps: Annotated[float, Option(help="time between saved frames in ps")] = 0.5,
     start: Annotated[str | None, Option(help=_START, show_default=False)] = None,
     start_topology: Annotated[
@@ -69,6 +71,7 @@ def main(
         friction_per_ps=friction_per_ps,
         temperature_k=temperature_k,
         override_temperature=override_temperature,
+        override_not_conservative=override_not_conservative,
         report_interval_ps=report_interval_ps,
         checkpoint_minutes=checkpoint_minutes,
         seed=seed,

@@ -12,6 +12,7 @@ from fpforce.commands.entry import command
 def main(
     recipe: Annotated[Path, Argument(help="recipe, a YAML file", show_default=False)],
     overrides: Annotated[list[str] | None, Argument(help="changes to the recipe, such as run.max_steps=1000", show_default=False)] = None,
+    init: Annotated[Path | None, Option(help="start from the weights of this checkpoint", show_default=False)] = None,
     resume: Annotated[bool, Option("--resume", help="go on from the run's last checkpoint")] = False,
     overwrite: Annotated[bool, Option("--overwrite", help="replace an earlier run")] = False,
 ):
@@ -22,15 +23,16 @@ def main(
 
     Exit status: 0 done; 2 wrong input or disk full; 130 interrupted.
     """
-    _need_training()
+    need_training()
     from fpforce.training.fit import train
     from fpforce.training.recipe import load_recipe
 
-    checkpoint = train(load_recipe(recipe, overrides or ()), resume=resume, overwrite=overwrite)
+    checkpoint = train(load_recipe(recipe, overrides or ()), init=init, resume=resume, overwrite=overwrite)
     print(f"{checkpoint} is ready; make the force field with: fpforce-export {checkpoint} {checkpoint.with_suffix('.pt')}")
 
 
-def _need_training() -> None:
+def need_training() -> None:
+    """Raise InputError where the packages of the training extra are missing."""
     from importlib.util import find_spec
 
     from fpforce.errors import InputError

@@ -9,7 +9,8 @@ import torch
 
 from fpforce.training.diffusion import centred_noise, diffuse
 from fpforce.training.model_recipe import ModelRecipe, sections_of
-from fpforce.training.models import build_energy
+from fpforce.training.models import build_model
+from fpforce.training.plan import plan_experts
 from fpforce.training.recipe import parse_recipe
 
 NETWORKS = {
@@ -37,8 +38,8 @@ def energy(request, alanine_set):
         "data": {"trajectories": ["unread.xtc"]}, "temperature_k": 300, "output": "unused",
         "model": MODELS[request.param],
     })
-    model = build_energy(recipe, alanine_set.frames.double(), alanine_set.prior_pairs, alanine_set.beads,
-                         alanine_set.scale_nm).double()
+    model = build_model(plan_experts(recipe)[0], alanine_set.frames.double(), alanine_set.prior_pairs, alanine_set.beads,
+                        alanine_set.scale_nm).double()
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -22,7 +22,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"
 TOPOLOGY = EXAMPLE / "alanine_dipeptide.pdb"
 TIMES, REPLICAS = 150, 32
 TRAINING = {
-    "steps": 1200, "seconds": 345.6, "device": "cpu",
+    "steps": 1200, "seconds": 345.6, "device": "cpu", "checkpoint_sha256": 64 * "a",
     "curves": {"step": [0, 100, 200], "denoising": [3.0, 2.0, 1.5], "fokker_planck": [0.1, -0.01, 0.02]},
     "fokker_planck_residual": {"t": [1e-5, 1e-3, 0.1, 1.0], "residual": [0.3, 0.2, 0.05, 0.01]},
 }  # fmt: skip
@@ -94,6 +94,8 @@ def test_json_has_speed_training_reference_iid_and_verdict(report):
     assert content["speed"]["steps_per_second"] == 1000.0 and content["speed"]["backend"] == "torchforce"
     assert content["speed"]["replica_steps"] == 2 * 250 * TIMES * REPLICAS
     assert content["training"]["js"] > 0 and content["iid"]["js_floor"] > 0
+    # Both are frames of the training set drawn without overlap: apart by no more than independent samples are.
+    assert abs(content["self_consistency"]["excess_js"]) < 4 * content["self_consistency"]["excess_js_standard_error"]
     assert content["reference"]["free_energy_kt"]["value"] == pytest.approx(3.81, abs=0.01)
     for check in content["verdict"]["checks"].values():
         assert {"value", "threshold", "pass"} <= set(check)
@@ -142,6 +144,14 @@ def test_a_simulation_of_another_model_is_refused(inputs, model_writer, modules,
     with pytest.raises(InputError, match="another model"):
         evaluate(other, EXAMPLE / "reference.xtc", inputs["negative"], topology=TOPOLOGY, output=tmp_path / "report")
     assert not (tmp_path / "report").exists()
+
+
+def test_samples_of_another_checkpoint_are_refused(inputs, tmp_path):
+    iid = tmp_path / "iid.npz"
+    iid.write_bytes(inputs["iid"].read_bytes())
+    iid.with_name("iid.npz.json").write_text(json.dumps({"checkpoint_sha256": 64 * "b"}))
+    with pytest.raises(InputError, match="another checkpoint.*fpforce-sample"):
+        evaluate(inputs["model"], EXAMPLE / "reference.xtc", inputs["negative"], topology=TOPOLOGY, iid=iid, output=tmp_path / "r")
 
 
 def test_a_molecule_of_three_beads_in_one_basin_has_a_report(inputs, model_writer, modules, tmp_path):

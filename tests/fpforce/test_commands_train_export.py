@@ -188,5 +188,5 @@ def test_full_disk_is_one_line_and_the_earlier_checkpoint_stays_readable(alanine
 
     from fpforce.training.checkpoint import read_checkpoint
 
-    assert 0 < read_checkpoint(tmp_path / "model.ckpt").record.steps < 2000
+    assert 0 < read_checkpoint(tmp_path / "model.ckpt").record.expert.steps < 2000
     assert not list(tmp_path.glob("*.part"))

@@ -16,7 +16,8 @@ from safetensors.torch import save
 
 from fpforce.plugin import FPForce
 from fpforce.training.export import BOLTZMANN_KJ_PER_MOL_K, PhysicalEnergy
-from fpforce.training.models import build_energy
+from fpforce.training.models import build_model
+from fpforce.training.plan import plan_experts
 from fpforce.training.recipe import parse_recipe
 
 KT = 300.0 * BOLTZMANN_KJ_PER_MOL_K
@@ -33,7 +34,8 @@ def model(request, alanine_set):
     """(eager float64 model, description, weights) of one kind."""
     settings = MODELS[request.param]
     recipe = parse_recipe({"data": {"trajectories": ["unread.xtc"]}, "temperature_k": 300, "output": "unused", "model": settings})
-    energy = build_energy(recipe, alanine_set.frames, alanine_set.prior_pairs, alanine_set.beads, alanine_set.scale_nm)
+    energy = build_model(plan_experts(recipe)[0], alanine_set.frames, alanine_set.prior_pairs, alanine_set.beads,
+                         alanine_set.scale_nm)
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for name, parameter in energy.named_parameters():

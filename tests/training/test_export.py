@@ -1,5 +1,7 @@
 """Export: the file computes the checkpoint's energy in physical units, in every backend, and wrong ones are refused."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.export import PhysicalEnergy, export, verify
 from fpforce.trajectory import read_bead_frames
 
+ALPHA = math.exp(-0.05e-5 - 4.975e-10)  # at t = 1e-5
 KT_300 = 8.314462618e-3 * 300.0  # CODATA gas constant, kJ/mol/K
 # Programs run in single precision: relative resolution 6e-8, times some 10 kT that add up, times the stiffness of bonds
 # (k / kT = 2e5 / nm^2) for forces. Measured: 4e-5 kT, and 1e-5 of the forces' root mean square.
@@ -33,7 +36,7 @@ def frames_nm(alanine, field):
 def expected(small_checkpoint, frames_nm):
     """U = kT E((r - centre) / s, t_eval) and F = -grad U in float64, straight from the checkpoint."""
     checkpoint = read_checkpoint(small_checkpoint)
-    energy, scale = checkpoint.energy().double(), checkpoint.record.scale_nm
+    energy, scale = checkpoint.model().double(), checkpoint.record.scale_nm / ALPHA
     r = torch.tensor(frames_nm, requires_grad=True)
     u = KT_300 * energy((r - r.mean(dim=1, keepdim=True)) / scale, torch.tensor([1e-5], dtype=torch.float64))
     (slope,) = torch.autograd.grad(u.sum(), r)
@@ -93,11 +96,11 @@ def test_displaced_molecule_keeps_its_energy_since_centring_precedes_the_cast(fi
 def test_file_records_units_temperature_training_and_checks(field, small_checkpoint, alanine_frames):
     record = read_checkpoint(small_checkpoint).record
     assert field.kt_kj_per_mol == pytest.approx(KT_300, rel=1e-8) and field.temperature_k == 300 and field.t_eval == 1e-5
-    assert field.beads == alanine_frames.beads and field.scale_nm == record.scale_nm
+    assert field.beads == alanine_frames.beads and field.scale_nm == pytest.approx(record.scale_nm / ALPHA, rel=1e-12)
     # Standard atomic masses of C, N, C, C, N.
     np.testing.assert_allclose(field.masses_da, [12.011, 14.007, 12.011, 12.011, 14.007], atol=0.01)
     training = field.metadata["training"]
-    assert training["steps"] == 150 and training["curves"] == record.curves and training["recipe"] == record.recipe
+    assert training["steps"] == 150 and training["curves"] == record.expert.curves and training["recipe"] == record.recipe
     assert len(training["data_sha256"]) == 64 and training["seconds"] > 0
     curve = training["fokker_planck_residual"]
     assert curve["t"][0] == pytest.approx(1e-5) and curve["t"][-1] == pytest.approx(1.0) and min(curve["residual"]) > 0
@@ -112,7 +115,7 @@ def test_start_frame_is_a_training_frame(field, alanine_frames):
 
 
 def test_weights_in_the_file_are_the_checkpoints_averaged_ones(field, small_checkpoint):
-    weights = read_checkpoint(small_checkpoint).weights
+    weights = read_checkpoint(small_checkpoint).weights_of(0)
     assert field.weights().keys() == weights.keys()
     for name, value in field.weights().items():
         np.testing.assert_array_equal(value, weights[name].numpy())
@@ -138,12 +141,12 @@ def refused(checkpoint, folder):
 
 
 def test_damaged_weights_are_refused(damaged_checkpoint, tmp_path):
-    path = damaged_checkpoint(lambda content: content["state_dict"]["energy.network.hidden.0.weight"][0].fill_(float("nan")))
+    path = damaged_checkpoint(lambda content: content["state_dict"]["experts.0.network.hidden.0.weight"][0].fill_(float("nan")))
     assert "energy_error_kt is nan" in refused(path, tmp_path)
 
 
 def test_model_whose_energy_ignores_chirality_is_refused(damaged_checkpoint, tmp_path):
-    path = damaged_checkpoint(lambda content: content["state_dict"]["energy.network.out.weight"].zero_())
+    path = damaged_checkpoint(lambda content: content["state_dict"]["experts.0.network.out.weight"].zero_())
     assert "mirror images differ in energy by 0 kT" in refused(path, tmp_path)
 
 
@@ -152,7 +155,7 @@ def test_program_that_differs_from_the_checkpoint_is_refused(small_checkpoint):
     frames_nm = checkpoint.record.check_frames[:8].double() * checkpoint.record.scale_nm
 
     def physical():
-        return PhysicalEnergy(checkpoint.energy(), 5, checkpoint.record.scale_nm, KT_300, 1e-5).eval()
+        return PhysicalEnergy(checkpoint.model(), 5, checkpoint.record.scale_nm, KT_300, 1e-5).eval()
 
     other = physical()
     other.energy.prior.radius[0] *= 1.001  # a bond 0.0001 nm longer

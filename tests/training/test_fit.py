@@ -13,7 +13,8 @@ import torch
 
 from fpforce.errors import InputError
 from fpforce.training.checkpoint import read_checkpoint
-from fpforce.training.fit import learning_rate, train
+from fpforce.training.expert_training import learning_rate
+from fpforce.training.fit import train
 
 TRAIN = [sys.executable, "-c", "from fpforce.commands.train import main; main()"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -61,12 +62,12 @@ def test_killed_and_resumed_run_ends_where_an_uninterrupted_one_does(small_recip
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     half = read_checkpoint(recipe.output / "model.ckpt")
-    assert 0 < half.record.steps < 300
+    assert 0 < half.record.expert.steps < 300
     resumed = read_checkpoint(train(recipe, resume=True, show_progress=False))
-    assert resumed.record.steps == 300 and resumed.record.seconds > half.record.seconds
+    assert resumed.record.expert.steps == 300 and resumed.record.expert.seconds > half.record.expert.seconds
     assert_same_weights(uninterrupted, resumed)
-    for name, values in uninterrupted.record.curves.items():
-        assert resumed.record.curves[name] == pytest.approx(values, rel=1e-4), name
+    for name, values in uninterrupted.record.expert.curves.items():
+        assert resumed.record.expert.curves[name] == pytest.approx(values, rel=1e-4), name
 
 
 def test_interrupt_exits_with_130_and_leaves_a_checkpoint_to_go_on_from(small_recipe, tmp_path, uninterrupted):
@@ -77,7 +78,7 @@ def test_interrupt_exits_with_130_and_leaves_a_checkpoint_to_go_on_from(small_re
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert errors.splitlines()[-1].startswith("interrupted: stopped after step") and "--resume" in errors
-    steps = read_checkpoint(recipe.output / "model.ckpt").record.steps
+    steps = read_checkpoint(recipe.output / "model.ckpt").record.expert.steps
     assert f"after step {steps};" in errors and 0 < steps < 300
     assert_same_weights(uninterrupted, read_checkpoint(train(recipe, resume=True, show_progress=False)))
 
@@ -106,14 +107,14 @@ def test_finished_run_can_be_made_longer(small_recipe, tmp_path):
     train(small_recipe(tmp_path, "run.max_steps=10"), show_progress=False)
     train(small_recipe(tmp_path, "run.max_steps=30"), resume=True, show_progress=False)
     record = read_checkpoint(tmp_path / "model.ckpt").record
-    assert record.steps == 30 and record.curves["step"] == [10, 20, 30]
+    assert record.expert.steps == 30 and record.expert.curves["step"] == [10, 20, 30]
 
 
 def test_resuming_a_finished_run_changes_nothing(small_recipe, tmp_path):
     recipe = small_recipe(tmp_path, "run.max_steps=10")
     first = read_checkpoint(train(recipe, show_progress=False))
     again = read_checkpoint(train(recipe, resume=True, show_progress=False))
-    assert again.record.steps == 10
+    assert again.record.expert.steps == 10
     assert_same_weights(first, again)
 
 
@@ -129,7 +130,7 @@ def test_earlier_run_is_refused_without_overwrite_and_replaced_with_it(small_rec
         train(small_recipe(tmp_path, "run.max_steps=20"), show_progress=False)
     assert (tmp_path / "model.ckpt").read_bytes() == before
     train(small_recipe(tmp_path, "run.max_steps=20"), overwrite=True, show_progress=False)
-    assert read_checkpoint(tmp_path / "model.ckpt").record.steps == 20
+    assert read_checkpoint(tmp_path / "model.ckpt").record.expert.steps == 20
 
 
 def test_wrong_data_cost_no_earlier_run_even_with_overwrite(small_recipe, tmp_path):
@@ -144,7 +145,7 @@ def test_minutes_limit_the_run_and_the_learning_rate_ends_with_them(small_recipe
     recipe = small_recipe(tmp_path, "run.max_steps=1000000", "run.max_minutes=0.03")
     record = read_checkpoint(train(recipe, show_progress=False)).record
     # 0.03 min = 1.8 s, overstepped by the step in progress, which takes long on a very busy machine only.
-    assert 1.8 <= record.seconds < 5.0 and 0 < record.steps < 1_000_000
+    assert 1.8 <= record.expert.seconds < 5.0 and 0 < record.expert.steps < 1_000_000
     rates = [float(row["learning_rate"]) for path in tmp_path.glob("logs/csv/*/metrics.csv") for row in csv.DictReader(path.open())]
     assert rates[-1] < 0.1 * max(rates)
 
@@ -161,7 +162,7 @@ def test_learning_rate_warms_up_and_falls_to_a_thousandth(small_recipe, tmp_path
 def test_curves_and_logs_hold_one_entry_per_interval(uninterrupted):
     output = uninterrupted.path.parent
     steps = list(range(10, 301, 10))
-    curves = uninterrupted.record.curves
+    curves = uninterrupted.record.expert.curves
     assert curves["step"] == steps and logged_steps(output) == steps
     rows = list(csv.DictReader(next(output.glob("logs/csv/*/metrics.csv")).open()))
     for name in ("denoising", "fokker_planck"):
@@ -178,7 +179,7 @@ def test_curves_and_logs_hold_one_entry_per_interval(uninterrupted):
 
 def test_denoising_loss_falls_below_that_of_no_score_and_below_its_start(uninterrupted):
     # A zero score gives 1 (test_exact_densities); the untrained prior is the start.
-    curve = uninterrupted.record.curves["denoising"]
+    curve = uninterrupted.record.expert.curves["denoising"]
     assert sum(curve[-5:]) / 5 < sum(curve[:5]) / 5 < 1.0
 
 
@@ -193,8 +194,8 @@ def test_checkpoint_holds_the_averaged_weights(small_recipe, tmp_path):
     def both(decay):
         path = train(small_recipe(tmp_path / str(decay), "run.max_steps=40", f"optimizer.ema_decay={decay}"), show_progress=False)
         content = torch.load(path, weights_only=True)
-        last = {name.removeprefix("energy."): value for name, value in content["current_model_state"].items()}
-        return read_checkpoint(path).weights["network.out.weight"], last["network.out.weight"]
+        last = {name.removeprefix("experts.0."): value for name, value in content["current_model_state"].items()}
+        return read_checkpoint(path).weights["0.network.out.weight"], last["network.out.weight"]
 
     # With decay 0 the average is the last value; with 0.999 it lags behind.
     averaged, last = both(0.0)
@@ -205,7 +206,7 @@ def test_checkpoint_holds_the_averaged_weights(small_recipe, tmp_path):
 
 def test_training_without_the_fokker_planck_term_records_no_such_loss(small_recipe, tmp_path):
     record = read_checkpoint(train(small_recipe(tmp_path, "loss.fokker_planck_weight=0"), show_progress=False)).record
-    assert set(record.curves["fokker_planck"]) == {0.0} and min(record.curves["denoising"]) > 0
+    assert set(record.expert.curves["fokker_planck"]) == {0.0} and min(record.expert.curves["denoising"]) > 0
 
 
 def test_diverging_loss_names_the_step_and_the_remedy(small_recipe, tmp_path):

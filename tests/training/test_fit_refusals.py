@@ -21,7 +21,7 @@ def test_resume_with_other_data_under_the_same_name_is_refused(small_recipe, ala
     longer = small_recipe(tmp_path / "run", "run.max_steps=20", f"data.trajectories={data}")
     with pytest.raises(InputError, match="other data"):
         train(longer, resume=True, show_progress=False)
-    assert read_checkpoint(recipe.output / "model.ckpt").record.steps == 10
+    assert read_checkpoint(recipe.output / "model.ckpt").record.expert.steps == 10
 
 
 @pytest.mark.parametrize("override", ["run.strategy=xyz", "run.accelerator=tpuu", "run.devices=0"])

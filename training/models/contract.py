@@ -3,8 +3,14 @@
 A model is a torch module `forward(x, t) -> (batch,)`: x (batch, beads, 3) centred and normalised positions, t (batch,)
 or (1,) diffusion times, the energy E_theta(x, t) = -log q_t(x) up to a constant. It must be invariant under rotation
 and translation, tell mirror images apart, compile with torch.jit.script, and be twice differentiable in (x, t).
-An `EnergyNetwork` also says what an implementation of it elsewhere needs besides its weights.
+A `Network` also says what an implementation of it elsewhere needs besides its weights.
 tests/contract/ checks every model against this.
+
+A score network, whose score need not be the gradient of anything, is a torch module `forward(x, t) -> (q, w)` instead:
+coordinates q (batch, coordinates) that depend on x as an energy does, and weights w of the same shape. Its score is
+-sum_k w_k grad q_k, a combination of the directions in which the coordinates grow. It turns with the molecule, sums to
+zero over the beads and exerts no torque, whatever the weights; it is conservative where w is the gradient of a function
+of q.
 """
 
 from dataclasses import dataclass
@@ -32,7 +38,7 @@ class LogDensity:
         return LogDensity(self.score[start:], self.time_derivative[start:], self.network_score[start:])
 
 
-class EnergyNetwork(nn.Module):
+class Network(nn.Module):
     """What a network says of itself; the defaults describe one that its weights and settings describe completely."""
 
     # False: energies depend on the orientation, and batches are rotated at random instead.
@@ -49,6 +55,8 @@ class EnergyNetwork(nn.Module):
 
 class DiffusionEnergy(nn.Module):
     """E_theta(x, t) = network + analytic prior (or the network alone)."""
+
+    conservative = True
 
     def __init__(self, network: nn.Module, prior: AnalyticPrior | None = None):
         super().__init__()
@@ -74,6 +82,43 @@ class DiffusionEnergy(nn.Module):
         prior_slope, prior_rate = torch.autograd.grad(self.prior(x, t).sum(), (x, t))
         return LogDensity(network_score - prior_slope, -rate - prior_rate, network_score)
 
+    def score(self, x: Tensor, t: Tensor, create_graph: bool = False) -> Tensor:
+        """grad log q_t (batch, beads, 3); with create_graph it can be differentiated again, in x and the weights."""
+        with torch.enable_grad():
+            x = x if x.requires_grad else x.detach().requires_grad_()
+            return -torch.autograd.grad(self(x, t).sum(), x, create_graph=create_graph)[0]
+
     def prior_divergence(self, x: Tensor, t: Tensor) -> Tensor | float:
         """Divergence (batch,) of the score that is known in closed form."""
         return 0.0 if self.prior is None else self.prior.score_divergence(x, t)
+
+
+class DiffusionScore(nn.Module):
+    """A score of its own, -w grad q of a score network, plus that of the analytic prior (or none)."""
+
+    conservative = False
+
+    def __init__(self, network: nn.Module, prior: AnalyticPrior | None = None):
+        super().__init__()
+        self.network = network
+        self.prior = prior
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """(batch,) numbers whose gradient in x is minus the score, for engines that differentiate; no energies."""
+        q, w = self.network(x, t)
+        # Held fixed by .data, since torch.jit.freeze drops a detach().
+        pseudo_energy = (w.data * q).sum(dim=-1)
+        if self.prior is not None:
+            pseudo_energy = pseudo_energy + self.prior(x, t)
+        return pseudo_energy
+
+    def score(self, x: Tensor, t: Tensor, create_graph: bool = False) -> Tensor:
+        """Score (batch, beads, 3); with create_graph it can be differentiated in the weights, and in x if x asks for it."""
+        with torch.enable_grad():
+            through_x = x.requires_grad
+            x = x if through_x else x.detach().requires_grad_()
+            q, w = self.network(x, t)
+            (slope,) = torch.autograd.grad(q, x, w, create_graph=create_graph)
+            if self.prior is not None:
+                slope = slope + torch.autograd.grad(self.prior(x, t).sum(), x, create_graph=create_graph and through_x)[0]
+            return -slope

@@ -69,6 +69,7 @@ class FrameEdges(nn.Module):
         self.register_buffer("centres", centres)
         self.register_buffer("radial_width", centres[1:2] - centres[:1])
         self.features = RADIAL + 1 + 3 + 3 + 9 + SEPARATIONS + BOND_DISTANCES
+        self.distance_feature = RADIAL  # the standardised distance; the direction along the axes of i follows
         self.separations, self.bond_distances = SEPARATIONS, BOND_DISTANCES
         self.smooth_length, self.noise_length = SMOOTH_LENGTH, NOISE_LENGTH
         self.smooth_area, self.noise_area = SMOOTH_AREA, NOISE_AREA

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fpforce.beads import BeadTable
 from fpforce.training.diffusion import alpha
 from fpforce.training.model_recipe import GraphTransformerRecipe
-from fpforce.training.models.contract import EnergyNetwork
+from fpforce.training.models.contract import Network
 from fpforce.training.models.edges import RADIAL, DisplacementEdges, FrameEdges, distance_statistics
 from fpforce.training.models.molecule import Molecule, Vocabulary, describe_molecule
 from fpforce.training.models.noise import NoiseFeatures
@@ -69,8 +69,8 @@ class Layer(nn.Module):
         return h + self.out(nn.functional.silu(self.hidden(self.norm(h)) + self.condition(level)[:, None]))
 
 
-class GraphTransformer(nn.Module):
-    """The network for any molecule of a vocabulary.
+class GraphTrunk(nn.Module):
+    """Layers of attention between the beads of any molecule of a vocabulary: what energies and scores share.
 
     cutoff: distance in normalised units beyond which beads do not see each other; None for no cutoff.
     """
@@ -86,34 +86,17 @@ class GraphTransformer(nn.Module):
         self.level = nn.Linear(5, width)
         self.layers = nn.ModuleList(Layer(width, width // head_width, edges.features) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.hidden = nn.Linear(width, width)
-        self.condition = nn.Linear(5, width, bias=False)
-        self.gate = nn.Linear(5, width)
-        self.out = nn.Linear(width, 1, bias=False)
-        self.offset = nn.Sequential(nn.Linear(5, 32), nn.SiLU(), nn.Linear(32, 1))
-        nn.init.zeros_(self.out.weight)
 
-    def forward(self, x: Tensor, t: Tensor, molecule: Molecule, identity: Tensor | None = None,
-                mask: Tensor | None = None) -> Tensor:
-        """Energies (batch,).
-
-        molecule: tensors of one molecule, (n, ...), or of a padded batch, (batch, n, ...). identity (n, width): added
-        to the beads' embeddings. mask (batch, n): which beads exist; the others change nothing.
-        """
-        level = self.noise(t)
+    def states(self, level: Tensor, phi: Tensor, molecule: Molecule, identity: Tensor | None,
+               envelope: Tensor | None) -> Tensor:
+        """States (batch, n, width) of the beads, from noise features (batch, 5) and edge features phi (batch, n, n, K)."""
         beads = self.names(molecule.names) + self.residues(molecule.residues)
         if identity is not None:
             beads = beads + identity
-        h = (beads + self.level(level)[:, None]).expand(x.shape[0], -1, -1)
-        edges = self.edges(x, t, molecule)
-        envelope = self.envelope(x, mask)
+        h = (beads + self.level(level)[:, None]).expand(phi.shape[0], -1, -1)
         for layer in self.layers:
-            h = layer(h, level, edges, envelope)
-        h = nn.functional.silu(self.hidden(self.norm(h)) + self.condition(level)[:, None])
-        if mask is not None:
-            h = h * mask[..., None]
-        h = h.sum(1) * (1.0 + self.gate(level))
-        return alpha(t).square() * self.out(h).squeeze(-1) + self.offset(level).squeeze(-1)
+            h = layer(h, level, phi, envelope)
+        return self.norm(h)
 
     def envelope(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
         """(batch, n, n) factors of the attention: (1 - (r/cutoff)^2)^3 to the cutoff, 0 for absent beads, 1 for itself."""
@@ -130,10 +113,39 @@ class GraphTransformer(nn.Module):
         return torch.where(itself, torch.ones_like(factor), factor)
 
 
-class GraphTransformerModel(EnergyNetwork):
-    """The network bound to one molecule, with an embedding of each bead's own if `identity`."""
+class GraphTransformer(GraphTrunk):
+    """The network for any molecule of a vocabulary."""
 
-    def __init__(self, core: GraphTransformer, molecule: Molecule, vocabulary: Vocabulary, identity: bool = True):
+    def __init__(self, edges: nn.Module, vocabulary: Vocabulary, width: int, layers: int, head_width: int, v_min: float,
+                 cutoff: float | None = None):
+        super().__init__(edges, vocabulary, width, layers, head_width, v_min, cutoff)
+        self.hidden = nn.Linear(width, width)
+        self.condition = nn.Linear(5, width, bias=False)
+        self.gate = nn.Linear(5, width)
+        self.out = nn.Linear(width, 1, bias=False)
+        self.offset = nn.Sequential(nn.Linear(5, 32), nn.SiLU(), nn.Linear(32, 1))
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, x: Tensor, t: Tensor, molecule: Molecule, identity: Tensor | None = None,
+                mask: Tensor | None = None) -> Tensor:
+        """Energies (batch,).
+
+        molecule: tensors of one molecule, (n, ...), or of a padded batch, (batch, n, ...). identity (n, width): added
+        to the beads' embeddings. mask (batch, n): which beads exist; the others change nothing.
+        """
+        level = self.noise(t)
+        h = self.states(level, self.edges(x, t, molecule), molecule, identity, self.envelope(x, mask))
+        h = nn.functional.silu(self.hidden(h) + self.condition(level)[:, None])
+        if mask is not None:
+            h = h * mask[..., None]
+        h = h.sum(1) * (1.0 + self.gate(level))
+        return alpha(t).square() * self.out(h).squeeze(-1) + self.offset(level).squeeze(-1)
+
+
+class OneMolecule(Network):
+    """A trunk bound to one molecule, with an embedding of each bead's own if `identity`."""
+
+    def __init__(self, core: GraphTrunk, molecule: Molecule, vocabulary: Vocabulary, identity: bool = True):
         super().__init__()
         self.core = core
         self.words = vocabulary
@@ -148,21 +160,77 @@ class GraphTransformerModel(EnergyNetwork):
     def vocabulary(self) -> dict[str, list[str]]:
         return {"names": list(self.words.names), "residues": list(self.words.residues)}
 
+    def molecule(self) -> Molecule:
+        """The molecule that the trunk is bound to."""
+        return Molecule(self.names, self.residues, self.frames, self.separation, self.bond_distance,
+                        self.distance_mean, self.distance_variance)
+
+
+class GraphTransformerModel(OneMolecule):
+    """The energy of one molecule."""
+
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        molecule = Molecule(self.names, self.residues, self.frames, self.separation, self.bond_distance,
-                            self.distance_mean, self.distance_variance)
-        return self.core(x, t, molecule, self.identity, None)
+        return self.core(x, t, self.molecule(), self.identity, None)
 
 
-def fit_graph_transformer(x0: Tensor, beads: BeadTable, settings: GraphTransformerRecipe, v_min: float,
-                          scale_nm: float) -> GraphTransformerModel:
-    """The untrained network of one molecule, with the distance statistics of normalised frames x0 (frames, n, 3)."""
+class GraphTransformerScore(OneMolecule):
+    """Score network of one molecule: for every edge the standardised distance and the direction along the axes of bead i,
+    each with a weight that is bilinear in the states of the two beads.
+    """
+
+    def __init__(self, core: GraphTrunk, molecule: Molecule, vocabulary: Vocabulary, identity: bool = True):
+        super().__init__(core, molecule, vocabulary, identity)
+        width = core.level.out_features
+        self.directions = 4
+        self.from_bead = nn.Linear(width, self.directions * width, bias=False)
+        self.to_bead = nn.Linear(width, self.directions * width)
+        nn.init.zeros_(self.from_bead.weight)
+
+    def forward(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        molecule, level = self.molecule(), self.core.noise(t)
+        phi, envelope = self.core.edges(x, t, molecule), self.core.envelope(x, None)
+        h = self.core.states(level, phi, molecule, self.identity, envelope)
+        ends = (*h.shape[:2], self.directions, h.shape[2])
+        w = torch.einsum("bicd,bjcd->bijc", self.from_bead(h).view(ends), self.to_bead(h).view(ends)) * h.shape[2] ** -0.5
+        if envelope is not None:
+            w = w * envelope[..., None]
+        first = self.core.edges.distance_feature
+        q = phi[..., first : first + self.directions]
+        return q.flatten(1), (alpha(t).square()[:, None, None, None] * w).flatten(1)
+
+
+class DisplacementScore(OneMolecule):
+    """Score network of one molecule on raw difference vectors: a vector for each bead, read off its state.
+
+    It neither turns with the molecule nor is free of torque; it sums to zero over the beads.
+    """
+
+    def __init__(self, core: GraphTrunk, molecule: Molecule, vocabulary: Vocabulary, identity: bool = True):
+        super().__init__(core, molecule, vocabulary, identity)
+        self.out = nn.Linear(core.level.out_features, 3, bias=False)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        molecule, level = self.molecule(), self.core.noise(t)
+        h = self.core.states(level, self.core.edges(x, t, molecule), molecule, self.identity, self.core.envelope(x, None))
+        w = self.out(h)
+        w = w - w.mean(1, keepdim=True)
+        return x.flatten(1), (alpha(t).square()[:, None, None] * w).flatten(1)
+
+
+def fit_graph_transformer(x0: Tensor, beads: BeadTable, settings: GraphTransformerRecipe, v_min: float, scale_nm: float,
+                          conservative: bool = True) -> OneMolecule:
+    """The untrained network of one molecule, with the distance statistics of normalised frames x0 (frames, n, 3).
+
+    conservative: an energy; else a score network.
+    """
     vocabulary, statistics = Vocabulary.of(beads), distance_statistics(x0)
     molecule = describe_molecule(beads, vocabulary, statistics.mean, statistics.variance)
     if settings.edges == "frames":
-        edges = FrameEdges(torch.linspace(*statistics.range, RADIAL, dtype=x0.dtype))
+        edges, score = FrameEdges(torch.linspace(*statistics.range, RADIAL, dtype=x0.dtype)), GraphTransformerScore
     else:
-        edges = DisplacementEdges()
+        edges, score = DisplacementEdges(), DisplacementScore
     cutoff = None if settings.cutoff_nm is None else settings.cutoff_nm / scale_nm
-    core = GraphTransformer(edges, vocabulary, settings.width, settings.layers, settings.head_width, v_min, cutoff)
-    return GraphTransformerModel(core, molecule, vocabulary, settings.identity)
+    trunk, network = (GraphTransformer, GraphTransformerModel) if conservative else (GraphTrunk, score)
+    core = trunk(edges, vocabulary, settings.width, settings.layers, settings.head_width, v_min, cutoff)
+    return network(core, molecule, vocabulary, settings.identity)

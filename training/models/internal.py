@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fpforce.training.diffusion import alpha, sigma_squared
-from fpforce.training.models.contract import EnergyNetwork
+from fpforce.training.models.contract import Network
 from fpforce.training.models.noise import NoiseFeatures
 
 SMOOTH_LENGTH = 0.2  # normalised units, added in quadrature to distances
@@ -68,31 +68,59 @@ def fit_coordinates(x0: Tensor) -> InternalCoordinates:
     return InternalCoordinates(distances.mean(0).to(x0.dtype), distances.var(0).to(x0.dtype), beads)
 
 
-class InternalModel(EnergyNetwork):
-    """MLP of the internal coordinates with the noise level gating every layer, plus a head c(t) that ignores x.
+class InternalLayers(Network):
+    """Hidden layers on the internal coordinates, the noise level gating every one; what both networks below share."""
 
-    The output is multiplied by alpha(t)^2, since beyond the Gaussian prior nothing is left to learn at large t.
-    """
-
-    def __init__(self, coordinates: InternalCoordinates, width: int = 128, layers: int = 3, v_min: float = 1e-3):
+    def __init__(self, coordinates: InternalCoordinates, width: int, layers: int, v_min: float):
         super().__init__()
         self.coordinates = coordinates
         self.noise = NoiseFeatures(v_min)
         sizes = [self.coordinates.features] + [width] * layers
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
         self.conditions = nn.ModuleList(nn.Linear(5, width) for _ in range(layers))
-        self.out = nn.Linear(width, 1, bias=False)
         self.gate = nn.Linear(5, width)
-        self.offset = nn.Sequential(nn.Linear(5, 32), nn.SiLU(), nn.Linear(32, 1))
-        nn.init.zeros_(self.out.weight)
 
     def constants(self) -> dict[str, float | int | bool | str]:
         return {"smooth_length": SMOOTH_LENGTH, "smooth_area": SMOOTH_AREA, "noise_area": NOISE_AREA}
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        level = self.noise(t)
-        h = self.coordinates(x, t)
+    def state(self, q: Tensor, level: Tensor) -> Tensor:
+        """Last hidden state (batch, width) from coordinates and noise features."""
+        h = q
         for linear, condition in zip(self.hidden, self.conditions):  # noqa: B905 (TorchScript knows no strict=)
             h = torch.nn.functional.silu(linear(h) + condition(level))
-        h = h * (1.0 + self.gate(level))
+        return h * (1.0 + self.gate(level))
+
+
+class InternalModel(InternalLayers):
+    """Energy: one output of the layers, plus a head c(t) that ignores x.
+
+    The output is multiplied by alpha(t)^2, since beyond the Gaussian prior nothing is left to learn at large t.
+    """
+
+    def __init__(self, coordinates: InternalCoordinates, width: int = 128, layers: int = 3, v_min: float = 1e-3):
+        super().__init__(coordinates, width, layers, v_min)
+        self.out = nn.Linear(width, 1, bias=False)
+        self.offset = nn.Sequential(nn.Linear(5, 32), nn.SiLU(), nn.Linear(32, 1))
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        level = self.noise(t)
+        h = self.state(self.coordinates(x, t), level)
         return alpha(t).square() * self.out(h).squeeze(-1) + self.offset(level).squeeze(-1)
+
+
+class InternalScore(InternalLayers):
+    """Score network: the coordinates, and from the same layers a weight for the direction of each.
+
+    Distances alone span every direction but those out of the plane of a flat molecule; the dihedrals add these, and
+    their sines let mirror images have scores that are not mirror images.
+    """
+
+    def __init__(self, coordinates: InternalCoordinates, width: int = 128, layers: int = 3, v_min: float = 1e-3):
+        super().__init__(coordinates, width, layers, v_min)
+        self.out = nn.Linear(width, coordinates.features, bias=False)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        q = self.coordinates(x, t)
+        return q, alpha(t).square()[:, None] * self.out(self.state(q, self.noise(t)))

@@ -1,0 +1,93 @@
+"""What every score network must satisfy, run over each kind the recipe knows; as tests/contract/test_models.py for energies.
+
+Models are built from real frames as training builds them, with random weights.
+"""
+
+import pytest
+import torch
+
+from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.diffusion import centred_noise, diffuse
+from fpforce.training.models import build_model
+from fpforce.training.plan import plan_experts
+from fpforce.training.recipe import parse_recipe
+
+NETWORKS = {
+    "internal": {"kind": "internal", "width": 24, "layers": 2},
+    "graph_transformer": {"kind": "graph_transformer", "width": 24, "head_width": 8},
+    "graph_transformer, cutoff": {"kind": "graph_transformer", "width": 24, "head_width": 8, "cutoff_nm": 0.35},
+    "graph_transformer, displacement": {"kind": "graph_transformer", "width": 24, "head_width": 8, "edges": "displacement"},
+}
+
+for_invariant_scores = pytest.mark.parametrize("random_score", [name for name in NETWORKS if "displacement" not in name],
+                                               indirect=True)
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def random_score(request, alanine_set):
+    recipe = parse_recipe({
+        "data": {"trajectories": ["unread.xtc"]}, "temperature_k": 300, "output": "unused",
+        "model": NETWORKS[request.param], "experts": [{"t_max": 1.0, "conservative": False}],
+    })
+    (plan,) = plan_experts(recipe)
+    model = build_model(plan, alanine_set.frames.double(), alanine_set.prior_pairs, alanine_set.beads,
+                        alanine_set.scale_nm).double()
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(0.4 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    return model
+
+
+@pytest.fixture(scope="module")
+def noised(alanine_set):
+    x0 = alanine_set.frames[::90][:12].double()
+    t = torch.full((len(x0),), 0.05, dtype=torch.float64)
+    return diffuse(x0, t, centred_noise(x0.shape, torch.Generator().manual_seed(0), x0)), t
+
+
+@for_invariant_scores
+def test_score_turns_with_the_molecule_but_not_into_its_mirror_image(random_score, noised):
+    x, t = noised
+    rotation = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64))[0]
+    rotation = rotation * torch.linalg.det(rotation)
+    score = random_score.score(x, t)
+    torch.testing.assert_close(random_score.score(x @ rotation.T + 1.0, t), score @ rotation.T, rtol=1e-9, atol=1e-9)
+    mirror = torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
+    assert (random_score.score(x * mirror, t) - score * mirror).norm() > 0.05 * score.norm()
+
+
+def test_score_exerts_no_net_force(random_score, noised):
+    score = random_score.score(*noised)
+    assert score.sum(dim=1).abs().max() < 1e-11 * score.abs().max()
+
+
+@for_invariant_scores
+def test_score_exerts_no_torque(random_score, noised):
+    x, t = noised
+    score = random_score.score(x, t)
+    scale = score.abs().max()
+    assert torch.linalg.cross(x, score).sum(dim=1).abs().max() < 1e-10 * scale
+
+
+def test_score_is_not_the_gradient_of_anything_and_an_energys_is(random_score, noised, small_checkpoint):
+    # A gradient has a symmetric Jacobian.
+    def asymmetry(model):
+        x = noised[0][:1].clone().requires_grad_()
+        jacobian = torch.autograd.functional.jacobian(lambda x: model.score(x, noised[1][:1], create_graph=True), x)
+        jacobian = jacobian.reshape(15, 15)
+        return float((jacobian - jacobian.T).norm() / jacobian.norm())
+
+    assert asymmetry(random_score) > 1e-2
+    assert asymmetry(read_checkpoint(small_checkpoint).model().double()) < 1e-6
+
+
+def test_weights_gradient_is_the_same_whether_or_not_positions_are_differentiated(random_score, noised):
+    x, t = noised
+
+    def gradients(x):
+        loss = random_score.score(x, t, create_graph=True).square().sum()
+        return torch.autograd.grad(loss, list(random_score.parameters()))
+
+    for plain, through in zip(gradients(x), gradients(x.clone().requires_grad_()), strict=True):
+        torch.testing.assert_close(plain, through)

@@ -1,0 +1,192 @@
+"""What training does in a step: the Lightning module that holds all experts and trains one of them.
+
+In: a recipe and a TrainingSet. Out: losses, and a TrainingRecord of how the training went.
+"""
+
+import time
+from dataclasses import dataclass
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from fpforce.errors import InputError
+from fpforce.training.checkpoint import EXTRA_KEY, LOSS_TERMS, Checkpoint, TrainingRecord
+from fpforce.training.dataset import NoisedBatches, TrainingSet, conformation_weights
+from fpforce.training.diffusion import TimeSampler
+from fpforce.training.losses.anchor import anchor_loss
+from fpforce.training.losses.denoising import denoising_loss
+from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
+from fpforce.training.models import build_model
+from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
+from fpforce.training.plan import ExpertPlan, plan_experts
+from fpforce.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class StepLosses:
+    """Loss terms of one step, scalars; a term that the plan leaves out is zero."""
+
+    denoising: Tensor
+    fokker_planck: Tensor
+    anchor: Tensor
+
+
+class ExpertTraining(pl.LightningModule):
+    """All experts of a recipe, one of which is being trained: a step's losses, the learning rate, the record of the run.
+
+    `begin` chooses the expert; the others are constants meanwhile, but travel in every checkpoint.
+    """
+
+    def __init__(self, recipe: Recipe, training_set: TrainingSet):
+        super().__init__()
+        self.recipe = recipe
+        self.plans = plan_experts(recipe)
+        self.experts = nn.ModuleList(build_model(plan, training_set.frames, training_set.prior_pairs, training_set.beads,
+                                                 training_set.scale_nm) for plan in self.plans)
+        self.record = TrainingRecord.start(recipe, training_set)
+        self._frames = _Shared(training_set.frames)
+        self._conformation_weights = _Shared(conformation_weights(training_set.frames, recipe.loss.fokker_planck_evenness))
+        self._rank = 0
+        self._clock = time.monotonic()
+
+    def begin(self, number: int) -> None:
+        """Make expert `number` the one that is trained."""
+        self.record.active = number
+        for k, expert in enumerate(self.experts):
+            expert.requires_grad_(k == number)
+        times = TimeSampler(self.plan.t_min, self.plan.t_max, self.plan.v_min)
+        self._batches = _Shared(NoisedBatches(self._frames.value, times, self.recipe.optimizer.batch_size,
+                                              (self.recipe.run.seed, number), self._conformation_weights.value,
+                                              rotate=not self.expert.network.rotation_invariant))
+
+    @property
+    def plan(self) -> ExpertPlan:
+        """That of the expert in training."""
+        return self.plans[self.record.active]
+
+    @property
+    def expert(self) -> DiffusionEnergy | DiffusionScore:
+        """The expert in training."""
+        return self.experts[self.record.active]
+
+    def configure_optimizers(self):
+        settings = self.recipe.optimizer
+        return torch.optim.AdamW(self.expert.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99),
+                                 weight_decay=settings.weight_decay, foreach=True)
+
+    def on_fit_start(self):
+        self._batches.value.to(self.device, next(self.expert.parameters()).dtype)
+        self.record.expert.device = _device_name(self.device)
+        self._rank = self.global_rank
+
+    def on_train_start(self):
+        self._clock = time.monotonic()
+
+    def on_train_batch_start(self, batch, batch_idx):
+        rate = learning_rate(self.recipe, self.global_step, self.progress)
+        for group in self.optimizers().param_groups:
+            group["lr"] = rate
+
+    def training_step(self, batch, batch_idx):
+        losses = self.losses(self.global_step)
+        loss = (losses.denoising + self.plan.fokker_planck_weight * losses.fokker_planck
+                + self.plan.anchor_weight * losses.anchor)
+        if not torch.isfinite(loss):
+            raise InputError(f"the loss became {loss.item()} at step {self.global_step}; the last checkpoint is intact: "
+                             "lower optimizer.learning_rate and start anew, or look for damaged frames")
+        self.record.expert.window.append([getattr(losses, name).item() for name in LOSS_TERMS])
+        return loss
+
+    def losses(self, step: int) -> StepLosses:
+        """The loss terms of a step.
+
+        One forward pass serves the noised batch and all perturbed copies of the points of the Fokker-Planck term.
+        """
+        batches, expert = self._batches.value, self.expert
+        noised, generator = batches.batch(step, self._rank)
+        settings, size, none = self.recipe.loss, len(noised.x), torch.zeros((), device=self.device)
+        fokker_planck = anchor = none
+        if self.plan.fokker_planck_weight == 0:
+            score = expert.score(noised.x, noised.t, create_graph=True)
+        else:
+            points, times = batches.spread(max(1, round(settings.fokker_planck_fraction * size)), generator)
+            perturbed = perturb(points, times, settings.fokker_planck_sigma, generator)
+            density = expert.log_density(torch.cat([noised.x, perturbed.points]), torch.cat([noised.t, perturbed.times]))
+            score = density.score[:size]
+            fokker_planck = fokker_planck_loss(residuals(expert, density.after(size), perturbed), noised.x.shape[1])
+        if self.plan.anchor_weight:
+            points, times = batches.spread(size, generator, at=self.plan.t_max)
+            following = self.experts[self.record.active + 1]
+            anchor = anchor_loss(expert(points, times), following(points, times), points.shape[1])
+        return StepLosses(denoising_loss(score, noised.t, noised.z), fokker_planck, anchor)
+
+    def record_step(self) -> None:
+        """Account for a finished step: time, number, curves and logs."""
+        now, record = time.monotonic(), self.record.expert
+        record.seconds += now - self._clock
+        self._clock = now
+        record.steps = self.global_step
+        if self.global_step % self.recipe.run.log_every_steps == 0 or self.finished:
+            means = record.close_window()
+            rate = self.optimizers().param_groups[0]["lr"]
+            for log in self.loggers:
+                log.log_metrics(means | {"learning_rate": rate}, self.global_step)
+        if self.finished:
+            self.trainer.should_stop = True
+
+    @property
+    def progress(self) -> float:
+        """Part of the expert's training that is done, by steps or by time, whichever is further."""
+        return self.record.expert.progress(self.plan)
+
+    @property
+    def finished(self) -> bool:
+        return self.trainer.strategy.reduce_boolean_decision(self.progress >= 1.0, all=False)
+
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint[EXTRA_KEY] = self.record.to_dict()
+
+    def on_load_checkpoint(self, checkpoint):
+        self.record.continue_from(TrainingRecord.from_dict(checkpoint[EXTRA_KEY]))
+
+    def take_over(self, earlier: Checkpoint) -> None:
+        """Go on from the averaged weights of an earlier part of the run, in which no expert is unfinished."""
+        self.experts.load_state_dict(earlier.weights)
+        self.record.continue_from(earlier.record)
+
+    def start_from(self, initial: Checkpoint) -> None:
+        """Give every expert the weights and statistics of the one in `initial` that covers the end of its interval."""
+        for plan, expert in zip(self.plans, self.experts, strict=True):
+            source = initial.covering(plan.t_max)
+            theirs = initial.plans[source]
+            for name in ("conservative", "model", "v_min"):
+                if getattr(plan, name) != getattr(theirs, name):
+                    raise InputError(f"the expert over {plan} cannot start from that over {theirs} of {initial.path}: {name} "
+                                     f"was {getattr(theirs, name)}, is {getattr(plan, name)}; make them alike")
+            expert.load_state_dict(initial.weights_of(source))
+        self.record.initial = {"path": str(initial.path), "sha256": initial.sha256}
+
+
+def learning_rate(recipe: Recipe, step: int, progress: float) -> float:
+    """Linear warm-up, then a cosine from the peak to a thousandth of it, over the part of the run that is done."""
+    settings = recipe.optimizer
+    warmup = min(1.0, (step + 1) / (settings.warmup_steps + 1))
+    cosine = 0.5 * (1.0 + torch.cos(torch.tensor(torch.pi * min(progress, 1.0))).item())
+    return settings.learning_rate * warmup * (0.001 + 0.999 * cosine)
+
+
+class _Shared:
+    """Keeps the frames out of the deep copy that weight averaging makes of the module."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
