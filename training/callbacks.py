@@ -54,24 +54,27 @@ class CheckpointWriter(pl.Callback):
         self._last = time.monotonic()
 
 
-class StopAfterStep:
-    """Turns Ctrl-C and SIGTERM into a stop at the end of the step, so that the checkpoint is consistent."""
+class StopAfterStep(pl.Callback):
+    """Turns Ctrl-C and SIGTERM into a stop at the end of the step, so that the checkpoint is consistent.
 
-    def __init__(self, trainer):
-        self._trainer, self.requested = trainer, False
+    The handlers are put in when the steps begin, in place of Lightning's: its own for SIGTERM ends the process with
+    status 0 and no checkpoint.
+    """
 
-    def __enter__(self):
+    def __init__(self):
+        self.requested = False
+        self._previous: dict = {}
+
+    def on_train_start(self, trainer, module):
+        def request(*_):
+            self.requested = trainer.should_stop = True
+
         if threading.current_thread() is threading.main_thread():
-            self._previous = {s: signal.signal(s, self._request) for s in (signal.SIGINT, signal.SIGTERM)}
-        return self
+            self._previous = {s: signal.signal(s, request) for s in (signal.SIGINT, signal.SIGTERM)}
 
-    def __exit__(self, *_):
-        for number, handler in getattr(self, "_previous", {}).items():
-            signal.signal(number, handler)
-
-    def _request(self, *_):
-        self.requested = True
-        self._trainer.should_stop = True
+    def teardown(self, trainer, module, stage):
+        while self._previous:
+            signal.signal(*self._previous.popitem())
 
 
 def exponential_average(decay: float):

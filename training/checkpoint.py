@@ -129,8 +129,12 @@ class TrainingRecord:
                              "earlier files back, or start anew with --overwrite")
 
     def refuse_other_recipe(self, recipe: Recipe) -> None:
-        """Raise InputError unless `recipe` differs from the recorded one in the run's length and place only."""
-        free = ("max_steps", "max_minutes", "checkpoint_minutes", "threads", "accelerator", "devices", "strategy")
+        """Raise InputError unless `recipe` differs from the recorded one in the run's length and in places only.
+
+        Where the data lie may change, too: what they are is compared by refuse_other_data.
+        """
+        free = ("max_steps", "max_minutes", "checkpoint_minutes", "threads", "accelerator", "devices", "strategy",
+                "trajectories", "topology")
         ours, theirs = _flat(self.recipe), _flat(recipe.model_dump(mode="json"))
         for key in sorted(ours.keys() | theirs.keys()):
             if key.split(".")[-1] in free or key == "output":

@@ -61,7 +61,8 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, init
         return checkpoint.path
     _quiet_lightning()
     path = recipe.output / CHECKPOINT_NAME
-    trainers = [_trainer(recipe, module.plans[number], number, show_progress) for number in numbers]
+    stop = StopAfterStep()
+    trainers = [_trainer(recipe, module.plans[number], number, stop, show_progress) for number in numbers]
     try:
         recipe.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -77,8 +78,7 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, init
         if len(module.plans) > 1:
             logger.info("expert over %s, %s", plan, "conservative" if plan.conservative else "not conservative")
         module.begin(number)
-        with StopAfterStep(trainer) as stop:
-            trainer.fit(module, range(plan.max_steps), ckpt_path=path if unfinished else None, weights_only=True)
+        trainer.fit(module, range(plan.max_steps), ckpt_path=path if unfinished else None, weights_only=True)
         unfinished = False
         if stop.requested:
             raise KeyboardInterrupt(f"stopped after step {trainer.global_step}; {path} is complete, go on with --resume")
@@ -141,12 +141,12 @@ def _warn_of_rigid_bonds(training_set: TrainingSet) -> None:
                            "usually), or simulate with a far shorter --timestep-fs", beads[i], beads[j], width_nm)
 
 
-def _trainer(recipe: Recipe, plan: ExpertPlan, number: int, show_progress: bool) -> pl.Trainer:
+def _trainer(recipe: Recipe, plan: ExpertPlan, number: int, stop: StopAfterStep, show_progress: bool) -> pl.Trainer:
     run = recipe.run
     callbacks = [
         WeightAveraging(use_buffers=False, multi_avg_fn=exponential_average(recipe.optimizer.ema_decay)),
         StepRecord(), CheckpointWriter(recipe.output / CHECKPOINT_NAME, run.checkpoint_minutes),
-        TrainingProgress(recipe, show_progress),
+        TrainingProgress(recipe, show_progress), stop,
     ]
     logs = recipe.output / "logs" / (f"expert_{number}" if len(recipe.experts) > 1 else "")
     many = {"auto": torch.cuda.device_count(), -1: torch.cuda.device_count()}

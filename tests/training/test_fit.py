@@ -70,11 +70,12 @@ def test_killed_and_resumed_run_ends_where_an_uninterrupted_one_does(small_recip
         assert resumed.record.expert.curves[name] == pytest.approx(values, rel=1e-4), name
 
 
-def test_interrupt_exits_with_130_and_leaves_a_checkpoint_to_go_on_from(small_recipe, tmp_path, uninterrupted):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_exits_with_130_and_leaves_a_checkpoint_to_go_on_from(small_recipe, tmp_path, uninterrupted, number):
     recipe = small_recipe(tmp_path / "run", "run.max_steps=300", "run.checkpoint_minutes=0.001")
     process = start_process(recipe)
     wait_for_checkpoint(process, recipe.output / "model.ckpt")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert errors.splitlines()[-1].startswith("interrupted: stopped after step") and "--resume" in errors

@@ -24,6 +24,14 @@ def test_resume_with_other_data_under_the_same_name_is_refused(small_recipe, ala
     assert read_checkpoint(recipe.output / "model.ckpt").record.expert.steps == 10
 
 
+def test_resume_finds_the_same_data_in_another_place(small_recipe, alanine, tmp_path):
+    train(small_recipe(tmp_path / "run", "run.max_steps=10"), show_progress=False)
+    moved = tmp_path / "moved.xtc"
+    shutil.copy(alanine / "train.xtc", moved)
+    longer = small_recipe(tmp_path / "run", "run.max_steps=20", f"data.trajectories={moved}")
+    assert read_checkpoint(train(longer, resume=True, show_progress=False)).record.expert.steps == 20
+
+
 @pytest.mark.parametrize("override", ["run.strategy=xyz", "run.accelerator=tpuu", "run.devices=0"])
 def test_impossible_hardware_is_named_and_costs_no_earlier_run(small_recipe, tmp_path, override):
     recipe = small_recipe(tmp_path / "run", "run.max_steps=10")
