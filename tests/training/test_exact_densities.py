@@ -10,7 +10,7 @@ from fpforce.training.diffusion import alpha, beta, centred_noise, degrees_of_fr
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
 from fpforce.training.models.contract import DiffusionEnergy
-from fpforce.training.residual import exact_residual, residual_curve
+from fpforce.training.residual import estimated_square, exact_residual, residual_curve
 
 BEADS = 4
 D = degrees_of_freedom(BEADS)
@@ -122,6 +122,23 @@ def test_residual_curve_of_an_exact_density_is_zero_at_all_times():
     curve = residual_curve(DiffusionEnergy(gaussian), samples(gaussian, 16, 9), 1e-5, 1.0, points=5)
     assert curve["t"][0] == pytest.approx(1e-5) and curve["t"][-1] == pytest.approx(1.0)
     assert max(curve["residual"]) < 1e-9
+
+
+def test_residuals_estimate_is_the_exact_mean_square():
+    # A Gaussian that is wrong by a factor 1.5 in its energy. Both probes of a point are noisy: by about 5% of the mean here.
+    gaussian = random_gaussian(4)
+
+    class Wrong(torch.nn.Module):
+        def forward(self, x, t):
+            return 1.5 * gaussian(x, t)
+
+    t = torch.full((4000,), 0.2, dtype=torch.float64)
+    x0 = samples(gaussian, 4000, 9)
+    x = diffuse(x0, t, centred_noise(x0.shape, torch.Generator().manual_seed(0), x0))
+    energy = DiffusionEnergy(Wrong())
+    exact = exact_residual(energy, x, t).square().mean() / D**2
+    estimate = estimated_square(energy, x, t, torch.Generator().manual_seed(1))
+    assert estimate == pytest.approx(float(exact), rel=0.2)
 
 
 @pytest.mark.parametrize("time", TIMES)
