@@ -60,13 +60,46 @@ class ExpertRecord:
 
 
 @dataclass
+class CalibrationRecord:
+    """How far the calibration has come: the shift (features,) of the last layer's weights that belongs to t_eval.
+
+    positions_nm (replicas, beads, 3): where the replicas are. relative_entropy (nats), effective (part of the frames) and
+    seconds have an entry a round, as in training.calibration.NewtonStep.
+    """
+
+    t_eval: float
+    shift: Tensor
+    positions_nm: Tensor
+    relative_entropy: list[float] = field(default_factory=list)
+    effective: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def done(self) -> int:
+        """Finished rounds."""
+        return len(self.seconds)
+
+    def add(self, change: Tensor, relative_entropy: float, effective: float, seconds: float, positions_nm: Tensor) -> None:
+        """Account for a finished round."""
+        self.shift, self.positions_nm = self.shift + change, positions_nm
+        self.relative_entropy.append(relative_entropy)
+        self.effective.append(effective)
+        self.seconds.append(seconds)
+
+    def summary(self) -> dict:
+        """What travels in model.pt."""
+        return {"t_eval": self.t_eval, "rounds": self.done, "replicas": len(self.positions_nm),
+                "relative_entropy": self.relative_entropy, "seconds": sum(self.seconds)}
+
+
+@dataclass
 class TrainingRecord:
     """Everything export needs besides the weights, and how the training went.
 
     check_frames (256, beads, 3) are normalised training frames for the checks at export. experts: one record for each
     expert of the recipe, the smallest t first; `active` is the one in training, or trained last. hand_overs: the score's
     jump at each boundary between trained experts, as of training.hand_over. initial: path and hash of the checkpoint
-    that the weights started from, or None.
+    that the weights started from, or None. calibration: None unless the training ended with one.
     """
 
     recipe: dict
@@ -83,6 +116,7 @@ class TrainingRecord:
     active: int
     hand_overs: list[dict[str, float]] = field(default_factory=list)
     initial: dict[str, str] | None = None
+    calibration: CalibrationRecord | None = None
     version: int = CHECKPOINT_VERSION
 
     @staticmethod
@@ -115,7 +149,11 @@ class TrainingRecord:
     @staticmethod
     def from_dict(content: dict) -> "TrainingRecord":
         """The record that `to_dict` gave."""
-        return TrainingRecord(**content | {"experts": [ExpertRecord(**expert) for expert in content["experts"]]})
+        calibration = content.get("calibration")
+        return TrainingRecord(**content | {
+            "experts": [ExpertRecord(**expert) for expert in content["experts"]],
+            "calibration": None if calibration is None else CalibrationRecord(**calibration),
+        })
 
     def continue_from(self, earlier: "TrainingRecord") -> None:
         """Take over how far an earlier run had come."""
@@ -131,13 +169,13 @@ class TrainingRecord:
     def refuse_other_recipe(self, recipe: Recipe) -> None:
         """Raise InputError unless `recipe` differs from the recorded one in the run's length and in places only.
 
-        Where the data lie may change, too: what they are is compared by refuse_other_data.
+        Where the data lie may change, too: what they are is compared by refuse_other_data. A calibration may be added.
         """
         free = ("max_steps", "max_minutes", "checkpoint_minutes", "threads", "accelerator", "devices", "strategy",
                 "trajectories", "topology")
         ours, theirs = _flat(self.recipe), _flat(recipe.model_dump(mode="json"))
         for key in sorted(ours.keys() | theirs.keys()):
-            if key.split(".")[-1] in free or key == "output":
+            if key.split(".")[-1] in free or key == "output" or key.startswith("calibration."):
                 continue
             if ours.get(key) != theirs.get(key):
                 raise InputError(f"--resume with another recipe: {key} was {ours.get(key)!r}, is {theirs.get(key)!r}; "
@@ -170,6 +208,11 @@ class Checkpoint:
     def beads(self) -> BeadTable:
         return BeadTable.from_dict(self.record.beads)
 
+    @property
+    def calibration_rounds(self) -> int:
+        """Finished rounds of calibration."""
+        return 0 if self.record.calibration is None else self.record.calibration.done
+
     def covering(self, t: float) -> int:
         """Number of the trained expert whose interval holds t; InputError where there is none."""
         expert = self.experts().at(t)
@@ -188,6 +231,14 @@ class Checkpoint:
                             self.record.scale_nm)
         model.load_state_dict(weights)
         return model.float().eval().requires_grad_(False)
+
+    def calibrated_model(self, number: int, t_eval: float) -> DiffusionEnergy | DiffusionScore:
+        """As `model`, with the last layer as calibrated, where that was done for t_eval."""
+        model, calibration = self.model(number), self.record.calibration
+        if calibration is not None and calibration.t_eval == t_eval:
+            with torch.no_grad():
+                model.network.readout().weight += calibration.shift
+        return model
 
     def experts(self, device: torch.device | str = "cpu") -> Experts:
         """The experts whose training has at least begun, each with its interval of t, on `device`."""

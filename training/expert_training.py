@@ -52,7 +52,7 @@ class ExpertTraining(pl.LightningModule):
 
     def begin(self, number: int) -> None:
         """Make expert `number` the one that is trained."""
-        self.record.active = number
+        self.record.active, self.record.calibration = number, None
         for k, expert in enumerate(self.experts):
             expert.requires_grad_(k == number)
         times = TimeSampler(self.plan.t_min, self.plan.t_max, self.plan.v_min)

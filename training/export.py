@@ -58,23 +58,43 @@ def energy_dtype(energy: nn.Module) -> torch.dtype:
     return next(energy.parameters()).dtype
 
 
-def export(checkpoint_path: str | Path, model_path: str | Path, *, t_eval: float | None = None, overwrite: bool = False) -> dict:
+def export(checkpoint_path: str | Path, model_path: str | Path, *, t_eval: float | None = None, uncalibrated: bool = False,
+           overwrite: bool = False) -> dict:
     """Write model.pt from a checkpoint's averaged weights and return what the verification measured.
 
-    t_eval: diffusion time of the force field; None takes the recipe's.
+    t_eval: diffusion time of the force field; None takes the recipe's. uncalibrated: leave a calibration out.
     Raises InputError for an unusable checkpoint, an existing output (without overwrite) and a failed verification.
     """
     model_path = Path(model_path)
     if model_path.suffix == ".ckpt":
         raise InputError(f"output {model_path} is named like a checkpoint; call it something.pt")
+    checkpoint = read_checkpoint(checkpoint_path)
+    if uncalibrated:
+        checkpoint.record.calibration = None
+    t_eval = checkpoint.recipe.diffusion.t_eval if t_eval is None else t_eval
+    calibration = checkpoint.record.calibration
+    if calibration is not None and calibration.t_eval != t_eval:
+        logger.info("the calibration is for t_eval = %g; the force field at %g goes without", calibration.t_eval, t_eval)
+        checkpoint.record.calibration = None
+    number = checkpoint.covering(t_eval)
+    residual = _residual(checkpoint, number)
+    verification = write_force_field(checkpoint, model_path, t_eval, residual, overwrite=overwrite)
+    logger.info("wrote %s", model_path)
+    return verification
+
+
+def write_force_field(checkpoint: Checkpoint, model_path: Path, t_eval: float, residual: dict | None = None, *,
+                      overwrite: bool = False) -> dict:
+    """Write model.pt at t_eval, with the calibration in the checkpoint's record if there is one; see `export`.
+
+    residual: how the Fokker-Planck residual depends on t, for the report.
+    """
     if model_path.exists() and not overwrite:
         raise InputError(f"{model_path} already exists; --overwrite replaces it")
-    checkpoint = read_checkpoint(checkpoint_path)
     record, recipe, beads = checkpoint.record, checkpoint.recipe, checkpoint.beads
     kt = BOLTZMANN_KJ_PER_MOL_K * recipe.temperature_k
-    t_eval = recipe.diffusion.t_eval if t_eval is None else t_eval
     number = checkpoint.covering(t_eval)
-    model, plan = checkpoint.model(number), checkpoint.plans[number]
+    model, plan = checkpoint.calibrated_model(number, t_eval), checkpoint.plans[number]
     scale_nm = record.scale_nm / float(alpha(torch.tensor(t_eval, dtype=torch.float64)))
     physical = PhysicalEnergy(model, len(beads), scale_nm, kt, t_eval).eval()
     program = torch.jit.freeze(torch.jit.script(physical), preserved_attrs=["energies"])
@@ -90,15 +110,22 @@ def export(checkpoint_path: str | Path, model_path: str | Path, *, t_eval: float
         "beads": record.beads,
         "start_positions_nm": record.start_positions_nm.double().tolist(),
         "bonds_nm": record.bond_lengths_nm,
-        "training": _provenance(checkpoint, number, model),
+        "training": _provenance(checkpoint, number) | ({"fokker_planck_residual": residual} if residual else {}),
         "verification": verification,
     }
     topology = io.StringIO()
     beads.write_pdb(topology, record.start_positions_nm.double().numpy())
     model_path.parent.mkdir(parents=True, exist_ok=True)
     write_archive(model_path, program, metadata, model.state_dict(), topology.getvalue())
-    logger.info("wrote %s", model_path)
     return verification
+
+
+def _residual(checkpoint: Checkpoint, number: int) -> dict | None:
+    """Of the expert as trained: calibration changes it at t_eval alone."""
+    model, plan = checkpoint.model(number), checkpoint.plans[number]
+    if not isinstance(model, DiffusionEnergy):
+        return None
+    return residual_curve(model, checkpoint.record.check_frames, plan.t_min, plan.t_max)
 
 
 def verify(program: torch.jit.ScriptModule, physical: PhysicalEnergy, frames_nm: Tensor) -> dict[str, float]:
@@ -148,10 +175,10 @@ def _energy_and_force(module: nn.Module, frames_nm: Tensor) -> tuple[Tensor, Ten
     return energies.detach(), -slope
 
 
-def _provenance(checkpoint: Checkpoint, number: int, model: DiffusionEnergy | DiffusionScore) -> dict:
+def _provenance(checkpoint: Checkpoint, number: int) -> dict:
     """How the model came about; `experts` describes all of the mixture, the curves are those of the exported one."""
     record, exported = checkpoint.record, checkpoint.record.experts[number]
-    provenance = {
+    return {
         "recipe": record.recipe,
         "seconds": sum(expert.seconds for expert in record.experts),
         "steps": sum(expert.steps for expert in record.experts),
@@ -170,10 +197,7 @@ def _provenance(checkpoint: Checkpoint, number: int, model: DiffusionEnergy | Di
             for k, (plan, expert) in enumerate(zip(checkpoint.plans, record.experts, strict=True))
         ],
         "hand_overs": record.hand_overs,
+        "calibration": None if record.calibration is None else record.calibration.summary(),
         "curves": exported.curves,
         "step_ms": 1e3 * exported.seconds / max(exported.steps, 1),
     }
-    if isinstance(model, DiffusionEnergy):
-        plan = checkpoint.plans[number]
-        provenance["fokker_planck_residual"] = residual_curve(model, record.check_frames, plan.t_min, plan.t_max)
-    return provenance

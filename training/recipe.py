@@ -90,6 +90,15 @@ class OptimizerRecipe(Section):
     ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the exponential moving average of the weights")
 
 
+class CalibrationRecipe(Section):
+    """A last step of the training: the energy's last layer, adjusted to simulations of the force field in OpenMM."""
+
+    rounds: int = Field(0, ge=0, description="rounds of simulation and adjustment; 0: no calibration")
+    replicas: int = Field(256, ge=2, description="molecules simulated together, which start from frames of the data")
+    picoseconds: float = Field(100.0, gt=0, description="simulated time of each replica in a round")
+    timestep_fs: float = Field(2.0, gt=0, description="time step of the simulation")
+
+
 class RunRecipe(Section):
     """How long, where and how reproducibly."""
 
@@ -117,6 +126,7 @@ class Recipe(Section):
                                         "conservative one over all t up to diffusion.t_max")
     loss: LossRecipe = LossRecipe()
     optimizer: OptimizerRecipe = OptimizerRecipe()
+    calibration: CalibrationRecipe = CalibrationRecipe()
     run: RunRecipe = RunRecipe()
 
     @field_validator("experts")
@@ -133,6 +143,13 @@ class Recipe(Section):
                 raise ValueError(f"diffusion.t_eval = {diffusion.t_eval:g} must be below experts.0.t_max = "
                                  f"{experts[0].t_max:g}: the first expert becomes the force field")
         return experts
+
+    @model_validator(mode="after")
+    def _calibrated_as_an_energy(self) -> "Recipe":
+        if self.calibration.rounds and self.experts and not self.experts[0].conservative:
+            raise ValueError(f"calibration.rounds = {self.calibration.rounds} adjusts an energy, and experts.0.conservative = "
+                             "False leaves the force field without one; set it to True, or the rounds to 0")
+        return self
 
 
 def _check_expert(number: int, expert: ExpertRecipe, experts: list[ExpertRecipe]) -> None:

@@ -35,7 +35,7 @@ def summarise(assessment, *, training_record, simulation_records, provenance):
         "bond_w1_nm": _geometry(a.bonds),
         "angle_w1_rad": _geometry(a.angles),
     }
-    kept = ("seconds", "steps", "device", "step_ms", "commit", "data_sha256", "experts", "hand_overs")
+    kept = ("seconds", "steps", "device", "step_ms", "commit", "data_sha256", "experts", "hand_overs", "calibration")
     training = {name: training_record.get(name) for name in kept}
     summary = {
         "verdict": {

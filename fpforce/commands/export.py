@@ -13,6 +13,7 @@ def main(
     checkpoint: Annotated[Path, Argument(help="checkpoint that fpforce-train wrote", show_default=False)],
     model: Annotated[Path, Argument(help="force field to write, such as model.pt", show_default=False)],
     t_eval: Annotated[float | None, Option(help="diffusion time of the force field; the recipe's by default", show_default=False)] = None,
+    uncalibrated: Annotated[bool, Option("--uncalibrated", help="leave a calibration out")] = False,
     overwrite: Annotated[bool, Option("--overwrite", help="replace an existing file")] = False,
 ):
     """Turn a training checkpoint into a force field for OpenMM.
@@ -22,6 +23,6 @@ def main(
     """
     from fpforce.training.export import export
 
-    measured = export(checkpoint, model, t_eval=t_eval, overwrite=overwrite)
+    measured = export(checkpoint, model, t_eval=t_eval, uncalibrated=uncalibrated, overwrite=overwrite)
     print(f"{model}: verified on {measured['frames']} frames, energy within {measured['energy_error_kt']:.1e} kT, forces "
           f"within {measured['force_error']:.1e} of their size, mirror images {measured['mirror_difference_kt']:.2g} kT apart")

@@ -55,6 +55,8 @@ def describe(force_field) -> str:
         )
     for jump in training.get("hand_overs", ()):
         lines.append(f"  hand-over   at t = {jump['t']:g} the score jumps by {jump['relative_jump']:.2g} of its size")
+    if training.get("calibration"):
+        lines.append(f"  calibration {_compact(training['calibration'])}")
     for name in ("data_sha256", "commit", "versions", "recipe"):
         if training.get(name):
             lines.append(f"  {name:<11} {_compact(training[name])}")

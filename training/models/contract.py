@@ -48,6 +48,10 @@ class Network(nn.Module):
         """Numbers, by name, that the network's code fixes; they travel in model.pt."""
         return {}
 
+    def readout(self) -> nn.Linear | None:
+        """The last layer, linear without bias: the energy is alpha(t)^2 times its output plus what it does not see."""
+        return None
+
     def vocabulary(self) -> dict[str, list[str]]:
         """Words whose embeddings the weights hold, in their order, by what they name; they travel in model.pt."""
         return {}

@@ -169,6 +169,9 @@ class OneMolecule(Network):
 class GraphTransformerModel(OneMolecule):
     """The energy of one molecule."""
 
+    def readout(self) -> nn.Linear:
+        return self.core.out
+
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         return self.core(x, t, self.molecule(), self.identity, None)
 

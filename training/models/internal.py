@@ -103,6 +103,9 @@ class InternalModel(InternalLayers):
         self.offset = nn.Sequential(nn.Linear(5, 32), nn.SiLU(), nn.Linear(32, 1))
         nn.init.zeros_(self.out.weight)
 
+    def readout(self) -> nn.Linear:
+        return self.out
+
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         level = self.noise(t)
         h = self.state(self.coordinates(x, t), level)

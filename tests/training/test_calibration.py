@@ -1,0 +1,101 @@
+"""Calibration: the last layer of an energy is moved to where simulations have the data's averages, and nothing else moves."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import fpforce
+from fpforce.errors import InputError
+from fpforce.training.calibration import last_layer_inputs, newton_step
+from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.export import export
+from fpforce.training.fit import train
+
+CALIBRATED = ("calibration.rounds=2", "calibration.replicas=8", "calibration.picoseconds=4", "calibration.timestep_fs=1")
+
+
+def test_step_gives_two_states_the_weights_of_the_data():
+    # h = 1 in a state of weight p, else 0. With a shift w of E = w h the weight is p e^-w / (1 - p + p e^-w): q for
+    # w = ln(p (1 - q) / (q (1 - p))).
+    p, q = 0.30, 0.20
+    h = torch.zeros(1000, 1, dtype=torch.float64)
+    h[:300] = 1.0
+    step = newton_step(torch.tensor([q], dtype=torch.float64), h, gain=1.0)
+    assert step.change.item() == pytest.approx(math.log(p * (1 - q) / (q * (1 - p))), rel=1e-3)
+
+
+def test_step_moves_a_gaussian_onto_the_means_of_the_data():
+    # exp(-w.h) moves a Gaussian's mean by -C w, so w = C^-1 (<h>_simulation - <h>_data).
+    generator = torch.Generator().manual_seed(0)
+    mixing = torch.randn(5, 5, generator=generator, dtype=torch.float64)
+    h = torch.randn(200_000, 5, generator=generator, dtype=torch.float64) @ mixing.T + 3.0
+    covariance = mixing @ mixing.T
+    shift = 0.2 * torch.randn(5, generator=generator, dtype=torch.float64)
+    shift = shift / torch.sqrt(shift @ covariance @ shift) * 0.4
+    step = newton_step(3.0 - covariance @ shift, h, gain=1.0)
+    # 0.4 kT of standard deviation, known to 1 / sqrt(200,000) in each of five whitened directions.
+    error = step.change - shift
+    assert torch.sqrt(error @ covariance @ error) < 0.02
+    # The relative entropy of two Gaussians that are C w apart is w.C w / 2.
+    assert step.relative_entropy == pytest.approx(0.5 * 0.4**2, rel=0.05)
+
+
+def test_step_is_cut_where_the_reweighted_frames_would_be_too_few():
+    # The data lie three standard deviations away: all the way there, some e^-9 of the frames would count.
+    h = torch.randn(5000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    step = newton_step(torch.tensor([3.0], dtype=torch.float64), h, gain=1.0)
+    assert step.change.item() < 0.0 and 0.49 < step.effective < 0.75
+
+
+def test_gain_scales_the_step():
+    h = torch.randn(5000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    whole, half = (newton_step(torch.tensor([0.3, -0.2], dtype=torch.float64), h, gain).change for gain in (1.0, 0.5))
+    torch.testing.assert_close(half, 0.5 * whole)
+
+
+@pytest.fixture(scope="module", params=["internal", "graph_transformer"])
+def calibrated(request, small_recipe, tmp_path_factory):
+    """(path, recipe) of a short training (but long enough for bonds to hold) that ended with two rounds."""
+    kind = ("model.kind=graph_transformer", "model.head_width=8") if request.param == "graph_transformer" else ()
+    recipe = small_recipe(tmp_path_factory.mktemp("calibrated"), "run.max_steps=400", "optimizer.warmup_steps=10", *kind, *CALIBRATED)
+    return train(recipe, show_progress=False), recipe
+
+
+def test_calibrated_energy_differs_by_the_shift_of_the_last_layer_alone(calibrated, tmp_path, alanine_frames):
+    checkpoint = read_checkpoint(calibrated[0])
+    for name, option in (("with.pt", False), ("without.pt", True)):
+        export(calibrated[0], tmp_path / name, uncalibrated=option)
+    r = torch.tensor(alanine_frames.positions_nm[:50], dtype=torch.float64)
+    with_it, without = (torch.jit.load(str(tmp_path / name)).energies(r.reshape(-1, 3)) for name in ("with.pt", "without.pt"))
+    x = (r - r.mean(1, keepdim=True)) / fpforce.load(tmp_path / "with.pt").scale_nm
+    h = last_layer_inputs(checkpoint.model().double(), x, 1e-5)
+    kt = fpforce.load(tmp_path / "with.pt").kt_kj_per_mol
+    expected = kt * h @ checkpoint.record.calibration.shift
+    assert expected.std() > 1e-3 * kt
+    torch.testing.assert_close(with_it - without, expected, rtol=0, atol=1e-3 * kt)
+    assert fpforce.load(tmp_path / "with.pt").metadata["training"]["calibration"]["rounds"] == 2
+    assert fpforce.load(tmp_path / "without.pt").metadata["training"]["calibration"] is None
+
+
+def test_calibration_goes_on_with_resume_from_the_rounds_it_has(calibrated, small_recipe):
+    path, recipe = calibrated
+    before = read_checkpoint(path).record
+    longer = recipe.model_copy(update={"calibration": recipe.calibration.model_copy(update={"rounds": 3})})
+    after = read_checkpoint(train(longer, resume=True, show_progress=False)).record
+    assert after.calibration.done == 3 and after.calibration.seconds[:2] == before.calibration.seconds
+    assert after.expert.steps == before.expert.steps
+    np.testing.assert_array_equal(after.calibration.relative_entropy[:2], before.calibration.relative_entropy)
+
+
+def test_further_training_drops_a_calibration_that_no_longer_fits(small_recipe, tmp_path):
+    recipe = small_recipe(tmp_path / "run", "run.max_steps=40", "optimizer.warmup_steps=10", *CALIBRATED)
+    train(recipe, show_progress=False)
+    longer = small_recipe(tmp_path / "run", "run.max_steps=60", "optimizer.warmup_steps=10")
+    assert read_checkpoint(train(longer, resume=True, show_progress=False)).record.calibration is None
+
+
+def test_a_score_cannot_be_calibrated(small_recipe, tmp_path):
+    with pytest.raises(InputError, match="calibration.rounds.*conservative"):
+        small_recipe(tmp_path, *CALIBRATED, "experts=[{t_max: 1, conservative: false}]")
