@@ -32,8 +32,9 @@ from fpforce.training.recipe import Recipe
 
 logger = logging.getLogger("fpforce")
 
-SETTLING = 0.5  # part of each round left out, in which the replicas follow the new weights
+SETTLING = (0.5, 0.5, 0.1)  # part of rounds 1, 2, 3 ... left out, in which the replicas follow the new weights
 KEPT_VARIANCE = 0.999  # of the last layer's inputs: beyond lie directions in which next to nothing moves
+FRAMES_PER_DIRECTION = 50  # at least, so that a direction's variance is known
 SMALLEST_SHARE = 0.5  # of the frames that must still count after reweighting; a longer step is cut
 
 
@@ -73,6 +74,7 @@ def newton_step(data_mean: Tensor, simulated: Tensor, gain: float) -> NewtonStep
     variances, directions = torch.linalg.eigh(torch.atleast_2d(torch.cov(simulated.T)))
     variances, directions = variances.flip(0), directions.flip(1)
     needed = int((variances.cumsum(0) < KEPT_VARIANCE * variances.sum()).sum()) + 1
+    needed = min(needed, max(1, len(simulated) // FRAMES_PER_DIRECTION))
     whitening = directions[:, :needed] / variances[:needed].sqrt()
     z, target = (simulated - mean) @ whitening, (data_mean - mean) @ whitening
     full = _least_relative_entropy(z, target)
@@ -134,7 +136,8 @@ def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) 
             if frames_nm is None:
                 raise KeyboardInterrupt(f"stopped in round {record.done + 1} of the calibration; {checkpoint_path} holds the "
                                         "rounds before: go on with --resume")
-            settled = torch.from_numpy(frames_nm[int(SETTLING * len(frames_nm)) :]).flatten(0, 1)
+            left_out = SETTLING[min(record.done, len(SETTLING) - 1)]
+            settled = torch.from_numpy(frames_nm[int(left_out * len(frames_nm)) :]).flatten(0, 1)
             x = settled - settled.mean(1, keepdim=True)
             x = x * float(alpha(torch.tensor(t_eval, dtype=torch.float64))) / checkpoint.record.scale_nm
             inputs = last_layer_inputs(energy, x.to(training_set.frames.dtype), t_eval)

@@ -46,13 +46,23 @@ class GraphTransformerRecipe(Section):
         return self
 
 
+class CustomRecipe(Section):
+    """A network of the user's own, from an installed package."""
+
+    kind: Literal["custom"] = Field("custom", description="a network of your own, from an installed package")
+    network: str = Field(description="its name among the entry points of the group fpforce.networks")
+    settings: dict[str, Any] = Field({}, description="keyword arguments for it")
+    prior: bool = Field(True, description=_PRIOR)
+
+
 def _kind(section: Any) -> str:
     """Which model a section is; `internal` unless it says otherwise."""
     return str(section.get("kind", "internal") if isinstance(section, dict) else getattr(section, "kind", "internal"))
 
 
 ModelRecipe = Annotated[
-    Annotated[InternalRecipe, Tag("internal")] | Annotated[GraphTransformerRecipe, Tag("graph_transformer")],
+    Annotated[InternalRecipe, Tag("internal")] | Annotated[GraphTransformerRecipe, Tag("graph_transformer")]
+    | Annotated[CustomRecipe, Tag("custom")],
     Discriminator(_kind),
 ]
 

@@ -94,7 +94,7 @@ class CalibrationRecipe(Section):
     """A last step of the training: the energy's last layer, adjusted to simulations of the force field in OpenMM."""
 
     rounds: int = Field(0, ge=0, description="rounds of simulation and adjustment; 0: no calibration")
-    replicas: int = Field(256, ge=2, description="molecules simulated together, which start from frames of the data")
+    replicas: int = Field(512, ge=2, description="molecules simulated together, which start from frames of the data")
     picoseconds: float = Field(100.0, gt=0, description="simulated time of each replica in a round")
     timestep_fs: float = Field(2.0, gt=0, description="time step of the simulation")
 

@@ -13,7 +13,7 @@ from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.export import export
 from fpforce.training.fit import train
 
-CALIBRATED = ("calibration.rounds=2", "calibration.replicas=8", "calibration.picoseconds=4", "calibration.timestep_fs=1")
+CALIBRATED = ("calibration.rounds=2", "calibration.replicas=64", "calibration.picoseconds=4", "calibration.timestep_fs=1")
 
 
 def test_step_gives_two_states_the_weights_of_the_data():
@@ -57,9 +57,9 @@ def test_gain_scales_the_step():
 
 @pytest.fixture(scope="module", params=["internal", "graph_transformer"])
 def calibrated(request, small_recipe, tmp_path_factory):
-    """(path, recipe) of a short training (but long enough for bonds to hold) that ended with two rounds."""
+    """(path, recipe) of a short training that ended with two rounds."""
     kind = ("model.kind=graph_transformer", "model.head_width=8") if request.param == "graph_transformer" else ()
-    recipe = small_recipe(tmp_path_factory.mktemp("calibrated"), "run.max_steps=400", "optimizer.warmup_steps=10", *kind, *CALIBRATED)
+    recipe = small_recipe(tmp_path_factory.mktemp("calibrated"), "run.max_steps=200", "optimizer.warmup_steps=10", *kind, *CALIBRATED)
     return train(recipe, show_progress=False), recipe
 
 

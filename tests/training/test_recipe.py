@@ -25,7 +25,7 @@ SMALLEST_YAML = "data: {trajectories: a.xtc, topology: a.pdb}\ntemperature_k: 30
 
 def test_only_data_temperature_and_output_are_required():
     recipe = parse_recipe(SMALLEST)
-    required = {key for key, default, _ in describe_recipe() if default == "required" and not key.startswith("experts.N.")}
+    required = {key for key, default, _ in describe_recipe() if default == "required" and not key.startswith(("experts.N.", "model."))}
     assert required == {"data.trajectories", "temperature_k", "output"}
     # Demanded by the method: evaluation at t = 1e-5, sigma_w = 1e-4, an alpha_FP in the paper's range 5e-4 to 1e-3.
     assert recipe.diffusion.t_eval == 1e-5 and recipe.loss.fokker_planck_sigma == 1e-4

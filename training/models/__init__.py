@@ -3,8 +3,9 @@
 from torch import Tensor
 
 from fpforce.beads import BeadTable
-from fpforce.training.model_recipe import GraphTransformerRecipe
+from fpforce.training.model_recipe import CustomRecipe, GraphTransformerRecipe
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore, Network
+from fpforce.training.models.custom import build_custom
 from fpforce.training.models.graph_transformer import fit_graph_transformer
 from fpforce.training.models.internal import InternalModel, InternalScore, fit_coordinates
 from fpforce.training.models.prior import fit_prior
@@ -26,5 +27,7 @@ def _build_network(plan: ExpertPlan, frames: Tensor, beads: BeadTable, scale_nm:
     settings = plan.model
     if isinstance(settings, GraphTransformerRecipe):
         return fit_graph_transformer(frames, beads, settings, plan.v_min, scale_nm, plan.conservative)
+    if isinstance(settings, CustomRecipe):
+        return build_custom(frames, beads, settings, plan.v_min, plan.conservative)
     kind = InternalModel if plan.conservative else InternalScore
     return kind(fit_coordinates(frames), settings.width, settings.layers, plan.v_min)
