@@ -131,8 +131,12 @@ def test_platforms_agree_with_reference(make_force, frames_nm, system_of, contex
 def test_positions_that_are_not_finite_give_an_energy_that_is_not(make_force, frames_nm, system_of, context_of, evaluate, platform):
     positions = frames_nm(2)
     positions[1, 2, 0] = np.nan
-    energy, _ = evaluate(context_of(system_of(10, make_force(R0, R1)), positions, platform=platform))
-    assert np.isnan(energy)
+    context = context_of(system_of(10, make_force(R0, R1)), positions, platform=platform)
+    if platform == "CPU":  # which looks at positions before any force does
+        with pytest.raises(openmm.OpenMMException, match="NaN"):
+            evaluate(context)
+    else:
+        assert np.isnan(evaluate(context)[0])
 
 
 def test_replicas_that_do_not_fit_are_refused_when_the_context_is_made(make_force, frames_nm, system_of, context_of, platform):
@@ -165,5 +169,5 @@ def test_an_exception_inside_a_step_is_an_openmm_exception(graph_model, run_pyth
         "try: integrator.step(1)\n"
         "except openmm.OpenMMException as error: print(error)\n"
     )
-    assert run_python(code, graph_model, platform).strip() == (
-        "FPForce: there is not enough memory for the evaluation; take fewer replicas or threads")
+    *_, printed = run_python(code, graph_model, platform).splitlines()  # OpenMM warns of some OpenCL drivers
+    assert printed == "FPForce: there is not enough memory for the evaluation; take fewer replicas or threads"
