@@ -118,7 +118,8 @@ public:
             const std::ptrdiff_t offset = static_cast<std::ptrdiff_t>(first) * beads_ * 3;
             std::fill_n(forces + offset, static_cast<std::ptrdiff_t>(count) * beads_ * 3, 0.0);
             char* memory = workspace_.data() + static_cast<std::size_t>(parts <= memories ? index : worker) * workerBytes_;
-            Batch batch = {positions + offset, forces + offset, networkEnergies_.data() + first, count, beads_, inverseLength_, kT_, networkScale};
+            Batch batch = {positions + offset, forces + offset, networkEnergies_.data() + first, count, beads_, inverseLength_, kT_,
+                           networkScale};
             if (internal_)
                 table_.internal(*internal_, batch, memory);
             if (graph_)
@@ -205,7 +206,8 @@ bool evaluatorSupports(const std::string& kind) {
 
 std::unique_ptr<Evaluator> Evaluator::create(const ModelFile& model, Precision precision, int threads, Terms terms) {
     if (!evaluatorSupports(model.kind()))
-        throw ModelError("fpforce.json: model.kind is " + quoted(model.kind()) + "; the native evaluation knows internal and graph_transformer: use another backend");
+        throw ModelError("fpforce.json: model.kind is " + quoted(model.kind()) +
+                         "; the native evaluation knows internal and graph_transformer: use another backend");
     if (threads < 0)
         throw ModelError("threads = " + std::to_string(threads) + "; give a number of threads, or 0 for automatic");
     const Isa isa = chooseIsa();

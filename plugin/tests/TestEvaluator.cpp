@@ -362,7 +362,7 @@ TEST(evaluation_allocates_nothing_after_the_first_call) {
 TEST(workspace_holds_one_block_of_replicas_for_each_thread_however_many_there_are) {
     for (const Named& named : models())
         for (const int threads : {1, 4}) {
-            const std::vector<double> x = frames(named.model.beads(), 1000, 23);
+            const std::vector<double> x = frames(named.model.beads(), 300, 23);
             std::vector<double> forces(x.size());
             const auto workspaceFor = [&](int replicas) {
                 const auto evaluator = make(named.model, Precision::Single, "", threads);
@@ -374,8 +374,9 @@ TEST(workspace_holds_one_block_of_replicas_for_each_thread_however_many_there_ar
                 return evaluator->workspaceBytes();
             };
             const std::size_t ofOne = workspaceFor(1);
-            for (const int replicas : {2, 30, 500, 1000}) {
-                const std::size_t energies = 2 * sizeof(double) * static_cast<std::size_t>(replicas), most = 64 * static_cast<std::size_t>(threads);
+            for (const int replicas : {2, 30, 300}) {
+                const std::size_t energies = 2 * sizeof(double) * static_cast<std::size_t>(replicas),
+                                  most = 64 * static_cast<std::size_t>(threads);
                 CHECK(workspaceFor(replicas) <= energies + std::min(static_cast<std::size_t>(replicas), most) * ofOne);
             }
         }
