@@ -1,8 +1,8 @@
 """What a Context with the native force allocates beyond the same System without it, beside weights and activations.
 
 python benchmarks/memory.py. Every figure comes from two fresh processes, one with FPForce in its System and one without, each of
-which counts what malloc has handed out (mallinfo2, large blocks included) and its resident memory before the Context exists
-and after 20 steps; the difference of the differences is the force's. One thread, Reference platform. `weights` is the size of
+which counts what malloc has handed out (mallinfo2, large blocks included) before the Context exists and after
+20 steps; the difference of the differences is the force's. One thread, Reference platform. `weights` is the size of
 fpforce.safetensors; `activations` is counted apart from the plugin: what torch's autograd keeps of one replica's energy in
 float32, each tensor once, parameters left out. Writes docs/results/memory.json and .md.
 """
@@ -61,7 +61,7 @@ def main() -> None:
             used = {kind: _in_a_fresh_process(model, replicas, kind) for kind in ("with", "without")}
             rows.append({"model": case.name, "replicas": replicas, "weights": weights, "activations": activations,
                          "allowed": ALLOWANCE_BYTES + weights + replicas * activations,
-                         **{figure: used["with"][figure] - used["without"][figure] for figure in ("allocated", "resident")}})
+                         "allocated": used["with"] - used["without"]})
     result = {"hardware": describe_hardware(), "steps": STEPS, "rows": rows}
     output = HERE.parent / "docs" / "results"
     output.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def main() -> None:
     print(_table(result))
 
 
-def measure_context(model: Path, replicas: int, with_force: bool) -> dict[str, int]:
+def measure_context(model: Path, replicas: int, with_force: bool) -> int:
     """Bytes that this process allocates for a Context of so many molecules and its first steps."""
     import numpy as np
     import openmm
@@ -84,20 +84,18 @@ def measure_context(model: Path, replicas: int, with_force: bool) -> dict[str, i
     positions = np.tile(force_field.positions_nm, (replicas, 1))
     integrator = openmm.LangevinMiddleIntegrator(force_field.temperature_k, 1.0, 0.002)
     platform = openmm.Platform.getPlatformByName("Reference")
-    before = _memory()
+    before = _allocated()
     context = openmm.Context(system, integrator, platform)
     context.setPositions(positions)
     integrator.step(STEPS)
-    after = _memory()
-    return {figure: after[figure] - before[figure] for figure in before}
+    return _allocated() - before
 
 
-def _memory() -> dict[str, int]:
+def _allocated() -> int:
     library = ctypes.CDLL(None)
     library.mallinfo2.restype = MallInfo
     info = library.mallinfo2()
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return {"allocated": info.uordblks + info.hblkhd, "resident": pages * os.sysconf("SC_PAGE_SIZE")}
+    return info.uordblks + info.hblkhd
 
 
 def model_bytes(model: Path) -> tuple[int, int]:
@@ -124,7 +122,7 @@ def model_bytes(model: Path) -> tuple[int, int]:
     return len(force_field.weights_bytes()), sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
-def _in_a_fresh_process(model: Path, replicas: int, kind: str) -> dict[str, int]:
+def _in_a_fresh_process(model: Path, replicas: int, kind: str) -> int:
     done = subprocess.run([sys.executable, __file__, str(model), str(replicas), kind], check=True, capture_output=True, text=True,
                           env=os.environ | {"OMP_NUM_THREADS": "1"})
     return json.loads(done.stdout)
@@ -132,10 +130,10 @@ def _in_a_fresh_process(model: Path, replicas: int, kind: str) -> dict[str, int]
 
 def _table(result: dict) -> str:
     lines = [f"One thread, Reference platform, after {result['steps']} steps; {result['hardware']}. Sizes in kB of 1000 bytes.", "",
-             "| model | replicas | weights | activations of one | allowed: 1 MB + weights + R x activations | allocated | resident | within |",
-             "|---|---|---|---|---|---|---|---|"]
+             "| model | replicas | weights | activations of one | allowed: 1 MB + weights + R x activations | allocated | within |",
+             "|---|---|---|---|---|---|---|"]
     for row in result["rows"]:
-        sizes = " | ".join(f"{row[name] / 1e3:,.0f}" for name in ("weights", "activations", "allowed", "allocated", "resident"))
+        sizes = " | ".join(f"{row[name] / 1e3:,.0f}" for name in ("weights", "activations", "allowed", "allocated"))
         within = "yes" if row["allocated"] < row["allowed"] else "no"
         lines.append(f"| {row['model']} | {row['replicas']} | {sizes} | {within} |")
     return "\n".join(lines) + "\n"

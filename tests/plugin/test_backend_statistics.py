@@ -11,6 +11,8 @@ import fpforce
 from fpforce.analysis.comparison import Floor, Sample, compare
 from fpforce.analysis.divergences import bin_indices
 from fpforce.analysis.planes import choose_planes
+from fpforce.training.export import export
+from fpforce.training.fit import train
 from fpforce.trajectory import read_bead_frames
 
 REPLICAS = 128  # from either basin
@@ -19,9 +21,18 @@ TEMPERATURE_K, TIMESTEP_PS = 300.0, 0.002
 
 
 @pytest.fixture(scope="module")
-def sample(small_model, alanine):
+def trained_model(small_recipe, tmp_path_factory):
+    """model.pt whose network has trained long enough to matter in phi and psi."""
+    output = tmp_path_factory.mktemp("trained")
+    settings = ("run.max_steps=2000", "optimizer.warmup_steps=10", "loss.fokker_planck_weight=0")
+    export(train(small_recipe(output, *settings), show_progress=False), output / "model.pt")
+    return output / "model.pt"
+
+
+@pytest.fixture(scope="module")
+def sample(trained_model, alanine):
     """sample(backend, seed, scale=1) -> the phi/psi histogram bins of the second half of a run from both basins, a Sample."""
-    field = fpforce.load(small_model)
+    field = fpforce.load(trained_model)
     starts = [read_bead_frames(alanine / f"start_{basin}.pdb", alanine / f"start_{basin}.pdb", table=field.beads).positions_nm[0]
               for basin in ("negative", "positive")]
     positions = np.repeat(starts, REPLICAS, axis=0)
