@@ -13,6 +13,10 @@ SECTIONS = (
     ("What the Fokker-Planck term costs", "training_cost", "training_cost.py",
      "A whole training step of the demo's recipe, with the term on different parts of the batch."),
     ("Langevin steps per second", "langevin_speed", "langevin_speed.py", "Frozen models of several kinds and sizes on the Reference platform, every backend in one run."),
+    ("The same simulation statistics with native and TorchForce", "backend_statistics", "backend_statistics.py",
+     "The demo's force field simulated from both basins with both backends, phi/psi compared with each other directly."),
+    ("Memory of the native force", "memory", "memory.py",
+     "What a Context with FPForce allocates beyond one of the same System without it."),
 )
 
 

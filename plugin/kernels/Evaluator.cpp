@@ -1,6 +1,7 @@
 #include "Evaluator.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <optional>
 #include <thread>
@@ -66,7 +67,7 @@ int threadsOfMachine() {
     return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-/** Multiply-adds that make sharing a call worth waking another thread (benchmarks/native_kernels.py). */
+/** Multiply-adds that make sharing a call worth waking another thread: some 40 us of one, about as long as a sleeper takes to wake. */
 constexpr double breakEven = 1.5e6;
 
 template <class Real>
@@ -82,6 +83,7 @@ public:
             if (model.kind() == "internal") {
                 internal_.emplace(model, level, table_.panel);
                 work = internal_->multiplyAdds();
+                smallestBlock_ = 8;  // rows of a matrix product: fewer leave registers idle
             } else {
                 graph_.emplace(model, level, table_.panel, table_.lanes);
                 work = graph_->multiplyAdds();
@@ -106,16 +108,18 @@ public:
     Energy evaluate(const double* positions, int replicas, double networkScale, double priorScale, double* forces) override {
         if (replicas <= 0)
             return {};
-        const std::size_t size = static_cast<std::size_t>(replicas) * static_cast<std::size_t>(beads_) * 3;
         const int workers = chooseThreads_ && replicas < replicasToShare_ ? 1 : team_->size();
-        const int block = replicasInBlock(replicas, workers);
-        reserve(replicas, block);
-        std::fill(forces, forces + size, 0.0);
+        const int parts = partsOf(replicas, workers);
+        const int memories = std::min(workers, parts);
+        reserve(replicas, (replicas + parts - 1) / parts, memories);
+        const auto begin = [&](int index) { return static_cast<int>(static_cast<std::int64_t>(replicas) * index / parts); };
         const auto part = [&](int index, int worker) {
-            const int first = index * block, count = std::min(block, replicas - first);
+            const int first = begin(index), count = begin(index + 1) - first;
             const std::ptrdiff_t offset = static_cast<std::ptrdiff_t>(first) * beads_ * 3;
-            char* memory = workspace_.data() + static_cast<std::size_t>(worker) * workerBytes_;
-            Batch batch = {positions + offset, forces + offset, networkEnergies_.data() + first, count, beads_, inverseLength_, kT_, networkScale};
+            std::fill_n(forces + offset, static_cast<std::ptrdiff_t>(count) * beads_ * 3, 0.0);
+            char* memory = workspace_.data() + static_cast<std::size_t>(parts <= memories ? index : worker) * workerBytes_;
+            Batch batch = {positions + offset, forces + offset, networkEnergies_.data() + first, count, beads_, inverseLength_, kT_,
+                           networkScale};
             if (internal_)
                 table_.internal(*internal_, batch, memory);
             if (graph_)
@@ -125,7 +129,6 @@ public:
             if (prior_)
                 table_.prior(*prior_, batch, memory);
         };
-        const int parts = (replicas + block - 1) / block;
         if (workers == 1)
             for (int index = 0; index < parts; ++index)
                 part(index, 0);
@@ -143,33 +146,41 @@ private:
     /** Multiply-adds, and replicas, beyond which a block gains nothing from being larger. */
     static constexpr double blockWork = 6e6;
     static constexpr int largestBlock = 64;
+    /** Parts for each thread, so that one that is held up can leave some to the others. */
+    static constexpr int partsPerWorker = 4;
 
-    /** Replicas that one thread takes at a time: few enough that every thread gets several, in whole register tiles. */
-    int replicasInBlock(int replicas, int workers) const {
-        if (workers == 1)
-            return std::min(replicas, blockReplicas_);
-        const int shared = (replicas + 4 * workers - 1) / (4 * workers);
-        const int tiles = std::max(1, (shared + 11) / 12 * 12);
-        return std::min({replicas, blockReplicas_, tiles});
+    /**
+     * How many parts the replicas are cut into, all of one size within a replica: of a block at most, and where threads share
+     * them, as many for each thread, of `smallestBlock_` at least.
+     */
+    int partsOf(int replicas, int workers) const {
+        const int fewest = (replicas + blockReplicas_ - 1) / blockReplicas_;
+        const int most = std::max(fewest, replicas / smallestBlock_);
+        if (workers == 1 || most < workers)
+            return workers == 1 ? fewest : std::max(most, 1);
+        const int each = std::max((fewest + workers - 1) / workers, std::min(partsPerWorker, most / workers));
+        return std::min(replicas, workers * each);
     }
 
-    void reserve(int replicas, int block) {
+    void reserve(int replicas, int block, int memories) {
         if (static_cast<std::size_t>(replicas) > networkEnergies_.size()) {
             networkEnergies_ = AlignedBuffer<double>(static_cast<std::size_t>(replicas));
             priorEnergies_ = AlignedBuffer<double>(static_cast<std::size_t>(replicas));
         }
-        if (block <= reservedBlock_)
-            return;
-        std::size_t bytes = 0;
-        if (internal_)
-            bytes = std::max(bytes, table_.internalWorkspace(*internal_, block));
-        if (graph_)
-            bytes = std::max(bytes, table_.graphTransformerWorkspace(*graph_, block));
-        if (prior_)
-            bytes = std::max(bytes, table_.priorWorkspace(*prior_));
-        workerBytes_ = (bytes + 127) / 64 * 64;
-        workspace_ = AlignedBuffer<char>(workerBytes_ * static_cast<std::size_t>(team_->size()));
-        reservedBlock_ = block;
+        if (block != preparedBlock_) {
+            std::size_t bytes = 0;
+            if (internal_)
+                bytes = std::max(bytes, table_.internalWorkspace(*internal_, block));
+            if (graph_)
+                bytes = std::max(bytes, table_.graphTransformerWorkspace(*graph_, block));
+            if (prior_)
+                bytes = std::max(bytes, table_.priorWorkspace(*prior_));
+            workerBytes_ = (bytes + 127) / 64 * 64;
+            preparedBlock_ = block;
+        }
+        const std::size_t bytes = workerBytes_ * static_cast<std::size_t>(memories);
+        if (bytes > workspace_.size())
+            workspace_ = AlignedBuffer<char>(bytes);
     }
 
     Isa isa_;
@@ -179,7 +190,7 @@ private:
     std::optional<PriorPlan> prior_;
     std::optional<InternalPlan<Real>> internal_;
     std::optional<GraphTransformerPlan<Real>> graph_;
-    int blockReplicas_ = 1, replicasToShare_ = 1, reservedBlock_ = 0;
+    int blockReplicas_ = 1, smallestBlock_ = 1, replicasToShare_ = 1, preparedBlock_ = 0;
     bool chooseThreads_ = false;
     std::unique_ptr<ThreadTeam> team_;
     AlignedBuffer<double> networkEnergies_, priorEnergies_;
@@ -195,7 +206,8 @@ bool evaluatorSupports(const std::string& kind) {
 
 std::unique_ptr<Evaluator> Evaluator::create(const ModelFile& model, Precision precision, int threads, Terms terms) {
     if (!evaluatorSupports(model.kind()))
-        throw ModelError("fpforce.json: model.kind is " + quoted(model.kind()) + "; the native evaluation knows internal and graph_transformer: use another backend");
+        throw ModelError("fpforce.json: model.kind is " + quoted(model.kind()) +
+                         "; the native evaluation knows internal and graph_transformer: use another backend");
     if (threads < 0)
         throw ModelError("threads = " + std::to_string(threads) + "; give a number of threads, or 0 for automatic");
     const Isa isa = chooseIsa();

@@ -44,8 +44,8 @@ public:
      * Energies, and forces of networkScale * network + priorScale * prior.
      *
      * positions, forces: replicas x beads x 3, in nm and kJ/mol/nm, contiguous; forces are overwritten. Not thread-safe.
-     * Allocates only when `replicas` is larger than ever before. A replica whose positions are not finite has an energy
-     * and forces that are not; the others are not touched by it.
+     * Allocates only when a number of replicas needs more memory than any before. A replica whose positions are not
+     * finite has an energy and forces that are not; the others are not touched by it.
      */
     virtual Energy evaluate(const double* positions, int replicas, double networkScale, double priorScale, double* forces) = 0;
 };

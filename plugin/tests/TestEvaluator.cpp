@@ -350,7 +350,8 @@ TEST(evaluation_allocates_nothing_after_the_first_call) {
             const auto evaluator = make(named.model, Precision::Single, "", threads);
             const std::vector<double> x = frames(named.model.beads(), 150, 22);
             std::vector<double> forces(x.size());
-            evaluator->evaluate(x.data(), 150, 1.0, 1.0, forces.data());
+            for (const int replicas : {150, 60})
+                evaluator->evaluate(x.data(), replicas, 1.0, 1.0, forces.data());
             const Allocations allocations;
             for (const int replicas : {150, 1, 60, 150})
                 evaluator->evaluate(x.data(), replicas, 1.0, 1.0, forces.data());
@@ -358,21 +359,27 @@ TEST(evaluation_allocates_nothing_after_the_first_call) {
         }
 }
 
-TEST(workspace_holds_one_block_of_replicas_however_many_there_are) {
-    for (const Named& named : models()) {
-        const auto evaluator = make(named.model, Precision::Single);
-        const std::vector<double> x = frames(named.model.beads(), 1000, 23);
-        std::vector<double> forces(x.size());
-        const auto workspaceFor = [&](int replicas) {
-            const Allocations allocations;
-            evaluator->evaluate(x.data(), replicas, 1.0, 1.0, forces.data());
-            CHECK(allocations.peakBytes() < evaluator->workspaceBytes() + 10000);
-            return evaluator->workspaceBytes();
-        };
-        const std::size_t ofOne = workspaceFor(1), of500 = workspaceFor(500), of1000 = workspaceFor(1000);
-        CHECK(of500 < (1u << 20) + 500 * ofOne);
-        CHECK(of1000 - of500 == 500 * 2 * sizeof(double));  // two energies of each replica
-    }
+TEST(workspace_holds_one_block_of_replicas_for_each_thread_however_many_there_are) {
+    for (const Named& named : models())
+        for (const int threads : {1, 4}) {
+            const std::vector<double> x = frames(named.model.beads(), 300, 23);
+            std::vector<double> forces(x.size());
+            const auto workspaceFor = [&](int replicas) {
+                const auto evaluator = make(named.model, Precision::Single, "", threads);
+                evaluator->evaluate(x.data(), 1, 1.0, 1.0, forces.data());  // the threads have their own memory
+                const Allocations allocations;
+                evaluator->evaluate(x.data(), replicas, 1.0, 1.0, forces.data());
+                if (threads == 1)
+                    CHECK(allocations.peakBytes() < evaluator->workspaceBytes() + 10000);
+                return evaluator->workspaceBytes();
+            };
+            const std::size_t ofOne = workspaceFor(1);
+            for (const int replicas : {2, 30, 300}) {
+                const std::size_t energies = 2 * sizeof(double) * static_cast<std::size_t>(replicas),
+                                  most = 64 * static_cast<std::size_t>(threads);
+                CHECK(workspaceFor(replicas) <= energies + std::min(static_cast<std::size_t>(replicas), most) * ofOne);
+            }
+        }
 }
 
 TEST(no_replicas_have_no_energy) {

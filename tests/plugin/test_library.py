@@ -2,8 +2,10 @@
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +15,8 @@ import fpforce
 from fpforce.backends import native
 from fpforce.errors import InputError
 from fpforce.plugin import library
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_native_simulation_leaves_torch_alone(field, run_python):
@@ -113,6 +117,31 @@ def test_why_native_is_unavailable_is_said_with_the_remedy(field, record, conten
     record(content)
     with pytest.raises(InputError, match=f"backend native: the native plugin {message}"):
         fpforce.make_system(field, backend="native")
+
+
+@pytest.mark.parametrize(
+    "compiler, python, missing",
+    [
+        ("/bin/false", sys.executable, "no C++ compiler that works was found"),
+        (None, os.path.realpath(Path(sys.base_prefix) / "bin" / "python3"), "openmm was not installed in the Python that built"),
+    ],
+    ids=["compiler", "openmm"],
+)
+def test_where_compiling_is_impossible_the_build_succeeds_and_records_why(tmp_path, compiler, python, missing):
+    # What pip does in its place: configure, build and install. The Python files do not depend on it.
+    cmake = shutil.which("cmake")
+    if cmake is None or (compiler is None and shutil.which("c++") is None):
+        pytest.skip("needs cmake and a C++ compiler")
+    if compiler is None and subprocess.run([python, "-c", "import openmm"], capture_output=True).returncode == 0:
+        pytest.skip("the Python of this environment has an openmm of its own")
+    environment = os.environ | ({"CXX": compiler} if compiler else {})
+    for step in (["-S", ROOT, "-B", tmp_path / "build", f"-DPython_EXECUTABLE={python}"], ["--build", tmp_path / "build"],
+                 ["--install", tmp_path / "build", "--prefix", tmp_path / "site"]):
+        done = subprocess.run([cmake, *map(str, step)], capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+    installed = [path for path in (tmp_path / "site").rglob("*") if path.is_file()]
+    assert [path.name for path in installed] == ["build.json"]
+    assert json.loads(installed[0].read_text())["missing"].startswith(missing)
 
 
 def test_native_is_unavailable_without_openmm(record, monkeypatch, field):

@@ -95,32 +95,79 @@ def test_multiple_time_steps_by_force_groups_follow_the_single_step_path(make_fo
     np.testing.assert_allclose(*ends, atol=1e-5)
 
 
-@pytest.mark.parametrize("platform", ["CPU", "OpenCL"])
-def test_other_platforms_agree_with_reference(make_force, frames_nm, system_of, context_of, evaluate, platform):
+@pytest.fixture(params=["Reference", "CPU", "OpenCL"])
+def platform(request, system_of, context_of):
+    """The name of a platform that works here; OpenCL is skipped without a driver, such as the package pocl-opencl-icd."""
     names = [openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())]
-    if platform not in names:
-        pytest.skip(f"no {platform} platform here")
+    if request.param not in names:
+        pytest.skip(f"no {request.param} platform here")
+    try:
+        context_of(system_of(1), [0.0, 0.0, 0.0], platform=request.param)
+    except openmm.OpenMMException as error:
+        pytest.skip(f"{request.param}: {error}")
+    return request.param
+
+
+def test_platforms_agree_with_reference(make_force, frames_nm, system_of, context_of, evaluate, platform):
     replicas = ((11, 3, 7, 0, 5), (9, 8, 6, 4, 2))
     positions = np.random.default_rng(1).uniform(-1, 1, (12, 3))
     for place, frame in zip(replicas, frames_nm(2), strict=True):
         positions[list(place)] = frame
     system = system_of(12, make_force(*replicas))
-    try:
-        context = context_of(system, positions, platform=platform)
-    except openmm.OpenMMException as error:
-        pytest.skip(f"{platform}: {error}")
+    context = context_of(system, positions, platform=platform)
     expected_energy, expected = evaluate(context_of(system, positions))
     energy, forces = evaluate(context)
-    # Positions are in single precision there: 1e-7 of a coordinate of 1 nm, at bonds of 300,000 kJ/mol/nm^2.
+    # Positions are in single precision on OpenCL: 1e-7 of a coordinate of 1 nm, at bonds of 300,000 kJ/mol/nm^2.
     assert energy == pytest.approx(expected_energy, abs=1e-2)
     np.testing.assert_allclose(forces, expected, atol=0.5)
+    context.setParameter("fpforce_scale", 0.25)
+    reference = context_of(system, positions)
+    reference.setParameter("fpforce_scale", 0.25)
+    assert evaluate(context)[0] == pytest.approx(evaluate(reference)[0], abs=1e-2)
     context.getIntegrator().step(10)
+    assert np.isfinite(evaluate(context)[1]).all()
 
 
-@pytest.mark.parametrize("platform", ["Reference", "CPU", "OpenCL"])
-def test_errors_of_a_step_are_exceptions_on_every_platform(make_force, frames_nm, system_of, context_of, platform):
-    names = [openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())]
-    if platform not in names:
-        pytest.skip(f"no {platform} platform here")
+def test_positions_that_are_not_finite_give_an_energy_that_is_not(make_force, frames_nm, system_of, context_of, evaluate, platform):
+    positions = frames_nm(2)
+    positions[1, 2, 0] = np.nan
+    context = context_of(system_of(10, make_force(R0, R1)), positions, platform=platform)
+    if platform == "CPU":  # which looks at positions before any force does
+        with pytest.raises(openmm.OpenMMException, match="NaN"):
+            evaluate(context)
+    else:
+        assert np.isnan(evaluate(context)[0])
+
+
+def test_replicas_that_do_not_fit_are_refused_when_the_context_is_made(make_force, frames_nm, system_of, context_of, platform):
     with pytest.raises(openmm.OpenMMException, match="replica 0 names particle 4"):
         context_of(system_of(4, make_force(R0)), np.zeros((4, 3)), platform=platform)
+
+
+def test_an_exception_inside_a_step_is_an_openmm_exception(graph_model, run_python, platform):
+    # On OpenCL a step evaluates the force in a thread of OpenMM's own. What can fail there is memory: of each of 2000 threads'
+    # workspaces, some 20 kB, with room for 8 MB left to the process.
+    code = (
+        "import sys, resource, numpy, openmm, fpforce\n"
+        "from fpforce.plugin import FPForce\n"
+        "field, replicas = fpforce.load(sys.argv[1]), 2000\n"
+        "force, other, system = FPForce.from_file(field), openmm.CustomExternalForce('x'), openmm.System()\n"
+        "for i in range(5 * replicas): system.addParticle(12.0)\n"
+        "for r in range(replicas): force.addReplica(range(5 * r, 5 * r + 5))\n"
+        "force.setNumThreads(replicas)\n"
+        "other.addParticle(0)\n"
+        "other.setForceGroup(1)\n"
+        "for each in (force, other): system.addForce(each)\n"
+        "integrator = openmm.VerletIntegrator(0.001)\n"
+        "integrator.setIntegrationForceGroups({1})\n"
+        "context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName(sys.argv[2]))\n"
+        "context.setPositions(numpy.tile(field.positions_nm, (replicas, 1)))\n"
+        "integrator.step(2)  # whatever the platform itself needs is there\n"
+        "integrator.setIntegrationForceGroups({0, 1})\n"
+        "pages = int(open('/proc/self/statm').read().split()[0])\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 8_000_000, -1))\n"
+        "try: integrator.step(1)\n"
+        "except openmm.OpenMMException as error: print(error)\n"
+    )
+    *_, printed = run_python(code, graph_model, platform).splitlines()  # OpenMM warns of some OpenCL drivers
+    assert printed == "FPForce: there is not enough memory for the evaluation; take fewer replicas or threads"

@@ -2,6 +2,7 @@
 #define FPFORCE_OPENMM_ERRORS_H_
 
 #include <exception>
+#include <new>
 #include <string>
 
 #include "openmm/OpenMMException.h"
@@ -18,6 +19,8 @@ auto withOpenMMErrors(Work&& work) -> decltype(work()) {
         return work();
     } catch (const OpenMM::OpenMMException&) {
         throw;
+    } catch (const std::bad_alloc&) {
+        throw OpenMM::OpenMMException("FPForce: there is not enough memory for the evaluation; take fewer replicas or threads");
     } catch (const std::exception& error) {
         throw OpenMM::OpenMMException(std::string("FPForce: ") + error.what());
     } catch (...) {
