@@ -6,6 +6,7 @@ the numbers fit the positions is judged by fpforce.virial.
 """
 
 import hashlib
+import logging
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from fpforce.force_map import (
     rigid_groups,
 )
 from fpforce.trajectory_files import existing_file, is_array
+
+logger = logging.getLogger("fpforce")
 
 # kJ/mol/nm in one unit; CODATA 2018 for eV, hartree and bohr.
 KJ_PER_MOL_NM = {
@@ -83,6 +86,11 @@ class ForceReader:
         self._pieces: list[np.ndarray] = []
         rigid = rigid_groups(atoms, files.constraints)
         refuse_joined_beads(atoms, rigid)
+        if files.constraints == "h-bonds" and len(rigid) == len(atoms.indices):
+            logger.warning(
+                "forces: no hydrogens are listed beside the beads' atoms; forces on those that were constrained must have been "
+                "added to the forces of the atoms that hold them, or the result is wrong and no check can tell"
+            )
         self.weights = group_weights(atoms, rigid)
         if files.optimal:
             self.weights = optimal_weights(atoms, rigid, self._covariance(rigid))

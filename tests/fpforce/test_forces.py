@@ -76,6 +76,15 @@ def test_several_files_keep_the_order_of_the_trajectories(excerpt, tmp_path):
     np.testing.assert_array_equal(frames.forces.kj_per_mol_nm, read().forces.kj_per_mol_nm)
 
 
+def test_heavy_atoms_alone_are_warned_of(excerpt, tmp_path, caplog):
+    heavy = [0, 4, 5, 6, 8, 10, 14, 15, 16, 18]
+    np.savez(tmp_path / "heavy.npz", positions=excerpt[0][:, heavy], forces=excerpt[1][:, heavy])
+    read()
+    assert "no hydrogens" not in caplog.text
+    read(tmp_path / "heavy.npz", trajectory=tmp_path / "heavy.npz", pdb=EXAMPLE / "alanine_dipeptide.pdb")
+    assert "no hydrogens are listed" in caplog.text
+
+
 def test_forces_that_are_mapped_already_are_taken_as_they_are(tmp_path):
     mapped = read().forces.kj_per_mol_nm
     np.save(tmp_path / "mapped.npy", mapped)
@@ -181,6 +190,13 @@ def test_sum_without_the_constrained_hydrogens_is_refused():
         read(constraints=((6, 7), (8, 9)))
     listed = read(constraints=((6, 7), (8, 9), (16, 17)))
     np.testing.assert_array_equal(listed.forces.kj_per_mol_nm, read().forces.kj_per_mol_nm)
+
+
+def test_virial_along_bonds_does_not_see_missing_hydrogens(excerpt, tmp_path):
+    # Why constraints are looked for in the positions: without the forces on H and HA every ratio stays where it was.
+    frames = read(saved(tmp_path, excerpt[1][:, [atoms[0] for atoms in JOINED.values()]]))
+    for bare, whole in zip(check_forces(frames, KT_300), check_forces(read(), KT_300), strict=True):
+        assert abs(bare.ratio - whole.ratio) < 0.25 * whole.error
 
 
 @pytest.mark.parametrize(
