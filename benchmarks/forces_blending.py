@@ -1,9 +1,10 @@
-"""What forces in the data buy: how noisy the denoising target is with and without them, and what a short training makes of it.
+"""What forces in the data buy: how noisy the denoising target is with and without them, and what a short training makes
+of it.
 
-python benchmarks/forces_blending.py run1.npz run2.npz all_atoms.pdb [--steps 3000] [--temperature 300]. The .npz files hold
-`positions` (nm) and `forces` (kJ/mol/nm) of two independent runs of alanine dipeptide, such as those that
-examples/alanine_dipeptide describes; the second is held out. Every variant trains the `internal` model without the Fokker-Planck
-term on the same batches. Writes docs/results/forces_blending.json and .md.
+python benchmarks/forces_blending.py run1.npz run2.npz all_atoms.pdb [--steps 3000] [--temperature 300]. The .npz files
+hold `positions` (nm) and `forces` (kJ/mol/nm) of two independent runs of alanine dipeptide, such as those that
+examples/alanine_dipeptide describes; the second is held out. Every variant trains the `internal` model without the
+Fokker-Planck term on the same batches. Writes docs/results/forces_blending.json and .md.
 """
 
 import argparse
@@ -130,7 +131,7 @@ def _scores(model, x: Tensor, t: Tensor) -> Tensor:
 
 
 def _force_error(model, frames: Tensor, forces: Tensor) -> float:
-    """Mean square of score less force at t = 1e-5, each mode in units of its forces' own mean square: 1 for no score."""
+    """Mean square of score less force at t = 1e-5, each mode in units of its forces' mean square: 1 for no score."""
     blending = ForceBlending(forces)
     error = torch.matmul(blending.modes, _scores(model, frames, frames.new_full((len(frames),), 1e-5)) - forces)
     return float((error.square().mean(dim=(0, 2)) / blending.variances).mean())
@@ -143,7 +144,7 @@ def _denoising(model, frames: Tensor, time: float) -> float:
 
 
 def _target_spread(model, frames: Tensor, plain: Tensor, best: Tensor) -> list[dict]:
-    """Mean square distance of each target from the trained score, a degree of freedom: its variance at given x, nearly."""
+    """Mean square distance of each target from the trained score, by degree of freedom: nearly its variance at given x."""
     one, modes, best_modes = _one_weight(plain), ForceBlending(plain), ForceBlending(best)
     generator, rows = torch.Generator().manual_seed(2), []
     for time in TIMES:

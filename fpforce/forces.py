@@ -1,8 +1,8 @@
 """Forces that come with trajectories -> forces on the beads, in kJ/mol/nm.
 
-In: arrays of forces beside the trajectories, one file each. Out: BeadForces, frame by frame those of the BeadFrames. What
-cannot be right (another shape, an unknown unit, NaN, constraints that the map does not respect) is refused here; whether
-the numbers fit the positions is judged by fpforce.virial.
+In: arrays of forces beside the trajectories, one file each. Out: BeadForces, frame by frame those of the BeadFrames.
+What cannot be right (another shape, an unknown unit, NaN, constraints that the map does not respect) is refused here;
+whether the numbers fit the positions is judged by fpforce.virial.
 """
 
 import hashlib
@@ -26,6 +26,7 @@ from fpforce.trajectory_files import existing_file, is_array
 
 logger = logging.getLogger("fpforce")
 
+_COMPONENTS_A_WEIGHT = 20  # components of forces in the data for each weight of the least noisy map
 # kJ/mol/nm in one unit; CODATA 2018 for eV, hartree and bohr.
 KJ_PER_MOL_NM = {
     "kJ/mol/nm": 1.0,
@@ -88,8 +89,8 @@ class ForceReader:
         refuse_joined_beads(atoms, rigid)
         if files.constraints == "h-bonds" and len(rigid) == len(atoms.indices):
             logger.warning(
-                "forces: no hydrogens are listed beside the beads' atoms; forces on those that were constrained must have been "
-                "added to the forces of the atoms that hold them, or the result is wrong and no check can tell"
+                "forces: no hydrogens are listed; the forces on those that were constrained must have been added to the "
+                "forces of the atoms that hold them, or the result is wrong and no check can tell"
             )
         self.weights = group_weights(atoms, rigid)
         if files.optimal:
@@ -102,8 +103,8 @@ class ForceReader:
         if len(forces) != len(xyz):
             after = f" after data.stride = {self.stride}" if self.stride > 1 else ""
             raise InputError(
-                f"{path} holds forces of {len(forces)} frames{after}, and {trajectory} has {len(xyz)}: give the forces of "
-                "exactly the trajectory's frames"
+                f"{path} holds forces of {len(forces)} frames{after}, and {trajectory} has {len(xyz)}: give the forces "
+                "of exactly the trajectory's frames"
             )
         if of_atoms:
             refuse_undeclared_constraints(self.atoms, self.weights, xyz, path)
@@ -121,13 +122,19 @@ class ForceReader:
 
     def _covariance(self, rigid):
         """Sum over all frames of the dot products between the forces on the rigid groups, (groups, groups)."""
-        total = np.zeros((len(rigid), len(rigid)))
+        total, frames = np.zeros((len(rigid), len(rigid))), 0
         for path in self.files.paths:
             forces, of_atoms = self._read(path)
             if of_atoms:
                 groups = np.stack([forces[:, members].sum(1) for members in rigid], 1)
                 total += np.tensordot(groups, groups, ([0, 2], [0, 2]))
-        return total if total.any() else np.eye(len(rigid))
+                frames += len(forces)
+        if frames and _COMPONENTS_A_WEIGHT * len(rigid) > 3 * frames:
+            raise InputError(
+                f"{', '.join(map(str, self.files.paths))}: {frames} frames are too few for the weights of {len(rigid)} rigid "
+                "groups of atoms, which would be fitted to chance: give more frames, or set data.force_map = sum"
+            )
+        return total if frames else np.eye(len(rigid))
 
     def _read(self, path):
         """Forces of a file in kJ/mol/nm, float64 (frames, atoms or beads, 3), and whether they are of the atoms."""
@@ -153,16 +160,17 @@ class ForceReader:
         ):
             allowed = f"{self.points}" if beads == self.points else f"{self.points} (atoms) or {beads} (beads)"
             raise InputError(
-                f"{path} holds forces as {content.dtype} of shape {content.shape}: they must be floating-point (frames, "
-                f"points, 3) with {allowed} points, as the trajectory has"
+                f"{path} holds forces as {content.dtype} of shape {content.shape}: they must be floating-point "
+                f"(frames, points, 3) with {allowed} points, as the trajectory has"
             )
         of_atoms = content.shape[1] == self.points
-        forces = (content[:: self.stride, self.atoms.indices] if of_atoms else content[:: self.stride]).astype(np.float64)
+        forces = content[:: self.stride, self.atoms.indices] if of_atoms else content[:: self.stride]
+        forces = forces.astype(np.float64)
         finite = np.isfinite(forces).all(axis=(1, 2))
         if not finite.all():
             frame = int(np.argmin(finite)) * self.stride
             raise InputError(
-                f"{path}: the forces of frame {frame} (counted from 0) are NaN or infinite: leave the frame out, of the "
-                "trajectory too"
+                f"{path}: the forces of frame {frame} (counted from 0) are NaN or infinite: leave the frame out, of "
+                "the trajectory too"
             )
         return forces * KJ_PER_MOL_NM[self.files.unit], of_atoms

@@ -1,13 +1,13 @@
 """Do forces fit the positions that they came with? The virial of every bond, against its exact value.
 
-In: BeadFrames with forces, and kT. Out: for each bond the ratio of measured to exact virial, which is 1. For a bond of length d
-along u = (R_i - R_j)/d, stretching it by (d - dbar) moves its two beads by +- (d - dbar) u / 2, a vector field with the
-divergence 1 + 2 (d - dbar)/d. Integration by parts under the density exp(-A/kT) of the beads gives
+In: BeadFrames with forces, and kT. Out: for each bond the ratio of measured to exact virial, which is 1. For a bond of
+length d along u = (R_i - R_j)/d, stretching it by (d - dbar) moves its two beads by +- (d - dbar) u / 2, a vector field
+with the divergence 1 + 2 (d - dbar)/d. Integration by parts under the density exp(-A/kT) of the beads gives
 
     <(d - dbar) u.(F_i - F_j)/2> = -kT <1 + 2 (d - dbar)/d>
 
-which needs no model, and no mean force: any valid force map fulfils it. A wrong unit, sign or temperature and forces of other
-frames change the ratio. It does not see forces that are missing across the bonds, such as those on hydrogens.
+which needs no model, and no mean force: any valid force map fulfils it. A wrong unit, sign or temperature and forces of
+other frames change the ratio. It does not see forces that are missing across the bonds, such as those on hydrogens.
 """
 
 from dataclasses import dataclass
@@ -49,15 +49,15 @@ def bond_virials(positions_nm, forces_kj_per_mol_nm, bonds, kt_kj_per_mol):
 
 
 def check_forces(frames, kt_kj_per_mol):
-    """The virials of `frames` (BeadFrames with forces); InputError where one is off by more than 15%, with the likely cause.
+    """The virials of `frames`, BeadFrames with forces; InputError where one is off by more than 15%.
 
-    A deviation that may be chance, below four standard errors, is let pass.
+    The message names the likely cause. A deviation that may be chance, below four standard errors, is let pass.
     """
     files = ", ".join(frames.forces.sources)
     if len(frames) < FEWEST_FRAMES:
         raise InputError(
-            f"{files}: {len(frames)} frames are too few to check forces against positions: give at least {FEWEST_FRAMES}, or "
-            "leave data.forces out"
+            f"{files}: {len(frames)} frames are too few to check forces against positions: give at least "
+            f"{FEWEST_FRAMES}, or leave data.forces out"
         )
     virials = bond_virials(frames.positions_nm, frames.forces.kj_per_mol_nm, frames.beads.bonds, kt_kj_per_mol)
     off = [v for v in virials if abs(v.ratio - 1.0) > max(ALLOWED_DEVIATION, _ERRORS * v.error)]
@@ -67,8 +67,8 @@ def check_forces(frames, kt_kj_per_mol):
         typical = float(np.median([virial.ratio for virial in virials]))
         raise InputError(
             f"{files}: the forces do not fit the positions: along the bond {first} - {second} <(d - dbar) u.f> is "
-            f"{worst.ratio:.3g} +- {worst.error:.1g} of -kT <1 + 2 (d - dbar)/d> (median over the bonds {typical:.3g}), and "
-            f"{ALLOWED_DEVIATION:.0%} is allowed: {_likely_cause(typical, worst.error, frames.forces.unit)}"
+            f"{worst.ratio:.3g} +- {worst.error:.1g} of -kT <1 + 2 (d - dbar)/d> (median over the bonds {typical:.3g}), "
+            f"and {ALLOWED_DEVIATION:.0%} is allowed: {_likely_cause(typical, worst.error, frames.forces.unit)}"
         )
     return virials
 
@@ -83,6 +83,6 @@ def _likely_cause(ratio, error, unit):
     if abs(rest - 1.0) < ALLOWED_DEVIATION:
         return f"the numbers are likely in {name}; set data.force_unit to it"
     return (
-        f"check data.force_unit = {unit}, that they belong to the same frames, that they are whole (all interactions), and "
+        f"check data.force_unit = {unit}, that they belong to the same frames, that all interactions are in, and "
         f"temperature_k, which would have to be {ratio:.3g} times what it is"
     )

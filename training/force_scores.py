@@ -1,6 +1,7 @@
 """Forces of the data as noisy scores at t = 0, and what the run keeps on record about them.
 
-In: BeadFrames with forces, the scale s and kT. Out: f_0 = F s / kT, centred, whose mean at given beads is grad log p_0(x_0).
+In: BeadFrames with forces, the scale s and kT. Out: f_0 = F s / kT, centred, whose mean at given beads is grad log
+p_0(x_0).
 """
 
 import logging
@@ -18,7 +19,7 @@ logger = logging.getLogger("fpforce")
 
 @dataclass(frozen=True)
 class ForceScores:
-    """f_0 (frames, beads, 3) float32, and where it came from, JSON-able: files, their hash, unit, and virials by bond."""
+    """f_0 (frames, beads, 3) float32, and where it came from (JSON-able): files, hash, unit, virials by bond."""
 
     values: Tensor
     record: dict

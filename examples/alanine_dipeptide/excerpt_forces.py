@@ -1,9 +1,10 @@
-"""Make forces_excerpt.npz and forces_excerpt.pdb: a few frames of all atoms with their forces, thin enough for the repository.
+"""Make forces_excerpt.npz and forces_excerpt.pdb: a few frames of all atoms with their forces, thin enough for the
+repository.
 
     python excerpt_forces.py run1.npz all_atoms.pdb output [--stride 40]
 
-The .npz holds `positions` (frames, atoms, 3) in nm and `forces` (frames, atoms, 3) in kJ/mol/nm as OpenMM gives them, without
-those of the constraints.
+The .npz holds `positions` (frames, atoms, 3) in nm and `forces` (frames, atoms, 3) in kJ/mol/nm as OpenMM gives them,
+without those of the constraints.
 """
 
 import shutil

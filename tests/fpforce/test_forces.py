@@ -94,7 +94,8 @@ def test_forces_that_are_mapped_already_are_taken_as_they_are(tmp_path):
 @pytest.mark.parametrize("unit", KJ_PER_MOL_NM)
 def test_every_unit_gives_the_same_forces(excerpt, tmp_path, unit):
     path = saved(tmp_path, excerpt[1].astype(np.float64) / KJ_PER_MOL_NM[unit])
-    np.testing.assert_allclose(read(path, unit=unit).forces.kj_per_mol_nm, read().forces.kj_per_mol_nm, rtol=1e-5, atol=1e-2)
+    found, expected = (frames.forces.kj_per_mol_nm for frames in (read(path, unit=unit), read()))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-2)
 
 
 def test_units_follow_from_the_constants_of_nature():
@@ -280,6 +281,11 @@ def test_hydrogens_without_bonds_are_refused(tmp_path):
     atoms = MappedAtoms(tuple(range(22)), topology, ((6,), (8,)), np.eye(22)[[6, 8]], ("N", "CA"), ((0, 1),))
     with pytest.raises(InputError, match="hydrogen ALA2-QX has no bond in the topology.*CONECT"):
         rigid_groups(atoms, "h-bonds")
+
+
+def test_too_few_frames_for_the_weights_of_the_least_noisy_map_are_refused():
+    with pytest.raises(InputError, match="54 frames are too few for the weights of 10 rigid groups.*force_map = sum"):
+        read(stride=10, optimal=True)
 
 
 def test_too_few_frames_to_check_are_refused():

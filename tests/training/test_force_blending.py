@@ -1,7 +1,8 @@
-"""Forces in the denoising target: its mean is the exact score, it is less noisy, and the loss has the exact score as its minimum.
+"""Forces in the denoising target: its mean is the exact score, it is less noisy, and the loss has the exact score as
+its minimum.
 
-Gaussians are treated in closed form: the target is linear in (z, f_0), so its covariance with x_t follows from matrices, and no
-sampling error hides a wrong factor. Reference scores come from explicitly assembled covariances.
+Gaussians are treated in closed form: the target is linear in (z, f_0), so its covariance with x_t follows from
+matrices, and no sampling error hides a wrong factor. Reference scores come from explicitly assembled covariances.
 """
 
 from types import SimpleNamespace
@@ -21,7 +22,7 @@ PROJECTOR = torch.kron(torch.eye(BEADS) - 1.0 / BEADS, torch.eye(3)).double()
 
 
 def random_covariance(seed, low, high, isotropic=False):
-    """(3n, 3n) covariance in the centred subspace with eigenvalues from low to high; isotropic: one for each bead mode."""
+    """(3n, 3n) covariance in the centred subspace, eigenvalues from low to high; isotropic: one for each bead mode."""
     generator = torch.Generator().manual_seed(seed)
     basis = torch.linalg.eigh(torch.eye(BEADS, dtype=torch.float64) - 1.0 / BEADS)[1].T[1:]
     size = BEADS - 1 if isotropic else D

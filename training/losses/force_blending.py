@@ -1,18 +1,18 @@
 """Denoising with forces: a target for the score that mixes the noise with the forces of the noise-free frame.
 
-In: the score at x_t = alpha x_0 + sigma z, z, and f_0 = F s / kT of the frame x_0. Out: the loss. By the target score identity
-(De Bortoli et al., arXiv 2402.08667) the score is the mean at given x_t of -z/sigma and of f_0/alpha alike, whatever noise f_0
-has beside grad log p_0(x_0), and so of any mixture whose weights depend on t alone. z does not depend on x_0, so the two noises are
-uncorrelated, and with v the mean square of f_0 the mixture of least variance is
+In: the score at x_t = alpha x_0 + sigma z, z, and f_0 = F s / kT of the frame x_0. Out: the loss. By the target score
+identity (De Bortoli et al., arXiv 2402.08667) the score is the mean at given x_t of -z/sigma and of f_0/alpha alike,
+whatever noise f_0 has beside grad log p_0(x_0), and so of any mixture whose weights depend on t alone. z does not
+depend on x_0, so the two noises are uncorrelated, and with v the mean square of f_0 the mixture of least variance is
 
     T = w (-z/sigma) + (1 - w) f_0/alpha,   w = sigma^2 v / (alpha^2 + sigma^2 v),   <T^2> = 1/M,   M = sigma^2 + alpha^2/v
 
 Bonds make v differ a hundredfold between directions. The mixture is therefore made in the eigenvectors of the bead-bead
-covariance <f_0i . f_0j>/3, each with its own v and w, which turns with the molecule as one v for all does, and is never noisier. For
-Gaussian data with isotropic modes and noise-free forces T is the score itself.
+covariance <f_0i . f_0j>/3, each with its own v and w, which turns with the molecule as one v for all does, and is never
+noisier. For Gaussian data with isotropic modes and noise-free forces T is the score itself.
 
-The loss E || M^(1/2) (s - T) ||^2 / D is 1 for a zero score at every t, as the denoising loss is. Up to a constant it is the denoising
-loss || sigma s + z ||^2 plus the force-matching loss || (alpha s - f_0) / v^(1/2) ||^2.
+The loss E || M^(1/2) (s - T) ||^2 / D is 1 for a zero score at every t, as the denoising loss is. Up to a constant it
+is the denoising loss || sigma s + z ||^2 plus the force-matching loss || (alpha s - f_0) / v^(1/2) ||^2.
 """
 
 import torch
@@ -24,8 +24,8 @@ from fpforce.training.diffusion import alpha, centred, degrees_of_freedom, sigma
 class ForceBlending:
     """Modes of the forces and how much each counts at a given noise level.
 
-    scores (frames, beads, 3): f_0 of all frames, centred. modes (beads - 1, beads) are the eigenvectors of their bead-bead
-    covariance and variances (beads - 1,) its eigenvalues, the mean square v of one component.
+    scores (frames, beads, 3): f_0 of all frames, centred. modes (beads - 1, beads) are the eigenvectors of their
+    bead-bead covariance and variances (beads - 1,) its eigenvalues, the mean square v of one component.
     """
 
     def __init__(self, scores: Tensor):
