@@ -1,7 +1,7 @@
 """What forces in the data buy: how noisy the denoising target is with and without them, and what a short training makes
 of it.
 
-python benchmarks/forces_blending.py run1.npz run2.npz all_atoms.pdb [--steps 3000] [--temperature 300]. The .npz files
+python benchmarks/forces_blending.py run1.npz run2.npz all_atoms.pdb [--steps 2000] [--temperature 300]. The .npz files
 hold `positions` (nm) and `forces` (kJ/mol/nm) of two independent runs of alanine dipeptide, such as those that
 examples/alanine_dipeptide describes; the second is held out. Every variant trains the `internal` model without the
 Fokker-Planck term on the same batches. Writes docs/results/forces_blending.json and .md.
@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs=2, type=Path)
     parser.add_argument("topology", type=Path)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--temperature", type=float, default=300.0)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
