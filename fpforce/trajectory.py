@@ -14,6 +14,8 @@ import numpy as np
 from fpforce.beads import BeadTable
 from fpforce.chirality import chiral_residues, d_residues, dihedral
 from fpforce.errors import InputError
+from fpforce.force_map import MappedAtoms
+from fpforce.forces import BeadForces, ForceFiles, ForceReader
 from fpforce.mapping import list_beads, map_beads
 from fpforce.periodic import bonded_molecules
 from fpforce.trajectory_files import (
@@ -43,7 +45,8 @@ class BeadFrames:
     """Positions of the beads over one or more trajectories.
 
     `positions_nm` float32 (frames, n, 3); `lengths` frames per file, in order; `sources` the files; `sha256` of their
-    contents in order; `time_step_ps` between frames, None where the files do not say or differ.
+    contents in order; `time_step_ps` between frames, None where the files do not say or differ; `forces` of the same
+    frames, where they were given.
     """
 
     positions_nm: np.ndarray
@@ -52,6 +55,7 @@ class BeadFrames:
     sources: tuple[str, ...]
     sha256: str
     time_step_ps: float | None
+    forces: BeadForces | None = None
 
     def __len__(self):
         return len(self.positions_nm)
@@ -74,9 +78,28 @@ class _Source:
     def positions(self, xyz):
         return xyz if self.topology is None else self.table.positions(xyz, self.topology)
 
+    def mapped_atoms(self):
+        """How atoms make the beads, for mapping forces."""
+        groups = tuple(bead.atoms for bead in self.table.beads)
+        count = self.n_atoms if self.indices is None else len(self.indices)
+        parts = np.zeros((len(groups), count))
+        for bead, group in enumerate(groups):
+            masses = [1.0] if len(group) == 1 else [self.topology.atom(atom).element.mass for atom in group]
+            parts[bead, list(group)] = np.array(masses) / sum(masses)
+        indices = tuple(range(count)) if self.indices is None else tuple(self.indices)
+        return MappedAtoms(indices, self.topology, groups, parts, tuple(map(str, self.table.beads)), self.table.bonds)
+
 
 def read_bead_frames(
-    trajectories, topology=None, *, beads="all", length_unit=None, stride=1, allow_d_residues=False, table=None
+    trajectories,
+    topology=None,
+    *,
+    beads="all",
+    length_unit=None,
+    stride=1,
+    allow_d_residues=False,
+    table=None,
+    forces: ForceFiles | None = None,
 ):
     """Read trajectories and map them to beads.
 
@@ -91,6 +114,7 @@ def read_bead_frames(
         stride: take every stride-th frame of each file.
         allow_d_residues: accept D amino acids.
         table: use this BeadTable (of a model) instead of `beads`; the topology must match it.
+        forces: read forces too, from one file for each trajectory.
 
     Returns:
         BeadFrames.
@@ -99,7 +123,8 @@ def read_bead_frames(
         InputError: a file is missing, truncated or empty; topology and trajectory differ in atoms; nothing is
             selected; a frame is not finite; bond lengths are out of any physical range (the likely unit is named);
             a molecule is broken; a residue is D, or phi is positive throughout where nothing else can tell (frames
-            of a model's `table` may be: they are judged by comparison). Logs a warning where phi is mostly positive.
+            of a model's `table` may be: they are judged by comparison); forces do not go with the trajectories, or
+            constraints join two beads. Logs a warning where phi is mostly positive.
     """
     paths = [trajectories] if isinstance(trajectories, (str, Path)) else list(trajectories)
     if not paths:
@@ -109,6 +134,11 @@ def read_bead_frames(
     paths = [existing_file(path, "trajectory") for path in paths]
     _check_length_unit(paths, length_unit)
     full_table, source = _source(paths[0], topology, beads, table)
+    reader = None
+    if forces is not None:
+        if len(forces.paths) != len(paths):
+            raise InputError(f"{len(forces.paths)} files of forces for {len(paths)} trajectories: give one for each")
+        reader = ForceReader(forces, source.mapped_atoms(), source.n_atoms, stride)
 
     pieces, steps, digest = [], [], hashlib.sha256()
     for path in paths:
@@ -118,6 +148,8 @@ def read_bead_frames(
         _check_bonds(positions, source.table, path, length_unit, stride)
         if source.topology is not None and not allow_d_residues:
             _check_chirality(xyz, source.topology, path, stride)
+        if reader is not None:
+            reader.add(path, xyz)
         pieces.append(np.ascontiguousarray(positions, dtype=np.float32))
         steps.append(step)
         with path.open("rb") as file:
@@ -130,6 +162,7 @@ def read_bead_frames(
         sources=tuple(str(path) for path in paths),
         sha256=digest.hexdigest(),
         time_step_ps=steps[0] if None not in steps and np.allclose(steps, steps[0]) else None,
+        forces=None if reader is None else reader.collected(),
     )
     if not allow_d_residues and (source.topology is None or not chiral_residues(source.topology)):
         _check_phi(frames, refuse=table is None)

@@ -99,7 +99,8 @@ class TrainingRecord:
     check_frames (256, beads, 3) are normalised training frames for the checks at export. experts: one record for each
     expert of the recipe, the smallest t first; `active` is the one in training, or trained last. hand_overs: the score's
     jump at each boundary between trained experts, as of training.hand_over. initial: path and hash of the checkpoint
-    that the weights started from, or None. calibration: None unless the training ended with one.
+    that the weights started from, or None. calibration: None unless the training ended with one. forces: the record of
+    the data's forces (training.force_scores), or None.
     """
 
     recipe: dict
@@ -117,6 +118,7 @@ class TrainingRecord:
     hand_overs: list[dict[str, float]] = field(default_factory=list)
     initial: dict[str, str] | None = None
     calibration: CalibrationRecord | None = None
+    forces: dict | None = None
     version: int = CHECKPOINT_VERSION
 
     @staticmethod
@@ -135,6 +137,7 @@ class TrainingRecord:
             commit=_commit(),
             experts=[ExpertRecord() for _ in plan_experts(recipe)],
             active=len(plan_experts(recipe)) - 1,
+            forces=None if training_set.forces is None else training_set.forces.record,
         )
 
     @property
@@ -162,8 +165,10 @@ class TrainingRecord:
 
     def refuse_other_data(self, earlier: "TrainingRecord") -> None:
         """Raise InputError unless an earlier part of the run was trained on the same data."""
-        if earlier.data_sha256 != self.data_sha256:
-            raise InputError(f"--resume with other data: {', '.join(self.sources)} changed since the run began; bring the "
+        ours, theirs = ((record.data_sha256, (record.forces or {}).get("sha256")) for record in (self, earlier))
+        if ours != theirs:
+            files = dict.fromkeys([*self.sources, *(self.forces or {}).get("sources", [])])
+            raise InputError(f"--resume with other data: {', '.join(files)} changed since the run began; bring the "
                              "earlier files back, or start anew with --overwrite")
 
     def refuse_other_recipe(self, recipe: Recipe) -> None:
@@ -172,7 +177,7 @@ class TrainingRecord:
         Where the data lie may change, too: what they are is compared by refuse_other_data. A calibration may be added.
         """
         free = ("max_steps", "max_minutes", "checkpoint_minutes", "threads", "accelerator", "devices", "strategy",
-                "trajectories", "topology")
+                "trajectories", "topology", "forces")
         ours, theirs = _flat(self.recipe), _flat(recipe.model_dump(mode="json"))
         for key in sorted(ours.keys() | theirs.keys()):
             if key.split(".")[-1] in free or key == "output" or key.startswith("calibration."):

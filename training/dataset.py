@@ -1,6 +1,7 @@
 """From bead frames to what the networks see: centred, divided by one scale, drawn in noised batches.
 
-In: BeadFrames (nm). Out: a TrainingSet (its statistics travel in the checkpoint) and batches of x_t, t and z.
+In: BeadFrames (nm). Out: a TrainingSet (its statistics travel in the checkpoint) and batches of x_t, t and z, with the
+forces of x_0 where the data has them.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from fpforce.beads import BeadTable
 from fpforce.errors import InputError
 from fpforce.trajectory import BeadFrames
 from fpforce.training.diffusion import TimeSampler, centred_noise, diffuse, time_of_variance
+from fpforce.training.force_scores import ForceScores
 from fpforce.training.models.internal import fit_coordinates
 
 CHECK_FRAMES = 256
@@ -20,13 +22,14 @@ CHECK_FRAMES = 256
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Normalised frames (frames, beads, 3) float32 with the scale s in nm that divides positions."""
+    """Normalised frames (frames, beads, 3) float32 with the scale s in nm that divides positions; forces of the same frames."""
 
     frames: Tensor
     scale_nm: float
     beads: BeadTable
     data_sha256: str
     sources: tuple[str, ...]
+    forces: ForceScores | None = None
 
     @staticmethod
     def of(bead_frames: BeadFrames, scale_nm: float | None = None) -> "TrainingSet":
@@ -60,11 +63,12 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class NoisedBatch:
-    """x_t and its noise z (batch, beads, 3), at times t (batch,)."""
+    """x_t and its noise z (batch, beads, 3), at times t (batch,); force: f_0 of the noise-free frames, where there is one."""
 
     x: Tensor
     t: Tensor
     z: Tensor
+    force: Tensor | None = None
 
 
 class NoisedBatches:
@@ -74,12 +78,13 @@ class NoisedBatches:
     noise cancels from the loss's gradient, which matters where sigma is small.
 
     weights (frames,): with which `spread` draws frames; None draws all alike. rotate: turn every frame at random, for
-    networks that are not invariant under rotation.
+    networks that are not invariant under rotation. forces (frames, beads, 3): f_0 of the frames, which turns with them.
     """
 
     def __init__(self, frames: Tensor, times: TimeSampler, batch_size: int, seed: int | tuple[int, ...],
-                 weights: Tensor | None = None, rotate: bool = False):
+                 weights: Tensor | None = None, rotate: bool = False, forces: Tensor | None = None):
         self.frames, self.times, self.seed, self.rotate = frames, times, np.atleast_1d(seed).tolist(), rotate
+        self.forces = forces
         self.pairs = batch_size // 2
         weights = torch.ones(len(frames)) if weights is None else weights
         self._cumulative = (weights.double() / weights.double().sum()).cumsum(0)
@@ -87,6 +92,7 @@ class NoisedBatches:
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
         """Move the frames to where the network is."""
         self.frames, self._cumulative = self.frames.to(device, dtype), self._cumulative.to(device)
+        self.forces = None if self.forces is None else self.forces.to(device, dtype)
 
     def batch(self, step: int, rank: int = 0) -> tuple[NoisedBatch, torch.Generator]:
         """The batch of a step, with the generator for whatever else this step draws."""
@@ -94,11 +100,12 @@ class NoisedBatches:
         generator = torch.Generator(device=self.frames.device)
         generator.manual_seed(int(words[0]) << 31 ^ int(words[1]))
         chosen = torch.randint(len(self.frames), (self.pairs,), generator=generator, device=self.frames.device)
-        x0 = self._turned(self.frames[chosen], generator).repeat(2, 1, 1)
+        x0, force = self._turned(generator, self.frames[chosen], None if self.forces is None else self.forces[chosen])
+        x0, force = x0.repeat(2, 1, 1), None if force is None else force.repeat(2, 1, 1)
         t = self.times(self.pairs, generator, x0).repeat(2)
         z = centred_noise((self.pairs, *x0.shape[1:]), generator, x0)
         z = torch.cat([z, -z])
-        return NoisedBatch(diffuse(x0, t, z), t, z), generator
+        return NoisedBatch(diffuse(x0, t, z), t, z, force), generator
 
     def spread(self, count: int, generator: torch.Generator, at: float | None = None) -> tuple[Tensor, Tensor]:
         """(count, beads, 3) noised positions and their times, the frames drawn by weight: where to ask for consistency.
@@ -107,12 +114,16 @@ class NoisedBatches:
         """
         uniform = torch.rand(count, generator=generator, device=self.frames.device, dtype=torch.float64)
         chosen = torch.searchsorted(self._cumulative, uniform).clamp_max(len(self.frames) - 1)
-        x0 = self._turned(self.frames[chosen], generator)
+        x0, _ = self._turned(generator, self.frames[chosen])
         t = self.times(count, generator, x0) if at is None else x0.new_full((count,), at)
         return diffuse(x0, t, centred_noise(x0.shape, generator, x0)), t
 
-    def _turned(self, x0: Tensor, generator: torch.Generator) -> Tensor:
-        return torch.matmul(x0, random_rotations(len(x0), generator, x0)) if self.rotate else x0
+    def _turned(self, generator: torch.Generator, x0: Tensor, force: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Frames and their forces, each frame turned at random with its forces where batches are to be rotated."""
+        if not self.rotate:
+            return x0, force
+        rotations = random_rotations(len(x0), generator, x0)
+        return torch.matmul(x0, rotations), None if force is None else torch.matmul(force, rotations)
 
 
 def random_rotations(count: int, generator: torch.Generator, like: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from fpforce.training.dataset import NoisedBatches, TrainingSet, conformation_we
 from fpforce.training.diffusion import TimeSampler
 from fpforce.training.losses.anchor import anchor_loss
 from fpforce.training.losses.denoising import denoising_loss
+from fpforce.training.losses.force_blending import ForceBlending
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
 from fpforce.training.models import build_model
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
@@ -46,6 +47,9 @@ class ExpertTraining(pl.LightningModule):
                                                  training_set.scale_nm) for plan in self.plans)
         self.record = TrainingRecord.start(recipe, training_set)
         self._frames = _Shared(training_set.frames)
+        forces = training_set.forces
+        self._forces = _Shared(None if forces is None else forces.values)
+        self._blending = _Shared(None if forces is None else ForceBlending(forces.values))
         self._conformation_weights = _Shared(conformation_weights(training_set.frames, recipe.loss.fokker_planck_evenness))
         self._rank = 0
         self._clock = time.monotonic()
@@ -58,7 +62,8 @@ class ExpertTraining(pl.LightningModule):
         times = TimeSampler(self.plan.t_min, self.plan.t_max, self.plan.v_min)
         self._batches = _Shared(NoisedBatches(self._frames.value, times, self.recipe.optimizer.batch_size,
                                               (self.recipe.run.seed, number), self._conformation_weights.value,
-                                              rotate=not self.expert.network.rotation_invariant))
+                                              rotate=not self.expert.network.rotation_invariant,
+                                              forces=self._forces.value))
 
     @property
     def plan(self) -> ExpertPlan:
@@ -76,7 +81,10 @@ class ExpertTraining(pl.LightningModule):
                                  weight_decay=settings.weight_decay, foreach=True)
 
     def on_fit_start(self):
-        self._batches.value.to(self.device, next(self.expert.parameters()).dtype)
+        dtype = next(self.expert.parameters()).dtype
+        self._batches.value.to(self.device, dtype)
+        if self._blending.value is not None:
+            self._blending.value.to(self.device, dtype)
         self.record.expert.device = _device_name(self.device)
         self._rank = self.global_rank
 
@@ -119,7 +127,11 @@ class ExpertTraining(pl.LightningModule):
             points, times = batches.spread(size, generator, at=self.plan.t_max)
             following = self.experts[self.record.active + 1]
             anchor = anchor_loss(expert(points, times), following(points, times), points.shape[1])
-        return StepLosses(denoising_loss(score, noised.t, noised.z), fokker_planck, anchor)
+        if noised.force is None:
+            denoising = denoising_loss(score, noised.t, noised.z)
+        else:
+            denoising = self._blending.value.loss(score, noised.t, noised.z, noised.force)
+        return StepLosses(denoising, fokker_planck, anchor)
 
     def record_step(self) -> None:
         """Account for a finished step: time, number, curves and logs."""

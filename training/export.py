@@ -187,6 +187,7 @@ def _provenance(checkpoint: Checkpoint, number: int) -> dict:
         "initial": record.initial,
         "data_sha256": record.data_sha256,
         "sources": record.sources,
+        "forces": record.forces,
         "commit": record.commit,
         "versions": record.versions,
         "scale_nm": record.scale_nm,

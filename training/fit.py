@@ -4,6 +4,7 @@ Everything lands in the recipe's output folder: model.ckpt (always the latest ch
 recipe.yaml (the resolved recipe), logs/ (TensorBoard and CSV).
 """
 
+import dataclasses
 import logging
 import shutil
 import warnings
@@ -17,12 +18,15 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from fpforce.errors import InputError
+from fpforce.forces import ForceFiles
 from fpforce.trajectory import read_bead_frames
 from fpforce.training.calibration import calibrate
 from fpforce.training.callbacks import CheckpointWriter, StepRecord, StopAfterStep, exponential_average
 from fpforce.training.checkpoint import Checkpoint, read_checkpoint, replace_record
 from fpforce.training.dataset import TrainingSet
 from fpforce.training.expert_training import ExpertTraining
+from fpforce.training.export import BOLTZMANN_KJ_PER_MOL_K
+from fpforce.training.force_scores import ForceScores
 from fpforce.training.hand_over import score_jumps
 from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.plan import ExpertPlan
@@ -96,14 +100,26 @@ def _training_set(recipe: Recipe, earlier: Checkpoint | None) -> TrainingSet:
     """The recipe's data, in the normalisation of an earlier checkpoint where one goes on from it."""
     data = recipe.data
     bead_frames = read_bead_frames(data.trajectories, data.topology, beads=data.beads, length_unit=data.length_unit,
-                                   stride=data.stride, allow_d_residues=data.allow_d_residues)
+                                   stride=data.stride, allow_d_residues=data.allow_d_residues, forces=_force_files(recipe))
     if earlier is not None:
         earlier.refuse_other_beads(bead_frames.beads)
     training_set = TrainingSet.of(bead_frames, None if earlier is None else earlier.record.scale_nm)
     if len(training_set.frames) < recipe.optimizer.batch_size:
         raise InputError(f"{len(training_set.frames)} frames in {', '.join(training_set.sources)} are fewer than "
                          f"optimizer.batch_size={recipe.optimizer.batch_size}; give more frames or a smaller batch")
-    return training_set
+    if bead_frames.forces is None:
+        return training_set
+    kt = BOLTZMANN_KJ_PER_MOL_K * recipe.temperature_k
+    return dataclasses.replace(training_set, forces=ForceScores.of(bead_frames, training_set.scale_nm, kt))
+
+
+def _force_files(recipe: Recipe) -> ForceFiles | None:
+    data = recipe.data
+    if data.forces is None:
+        return None
+    constraints = data.constraints if isinstance(data.constraints, str) else tuple(data.constraints)
+    return ForceFiles(paths=tuple(data.forces), unit=data.force_unit, constraints=constraints,
+                      optimal=data.force_map == "optimal")
 
 
 def _what_is_left(module: ExpertTraining, checkpoint: Checkpoint | None) -> tuple[list[int], bool]:

@@ -26,11 +26,28 @@ class DataRecipe(Section):
     length_unit: Literal["nm", "angstrom"] | None = Field(None, description="unit of bare .npy/.npz arrays")
     stride: int = Field(1, ge=1, description="use every so-many-th frame")
     allow_d_residues: bool = Field(False, description="accept D-amino acids instead of refusing them")
+    forces: list[Path] | None = Field(None, description="forces on the atoms, one .npz or .npy for each trajectory (a "
+                                      "trajectory .npz may hold them itself); they sharpen the denoising target")
+    force_unit: Literal["kJ/mol/nm", "kJ/mol/angstrom", "kcal/mol/nm", "kcal/mol/angstrom", "eV/angstrom",
+                        "hartree/bohr"] = Field("kJ/mol/nm", description="unit of the forces")
+    constraints: Literal["h-bonds", "none"] | list[tuple[int, int]] = Field(
+        "h-bonds", description="what the simulation held rigid: h-bonds, none, or pairs of atoms")
+    force_map: Literal["optimal", "sum"] = Field(
+        "optimal", description="force on a bead: sum over all that is rigidly joined to it; optimal: plus forces of other "
+        "atoms, weighted for the least noise")
 
-    @field_validator("trajectories", mode="before")
+    @field_validator("trajectories", "forces", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return [value] if isinstance(value, str | Path) else value
+
+    @field_validator("forces")
+    @classmethod
+    def _one_for_each_trajectory(cls, forces: list[Path] | None, others: ValidationInfo) -> list[Path] | None:
+        trajectories = others.data.get("trajectories")
+        if forces is not None and trajectories is not None and len(forces) != len(trajectories):
+            raise ValueError(f"{len(forces)} files for {len(trajectories)} trajectories; give one for each, in the same order")
+        return forces
 
 
 class DiffusionRecipe(Section):
@@ -251,10 +268,11 @@ def _anchor_paths(data: Any, folder: Path) -> None:
 
     if "topology" in data:
         data["topology"] = anchor(data["topology"])
-    if isinstance(data.get("trajectories"), list):
-        data["trajectories"] = [anchor(value) for value in data["trajectories"]]
-    elif "trajectories" in data:
-        data["trajectories"] = anchor(data["trajectories"])
+    for name in ("trajectories", "forces"):
+        if isinstance(data.get(name), list):
+            data[name] = [anchor(value) for value in data[name]]
+        elif name in data:
+            data[name] = anchor(data[name])
 
 
 def _apply(content: dict, override: str) -> None:

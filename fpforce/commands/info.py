@@ -57,6 +57,13 @@ def describe(force_field) -> str:
         lines.append(f"  hand-over   at t = {jump['t']:g} the score jumps by {jump['relative_jump']:.2g} of its size")
     if training.get("calibration"):
         lines.append(f"  calibration {_compact(training['calibration'])}")
+    if training.get("forces"):
+        forces = training["forces"]
+        ratios = forces["virial_ratios"]
+        lines.append(
+            f"  forces      {', '.join(forces['sources'])} in {forces['unit']}, virials {min(ratios):.3f} to "
+            f"{max(ratios):.3f} of the exact values"
+        )
     for name in ("data_sha256", "commit", "versions", "recipe"):
         if training.get(name):
             lines.append(f"  {name:<11} {_compact(training[name])}")

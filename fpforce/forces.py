@@ -1,0 +1,176 @@
+"""Forces that come with trajectories -> forces on the beads, in kJ/mol/nm.
+
+In: arrays of forces beside the trajectories, one file each. Out: BeadForces, frame by frame those of the BeadFrames.
+What cannot be right (another shape, an unknown unit, NaN, constraints that the map does not respect) is refused here;
+whether the numbers fit the positions is judged by fpforce.virial.
+"""
+
+import hashlib
+import logging
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fpforce.errors import InputError
+from fpforce.force_map import (
+    MappedAtoms,
+    group_weights,
+    optimal_weights,
+    refuse_joined_beads,
+    refuse_undeclared_constraints,
+    rigid_groups,
+)
+from fpforce.trajectory_files import existing_file, is_array
+
+logger = logging.getLogger("fpforce")
+
+_COMPONENTS_A_WEIGHT = 20  # components of forces in the data for each weight of the least noisy map
+# kJ/mol/nm in one unit; CODATA 2018 for eV, hartree and bohr.
+KJ_PER_MOL_NM = {
+    "kJ/mol/nm": 1.0,
+    "kJ/mol/angstrom": 10.0,
+    "kcal/mol/nm": 4.184,
+    "kcal/mol/angstrom": 41.84,
+    "eV/angstrom": 964.853321,
+    "hartree/bohr": 49614.7526,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForceFiles:
+    """Where forces are, and how to take them.
+
+    paths: one .npz (with `forces`) or .npy for each trajectory, of shape (frames, atoms, 3) like its positions, or
+    (frames, beads, 3) where they have been mapped already. unit: a key of KJ_PER_MOL_NM. constraints: "h-bonds" (every
+    hydrogen is held by the atom that it is bonded to), "none", or pairs of atom indices. optimal: the least noisy map
+    (`force_map.optimal_weights`) instead of the plain sum over rigid groups.
+    """
+
+    paths: tuple[Path, ...]
+    unit: str = "kJ/mol/nm"
+    constraints: str | tuple[tuple[int, int], ...] = "h-bonds"
+    optimal: bool = False
+
+    def __post_init__(self):
+        if self.unit not in KJ_PER_MOL_NM:
+            raise InputError(f"force_unit = {self.unit!r} is unknown: give one of {', '.join(KJ_PER_MOL_NM)}")
+        if isinstance(self.constraints, str) and self.constraints not in ("h-bonds", "none"):
+            raise InputError(f"constraints = {self.constraints!r} is unknown: give 'h-bonds', 'none' or pairs of atoms")
+
+
+@dataclass(frozen=True)
+class BeadForces:
+    """Forces on the beads, float32 (frames, n, 3) in kJ/mol/nm.
+
+    `sources` are the files, `sha256` that of their contents in order, `unit` the one they were declared to have.
+    """
+
+    kj_per_mol_nm: np.ndarray
+    sources: tuple[str, ...]
+    sha256: str
+    unit: str
+
+    def __len__(self):
+        return len(self.kj_per_mol_nm)
+
+
+class ForceReader:
+    """Reads the forces of one trajectory after the other and maps them to beads.
+
+    `atoms` are those of the beads' molecules, of `points` per frame in the files; every stride-th frame is taken.
+    """
+
+    def __init__(self, files: ForceFiles, atoms: MappedAtoms, points: int, stride: int):
+        self.files, self.atoms, self.points, self.stride = files, atoms, points, stride
+        self._pieces: list[np.ndarray] = []
+        rigid = rigid_groups(atoms, files.constraints)
+        refuse_joined_beads(atoms, rigid)
+        if files.constraints == "h-bonds" and len(rigid) == len(atoms.indices):
+            logger.warning(
+                "forces: no hydrogens are listed; the forces on those that were constrained must have been added to the "
+                "forces of the atoms that hold them, or the result is wrong and no check can tell"
+            )
+        self.weights = group_weights(atoms, rigid)
+        if files.optimal:
+            self.weights = optimal_weights(atoms, rigid, self._covariance(rigid))
+
+    def add(self, trajectory, xyz):
+        """Read the forces that belong to `trajectory`, the next one, of which xyz (frames, atoms, 3) in nm was read."""
+        path = self.files.paths[len(self._pieces)]
+        forces, of_atoms = self._read(path)
+        if len(forces) != len(xyz):
+            after = f" after data.stride = {self.stride}" if self.stride > 1 else ""
+            raise InputError(
+                f"{path} holds forces of {len(forces)} frames{after}, and {trajectory} has {len(xyz)}: give the forces "
+                "of exactly the trajectory's frames"
+            )
+        if of_atoms:
+            refuse_undeclared_constraints(self.atoms, self.weights, xyz, path)
+            forces = np.einsum("na,fad->fnd", self.weights, forces, optimize=True)
+        self._pieces.append(forces.astype(np.float32))
+
+    def collected(self) -> BeadForces:
+        """All that was added."""
+        digest = hashlib.sha256()
+        for path in self.files.paths:
+            digest.update(path.read_bytes())
+        return BeadForces(
+            np.concatenate(self._pieces), tuple(map(str, self.files.paths)), digest.hexdigest(), self.files.unit
+        )
+
+    def _covariance(self, rigid):
+        """Sum over all frames of the dot products between the forces on the rigid groups, (groups, groups)."""
+        total, frames = np.zeros((len(rigid), len(rigid))), 0
+        for path in self.files.paths:
+            forces, of_atoms = self._read(path)
+            if of_atoms:
+                groups = np.stack([forces[:, members].sum(1) for members in rigid], 1)
+                total += np.tensordot(groups, groups, ([0, 2], [0, 2]))
+                frames += len(forces)
+        if frames and _COMPONENTS_A_WEIGHT * len(rigid) > 3 * frames:
+            raise InputError(
+                f"{', '.join(map(str, self.files.paths))}: {frames} frames are too few for the weights of {len(rigid)} rigid "
+                "groups of atoms, which would be fitted to chance: give more frames, or set data.force_map = sum"
+            )
+        return total if frames else np.eye(len(rigid))
+
+    def _read(self, path):
+        """Forces of a file in kJ/mol/nm, float64 (frames, atoms or beads, 3), and whether they are of the atoms."""
+        path = existing_file(path, "forces")
+        if not is_array(path):
+            raise InputError(f"forces {path}: only .npy and .npz arrays hold forces: write them into one")
+        try:
+            content = np.load(path)
+            if not isinstance(content, np.ndarray):
+                with content:
+                    if "forces" not in content.files:
+                        raise InputError(f"{path} holds {sorted(content.files)}: name the array of forces `forces`")
+                    content = content["forces"]
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise InputError(f"{path} cannot be read as a numpy file ({reason}): truncated? make it anew") from None
+        beads = len(self.atoms.groups)
+        if (
+            content.ndim != 3
+            or content.shape[1] not in (self.points, beads)
+            or content.shape[2] != 3
+            or not np.issubdtype(content.dtype, np.floating)
+        ):
+            allowed = f"{self.points}" if beads == self.points else f"{self.points} (atoms) or {beads} (beads)"
+            raise InputError(
+                f"{path} holds forces as {content.dtype} of shape {content.shape}: they must be floating-point "
+                f"(frames, points, 3) with {allowed} points, as the trajectory has"
+            )
+        of_atoms = content.shape[1] == self.points
+        forces = content[:: self.stride, self.atoms.indices] if of_atoms else content[:: self.stride]
+        forces = forces.astype(np.float64)
+        finite = np.isfinite(forces).all(axis=(1, 2))
+        if not finite.all():
+            frame = int(np.argmin(finite)) * self.stride
+            raise InputError(
+                f"{path}: the forces of frame {frame} (counted from 0) are NaN or infinite: leave the frame out, of "
+                "the trajectory too"
+            )
+        return forces * KJ_PER_MOL_NM[self.files.unit], of_atoms

@@ -1,0 +1,38 @@
+"""Forces of the data as noisy scores at t = 0, and what the run keeps on record about them.
+
+In: BeadFrames with forces, the scale s and kT. Out: f_0 = F s / kT, centred, whose mean at given beads is grad log
+p_0(x_0).
+"""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fpforce.trajectory import BeadFrames
+from fpforce.virial import check_forces
+
+logger = logging.getLogger("fpforce")
+
+
+@dataclass(frozen=True)
+class ForceScores:
+    """f_0 (frames, beads, 3) float32, and where it came from (JSON-able): files, hash, unit, virials by bond."""
+
+    values: Tensor
+    record: dict
+
+    @staticmethod
+    def of(frames: BeadFrames, scale_nm: float, kt_kj_per_mol: float) -> "ForceScores":
+        """From frames with forces; InputError where these do not fit the positions at this kT."""
+        virials, forces = check_forces(frames, kt_kj_per_mol), frames.forces
+        ratios = [virial.ratio for virial in virials]
+        logger.info("forces of %s are blended into the denoising target; their virials along the bonds are %.3f to %.3f of the "
+                    "exact values", ", ".join(forces.sources), min(ratios), max(ratios))
+        scaled = forces.kj_per_mol_nm.astype(np.float64) * (scale_nm / kt_kj_per_mol)
+        scaled -= scaled.mean(axis=1, keepdims=True)
+        return ForceScores(torch.from_numpy(scaled.astype(np.float32)), {
+            "sources": list(forces.sources), "sha256": forces.sha256, "unit": forces.unit, "virial_ratios": ratios,
+            "virial_errors": [virial.error for virial in virials]})
