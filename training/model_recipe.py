@@ -46,13 +46,23 @@ class GraphTransformerRecipe(Section):
         return self
 
 
+class MlpRecipe(Section):
+    """The `mlp` energy model."""
+
+    kind: Literal["mlp"] = Field("mlp", description="MLP on x and y of one bead in an external potential")
+    width: int = Field(128, ge=1, le=4096, description="neurons of a hidden layer")
+    layers: int = Field(3, ge=1, le=32, description="hidden layers")
+    prior: bool = Field(True, description="build on the analytic prior (diffused Gaussian)")
+
+
 def _kind(section: Any) -> str:
     """Which model a section is; `internal` unless it says otherwise."""
     return str(section.get("kind", "internal") if isinstance(section, dict) else getattr(section, "kind", "internal"))
 
 
 ModelRecipe = Annotated[
-    Annotated[InternalRecipe, Tag("internal")] | Annotated[GraphTransformerRecipe, Tag("graph_transformer")],
+    Annotated[InternalRecipe, Tag("internal")] | Annotated[GraphTransformerRecipe, Tag("graph_transformer")]
+    | Annotated[MlpRecipe, Tag("mlp")],
     Discriminator(_kind),
 ]
 

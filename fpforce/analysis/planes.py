@@ -1,7 +1,7 @@
 """The two-dimensional planes on which distributions are compared, and the two basins of each.
 
 `choose_planes` gives phi/psi of every residue whose beads define both; without any, the first two TICA components of
-the reference. A plane turns positions (..., beads, 3) in nm into coordinates (..., 2).
+the reference; of a single bead, its position. A plane turns positions (..., beads, 3) in nm into coordinates (..., 2).
 """
 
 import math
@@ -12,6 +12,7 @@ import numpy as np
 from fpforce.analysis.divergences import BINS_PER_AXIS
 from fpforce.analysis.observables import bond_lengths, dihedral_paths, dihedrals
 from fpforce.errors import InputError
+from fpforce.space import PLANE, space_of
 
 
 @dataclass(frozen=True)
@@ -108,13 +109,49 @@ class TicaPlane:
         return {name: coordinates[..., axis] for axis, name in enumerate(self.axis_names)}
 
 
+@dataclass(frozen=True)
+class PositionPlane:
+    """x and y of a particle in an external potential, in nm; the basins lie on the two sides of the main barrier along x."""
+
+    edges: tuple
+    split: float
+    name: str = "x, y"
+    axis_names: tuple = ("x", "y")
+    axis_labels: tuple = ("x / nm", "y / nm")
+    periodic: bool = field(default=False)
+
+    @classmethod
+    def fit(cls, trajectories):
+        """Bins over the range of reference trajectories [(frames, 1, 3) nm]."""
+        positions = np.concatenate(trajectories)[:, 0, :2].astype(np.float64)
+        edges = tuple(_edges(positions[:, axis]) for axis in range(2))
+        return cls(edges, barrier_position(positions[:, 0], edges[0]))
+
+    @property
+    def basin_names(self):
+        return f"x < {self.split:.2f} nm", f"x > {self.split:.2f} nm"
+
+    def coordinates(self, positions_nm):
+        """(x, y) in nm, shape (..., 2)."""
+        return np.asarray(positions_nm)[..., 0, :2].astype(np.float64)
+
+    def signals(self, coordinates):
+        """The coordinates themselves, for autocorrelation times: name -> (...,)."""
+        return {name: coordinates[..., axis] for axis, name in enumerate(self.axis_names)}
+
+
 def upper_basin(plane, coordinates):
     """Whether each point lies in the plane's second basin (phi > 0, or the high side of the first component)."""
     return coordinates[..., 0] > plane.split
 
 
 def choose_planes(beads, reference, tica_lag_frames=10):
-    """Planes for a bead table, given reference trajectories [(frames, beads, 3) nm]: phi/psi per residue, else TICA."""
+    """Planes for a bead table, given reference trajectories [(frames, beads, 3) nm].
+
+    phi/psi per residue, else TICA; of a particle in an external potential its own x and y.
+    """
+    if space_of(len(beads)) is PLANE:
+        return (PositionPlane.fit(reference),)
     residues = beads.phi_psi
     if residues:
         return tuple(PhiPsiPlane(r["residue"], tuple(r["phi"]), tuple(r["psi"])) for r in residues)
