@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-_PRIOR = "build on the analytic prior (diffused Gaussian, bonds and angles)"
+_PRIOR = "build on the analytic prior (diffused Gaussian, and of molecules bonds and angles)"
 
 
 class Section(BaseModel):
@@ -50,9 +50,9 @@ class MlpRecipe(Section):
     """The `mlp` energy model."""
 
     kind: Literal["mlp"] = Field("mlp", description="MLP on x and y of one bead in an external potential")
-    width: int = Field(128, ge=1, le=4096, description="neurons of a hidden layer")
+    width: int = Field(64, ge=1, le=4096, description="neurons of a hidden layer")
     layers: int = Field(3, ge=1, le=32, description="hidden layers")
-    prior: bool = Field(True, description="build on the analytic prior (diffused Gaussian)")
+    prior: bool = Field(True, description=_PRIOR)
 
 
 def _kind(section: Any) -> str:

@@ -28,14 +28,19 @@ class ExactDensity:
 
     @staticmethod
     def of(potential: ExternalPotential) -> "ExactDensity":
-        """The density on 64 x 64 bins over the potential's box, by the midpoint rule on 8 x 8 points a bin."""
+        """The density on 64 x 64 bins over the potential's box, by the midpoint rule on 8 x 8 points a bin.
+
+        What lies up to a box's width beyond an edge belongs to the outermost bin, as samples there do.
+        """
         edges = tuple(np.linspace(low, high, BINS_PER_AXIS + 1) for low, high in potential.box_nm)
         x, y = np.meshgrid(*map(_midpoints, edges), indexing="ij")
         energy = potential.energy(x, y) / potential.kt_kj_per_mol
         weight = np.exp(energy.min() - energy)
         weight /= weight.sum()
-        fine = weight.reshape(BINS_PER_AXIS, POINTS_PER_BIN, BINS_PER_AXIS, POINTS_PER_BIN)
-        return ExactDensity(edges, fine.sum(axis=(1, 3)), float(weight[potential.in_basin(x, y)].sum()))
+        bins = bin_indices(np.stack([x.ravel(), y.ravel()], axis=-1), edges)
+        probabilities = np.bincount(bins, weight.ravel(), minlength=BINS_PER_AXIS**2)
+        return ExactDensity(edges, probabilities.reshape(BINS_PER_AXIS, BINS_PER_AXIS),
+                            float(weight[potential.in_basin(x, y)].sum()))
 
     @property
     def free_energy_kt(self) -> float:
@@ -88,6 +93,7 @@ def free_energy_kt(weight: float) -> float:
 
 
 def _midpoints(edges):
+    """Points of the midpoint rule from one width below the edges to one above."""
     points = (len(edges) - 1) * POINTS_PER_BIN
     step = (edges[-1] - edges[0]) / points
-    return edges[0] + step * (np.arange(points) + 0.5)
+    return edges[0] + step * (np.arange(-points, 2 * points) + 0.5)

@@ -17,7 +17,7 @@ class ExternalPotential:
 
     expression: the formula, of + - * / ( ) and exp only, which OpenMM and Python read alike.
     basin: another one, of x and y, positive in the basin whose weight is reported.
-    box_nm: ((x, x), (y, y)) limits beyond which the density is negligible. starts_nm: name -> (x, y) of a start frame.
+    box_nm: ((x, x), (y, y)) limits beyond which there is next to nothing. starts_nm: name -> (x, y) of a start frame.
     """
 
     name: str

@@ -30,6 +30,6 @@ MULLER_BROWN = ExternalPotential(
     expression="+".join(_term(*term) for term in _TERMS),
     # The line across the path at the higher saddle, (-0.822, 0.624).
     basin="y-0.6*x-1.12",
-    box_nm=((-2.0, 1.5), (-0.8, 2.5)),
+    box_nm=((-1.8, 1.4), (-0.7, 2.4)),
     starts_nm={"upper": (-0.558, 1.442), "lower": (0.623, 0.028)},
 )

@@ -49,7 +49,7 @@ class MlpModel(MlpLayers):
     Unlike those of molecules it does not fade at large t, so that it serves without the prior too.
     """
 
-    def __init__(self, width: int = 128, layers: int = 3, v_min: float = 1e-3):
+    def __init__(self, width: int = 64, layers: int = 3, v_min: float = 1e-3):
         super().__init__(width, layers, v_min)
         self.out = nn.Linear(width, 1, bias=False)
         self.offset = nn.Sequential(nn.Linear(5, 32), nn.SiLU(), nn.Linear(32, 1))
@@ -63,7 +63,7 @@ class MlpModel(MlpLayers):
 class MlpScore(MlpLayers):
     """Score network: x and y themselves, and two outputs of the layers as their weights."""
 
-    def __init__(self, width: int = 128, layers: int = 3, v_min: float = 1e-3):
+    def __init__(self, width: int = 64, layers: int = 3, v_min: float = 1e-3):
         super().__init__(width, layers, v_min)
         self.out = nn.Linear(width, 2, bias=False)
         nn.init.zeros_(self.out.weight)
