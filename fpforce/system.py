@@ -9,6 +9,7 @@ from fpforce import backends
 from fpforce.arguments import require_whole
 from fpforce.artifact import ForceField, load
 from fpforce.errors import InputError
+from fpforce.space import PLANE
 
 logger = logging.getLogger("fpforce")
 
