@@ -132,17 +132,21 @@ def _measure(trained: Path, model: Path, iid: Path, simulations: list[Path], t_e
 
 
 def _density_of_energy(checkpoint, density, t: float) -> np.ndarray:
-    """exp(-E(alpha x, t)) at the bins' centres, normalised (bins, bins): what the force field at t samples, without noise."""
+    """exp(-E(alpha x, t)) on the bins, normalised (bins, bins): what the force field at t samples, without noise."""
     import torch
 
+    from fpforce.potentials import MULLER_BROWN
+    from fpforce.potentials.exact_density import density_of_energy
     from fpforce.training.diffusion import alpha, centred
 
-    x, y = np.meshgrid(*(0.5 * (edges[1:] + edges[:-1]) for edges in density.edges), indexing="ij")
-    points = torch.tensor(np.stack([x, y, 0.0 * x], -1).reshape(-1, 1, 3) - checkpoint.record.origin_nm)
-    points = centred(points * float(alpha(torch.tensor(t))) / checkpoint.record.scale_nm).float()
-    energy = checkpoint.model(checkpoint.covering(t))(points, torch.tensor([t])).double().numpy().reshape(x.shape)
-    weight = np.exp(energy.min() - energy)
-    return weight / weight.sum()
+    model = checkpoint.model(checkpoint.covering(t))
+
+    def energy_kt(x, y):
+        points = torch.tensor(np.stack([x, y, 0.0 * x], -1)[:, None] - checkpoint.record.origin_nm)
+        points = centred(points * float(alpha(torch.tensor(t))) / checkpoint.record.scale_nm).float()
+        return np.concatenate([model(part, torch.tensor([t])).double().numpy() for part in points.split(65536)])
+
+    return density_of_energy(energy_kt, density.edges, MULLER_BROWN.in_basin, points_per_bin=4).probabilities
 
 
 def _against(probabilities: np.ndarray, density) -> dict:

@@ -33,14 +33,7 @@ class ExactDensity:
         What lies up to a box's width beyond an edge belongs to the outermost bin, as samples there do.
         """
         edges = tuple(np.linspace(low, high, BINS_PER_AXIS + 1) for low, high in potential.box_nm)
-        x, y = np.meshgrid(*map(_midpoints, edges), indexing="ij")
-        energy = potential.energy(x, y) / potential.kt_kj_per_mol
-        weight = np.exp(energy.min() - energy)
-        weight /= weight.sum()
-        bins = bin_indices(np.stack([x.ravel(), y.ravel()], axis=-1), edges)
-        probabilities = np.bincount(bins, weight.ravel(), minlength=BINS_PER_AXIS**2)
-        return ExactDensity(edges, probabilities.reshape(BINS_PER_AXIS, BINS_PER_AXIS),
-                            float(weight[potential.in_basin(x, y)].sum()))
+        return density_of_energy(lambda x, y: potential.energy(x, y) / potential.kt_kj_per_mol, edges, potential.in_basin)
 
     @property
     def free_energy_kt(self) -> float:
@@ -55,6 +48,17 @@ class ExactDensity:
         points = np.asarray(positions_nm, dtype=np.float64).reshape(-1, 3)[:, :2]
         flat = np.bincount(bin_indices(points, self.edges), minlength=self.probabilities.size)
         return flat.reshape(self.probabilities.shape)
+
+
+def density_of_energy(energy_kt, edges, in_basin, points_per_bin: int = POINTS_PER_BIN) -> ExactDensity:
+    """The density of an energy in kT, a function of arrays x and y in nm, on the bins between `edges`."""
+    x, y = (axis.ravel() for axis in np.meshgrid(*(_midpoints(edge, points_per_bin) for edge in edges), indexing="ij"))
+    energy = energy_kt(x, y)
+    weight = np.exp(energy.min() - energy)
+    weight /= weight.sum()
+    bins = tuple(len(edge) - 1 for edge in edges)
+    probabilities = np.bincount(bin_indices(np.stack([x, y], axis=-1), edges), weight, minlength=bins[0] * bins[1])
+    return ExactDensity(tuple(edges), probabilities.reshape(bins), float(weight[in_basin(x, y)].sum()))
 
 
 @dataclass(frozen=True)
@@ -92,8 +96,8 @@ def free_energy_kt(weight: float) -> float:
         return float(np.log(weight) - np.log1p(-weight))
 
 
-def _midpoints(edges):
+def _midpoints(edges, points_per_bin):
     """Points of the midpoint rule from one width below the edges to one above."""
-    points = (len(edges) - 1) * POINTS_PER_BIN
+    points = (len(edges) - 1) * points_per_bin
     step = (edges[-1] - edges[0]) / points
     return edges[0] + step * (np.arange(-points, 2 * points) + 0.5)
