@@ -47,15 +47,15 @@ def main() -> None:
 
 def run(variant: str, seed: int, fraction: float, picoseconds: float) -> None:
     """Do whatever of one variant is not yet done."""
+    folder = _folder(variant, seed)
+    if (folder / "result.json").exists():
+        return
     from fpforce.analysis import evaluate
     from fpforce.simulation import SimulationSettings, simulate
     from fpforce.training.export import export
     from fpforce.training.iid import SampleSettings, sample
     from fpforce.training.recipe import load_recipe
 
-    folder = _folder(variant, seed)
-    if (folder / "result.json").exists():
-        return
     recipe = EXAMPLE / "recipes" / f"{variant}.yaml"
     trained, model, iid = _trained(SHARED_TRAINING.get(variant, variant), seed, fraction), folder / "model.pt", folder / "iid.xtc"
     t_eval = load_recipe(recipe).diffusion.t_eval
@@ -211,9 +211,12 @@ def _table(summary: dict) -> str:
             f"| {simulation['js_floor']:.4f} | {energy['js']:.4f} | {iid['free_energy_kt']:.2f} "
             f"| {simulation['free_energy_kt']:.2f} | {row['converged']} |")
     times = list(rows[0]["energy"])
-    lines += ["", "JS of exp(-E(x, t)) from the exact density, by quadrature, against the t at which the force field is taken:", "",
-              "| variant | seed | " + " | ".join(f"t = {t}" for t in times) + " |", "|---|---|" + "---|" * len(times)]
-    lines += [f"| {row['variant']} | {row['seed']} | " + " | ".join(f"{row['energy'][t]['js']:.4f}" for t in times) + " |"
+    lines += ["", "JS of exp(-E(x, t)) from the exact density, by quadrature, against the t at which the force field is taken, and the "
+              "Fokker-Planck residual (root mean square per degree of freedom) of that expert:", "",
+              "| variant | seed | " + " | ".join(f"t = {t}" for t in times) + " | residual at t = 1e-5 | largest |",
+              "|---|---|" + "---|" * (len(times) + 2)]
+    lines += [f"| {row['variant']} | {row['seed']} | " + " | ".join(f"{row['energy'][t]['js']:.4f}" for t in times)
+              + f" | {row['residual']['residual'][0]:.3g} | {max(row['residual']['residual']):.3g} |"
               for row in rows if row["variant"] not in SHARED_TRAINING]
     return "\n".join(lines) + "\n"
 
