@@ -57,7 +57,8 @@ def run(variant: str, seed: int, fraction: float, picoseconds: float) -> None:
     from fpforce.training.recipe import load_recipe
 
     recipe = EXAMPLE / "recipes" / f"{variant}.yaml"
-    trained, model, iid = _trained(SHARED_TRAINING.get(variant, variant), seed, fraction), folder / "model.pt", folder / "iid.xtc"
+    trained = _trained(SHARED_TRAINING.get(variant, variant), seed, fraction)
+    model, iid = folder / "model.pt", folder / "iid.xtc"
     t_eval = load_recipe(recipe).diffusion.t_eval
     if not model.exists():
         export(trained, model, t_eval=t_eval)
@@ -100,7 +101,7 @@ def _trained(variant: str, seed: int, fraction: float) -> Path:
 
 def _measure(trained: Path, model: Path, iid: Path, simulations: list[Path], t_eval: float) -> dict:
     """Distances from the exact density of samples, of the simulations' second half and of exp(-E), with bin counts."""
-    from fpforce.potentials import MULLER_BROWN, ExactDensity, compare_with_exact
+    from fpforce.potentials import MULLER_BROWN, ExactDensity
     from fpforce.simulation import read_simulation
     from fpforce.training.checkpoint import read_checkpoint
     from fpforce.training.models.contract import DiffusionEnergy
@@ -112,7 +113,8 @@ def _measure(trained: Path, model: Path, iid: Path, simulations: list[Path], t_e
     density, beads, checkpoint = ExactDensity.of(MULLER_BROWN), fpforce.load(model).beads, read_checkpoint(trained)
     sampled, _ = read_atoms(iid, beads.to_mdtraj(), [0], 1)
     read = [read_simulation(path, beads) for path in simulations]
-    simulated = np.concatenate([(frames.positions_nm[len(frames.positions_nm) // 2:]).reshape(-1, 1, 3) for frames in read])
+    halves = [frames.positions_nm[len(frames.positions_nm) // 2 :] for frames in read]
+    simulated = np.concatenate([half.reshape(-1, 1, 3) for half in halves])
     residual = {"t": [], "residual": []}
     for number, plan in enumerate(checkpoint.plans):
         expert = checkpoint.model(number)
@@ -122,7 +124,7 @@ def _measure(trained: Path, model: Path, iid: Path, simulations: list[Path], t_e
     energies = {f"{t:g}": _density_of_energy(checkpoint, density, t) for t in SCANNED_TIMES}
     records = checkpoint.record.experts
     return {
-        "iid": _compared(sampled, density, compare_with_exact), "simulation": _compared(simulated, density, compare_with_exact),
+        "iid": _compared(sampled, density), "simulation": _compared(simulated, density),
         "energy": {t: _against(p, density) for t, p in energies.items()},
         "exact_free_energy_kt": density.free_energy_kt, "residual": residual,
         "steps": [record.steps for record in records], "training_seconds": sum(record.seconds for record in records),
@@ -155,8 +157,8 @@ def _against(probabilities: np.ndarray, density) -> dict:
     return {"js": float(js_divergence(probabilities.ravel(), density.probabilities.ravel()))}
 
 
-def _compared(positions, density, compare_with_exact) -> dict:
-    from fpforce.potentials import MULLER_BROWN
+def _compared(positions, density) -> dict:
+    from fpforce.potentials import MULLER_BROWN, compare_with_exact
     from fpforce.potentials.exact_density import free_energy_kt
 
     found = compare_with_exact(positions, density)
@@ -196,9 +198,10 @@ def _table(summary: dict) -> str:
     rows = summary["rows"]
     exact = rows[0]["exact_free_energy_kt"]
     lines = [
-        f"Trainings on one thread ({summary['fraction']:g} of the recipes' steps); {rows[0]['iid']['frames']} samples; simulations of "
-        f"2 x {REPLICAS} replicas x {summary['picoseconds']:g} ps, {TIMESTEP_FS:g} fs, the second half counted "
-        f"({rows[0]['simulation']['frames']} frames); {summary['hardware']}. The exact F(lower) - F(upper) is {exact:.2f} kT.", "",
+        f"Trainings on one thread ({summary['fraction']:g} of the recipes' steps); {rows[0]['iid']['frames']} samples; "
+        f"simulations of 2 x {REPLICAS} replicas x {summary['picoseconds']:g} ps, {TIMESTEP_FS:g} fs, the second half counted "
+        f"({rows[0]['simulation']['frames']} frames); {summary['hardware']}. The exact F(lower) - F(upper) is {exact:.2f} kT.",
+        "",
         "| variant | seed | t | steps | training (s) | iid JS | floor | simulation JS | floor | JS of exp(-E) | F from iid, kT "
         "| F from simulation, kT | starts agree |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
@@ -211,8 +214,8 @@ def _table(summary: dict) -> str:
             f"| {simulation['js_floor']:.4f} | {energy['js']:.4f} | {iid['free_energy_kt']:.2f} "
             f"| {simulation['free_energy_kt']:.2f} | {row['converged']} |")
     times = list(rows[0]["energy"])
-    lines += ["", "JS of exp(-E(x, t)) from the exact density, by quadrature, against the t at which the force field is taken, and the "
-              "Fokker-Planck residual (root mean square per degree of freedom) of that expert:", "",
+    lines += ["", "JS of exp(-E(x, t)) from the exact density, by quadrature, against the t at which the force field is taken, "
+              "and the Fokker-Planck residual (root mean square per degree of freedom) of the conservative experts:", "",
               "| variant | seed | " + " | ".join(f"t = {t}" for t in times) + " | residual at t = 1e-5 | largest |",
               "|---|---|" + "---|" * (len(times) + 2)]
     lines += [f"| {row['variant']} | {row['seed']} | " + " | ".join(f"{row['energy'][t]['js']:.4f}" for t in times)

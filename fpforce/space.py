@@ -1,4 +1,4 @@
-"""Space: what the degrees of freedom of a system are, the one place that tells a molecule from a particle in a potential.
+"""What the degrees of freedom of a system are: the one place that tells a molecule from a particle in a potential.
 
 Several beads are a molecule, whose energy depends on neither its place nor its orientation: its degrees of freedom are
 all coordinates but those of the centre of mass. One bead has nothing inside to learn; it is a particle in an external

@@ -144,8 +144,8 @@ def conformation_weights(frames: Tensor, evenness: float) -> Tensor:
     """Weights (frames,) proportional to density^-evenness among the conformations of normalised frames (F, beads, 3).
 
     With evenness 1 frames are drawn about evenly over the conformations seen, with 0 as often as they were seen. The
-    density is a kernel estimate over at most 2,000 of the frames, in internal coordinates (or x and y of a particle in the
-    plane) at the resolution of a noise variance of 0.1; the kernel's variance is a tenth of the median squared distance there.
+    density is a kernel estimate over at most 2,000 of the frames, in internal coordinates (of a particle in the plane, x and
+    y) at the resolution of a noise variance of 0.1; the kernel's variance is a tenth of the median squared distance there.
     """
     if evenness == 0:
         return torch.ones(len(frames))

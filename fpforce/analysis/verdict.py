@@ -68,7 +68,8 @@ def checks_of(figures, thresholds):
     if figures["bonds"]:
         worst = max(bond.w1 for bond in figures["bonds"])
         label = "Largest W1 distance of a bond length, nm"
-        checks.append(Check("bond_w1_nm", label, worst, thresholds.bond_w1_nm, worst < thresholds.bond_w1_nm if measured else None))
+        passed = worst < thresholds.bond_w1_nm if measured else None
+        checks.append(Check("bond_w1_nm", label, worst, thresholds.bond_w1_nm, passed))
     for name, label in (("non_finite_frames", "Frames that are not finite"), ("failed_replicas", "Failed replicas")):
         checks.append(Check(name, label, figures[name], 0, figures[name] == 0))
     verdict = figures["convergence_verdict"]

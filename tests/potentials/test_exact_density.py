@@ -1,6 +1,7 @@
 """The exact densities against closed forms, adaptive quadrature and samples by OpenMM."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,4 +107,18 @@ def test_dataset_is_read_as_bead_frames_of_two_independent_runs(potential, tmp_p
     read = [read_bead_frames(tmp_path / f"{name}.npz", table=potential.beads, length_unit="nm").positions_nm
             for name in ("train", "reference")]
     assert [frames.shape for frames in read] == [(30, 1, 3)] * 2
+    assert not np.array_equal(*read)
+
+
+@pytest.mark.parametrize("folder, system", [("muller_brown", MULLER_BROWN), ("double_well", DOUBLE_WELL)])
+def test_the_examples_data_are_of_the_exact_density(folder, system):
+    density, read = ExactDensity.of(system), []
+    for name in ("train", "reference"):
+        path = Path(__file__).parents[2] / "examples" / folder / f"{name}.npz"
+        frames = read_bead_frames(path, table=system.beads, length_unit="nm").positions_nm
+        found = compare_with_exact(frames, density)
+        assert found.frames == 20_000 and found.excess_js < 0.002
+        # 400 particles, hardly correlated between frames 10 ps apart: below 0.02 for a weight of 0.3 and 1,000 samples.
+        assert abs(system.in_basin(*frames[:, 0, :2].T).mean() - density.basin_weight) < 0.02
+        read.append(frames)
     assert not np.array_equal(*read)

@@ -5,6 +5,7 @@ The data are a Gaussian far from the origin, of which everything is known in clo
 
 import logging
 import math
+from pathlib import Path
 
 import numpy as np
 import openmm
@@ -24,7 +25,8 @@ from fpforce.training.likelihood import log_likelihood
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.models.plane_prior import fit_plane_gaussian
-from fpforce.training.recipe import parse_recipe
+from fpforce.training.plan import plan_experts
+from fpforce.training.recipe import load_recipe, parse_recipe
 from fpforce.training.residual import exact_residual
 
 MEAN = np.array([3.0, -1.0])
@@ -118,8 +120,9 @@ def test_gaussian_prior_is_the_exact_diffused_density(plane_set, exact, time):
     assert exact_residual(energy, x, t).abs().max() < 1e-9 * 20 / time**0.5
     alpha = math.exp(-0.05 * time - 4.975 * time**2)
     covariance = alpha**2 * np.cov(plane_set.frames[:, 0, :2].double().numpy().T) + (1 - alpha**2) * np.eye(2)
-    np.testing.assert_allclose(energy.score(x, t)[:, 0, :2], -x[:, 0, :2].numpy() @ np.linalg.inv(covariance), rtol=1e-6, atol=1e-9)
-    np.testing.assert_allclose(energy.prior_divergence(x, t), -np.trace(np.linalg.inv(covariance)), rtol=1e-8)
+    inverse = np.linalg.inv(covariance)
+    np.testing.assert_allclose(energy.score(x, t)[:, 0, :2], -x[:, 0, :2].numpy() @ inverse, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(energy.prior_divergence(x, t), -np.trace(inverse), rtol=1e-8)
 
 
 @pytest.mark.parametrize("solver", ["multistep", "ode"])
@@ -240,7 +243,8 @@ def test_a_score_that_is_no_gradient_trains_and_samples(folder, tmp_path):
 
 def test_fine_tuning_keeps_origin_and_scale(checkpoint, folder, tmp_path):
     np.savez(tmp_path / "train.npz", positions=gaussian_frames(500, 5) + np.float32(0.2))
-    tuned = train(recipe(tmp_path, run={"max_steps": 2, "threads": 1, "accelerator": "cpu"}), init=checkpoint, show_progress=False)
+    short = recipe(tmp_path, run={"max_steps": 2, "threads": 1, "accelerator": "cpu"})
+    tuned = train(short, init=checkpoint, show_progress=False)
     before, after = read_checkpoint(checkpoint).record, read_checkpoint(tuned).record
     assert (before.origin_nm, before.scale_nm) == (after.origin_nm, after.scale_nm)
 
@@ -251,3 +255,16 @@ def test_model_of_the_other_space_is_refused_with_the_remedy(folder, small_recip
     molecule = small_recipe(tmp_path / "b", "model={kind: mlp}")
     with pytest.raises(InputError, match="mlp is for one bead.*data have 5 beads"):
         train(molecule, show_progress=False)
+
+
+def test_every_recipe_of_the_toy_systems_is_valid():
+    examples = Path(__file__).parents[2] / "examples"
+    recipes = {path.stem: load_recipe(path) for path in (examples / "muller_brown" / "recipes").glob("*.yaml")}
+    assert set(recipes) == {"diffusion", "two_for_one", "mixture", "fokker_planck", "both"}
+    for name, variant in recipes.items():
+        plans = plan_experts(variant)
+        assert plans[-1].t_max == 1.0 and all(path.is_file() for path in variant.data.trajectories), name
+        assert {plan.model.kind for plan in plans} == {"mlp"}
+        assert any(plan.fokker_planck_weight for plan in plans) == (name in ("fokker_planck", "both"))
+    for system in ("muller_brown", "double_well"):
+        assert load_recipe(examples / system / "recipe.yaml").model.kind == "mlp"

@@ -1,8 +1,9 @@
 """What every energy model is to the rest of the program, and the one place where a score is derived from it.
 
 A model is a torch module `forward(x, t) -> (batch,)`: x (batch, beads, 3) centred and normalised positions, t (batch,)
-or (1,) diffusion times, the energy E_theta(x, t) = -log q_t(x) up to a constant. Of a molecule it must be invariant under rotation
-and translation and tell mirror images apart; of one bead in the plane it must not depend on z. It must compile with torch.jit.script, and be twice differentiable in (x, t).
+or (1,) diffusion times, the energy E_theta(x, t) = -log q_t(x) up to a constant. Of a molecule it must be invariant under
+rotation and translation and tell mirror images apart; of one bead in the plane it must not depend on z. It must compile
+with torch.jit.script and be twice differentiable in (x, t).
 A `Network` also says what an implementation of it elsewhere needs besides its weights.
 tests/contract/ checks every model against this.
 
