@@ -8,6 +8,13 @@ SECTIONS = (
      "The demo's recipe with and without the term, the same number of steps. Two simulations, every replica of the one "
      "started from a single phi < 0 frame, of the other from a single phi > 0 frame, pooled and compared with the "
      "held-out reference at 21,417 frames. The reference has F(phi > 0) - F(phi < 0) = 3.81 ± 0.21 kT."),
+    ("The paper's variants on the Müller-Brown potential", "muller_brown", "muller_brown.py",
+     "![Free-energy maps of all variants, and the Fokker-Planck residual](results/muller_brown.png)\n\n"
+     "Each variant of examples/muller_brown/recipes against the exact density, by JS divergence on 64 x 64 bins; the floor is "
+     "that of as many independent samples of the exact density, so that samples and simulations can be compared though "
+     "their numbers differ. JS of exp(-E) is that of the force field itself, by quadrature, without any sampling; F is F(lower) "
+     "- F(upper) across the path's higher saddle. The map in the last row is what the force field at that t has too much or too "
+     "little of; white and grey lines are the exact free energy at 2, 4 and 6 kT."),
     ("A long simulation of the demo's force field", "long_run", "long_run.py",
      "The force field of `make demo`, simulated from both basins for longer than the demo has time for."),
     ("What the Fokker-Planck term costs", "training_cost", "training_cost.py",

@@ -19,6 +19,7 @@ import numpy as np
 
 from fpforce.beads import BeadTable
 from fpforce.errors import InputError
+from fpforce.space import space_of
 
 FORMAT_VERSION = 1
 METADATA_ENTRY = "fpforce.json"
@@ -68,6 +69,11 @@ class ForceField:
     def scale_nm(self) -> float:
         """The one length by which centred positions are divided before they enter the network."""
         return float(self.metadata["scale_nm"])
+
+    @property
+    def space(self):
+        """What its degrees of freedom are: `fpforce.space.MOLECULE` or `PLANE`."""
+        return space_of(len(self.beads))
 
     @property
     def t_eval(self) -> float:

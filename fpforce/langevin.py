@@ -8,7 +8,7 @@ import numpy as np
 from fpforce import backends
 from fpforce.platforms import make_context
 from fpforce.progress import SimulationProgress, aggregate_ns_per_day
-from fpforce.replicas import BondLimits, centred, freeze
+from fpforce.replicas import BondLimits, freeze
 from fpforce.stop_signals import stop_signals
 from fpforce.system import make_system
 
@@ -17,7 +17,8 @@ logger = logging.getLogger("fpforce")
 # A stop signal is noticed between calls of integrator.step, each made to last at most about this long: an exception
 # raised by a signal inside OpenMM would surface as an empty OpenMMException, in the middle of a step.
 _STEP_CALL_SECONDS = 0.5
-# Replicas that drift further than this are put back to the origin: positions in single precision stay exact to 2e-7 nm.
+# Replicas that drift further than this, along what no energy depends on, are put back: the centre of a molecule to the
+# origin, a particle in the plane to z = 0. Positions in single precision stay exact to 2e-7 nm.
 _LARGEST_DRIFT_NM = 2.0
 
 
@@ -31,7 +32,7 @@ class LangevinRun:
         self._files, self._description = files, description
         self._replicas, self._report_steps = settings.replicas, settings.report_steps
         self._timestep_fs, self._seed = settings.timestep_fs, description["seed"]
-        self._limits = BondLimits.of(force_field)
+        self._limits, self._space = BondLimits.of(force_field), force_field.space
         self._shape = (settings.replicas, len(force_field.beads), 3)
         self._wanted_platform = settings.platform
         self.backend, _ = backends.choose(force_field, settings.backend)
@@ -166,12 +167,12 @@ class LangevinRun:
                     "replica %d failed at step %d: %s; it is frozen, the others go on", replica, self.step, reason
                 )
             freeze(self._context, self._system, broken, positions_nm)
-        centres_nm = positions_nm.mean(axis=1)
-        if np.abs(centres_nm).max() > _LARGEST_DRIFT_NM:
-            positions_nm = centred(positions_nm)
+        projected_nm = self._space.project(positions_nm)
+        if np.abs(positions_nm - projected_nm).max() > _LARGEST_DRIFT_NM:
+            positions_nm = projected_nm
             self._context.setPositions(positions_nm.reshape(-1, 3))
         self._last_good_nm = positions_nm
-        self._files.append(centred(positions_nm), self.step * self._timestep_fs * 1e-3, self.step)
+        self._files.append(self._space.project(positions_nm), self.step * self._timestep_fs * 1e-3, self.step)
         self.saved_times += 1
 
     def _positions(self):

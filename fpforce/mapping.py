@@ -114,7 +114,8 @@ def list_beads(records):
             pairs.add((min(i, other), max(i, other)))
     if not pairs:
         pairs = {(i, i + 1) for i in range(len(beads) - 1) if beads[i].chain == beads[i + 1].chain}
-    require_connected(beads, pairs)
+    if len(beads) != 1:  # one is a particle in an external potential
+        require_connected(beads, pairs)
     return BeadTable(tuple(beads), tuple(sorted(pairs)), "list")
 
 

@@ -1,4 +1,4 @@
-"""Independent replicas in one System: centring, and noticing and freezing those that fail."""
+"""Independent replicas in one System: noticing and freezing those that fail."""
 
 from dataclasses import dataclass
 
@@ -45,11 +45,6 @@ class BondLimits:
                 f"{self.lower_nm[bond]:.3g} to {self.upper_nm[bond]:.3g} nm"
             )
         return problems
-
-
-def centred(positions_nm):
-    """Positions (R, n, 3) with the mean over beads of every replica moved to the origin; a pure translation."""
-    return positions_nm - positions_nm.mean(axis=1, keepdims=True)
 
 
 def freeze(context, system, replicas, positions_nm) -> None:

@@ -131,8 +131,8 @@ def simulate(force_field, output, settings: SimulationSettings, *, show_progress
     `failed` and reported, while the others go on. Ctrl-C or SIGTERM ends the run at the next pause (half a second)
     with a checkpoint, then raises KeyboardInterrupt; the same settings with resume=True continue. On the same
     platform a resumed run repeats the uninterrupted one up to rounding; on another one it goes on with fresh noise.
-    Saved frames are centred on each replica's mean position. Raises InputError for anything a user can mend, a full
-    disk included; what was written stays readable.
+    Saved frames are centred on each replica's mean position; a particle in the plane is saved where it is, at z = 0.
+    Raises InputError for anything a user can mend, a full disk included; what was written stays readable.
     """
     settings.check()
     if not isinstance(force_field, ForceField):

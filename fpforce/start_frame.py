@@ -14,7 +14,7 @@ from fpforce.trajectory_files import existing_file, holds_topology, read_topolog
 
 
 def read_start_frame(force_field: ForceField, start=None, topology=None) -> tuple[np.ndarray, dict]:
-    """Positions (n, 3) in nm, float64, centred, with a record of where they come from.
+    """Positions (n, 3) in nm, float64, centred (in the plane: at z = 0), with a record of where they come from.
 
     start: None takes the model's own start frame; `FILE` or `FILE:index` (from 0, negative from the end) takes that
         frame of any file mdtraj reads, of the beads or of the source molecule; an (n, 3) array is used as it is.
@@ -38,7 +38,7 @@ def read_start_frame(force_field: ForceField, start=None, topology=None) -> tupl
     if problem:
         raise InputError(f"start frame from {record['source']}: {problem[0]}; check the frame, and that its unit is nm")
     positions_nm = np.asarray(positions_nm, dtype=float)
-    return positions_nm - positions_nm.mean(axis=0), record
+    return force_field.space.project(positions_nm), record
 
 
 def _split_index(start: str) -> tuple[str, int]:

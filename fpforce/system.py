@@ -9,6 +9,7 @@ from fpforce import backends
 from fpforce.arguments import require_whole
 from fpforce.artifact import ForceField, load
 from fpforce.errors import InputError
+from fpforce.space import PLANE
 
 logger = logging.getLogger("fpforce")
 
@@ -57,6 +58,8 @@ def make_system(
             f"remove_cm_motion couples the {replicas} replicas, whose motion must be independent; leave it "
             "out (each replica's centre is subtracted inside the model)"
         )
+    if remove_cm_motion and force_field.space is PLANE:
+        raise InputError(f"remove_cm_motion stops the one bead of {force_field.path} altogether; leave it out")
     if topology is not None:
         _check_topology(force_field, topology, replicas)
 

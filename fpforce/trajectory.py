@@ -242,6 +242,8 @@ def _check_finite(xyz, path, stride):
 
 
 def _check_bonds(positions, table, path, length_unit, stride):
+    if not table.bonds:
+        return
     first, second = np.array(table.bonds).T
     lengths = np.linalg.norm(positions[:, first] - positions[:, second], axis=2)
     typical = np.median(lengths, axis=0)

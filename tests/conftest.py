@@ -30,6 +30,23 @@ def alanine_set(alanine_frames):
 
 
 @pytest.fixture(scope="session")
+def plane_set():
+    """2,000 exact samples of a particle on two islands of the plane, far from the origin, a TrainingSet."""
+    import numpy as np
+
+    from fpforce.mapping import list_beads
+    from fpforce.trajectory import BeadFrames
+    from fpforce.training.dataset import TrainingSet
+
+    rng = np.random.default_rng(3)
+    positions_nm = np.zeros((2000, 1, 3), dtype=np.float32)
+    positions_nm[:, 0, :2] = rng.normal(size=(2000, 2)) * [0.3, 0.1] + [3.0, -1.0]
+    positions_nm[:600, 0, :2] += [1.5, 0.5]
+    beads = list_beads([{"name": "P", "residue": "PAR", "mass_da": 1.0}])
+    return TrainingSet.of(BeadFrames(rng.permutation(positions_nm), beads, (2000,), ("islands",), "", None))
+
+
+@pytest.fixture(scope="session")
 def small_recipe(alanine):
     """small_recipe(output, *overrides) -> a Recipe of 5 ms a step on the alanine dipeptide data."""
     from fpforce.training.recipe import load_recipe

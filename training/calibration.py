@@ -21,6 +21,7 @@ from torch import Tensor
 
 from fpforce.artifact import load
 from fpforce.errors import InputError
+from fpforce.space import space_of
 from fpforce.stop_signals import stop_signals
 from fpforce.training.checkpoint import CalibrationRecord, Checkpoint, read_checkpoint, replace_record
 from fpforce.training.dataset import TrainingSet
@@ -62,7 +63,7 @@ def last_layer_inputs(energy: DiffusionEnergy, x: Tensor, t_eval: float) -> Tens
                 energy(part, t)
     finally:
         handle.remove()
-    return float(alpha(torch.tensor(t_eval, dtype=torch.float64))) ** 2 * torch.cat(parts)
+    return energy.network.readout_factor(t_eval) * torch.cat(parts)
 
 
 def newton_step(data_mean: Tensor, simulated: Tensor, gain: float) -> NewtonStep:
@@ -138,7 +139,7 @@ def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) 
                                         "rounds before: go on with --resume")
             left_out = SETTLING[min(record.done, len(SETTLING) - 1)]
             settled = torch.from_numpy(frames_nm[int(left_out * len(frames_nm)) :]).flatten(0, 1)
-            x = settled - settled.mean(1, keepdim=True)
+            x = space_of(settled.shape[1]).project(settled - torch.tensor(checkpoint.record.origin_nm))
             x = x * float(alpha(torch.tensor(t_eval, dtype=torch.float64))) / checkpoint.record.scale_nm
             inputs = last_layer_inputs(energy, x.to(training_set.frames.dtype), t_eval)
             step = newton_step(data_mean, inputs, gain=1.0 / max(record.done, 1))
@@ -165,5 +166,5 @@ def _begin(training_set: TrainingSet, t_eval: float, features: int, replicas: in
            generator: torch.Generator) -> CalibrationRecord:
     """Replicas that start at frames drawn from the data, so that every basin holds its share."""
     chosen = torch.randint(len(training_set.frames), (replicas,), generator=generator)
-    positions_nm = training_set.frames[chosen].double() * training_set.scale_nm
+    positions_nm = training_set.frames[chosen].double() * training_set.scale_nm + torch.tensor(training_set.origin_nm)
     return CalibrationRecord(t_eval, torch.zeros(features, dtype=torch.float64), positions_nm)

@@ -96,6 +96,7 @@ class CalibrationRecord:
 class TrainingRecord:
     """Everything export needs besides the weights, and how the training went.
 
+    origin_nm (3,), subtracted from positions before they are divided by scale_nm, is zero for a molecule.
     check_frames (256, beads, 3) are normalised training frames for the checks at export. experts: one record for each
     expert of the recipe, the smallest t first; `active` is the one in training, or trained last. hand_overs: the score's
     jump at each boundary between trained experts, as of training.hand_over. initial: path and hash of the checkpoint
@@ -119,6 +120,7 @@ class TrainingRecord:
     initial: dict[str, str] | None = None
     calibration: CalibrationRecord | None = None
     forces: dict | None = None
+    origin_nm: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     version: int = CHECKPOINT_VERSION
 
     @staticmethod
@@ -128,8 +130,9 @@ class TrainingRecord:
             recipe=recipe.model_dump(mode="json"),
             beads=training_set.beads.to_dict(),
             scale_nm=training_set.scale_nm,
+            origin_nm=list(training_set.origin_nm),
             bond_lengths_nm=training_set.bond_lengths_nm(),
-            start_positions_nm=training_set.frames[0] * training_set.scale_nm,
+            start_positions_nm=training_set.start_positions_nm,
             check_frames=training_set.check_frames(),
             data_sha256=training_set.data_sha256,
             sources=list(training_set.sources),

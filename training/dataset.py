@@ -12,36 +12,53 @@ from torch import Tensor
 
 from fpforce.beads import BeadTable
 from fpforce.errors import InputError
+from fpforce.space import PLANE, space_of
 from fpforce.trajectory import BeadFrames
 from fpforce.training.diffusion import TimeSampler, centred_noise, diffuse, time_of_variance
 from fpforce.training.force_scores import ForceScores
 from fpforce.training.models.internal import fit_coordinates
+from fpforce.training.models.mlp import PlaneCoordinates
 
 CHECK_FRAMES = 256
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Normalised frames (frames, beads, 3) float32 with the scale s in nm that divides positions; forces of the same frames."""
+    """Normalised frames (frames, beads, 3) float32: (positions - origin) / s, projected onto the degrees of freedom.
+
+    scale_nm: s. origin_nm (3,): zero for a molecule, of which every frame is centred; the data's mean in the plane.
+    forces: those of the same frames, or None.
+    """
 
     frames: Tensor
     scale_nm: float
+    origin_nm: tuple[float, float, float]
     beads: BeadTable
     data_sha256: str
     sources: tuple[str, ...]
     forces: ForceScores | None = None
 
     @staticmethod
-    def of(bead_frames: BeadFrames, scale_nm: float | None = None) -> "TrainingSet":
-        """Centre every frame and divide by scale_nm, by default the standard deviation of all centred coordinates."""
+    def of(bead_frames: BeadFrames, scale_nm: float | None = None, origin_nm=None) -> "TrainingSet":
+        """Centre every frame and divide by scale_nm, by default the standard deviation of all centred coordinates.
+
+        Of a particle in the plane, origin_nm (by default the mean of all frames) is subtracted instead.
+        """
         positions = bead_frames.positions_nm.astype(np.float64)
-        positions = positions - positions.mean(axis=1, keepdims=True)
-        scale = float(positions.std()) if scale_nm is None else scale_nm
-        if positions.shape[1] < 2 or not scale > 0:
+        space = space_of(positions.shape[1])
+        origin = space.origin(positions) if origin_nm is None else np.asarray(origin_nm, dtype=float)
+        positions = space.project(positions - origin)
+        scale = float(space.spread(positions)) if scale_nm is None else scale_nm
+        if not scale > 0:
             raise InputError(f"{', '.join(bead_frames.sources)}: {positions.shape[1]} bead(s) with spread {scale} nm "
-                             "leave nothing to learn; choose at least two beads that move")
-        return TrainingSet(torch.from_numpy((positions / scale).astype(np.float32)), scale, bead_frames.beads,
-                           bead_frames.sha256, bead_frames.sources)
+                             "leave nothing to learn; choose beads that move")
+        return TrainingSet(torch.from_numpy((positions / scale).astype(np.float32)), scale, tuple(map(float, origin)),
+                           bead_frames.beads, bead_frames.sha256, bead_frames.sources)
+
+    @property
+    def start_positions_nm(self) -> Tensor:
+        """The first frame (beads, 3) in nm."""
+        return self.frames[0] * self.scale_nm + torch.tensor(self.origin_nm)
 
     @property
     def prior_pairs(self) -> list[tuple[int, int]]:
@@ -139,12 +156,13 @@ def conformation_weights(frames: Tensor, evenness: float) -> Tensor:
     """Weights (frames,) proportional to density^-evenness among the conformations of normalised frames (F, beads, 3).
 
     With evenness 1 frames are drawn about evenly over the conformations seen, with 0 as often as they were seen. The
-    density is a kernel estimate over at most 2,000 of the frames, in internal coordinates at the resolution of a noise
-    variance of 0.1; the kernel's variance is a tenth of the median squared distance there.
+    density is a kernel estimate over at most 2,000 of the frames, in internal coordinates (of a particle in the plane, x and
+    y) at the resolution of a noise variance of 0.1; the kernel's variance is a tenth of the median squared distance there.
     """
     if evenness == 0:
         return torch.ones(len(frames))
-    features = fit_coordinates(frames)(frames, time_of_variance(torch.tensor([0.1], dtype=torch.float64)).to(frames.dtype))
+    coordinates = PlaneCoordinates() if space_of(frames.shape[1]) is PLANE else fit_coordinates(frames)
+    features = coordinates(frames, time_of_variance(torch.tensor([0.1], dtype=torch.float64)).to(frames.dtype))
     centres = features[torch.randperm(len(features), generator=torch.Generator().manual_seed(0))[:2000]]
     variance = 0.1 * torch.cdist(features[:2000], centres).square().median().clamp_min(1e-12)
     near = [torch.exp(-torch.cdist(part, centres).square() / (2.0 * variance)).mean(1) for part in features.split(4096)]

@@ -1,7 +1,8 @@
 """The forward process: variance-preserving diffusion of centred, normalised bead positions.
 
 In: times t in [0, 1] and noise-free positions x_0 of shape (batch, beads, 3). Out: alpha, sigma, noised positions.
-Everything lives in the centre-of-mass-free subspace, whose dimension is D = 3 (beads - 1). The functions of t compile
+Everything lives in the degrees of freedom of the system (fpforce.space): of a molecule the centre-of-mass-free subspace, of
+dimension D = 3 (beads - 1), of one bead in an external potential its plane, D = 2. The functions of t compile
 with torch.jit.script, so that the energy models and the exported force field share them.
 Source: arXiv 2506.17139, section 2 (variance-preserving process with a linear beta).
 """
@@ -9,10 +10,12 @@ Source: arXiv 2506.17139, section 2 (variance-preserving process with a linear b
 import torch
 from torch import Tensor
 
+from fpforce.space import space_of
+
 
 def degrees_of_freedom(beads: int) -> int:
-    """D = 3 (beads - 1), the dimension of the centred subspace."""
-    return 3 * (beads - 1)
+    """D, the dimension of the subspace of a system's degrees of freedom."""
+    return space_of(beads).dimension(beads)
 
 
 def beta(t: Tensor) -> Tensor:
@@ -41,12 +44,12 @@ def sigma(t: Tensor) -> Tensor:
 
 
 def centred(x: Tensor) -> Tensor:
-    """Project (..., beads, 3) onto zero mean over beads."""
-    return x - x.mean(dim=-2, keepdim=True)
+    """Project (..., beads, 3) onto the degrees of freedom: zero mean over beads, or z = 0 of a bead in the plane."""
+    return space_of(x.shape[-2]).project(x)
 
 
 def centred_noise(shape: torch.Size | tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
-    """Standard normal noise of `shape` (..., beads, 3) in the centred subspace, on the device and dtype of `like`."""
+    """Standard normal noise of `shape` (..., beads, 3) in the degrees of freedom, on the device and dtype of `like`."""
     return centred(torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype))
 
 

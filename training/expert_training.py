@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fpforce.errors import InputError
+from fpforce.space import MOLECULE, space_of
 from fpforce.training.checkpoint import EXTRA_KEY, LOSS_TERMS, Checkpoint, TrainingRecord
 from fpforce.training.dataset import NoisedBatches, TrainingSet, conformation_weights
 from fpforce.training.diffusion import TimeSampler
@@ -62,8 +63,12 @@ class ExpertTraining(pl.LightningModule):
         times = TimeSampler(self.plan.t_min, self.plan.t_max, self.plan.v_min)
         self._batches = _Shared(NoisedBatches(self._frames.value, times, self.recipe.optimizer.batch_size,
                                               (self.recipe.run.seed, number), self._conformation_weights.value,
-                                              rotate=not self.expert.network.rotation_invariant,
-                                              forces=self._forces.value))
+                                              rotate=self._rotates(), forces=self._forces.value))
+
+    def _rotates(self) -> bool:
+        """Whether batches are rotated at random: of a molecule whose network does not see that orientations are alike."""
+        molecule = space_of(self._frames.value.shape[1]) is MOLECULE
+        return molecule and not self.expert.network.rotation_invariant
 
     @property
     def plan(self) -> ExpertPlan:

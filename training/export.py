@@ -1,6 +1,7 @@
 """Checkpoint in, model.pt out: the energy at t_eval as a TorchScript program in physical units, verified before writing.
 
-U(r) = kT E_theta(alpha(t) (r - centre) / s, t) at t = t_eval, r in nm, U in kJ/mol; alpha undoes the shrinking of the noised
+U(r) = kT E_theta(alpha(t) (r - centre) / s, t) at t = t_eval, r in nm, U in kJ/mol; the centre is that of each replica, or
+of a particle in the plane that of the data; alpha undoes the shrinking of the noised
 positions, which matters where t_eval is not next to zero. Of a mixture, the expert whose interval holds t_eval is exported.
 Source: arXiv 2506.17139, section 2 (the score at t = 0 is the force over kT); Arts et al., arXiv 2302.00600 (t above 0).
 """
@@ -9,12 +10,14 @@ import copy
 import io
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from fpforce.errors import InputError
+from fpforce.space import PLANE, space_of
 from fpforce.training.archive import write_archive
 from fpforce.training.checkpoint import Checkpoint, read_checkpoint
 from fpforce.training.diffusion import alpha
@@ -26,16 +29,38 @@ logger = logging.getLogger("fpforce")
 BOLTZMANN_KJ_PER_MOL_K = 0.00831446261815324
 
 
+class CentreOfBeads(nn.Module):
+    """Positions (R, n, 3) relative to the mean over beads of each replica."""
+
+    def forward(self, r: Tensor) -> Tensor:
+        return r - r.mean(dim=1, keepdim=True)
+
+
+class FixedOrigin(nn.Module):
+    """Positions (R, 1, 3) relative to one point, with z = 0, so that no force acts along z."""
+
+    def __init__(self, origin_nm: Sequence[float]):
+        super().__init__()
+        self.register_buffer("origin_nm", torch.tensor(origin_nm, dtype=torch.float64))
+        self.register_buffer("in_plane", torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64))
+
+    def forward(self, r: Tensor) -> Tensor:
+        return (r - self.origin_nm.to(r.dtype)) * self.in_plane.to(r.dtype)
+
+
 class PhysicalEnergy(nn.Module):
     """Positions (R*n, 3) in nm -> energy in kJ/mol; what OpenMM calls.
 
     scale_nm is the length by which centred positions are divided, s / alpha(t_eval). Of a model that is not conservative,
-    only the gradient of the result means anything: it is minus the force. Each replica is centred in the incoming precision before the cast to the weights' precision.
+    only the gradient of the result means anything: it is minus the force. Each replica is centred in the incoming precision
+    before the cast to the weights' precision; origin_nm (3,) is the data's mean, for a particle in the plane.
     """
 
-    def __init__(self, energy: DiffusionEnergy | DiffusionScore, beads: int, scale_nm: float, kt_kj_per_mol: float, t_eval: float):
+    def __init__(self, energy: DiffusionEnergy | DiffusionScore, beads: int, scale_nm: float, kt_kj_per_mol: float,
+                 t_eval: float, origin_nm: Sequence[float] = (0.0, 0.0, 0.0)):
         super().__init__()
         self.energy = energy
+        self.centre = FixedOrigin(origin_nm) if space_of(beads) is PLANE else CentreOfBeads()
         self.beads = beads
         self.inverse_scale = 1.0 / scale_nm
         self.kt = kt_kj_per_mol
@@ -45,7 +70,7 @@ class PhysicalEnergy(nn.Module):
     def energies(self, positions: Tensor) -> Tensor:
         """(R,) energies of the replicas."""
         r = positions.reshape(-1, self.beads, 3)
-        x = ((r - r.mean(dim=1, keepdim=True)) * self.inverse_scale).to(self.t_eval.dtype)
+        x = (self.centre(r) * self.inverse_scale).to(self.t_eval.dtype)
         return self.kt * self.energy(x, self.t_eval).to(positions.dtype)
 
     def forward(self, positions: Tensor) -> Tensor:
@@ -96,14 +121,16 @@ def write_force_field(checkpoint: Checkpoint, model_path: Path, t_eval: float, r
     number = checkpoint.covering(t_eval)
     model, plan = checkpoint.calibrated_model(number, t_eval), checkpoint.plans[number]
     scale_nm = record.scale_nm / float(alpha(torch.tensor(t_eval, dtype=torch.float64)))
-    physical = PhysicalEnergy(model, len(beads), scale_nm, kt, t_eval).eval()
+    physical = PhysicalEnergy(model, len(beads), scale_nm, kt, t_eval, record.origin_nm).eval()
     program = torch.jit.freeze(torch.jit.script(physical), preserved_attrs=["energies"])
-    verification = verify(program, physical, record.check_frames.double() * record.scale_nm)
+    check_frames_nm = record.check_frames.double() * record.scale_nm + torch.tensor(record.origin_nm, dtype=torch.float64)
+    verification = verify(program, physical, check_frames_nm)
     metadata = {
         "model": {"kind": plan.model.kind, "conservative": plan.conservative, "settings": plan.model.model_dump(mode="json") | {
             "v_min": plan.v_min, "t_max": plan.t_max},
             "constants": model.network.constants(), "vocabulary": model.network.vocabulary()},
         "scale_nm": scale_nm,
+        "origin_nm": list(record.origin_nm),
         "temperature_k": recipe.temperature_k,
         "kt_kj_per_mol": kt,
         "t_eval": t_eval,
@@ -133,8 +160,9 @@ def verify(program: torch.jit.ScriptModule, physical: PhysicalEnergy, frames_nm:
 
     Returns the largest deviations, energies in kT, forces relative to their root mean square. Raises InputError naming
     the first check that fails. Of a network that is not invariant under rotation by construction the error is recorded,
-    and mirror images must differ by more than rotated copies do.
+    and mirror images must differ by more than rotated copies do. A particle in the plane is moved along z instead.
     """
+    space = space_of(physical.beads)
     reference = copy.deepcopy(physical).double()
     exact_energy, exact_force = _energy_and_force(reference, frames_nm)
     energy, force = _energy_and_force(program, frames_nm)
@@ -142,9 +170,9 @@ def verify(program: torch.jit.ScriptModule, physical: PhysicalEnergy, frames_nm:
     rms = exact_force.square().mean().sqrt()
     rotation = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64))[0]
     rotation = rotation * torch.linalg.det(rotation)
-    moved = _energy_and_force(reference, frames_nm @ rotation.T + torch.tensor([1.0, -2.0, 3.0]))[0]
+    moved = _energy_and_force(reference, space.equivalent(frames_nm, rotation, torch.tensor([1.0, -2.0, 3.0])))[0]
     mirrored = _energy_and_force(reference, frames_nm * torch.tensor([1.0, 1.0, -1.0]))[0]
-    kt, invariant = physical.kt, physical.energy.network.rotation_invariant
+    kt, invariant = physical.kt, space is PLANE or physical.energy.network.rotation_invariant
     turning = (moved - exact_energy).abs() / kt
     measured = {
         "energy_error_kt": float((energy - exact_energy).abs().max() / kt),

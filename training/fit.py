@@ -103,7 +103,8 @@ def _training_set(recipe: Recipe, earlier: Checkpoint | None) -> TrainingSet:
                                    stride=data.stride, allow_d_residues=data.allow_d_residues, forces=_force_files(recipe))
     if earlier is not None:
         earlier.refuse_other_beads(bead_frames.beads)
-    training_set = TrainingSet.of(bead_frames, None if earlier is None else earlier.record.scale_nm)
+    normalisation = () if earlier is None else (earlier.record.scale_nm, earlier.record.origin_nm)
+    training_set = TrainingSet.of(bead_frames, *normalisation)
     if len(training_set.frames) < recipe.optimizer.batch_size:
         raise InputError(f"{len(training_set.frames)} frames in {', '.join(training_set.sources)} are fewer than "
                          f"optimizer.batch_size={recipe.optimizer.batch_size}; give more frames or a smaller batch")
@@ -153,6 +154,8 @@ def _measure_hand_overs(module: ExpertTraining, path: Path, writes: bool) -> Non
 
 def _warn_of_rigid_bonds(training_set: TrainingSet) -> None:
     """A bond that constraints held has next to no width; its force would need a time step far below 1 fs."""
+    if not training_set.beads.bonds:
+        return
     index = torch.tensor(training_set.beads.bonds, dtype=torch.long).reshape(-1, 2)
     lengths = (training_set.frames[:, index[:, 0]] - training_set.frames[:, index[:, 1]]).norm(dim=-1)
     widths_nm = lengths.double().std(0) * training_set.scale_nm

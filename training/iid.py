@@ -182,7 +182,7 @@ def _draw_all(checkpoint, experts, sampler, files, record, settings, t_end, show
             record["batches"] += 1
             record["non_finite"] += count - len(x)
             record["seconds"] += time.monotonic() - began
-            files.append((x.double() * to_nm).cpu().numpy(), arrays, record)
+            files.append((x.double() * to_nm).cpu().numpy() + checkpoint.record.origin_nm, arrays, record)
     return False
 
 

@@ -1,7 +1,7 @@
 """Log densities of a diffusion model by the probability-flow ODE.
 
-In: experts and normalised centred positions (batch, beads, 3). Out: ln q (batch,) per normalised length^D in the centred
-subspace, D = 3 (beads - 1). It is the density that the scores imply, independent of what an energy says of itself, basin
+In: experts and normalised centred positions (batch, beads, 3). Out: ln q (batch,) per normalised length^D in the D degrees
+of freedom (fpforce.space). It is the density that the scores imply, independent of what an energy says of itself, basin
 weights included.
 Source: Song et al., arXiv 2011.13456, section 4.3; Hutchinson's estimator of the divergence as in arXiv 1810.01367.
 """
@@ -12,6 +12,7 @@ from collections import deque
 import torch
 from torch import Tensor
 
+from fpforce.space import space_of
 from fpforce.training.diffusion import centred, centred_noise, degrees_of_freedom
 from fpforce.training.models.experts import Experts, ScoreModel
 from fpforce.training.sampling import Field, probability_flow, shared_steps, time_grid
@@ -39,7 +40,7 @@ def exact_divergence(model: ScoreModel) -> Field:
     def field(x, t):
         x = x.detach().requires_grad_()
         score = model.score(x, t, create_graph=True)
-        directions = _subspace(x.shape[1], x)  # (D, beads, 3)
+        directions = space_of(x.shape[1]).basis(x.shape[1]).to(x)  # (D, beads, 3)
         probes = directions[:, None].expand(-1, *x.shape)
         (columns,) = torch.autograd.grad(score, x, probes, is_grads_batched=True)
         return score.detach(), torch.einsum("kbij,kij->b", columns, directions)
@@ -73,11 +74,3 @@ def log_likelihood(experts: Experts, x: Tensor, t_end: float, steps: int, genera
         times = time_grid(stretch.t_start, stretch.t_end, count).flip(0)
         y, gained = deque(probability_flow(field_of(stretch.model, x, generator), times, y, gained), maxlen=1).pop()
     return standard_log_density(y) - gained
-
-
-def _subspace(beads: int, like: Tensor) -> Tensor:
-    """Orthonormal basis (D, beads, 3) of the centred positions."""
-    projector = torch.eye(beads, dtype=torch.float64) - 1.0 / beads
-    modes = torch.linalg.eigh(projector)[1][:, 1:].T
-    basis = torch.einsum("ki,ab->kaib", modes, torch.eye(3, dtype=torch.float64))
-    return basis.reshape(-1, beads, 3).to(like)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-_PRIOR = "build on the analytic prior (diffused Gaussian, bonds and angles)"
+_PRIOR = "build on the analytic prior (diffused Gaussian, and of molecules bonds and angles)"
 
 
 class Section(BaseModel):
@@ -55,6 +55,15 @@ class CustomRecipe(Section):
     prior: bool = Field(True, description=_PRIOR)
 
 
+class MlpRecipe(Section):
+    """The `mlp` energy model."""
+
+    kind: Literal["mlp"] = Field("mlp", description="MLP on x and y of one bead in an external potential")
+    width: int = Field(64, ge=1, le=4096, description="neurons of a hidden layer")
+    layers: int = Field(3, ge=1, le=32, description="hidden layers")
+    prior: bool = Field(True, description=_PRIOR)
+
+
 def _kind(section: Any) -> str:
     """Which model a section is; `internal` unless it says otherwise."""
     return str(section.get("kind", "internal") if isinstance(section, dict) else getattr(section, "kind", "internal"))
@@ -62,7 +71,7 @@ def _kind(section: Any) -> str:
 
 ModelRecipe = Annotated[
     Annotated[InternalRecipe, Tag("internal")] | Annotated[GraphTransformerRecipe, Tag("graph_transformer")]
-    | Annotated[CustomRecipe, Tag("custom")],
+    | Annotated[MlpRecipe, Tag("mlp")] | Annotated[CustomRecipe, Tag("custom")],
     Discriminator(_kind),
 ]
 

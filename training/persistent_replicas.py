@@ -8,7 +8,7 @@ import numpy as np
 from fpforce.artifact import ForceField
 from fpforce.errors import InputError
 from fpforce.platforms import make_context
-from fpforce.replicas import BondLimits, centred
+from fpforce.replicas import BondLimits
 from fpforce.system import make_system
 from fpforce.training.recipe import CalibrationRecipe
 
@@ -24,7 +24,7 @@ class PersistentReplicas:
         from openmm import unit
 
         replicas = len(positions_nm)
-        self._limits, self._shape = BondLimits.of(force_field), positions_nm.shape
+        self._limits, self._space, self._shape = BondLimits.of(force_field), force_field.space, positions_nm.shape
         self._interval = max(1, round(1000.0 * INTERVAL_PS / settings.timestep_fs))
         self._times = max(2, round(settings.picoseconds / INTERVAL_PS))
         system = make_system(force_field, replicas=replicas, threads=threads)
@@ -48,7 +48,7 @@ class PersistentReplicas:
         for time in range(self._times):
             self._context.getIntegrator().step(self._interval)
             positions = self._context.getState(positions=True).getPositions(asNumpy=True)._value
-            frames.append(centred(np.array(positions).reshape(self._shape)))
+            frames.append(self._space.project(np.array(positions).reshape(self._shape)))
             broken = self._limits.broken(frames[-1])
             if broken:
                 raise InputError(f"calibration: replica {next(iter(broken))} broke after {(time + 1) * INTERVAL_PS:g} ps "

@@ -18,7 +18,7 @@ from fpforce.training.models.contract import DiffusionEnergy
 def exact_residual(energy: DiffusionEnergy, x: Tensor, t: Tensor) -> Tensor:
     """1/2 beta (D + x.s + div s + |s|^2) - d/dt log q at x (batch, beads, 3), t (batch,), by repeated differentiation.
 
-    The model sees differences of positions only, so its divergence over all coordinates is that in the subspace.
+    The model is constant along what is no degree of freedom, so its divergence over all coordinates is that in the subspace.
     """
     x, t = x.detach().requires_grad_(), t.detach().requires_grad_()
     slope, rate = torch.autograd.grad(energy(x, t).sum(), (x, t), create_graph=True)

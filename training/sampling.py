@@ -16,7 +16,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from fpforce.training.diffusion import alpha, beta, log_snr, sigma_squared, time_of_log_snr
+from fpforce.training.diffusion import alpha, beta, degrees_of_freedom, log_snr, sigma_squared, time_of_log_snr
 
 Score = Callable[[Tensor, Tensor], Tensor]
 Noise = Callable[[Tensor], Tensor]
@@ -84,7 +84,7 @@ def probability_flow(field: Field, times: Tensor, x: Tensor, log_density: Tensor
         score, divergence = field(position, _as_time(t, position))
         return y - posterior_mean(position, score, t), float(sigma_squared(t)) * divergence
 
-    dimensions = 3 * (x.shape[1] - 1)
+    dimensions = degrees_of_freedom(x.shape[1])
     for t, s in pairwise(times):
         start, end = -log_snr(t), -log_snr(s)
         length = float(end - start)

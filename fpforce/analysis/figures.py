@@ -212,7 +212,8 @@ def _mesh(axis, plane, values, colours, low, high):
     axis.set_facecolor("#F4F4F4")
     image = axis.pcolormesh(*plane.edges, values.T, cmap=colours, vmin=low, vmax=high, rasterized=True)
     axis.set(xlim=plane.edges[0][[0, -1]], ylim=plane.edges[1][[0, -1]])
-    axis.axvline(plane.split, color="#888888", lw=0.7, ls=":")
+    line = (axis.axvline, axis.axhline)[plane.split_axis]
+    line(plane.split, color="#888888", lw=0.7, ls=":")
     if plane.periodic:
         axis.set_aspect("equal")
     _angle_ticks(axis.xaxis, plane)

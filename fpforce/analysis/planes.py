@@ -1,7 +1,7 @@
 """The two-dimensional planes on which distributions are compared, and the two basins of each.
 
 `choose_planes` gives phi/psi of every residue whose beads define both; without any, the first two TICA components of
-the reference. A plane turns positions (..., beads, 3) in nm into coordinates (..., 2).
+the reference; of a single bead, its position. A plane turns positions (..., beads, 3) in nm into coordinates (..., 2).
 """
 
 import math
@@ -12,6 +12,7 @@ import numpy as np
 from fpforce.analysis.divergences import BINS_PER_AXIS
 from fpforce.analysis.observables import bond_lengths, dihedral_paths, dihedrals
 from fpforce.errors import InputError
+from fpforce.space import PLANE, space_of
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class PhiPsiPlane:
     axis_names = ("phi", "psi")
     axis_labels = (r"$\phi$ / rad", r"$\psi$ / rad")
     basin_names = ("phi < 0", "phi > 0")
-    split = 0.0
+    split_axis, split = 0, 0.0
     periodic = True
     edges = (np.linspace(-math.pi, math.pi, BINS_PER_AXIS + 1),) * 2
 
@@ -60,6 +61,7 @@ class TicaPlane:
     components: np.ndarray
     edges: tuple
     split: float
+    split_axis = 0
     name: str = "TICA"
     axis_names: tuple = ("tica 1", "tica 2")
     axis_labels: tuple = ("TICA component 1", "TICA component 2")
@@ -97,7 +99,7 @@ class TicaPlane:
             raise InputError("the reference has fewer than two independent coordinates; TICA needs two")
         projected = np.concatenate([(values - mean) @ loading for values in features])
         edges = tuple(_edges(projected[:, axis]) for axis in range(2))
-        return cls(lag_frames, pairs, torsions, mean, loading, edges, barrier_position(projected[:, 0], edges[0]))
+        return cls(lag_frames, pairs, torsions, mean, loading, edges, main_barrier(projected[:, 0], edges[0])[0])
 
     def coordinates(self, positions_nm):
         """The two components, dimensionless, scaled by their autocorrelations (kinetic map), shape (..., 2)."""
@@ -108,13 +110,59 @@ class TicaPlane:
         return {name: coordinates[..., axis] for axis, name in enumerate(self.axis_names)}
 
 
+@dataclass(frozen=True)
+class PositionPlane:
+    """x and y of a particle in an external potential, in nm.
+
+    The basins lie on the two sides of the main barrier along the coordinate that has the higher one.
+    """
+
+    edges: tuple
+    split_axis: int
+    split: float
+    name: str = "x, y"
+    axis_names: tuple = ("x", "y")
+    axis_labels: tuple = ("x / nm", "y / nm")
+    periodic: bool = field(default=False)
+
+    @classmethod
+    def fit(cls, trajectories):
+        """Bins over the range of reference trajectories [(frames, 1, 3) nm], without the outermost thousandth at either end.
+
+        Few frames far out would else make a basin of their own, behind a barrier of empty bins.
+        """
+        positions = np.concatenate(trajectories)[:, 0, :2].astype(np.float64)
+        inner = np.quantile(positions, [0.001, 0.999], axis=0)
+        edges = tuple(_edges(inner[:, axis]) for axis in range(2))
+        barriers = [main_barrier(positions[:, axis], edges[axis]) for axis in range(2)]
+        axis = int(np.argmax([height for _, height in barriers]))
+        return cls(edges, axis, barriers[axis][0])
+
+    @property
+    def basin_names(self):
+        return tuple(f"{self.axis_names[self.split_axis]} {side} {self.split:.2f} nm" for side in "<>")
+
+    def coordinates(self, positions_nm):
+        """(x, y) in nm, shape (..., 2)."""
+        return np.asarray(positions_nm)[..., 0, :2].astype(np.float64)
+
+    def signals(self, coordinates):
+        """The coordinates themselves, for autocorrelation times: name -> (...,)."""
+        return {name: coordinates[..., axis] for axis, name in enumerate(self.axis_names)}
+
+
 def upper_basin(plane, coordinates):
     """Whether each point lies in the plane's second basin (phi > 0, or the high side of the first component)."""
-    return coordinates[..., 0] > plane.split
+    return coordinates[..., plane.split_axis] > plane.split
 
 
 def choose_planes(beads, reference, tica_lag_frames=10):
-    """Planes for a bead table, given reference trajectories [(frames, beads, 3) nm]: phi/psi per residue, else TICA."""
+    """Planes for a bead table, given reference trajectories [(frames, beads, 3) nm].
+
+    phi/psi per residue, else TICA; of a particle in an external potential its own x and y.
+    """
+    if space_of(len(beads)) is PLANE:
+        return (PositionPlane.fit(reference),)
     residues = beads.phi_psi
     if residues:
         return tuple(PhiPsiPlane(r["residue"], tuple(r["phi"]), tuple(r["psi"])) for r in residues)
@@ -126,8 +174,8 @@ def choose_planes(beads, reference, tica_lag_frames=10):
     return (TicaPlane.fit(beads, reference, tica_lag_frames),)
 
 
-def barrier_position(values, edges, smoothing_bins=3):
-    """Where the free energy along one coordinate has its main barrier.
+def main_barrier(values, edges, smoothing_bins=3):
+    """(position, height in kT) of the main barrier of the free energy along one coordinate.
 
     The bin whose free energy rises most above the minimum of the shallower of its two sides: a barrier counts by the
     height seen from the basin that is easier to leave, so the noisy minima of a histogram do not. Of a flat top, such as
@@ -140,7 +188,7 @@ def barrier_position(values, edges, smoothing_bins=3):
     right = np.minimum.accumulate(free_energy[::-1])[::-1]
     height = free_energy - np.maximum(left, right)
     best = int(np.median(np.flatnonzero(height > height.max() - 1e-9)))
-    return float(0.5 * (edges[best] + edges[best + 1]))
+    return float(0.5 * (edges[best] + edges[best + 1])), float(height.max())
 
 
 def _edges(values, margin=0.05):

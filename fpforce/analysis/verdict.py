@@ -65,9 +65,11 @@ def checks_of(figures, thresholds):
     label = "Free-energy difference of the basins, error beyond the reference's own, kT"
     allowed, worst = thresholds.free_energy_error_kt, max(errors, default=None)
     checks.append(Check("free_energy_error_kt", label, worst, allowed, worst <= allowed if measured and worst is not None else None))
-    worst = max((bond.w1 for bond in figures["bonds"]), default=0.0)
-    label = "Largest W1 distance of a bond length, nm"
-    checks.append(Check("bond_w1_nm", label, worst, thresholds.bond_w1_nm, worst < thresholds.bond_w1_nm if measured else None))
+    if figures["bonds"]:
+        worst = max(bond.w1 for bond in figures["bonds"])
+        label = "Largest W1 distance of a bond length, nm"
+        passed = worst < thresholds.bond_w1_nm if measured else None
+        checks.append(Check("bond_w1_nm", label, worst, thresholds.bond_w1_nm, passed))
     for name, label in (("non_finite_frames", "Frames that are not finite"), ("failed_replicas", "Failed replicas")):
         checks.append(Check(name, label, figures[name], 0, figures[name] == 0))
     verdict = figures["convergence_verdict"]

@@ -6,12 +6,16 @@ plugin, whether or not it imports fpforce.
 
 from fpforce.errors import InputError
 from fpforce.plugin import library
+from fpforce.space import PLANE
 
 
 def unavailable(force_field) -> str | None:
     """Why the plugin cannot evaluate this force field here, or None. Imports neither OpenMM nor torch."""
     if not force_field.conservative:
         return f"{force_field.path} is a score that is not the gradient of an energy, and the plugin computes energies"
+    if force_field.space is PLANE:
+        return (f"{force_field.path} is a particle in an external potential ({force_field.kind}), and the plugin computes "
+                "molecules")
     return library.problem() or library.model_problem(force_field.description(), force_field.weights_bytes())
 
 

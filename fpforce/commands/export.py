@@ -24,5 +24,6 @@ def main(
     from fpforce.training.export import export
 
     measured = export(checkpoint, model, t_eval=t_eval, uncalibrated=uncalibrated, overwrite=overwrite)
+    mirror = f", mirror images {measured['mirror_difference_kt']:.2g} kT apart" if measured["mirror_difference_kt"] else ""
     print(f"{model}: verified on {measured['frames']} frames, energy within {measured['energy_error_kt']:.1e} kT, forces "
-          f"within {measured['force_error']:.1e} of their size, mirror images {measured['mirror_difference_kt']:.2g} kT apart")
+          f"within {measured['force_error']:.1e} of their size{mirror}")

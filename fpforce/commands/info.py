@@ -23,6 +23,8 @@ def main(
 
 def describe(force_field) -> str:
     """The force field's metadata as text for a terminal."""
+    from fpforce.space import PLANE
+
     metadata, weights = force_field.metadata, force_field.weights()
     parameters = sum(weight.size for weight in weights.values())
     lines = [
@@ -36,12 +38,15 @@ def describe(force_field) -> str:
         f"t_eval        {force_field.t_eval:g}",
         f"mapping       {force_field.beads.mapping}",
         "beads         " + ", ".join(f"{bead} {bead.mass_da:.4g} Da" for bead in force_field.beads.beads),
-        "bonds (nm)    "
-        + ", ".join(
-            f"{force_field.beads.beads[i].name}-{force_field.beads.beads[j].name} {mean:.4f}"
-            for (i, j), mean in zip(force_field.beads.bonds, force_field.bonds_nm["mean"], strict=True)
-        ),
     ]
+    bonds = [
+        f"{force_field.beads.beads[i].name}-{force_field.beads.beads[j].name} {mean:.4f}"
+        for (i, j), mean in zip(force_field.beads.bonds, force_field.bonds_nm["mean"], strict=True)
+    ]
+    if bonds:
+        lines.append("bonds (nm)    " + ", ".join(bonds))
+    if force_field.space is PLANE:
+        lines.append("space         x and y of a particle in an external potential")
     training = metadata.get("training", {})
     if "steps" in training:
         lines.append(

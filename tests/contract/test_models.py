@@ -18,13 +18,17 @@ NETWORKS = {
     "graph_transformer": {"kind": "graph_transformer", "head_width": 8},
     "graph_transformer, cutoff": {"kind": "graph_transformer", "head_width": 8, "cutoff_nm": 0.35},
     "graph_transformer, displacement": {"kind": "graph_transformer", "head_width": 8, "edges": "displacement"},
+    "mlp": {"kind": "mlp"},
 }
 MODELS = {f"{name}, {'prior' if prior else 'bare'}": settings | {"prior": prior, "width": 24, "layers": 2}
           for name, settings in NETWORKS.items() for prior in (True, False)}
-INVARIANT = [name for name in MODELS if "displacement" not in name]
+MOLECULAR = [name for name in MODELS if "mlp" not in name]
+INVARIANT = [name for name in MOLECULAR if "displacement" not in name]
 TIMES = (1e-5, 1e-3, 0.1, 1.0)
 
-for_invariant_models = pytest.mark.parametrize("energy", INVARIANT, indirect=True)
+for_molecules = pytest.mark.parametrize("system", MOLECULAR, indirect=True)
+for_invariant_models = pytest.mark.parametrize("system", INVARIANT, indirect=True)
+for_the_plane = pytest.mark.parametrize("system", [name for name in MODELS if "mlp" in name], indirect=True)
 
 
 def test_every_kind_of_the_recipe_is_tested_here():
@@ -34,13 +38,21 @@ def test_every_kind_of_the_recipe_is_tested_here():
 
 
 @pytest.fixture(scope="module", params=MODELS)
-def energy(request, alanine_set):
+def system(request, alanine_set, plane_set):
+    """(settings of the model, its TrainingSet): a molecule, or a particle in the plane for `mlp`."""
+    settings = MODELS[request.param]
+    return settings, plane_set if settings["kind"] == "mlp" else alanine_set
+
+
+@pytest.fixture(scope="module")
+def energy(system):
+    settings, data = system
     recipe = parse_recipe({
         "data": {"trajectories": ["unread.xtc"]}, "temperature_k": 300, "output": "unused",
-        "model": MODELS[request.param],
+        "model": settings,
     })
-    model = build_model(plan_experts(recipe)[0], alanine_set.frames.double(), alanine_set.prior_pairs, alanine_set.beads,
-                        alanine_set.scale_nm).double()
+    model = build_model(plan_experts(recipe)[0], data.frames.double(), data.prior_pairs, data.beads,
+                        data.scale_nm).double()
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -49,9 +61,9 @@ def energy(request, alanine_set):
 
 
 @pytest.fixture(scope="module")
-def x(alanine_set):
-    """Real frames with a little noise, (12, 5, 3)."""
-    x0 = alanine_set.frames[::90][:12].double()
+def x(system):
+    """Frames of the data with a little noise, (12, 5, 3) or (12, 1, 3)."""
+    x0 = system[1].frames[::90][:12].double()
     t = torch.full((len(x0),), 1e-3, dtype=torch.float64)
     return diffuse(x0, t, centred_noise(x0.shape, torch.Generator().manual_seed(0), x0))
 
@@ -60,6 +72,7 @@ def at(time, count, dtype=torch.float64):
     return torch.full((count,), time, dtype=dtype)
 
 
+@for_molecules
 @pytest.mark.parametrize("time", TIMES)
 def test_energy_is_invariant_under_translation(energy, x, time):
     t = at(time, len(x))
@@ -101,7 +114,7 @@ def test_score_and_time_derivative_are_minus_the_slopes_of_the_energy(energy, x,
     density = energy.log_density(x, at(time, len(x)))
     # Central differences with step h: error h^2 times the third derivative, and rounding 1e-16 E / h.
     h = 1e-5
-    for bead, axis in ((0, 0), (2, 1), (4, 2)):
+    for bead, axis in ((0, 0), (2, 1), (4, 2)) if x.shape[1] > 1 else ((0, 0), (0, 1)):
         step = torch.zeros_like(x)
         step[:, bead, axis] = h
         slope = (energy(x + step, at(time, len(x))) - energy(x - step, at(time, len(x)))) / (2 * h)
@@ -112,6 +125,19 @@ def test_score_and_time_derivative_are_minus_the_slopes_of_the_energy(energy, x,
     assert ((earlier - later) / (2 * h) - density.time_derivative).abs().max() < 1e-4 * scale
 
 
+@for_the_plane
+@pytest.mark.parametrize("time", TIMES)
+def test_energy_of_a_particle_depends_on_where_it_is_in_the_plane_and_not_on_z(energy, x, time):
+    t = at(time, len(x))
+    raised, moved = x.clone(), x.clone()
+    raised[..., 2] += 1.5
+    moved[..., 0] += 0.5
+    assert torch.equal(energy(raised, t), energy(x, t))
+    assert (energy(moved, t) - energy(x, t)).abs().median() > 1e-2
+    assert torch.equal(energy.log_density(x, t).score[..., 2], torch.zeros_like(x[..., 2]))
+
+
+@for_molecules
 def test_force_on_the_whole_molecule_is_zero(energy, x):
     # Translational invariance: the model's score needs no projection to stay in the centred subspace.
     score = energy.log_density(x, at(1e-3, len(x))).score
@@ -129,8 +155,13 @@ def test_torchscript_gives_the_same_energies_and_forces(energy, x):
 
 
 def degenerate_frames(x):
-    """Frames with three beads in line, four in line, two coincident, three coincident, and all coincident."""
+    """Frames with three beads in line, four in line, two coincident, three coincident, and all coincident.
+
+    Of a particle in the plane, frames far from the data.
+    """
     frames = x[:5].clone()
+    if frames.shape[1] == 1:
+        return 100.0 * frames  # nothing to line up; far out instead
     frames[0, 1] = 0.5 * (frames[0, 0] + frames[0, 2])
     frames[1, :4] = frames[1, :1] + torch.arange(4).to(x)[:, None] * torch.tensor([1.4, 0.0, 0.0]).to(x)
     frames[2, 1] = frames[2, 2]

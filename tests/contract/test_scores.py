@@ -17,21 +17,31 @@ NETWORKS = {
     "graph_transformer": {"kind": "graph_transformer", "width": 24, "head_width": 8},
     "graph_transformer, cutoff": {"kind": "graph_transformer", "width": 24, "head_width": 8, "cutoff_nm": 0.35},
     "graph_transformer, displacement": {"kind": "graph_transformer", "width": 24, "head_width": 8, "edges": "displacement"},
+    "mlp": {"kind": "mlp", "width": 24, "layers": 2},
 }
+MOLECULAR = [name for name in NETWORKS if name != "mlp"]
 
-for_invariant_scores = pytest.mark.parametrize("random_score", [name for name in NETWORKS if "displacement" not in name],
+for_molecules = pytest.mark.parametrize("system", MOLECULAR, indirect=True)
+for_invariant_scores = pytest.mark.parametrize("system", [name for name in MOLECULAR if "displacement" not in name],
                                                indirect=True)
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
-def random_score(request, alanine_set):
+def system(request, alanine_set, plane_set):
+    """(settings of the model, its TrainingSet): a molecule, or a particle in the plane for `mlp`."""
+    settings = NETWORKS[request.param]
+    return settings, plane_set if settings["kind"] == "mlp" else alanine_set
+
+
+@pytest.fixture(scope="module")
+def random_score(system):
+    settings, data = system
     recipe = parse_recipe({
         "data": {"trajectories": ["unread.xtc"]}, "temperature_k": 300, "output": "unused",
-        "model": NETWORKS[request.param], "experts": [{"t_max": 1.0, "conservative": False}],
+        "model": settings, "experts": [{"t_max": 1.0, "conservative": False}],
     })
     (plan,) = plan_experts(recipe)
-    model = build_model(plan, alanine_set.frames.double(), alanine_set.prior_pairs, alanine_set.beads,
-                        alanine_set.scale_nm).double()
+    model = build_model(plan, data.frames.double(), data.prior_pairs, data.beads, data.scale_nm).double()
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -40,8 +50,8 @@ def random_score(request, alanine_set):
 
 
 @pytest.fixture(scope="module")
-def noised(alanine_set):
-    x0 = alanine_set.frames[::90][:12].double()
+def noised(system):
+    x0 = system[1].frames[::90][:12].double()
     t = torch.full((len(x0),), 0.05, dtype=torch.float64)
     return diffuse(x0, t, centred_noise(x0.shape, torch.Generator().manual_seed(0), x0)), t
 
@@ -57,6 +67,7 @@ def test_score_turns_with_the_molecule_but_not_into_its_mirror_image(random_scor
     assert (random_score.score(x * mirror, t) - score * mirror).norm() > 0.05 * score.norm()
 
 
+@for_molecules
 def test_score_exerts_no_net_force(random_score, noised):
     score = random_score.score(*noised)
     assert score.sum(dim=1).abs().max() < 1e-11 * score.abs().max()
@@ -75,11 +86,12 @@ def test_score_is_not_the_gradient_of_anything_and_an_energys_is(random_score, n
     def asymmetry(model):
         x = noised[0][:1].clone().requires_grad_()
         jacobian = torch.autograd.functional.jacobian(lambda x: model.score(x, noised[1][:1], create_graph=True), x)
-        jacobian = jacobian.reshape(15, 15)
+        jacobian = jacobian.reshape(x.numel(), x.numel())
         return float((jacobian - jacobian.T).norm() / jacobian.norm())
 
     assert asymmetry(random_score) > 1e-2
-    assert asymmetry(read_checkpoint(small_checkpoint).model().double()) < 1e-6
+    if noised[0].shape[1] == 5:
+        assert asymmetry(read_checkpoint(small_checkpoint).model().double()) < 1e-6
 
 
 def test_weights_gradient_is_the_same_whether_or_not_positions_are_differentiated(random_score, noised):

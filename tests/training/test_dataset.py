@@ -75,8 +75,8 @@ def test_frames_are_drawn_evenly_over_the_steps():
     assert counts.sum() == 6400 and (counts - 160).abs().max() < 5 * 160**0.5
 
 
-def test_beads_that_do_not_move_or_a_single_bead_are_refused(alanine_frames):
-    for positions in (np.zeros((10, 5, 3), np.float32), np.random.default_rng(0).random((10, 1, 3), np.float32)):
+def test_beads_that_do_not_move_are_refused(alanine_frames):
+    for positions in (np.zeros((10, 5, 3), np.float32), np.zeros((10, 1, 3), np.float32)):
         frames = SimpleNamespace(positions_nm=positions, beads=alanine_frames.beads, sources=("still.xtc",), sha256="")
         with pytest.raises(InputError, match="still.xtc.*nothing to learn"):
             TrainingSet.of(frames)

@@ -3,11 +3,15 @@
 from torch import Tensor
 
 from fpforce.beads import BeadTable
-from fpforce.training.model_recipe import CustomRecipe, GraphTransformerRecipe
+from fpforce.errors import InputError
+from fpforce.space import PLANE, space_of
+from fpforce.training.model_recipe import CustomRecipe, GraphTransformerRecipe, MlpRecipe, ModelRecipe
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore, Network
 from fpforce.training.models.custom import build_custom
 from fpforce.training.models.graph_transformer import fit_graph_transformer
 from fpforce.training.models.internal import InternalModel, InternalScore, fit_coordinates
+from fpforce.training.models.mlp import MlpModel, MlpScore
+from fpforce.training.models.plane_prior import fit_plane_gaussian
 from fpforce.training.models.prior import fit_prior
 from fpforce.training.plan import ExpertPlan
 
@@ -17,10 +21,24 @@ def build_model(plan: ExpertPlan, frames: Tensor, prior_pairs: list[tuple[int, i
     """The untrained model that an expert's plan asks for, with the statistics of normalised frames (frames, n, 3).
 
     prior_pairs: pairs of beads that the prior holds together. beads: the molecule. scale_nm: the unit of the frames.
+    Raises InputError for a model of molecules on one bead, and for `mlp` on several.
     """
+    _check_space(plan.model, beads)
     network = _build_network(plan, frames, beads, scale_nm)
-    prior = fit_prior(frames, prior_pairs) if plan.model.prior else None
+    prior = None
+    if plan.model.prior:
+        prior = fit_plane_gaussian(frames) if space_of(len(beads)) is PLANE else fit_prior(frames, prior_pairs)
     return DiffusionEnergy(network, prior) if plan.conservative else DiffusionScore(network, prior)
+
+
+def _check_space(settings: ModelRecipe, beads: BeadTable) -> None:
+    in_plane = space_of(len(beads)) is PLANE
+    if in_plane and not isinstance(settings, MlpRecipe | CustomRecipe):
+        raise InputError(f"model.kind = {settings.kind} is for molecules, and the data have one bead, a particle in an "
+                         "external potential; set model.kind to mlp, or choose more beads")
+    if not in_plane and isinstance(settings, MlpRecipe):
+        raise InputError(f"model.kind = mlp is for one bead in an external potential, and the data have {len(beads)} beads; "
+                         "set model.kind to internal or graph_transformer")
 
 
 def _build_network(plan: ExpertPlan, frames: Tensor, beads: BeadTable, scale_nm: float) -> Network:
@@ -29,5 +47,7 @@ def _build_network(plan: ExpertPlan, frames: Tensor, beads: BeadTable, scale_nm:
         return fit_graph_transformer(frames, beads, settings, plan.v_min, scale_nm, plan.conservative)
     if isinstance(settings, CustomRecipe):
         return build_custom(frames, beads, settings, plan.v_min, plan.conservative)
+    if isinstance(settings, MlpRecipe):
+        return (MlpModel if plan.conservative else MlpScore)(settings.width, settings.layers, plan.v_min)
     kind = InternalModel if plan.conservative else InternalScore
     return kind(fit_coordinates(frames), settings.width, settings.layers, plan.v_min)

@@ -1,8 +1,9 @@
 """What every energy model is to the rest of the program, and the one place where a score is derived from it.
 
 A model is a torch module `forward(x, t) -> (batch,)`: x (batch, beads, 3) centred and normalised positions, t (batch,)
-or (1,) diffusion times, the energy E_theta(x, t) = -log q_t(x) up to a constant. It must be invariant under rotation
-and translation, tell mirror images apart, compile with torch.jit.script, and be twice differentiable in (x, t).
+or (1,) diffusion times, the energy E_theta(x, t) = -log q_t(x) up to a constant. Of a molecule it must be invariant under
+rotation and translation and tell mirror images apart; of one bead in the plane it must not depend on z. It must compile
+with torch.jit.script and be twice differentiable in (x, t).
 A `Network` also says what an implementation of it elsewhere needs besides its weights.
 tests/contract/ checks every model against this.
 
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fpforce.training.models.plane_prior import PlaneGaussian
 from fpforce.training.models.prior import AnalyticPrior
 
 
@@ -49,8 +51,12 @@ class Network(nn.Module):
         return {}
 
     def readout(self) -> nn.Linear | None:
-        """The last layer, linear without bias: the energy is alpha(t)^2 times its output plus what it does not see."""
+        """The last layer, linear without bias: the energy is its output times readout_factor(t), plus what it does not see."""
         return None
+
+    def readout_factor(self, t: float) -> float:
+        """What multiplies the last layer's output."""
+        return 1.0
 
     def vocabulary(self) -> dict[str, list[str]]:
         """Words whose embeddings the weights hold, in their order, by what they name; they travel in model.pt."""
@@ -62,7 +68,7 @@ class DiffusionEnergy(nn.Module):
 
     conservative = True
 
-    def __init__(self, network: nn.Module, prior: AnalyticPrior | None = None):
+    def __init__(self, network: nn.Module, prior: AnalyticPrior | PlaneGaussian | None = None):
         super().__init__()
         self.network = network
         self.prior = prior
@@ -102,7 +108,7 @@ class DiffusionScore(nn.Module):
 
     conservative = False
 
-    def __init__(self, network: nn.Module, prior: AnalyticPrior | None = None):
+    def __init__(self, network: nn.Module, prior: AnalyticPrior | PlaneGaussian | None = None):
         super().__init__()
         self.network = network
         self.prior = prior

@@ -172,6 +172,9 @@ class GraphTransformerModel(OneMolecule):
     def readout(self) -> nn.Linear:
         return self.core.out
 
+    def readout_factor(self, t: float) -> float:
+        return float(alpha(torch.tensor(t, dtype=torch.float64))) ** 2
+
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         return self.core(x, t, self.molecule(), self.identity, None)
 

@@ -106,6 +106,9 @@ class InternalModel(InternalLayers):
     def readout(self) -> nn.Linear:
         return self.out
 
+    def readout_factor(self, t: float) -> float:
+        return float(alpha(torch.tensor(t, dtype=torch.float64))) ** 2
+
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         level = self.noise(t)
         h = self.state(self.coordinates(x, t), level)

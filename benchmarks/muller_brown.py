@@ -1,0 +1,228 @@
+"""The paper's variants on the Müller-Brown potential, whose density is known exactly.
+
+python benchmarks/muller_brown.py [--seeds 1] [--fraction 1.0] [--picoseconds 200] [--processes 2]
+Each recipe of examples/muller_brown/recipes is trained, sampled, simulated from both starts and compared with the exact
+density; `two_for_one` is the model of `diffusion` at a larger t. --fraction shortens every training. Writes
+docs/results/muller_brown.json, .md and .png; runs live in runs/muller_brown and are resumed stage by stage.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "examples" / "muller_brown"
+VARIANTS = ("diffusion", "two_for_one", "mixture", "fokker_planck", "both")
+SHARED_TRAINING = {"two_for_one": "diffusion"}
+SCANNED_TIMES = (1e-5, 1e-3, 3e-3, 1e-2, 3e-2)
+SAMPLES, REPLICAS, TIMESTEP_FS, INTERVAL_PS = 20_000, 64, 10.0, 1.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--fraction", type=float, default=1.0)
+    parser.add_argument("--picoseconds", type=float, default=200.0)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--one", nargs=2, metavar=("VARIANT", "SEED"), help="do this one in this process")
+    chosen = parser.parse_args()
+    if chosen.one:
+        variant, seed = chosen.one
+        run(variant, int(seed), chosen.fraction, chosen.picoseconds)
+        return
+    jobs = [(variant, seed) for seed in range(chosen.seeds) for variant in VARIANTS]
+    options = ["--fraction", str(chosen.fraction), "--picoseconds", str(chosen.picoseconds)]
+    # Those that share a training come after it.
+    for wave in ([j for j in jobs if j[0] not in SHARED_TRAINING], [j for j in jobs if j[0] in SHARED_TRAINING]):
+        with ThreadPoolExecutor(chosen.processes) as pool:
+            list(pool.map(lambda job: _start(*job, options), wave))
+    _write([json.loads((_folder(*job) / "result.json").read_text()) for job in jobs], chosen)
+
+
+def run(variant: str, seed: int, fraction: float, picoseconds: float) -> None:
+    """Do whatever of one variant is not yet done."""
+    folder = _folder(variant, seed)
+    if (folder / "result.json").exists():
+        return
+    from fpforce.analysis import evaluate
+    from fpforce.simulation import SimulationSettings, simulate
+    from fpforce.training.export import export
+    from fpforce.training.iid import SampleSettings, sample
+    from fpforce.training.recipe import load_recipe
+
+    recipe = EXAMPLE / "recipes" / f"{variant}.yaml"
+    trained = _trained(SHARED_TRAINING.get(variant, variant), seed, fraction)
+    model, iid = folder / "model.pt", folder / "iid.xtc"
+    t_eval = load_recipe(recipe).diffusion.t_eval
+    if not model.exists():
+        export(trained, model, t_eval=t_eval)
+    record = Path(f"{iid}.json")
+    if not record.exists() or json.loads(record.read_text())["drawn"] < SAMPLES:
+        sample(trained, iid, SampleSettings(samples=SAMPLES, t_end=t_eval, seed=seed, resume=record.exists()))
+    simulations = []
+    for number, start in enumerate(("upper", "lower")):
+        output = folder / f"from_{start}.xtc"
+        simulate(model, output, SimulationSettings(
+            steps=round(1000 * picoseconds / TIMESTEP_FS), replicas=REPLICAS, timestep_fs=TIMESTEP_FS,
+            report_interval_ps=INTERVAL_PS, seed=2 * seed + number, start=EXAMPLE / f"start_{start}.pdb",
+            backend="torchforce", resume=Path(f"{output}.checkpoint").exists()))
+        simulations.append(output)
+    report = evaluate(model, EXAMPLE / "reference.npz", simulations, training=EXAMPLE / "train.npz", iid=iid, output=folder,
+                      overwrite=True)
+    result = {"variant": variant, "seed": seed, "t_eval": t_eval, **_measure(trained, model, iid, simulations, t_eval),
+              "converged": report.assessment.convergence_verdict, "failed_replicas": report.assessment.failed_replicas}
+    (folder / "result.json").write_text(json.dumps(result))
+
+
+def _trained(variant: str, seed: int, fraction: float) -> Path:
+    """Checkpoint of a variant, trained as far as it is not yet."""
+    from fpforce.training.checkpoint import read_checkpoint
+    from fpforce.training.fit import train
+    from fpforce.training.recipe import load_recipe
+
+    folder, path = _folder(variant, seed), EXAMPLE / "recipes" / f"{variant}.yaml"
+    whole = load_recipe(path)
+    steps = [f"run.max_steps={round(fraction * whole.run.max_steps)}"]
+    steps += [f"experts.{k}.max_steps={round(fraction * expert.max_steps)}" for k, expert in enumerate(whole.experts)]
+    recipe = load_recipe(path, [f"output={folder}", f"run.seed={seed}", *steps])
+    checkpoint = folder / "model.ckpt"
+    if checkpoint.exists():
+        done = read_checkpoint(checkpoint)
+        if all(record.steps >= plan.max_steps for record, plan in zip(done.record.experts, done.plans, strict=True)):
+            return checkpoint
+    return train(recipe, resume=checkpoint.exists(), show_progress=False)
+
+
+def _measure(trained: Path, model: Path, iid: Path, simulations: list[Path], t_eval: float) -> dict:
+    """Distances from the exact density of samples, of the simulations' second half and of exp(-E), with bin counts."""
+    from fpforce.potentials import MULLER_BROWN, ExactDensity
+    from fpforce.simulation import read_simulation
+    from fpforce.training.checkpoint import read_checkpoint
+    from fpforce.training.models.contract import DiffusionEnergy
+    from fpforce.training.residual import residual_curve
+
+    import fpforce
+    from fpforce.trajectory_files import read_atoms
+
+    density, beads, checkpoint = ExactDensity.of(MULLER_BROWN), fpforce.load(model).beads, read_checkpoint(trained)
+    sampled, _ = read_atoms(iid, beads.to_mdtraj(), [0], 1)
+    read = [read_simulation(path, beads) for path in simulations]
+    halves = [frames.positions_nm[len(frames.positions_nm) // 2 :] for frames in read]
+    simulated = np.concatenate([half.reshape(-1, 1, 3) for half in halves])
+    residual = {"t": [], "residual": []}
+    for number, plan in enumerate(checkpoint.plans):
+        expert = checkpoint.model(number)
+        if isinstance(expert, DiffusionEnergy):
+            curve = residual_curve(expert, checkpoint.record.check_frames, plan.t_min, plan.t_max)
+            residual = {name: residual[name] + curve[name] for name in residual}
+    energies = {f"{t:g}": _density_of_energy(checkpoint, density, t) for t in SCANNED_TIMES}
+    records = checkpoint.record.experts
+    return {
+        "iid": _compared(sampled, density), "simulation": _compared(simulated, density),
+        "energy": {t: _against(p, density) for t, p in energies.items()},
+        "exact_free_energy_kt": density.free_energy_kt, "residual": residual,
+        "steps": [record.steps for record in records], "training_seconds": sum(record.seconds for record in records),
+        "counts": {"iid": density.counts(sampled).tolist(), "simulation": density.counts(simulated).tolist(),
+                   "energy": np.round(energies[f"{t_eval:g}"], 9).tolist()},
+    }
+
+
+def _density_of_energy(checkpoint, density, t: float) -> np.ndarray:
+    """exp(-E(alpha x, t)) on the bins, normalised (bins, bins): what the force field at t samples, without noise."""
+    import torch
+
+    from fpforce.potentials import MULLER_BROWN
+    from fpforce.potentials.exact_density import density_of_energy
+    from fpforce.training.diffusion import alpha, centred
+
+    model = checkpoint.model(checkpoint.covering(t))
+
+    def energy_kt(x, y):
+        points = torch.tensor(np.stack([x, y, 0.0 * x], -1)[:, None] - checkpoint.record.origin_nm)
+        points = centred(points * float(alpha(torch.tensor(t))) / checkpoint.record.scale_nm).float()
+        return np.concatenate([model(part, torch.tensor([t])).double().numpy() for part in points.split(65536)])
+
+    return density_of_energy(energy_kt, density.edges, MULLER_BROWN.in_basin, points_per_bin=4).probabilities
+
+
+def _against(probabilities: np.ndarray, density) -> dict:
+    from fpforce.analysis.divergences import js_divergence
+
+    return {"js": float(js_divergence(probabilities.ravel(), density.probabilities.ravel()))}
+
+
+def _compared(positions, density) -> dict:
+    from fpforce.potentials import MULLER_BROWN, compare_with_exact
+    from fpforce.potentials.exact_density import free_energy_kt
+
+    found = compare_with_exact(positions, density)
+    points = np.asarray(positions, dtype=float).reshape(-1, 3)
+    weight = float(MULLER_BROWN.in_basin(points[:, 0], points[:, 1]).mean())
+    return vars(found) | {"excess_js": found.excess_js, "free_energy_kt": free_energy_kt(weight)}
+
+
+def _folder(variant: str, seed: int) -> Path:
+    return ROOT / "runs" / "muller_brown" / f"{variant}_{seed}"
+
+
+def _start(variant: str, seed: int, options: list[str]) -> None:
+    folder = _folder(variant, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "log.txt", "a") as log:
+        subprocess.run([sys.executable, __file__, "--one", variant, str(seed), *options], stdout=log, stderr=log, check=True,
+                       env=os.environ | {"OMP_NUM_THREADS": "1"})
+    print(f"{folder} is done", flush=True)
+
+
+def _write(results: list[dict], chosen) -> None:
+    from hardware import describe_hardware
+    from muller_brown_figure import draw
+
+    output = ROOT / "docs" / "results"
+    output.mkdir(parents=True, exist_ok=True)
+    draw([result for result in results if result["seed"] == 0], output / "muller_brown.png")
+    rows = [{name: value for name, value in result.items() if name != "counts"} for result in results]
+    summary = {"hardware": describe_hardware(), "fraction": chosen.fraction, "picoseconds": chosen.picoseconds, "rows": rows}
+    (output / "muller_brown.json").write_text(json.dumps(summary, indent=1))
+    (output / "muller_brown.md").write_text(_table(summary))
+    print(_table(summary))
+
+
+def _table(summary: dict) -> str:
+    rows = summary["rows"]
+    exact = rows[0]["exact_free_energy_kt"]
+    lines = [
+        f"Trainings on one thread ({summary['fraction']:g} of the recipes' steps); {rows[0]['iid']['frames']} samples; "
+        f"simulations of 2 x {REPLICAS} replicas x {summary['picoseconds']:g} ps, {TIMESTEP_FS:g} fs, the second half counted "
+        f"({rows[0]['simulation']['frames']} frames); {summary['hardware']}. The exact F(lower) - F(upper) is {exact:.2f} kT.",
+        "",
+        "| variant | seed | t | steps | training (s) | iid JS | floor | simulation JS | floor | JS of exp(-E) | F from iid, kT "
+        "| F from simulation, kT | starts agree |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        iid, simulation, energy = row["iid"], row["simulation"], row["energy"][f"{row['t_eval']:g}"]
+        lines.append(
+            f"| {row['variant']} | {row['seed']} | {row['t_eval']:g} | {' + '.join(map(str, row['steps']))} "
+            f"| {row['training_seconds']:.0f} | {iid['js']:.4f} | {iid['js_floor']:.4f} | {simulation['js']:.4f} "
+            f"| {simulation['js_floor']:.4f} | {energy['js']:.4f} | {iid['free_energy_kt']:.2f} "
+            f"| {simulation['free_energy_kt']:.2f} | {row['converged']} |")
+    times = list(rows[0]["energy"])
+    lines += ["", "JS of exp(-E(x, t)) from the exact density, by quadrature, against the t at which the force field is taken, "
+              "and the Fokker-Planck residual (root mean square per degree of freedom) of the conservative experts:", "",
+              "| variant | seed | " + " | ".join(f"t = {t}" for t in times) + " | residual at t = 1e-5 | largest |",
+              "|---|---|" + "---|" * (len(times) + 2)]
+    lines += [f"| {row['variant']} | {row['seed']} | " + " | ".join(f"{row['energy'][t]['js']:.4f}" for t in times)
+              + f" | {row['residual']['residual'][0]:.3g} | {max(row['residual']['residual']):.3g} |"
+              for row in rows if row["variant"] not in SHARED_TRAINING]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
