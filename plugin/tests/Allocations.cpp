@@ -86,6 +86,11 @@ std::size_t Allocations::peakBytes() const {
     return peak - bytesBefore_;
 }
 
+std::size_t Allocations::bytesInUse() const {
+    const std::size_t now = inUse;
+    return now > bytesBefore_ ? now - bytesBefore_ : 0;
+}
+
 AllocationLimit::AllocationLimit(std::size_t bytes) {
     limit = inUse + bytes;
 }

@@ -13,6 +13,8 @@ public:
     std::size_t count() const;
     /** The most bytes that were in use at one time beyond those in use at the start. */
     std::size_t peakBytes() const;
+    /** Bytes in use beyond those in use at the start, if no less are. */
+    std::size_t bytesInUse() const;
 
 private:
     std::size_t countBefore_, bytesBefore_;

@@ -29,7 +29,7 @@ const std::vector<Named>& models() {
         for (const ModelShape& shape : {ModelShape{5, 32, 2}, ModelShape{2, 7, 1}, ModelShape{3, 16, 3}, ModelShape{9, 50, 2, 16, false}})
             list.push_back({"internal of " + std::to_string(shape.beads) + " beads", randomInternal(shape).parse()});
         for (const ModelShape& shape : {ModelShape{5, 32, 2, 16}, ModelShape{1, 4, 1, 2}, ModelShape{2, 8, 1, 8},
-                                        ModelShape{10, 20, 3, 10, false}, ModelShape{19, 12, 2, 3}})
+                                        ModelShape{3, 8, 2, 8}, ModelShape{10, 20, 3, 10, false}, ModelShape{19, 12, 2, 3}})
             list.push_back({"graph_transformer of " + std::to_string(shape.beads) + " beads", randomGraphTransformer(shape).parse()});
         return list;
     }();
@@ -321,6 +321,10 @@ TEST(a_replica_that_is_not_finite_harms_no_other) {
         }
         x = frames(model.beads(), replicas, 21);
         CHECK(evaluate(*evaluator, x).forces == before.forces);  // and nothing of it stays
+        x[0] = std::numeric_limits<double>::quiet_NaN();
+        evaluate(*evaluator, x);
+        x = frames(model.beads(), 2, 21);  // nor where fewer replicas cut up the memory anew
+        CHECK(evaluate(*evaluator, x).forces == evaluate(*make(model, Precision::Single, isa), x).forces);
     });
 }
 
@@ -380,6 +384,17 @@ TEST(workspace_holds_one_block_of_replicas_for_each_thread_however_many_there_ar
                 CHECK(workspaceFor(replicas) <= energies + std::min(static_cast<std::size_t>(replicas), most) * ofOne);
             }
         }
+}
+
+TEST(a_large_model_takes_its_weights_and_less_than_a_megabyte_beside_the_workspace) {
+    const ModelText text = randomGraphTransformer({28, 128, 3, 16});
+    const ModelFile model = text.parse();
+    const std::vector<double> x = frames(model.beads(), 1, 24);
+    std::vector<double> forces(x.size());
+    const Allocations allocations;
+    const auto evaluator = make(model, Precision::Single);
+    evaluator->evaluate(x.data(), 1, 1.0, 1.0, forces.data());
+    CHECK(allocations.bytesInUse() < text.weights.size() + evaluator->workspaceBytes() + 1000000);
 }
 
 TEST(no_replicas_have_no_energy) {

@@ -7,6 +7,7 @@
  * beads x beads x width is ever formed (docs/native-plugin.md derives the reverse pass).
  */
 
+#include "../simd/TransposedProduct.h"
 #include "GraphAttention.h"
 #include "GraphGeometry.h"
 
@@ -121,10 +122,16 @@ inline std::size_t graphTransformerWorkspace(const GraphTransformerPlan<Real>& p
     return GraphWorkspace<Real>(plan, replicas, nullptr).bytes;
 }
 
-/** c (rows x out) = a (rows x in) times a packed matrix, added to or replacing what c held. */
+/** c (rows x out) = a (rows x in) through a linear layer, added to or replacing what c held. */
 template <Into into, class Real>
-inline void apply(int rows, const Real* a, int rowLength, const PackedMatrix<Real>& matrix, const Real* bias, Real* c, int resultLength) {
-    product<into>(rows, Left<Real>{a, rowLength}, packed(matrix.view()), bias, c, resultLength);
+inline void apply(int rows, const Real* a, int rowLength, const typename GraphTransformerPlan<Real>::Linear& linear, Real* c, int resultLength) {
+    product<into>(rows, Left<Real>{a, rowLength}, packed(linear.weight.view()), linear.bias.data(), c, resultLength);
+}
+
+/** c (rows x in) = the slopes before a linear layer from those after it, a (rows x out). */
+template <class Real>
+inline void applyBackward(int rows, const Real* a, int rowLength, const typename GraphTransformerPlan<Real>::Linear& linear, Real* c, int resultLength) {
+    transposedProduct(rows, a, rowLength, linear.weight.view(), c, resultLength);
 }
 
 /** values = silu(values), slopes = its derivative there. */
@@ -156,15 +163,14 @@ inline void graphForward(const GraphTransformerPlan<Real>& plan, int replicas, c
         const typename GraphWorkspace<Real>::LayerMemory& memory = work.layers[l];
         if (l > 0) {
             normalise(plan, rows, work.h, memory.before, memory.beforeFactors);
-            apply<Into::Replace>(rows, memory.before, length, layer.attention.forward, layer.attention.bias.data(),
-                                 memory.attention.projected, plan.projectedRow);
+            apply<Into::Replace>(rows, memory.before, length, layer.attention, memory.attention.projected, plan.projectedRow);
         }
         attend(plan, layer, l == 0, replicas, work.features, work.transposed, memory.attention, work.scratch);
-        apply<Into::Add>(rows, work.scratch.heads, plan.headsRow, layer.out.forward, layer.out.bias.data(), work.h, length);
+        apply<Into::Add>(rows, work.scratch.heads, plan.headsRow, layer.out, work.h, length);
         normalise(plan, rows, work.h, memory.between, memory.betweenFactors);
-        apply<Into::Replace>(rows, memory.between, length, layer.up.forward, layer.up.bias.data(), work.hidden, wide);
+        apply<Into::Replace>(rows, memory.between, length, layer.up, work.hidden, wide);
         activate(static_cast<std::ptrdiff_t>(rows) * wide, work.hidden, memory.slopes);
-        apply<Into::Add>(rows, work.hidden, wide, layer.down.forward, layer.down.bias.data(), work.h, length);
+        apply<Into::Add>(rows, work.hidden, wide, layer.down, work.h, length);
     }
 }
 
@@ -175,7 +181,7 @@ inline void graphEnergies(const GraphTransformerPlan<Real>& plan, const Batch& b
     typedef typename S::V V;
     const int rows = batch.replicas * plan.beads, length = plan.rowLength;
     normalise(plan, rows, work.h, work.last, work.lastFactors);
-    apply<Into::Replace>(rows, work.last, length, plan.last.forward, plan.last.bias.data(), work.h, length);
+    apply<Into::Replace>(rows, work.last, length, plan.last, work.h, length);
     activate(static_cast<std::ptrdiff_t>(rows) * length, work.h, work.along);
     const Real* out = plan.out.data();
     for (int r = 0; r < batch.replicas; ++r) {
@@ -193,7 +199,7 @@ inline void graphEnergies(const GraphTransformerPlan<Real>& plan, const Batch& b
         batch.energies[r] = batch.kT * energy;
     }
     std::memset(work.slopes, 0, static_cast<std::size_t>(rows) * static_cast<std::size_t>(length) * sizeof(Real));
-    apply<Into::Replace, Real>(rows, work.along, length, plan.last.backward, nullptr, work.h, length);
+    applyBackward(rows, work.along, length, plan.last, work.h, length);
     normaliseBackward(plan, rows, work.last, work.lastFactors, work.h, work.slopes);
 }
 
@@ -206,14 +212,14 @@ inline void graphBackward(const GraphTransformerPlan<Real>& plan, int replicas, 
     for (int l = static_cast<int>(plan.layers.size()) - 1; l >= 0; --l) {
         const typename GraphTransformerPlan<Real>::Layer& layer = plan.layers.data()[l];
         const typename GraphWorkspace<Real>::LayerMemory& memory = work.layers[l];
-        apply<Into::Replace, Real>(rows, work.slopes, length, layer.down.backward, nullptr, work.hidden, wide);
+        applyBackward(rows, work.slopes, length, layer.down, work.hidden, wide);
         multiply(static_cast<std::ptrdiff_t>(rows) * wide, memory.slopes, work.hidden);
-        apply<Into::Replace, Real>(rows, work.hidden, wide, layer.up.backward, nullptr, work.along, length);
+        applyBackward(rows, work.hidden, wide, layer.up, work.along, length);
         normaliseBackward(plan, rows, memory.between, memory.betweenFactors, work.along, work.slopes);
-        apply<Into::Replace, Real>(rows, work.slopes, length, layer.out.backward, nullptr, work.scratch.heads, plan.headsRow);
+        applyBackward(rows, work.slopes, length, layer.out, work.scratch.heads, plan.headsRow);
         attendBackward(plan, layer, l == 0, replicas, work.features, work.transposed, memory.attention, work.scratch, work.featureSlopes);
         if (l > 0) {
-            apply<Into::Replace, Real>(rows, work.scratch.projected, plan.projectedRow, layer.attention.backward, nullptr, work.along, length);
+            applyBackward(rows, work.scratch.projected, plan.projectedRow, layer.attention, work.along, length);
             normaliseBackward(plan, rows, memory.before, memory.beforeFactors, work.along, work.slopes);
         }
     }

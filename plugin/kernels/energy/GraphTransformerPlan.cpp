@@ -80,9 +80,8 @@ typename GraphTransformerPlan<Real>::Linear pack(const Dense& dense, const Place
     };
     typename GraphTransformerPlan<Real>::Linear linear;
     const int outputs = static_cast<int>(rows.size()), depth = static_cast<int>(inputs.size());
-    linear.forward = PackedMatrix<Real>(depth, outputs, panel, [&](int k, int j) { return element(j, k); });
-    linear.backward = PackedMatrix<Real>(outputs, depth, panel, [&](int k, int j) { return element(k, j); });
-    linear.bias = AlignedBuffer<Real>(at(linear.forward.view().paddedColumns()));
+    linear.weight = PackedMatrix<Real>(depth, outputs, panel, [&](int k, int j) { return element(j, k); }, Ways::Both);
+    linear.bias = AlignedBuffer<Real>(at(linear.weight.view().paddedColumns()));
     for (std::size_t j = 0; j < rows.size(); ++j)
         linear.bias[j] = rows[j] < 0 ? Real(0) : static_cast<Real>(dense.bias[at(rows[j])]);
     return linear;
@@ -216,8 +215,10 @@ void GraphTransformerPlan<Real>::readLayers(const ModelFile& model, const Values
         const Values& queryEdges = model.tensor(name + ".attention.key_edges", {heads, headWidth, edge}).values;
         const Values& valueEdges = model.tensor(name + ".attention.value_edges", {heads, headWidth, edge}).values;
         Layer layer;
-        layer.attention = pack<Real>(attention, projected, plain(width), panel);
-        layer.query = packEdges<Real>(queryEdges, heads, headWidth, headRow);
+        if (l > 0) {
+            layer.attention = pack<Real>(attention, projected, plain(width), panel);
+            layer.query = packEdges<Real>(queryEdges, heads, headWidth, headRow);
+        }
         layer.value = packEdges<Real>(valueEdges, heads, headWidth, headRow);
         layer.out = pack<Real>(Dense(model, name + ".attention.out", width, width), plain(width), joined, panel);
         layer.up = pack<Real>(up, plain(2 * width), plain(width), panel);

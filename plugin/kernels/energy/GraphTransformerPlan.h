@@ -25,9 +25,9 @@ template <class Real>
 struct GraphTransformerPlan {
     static constexpr int radial = 16, geometric = 32, separations = 10, classes = 16, edge = geometric + classes;
 
-    /** A linear layer and its transpose, with the bias padded like its columns. */
+    /** A linear layer, packed once for both ways, with the bias padded like its columns. */
     struct Linear {
-        PackedMatrix<Real> forward, backward;
+        PackedMatrix<Real> weight;
         AlignedBuffer<Real> bias;
     };
     /** Per head: headWidth x edge (toEdge) and edge x headRow (fromEdge) matrices, row-major, head after head. */
@@ -35,8 +35,8 @@ struct GraphTransformerPlan {
         AlignedBuffer<Real> toEdge, fromEdge;
     };
     struct Layer {
-        Linear attention;  // width -> queries, keys, values (projectedRow)
-        EdgeMap query;     // A_h: queries meet edges in the logits
+        Linear attention;  // width -> queries, keys, values (projectedRow); empty in layer 0, where these are constant
+        EdgeMap query;     // A_h: queries meet edges in the logits; likewise
         EdgeMap value;     // B_h: edges join the values
         Linear out;        // headsRow -> width
         Linear up, down;   // width -> hidden -> width

@@ -49,7 +49,7 @@ struct Right {
 
 template <class Real>
 inline Right<Real, panelVectors> packed(const PanelView<Real>& b) {
-    return {b.data, b.panel, static_cast<std::ptrdiff_t>(b.depth) * b.panel, b.depth, b.paddedColumns() / b.panel};
+    return {b.data, b.panel, static_cast<std::ptrdiff_t>(b.panelRows) * b.panel, b.depth, b.paddedColumns() / b.panel};
 }
 
 /** A row-major matrix, its columns rounded up to whole vectors. */
