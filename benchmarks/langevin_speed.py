@@ -3,7 +3,7 @@
 python benchmarks/langevin_speed.py [--rounds 7] [--seconds 0.4]. Models come from frozen_models.py. Backends alternate in rounds
 on one thread, and the median is taken, so that a noisy machine burdens all alike. The time of the force alone is that of a
 step less that of a step of the same particles without any force. Its arithmetic rate counts the multiply-adds of the
-dense layers only, and is compared with numpy's and torch's matrix products of the same shape. Writes
+matrix products only, and is compared with numpy's and torch's matrix products of the same shape. Writes
 docs/results/langevin_speed.md.
 """
 
@@ -51,12 +51,16 @@ class Case:
 
     @property
     def multiply_adds(self) -> float:
-        """Of the dense layers, forwards and backwards, for all replicas."""
+        """Of the matrix products, forwards and backwards, for all replicas: dense layers, and attention's over pairs."""
+        w = self.width
         if self.kind == "internal":
             features = self.beads * (self.beads - 1) // 2 + 4 * max(self.beads - 3, 0)
-            return self.replicas * 2.0 * self.width * (features + (self.layers - 1) * self.width)
-        # The first layer's queries, keys and values are constant: 5 of its 8 width^2 are left.
-        return self.replicas * self.beads * 2.0 * self.width**2 * (8 * self.layers - 3 + 1)
+            return self.replicas * 2.0 * w * (features + (self.layers - 1) * w)
+        n, heads, edge, geometric = self.beads, w // 16, 48, 32
+        layer = 16 * w**2 + 4 * w * edge + n * (6 * w + heads * (4 * edge + 2 * geometric))
+        # The first layer's queries, keys and values are constant, and of its logits all but the geometric features' part.
+        first = 10 * w**2 + 2 * w * edge + n * (2 * w + heads * (2 * edge + 3 * geometric))
+        return float(self.replicas * n * (first + (self.layers - 1) * layer + 2 * w**2))
 
 
 CASES = (
@@ -97,7 +101,7 @@ def _backends(chosen) -> str:
 
 def _limits(chosen) -> str:
     """The native force's own time and rate, beside matrix products of its shapes and, for one molecule, a bare loop."""
-    lines = ["| model | replicas | force, us | dense layers, GFLOP/s | numpy | torch | of the faster | bare loop, us |",
+    lines = ["| model | replicas | force, us | products, GFLOP/s | numpy | torch | of the faster | bare loop, us |",
              "|---|---|---|---|---|---|---|---|"]
     for case in CASES:
         force_field = _model(case)

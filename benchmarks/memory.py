@@ -106,7 +106,7 @@ def model_bytes(model: Path) -> tuple[int, int]:
     from fpforce.training.checkpoint import read_checkpoint
 
     force_field = fpforce.load(model)
-    energy = read_checkpoint(model.with_name("model.ckpt")).energy()
+    energy = read_checkpoint(model.with_name("model.ckpt")).model()
     positions = torch.tensor(force_field.positions_nm, dtype=torch.float32).unsqueeze(0).requires_grad_()
     constants = {tensor.untyped_storage().data_ptr() for tensor in (*energy.parameters(), *energy.buffers())}
     kept = {}

@@ -10,6 +10,7 @@ Nothing in the file is executed or unpickled here; torch itself loads the progra
 import json
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -25,6 +26,8 @@ FORMAT_VERSION = 1
 METADATA_ENTRY = "fpforce.json"
 WEIGHTS_ENTRY = "fpforce.safetensors"
 TOPOLOGY_ENTRY = "topology.pdb"
+# What zipfile raises for damaged archives, depending on the place of the damage.
+UNREADABLE_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -217,7 +220,7 @@ def describe_file(path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError):
+    except UNREADABLE_ZIP:
         return "truncated" if _starts_like_zip(path) else "unknown"
     inside = {name.split("/", 1)[1] for name in names if "/" in name}
     if f"extra/{METADATA_ENTRY}" in inside:
@@ -244,7 +247,7 @@ def _read_extra(path, name: str) -> bytes:
             if len(entries) != 1:
                 raise InputError(f"{path} has {len(entries)} entries extra/{name}, expected 1; repeat fpforce-export")
             return archive.read(entries[0])
-    except (zipfile.BadZipFile, FileNotFoundError) as error:
+    except UNREADABLE_ZIP as error:
         raise InputError(
             f"{path}: extra/{name} cannot be read ({error}); copy the file again or repeat fpforce-export"
         ) from None

@@ -123,6 +123,23 @@ def test_truncated_file_is_recognised(dimer, tmp_path, kept):
     assert "truncated" in refusal(path)
 
 
+def test_damage_anywhere_in_the_archives_structure_is_refused_in_words(dimer, tmp_path):
+    data, path, rng = dimer.read_bytes(), tmp_path / "model.pt", np.random.default_rng(1)
+    directory = int.from_bytes(data[data.rfind(b"PK\5\6") + 16 :][:4], "little")
+    with zipfile.ZipFile(dimer) as archive:
+        headers = [entry.header_offset for entry in archive.infolist() if "/extra/fpforce" in entry.filename]
+    refused = 0
+    for place in [*rng.integers(directory, len(data), 300), *(rng.choice(headers, 100) + rng.integers(0, 60, 100))]:
+        damaged = bytearray(data)
+        damaged[place] ^= int(rng.integers(1, 256))
+        path.write_bytes(damaged)
+        try:
+            fpforce.load(path).weights_bytes()
+        except InputError as error:
+            refused += "model.pt" in str(error)
+    assert refused > 100
+
+
 def test_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "model.pt").write_text("ATOM      1  CA  ALA")
     assert "not a force field file" in refusal(tmp_path / "model.pt")
