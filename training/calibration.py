@@ -1,8 +1,9 @@
-"""Calibration: the last layer of the trained energy, moved until simulations have the data's averages.
+"""Calibration: the last layer of the trained energy, moved until it has the weights of the basins.
 
 In: a trained checkpoint and its training set. Out: a shift of the last layer's weights, kept in the checkpoint, that export
 adds to the force field. Denoising and Fokker-Planck loss see no constant between separated basins, so it is these that a
-trained force field has least right; a simulation sees little else.
+trained force field has least right. The first of two stages takes them from the model's own likelihoods (likelihood_fit.py);
+the second, here, from simulations, until these have the data's averages.
 
 The energy is linear in the last layer's weights w, E = w.h + ..., so that the relative entropy of the data from the simulated
 distribution is convex in a shift of w, with the gradient <h>_data - <h>_simulation and the Hessian cov(h)_simulation. Rounds
@@ -24,12 +25,13 @@ from fpforce.errors import InputError
 from fpforce.space import space_of
 from fpforce.stop_signals import stop_signals
 from fpforce.training.checkpoint import CalibrationRecord, Checkpoint, read_checkpoint, replace_record
-from fpforce.training.dataset import TrainingSet
+from fpforce.training.dataset import TrainingSet, conformation_weights
 from fpforce.training.diffusion import alpha, centred_noise, diffuse
 from fpforce.training.export import write_force_field
+from fpforce.training.likelihood_fit import LikelihoodFit, log_likelihoods, ridge_shift
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.persistent_replicas import PersistentReplicas
-from fpforce.training.recipe import Recipe
+from fpforce.training.recipe import CalibrationRecipe, Recipe
 
 logger = logging.getLogger("fpforce")
 
@@ -107,27 +109,80 @@ def _effective(energy_change: Tensor) -> float:
     return float(1.0 / (len(weights) * weights.square().sum()))
 
 
-def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) -> None:
-    """Do the rounds that recipe.calibration asks for and that the checkpoint has not had; put them into it one by one.
+def is_wanted(settings: CalibrationRecipe, record: CalibrationRecord | None) -> bool:
+    """Whether the settings ask for more than the calibration `record` (None: nothing) has had."""
+    rounds, fitted = (0, False) if record is None else (record.done, record.likelihood is not None)
+    return settings.rounds > rounds or (settings.likelihood_frames > 0 and not fitted)
 
-    Ctrl-C and SIGTERM stop within a second, keep the finished rounds and raise KeyboardInterrupt. Raises InputError for a
-    model without a linear last layer, and where a replica breaks.
+
+def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) -> None:
+    """Do what recipe.calibration asks for and the checkpoint has not had: the likelihood fit, then rounds one by one.
+
+    Each goes into the checkpoint when it is done. Ctrl-C and SIGTERM stop within seconds, keep that and raise
+    KeyboardInterrupt. Raises InputError for a model without a linear last layer, for a likelihood fit after rounds that had
+    none, and where a replica breaks.
     """
-    settings = recipe.calibration
-    checkpoint = read_checkpoint(checkpoint_path)
-    t_eval = checkpoint.recipe.diffusion.t_eval
+    settings, checkpoint = recipe.calibration, read_checkpoint(checkpoint_path)
+    if not is_wanted(settings, checkpoint.record.calibration):
+        return
     energy = _calibratable(checkpoint)
     generator = torch.Generator().manual_seed(recipe.run.seed)
-    t = torch.full((len(training_set.frames),), t_eval)
-    noise = centred_noise(training_set.frames.shape, generator, training_set.frames)
-    data_mean = last_layer_inputs(energy, diffuse(training_set.frames, t, noise), t_eval).mean(0)
-    record = checkpoint.record.calibration or _begin(training_set, t_eval, len(data_mean), settings.replicas, generator)
-    if record.done >= settings.rounds:
-        return
+    t_eval = checkpoint.recipe.diffusion.t_eval
+    if checkpoint.record.calibration is None:
+        features = energy.network.readout().in_features
+        checkpoint.record.calibration = CalibrationRecord(t_eval, torch.zeros(features, dtype=torch.float64))
+    with stop_signals() as stop:
+        if settings.likelihood_frames and checkpoint.record.calibration.likelihood is None:
+            _fit_to_likelihoods(checkpoint, energy, settings.likelihood_frames, training_set, generator, stop)
+        if settings.rounds > checkpoint.record.calibration.done:
+            _calibrate_in_rounds(checkpoint, energy, recipe, training_set, generator, stop)
+
+
+def _fit_to_likelihoods(checkpoint: Checkpoint, energy: DiffusionEnergy, count: int, training_set: TrainingSet,
+                        generator: torch.Generator, stop) -> None:
+    """The first stage, on `count` frames drawn evenly over the conformations."""
+    record, began = checkpoint.record.calibration, time.monotonic()
+    if record.done:
+        raise InputError(f"{checkpoint.path} has had {record.done} rounds of calibration, and calibration.likelihood_frames comes "
+                         "before them; set it to 0, or train anew")
+    logger.info("calibrating the last layer: log likelihoods of %d frames", count)
+    chosen = torch.multinomial(conformation_weights(training_set.frames, 1.0), count, replacement=True, generator=generator)
+    x = _noised(training_set.frames[chosen], record.t_eval, generator)
+    log_density = log_likelihoods(checkpoint.experts(), x, record.t_eval, generator, stop)
+    if log_density is None:
+        raise KeyboardInterrupt(f"stopped before the calibration had its log likelihoods; {checkpoint.path} holds the finished "
+                                "training: go on with --resume")
+    t = torch.full((1,), record.t_eval, dtype=x.dtype)
+    excess = torch.cat([energy(part, t) for part in x.split(4096)]).double() + log_density
+    inputs = last_layer_inputs(energy, x, record.t_eval)
+    shift = ridge_shift(inputs, excess)
+    sample = training_set.frames[torch.randint(len(training_set.frames), (4096,), generator=generator)]
+    change = last_layer_inputs(energy, _noised(sample, record.t_eval, generator), record.t_eval) @ shift
+    part = 1.0
+    while _effective(part * change) < SMALLEST_SHARE:
+        part *= 0.8
+    if part < 1.0:
+        logger.warning("calibration by likelihoods is cut to %.0f%%: a model this far from its own likelihoods (%.1f kT) needs more "
+                       "training", 100 * part, float(excess.std()))
+    record.shift = part * shift
+    fit = LikelihoodFit(count, float(excess.std()), float((excess + inputs @ record.shift).std()), time.monotonic() - began)
+    record.likelihood = fit.summary()
+    replace_record(checkpoint.path, checkpoint.record)
+    logger.info("calibrated by likelihoods: energy and log likelihood %.2f kT apart, %.2f kT before", fit.spread_after_kt,
+                fit.spread_before_kt)
+
+
+def _calibrate_in_rounds(checkpoint: Checkpoint, energy: DiffusionEnergy, recipe: Recipe, training_set: TrainingSet,
+                         generator: torch.Generator, stop) -> None:
+    """The second stage: rounds of simulation, each followed by a Newton step."""
+    settings, record = recipe.calibration, checkpoint.record.calibration
+    t_eval = record.t_eval
+    data_mean = last_layer_inputs(energy, _noised(training_set.frames, t_eval, generator), t_eval).mean(0)
+    if record.positions_nm is None:
+        record.positions_nm = _start_nm(training_set, settings.replicas, generator)
     logger.info("calibrating the last layer: %d rounds of %g ps with %d replicas", settings.rounds, settings.picoseconds,
                 len(record.positions_nm))
-    checkpoint.record.calibration = record
-    with stop_signals() as stop, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         while record.done < settings.rounds:
             began, model = time.monotonic(), Path(folder) / "model.pt"
             write_force_field(checkpoint, model, t_eval, overwrite=True)
@@ -135,7 +190,7 @@ def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) 
                                           seed=recipe.run.seed + record.done)
             frames_nm = replicas.simulate(stop)
             if frames_nm is None:
-                raise KeyboardInterrupt(f"stopped in round {record.done + 1} of the calibration; {checkpoint_path} holds the "
+                raise KeyboardInterrupt(f"stopped in round {record.done + 1} of the calibration; {checkpoint.path} holds the "
                                         "rounds before: go on with --resume")
             left_out = SETTLING[min(record.done, len(SETTLING) - 1)]
             settled = torch.from_numpy(frames_nm[int(left_out * len(frames_nm)) :]).flatten(0, 1)
@@ -145,7 +200,7 @@ def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) 
             step = newton_step(data_mean, inputs, gain=1.0 / max(record.done, 1))
             record.add(step.change, step.relative_entropy, step.effective, time.monotonic() - began,
                        torch.from_numpy(frames_nm[-1]))
-            replace_record(checkpoint_path, checkpoint.record)
+            replace_record(checkpoint.path, checkpoint.record)
             logger.info("calibration round %d of %d: data and simulation %.4f nats apart, %.0f%% of the frames count after "
                         "the step", record.done, settings.rounds, step.relative_entropy, 100 * step.effective)
 
@@ -162,9 +217,12 @@ def _calibratable(checkpoint: Checkpoint) -> DiffusionEnergy:
     return model
 
 
-def _begin(training_set: TrainingSet, t_eval: float, features: int, replicas: int,
-           generator: torch.Generator) -> CalibrationRecord:
-    """Replicas that start at frames drawn from the data, so that every basin holds its share."""
+def _noised(frames: Tensor, t_eval: float, generator: torch.Generator) -> Tensor:
+    """Normalised frames (frames, beads, 3) with the noise of t_eval."""
+    return diffuse(frames, torch.full((len(frames),), t_eval), centred_noise(frames.shape, generator, frames))
+
+
+def _start_nm(training_set: TrainingSet, replicas: int, generator: torch.Generator) -> Tensor:
+    """Positions (replicas, beads, 3) of frames drawn from the data, so that every basin holds its share."""
     chosen = torch.randint(len(training_set.frames), (replicas,), generator=generator)
-    positions_nm = training_set.frames[chosen].double() * training_set.scale_nm + torch.tensor(training_set.origin_nm)
-    return CalibrationRecord(t_eval, torch.zeros(features, dtype=torch.float64), positions_nm)
+    return training_set.frames[chosen].double() * training_set.scale_nm + torch.tensor(training_set.origin_nm)

@@ -63,13 +63,15 @@ class ExpertRecord:
 class CalibrationRecord:
     """How far the calibration has come: the shift (features,) of the last layer's weights that belongs to t_eval.
 
-    positions_nm (replicas, beads, 3): where the replicas are. relative_entropy (nats), effective (part of the frames) and
-    seconds have an entry a round, as in training.calibration.NewtonStep.
+    likelihood: summary of training.likelihood_fit.LikelihoodFit, or None without one. positions_nm (replicas, beads, 3):
+    where the replicas are, None before the first round. relative_entropy (nats), effective (part of the frames) and seconds
+    have an entry a round, as in training.calibration.NewtonStep.
     """
 
     t_eval: float
     shift: Tensor
-    positions_nm: Tensor
+    likelihood: dict | None = None
+    positions_nm: Tensor | None = None
     relative_entropy: list[float] = field(default_factory=list)
     effective: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -88,8 +90,8 @@ class CalibrationRecord:
 
     def summary(self) -> dict:
         """What travels in model.pt."""
-        return {"t_eval": self.t_eval, "rounds": self.done, "replicas": len(self.positions_nm),
-                "relative_entropy": self.relative_entropy, "seconds": sum(self.seconds)}
+        return {"t_eval": self.t_eval, "likelihood": self.likelihood, "rounds": self.done,
+                "replicas": 0 if self.positions_nm is None else len(self.positions_nm), "relative_entropy": self.relative_entropy, "seconds": sum(self.seconds)}
 
 
 @dataclass
@@ -215,11 +217,6 @@ class Checkpoint:
     @property
     def beads(self) -> BeadTable:
         return BeadTable.from_dict(self.record.beads)
-
-    @property
-    def calibration_rounds(self) -> int:
-        """Finished rounds of calibration."""
-        return 0 if self.record.calibration is None else self.record.calibration.done
 
     def covering(self, t: float) -> int:
         """Number of the trained expert whose interval holds t; InputError where there is none."""

@@ -20,7 +20,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from fpforce.errors import InputError
 from fpforce.forces import ForceFiles
 from fpforce.trajectory import read_bead_frames
-from fpforce.training.calibration import calibrate
+from fpforce.training.calibration import calibrate, is_wanted
 from fpforce.training.callbacks import CheckpointWriter, StepRecord, StopAfterStep, exponential_average
 from fpforce.training.checkpoint import Checkpoint, read_checkpoint, replace_record
 from fpforce.training.dataset import TrainingSet
@@ -61,7 +61,7 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, init
     if initial is not None:
         module.start_from(initial)
     numbers, unfinished = _what_is_left(module, checkpoint)
-    if not numbers and recipe.calibration.rounds > checkpoint.calibration_rounds:
+    if not numbers and is_wanted(recipe.calibration, checkpoint.record.calibration):
         calibrate(checkpoint.path, recipe, training_set)
         return checkpoint.path
     if not numbers:
@@ -91,7 +91,7 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, init
         if stop.requested:
             raise KeyboardInterrupt(f"stopped after step {trainer.global_step}; {path} is complete, go on with --resume")
         _measure_hand_overs(module, path, trainer.is_global_zero)
-    if recipe.calibration.rounds and trainer.is_global_zero:
+    if is_wanted(recipe.calibration, None) and trainer.is_global_zero:
         calibrate(path, recipe, training_set)
     return path
 

@@ -108,9 +108,11 @@ class OptimizerRecipe(Section):
 
 
 class CalibrationRecipe(Section):
-    """A last step of the training: the energy's last layer, adjusted to simulations of the force field in OpenMM."""
+    """A last step of the training: the energy's last layer, adjusted to the model's own likelihoods, then to simulations."""
 
-    rounds: int = Field(0, ge=0, description="rounds of simulation and adjustment; 0: no calibration")
+    likelihood_frames: int = Field(0, ge=0, description="frames over which the energy is fitted to the log likelihood by the "
+                                                        "probability-flow ODE; 0: not")
+    rounds: int = Field(0, ge=0, description="rounds of simulation in OpenMM and adjustment to the data; 0: none")
     replicas: int = Field(512, ge=2, description="molecules simulated together, which start from frames of the data")
     picoseconds: float = Field(100.0, gt=0, description="simulated time of each replica in a round")
     timestep_fs: float = Field(2.0, gt=0, description="time step of the simulation")
@@ -163,9 +165,15 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _calibrated_as_an_energy(self) -> "Recipe":
-        if self.calibration.rounds and self.experts and not self.experts[0].conservative:
-            raise ValueError(f"calibration.rounds = {self.calibration.rounds} adjusts an energy, and experts.0.conservative = "
-                             "False leaves the force field without one; set it to True, or the rounds to 0")
+        asked = {name: getattr(self.calibration, name) for name in ("likelihood_frames", "rounds")}
+        for name, value in asked.items():
+            if value and self.experts and not self.experts[0].conservative:
+                raise ValueError(f"calibration.{name} = {value} adjusts an energy, and experts.0.conservative = False leaves the "
+                                 f"force field without one; set it to True, or calibration.{name} to 0")
+        last = self.experts[-1].t_max if self.experts else self.diffusion.t_max
+        if asked["likelihood_frames"] and last < 1.0:
+            raise ValueError(f"calibration.likelihood_frames = {asked['likelihood_frames']} follows the model to t = 1, and it is "
+                             f"trained up to {last:g}; train up to 1, or set it to 0")
         return self
 
 

@@ -1,0 +1,116 @@
+"""Calibration by likelihoods: what the losses at small t cannot see, the ODE knows, and the last layer takes over.
+
+The exact case is a mixture of two separated Gaussians, whose weights are known; the trained one is a short training.
+"""
+
+import math
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+import fpforce
+from fpforce.errors import InputError
+from fpforce.training import calibration
+from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.diffusion import alpha, centred, sigma_squared
+from fpforce.training.export import export
+from fpforce.training.fit import train
+from fpforce.training.likelihood_fit import log_likelihoods, ridge_shift
+from fpforce.training.models.contract import DiffusionEnergy
+from fpforce.training.models.experts import Expert, Experts
+
+BEADS, WEIGHTS, VARIANCE, T_EVAL = 4, (0.95, 0.05), 0.05, 1e-3
+CENTRE = centred(torch.tensor([[1.0, 0, 0], [0, 0, 0], [-1.0, 0, 0], [0, 0, 0]], dtype=torch.float64))
+
+
+class TwoGaussians(torch.nn.Module):
+    """-ln density of a mixture in the centred subspace, its parts around CENTRE and -CENTRE with WEIGHTS and VARIANCE."""
+
+    def forward(self, x, t):
+        spread = (alpha(t).square() * VARIANCE + sigma_squared(t))[:, None]
+        centres = torch.stack([CENTRE, -CENTRE])[None] * alpha(t)[:, None, None, None]
+        energies = 0.5 * (x[:, None] - centres).square().sum((2, 3)) / spread
+        dimension = 3 * (BEADS - 1)
+        return (0.5 * dimension * torch.log(2 * math.pi * spread))[:, 0] - torch.logsumexp(
+            torch.log(torch.tensor(WEIGHTS, dtype=torch.float64)) - energies, 1)
+
+
+def points(count):
+    """As many from either part, and which are of the second."""
+    generator = torch.Generator().manual_seed(3)
+    second = torch.arange(count) % 2 == 1
+    x = centred(torch.randn(count, BEADS, 3, generator=generator, dtype=torch.float64)) * VARIANCE**0.5
+    return x + torch.where(second[:, None, None], -CENTRE, CENTRE), second
+
+
+def test_a_wrong_basin_weight_is_found_and_taken_out():
+    exact = DiffusionEnergy(TwoGaussians())
+    x, second = points(60)
+    log_density = log_likelihoods(Experts((Expert(exact, 1e-5, 1.0),)), x, T_EVAL, torch.Generator(), threading.Event())
+    excess = exact(x, torch.tensor([T_EVAL], dtype=torch.float64)) + log_density
+    # The ODE has the weights, 0.95 and 0.05, by itself, as far as its steps are small where the parts join.
+    assert excess.abs().max() < 0.15 and abs(excess[second].mean() - excess[~second].mean()) < 0.03
+    # An energy with the second part 0.7 kT too high, whose last layer has that among other directions.
+    inputs = torch.cat([second[:, None].double(), x.flatten(1)], 1)
+    shift = ridge_shift(inputs, excess + 0.7 * second)
+    moved = inputs @ shift
+    assert (moved[second].mean() - moved[~second].mean()).item() == pytest.approx(-0.7, abs=0.05)
+    assert (moved + 0.7 * second).std() < 0.1
+
+
+def test_directions_that_hardly_vary_are_left_alone():
+    generator = torch.Generator().manual_seed(0)
+    h = torch.randn(1000, 2, generator=generator, dtype=torch.float64) * torch.tensor([1.0, 1e-3], dtype=torch.float64)
+    shift = ridge_shift(h, -h @ torch.tensor([0.5, 100.0], dtype=torch.float64))
+    assert shift[0].item() == pytest.approx(0.5, rel=0.01) and 0.0 < shift[1].item() < 1.0
+
+
+def test_stopped_likelihoods_are_none():
+    stop = threading.Event()
+    stop.set()
+    assert log_likelihoods(Experts(()), points(2)[0], T_EVAL, torch.Generator(), stop) is None
+
+
+@pytest.fixture(scope="module")
+def fitted(small_recipe, tmp_path_factory):
+    """(path, recipe) of a short training that ended with a likelihood fit."""
+    recipe = small_recipe(tmp_path_factory.mktemp("fitted"), "run.max_steps=200", "optimizer.warmup_steps=10",
+                          "calibration.likelihood_frames=40")
+    return train(recipe, show_progress=False), recipe
+
+
+def test_fit_brings_energy_and_likelihood_together(fitted, tmp_path):
+    fit = read_checkpoint(fitted[0]).record.calibration.likelihood
+    assert fit["frames"] == 40 and 0.0 < fit["spread_after_kt"] < fit["spread_before_kt"]
+    energies = []
+    for name, option in (("with.pt", False), ("without.pt", True)):
+        export(fitted[0], tmp_path / name, uncalibrated=option)
+        model = fpforce.load(tmp_path / name)
+        energies.append(torch.jit.load(str(tmp_path / name)).energies(torch.tensor(model.positions_nm).reshape(-1, 3)))
+    assert energies[0].item() != energies[1].item()
+    assert fpforce.load(tmp_path / "with.pt").metadata["training"]["calibration"]["likelihood"] == fit
+
+
+def test_resume_adds_what_is_missing_and_rounds_follow_the_fit(fitted, small_recipe):
+    path, recipe = fitted
+    before = read_checkpoint(path).record.calibration
+    asked = recipe.calibration.model_copy(update={"rounds": 1, "replicas": 16, "picoseconds": 4, "timestep_fs": 0.5})
+    after = read_checkpoint(train(recipe.model_copy(update={"calibration": asked}), resume=True, show_progress=False)).record.calibration
+    assert after.done == 1 and after.likelihood == before.likelihood and len(after.positions_nm) == 16
+    assert np.any(after.shift.numpy() != before.shift.numpy())
+
+
+def test_fit_after_rounds_without_one_is_refused(fitted, monkeypatch):
+    path, recipe = fitted
+    checkpoint = read_checkpoint(path)
+    checkpoint.record.calibration.likelihood, checkpoint.record.calibration.seconds = None, [1.0]
+    monkeypatch.setattr(calibration, "read_checkpoint", lambda _: checkpoint)
+    with pytest.raises(InputError, match="1 rounds of calibration.*set it to 0"):
+        calibration.calibrate(path, recipe, None)
+
+
+def test_model_that_does_not_reach_noise_is_refused_before_it_is_trained(small_recipe, tmp_path):
+    with pytest.raises(InputError, match="likelihood_frames = 40 follows the model to t = 1.*up to 0.6"):
+        small_recipe(tmp_path, "diffusion.t_max=0.6", "calibration.likelihood_frames=40")
