@@ -63,13 +63,13 @@ class EdgeAttention(nn.Module):
 def products(q: Tensor, k: Tensor, index: Tensor) -> Tensor:
     """q_i.k_j (batch, n, heads, m) of beads (batch, n, heads, size) with their neighbours."""
     near = k.flatten(0, 1).index_select(0, index.flatten()).view(index.shape + k.shape[2:])
-    return (q[:, :, None] * near).sum(-1).transpose(2, 3)
+    return torch.einsum("bihd,bimhd->bihm", q, near)
 
 
 def sums(weights: Tensor, v: Tensor, index: Tensor) -> Tensor:
     """sum_j w_ij v_j (batch, n, heads, size) over the neighbours, of weights (batch, n, heads, m)."""
     near = v.flatten(0, 1).index_select(0, index.flatten()).view(index.shape + v.shape[2:])
-    return (weights.transpose(2, 3)[..., None] * near).sum(2)
+    return torch.einsum("bihm,bimhd->bihd", weights, near)
 
 
 def edge_softmax(logits: Tensor, envelope: Tensor | None) -> Tensor:
