@@ -135,11 +135,11 @@ def search_times() -> list[dict]:
 def chain(beads: int, frames: int = 40) -> np.ndarray:
     """(frames, beads, 3) positions in nm, float32: a chain that runs to and fro through a cube, row by row, and jitters."""
     edge = int(np.ceil(np.cbrt(beads)))
-    sites = []
+    sites, row = [], 0
     for k in range(edge):
         for j in range(edge) if k % 2 == 0 else reversed(range(edge)):
-            backwards = (j + k * edge) % 2
-            sites += [(i, j, k) for i in (reversed(range(edge)) if backwards else range(edge))]
+            sites += [(i, j, k) for i in (range(edge) if row % 2 == 0 else reversed(range(edge)))]
+            row += 1
     generator = np.random.default_rng(0)
     jitter = generator.normal(scale=0.04, size=(frames, beads, 3))
     return (SPACING_NM * np.array(sites[:beads], dtype=float) + jitter).astype(np.float32)

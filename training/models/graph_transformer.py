@@ -133,7 +133,7 @@ class GraphTrunk(nn.Module):
     def surroundings(self, x: Tensor, t: Tensor, molecule: Molecule, mask: Tensor | None) -> Surroundings:
         """What the beads at x (batch, n, 3) see; mask (batch, n): which of them exist."""
         if self.cutoff is not None and self.radius:
-            near = find_neighbours(x, self.cutoff, mask, self.cluster)
+            near = find_neighbours(x, self.cutoff, mask, self.cluster and self.training)
             edges = self.edges.near(x, t, molecule, near.index)
             return Surroundings(edges, self.near_envelope(x, near), near.index)
         return Surroundings(self.edges(x, t, molecule), self.envelope(x, mask), None)

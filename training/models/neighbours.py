@@ -2,8 +2,9 @@
 
 In: normalised positions (batch, n, 3) and a cutoff. Out: a table (batch, n, m) of who is near whom. Training finds the pairs
 with torch-cluster, whose trees take n log n steps. A TorchScript program must run where torch-cluster is not installed, in
-OpenMM above all; it finds the same pairs from all n^2 distances of a frame, in plain torch. They cost little beside the
-attention, since they carry no features and no gradient. So does an eager model where torch-cluster is missing.
+OpenMM above all, and with coordinates that are no longer numbers, which a tree cannot sort; it finds the same pairs from all n^2
+distances of a frame, in plain torch. They cost little beside the attention, since they carry no features and no gradient. So
+does an eager model in evaluation mode, or where torch-cluster is missing.
 """
 
 from typing import NamedTuple
@@ -89,9 +90,9 @@ def require_cluster() -> None:
     """Raise InputError where torch-cluster is missing."""
     problem = cluster_problem()
     if problem is not None:
-        raise InputError(f"model.neighbours = radius trains with torch-cluster, and {problem}; install it with "
-                         "pip install --no-build-isolation \"fpforce[cluster]\" (README.md says how), or set model.neighbours "
-                         "to dense")
+        raise InputError(f"model.neighbours = radius trains with torch-cluster, and {problem}; install it with pip install "
+                         "--no-build-isolation torch-cluster (needs setuptools, wheel and a C++ compiler), or set "
+                         "model.neighbours to dense")
 
 
 def _built_for(x: Tensor) -> bool:
