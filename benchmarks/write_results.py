@@ -24,6 +24,10 @@ SECTIONS = (
     ("Langevin steps per second", "langevin_speed", "langevin_speed.py", "Frozen models of several kinds and sizes on the Reference platform, every backend in one run."),
     ("The same simulation statistics with native and TorchForce", "backend_statistics", "backend_statistics.py",
      "The demo's force field simulated from both basins with both backends, phi/psi compared with each other directly."),
+    ("Scaling with the number of beads", "scaling", "scaling.py",
+     "![Time and memory for one molecule against the number of beads](results/scaling.png)\n\n"
+     "The graph transformer with a cutoff, over all pairs (`dense`) and over those within the cutoff (`radius`), on a chain that "
+     "fills a cube at the density of a protein's CA beads."),
     ("Memory of the native force", "memory", "memory.py",
      "What a Context with FPForce allocates beyond one of the same System without it."),
 )

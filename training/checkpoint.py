@@ -179,10 +179,11 @@ class TrainingRecord:
     def refuse_other_recipe(self, recipe: Recipe) -> None:
         """Raise InputError unless `recipe` differs from the recorded one in the run's length and in places only.
 
-        Where the data lie may change, too: what they are is compared by refuse_other_data. A calibration may be added.
+        Where the data lie may change, too: what they are is compared by refuse_other_data; and how a graph transformer finds
+        its pairs. A calibration may be added.
         """
         free = ("max_steps", "max_minutes", "checkpoint_minutes", "threads", "accelerator", "devices", "strategy",
-                "trajectories", "topology", "forces")
+                "trajectories", "topology", "forces", "neighbours")
         ours, theirs = _flat(self.recipe), _flat(recipe.model_dump(mode="json"))
         for key in sorted(ours.keys() | theirs.keys()):
             if key.split(".")[-1] in free or key == "output" or key.startswith("calibration."):

@@ -21,6 +21,7 @@ from fpforce.training.losses.force_blending import ForceBlending
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
 from fpforce.training.models import build_model
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
+from fpforce.training.models.neighbours import require_cluster
 from fpforce.training.plan import ExpertPlan, plan_experts
 from fpforce.training.recipe import Recipe
 
@@ -44,6 +45,8 @@ class ExpertTraining(pl.LightningModule):
         super().__init__()
         self.recipe = recipe
         self.plans = plan_experts(recipe)
+        if any(getattr(plan.model, "neighbours", None) == "radius" for plan in self.plans):
+            require_cluster()
         self.experts = nn.ModuleList(build_model(plan, training_set.frames, training_set.prior_pairs, training_set.beads,
                                                  training_set.scale_nm) for plan in self.plans)
         self.record = TrainingRecord.start(recipe, training_set)

@@ -38,11 +38,20 @@ class GraphTransformerRecipe(Section):
     edges: Literal["frames", "displacement"] = Field(
         "frames", description="frames: invariant under rotation; displacement: raw difference vectors, rotated at random")
     cutoff_nm: float | None = Field(None, gt=0, description="distance at which beads cease to see each other; null: none")
+    neighbours: Literal["auto", "dense", "radius"] = Field(
+        "auto", description="dense: all pairs are computed; radius: those within cutoff_nm only (needs torch-cluster to train); "
+        "auto: radius where it is the faster. The result is the same")
 
     @model_validator(mode="after")
     def _whole_heads(self) -> "GraphTransformerRecipe":
         if self.width % self.head_width:
             raise ValueError(f"width = {self.width} must be a multiple of head_width = {self.head_width}")
+        return self
+
+    @model_validator(mode="after")
+    def _radius_is_known(self) -> "GraphTransformerRecipe":
+        if self.neighbours == "radius" and self.cutoff_nm is None:
+            raise ValueError("neighbours = radius needs a cutoff_nm, within which beads are neighbours")
         return self
 
 

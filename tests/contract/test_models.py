@@ -17,6 +17,7 @@ NETWORKS = {
     "internal": {"kind": "internal"},
     "graph_transformer": {"kind": "graph_transformer", "head_width": 8},
     "graph_transformer, cutoff": {"kind": "graph_transformer", "head_width": 8, "cutoff_nm": 0.35},
+    "graph_transformer, radius": {"kind": "graph_transformer", "head_width": 8, "cutoff_nm": 0.35, "neighbours": "radius"},
     "graph_transformer, displacement": {"kind": "graph_transformer", "head_width": 8, "edges": "displacement"},
     "mlp": {"kind": "mlp"},
 }

@@ -16,6 +16,8 @@ NETWORKS = {
     "internal": {"kind": "internal", "width": 24, "layers": 2},
     "graph_transformer": {"kind": "graph_transformer", "width": 24, "head_width": 8},
     "graph_transformer, cutoff": {"kind": "graph_transformer", "width": 24, "head_width": 8, "cutoff_nm": 0.35},
+    "graph_transformer, radius": {"kind": "graph_transformer", "width": 24, "head_width": 8, "cutoff_nm": 0.35,
+                                  "neighbours": "radius"},
     "graph_transformer, displacement": {"kind": "graph_transformer", "width": 24, "head_width": 8, "edges": "displacement"},
     "mlp": {"kind": "mlp", "width": 24, "layers": 2},
 }

@@ -6,7 +6,7 @@ import torch
 
 import fpforce
 from fpforce.errors import InputError
-from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.checkpoint import read_checkpoint, replace_record
 from fpforce.training.export import export
 from fpforce.training.fit import train
 from fpforce.trajectory import read_bead_frames
@@ -19,13 +19,20 @@ SMALL = ("model.kind=graph_transformer", "model.head_width=8")
 LEARNED = ("run.max_steps=400", "optimizer.learning_rate=1e-2", "diffusion.t_max=0.3", "loss.fokker_planck_weight=0", "run.seed=3")
 
 
-@pytest.fixture(scope="module", params=[(), ("model.cutoff_nm=0.4",), ("model.edges=displacement",)], ids=str)
+RADIUS = ("model.cutoff_nm=0.4", "model.neighbours=dense")  # trained dense, so that it needs no torch-cluster; then exported
+
+
+@pytest.fixture(scope="module", params=[(), ("model.cutoff_nm=0.4",), ("model.edges=displacement",), RADIUS], ids=str)
 def trained(request, small_recipe, tmp_path_factory):
-    """(checkpoint, model.pt) of 100 steps, or of as many as displacement edges need."""
+    """(checkpoint, model.pt) of 100 steps, or of as many as displacement edges need; of RADIUS with a radius graph."""
     length = LEARNED if request.param == ("model.edges=displacement",) else ("run.max_steps=100",)
     recipe = small_recipe(tmp_path_factory.mktemp("graph"), *SMALL, *request.param, *length, "optimizer.warmup_steps=10",
                           "optimizer.ema_decay=0.9")
     checkpoint = train(recipe, show_progress=False)
+    if request.param == RADIUS:
+        record = read_checkpoint(checkpoint).record
+        record.recipe["model"]["neighbours"] = "radius"
+        replace_record(checkpoint, record)
     path = checkpoint.with_name("model.pt")
     export(checkpoint, path)
     return read_checkpoint(checkpoint), fpforce.load(path)

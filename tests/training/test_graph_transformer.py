@@ -20,7 +20,8 @@ from fpforce.training.models.molecule import Molecule, Vocabulary, describe_mole
 from fpforce.trajectory import read_bead_frames
 
 TIMES = (1e-5, 0.1, 1.0)
-VARIANTS = [{}, {"identity": False}, {"cutoff_nm": 0.35}, {"edges": "displacement"}]
+VARIANTS = [{}, {"identity": False}, {"cutoff_nm": 0.35}, {"edges": "displacement"},
+            {"cutoff_nm": 0.35, "neighbours": "radius"}]
 
 
 def randomised(module, seed=0):
@@ -71,7 +72,8 @@ def test_chain_of_equal_beads_has_a_direction():
 
 @pytest.mark.parametrize("time", TIMES)
 @pytest.mark.parametrize("edges", ["frames", "displacement"])
-def test_padded_batch_of_several_molecules_equals_each_alone(alanine_set, heavy_set, edges, time):
+@pytest.mark.parametrize("radius", [False, True], ids=["dense", "radius"])
+def test_padded_batch_of_several_molecules_equals_each_alone(alanine_set, heavy_set, edges, radius, time):
     sets = [alanine_set, heavy_set]
     words = [Vocabulary.of(one.beads) for one in sets]
     vocabulary = Vocabulary(*(tuple(sorted({*ours, *theirs})) for ours, theirs in
@@ -81,7 +83,7 @@ def test_padded_batch_of_several_molecules_equals_each_alone(alanine_set, heavy_
         statistics = distance_statistics(one.frames.double())
         molecules.append(describe_molecule(one.beads, vocabulary, statistics.mean, statistics.variance))
     features = FrameEdges(torch.linspace(0.5, 4.0, 16)) if edges == "frames" else DisplacementEdges()
-    core = randomised(GraphTransformer(features, vocabulary, 24, 2, 8, 1e-3, cutoff=3.0))
+    core = randomised(GraphTransformer(features, vocabulary, 24, 2, 8, 1e-3, cutoff=3.0, radius=radius))
     t = torch.full((2,), time, dtype=torch.float64)
     alone = [core(one.frames[:1].double(), t[:1], molecule) for one, molecule in zip(sets, molecules, strict=True)]
     batch, mask = pad_molecules(molecules)
@@ -124,7 +126,7 @@ def test_edge_linear_attention_equals_the_naive_formula_with_an_edge_vector_for_
     assert (single - attention.out(naive.float())).abs().max() < 1e-6 * naive.abs().max()
 
 
-def two_fragments(cutoff):
+def two_fragments(cutoff, radius):
     """Network with a cutoff (normalised) and a function: distance of two fragments of three beads -> energy."""
     corner = torch.tensor([[0.0, 0.0, 0.0], [-0.9, 0.1, 0.0], [-1.2, 1.0, 0.3]], dtype=torch.float64)
     static = dict.fromkeys(("names", "residues"), torch.zeros(6, dtype=torch.long))
@@ -134,7 +136,7 @@ def two_fragments(cutoff):
     molecule = Molecule(**static, frames=frames, separation=torch.full((6, 6), 4), bond_distance=bonds, distance_mean=2 * away,
                         distance_variance=away)
     core = randomised(GraphTransformer(FrameEdges(torch.linspace(0.5, 4.0, 16)), Vocabulary(("CA",), ("ALA",)), 24, 2, 8, 1e-3,
-                                       cutoff=cutoff))
+                                       cutoff=cutoff, radius=radius))
 
     def energy(distance):
         # Only the two beads at the origins come near each other: the others point away.
@@ -153,9 +155,10 @@ def slopes(energy, distance):
     return first.item(), second.item()
 
 
-def test_force_and_its_slope_go_to_zero_at_the_cutoff_and_stay_there():
+@pytest.mark.parametrize("radius", [False, True], ids=["dense", "radius"])
+def test_force_and_its_slope_go_to_zero_at_the_cutoff_and_stay_there(radius):
     cutoff = 3.0
-    energy = two_fragments(cutoff)
+    energy = two_fragments(cutoff, radius)
     assert slopes(energy, cutoff + 1e-9) == pytest.approx((0.0, 0.0), abs=1e-14)
     gaps = (1e-2, 1e-3)
     (wide_force, wide_slope), (force, slope) = (slopes(energy, cutoff - gap) for gap in gaps)

@@ -86,19 +86,43 @@ class FrameEdges(nn.Module):
         axes = self.axes(x, noise, molecule.frames)
         flat = axes.flatten(1, 2)
         square = (x[:, None] - x[:, :, None]).square().sum(-1)
-        distance = torch.sqrt(square + self.smooth_length**2)
         along = torch.matmul(x, flat.transpose(1, 2)).view(batch, beads, beads, 3).transpose(1, 2)  # x_j . e_a(i)
         own = (along - along.diagonal(dim1=1, dim2=2).transpose(1, 2)[:, :, None]) * torch.rsqrt(square + blur)[..., None]
         mutual = torch.matmul(flat, flat.transpose(1, 2)).view(batch, beads, 3, beads, 3).transpose(2, 3).flatten(3)
-        spread = signal.square() * self.radial_width.square() + 2.0 * noise
-        away = distance[..., None] - (signal * self.centres)[:, :, None]
-        radial = torch.exp(away.square() * (-0.5 / spread)[..., None])
-        variance = signal.square() * molecule.distance_variance + 2.0 * noise
-        deviation = (distance - signal * molecule.distance_mean) * torch.rsqrt(variance)
+        lengths = self.lengths(square, signal, noise, molecule.distance_mean, molecule.distance_variance)
         place = torch.cat([nn.functional.one_hot(molecule.separation, self.separations),
                            nn.functional.one_hot(molecule.bond_distance, self.bond_distances)], -1).to(x.dtype)
         place = place.expand(batch, beads, beads, self.separations + self.bond_distances)
-        return torch.cat([radial, deviation[..., None], own, -own.transpose(1, 2), mutual, place], -1)
+        return torch.cat([lengths, own, -own.transpose(1, 2), mutual, place], -1)
+
+    def near(self, x: Tensor, t: Tensor, molecule: Molecule, index: Tensor) -> Tensor:
+        """The same features (batch, n, m, K) of the edges to the neighbours `index` (batch, n, m) only (models.neighbours)."""
+        batch, beads, slots = index.shape
+        signal, noise = alpha(t)[:, None, None], sigma_squared(t)[:, None, None]
+        blur = self.smooth_length**2 + self.noise_length**2 * noise
+        axes = self.axes(x, noise, molecule.frames)
+        theirs = torch.cat([x, axes.flatten(2)], -1).flatten(0, 1).index_select(0, index.flatten()).view(batch, beads, slots, 12)
+        away = theirs[..., :3] - x[:, :, None]
+        square = away.square().sum(-1)
+        direction = away * torch.rsqrt(square + blur)[..., None]
+        own = torch.matmul(direction, axes.transpose(2, 3))
+        their_axes = theirs[..., 3:].reshape(batch, beads, slots, 3, 3)
+        other = (their_axes * direction[..., None, :]).sum(-1)
+        mutual = torch.matmul(their_axes.flatten(2, 3), axes.transpose(2, 3)).view(batch, beads, slots, 3, 3).transpose(3, 4)
+        places = pair_places(index, molecule.separation)
+        lengths = self.lengths(square, signal, noise, molecule.distance_mean.take(places), molecule.distance_variance.take(places))
+        separation = one_hot(molecule.separation.take(places), self.separations, x)
+        bonds = one_hot(molecule.bond_distance.take(places), self.bond_distances, x)
+        return torch.cat([lengths, own, other, mutual.flatten(3), separation, bonds], -1)
+
+    def lengths(self, square: Tensor, signal: Tensor, noise: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        """Radial functions and the standardised distance (batch, n, m, 17) from squared distances (batch, n, m)."""
+        distance = torch.sqrt(square + self.smooth_length**2)
+        spread = signal.square() * self.radial_width.square() + 2.0 * noise
+        away = distance[..., None] - (signal * self.centres)[:, :, None]
+        radial = torch.exp(away.square() * (-0.5 / spread)[..., None])
+        deviation = (distance - signal * mean) * torch.rsqrt(signal.square() * variance + 2.0 * noise)
+        return torch.cat([radial, deviation[..., None]], -1)
 
     def axes(self, x: Tensor, noise: Tensor, frames: Tensor) -> Tensor:
         """(batch, n, 3, 3) local axes e_a: sum, difference and normal of the two bonds of a frame, smoothly normalised."""
@@ -128,3 +152,23 @@ class DisplacementEdges(nn.Module):
     def forward(self, x: Tensor, t: Tensor, molecule: Molecule) -> Tensor:
         difference = x[:, :, None] - x[:, None]
         return torch.cat([difference, torch.ones_like(difference[..., :1])], -1)
+
+    def near(self, x: Tensor, t: Tensor, molecule: Molecule, index: Tensor) -> Tensor:
+        """The same features (batch, n, m, 4) of the edges to the neighbours `index` (batch, n, m) only."""
+        theirs = x.flatten(0, 1).index_select(0, index.flatten()).view(index.shape[0], index.shape[1], index.shape[2], 3)
+        difference = x[:, :, None] - theirs
+        return torch.cat([difference, torch.ones_like(difference[..., :1])], -1)
+
+
+def pair_places(index: Tensor, table: Tensor) -> Tensor:
+    """Places (batch, n, m), in a flattened table of pairs (n, n) or (batch, n, n), of every bead with its neighbours."""
+    beads = index.shape[1]
+    first = torch.arange(index.shape[0] * beads, device=index.device).view(index.shape[0], beads, 1)
+    if table.dim() == 2:
+        first = first % beads
+    return first * beads + index % beads
+
+
+def one_hot(classes: Tensor, count: int, like: Tensor) -> Tensor:
+    """(..., count) floats of the type of `like`."""
+    return nn.functional.embedding(classes, torch.eye(count, dtype=like.dtype, device=like.device))

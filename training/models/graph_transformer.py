@@ -8,6 +8,8 @@ tensor of size n x n x width, since q.(A phi) = (A^T q).phi and sum_j a_ij B phi
 transformer of arXiv 2506.17139 is the case phi = (x_i - x_j, 1).
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -17,11 +19,27 @@ from fpforce.training.model_recipe import GraphTransformerRecipe
 from fpforce.training.models.contract import Network
 from fpforce.training.models.edges import RADIAL, DisplacementEdges, FrameEdges, distance_statistics
 from fpforce.training.models.molecule import Molecule, Vocabulary, describe_molecule
+from fpforce.training.models.neighbours import Neighbours, cluster_problem, find_neighbours
 from fpforce.training.models.noise import NoiseFeatures
+
+RADIUS_BEADS = 60  # from here on a radius graph is the faster: docs/results.md, Scaling
+
+
+class Surroundings(NamedTuple):
+    """What the beads of a batch see: edges (batch, n, m, K), the attention's factors envelope (batch, n, m), None where all
+    are 1, and index (batch, n, m) of the neighbours, None where every bead sees all n.
+    """
+
+    edges: Tensor
+    envelope: Tensor | None
+    index: Tensor | None
 
 
 class EdgeAttention(nn.Module):
-    """Multi-head attention of beads (batch, n, width) over edges phi (batch, n, n, K)."""
+    """Multi-head attention of beads (batch, n, width) over edges phi (batch, n, m, K).
+
+    The m edges of a bead lead to all n beads, in their order, or to those of `index` (batch, n, m) (models.neighbours).
+    """
 
     def __init__(self, width: int, heads: int, features: int):
         super().__init__()
@@ -31,19 +49,31 @@ class EdgeAttention(nn.Module):
         self.value_edges = nn.Parameter(torch.randn(heads, self.size, features) * features**-0.5)  # B
         self.out = nn.Linear(width, width)
 
-    def forward(self, h: Tensor, edges: Tensor, envelope: Tensor | None) -> Tensor:
+    def forward(self, h: Tensor, edges: Tensor, envelope: Tensor | None, index: Tensor | None = None) -> Tensor:
         batch, beads = h.shape[0], h.shape[1]
         q, k, v = self.qkv(h).view(batch, beads, 3, self.heads, self.size).unbind(2)
-        logits = torch.einsum("bihd,bjhd->bihj", q, k)
+        logits = torch.einsum("bihd,bjhd->bihj", q, k) if index is None else products(q, k, index)
         logits = logits + torch.einsum("bihk,bijk->bihj", torch.einsum("bihd,hdk->bihk", q, self.key_edges), edges)
         weights = edge_softmax(logits * self.size**-0.5, envelope)
         seen = torch.einsum("bihj,bijk->bihk", weights, edges)
-        mixed = torch.einsum("bihj,bjhd->bihd", weights, v) + torch.einsum("bihk,hdk->bihd", seen, self.value_edges)
-        return self.out(mixed.flatten(2))
+        values = torch.einsum("bihj,bjhd->bihd", weights, v) if index is None else sums(weights, v, index)
+        return self.out((values + torch.einsum("bihk,hdk->bihd", seen, self.value_edges)).flatten(2))
+
+
+def products(q: Tensor, k: Tensor, index: Tensor) -> Tensor:
+    """q_i.k_j (batch, n, heads, m) of beads (batch, n, heads, size) with their neighbours."""
+    near = k.flatten(0, 1).index_select(0, index.flatten()).view(index.shape + k.shape[2:])
+    return torch.einsum("bihd,bimhd->bihm", q, near)
+
+
+def sums(weights: Tensor, v: Tensor, index: Tensor) -> Tensor:
+    """sum_j w_ij v_j (batch, n, heads, size) over the neighbours, of weights (batch, n, heads, m)."""
+    near = v.flatten(0, 1).index_select(0, index.flatten()).view(index.shape + v.shape[2:])
+    return torch.einsum("bihm,bimhd->bihd", weights, near)
 
 
 def edge_softmax(logits: Tensor, envelope: Tensor | None) -> Tensor:
-    """Softmax of logits (batch, n, heads, n) over the last axis, each term times its envelope (batch, n, n) >= 0."""
+    """Softmax of logits (batch, n, heads, m) over the last axis, each term times its envelope (batch, n, m) >= 0."""
     if envelope is None:
         return torch.softmax(logits, -1)
     factor = envelope[:, :, None]
@@ -64,22 +94,25 @@ class Layer(nn.Module):
         self.condition = nn.Linear(5, 2 * width, bias=False)
         self.out = nn.Linear(2 * width, width)
 
-    def forward(self, h: Tensor, level: Tensor, edges: Tensor, envelope: Tensor | None) -> Tensor:
-        h = h + self.attention(self.attention_norm(h), edges, envelope)
+    def forward(self, h: Tensor, level: Tensor, around: Surroundings) -> Tensor:
+        h = h + self.attention(self.attention_norm(h), around.edges, around.envelope, around.index)
         return h + self.out(nn.functional.silu(self.hidden(self.norm(h)) + self.condition(level)[:, None]))
 
 
 class GraphTrunk(nn.Module):
     """Layers of attention between the beads of any molecule of a vocabulary: what energies and scores share.
 
-    cutoff: distance in normalised units beyond which beads do not see each other; None for no cutoff.
+    cutoff: distance in normalised units beyond which beads do not see each other; None for no cutoff. radius: compute only
+    the pairs within the cutoff, instead of all with those beyond it masked; the result is the same.
     """
 
     def __init__(self, edges: nn.Module, vocabulary: Vocabulary, width: int, layers: int, head_width: int, v_min: float,
-                 cutoff: float | None = None):
+                 cutoff: float | None = None, radius: bool = False):
         super().__init__()
         self.edges = edges
         self.cutoff = cutoff
+        self.radius = radius and cutoff is not None
+        self.cluster = self.radius and cluster_problem() is None
         self.noise = NoiseFeatures(v_min)
         self.names = nn.Embedding(len(vocabulary.names), width)
         self.residues = nn.Embedding(len(vocabulary.residues), width)
@@ -87,16 +120,23 @@ class GraphTrunk(nn.Module):
         self.layers = nn.ModuleList(Layer(width, width // head_width, edges.features) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
-    def states(self, level: Tensor, phi: Tensor, molecule: Molecule, identity: Tensor | None,
-               envelope: Tensor | None) -> Tensor:
-        """States (batch, n, width) of the beads, from noise features (batch, 5) and edge features phi (batch, n, n, K)."""
+    def states(self, level: Tensor, around: Surroundings, molecule: Molecule, identity: Tensor | None) -> Tensor:
+        """States (batch, n, width) of the beads, from noise features (batch, 5) and what the beads see."""
         beads = self.names(molecule.names) + self.residues(molecule.residues)
         if identity is not None:
             beads = beads + identity
-        h = (beads + self.level(level)[:, None]).expand(phi.shape[0], -1, -1)
+        h = (beads + self.level(level)[:, None]).expand(around.edges.shape[0], -1, -1)
         for layer in self.layers:
-            h = layer(h, level, phi, envelope)
+            h = layer(h, level, around)
         return self.norm(h)
+
+    def surroundings(self, x: Tensor, t: Tensor, molecule: Molecule, mask: Tensor | None) -> Surroundings:
+        """What the beads at x (batch, n, 3) see; mask (batch, n): which of them exist."""
+        if self.cutoff is not None and self.radius:
+            near = find_neighbours(x, self.cutoff, mask, self.cluster and self.training)
+            edges = self.edges.near(x, t, molecule, near.index)
+            return Surroundings(edges, self.near_envelope(x, near), near.index)
+        return Surroundings(self.edges(x, t, molecule), self.envelope(x, mask), None)
 
     def envelope(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
         """(batch, n, n) factors of the attention: (1 - (r/cutoff)^2)^3 to the cutoff, 0 for absent beads, 1 for itself."""
@@ -112,13 +152,20 @@ class GraphTrunk(nn.Module):
         itself = torch.eye(beads, dtype=torch.bool, device=x.device)
         return torch.where(itself, torch.ones_like(factor), factor)
 
+    def near_envelope(self, x: Tensor, near: Neighbours) -> Tensor:
+        """(batch, n, m) of the same factors, 0 where a row is filled up; a bead, its own first neighbour, has 1 there."""
+        assert self.cutoff is not None
+        theirs = x.flatten(0, 1).index_select(0, near.index.flatten()).view(near.index.shape + (3,))
+        square = (theirs - x[:, :, None]).square().sum(-1)
+        return (1.0 - square / self.cutoff**2).clamp_min(0.0) ** 3 * near.exists
+
 
 class GraphTransformer(GraphTrunk):
     """The network for any molecule of a vocabulary."""
 
     def __init__(self, edges: nn.Module, vocabulary: Vocabulary, width: int, layers: int, head_width: int, v_min: float,
-                 cutoff: float | None = None):
-        super().__init__(edges, vocabulary, width, layers, head_width, v_min, cutoff)
+                 cutoff: float | None = None, radius: bool = False):
+        super().__init__(edges, vocabulary, width, layers, head_width, v_min, cutoff, radius)
         self.hidden = nn.Linear(width, width)
         self.condition = nn.Linear(5, width, bias=False)
         self.gate = nn.Linear(5, width)
@@ -134,7 +181,7 @@ class GraphTransformer(GraphTrunk):
         to the beads' embeddings. mask (batch, n): which beads exist; the others change nothing.
         """
         level = self.noise(t)
-        h = self.states(level, self.edges(x, t, molecule), molecule, identity, self.envelope(x, mask))
+        h = self.states(level, self.surroundings(x, t, molecule, mask), molecule, identity)
         h = nn.functional.silu(self.hidden(h) + self.condition(level)[:, None])
         if mask is not None:
             h = h * mask[..., None]
@@ -194,14 +241,17 @@ class GraphTransformerScore(OneMolecule):
 
     def forward(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         molecule, level = self.molecule(), self.core.noise(t)
-        phi, envelope = self.core.edges(x, t, molecule), self.core.envelope(x, None)
-        h = self.core.states(level, phi, molecule, self.identity, envelope)
-        ends = (*h.shape[:2], self.directions, h.shape[2])
-        w = torch.einsum("bicd,bjcd->bijc", self.from_bead(h).view(ends), self.to_bead(h).view(ends)) * h.shape[2] ** -0.5
+        around = self.core.surroundings(x, t, molecule, None)
+        h = self.core.states(level, around, molecule, self.identity)
+        index, envelope = around.index, around.envelope
+        ends = (h.shape[0], h.shape[1], self.directions, h.shape[2])
+        start, end = self.from_bead(h).view(ends), self.to_bead(h).view(ends)
+        w = torch.einsum("bicd,bjcd->bijc", start, end) if index is None else products(start, end, index).transpose(2, 3)
+        w = w * h.shape[2] ** -0.5
         if envelope is not None:
             w = w * envelope[..., None]
         first = self.core.edges.distance_feature
-        q = phi[..., first : first + self.directions]
+        q = around.edges[..., first : first + self.directions]
         return q.flatten(1), (alpha(t).square()[:, None, None, None] * w).flatten(1)
 
 
@@ -218,7 +268,7 @@ class DisplacementScore(OneMolecule):
 
     def forward(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         molecule, level = self.molecule(), self.core.noise(t)
-        h = self.core.states(level, self.core.edges(x, t, molecule), molecule, self.identity, self.core.envelope(x, None))
+        h = self.core.states(level, self.core.surroundings(x, t, molecule, None), molecule, self.identity)
         w = self.out(h)
         w = w - w.mean(1, keepdim=True)
         return x.flatten(1), (alpha(t).square()[:, None, None] * w).flatten(1)
@@ -238,5 +288,13 @@ def fit_graph_transformer(x0: Tensor, beads: BeadTable, settings: GraphTransform
         edges, score = DisplacementEdges(), DisplacementScore
     cutoff = None if settings.cutoff_nm is None else settings.cutoff_nm / scale_nm
     trunk, network = (GraphTransformer, GraphTransformerModel) if conservative else (GraphTrunk, score)
-    core = trunk(edges, vocabulary, settings.width, settings.layers, settings.head_width, v_min, cutoff)
+    core = trunk(edges, vocabulary, settings.width, settings.layers, settings.head_width, v_min, cutoff,
+                 radius=uses_radius_graph(settings, len(beads)))
     return network(core, molecule, vocabulary, settings.identity)
+
+
+def uses_radius_graph(settings: GraphTransformerRecipe, beads: int) -> bool:
+    """Whether a network of so many beads computes pairs within its cutoff only; `auto` where that is faster and trainable."""
+    if settings.neighbours == "auto":
+        return settings.cutoff_nm is not None and beads >= RADIUS_BEADS and cluster_problem() is None
+    return settings.neighbours == "radius"

@@ -1,0 +1,100 @@
+"""Which beads are within the cutoff of which: the radius graph of a batch, as rows of neighbours.
+
+In: normalised positions (batch, n, 3) and a cutoff. Out: a table (batch, n, m) of who is near whom. Training finds the pairs
+with torch-cluster, whose trees take n log n steps. A TorchScript program must run where torch-cluster is not installed, in
+OpenMM above all, and with coordinates that are no longer numbers, which a tree cannot sort; it finds the same pairs from all n^2
+distances of a frame, in plain torch. They cost little beside the attention, since they carry no features and no gradient. So
+does an eager model in evaluation mode, or where torch-cluster is missing.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fpforce.errors import InputError
+
+
+class Neighbours(NamedTuple):
+    """index (batch, n, m): row of the neighbour among all batch * n beads; exists (batch, n, m).
+
+    Every bead is its own first neighbour. Rows with fewer than m are filled with the bead itself, which then does not
+    `exist`.
+    """
+
+    index: Tensor
+    exists: Tensor
+
+
+def find_neighbours(x: Tensor, cutoff: float, mask: Tensor | None, cluster: bool) -> Neighbours:
+    """The neighbours of every bead of x (batch, n, 3). mask (batch, n): which beads exist. cluster: use torch-cluster."""
+    if torch.jit.is_scripting():
+        pairs = pairs_by_distance(x.data, cutoff)
+    else:
+        pairs = pairs_by_cluster(x.data, cutoff) if cluster and _built_for(x) else pairs_by_distance(x.data, cutoff)
+    first, second = pairs[0], pairs[1]
+    if mask is not None:
+        seen = mask.flatten()[second]
+        first, second = first[seen], second[seen]
+    own = torch.arange(x.shape[0] * x.shape[1], device=x.device)
+    count = torch.bincount(first, minlength=own.shape[0])
+    most = 1 + int(count.max())
+    slot = 1 + torch.arange(first.shape[0], device=x.device) - (count.cumsum(0) - count)[first]
+    index = own[:, None].repeat(1, most)
+    index[first, slot] = second
+    exists = torch.arange(most, device=x.device) <= count[:, None]
+    return Neighbours(index.view(x.shape[0], x.shape[1], most), exists.view(x.shape[0], x.shape[1], most))
+
+
+def pairs_by_distance(x: Tensor, cutoff: float, distances: int = 4_000_000) -> Tensor:
+    """(2, pairs) rows, among all beads, of two different beads of a frame within the cutoff; sorted by the first.
+
+    distances: how many to compute at a time.
+    """
+    beads = x.shape[1]
+    itself = torch.eye(beads, dtype=torch.bool, device=x.device)
+    found = []
+    at_once = max(1, distances // (beads * beads))
+    for start in range(0, x.shape[0], at_once):
+        part = x[start : start + at_once]
+        near = torch.cdist(part, part, compute_mode="donot_use_mm_for_euclid_dist") < cutoff
+        frame, first, second = torch.nonzero(near & ~itself).unbind(1)
+        offset = (frame + start) * beads
+        found.append(torch.stack([offset + first, offset + second]))
+    return torch.cat(found, 1)
+
+
+def pairs_by_cluster(x: Tensor, cutoff: float) -> Tensor:
+    """The same from torch-cluster, in another order of the second beads."""
+    import torch_cluster
+
+    batch, beads = x.shape[:2]
+    frame = torch.arange(batch, device=x.device).repeat_interleave(beads)
+    flat = x.reshape(-1, 3)
+    pairs = torch_cluster.radius(flat, flat, cutoff, frame, frame, max_num_neighbors=beads, batch_size=batch)
+    return pairs[:, pairs[0] != pairs[1]]
+
+
+def cluster_problem() -> str | None:
+    """Why torch-cluster cannot be used here, or None."""
+    try:
+        import torch_cluster  # noqa: F401
+    except ImportError:
+        return "torch-cluster is not installed"
+    except (OSError, RuntimeError) as error:
+        return f"torch-cluster does not load ({str(error).splitlines()[0]}); it was built for another torch"
+    return None
+
+
+def require_cluster() -> None:
+    """Raise InputError where torch-cluster is missing."""
+    problem = cluster_problem()
+    if problem is not None:
+        raise InputError(f"model.neighbours = radius trains with torch-cluster, and {problem}; install it with pip install "
+                         "--no-build-isolation torch-cluster (needs setuptools, wheel and a C++ compiler), or set "
+                         "model.neighbours to dense")
+
+
+def _built_for(x: Tensor) -> bool:
+    """Whether torch-cluster was built for the device of x."""
+    return not x.is_cuda or torch.ops.torch_cluster.cuda_version() != -1
