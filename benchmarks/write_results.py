@@ -27,7 +27,7 @@ SECTIONS = (
     ("Scaling with the number of beads", "scaling", "scaling.py",
      "![Time and memory for one molecule against the number of beads](results/scaling.png)\n\n"
      "The graph transformer with a cutoff, over all pairs (`dense`) and over those within the cutoff (`radius`), on a chain that "
-     "fills a cube at the density of a protein's CA beads."),
+     "fills a cube at the density of a protein's CA beads. Taken with other programs running."),
     ("Memory of the native force", "memory", "memory.py",
      "What a Context with FPForce allocates beyond one of the same System without it."),
 )

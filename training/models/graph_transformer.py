@@ -22,7 +22,7 @@ from fpforce.training.models.molecule import Molecule, Vocabulary, describe_mole
 from fpforce.training.models.neighbours import Neighbours, cluster_problem, find_neighbours
 from fpforce.training.models.noise import NoiseFeatures
 
-RADIUS_BEADS = 60  # from here on a radius graph is the faster: docs/results.md, Scaling
+RADIUS_BEADS = 100  # from here on a training step is faster on a radius graph: docs/results.md, Scaling
 
 
 class Surroundings(NamedTuple):
