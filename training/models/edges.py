@@ -56,6 +56,11 @@ def distance_statistics(x0: Tensor) -> DistanceStatistics:
     return DistanceStatistics(mean.to(x0.dtype), variance.to(x0.dtype), (low, high))
 
 
+def one_hot(index: Tensor, classes: int) -> Tensor:
+    """(..., classes) booleans; unlike torch's own it does not look at the values, which a traced step cannot."""
+    return index[..., None] == torch.arange(classes, device=index.device)
+
+
 class FrameEdges(nn.Module):
     """K = 48 features of distance, of directions in the local frames, and of the place in the bond graph.
 
@@ -95,8 +100,8 @@ class FrameEdges(nn.Module):
         radial = torch.exp(away.square() * (-0.5 / spread)[..., None])
         variance = signal.square() * molecule.distance_variance + 2.0 * noise
         deviation = (distance - signal * molecule.distance_mean) * torch.rsqrt(variance)
-        place = torch.cat([nn.functional.one_hot(molecule.separation, self.separations),
-                           nn.functional.one_hot(molecule.bond_distance, self.bond_distances)], -1).to(x.dtype)
+        place = torch.cat([one_hot(molecule.separation, self.separations),
+                           one_hot(molecule.bond_distance, self.bond_distances)], -1).to(x.dtype)
         place = place.expand(batch, beads, beads, self.separations + self.bond_distances)
         return torch.cat([radial, deviation[..., None], own, -own.transpose(1, 2), mutual, place], -1)
 
