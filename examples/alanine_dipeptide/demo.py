@@ -21,7 +21,6 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--output", type=Path, default=Path("runs/demo"))
     options.add_argument("--train-minutes", type=float, default=7.5)
-    options.add_argument("--likelihood-frames", type=int, default=800, help="of the calibration that ends the training")
     options.add_argument("--simulate-minutes", type=float, default=4.5)
     options.add_argument("--replicas", type=int, default=128, help="for each of the two simulations")
     chosen = options.parse_args()
@@ -29,8 +28,7 @@ def main() -> int:
     if out.exists():
         print(f"replacing the earlier demo in {out}")
         shutil.rmtree(out)
-    _run("fpforce-train", HERE / "recipe.yaml", f"output={out}", f"run.max_minutes={chosen.train_minutes}",
-         f"calibration.likelihood_frames={chosen.likelihood_frames}")
+    _run("fpforce-train", HERE / "recipe.yaml", f"output={out}", f"run.max_minutes={chosen.train_minutes}")
     _run("fpforce-export", out / "model.ckpt", out / "model.pt")
     _run_together(*(
         ["fpforce-simulate", out / "model.pt", "--output", out / f"from_{basin}.xtc",
