@@ -85,7 +85,7 @@ def batch_size(beads: int) -> int:
 
 
 def task(work: str, kind: str, beads: int):
-    """A function without arguments that does the work once; it has done it three times already."""
+    """A function without arguments that does the work once; it has been run already, until no run is a first one."""
     training = _training(work, kind, beads)
     if work == "force":
         program = torch.jit.freeze(torch.jit.script(training.expert.eval().requires_grad_(False)))

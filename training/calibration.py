@@ -81,8 +81,7 @@ def newton_step(data_mean: Tensor, simulated: Tensor, gain: float) -> NewtonStep
     whitening = directions[:, :needed] / variances[:needed].sqrt()
     z, target = (simulated - mean) @ whitening, (data_mean - mean) @ whitening
     full = _least_relative_entropy(z, target)
-    while _effective(z @ (gain * full)) < SMALLEST_SHARE:
-        gain *= 0.8
+    gain = _bearable(z @ full, gain)
     return NewtonStep(whitening @ (gain * full), 0.5 * float(target.square().sum()), _effective(z @ (gain * full)))
 
 
@@ -101,6 +100,13 @@ def _least_relative_entropy(z: Tensor, target: Tensor, steps: int = 20) -> Tenso
             break
         zeta = zeta + change
     return zeta
+
+
+def _bearable(energy_change: Tensor, gain: float) -> float:
+    """`gain`, or the lower one up to which enough of the frames still count after reweighting by it."""
+    while _effective(gain * energy_change) < SMALLEST_SHARE:
+        gain *= 0.8
+    return gain
 
 
 def _effective(energy_change: Tensor) -> float:
@@ -158,9 +164,7 @@ def _fit_to_likelihoods(checkpoint: Checkpoint, energy: DiffusionEnergy, count: 
     shift = ridge_shift(inputs, excess)
     sample = training_set.frames[torch.randint(len(training_set.frames), (4096,), generator=generator)]
     change = last_layer_inputs(energy, _noised(sample, record.t_eval, generator), record.t_eval) @ shift
-    part = 1.0
-    while _effective(part * change) < SMALLEST_SHARE:
-        part *= 0.8
+    part = _bearable(change, 1.0)
     if part < 1.0:
         logger.warning("calibration by likelihoods is cut to %.0f%%: a model this far from its own likelihoods (%.1f kT) needs more "
                        "training", 100 * part, float(excess.std()))

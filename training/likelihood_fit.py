@@ -19,7 +19,7 @@ from fpforce.training.models.experts import Experts
 
 logger = logging.getLogger("fpforce")
 
-ODE_STEPS = 30  # of order 4; 60 change the difference between the basins of alanine dipeptide by 0.001 kT
+ODE_STEPS = 30  # of order 4; the exact mixture of tests/training/test_likelihood_fit.py keeps them within 0.03 kT between basins
 SMALLEST_SHARE_OF_VARIANCE = 1e-3  # of h: a direction with less is followed by less than half, so that forces are left alone
 BATCH = 100
 

@@ -93,6 +93,14 @@ def test_fit_brings_energy_and_likelihood_together(fitted, tmp_path):
     assert fpforce.load(tmp_path / "with.pt").metadata["training"]["calibration"]["likelihood"] == fit
 
 
+def test_fit_of_a_poor_model_is_cut_where_the_data_would_no_longer_count(fitted):
+    path, recipe = fitted
+    checkpoint = read_checkpoint(path)
+    h = calibration.last_layer_inputs(checkpoint.model(), checkpoint.record.check_frames.float(), recipe.diffusion.t_eval)
+    weights = torch.softmax(-(h @ checkpoint.record.calibration.shift), 0)
+    assert 0.4 < 1.0 / (len(h) * weights.square().sum()) < 0.99  # 0.5 on the frames it was cut on, which are others
+
+
 def test_resume_adds_what_is_missing_and_rounds_follow_the_fit(fitted, small_recipe):
     path, recipe = fitted
     before = read_checkpoint(path).record.calibration
