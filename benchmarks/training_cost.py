@@ -62,7 +62,7 @@ def _stepper(fraction: float, training_set: TrainingSet):
 
     def step(number: int) -> None:
         optimizer.zero_grad()
-        losses = module.losses(number)
+        losses = module(module.draw(number))
         (losses.denoising + module.plan.fokker_planck_weight * losses.fokker_planck).backward()
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()

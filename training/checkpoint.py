@@ -182,7 +182,7 @@ class TrainingRecord:
         Where the data lie may change, too: what they are is compared by refuse_other_data; and how a graph transformer finds
         its pairs. A calibration may be added.
         """
-        free = ("max_steps", "max_minutes", "checkpoint_minutes", "threads", "accelerator", "devices", "strategy",
+        free = ("max_steps", "max_minutes", "checkpoint_minutes", "threads", "compile", "accelerator", "devices", "strategy",
                 "trajectories", "topology", "forces", "neighbours")
         ours, theirs = _flat(self.recipe), _flat(recipe.model_dump(mode="json"))
         for key in sorted(ours.keys() | theirs.keys()):

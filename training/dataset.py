@@ -5,6 +5,7 @@ forces of x_0 where the data has them.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -78,8 +79,7 @@ class TrainingSet:
         return self.frames[torch.linspace(0, len(self.frames) - 1, count).round().long()].clone()
 
 
-@dataclass(frozen=True)
-class NoisedBatch:
+class NoisedBatch(NamedTuple):
     """x_t and its noise z (batch, beads, 3), at times t (batch,); force: f_0 of the noise-free frames, where there is one."""
 
     x: Tensor

@@ -3,8 +3,8 @@
 In: a recipe and a TrainingSet. Out: losses, and a TrainingRecord of how the training went.
 """
 
+import math
 import time
-from dataclasses import dataclass
 
 import pytorch_lightning as pl
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fpforce.errors import InputError
 from fpforce.space import MOLECULE, space_of
 from fpforce.training.checkpoint import EXTRA_KEY, LOSS_TERMS, Checkpoint, TrainingRecord
+from fpforce.training.compiled_step import step_function
 from fpforce.training.dataset import NoisedBatches, TrainingSet, conformation_weights
 from fpforce.training.diffusion import TimeSampler
 from fpforce.training.losses.anchor import anchor_loss
@@ -24,15 +25,7 @@ from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.neighbours import require_cluster
 from fpforce.training.plan import ExpertPlan, plan_experts
 from fpforce.training.recipe import Recipe
-
-
-@dataclass(frozen=True)
-class StepLosses:
-    """Loss terms of one step, scalars; a term that the plan leaves out is zero."""
-
-    denoising: Tensor
-    fokker_planck: Tensor
-    anchor: Tensor
+from fpforce.training.step import Boundary, StepDraws, StepLosses
 
 
 class ExpertTraining(pl.LightningModule):
@@ -63,6 +56,7 @@ class ExpertTraining(pl.LightningModule):
         self.record.active, self.record.calibration = number, None
         for k, expert in enumerate(self.experts):
             expert.requires_grad_(k == number)
+        self._step = _Shared(None)  # made in the first step, when all weights are where they belong
         times = TimeSampler(self.plan.t_min, self.plan.t_max, self.plan.v_min)
         self._batches = _Shared(NoisedBatches(self._frames.value, times, self.recipe.optimizer.batch_size,
                                               (self.recipe.run.seed, number), self._conformation_weights.value,
@@ -86,7 +80,7 @@ class ExpertTraining(pl.LightningModule):
     def configure_optimizers(self):
         settings = self.recipe.optimizer
         return torch.optim.AdamW(self.expert.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99),
-                                 weight_decay=settings.weight_decay, foreach=True)
+                                 weight_decay=settings.weight_decay, fused=True)
 
     def on_fit_start(self):
         dtype = next(self.expert.parameters()).dtype
@@ -105,41 +99,53 @@ class ExpertTraining(pl.LightningModule):
             group["lr"] = rate
 
     def training_step(self, batch, batch_idx):
-        losses = self.losses(self.global_step)
-        loss = (losses.denoising + self.plan.fokker_planck_weight * losses.fokker_planck
-                + self.plan.anchor_weight * losses.anchor)
-        if not torch.isfinite(loss):
-            raise InputError(f"the loss became {loss.item()} at step {self.global_step}; the last checkpoint is intact: "
+        draws = self.draw(self.global_step)
+        if self._step.value is None:
+            self._step = _Shared(step_function(self, draws))
+        losses, loss = self._step.value(draws)
+        *terms, value = torch.stack([*(getattr(losses, name) for name in LOSS_TERMS), loss]).tolist()
+        if not math.isfinite(value):
+            raise InputError(f"the loss became {value} at step {self.global_step}; the last checkpoint is intact: "
                              "lower optimizer.learning_rate and start anew, or look for damaged frames")
-        self.record.expert.window.append([getattr(losses, name).item() for name in LOSS_TERMS])
+        self.record.expert.window.append(terms)
         return loss
 
-    def losses(self, step: int) -> StepLosses:
-        """The loss terms of a step.
-
-        One forward pass serves the noised batch and all perturbed copies of the points of the Fokker-Planck term.
-        """
-        batches, expert = self._batches.value, self.expert
+    def draw(self, step: int) -> StepDraws:
+        """Batch, times and noise of a step, a function of the seed and the step alone."""
+        batches, settings = self._batches.value, self.recipe.loss
         noised, generator = batches.batch(step, self._rank)
-        settings, size, none = self.recipe.loss, len(noised.x), torch.zeros((), device=self.device)
-        fokker_planck = anchor = none
-        if self.plan.fokker_planck_weight == 0:
+        perturbed = boundary = None
+        if self.plan.fokker_planck_weight:
+            count = max(1, round(settings.fokker_planck_fraction * len(noised.x)))
+            perturbed = perturb(*batches.spread(count, generator), settings.fokker_planck_sigma, generator)
+        if self.plan.anchor_weight:
+            boundary = Boundary(*batches.spread(len(noised.x), generator, at=self.plan.t_max))
+        return StepDraws(noised, perturbed, boundary)
+
+    def forward(self, draws: StepDraws) -> StepLosses:
+        """The loss terms; one forward pass serves the noised batch and all copies of the points of the Fokker-Planck term."""
+        noised, perturbed, expert = draws.noised, draws.perturbed, self.expert
+        beads = noised.x.shape[1]
+        fokker_planck = anchor = noised.x.new_zeros(())
+        if perturbed is None:
             score = expert.score(noised.x, noised.t, create_graph=True)
         else:
-            points, times = batches.spread(max(1, round(settings.fokker_planck_fraction * size)), generator)
-            perturbed = perturb(points, times, settings.fokker_planck_sigma, generator)
             density = expert.log_density(torch.cat([noised.x, perturbed.points]), torch.cat([noised.t, perturbed.times]))
-            score = density.score[:size]
-            fokker_planck = fokker_planck_loss(residuals(expert, density.after(size), perturbed), noised.x.shape[1])
-        if self.plan.anchor_weight:
-            points, times = batches.spread(size, generator, at=self.plan.t_max)
+            score, around = density.score[: len(noised.x)], density.after(len(noised.x))
+            fokker_planck = fokker_planck_loss(residuals(expert, around, perturbed), beads)
+        if draws.boundary is not None:
             following = self.experts[self.record.active + 1]
-            anchor = anchor_loss(expert(points, times), following(points, times), points.shape[1])
+            anchor = anchor_loss(expert(*draws.boundary), following(*draws.boundary), beads)
         if noised.force is None:
             denoising = denoising_loss(score, noised.t, noised.z)
         else:
             denoising = self._blending.value.loss(score, noised.t, noised.z, noised.force)
         return StepLosses(denoising, fokker_planck, anchor)
+
+    def weighted(self, losses: StepLosses) -> Tensor:
+        """The loss: the sum of its terms, by the plan's weights."""
+        return (losses.denoising + self.plan.fokker_planck_weight * losses.fokker_planck
+                + self.plan.anchor_weight * losses.anchor)
 
     def record_step(self) -> None:
         """Account for a finished step: time, number, curves and logs."""
@@ -192,7 +198,7 @@ def learning_rate(recipe: Recipe, step: int, progress: float) -> float:
     """Linear warm-up, then a cosine from the peak to a thousandth of it, over the part of the run that is done."""
     settings = recipe.optimizer
     warmup = min(1.0, (step + 1) / (settings.warmup_steps + 1))
-    cosine = 0.5 * (1.0 + torch.cos(torch.tensor(torch.pi * min(progress, 1.0))).item())
+    cosine = 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
     return settings.learning_rate * warmup * (0.001 + 0.999 * cosine)
 
 

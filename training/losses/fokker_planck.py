@@ -4,15 +4,16 @@ For the variance-preserving process the log density obeys
 
     d/dt log q = 1/2 beta(t) [ D + x.s + div s + |s|^2 ],   s = grad log q
 
-and the loss is the squared violation, averaged over a Gaussian of width sigma_w around each point. With v drawn from
-that Gaussian, div s is estimated by v.(s(x+v) - s(x-v)) / (2 sigma_w^2) and the other terms by the mean over x+v and
-x-v; two independent v1, v2 give R(v1) R(v2), an unbiased estimate of (E_v R)^2. The prior's divergence is known in
-closed form, so only the network's is stochastic.
+and the loss is the squared violation R^2. The terms without a derivative of s are taken at x. With v drawn from a
+Gaussian of width sigma_w, v.(s(x+v) - s(x)) / sigma_w^2 has the mean of div s over that Gaussian around x, exactly (Stein's
+identity; v.s(x) has mean zero, and without it the variance would be of order 1/sigma_w^2). Two independent v1, v2 share
+s(x), and R(v1) R(v2) is an unbiased estimate of the square at the cost of three evaluations a point. The prior's
+divergence is known in closed form, so only the network's is stochastic.
 Source: arXiv 2506.17139, section 3 (weak residual); here with the exact time derivative, which comes from the same
 backward pass as the score.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,11 +22,10 @@ from fpforce.training.diffusion import beta, centred_noise, degrees_of_freedom
 from fpforce.training.models.contract import DiffusionEnergy, LogDensity
 
 
-@dataclass(frozen=True)
-class Perturbed:
-    """Points x + v1, x - v1, x + v2, x - v2 around `count` points, stacked so that one forward pass serves all.
+class Perturbed(NamedTuple):
+    """`count` points x, then x + v1, then x + v2, stacked so that one forward pass serves all.
 
-    points (4 count, beads, 3), times (4 count,), shifts (2, count, beads, 3) = v1 and v2, width = sigma_w.
+    points (3 count, beads, 3), times (3 count,), shifts (2, count, beads, 3) = v1 and v2, width = sigma_w.
     """
 
     points: Tensor
@@ -37,26 +37,20 @@ class Perturbed:
 def perturb(x: Tensor, t: Tensor, width: float, generator: torch.Generator) -> Perturbed:
     """Draw two independent perturbations of standard deviation `width` in the centred subspace."""
     shifts = width * centred_noise((2, *x.shape), generator, x)
-    signed = torch.stack([shifts, -shifts], dim=1)
-    return Perturbed((x + signed).flatten(0, 2), t.repeat(4), shifts, width)
+    return Perturbed(torch.cat([x, (x + shifts).flatten(0, 1)]), t.repeat(3), shifts, width)
 
 
 def residuals(energy: DiffusionEnergy, density: LogDensity, perturbed: Perturbed) -> Tensor:
-    """(2, count) independent estimates of the residual of the Fokker-Planck equation, in units of d/dt log q.
+    """(2, count) estimates of the residual of the Fokker-Planck equation, in units of d/dt log q; independent given x.
 
     `density` is energy.log_density(perturbed.points, perturbed.times).
     """
     count, beads = perturbed.shifts.shape[1:3]
-    x, t = perturbed.points, perturbed.times
-    known = (
-        degrees_of_freedom(beads)
-        + ((x + density.score) * density.score).sum(dim=(1, 2))
-        + energy.prior_divergence(x, t)
-    )
-    local = (0.5 * beta(t) * known - density.time_derivative).view(2, 2, count).mean(dim=1)
-    ahead, behind = density.network_score.view(2, 2, count, beads, 3).unbind(dim=1)
-    divergence = (perturbed.shifts * (ahead - behind)).sum(dim=(2, 3)) / (2.0 * perturbed.width**2)
-    return local + 0.5 * beta(t[:count]) * divergence
+    x, t, score = perturbed.points[:count], perturbed.times[:count], density.score[:count]
+    known = degrees_of_freedom(beads) + ((x + score) * score).sum(dim=(1, 2)) + energy.prior_divergence(x, t)
+    here, there = density.network_score.split([count, 2 * count])
+    divergence = (perturbed.shifts * (there.view_as(perturbed.shifts) - here)).sum(dim=(2, 3)) / perturbed.width**2
+    return 0.5 * beta(t) * (known + divergence) - density.time_derivative[:count]
 
 
 def fokker_planck_loss(residual: Tensor, beads: int) -> Tensor:

@@ -90,8 +90,8 @@ class FrameEdges(nn.Module):
         own = (along - along.diagonal(dim1=1, dim2=2).transpose(1, 2)[:, :, None]) * torch.rsqrt(square + blur)[..., None]
         mutual = torch.matmul(flat, flat.transpose(1, 2)).view(batch, beads, 3, beads, 3).transpose(2, 3).flatten(3)
         lengths = self.lengths(square, signal, noise, molecule.distance_mean, molecule.distance_variance)
-        place = torch.cat([nn.functional.one_hot(molecule.separation, self.separations),
-                           nn.functional.one_hot(molecule.bond_distance, self.bond_distances)], -1).to(x.dtype)
+        place = torch.cat([one_hot(molecule.separation, self.separations, x),
+                           one_hot(molecule.bond_distance, self.bond_distances, x)], -1)
         place = place.expand(batch, beads, beads, self.separations + self.bond_distances)
         return torch.cat([lengths, own, -own.transpose(1, 2), mutual, place], -1)
 
@@ -169,6 +169,6 @@ def pair_places(index: Tensor, table: Tensor) -> Tensor:
     return first * beads + index % beads
 
 
-def one_hot(classes: Tensor, count: int, like: Tensor) -> Tensor:
-    """(..., count) floats of the type of `like`."""
-    return nn.functional.embedding(classes, torch.eye(count, dtype=like.dtype, device=like.device))
+def one_hot(index: Tensor, count: int, like: Tensor) -> Tensor:
+    """(..., count) floats of the type of `like`; unlike torch's own it does not look at the values, which a traced step cannot."""
+    return (index[..., None] == torch.arange(count, device=index.device)).to(like.dtype)

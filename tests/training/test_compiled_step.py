@@ -1,0 +1,119 @@
+"""Compiled training steps: the same numbers as those of the step as it stands, for every kind of loss and model."""
+
+import dataclasses
+import logging
+import shutil
+
+import pytest
+import torch
+
+from fpforce.errors import InputError
+from fpforce.forces import ForceFiles
+from fpforce.trajectory import read_bead_frames
+from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.compiled_step import CompiledStep, step_function
+from fpforce.training.dataset import TrainingSet
+from fpforce.training.expert_training import ExpertTraining
+from fpforce.training.fit import train
+from fpforce.training.force_scores import ForceScores
+
+MIXTURE = "experts=[{t_max: 0.1, anchor_weight: 0.1}, {t_max: 0.6, fokker_planck_weight: 0}, {t_max: 1, conservative: false}]"
+GRAPH = "model={kind: graph_transformer, width: 16, layers: 1, edges: %s}"
+
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+
+
+def in_training(recipe, training_set, expert=0):
+    """A module with weights that are not those of the start, in which the last layer is zero."""
+    torch.manual_seed(0)
+    module = ExpertTraining(recipe, training_set)
+    module.begin(expert)
+    nudge(module)
+    return module
+
+
+def nudge(module):
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight += 0.05 * torch.randn_like(weight)
+
+
+def assert_same_step(module, compiled, draws):
+    """Losses and gradients of both agree to rounding; the weak form divides differences of scores by 1e-4."""
+    losses = module(draws)
+    weights = [weight for weight in module.parameters() if weight.requires_grad]
+    expected = torch.autograd.grad(module.weighted(losses), weights, allow_unused=True)
+    ours, loss = compiled(draws)
+    for term, reference in zip(ours, losses, strict=True):
+        assert term.item() == pytest.approx(reference.item(), rel=2e-3, abs=1e-6)
+    assert loss.item() == pytest.approx(module.weighted(losses).item(), rel=2e-3)
+    found = torch.autograd.grad(loss, weights, allow_unused=True)
+    size = max(float(slope.norm()) for slope in expected if slope is not None)
+    for slope, reference in zip(found, expected, strict=True):
+        assert (slope is None) == (reference is None)
+        if slope is not None:
+            assert float((slope - reference).norm()) < 2e-3 * size
+
+
+@pytest.mark.parametrize(("override", "expert"), [
+    ("loss.fokker_planck_weight=5e-4", 0), ("loss.fokker_planck_weight=0", 0), (MIXTURE, 0), (MIXTURE, 1), (MIXTURE, 2),
+    (GRAPH % "frames", 0), (GRAPH % "displacement", 0),
+])
+def test_traced_step_follows_weights_and_draws(small_recipe, alanine_set, tmp_path, override, expert):
+    module = in_training(small_recipe(tmp_path, override), alanine_set, expert)
+    traced = CompiledStep(module, module.draw(0), compiler=lambda graph: graph)
+    nudge(module)
+    assert_same_step(module, traced, module.draw(1))
+
+
+def test_traced_step_blends_forces(small_recipe, alanine, tmp_path):
+    excerpt = alanine / "forces_excerpt.npz"
+    recipe = small_recipe(tmp_path, f"data.forces={excerpt}")
+    frames = read_bead_frames([excerpt], alanine / "forces_excerpt.pdb", beads="backbone5", length_unit="nm",
+                              forces=ForceFiles(paths=(excerpt,)))
+    plain = TrainingSet.of(frames)
+    module = in_training(recipe, dataclasses.replace(plain, forces=ForceScores.of(frames, plain.scale_nm, 2.494)))
+    assert module.draw(0).noised.force is not None
+    traced = CompiledStep(module, module.draw(0), compiler=lambda graph: graph)
+    nudge(module)
+    assert_same_step(module, traced, module.draw(1))
+
+
+@needs_compiler
+def test_compiled_training_is_resumed_and_ends_where_a_plain_one_does(small_recipe, tmp_path, caplog):
+    small = ("optimizer.warmup_steps=5", "model.width=8", "model.layers=1", "model.prior=false")
+    ends = {}
+    with caplog.at_level(logging.INFO, logger="fpforce"):
+        for compile in ("false", "true"):
+            for steps in (20, 40):
+                recipe = small_recipe(tmp_path / compile, *small, f"run.max_steps={steps}", f"run.compile={compile}")
+                ends[compile] = read_checkpoint(train(recipe, resume=steps == 40, show_progress=False))
+    assert sum("compiled in" in record.getMessage() for record in caplog.records) == 2
+    assert ends["true"].record.expert.steps == 40
+    for name, values in ends["false"].record.expert.curves.items():
+        assert ends["true"].record.expert.curves[name] == pytest.approx(values, rel=1e-2), name
+    for name, weight in ends["false"].weights.items():
+        # Weights move by up to 0.05 in these steps.
+        torch.testing.assert_close(ends["true"].weights[name], weight, rtol=0, atol=1e-3, msg=name)
+
+
+@needs_compiler
+def test_compiler_that_fails_stops_a_run_that_insists_and_no_other(small_recipe, alanine_set, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    small = ("model.width=8", "model.layers=1", "loss.fokker_planck_weight=0")
+    insists = in_training(small_recipe(tmp_path, *small, "run.compile=true"), alanine_set)
+    tolerates = in_training(small_recipe(tmp_path, *small, "run.compile=auto", "run.max_steps=5000"), alanine_set)
+    with torch._inductor.config.patch({"cpp.cxx": ("false",), "compile_threads": 1}):
+        with pytest.raises(InputError, match=r"run\.compile=false.*C\+\+ compiler"):
+            step_function(insists, insists.draw(0))
+        torch._dynamo.reset()
+        function = step_function(tolerates, tolerates.draw(0))
+    assert any("cannot be compiled" in record.getMessage() for record in caplog.records)
+    assert_same_step(tolerates, function, tolerates.draw(1))
+
+
+@pytest.mark.parametrize("overrides", [("run.compile=false", "run.max_steps=100000"), ("run.max_steps=4999",),
+                                       ("run.max_steps=100000", "run.max_minutes=4")])
+def test_short_trainings_are_not_compiled(small_recipe, alanine_set, tmp_path, overrides):
+    module = in_training(small_recipe(tmp_path, *overrides), alanine_set)
+    assert not isinstance(step_function(module, module.draw(0)), CompiledStep)

@@ -1,0 +1,34 @@
+"""What a training step draws at random, and what it makes of it.
+
+Tuples of tensors throughout, so that a step can be traced and compiled as a function of tensors.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from fpforce.training.dataset import NoisedBatch
+from fpforce.training.losses.fokker_planck import Perturbed
+
+
+class Boundary(NamedTuple):
+    """Points of the anchor: positions (batch, beads, 3) at times (batch,), all of them t_max."""
+
+    points: Tensor
+    times: Tensor
+
+
+class StepDraws(NamedTuple):
+    """The denoising batch, and points of the Fokker-Planck term and of the anchor where the plan has these."""
+
+    noised: NoisedBatch
+    perturbed: Perturbed | None
+    boundary: Boundary | None
+
+
+class StepLosses(NamedTuple):
+    """Loss terms of one step, scalars; a term that the plan leaves out is zero."""
+
+    denoising: Tensor
+    fokker_planck: Tensor
+    anchor: Tensor
