@@ -124,15 +124,15 @@ class NoisedBatches:
         z = torch.cat([z, -z])
         return NoisedBatch(diffuse(x0, t, z), t, z, force), generator
 
-    def spread(self, count: int, generator: torch.Generator, at: float | None = None) -> tuple[Tensor, Tensor]:
+    def spread(self, count: int, generator: torch.Generator, at: float | Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(count, beads, 3) noised positions and their times, the frames drawn by weight: where to ask for consistency.
 
-        at: one time for all, instead of times from the sampler.
+        at: one time for all, or times (count,), instead of those from the sampler.
         """
         uniform = torch.rand(count, generator=generator, device=self.frames.device, dtype=torch.float64)
         chosen = torch.searchsorted(self._cumulative, uniform).clamp_max(len(self.frames) - 1)
         x0, _ = self._turned(generator, self.frames[chosen])
-        t = self.times(count, generator, x0) if at is None else x0.new_full((count,), at)
+        t = self.times(count, generator, x0) if at is None else torch.as_tensor(at).to(x0).expand(count)
         return diffuse(x0, t, centred_noise(x0.shape, generator, x0)), t
 
     def _turned(self, generator: torch.Generator, x0: Tensor, force: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

@@ -15,7 +15,7 @@ from fpforce.space import MOLECULE, space_of
 from fpforce.training.checkpoint import EXTRA_KEY, LOSS_TERMS, Checkpoint, TrainingRecord
 from fpforce.training.compiled_step import step_function
 from fpforce.training.dataset import NoisedBatches, TrainingSet, conformation_weights
-from fpforce.training.diffusion import TimeSampler
+from fpforce.training.diffusion import ResidualTimes, TimeSampler
 from fpforce.training.losses.anchor import anchor_loss
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.force_blending import ForceBlending
@@ -114,13 +114,15 @@ class ExpertTraining(pl.LightningModule):
         """Batch, times and noise of a step, a function of the seed and the step alone."""
         batches, settings = self._batches.value, self.recipe.loss
         noised, generator = batches.batch(step, self._rank)
-        perturbed = boundary = None
+        perturbed = weights = boundary = None
         if self.plan.fokker_planck_weight:
             count = max(1, round(settings.fokker_planck_fraction * len(noised.x)))
-            perturbed = perturb(*batches.spread(count, generator), settings.fokker_planck_sigma, generator)
+            times, weights = ResidualTimes(batches.times)(count, generator, noised.x)
+            points, times = batches.spread(count, generator, at=times)
+            perturbed = perturb(points, times, settings.fokker_planck_sigma, generator)
         if self.plan.anchor_weight:
             boundary = Boundary(*batches.spread(len(noised.x), generator, at=self.plan.t_max))
-        return StepDraws(noised, perturbed, boundary)
+        return StepDraws(noised, perturbed, weights, boundary)
 
     def forward(self, draws: StepDraws) -> StepLosses:
         """The loss terms; one forward pass serves the noised batch and all copies of the points of the Fokker-Planck term."""
@@ -132,7 +134,7 @@ class ExpertTraining(pl.LightningModule):
         else:
             density = expert.log_density(torch.cat([noised.x, perturbed.points]), torch.cat([noised.t, perturbed.times]))
             score, around = density.score[: len(noised.x)], density.after(len(noised.x))
-            fokker_planck = fokker_planck_loss(residuals(expert, around, perturbed), beads)
+            fokker_planck = fokker_planck_loss(residuals(expert, around, perturbed), beads, draws.weights)
         if draws.boundary is not None:
             following = self.experts[self.record.active + 1]
             anchor = anchor_loss(expert(*draws.boundary), following(*draws.boundary), beads)

@@ -76,7 +76,7 @@ class LossRecipe(Section):
     """Loss terms; L = denoising + fokker_planck_weight * Fokker-Planck."""
 
     fokker_planck_weight: float = Field(5e-4, ge=0, description="alpha_FP; 0 trains by denoising alone")
-    fokker_planck_fraction: float = Field(0.25, gt=0, le=1,
+    fokker_planck_fraction: float = Field(0.125, gt=0, le=1,
                                           description="points of the FP term, as a part of the batch size")
     fokker_planck_evenness: float = Field(1.0, ge=0, le=1, description="frames for it are drawn by density^-evenness, "
                                           "so that rare states keep their weight")

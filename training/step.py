@@ -19,10 +19,14 @@ class Boundary(NamedTuple):
 
 
 class StepDraws(NamedTuple):
-    """The denoising batch, and points of the Fokker-Planck term and of the anchor where the plan has these."""
+    """The denoising batch, and points of the Fokker-Planck term and of the anchor where the plan has these.
+
+    weights (count,): of the points of the Fokker-Planck term.
+    """
 
     noised: NoisedBatch
     perturbed: Perturbed | None
+    weights: Tensor | None
     boundary: Boundary | None
 
 

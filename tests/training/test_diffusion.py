@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fpforce.training.diffusion import (
-    TimeSampler, alpha, beta, centred_noise, degrees_of_freedom, diffuse, log_alpha, sigma, sigma_squared,
+    ResidualTimes, TimeSampler, alpha, beta, centred_noise, degrees_of_freedom, diffuse, log_alpha, sigma, sigma_squared,
     time_of_variance,
 )
 
@@ -57,6 +57,37 @@ def test_times_are_in_random_order_and_differ_from_draw_to_draw():
     assert not torch.equal(first, second)
     # Means over the first quarter and over all agree within 5 standard errors of 500 draws.
     assert abs(first[:500].mean() - first.mean()) < 5 * first.std() / 500**0.5
+
+
+@pytest.mark.parametrize("t_min, t_max", [(1e-5, 1.0), (1e-5, 0.1), (0.1, 0.6)])
+def test_weighted_residual_times_have_the_means_of_the_sampler(t_min, t_max):
+    sampler, like = TimeSampler(t_min, t_max, 1e-3), torch.zeros((), dtype=torch.float64)
+    plain = sampler(40_000, torch.Generator().manual_seed(2), like)
+    times, weights = ResidualTimes(sampler)(40_000, torch.Generator().manual_seed(3), like)
+    assert t_min <= times.min() and times.max() <= t_max
+    assert weights.max() < 3.5
+    for values in (torch.ones_like, torch.sqrt, lambda t: torch.log(sigma_squared(t) + 1e-3)):
+        # Both are stratified, and these functions are smooth: the error is far below that of independent draws.
+        assert (weights * values(times)).mean().item() == pytest.approx(values(plain).mean().item(), rel=1e-3)
+
+
+def test_residual_times_lessen_the_noise_of_what_grows_at_small_times():
+    # The square of a residual in proportion to 1 / (sigma^2 + v_min), on batches of 64 points.
+    sampler, generator, like = TimeSampler(1e-5, 1.0, 1e-3), torch.Generator().manual_seed(4), torch.zeros((), dtype=torch.float64)
+    noise = torch.randn(2000, 64, generator=generator, dtype=torch.float64).square()
+    square = lambda t: noise * (sigma_squared(t) + 1e-3) ** -2  # noqa: E731
+    plain = torch.stack([sampler(64, generator, like) for _ in range(2000)])
+    times, weights = map(torch.stack, zip(*(ResidualTimes(sampler)(64, generator, like) for _ in range(2000)), strict=True))
+    plain, weighted = square(plain).mean(1), (weights * square(times)).mean(1)
+    assert weighted.mean().item() == pytest.approx(plain.mean().item(), rel=0.05)
+    assert weighted.var() < 0.5 * plain.var()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_few_residual_times_are_within_the_range(count):
+    times, weights = ResidualTimes(TimeSampler(1e-5, 1.0, 1e-3))(count, torch.Generator().manual_seed(5), torch.zeros(()))
+    assert times.shape == weights.shape == (count,) and (weights > 0).all()
+    assert 1e-5 <= times.min() and times.max() <= 1.0
 
 
 @pytest.mark.parametrize("t_min, t_max", [(0.0, 1.0), (0.5, 0.5), (1e-5, 1.1)])

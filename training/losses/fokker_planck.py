@@ -53,6 +53,10 @@ def residuals(energy: DiffusionEnergy, density: LogDensity, perturbed: Perturbed
     return 0.5 * beta(t) * (known + divergence) - density.time_derivative[:count]
 
 
-def fokker_planck_loss(residual: Tensor, beads: int) -> Tensor:
-    """mean(R_v1 R_v2) / D^2 from residuals (2, count); unbiased, so it may be negative on a batch."""
-    return (residual[0] * residual[1]).mean() / degrees_of_freedom(beads) ** 2
+def fokker_planck_loss(residual: Tensor, beads: int, weights: Tensor | None = None) -> Tensor:
+    """mean(R_v1 R_v2) / D^2 from residuals (2, count); unbiased, so it may be negative on a batch.
+
+    weights (count,): of the points, with mean one.
+    """
+    square = residual[0] * residual[1]
+    return (square if weights is None else weights * square).mean() / degrees_of_freedom(beads) ** 2
