@@ -1,13 +1,20 @@
-"""What the Fokker-Planck term costs: milliseconds of a training step with and without it, side by side, as a ratio.
+"""What the Fokker-Planck term costs and what is got for it, for several ways to compute it.
 
-python benchmarks/training_cost.py [--steps 100] [--rounds 5] [--threads 1]. The two kinds of step alternate in
-rounds, and the median over rounds is taken, so that a noisy machine burdens both alike. Writes
-docs/results/training_cost.md.
+python benchmarks/training_cost.py [--steps 40] [--rounds 5] [--training-steps 2500] [--seeds 2] [--threads 1]
+
+Two parts. Steps: milliseconds of a whole training step of every variant, in rounds in which all variants take turns, so that a
+noisy machine burdens all alike; ratios are medians over the rounds. Trainings: every variant for the same number of steps,
+judged on frames that were never trained on, by the Fokker-Planck residual, the denoising loss, and the gap between the
+density of iid samples (by the probability-flow ODE) and exp(-E) of the force field. Results of each part lie in
+runs/training_cost and are not made again; writes docs/results/training_cost.md from what is there.
 """
 
 import argparse
+import copy
+import json
 import statistics
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,60 +22,238 @@ from alanine import EXAMPLE
 from hardware import describe_hardware
 
 from fpforce.trajectory import read_bead_frames
-from fpforce.training.dataset import TrainingSet
-from fpforce.training.expert_training import ExpertTraining
+from fpforce.training.callbacks import exponential_average
+from fpforce.training.compiled_step import CompiledStep
+from fpforce.training.dataset import NoisedBatches, TrainingSet
+from fpforce.training.diffusion import TimeSampler, beta, centred_noise, degrees_of_freedom, diffuse
+from fpforce.training.expert_training import ExpertTraining, learning_rate
+from fpforce.training.likelihood import log_likelihood
+from fpforce.training.losses.denoising import denoising_loss
+from fpforce.training.losses.fokker_planck import Perturbed, fokker_planck_loss
+from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.recipe import load_recipe
+from fpforce.training.residual import residual_curve
+from fpforce.training.step import StepDraws, StepLosses
 
-FRACTIONS = (0.0, 0.125, 0.25, 0.5, 1.0)
+ROOT = Path(__file__).resolve().parent.parent
+RUNS = ROOT / "runs" / "training_cost"
+HELD_OUT = 256  # frames of the reference
+
+
+class EveryFourthStep(ExpertTraining):
+    """The term in every fourth step only, with four times its weight."""
+
+    def draw(self, step: int) -> StepDraws:
+        draws = super().draw(step)
+        return draws if step % 4 == 0 else draws._replace(perturbed=None, weights=None)
+
+    def weighted(self, losses: StepLosses):
+        return losses.denoising + 4.0 * self.plan.fokker_planck_weight * losses.fokker_planck
+
+
+class CentralDifferences(ExpertTraining):
+    """Four evaluations a point, x +- v1 and x +- v2, at the times of the denoising loss."""
+
+    def draw(self, step: int) -> StepDraws:
+        noised, generator = self._batches.value.batch(step)
+        settings = self.recipe.loss
+        x, t = self._batches.value.spread(round(settings.fokker_planck_fraction * len(noised.x)), generator)
+        v = settings.fokker_planck_sigma * centred_noise((2, *x.shape), generator, x)
+        points = torch.cat([x + v[0], x - v[0], x + v[1], x - v[1]])
+        return StepDraws(noised, Perturbed(points, t.repeat(4), v, settings.fokker_planck_sigma), None, None)
+
+    def forward(self, draws: StepDraws) -> StepLosses:
+        (x, t, z, _), (points, times, v, width) = draws.noised, draws.perturbed
+        density = self.expert.log_density(torch.cat([x, points]), torch.cat([t, times]))
+        around, beads, count = density.after(len(x)), x.shape[1], v.shape[1]
+        known = (degrees_of_freedom(beads) + ((points + around.score) * around.score).sum((1, 2))
+                 + self.expert.prior_divergence(points, times))
+        ahead, behind = around.network_score.view(2, 2, count, beads, 3).unbind(1)
+        divergence = (v * (ahead - behind)).sum((2, 3)) / (2.0 * width**2)
+        residual = ((0.5 * beta(times) * known - around.time_derivative).view(2, 2, count).mean(1)
+                    + 0.5 * beta(times[:count]) * divergence)
+        return StepLosses(denoising_loss(density.score[: len(x)], t, z), fokker_planck_loss(residual, beads), x.new_zeros(()))
+
+
+@dataclass(frozen=True)
+class Variant:
+    name: str
+    overrides: tuple[str, ...]
+    kind: type[ExpertTraining] = ExpertTraining
+
+
+NONE = Variant("denoising alone", ("loss.fokker_planck_weight=0",))
+DEFAULT = Variant("1/8 of the batch", ("loss.fokker_planck_fraction=0.125",))
+FOUR = Variant("central differences, 1/4 of the batch", ("loss.fokker_planck_fraction=0.25",), CentralDifferences)
+VARIANTS = (NONE, Variant("1/16 of the batch", ("loss.fokker_planck_fraction=0.0625",)), DEFAULT,
+            Variant("1/2 of the batch", ("loss.fokker_planck_fraction=0.5",)),
+            Variant("every 4th step, 1/2 of the batch", ("loss.fokker_planck_fraction=0.5",), EveryFourthStep), FOUR)
+MODELS = {"internal": VARIANTS, "graph_transformer": (NONE, DEFAULT, FOUR)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--training-steps", type=int, default=2500)
+    parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    recipe = load_recipe(EXAMPLE / "recipe.yaml")
-    data = recipe.data
+    RUNS.mkdir(parents=True, exist_ok=True)
+    data = load_recipe(EXAMPLE / "recipe.yaml").data
     training_set = TrainingSet.of(read_bead_frames(data.trajectories, data.topology, beads=data.beads))
-    steps = {fraction: _stepper(fraction, training_set) for fraction in FRACTIONS}
-    times = {fraction: [] for fraction in FRACTIONS}
-    for _ in range(chosen.rounds):
-        for fraction, step in steps.items():
-            began = time.perf_counter()
-            for number in range(chosen.steps):
-                step(number)
-            times[fraction].append(1e3 * (time.perf_counter() - began) / chosen.steps)
-    median = {fraction: statistics.median(values) for fraction, values in times.items()}
-    lines = [f"Batch {recipe.optimizer.batch_size}, {chosen.threads} thread(s), median of {chosen.rounds} rounds of "
-             f"{chosen.steps} steps; {describe_hardware()}.", "",
-             "| part of the batch with the Fokker-Planck term | ms per step | against denoising alone |", "|---|---|---|"]
-    lines += [f"| {fraction if fraction else 'none'} | {value:.1f} | {value / median[0.0]:.2f} |"
-              for fraction, value in median.items()]
-    text = "\n".join(lines) + "\n"
-    output = Path(__file__).resolve().parent.parent / "docs" / "results"
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "training_cost.md").write_text(text)
+    for model in MODELS:
+        settings = {"rounds": chosen.rounds, "steps": chosen.steps, "threads": chosen.threads}
+        _kept(f"steps_{model}", settings, lambda model=model: _time_steps(model, training_set, chosen))
+    held_out = TrainingSet.of(read_bead_frames([EXAMPLE / "reference.xtc"], data.topology, beads=data.beads),
+                              training_set.scale_nm, training_set.origin_nm).frames
+    for seed in range(chosen.seeds):
+        for number, variant in enumerate(VARIANTS):
+            _kept(f"training_{number}_{seed}", {"variant": variant.name, "steps": chosen.training_steps, "seed": seed},
+                  lambda variant=variant, seed=seed: _train(variant, seed, chosen.training_steps, training_set, held_out))
+    text = _table(chosen)
+    (ROOT / "docs" / "results" / "training_cost.md").write_text(text)
     print(text)
 
 
-def _stepper(fraction: float, training_set: TrainingSet):
-    """A whole training step (batch, losses, backward, optimizer) with the FP term on a part of the batch."""
-    loss = ["loss.fokker_planck_weight=0"] if fraction == 0.0 else [f"loss.fokker_planck_fraction={fraction}"]
-    module = ExpertTraining(load_recipe(EXAMPLE / "recipe.yaml", loss), training_set)
+def _kept(name: str, settings: dict, make) -> None:
+    """Make RUNS/name.json unless it is there with the same settings."""
+    path = RUNS / f"{name}.json"
+    if path.exists() and json.loads(path.read_text())["settings"] == settings:
+        return
+    result = {"settings": settings, "hardware": describe_hardware(), **make()}
+    path.write_text(json.dumps(result, indent=1))
+    print(f"{name} is done", flush=True)
+
+
+def _module(variant: Variant, training_set: TrainingSet, *overrides: str) -> ExpertTraining:
+    recipe = load_recipe(EXAMPLE / "recipe.yaml", [*variant.overrides, *overrides])
+    torch.manual_seed(recipe.run.seed)
+    module = variant.kind(recipe, training_set)
     module.begin(0)
-    optimizer = module.configure_optimizers()
+    return module
 
-    def step(number: int) -> None:
-        optimizer.zero_grad()
-        losses = module(module.draw(number))
-        (losses.denoising + module.plan.fokker_planck_weight * losses.fokker_planck).backward()
-        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimizer.step()
 
-    step(0)
-    return step
+def _update(module: ExpertTraining, optimizer, loss) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(module.parameters(), module.recipe.optimizer.gradient_clip)
+    optimizer.step()
+
+
+def _time_steps(model: str, training_set: TrainingSet, chosen) -> dict:
+    """{"compile_seconds", "ms": {variant: one value a round}}; the compiled variants' names end in ", compiled"."""
+    steps, compile_seconds = {}, []
+    for variant in MODELS[model]:
+        module = _module(variant, training_set, f"model.kind={model}")
+        optimizer = module.configure_optimizers()
+
+        def plain(number, module=module, optimizer=optimizer):
+            _update(module, optimizer, module.weighted(module(module.draw(number))))
+
+        steps[variant.name] = plain
+        if variant in (NONE, DEFAULT):
+            began = time.monotonic()
+            compiled = CompiledStep(module, module.draw(0))
+            compile_seconds.append(time.monotonic() - began)
+
+            def fast(number, module=module, optimizer=optimizer, compiled=compiled):
+                _update(module, optimizer, compiled(module.draw(number))[1])
+
+            steps[f"{variant.name}, compiled"] = fast
+    count = chosen.steps if model == "internal" else max(4, chosen.steps // 5)
+    count += -count % 4  # whole periods of EveryFourthStep
+    times = {name: [] for name in steps}
+    for round in range(chosen.rounds + 1):
+        for name, step in steps.items():
+            began = time.perf_counter()
+            for number in range(count):
+                step(number)
+            if round:  # the first warms up
+                times[name].append(1e3 * (time.perf_counter() - began) / count)
+    return {"compile_seconds": compile_seconds, "ms": times}
+
+
+def _train(variant: Variant, seed: int, steps: int, training_set: TrainingSet, held_out) -> dict:
+    """Train as fpforce-train does, and judge the averaged weights on frames of the reference."""
+    module = _module(variant, training_set, f"run.seed={seed}", f"run.max_steps={steps}")
+    optimizer, average = module.configure_optimizers(), copy.deepcopy(module.expert)
+    mean_of = exponential_average(module.recipe.optimizer.ema_decay)
+    began = time.monotonic()
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(module.recipe, step, step / steps)
+        _update(module, optimizer, module.weighted(module(module.draw(step))))
+        with torch.no_grad():
+            mean_of(list(average.parameters()), list(module.expert.parameters()), step)
+    seconds = time.monotonic() - began
+    energy, plan = average.requires_grad_(False), module.plan
+    batches = NoisedBatches(held_out, TimeSampler(plan.t_min, plan.t_max, plan.v_min), 1024, seed=99)
+    losses = []
+    for number in range(20):
+        noised, _ = batches.batch(number)
+        losses.append(float(denoising_loss(energy.score(noised.x, noised.t), noised.t, noised.z)))
+    spread = held_out[torch.linspace(0, len(held_out) - 1, HELD_OUT).long()]
+    residual = residual_curve(energy, spread, plan.t_min, plan.t_max)
+    return {"seconds": seconds, "denoising": statistics.mean(losses), "residual": residual,
+            "gap_kt": _consistency_gap(energy, spread[::2], plan.t_min)}
+
+
+def _consistency_gap(energy, frames, t: float) -> float:
+    """Standard deviation over frames of ln q + E in kT, with ln q by the probability-flow ODE: zero if both agree."""
+    generator = torch.Generator().manual_seed(0)
+    times = torch.full((len(frames),), t)
+    x = diffuse(frames, times, centred_noise(frames.shape, generator, frames))
+    log_density = log_likelihood(Experts((Expert(energy, t, 1.0),)), x, t, 60, generator)
+    return float((log_density + energy(x, times)).std())
+
+
+def _table(chosen) -> str:
+    lines, ratios = [], {}
+    for model, variants in MODELS.items():
+        found = json.loads((RUNS / f"steps_{model}.json").read_text())
+        ms = found["ms"]
+        lines += [f"`{model}`, batch 512, {chosen.threads} thread(s), median of {chosen.rounds} rounds; compiling took "
+                  f"{min(found['compile_seconds']):.0f} to {max(found['compile_seconds']):.0f} s; {found['hardware']}.", "",
+                  "| Fokker-Planck term | ms per step | against denoising alone | compiled, ms | against denoising alone, compiled |",
+                  "|---|---|---|---|---|"]
+        for variant in variants:
+            ratios[model, variant.name] = _ratio(ms[variant.name], ms[NONE.name])
+            row = f"| {variant.name} | {statistics.median(ms[variant.name]):.1f} | {ratios[model, variant.name]:.2f} |"
+            if f"{variant.name}, compiled" in ms:
+                fast = ms[f"{variant.name}, compiled"]
+                row += f" {statistics.median(fast):.1f} | {_ratio(fast, ms[f'{NONE.name}, compiled']):.2f} |"
+            else:
+                row += " | |"
+            lines.append(row)
+        lines.append("")
+    lines += [f"`internal`, {chosen.training_steps} steps of every variant, {chosen.seeds} seeds (all values given), judged on frames "
+              "never trained on. Residual: root mean square per degree of freedom in units of d/dt ln q, over times spaced "
+              "evenly in ln t from 1e-5 to 1, and its mean over t > 0.05. Gap: standard deviation over frames of ln q (by the "
+              "probability-flow ODE) + E at t = 1e-5.", "",
+              "| Fokker-Planck term | cost of a step | residual | residual, t > 0.05 | denoising loss | gap, kT |", "|---|---|---|---|---|---|"]
+    for number, variant in enumerate(VARIANTS):
+        runs = [json.loads((RUNS / f"training_{number}_{seed}.json").read_text()) for seed in range(chosen.seeds)]
+        late = [_mean_square(run["residual"], 0.05) for run in runs]
+        columns = ([_mean_square(run["residual"], 0.0) for run in runs], late)
+        lines.append(f"| {variant.name} | {ratios['internal', variant.name]:.2f} | "
+                     + " | ".join(", ".join(f"{value:.3g}" for value in column) for column in columns)
+                     + f" | {_listed(runs, 'denoising', '.4f')} | {_listed(runs, 'gap_kt', '.2f')} |")
+    return "\n".join(lines) + "\n"
+
+
+def _mean_square(curve: dict, above: float) -> float:
+    """Root of the mean square residual over the times above a given one."""
+    return statistics.mean(r * r for t, r in zip(curve["t"], curve["residual"], strict=True) if t > above) ** 0.5
+
+
+def _listed(runs: list[dict], name: str, form: str) -> str:
+    return ", ".join(format(run[name], form) for run in runs)
+
+
+def _ratio(times: list[float], reference: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(times, reference, strict=True))
 
 
 if __name__ == "__main__":
