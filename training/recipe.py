@@ -130,8 +130,8 @@ class RunRecipe(Section):
     devices: int | list[int] | Literal["auto"] = Field(1, description="Lightning: how many, which, or auto for all")
     strategy: str = Field("auto", description="Lightning: auto, ddp, ...")
     threads: int | None = Field(None, ge=1, description="CPU threads of torch; all cores by default")
-    compile: bool | Literal["auto"] = Field("auto", description="compile the training step, about twice as fast after a start of "
-                                           "about a minute; auto: in long trainings on a CPU where a C++ compiler is found")
+    compile: bool | Literal["auto"] = Field("auto", description="compile the training step, which takes about a minute and makes "
+                                            "it faster; auto: in long trainings on a CPU with a C++ compiler")
     precision: Literal["32-true", "64-true"] = Field("32-true", description="lower precisions break the FP term")
 
 

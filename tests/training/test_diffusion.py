@@ -73,7 +73,8 @@ def test_weighted_residual_times_have_the_means_of_the_sampler(t_min, t_max):
 
 def test_residual_times_lessen_the_noise_of_what_grows_at_small_times():
     # The square of a residual in proportion to 1 / (sigma^2 + v_min), on batches of 64 points.
-    sampler, generator, like = TimeSampler(1e-5, 1.0, 1e-3), torch.Generator().manual_seed(4), torch.zeros((), dtype=torch.float64)
+    sampler, generator = TimeSampler(1e-5, 1.0, 1e-3), torch.Generator().manual_seed(4)
+    like = torch.zeros((), dtype=torch.float64)
     noise = torch.randn(2000, 64, generator=generator, dtype=torch.float64).square()
     square = lambda t: noise * (sigma_squared(t) + 1e-3) ** -2  # noqa: E731
     plain = torch.stack([sampler(64, generator, like) for _ in range(2000)])
