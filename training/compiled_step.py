@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("fpforce")
 
-LONG_STEPS, LONG_MINUTES = 5000, 5.0  # of a training that compilation is worth its time in
+LONG_STEPS, LONG_MINUTES = 20_000, 5.0  # of a training that compilation is worth its time in
 TOLERANCE = 1e-2  # of the gradient, against that of the step as it stands; rounding makes 1e-4
 
 StepFunction = Callable[[StepDraws], tuple[StepLosses, Tensor]]

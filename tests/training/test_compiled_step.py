@@ -102,7 +102,7 @@ def test_compiler_that_fails_stops_a_run_that_insists_and_no_other(small_recipe,
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     small = ("model.width=8", "model.layers=1", "loss.fokker_planck_weight=0")
     insists = in_training(small_recipe(tmp_path, *small, "run.compile=true"), alanine_set)
-    tolerates = in_training(small_recipe(tmp_path, *small, "run.compile=auto", "run.max_steps=5000"), alanine_set)
+    tolerates = in_training(small_recipe(tmp_path, *small, "run.compile=auto", "run.max_steps=20000"), alanine_set)
     with torch._inductor.config.patch({"cpp.cxx": ("false",), "compile_threads": 1}):
         with pytest.raises(InputError, match=r"run\.compile=false.*C\+\+ compiler"):
             step_function(insists, insists.draw(0))
@@ -112,7 +112,7 @@ def test_compiler_that_fails_stops_a_run_that_insists_and_no_other(small_recipe,
     assert_same_step(tolerates, function, tolerates.draw(1))
 
 
-@pytest.mark.parametrize("overrides", [("run.compile=false", "run.max_steps=100000"), ("run.max_steps=4999",),
+@pytest.mark.parametrize("overrides", [("run.compile=false", "run.max_steps=100000"), ("run.max_steps=19999",),
                                        ("run.max_steps=100000", "run.max_minutes=4")])
 def test_short_trainings_are_not_compiled(small_recipe, alanine_set, tmp_path, overrides):
     module = in_training(small_recipe(tmp_path, *overrides), alanine_set)
