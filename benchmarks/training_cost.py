@@ -85,9 +85,9 @@ class Variant:
 NONE = Variant("denoising alone", ("loss.fokker_planck_weight=0",))
 DEFAULT = Variant("1/8 of the batch", ("loss.fokker_planck_fraction=0.125",))
 FOUR = Variant("central differences, 1/4 of the batch", ("loss.fokker_planck_fraction=0.25",), CentralDifferences)
-VARIANTS = (NONE, Variant("1/16 of the batch", ("loss.fokker_planck_fraction=0.0625",)), DEFAULT,
+VARIANTS = (NONE, Variant("1/16 of the batch", ("loss.fokker_planck_fraction=0.0625",)), DEFAULT, FOUR,
             Variant("1/2 of the batch", ("loss.fokker_planck_fraction=0.5",)),
-            Variant("every 4th step, 1/2 of the batch", ("loss.fokker_planck_fraction=0.5",), EveryFourthStep), FOUR)
+            Variant("every 4th step, 1/2 of the batch", ("loss.fokker_planck_fraction=0.5",), EveryFourthStep))
 MODELS = {"internal": VARIANTS, "graph_transformer": (NONE, DEFAULT, FOUR)}
 
 
