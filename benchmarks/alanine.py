@@ -1,67 +1,162 @@
-"""One run of the main job on alanine dipeptide with chosen recipe overrides: train, export, simulate twice, evaluate.
+"""One row of a table on alanine dipeptide: train, export, sample, simulate from both basins, evaluate.
 
-Used by the other scripts here, each run in a process of its own: python benchmarks/alanine.py --steps N
---picoseconds P [--seed S] FOLDER [key=value ...]. A finished stage is not repeated, so that an interrupted benchmark goes on
-where it stopped. FOLDER/report.json holds the result.
+Used by the other scripts here, which hand over rows to `run_all`; each runs in a process of its own, with one thread:
+python benchmarks/alanine.py FOLDER ROW (a Row as JSON). A finished stage is not repeated, so that an interrupted benchmark
+goes on where it stopped. FOLDER/row.json holds the result.
 """
 
-import argparse
+import json
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "alanine_dipeptide"
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "examples" / "alanine_dipeptide"
 TIMESTEP_FS = 4.0
 
 
-def run(folder: Path, steps: int, picoseconds: float, seed: int, replicas: int, overrides: list[str]) -> None:
-    """Do whatever of the job is not yet done in `folder`, on one thread."""
+@dataclass(frozen=True)
+class Row:
+    """What is trained and how it is judged.
+
+    recipe: a file of the example, with `overrides`; `steps` of training are shared out among its experts as the recipe
+    shares out minutes. trained: the folder of a row whose checkpoint serves this one too, or is calibrated further by the
+    overrides. samples: iid samples; none where 0. replicas: from each of two start frames, for so many picoseconds; none
+    where 0.
+    """
+
+    recipe: str = "recipe.yaml"
+    overrides: tuple[str, ...] = ()
+    steps: int = 8000
+    seed: int = 0
+    trained: str | None = None
+    t_eval: float | None = None
+    samples: int = 21_440
+    solver: str = "multistep"
+    solver_steps: int = 200
+    replicas: int = 128
+    picoseconds: float = 200.0
+    timestep_fs: float = TIMESTEP_FS
+
+
+def run(folder: Path, row: Row) -> None:
+    """Do whatever of the row is not yet done in `folder`, on one thread."""
+    if (folder / "row.json").exists():
+        return
     from fpforce.analysis import evaluate
-    from fpforce.simulation import SimulationSettings, simulate
+    from fpforce.errors import InputError
     from fpforce.training.export import export
+
+    checkpoint = _trained(folder, row)
+    model, iid = folder / "model.pt", folder / "iid.xtc" if row.samples else None
+    if not model.exists():
+        export(checkpoint, model, t_eval=row.t_eval)
+    if iid is not None:
+        _sample(checkpoint, iid, row)
+    simulations, failures = [], {}
+    for number, basin in enumerate(("negative", "positive")):
+        simulations.append(folder / f"from_{basin}.xtc")
+        failures[basin] = _simulate(model, simulations[-1], EXAMPLE / f"start_{basin}.pdb", 2 * row.seed + number, row)
+    try:
+        evaluate(model, EXAMPLE / "reference.xtc", simulations, topology=EXAMPLE / "alanine_dipeptide.pdb", iid=iid,
+                 training=EXAMPLE / "train.xtc", output=folder, overwrite=True)
+        report = json.loads((folder / "report.json").read_text())
+    except InputError as error:  # not a frame is left to judge
+        report = {"error": str(error)}
+    (folder / "row.json").write_text(json.dumps(_summary(row, model, report, failures), indent=1))
+
+
+def run_all(rows: dict[Path, Row], processes: int) -> dict[Path, dict]:
+    """Results by folder; a row that takes its training from another comes after it."""
+    for wave in ({f: row for f, row in rows.items() if row.trained is None}, rows):
+        with ThreadPoolExecutor(processes) as pool:
+            list(pool.map(_start, wave, wave.values()))
+    return {folder: json.loads((folder / "row.json").read_text()) for folder in rows}
+
+
+def with_error(estimate: dict | None) -> str:
+    """An estimate of report.json in a table."""
+    if estimate is None or estimate["value"] is None:
+        return "-"
+    value, error = estimate["value"], estimate["standard_error"]
+    return f"{value:.2f}" if error is None else f"{value:.2f} ± {error:.2f}"
+
+
+def _trained(folder: Path, row: Row) -> Path:
+    """The row's checkpoint, trained as far as it is not yet."""
+    import shutil
+
     from fpforce.training.fit import train
     from fpforce.training.recipe import load_recipe
 
-    own = [f"output={folder}", f"run.max_steps={steps}", "run.max_minutes=null", "run.threads=1", f"run.seed={seed}"]
-    model = folder / "model.pt"
-    if not model.exists():
-        resume = (folder / "model.ckpt").exists()
-        checkpoint = train(load_recipe(EXAMPLE / "recipe.yaml", [*overrides, *own]), resume=resume, show_progress=False)
-        export(checkpoint, model)
-    simulations = []
-    for number, basin in enumerate(("negative", "positive")):
-        output = folder / f"from_{basin}.xtc"
-        simulate(model, output, SimulationSettings(
-            steps=round(1000 * picoseconds / TIMESTEP_FS), replicas=replicas, timestep_fs=TIMESTEP_FS,
-            seed=2 * seed + number, start=EXAMPLE / f"start_{basin}.pdb", resume=Path(f"{output}.checkpoint").exists()))
-        simulations.append(output)
-    evaluate(model, EXAMPLE / "reference.xtc", simulations, topology=EXAMPLE / "alanine_dipeptide.pdb",
-             training=EXAMPLE / "train.xtc", output=folder, overwrite=True)
+    checkpoint = folder / "model.ckpt"
+    if row.trained is not None:
+        source = Path(row.trained) / "model.ckpt"
+        if not row.overrides:
+            return source
+        if not checkpoint.exists():
+            shutil.copy(source, checkpoint)
+    own = [f"output={folder}", f"run.max_steps={row.steps}", "run.max_minutes=null", "run.threads=1", f"run.seed={row.seed}"]
+    experts = load_recipe(EXAMPLE / row.recipe, row.overrides).experts
+    minutes = [expert.max_minutes or 1.0 for expert in experts]
+    for k, share in enumerate(minutes):
+        own += [f"experts.{k}.max_minutes=null", f"experts.{k}.max_steps={round(row.steps * share / sum(minutes))}"]
+    return train(load_recipe(EXAMPLE / row.recipe, [*row.overrides, *own]), resume=checkpoint.exists(), show_progress=False)
 
 
-def run_all(jobs: list[tuple[Path, list[str], list[str]]], processes: int) -> None:
-    """Run (folder, options, recipe overrides) jobs, `processes` at a time, each in a process of its own with one thread."""
-    def start(job):
-        folder, options, overrides = job
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / "log.txt", "a") as log:
-            subprocess.run([sys.executable, __file__, *options, str(folder), *overrides], stdout=log, stderr=log, check=True,
-                           env=os.environ | {"OMP_NUM_THREADS": "1", "OPENMM_CPU_THREADS": "1"})
-        print(f"{folder} is done", flush=True)
+def _sample(checkpoint: Path, output: Path, row: Row) -> None:
+    from fpforce.training.iid import SampleSettings, sample
 
-    with ThreadPoolExecutor(processes) as pool:
-        list(pool.map(start, jobs))
+    record = Path(f"{output}.json")
+    if not record.exists() or json.loads(record.read_text())["drawn"] < row.samples:
+        sample(checkpoint, output, SampleSettings(samples=row.samples, solver=row.solver, steps=row.solver_steps,
+                                                  t_end=row.t_eval, seed=row.seed, resume=record.exists()))
+
+
+def _simulate(model: Path, output: Path, start: Path, seed: int, row: Row) -> list[float]:
+    """Picoseconds at which replicas failed; forces without an energy are simulated too."""
+    from fpforce.simulation import SimulationSettings, simulate
+
+    result = simulate(model, output, SimulationSettings(
+        steps=round(1000 * row.picoseconds / row.timestep_fs), replicas=row.replicas, timestep_fs=row.timestep_fs, seed=seed,
+        start=start, override_not_conservative=True, resume=Path(f"{output}.checkpoint").exists()))
+    return sorted(1e-3 * row.timestep_fs * failed["step"] for failed in result.failed.values())
+
+
+def _summary(row: Row, model: Path, report: dict, failures: dict[str, list[float]]) -> dict:
+    """What tables are made of."""
+    import fpforce
+
+    training = fpforce.load(model).metadata["training"]
+    residual = (training.get("fokker_planck_residual") or {}).get("residual") or [None]
+    found = {"row": asdict(row), "residual_at_t_eval": residual[0], "largest_residual": max(residual, key=lambda r: r or 0.0),
+             "failed_at_ps": failures, "error": report.get("error")}
+    if "error" in report:
+        return found
+    keys = ("js", "js_floor", "excess_js", "pmf_error_floor", "excess_pmf_error", "free_energy_kt", "frames_compared")
+    for name in ("simulation", "iid"):
+        found[name] = {key: report[name][key] for key in keys} if report.get(name) else None
+    simulation, calibration = report["simulation"], report["training"].get("calibration") or {}
+    likelihood = calibration.get("likelihood") or {"seconds": 0.0}
+    return found | {
+        "converged": simulation["converged"], "bond_w1_nm": simulation["bond_w1_nm"]["max"],
+        "non_finite_frames": simulation["non_finite_frames"], "self_consistency": report.get("self_consistency"),
+        "reference_kt": report["reference"]["free_energy_kt"], "training_seconds": report["training"]["seconds"],
+        "hand_overs": report["training"].get("hand_overs"),
+        "calibration_seconds": calibration.get("seconds", 0.0) + likelihood["seconds"]}
+
+
+def _start(folder: Path, row: Row) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "log.txt", "a") as log:
+        subprocess.run([sys.executable, __file__, str(folder), json.dumps(asdict(row))], stdout=log, stderr=log, check=True,
+                       env=os.environ | {"OMP_NUM_THREADS": "1", "OPENMM_CPU_THREADS": "1"})
+    print(f"{folder} is done", flush=True)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, required=True)
-    parser.add_argument("--picoseconds", type=float, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--replicas", type=int, default=128)
-    parser.add_argument("overrides", nargs="*")
-    chosen = parser.parse_args()
-    run(chosen.folder, chosen.steps, chosen.picoseconds, chosen.seed, chosen.replicas, chosen.overrides)
+    fields = json.loads(sys.argv[2])
+    run(Path(sys.argv[1]), Row(**fields | {"overrides": tuple(fields["overrides"])}))

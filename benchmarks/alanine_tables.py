@@ -1,0 +1,168 @@
+"""The tables on alanine dipeptide: the paper's variants, and what each ingredient does.
+
+python benchmarks/alanine_tables.py [TABLE ...] [--seeds 3] [--processes 2] [--steps 8000]. Tables are listed in TABLES; all by
+default. Every row is trained, sampled, simulated from both basins and compared with the held-out reference (alanine.py).
+Writes docs/results/alanine_TABLE.json and .md; runs live in runs/alanine and are resumed stage by stage.
+"""
+
+import argparse
+import json
+import statistics
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from alanine import ROOT, Row, run_all, with_error
+from hardware import describe_hardware
+
+RUNS = ROOT / "runs" / "alanine"
+WITHOUT = "loss.fokker_planck_weight=0"
+GRAPH = ("model.kind=graph_transformer", "model.width=32", "model.layers=2", "optimizer.batch_size=128")
+GRAPH_STEPS = 0.5  # of the steps of `internal`, since each takes several times as long
+DIFFUSION, FOKKER_PLANCK = Row("recipes/diffusion.yaml"), Row("recipes/fokker_planck.yaml")
+MIXTURE, BOTH = Row("recipes/mixture.yaml"), Row("recipes/both.yaml")
+TWO_FOR_ONE_TIME = 0.01
+
+
+@dataclass(frozen=True)
+class Table:
+    """rows by name; `trained` names the row, of any table, whose training a row takes; seeds: at most so many."""
+
+    rows: dict[str, Row]
+    trained: dict[str, str] = field(default_factory=dict)
+    seeds: int = 3
+
+
+def _variants(prefix: str, overrides: tuple[str, ...]) -> Table:
+    bare = {"diffusion": DIFFUSION, "two_for_one": replace(DIFFUSION, t_eval=TWO_FOR_ONE_TIME), "mixture": MIXTURE,
+            "fokker_planck": FOKKER_PLANCK, "both": BOTH}
+    rows = {prefix + name: replace(row, overrides=overrides) for name, row in bare.items()}
+    return Table(rows, {f"{prefix}two_for_one": f"{prefix}diffusion"})
+
+
+def _up_to(t_max: float, weight: str) -> Row:
+    """Two experts, of which the one that is simulated reaches t_max; the next is a score of its own."""
+    experts = f"experts=[{{t_max: {t_max}, max_minutes: 6}}, {{t_max: 1.0, conservative: false, max_minutes: 2}}]"
+    return Row("recipe.yaml", (experts, f"loss.fokker_planck_weight={weight}"))
+
+
+_CALIBRATIONS = {"likelihoods": ("calibration.likelihood_frames=1000",), "4 rounds of simulation": ("calibration.rounds=4",)}
+_SOLVERS = {"euler-maruyama": (100, 300, 1000, 3000, 10000), "multistep": (50, 200), "ode": (50,)}
+
+TABLES = {
+    "variants": _variants("", ()),
+    "variants_graph": _variants("graph ", GRAPH),
+    "calibration": Table({f"{name}, {how}": replace(row, overrides=settings)
+                          for name, row in (("fokker_planck", FOKKER_PLANCK), ("both", BOTH))
+                          for how, settings in _CALIBRATIONS.items()},
+                         {f"{name}, {how}": name for name in ("fokker_planck", "both") for how in _CALIBRATIONS}),
+    "t_max": Table({f"t_max {t_max:g}": _up_to(t_max, "5e-4") for t_max in (0.1, 0.3, 0.6)}, seeds=2),
+    "two_for_one": Table({f"t = {t:g}": replace(DIFFUSION, t_eval=t, samples=0) for t in (0.001, 0.003, 0.03, 0.1)},
+                         {f"t = {t:g}": "diffusion" for t in (0.001, 0.003, 0.03, 0.1)}, seeds=1),
+    "timestep": Table({f"{fs:g} fs": replace(DIFFUSION, overrides=(), samples=0, timestep_fs=fs) for fs in (0.5, 1.0, 2.0)},
+                      {f"{fs:g} fs": "diffusion" for fs in (0.5, 1.0, 2.0)}, seeds=1),
+    "solver": Table({f"{solver}, {steps} steps": replace(DIFFUSION, samples=10_720, solver=solver, solver_steps=steps, replicas=8,
+                                                          picoseconds=50.0)
+                     for solver, counts in _SOLVERS.items() for steps in counts},
+                    {f"{solver}, {steps} steps": "diffusion" for solver, counts in _SOLVERS.items() for steps in counts}, seeds=1),
+    "width": Table({f"width {width}, alpha_FP {weight}": Row(overrides=(f"model.width={width}", f"loss.fokker_planck_weight={weight}"))
+                    for width in (32, 128) for weight in ("0", "5e-5", "5e-4", "5e-3") if (width, weight) != (128, "5e-4")}, seeds=1),
+    "score": Table({"score": Row("recipes/score.yaml")}, seeds=2),
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tables", nargs="*", choices=[*TABLES, []], default=[])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=8000)
+    chosen = parser.parse_args()
+    for name in chosen.tables or TABLES:
+        table = TABLES[name]
+        rows = {}
+        for seed in range(min(table.seeds, chosen.seeds)):
+            for row_name, row in table.rows.items():
+                steps = round(chosen.steps * (GRAPH_STEPS if row_name.startswith("graph ") else 1.0))
+                trained = table.trained.get(row_name)
+                rows[_folder(row_name, seed)] = replace(
+                    row, seed=seed, steps=steps, trained=None if trained is None else str(_folder(trained, seed)))
+        found = run_all(rows, chosen.processes)
+        results = [{"name": row_name} | found[_folder(row_name, seed)]
+                   for row_name in table.rows for seed in range(min(table.seeds, chosen.seeds))]
+        result = {"hardware": describe_hardware(), "steps": chosen.steps, "rows": results}
+        output = ROOT / "docs" / "results"
+        output.mkdir(parents=True, exist_ok=True)
+        (output / f"alanine_{name}.json").write_text(json.dumps(result, indent=1))
+        (output / f"alanine_{name}.md").write_text(_markdown(result))
+        print(_markdown(result), flush=True)
+
+
+def _folder(name: str, seed: int) -> Path:
+    return RUNS / f"{name.replace(' ', '_').replace(',', '')}_{seed}"
+
+
+def _markdown(result: dict) -> str:
+    """A row for each seed, and means with standard deviations where there are several."""
+    judged = [row for row in result["rows"] if not row["error"]]
+    one, row = judged[0], judged[0]["row"]
+    lines = [
+        f"{max(r['row']['steps'] for r in result['rows'])} steps of training on one thread, {row['picoseconds']:g} ps x "
+        f"{2 * row['replicas']} replicas, the second half counted. Floors: JS {one['simulation']['js_floor']:.4f}, PMF error "
+        f"{one['simulation']['pmf_error_floor']:.3f}; reference F {with_error(one['reference_kt'])} kT; {result['hardware']}.", "",
+        "| variant | seed | training (s) | iid JS excess | iid PMF excess | iid F, kT | simulation JS excess | simulation PMF excess "
+        "| simulation F, kT | simulation - iid JS excess | bond W1 (nm) | FP residual at t_eval | converged |",
+        "|" + "---|" * 13,
+    ]
+    for name in dict.fromkeys(row["name"] for row in result["rows"]):
+        rows = [row for row in result["rows"] if row["name"] == name]
+        lines += [_line(row) for row in rows]
+        whole = [row for row in rows if not row["error"]]
+        if len(whole) > 1:
+            lines.append(_mean_line(name, whole))
+    return "\n".join(lines) + "\n"
+
+
+def _line(row: dict) -> str:
+    name, seed = row["name"], row["row"]["seed"]
+    if row["error"]:
+        return f"| {name} | {seed} |" + " |" * 10 + f" no: {_failures(row)} |"
+    simulation, iid = row["simulation"], row["iid"]
+    consistency = f"{row['self_consistency']['excess_js']:.4f}" if row["self_consistency"] else "-"
+    sampled = f"{iid['excess_js']:.4f} | {iid['excess_pmf_error']:.3f} | {with_error(iid['free_energy_kt'])}" if iid else "- | - | -"
+    residual = row["residual_at_t_eval"]
+    return (f"| {name} | {seed} | {row['training_seconds'] + row['calibration_seconds']:.0f} | {sampled} "
+            f"| {simulation['excess_js']:.4f} | {simulation['excess_pmf_error']:.3f} | {with_error(simulation['free_energy_kt'])} "
+            f"| {consistency} | {row['bond_w1_nm']:.1e} "
+            f"| {'-' if residual is None else f'{residual:.2g}'} | {'yes' if row['converged'] else 'no'}{_failures(row)} |")
+
+
+def _mean_line(name: str, rows: list[dict]) -> str:
+    def mean(*path: str) -> str:
+        values = []
+        for row in rows:
+            for key in path:
+                row = row[key] if row is not None else None
+            values.append(row)
+        if any(value is None for value in values):
+            return "-"
+        digits = 3 if "pmf" in path[-1] else 2 if path[-1] == "value" else 4
+        return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+
+    parts = [mean("iid", "excess_js"), mean("iid", "excess_pmf_error"), mean("iid", "free_energy_kt", "value"),
+             mean("simulation", "excess_js"), mean("simulation", "excess_pmf_error"), mean("simulation", "free_energy_kt", "value"),
+             mean("self_consistency", "excess_js")]
+    converged = sum(row["converged"] for row in rows)
+    return (f"| **{name}, mean** | | {statistics.mean(row['training_seconds'] for row in rows):.0f} | " + " | ".join(parts)
+            + f" | {max(row['bond_w1_nm'] for row in rows):.1e} (largest) | | {converged} of {len(rows)} |")
+
+
+def _failures(row: dict) -> str:
+    """How many replicas failed, and when."""
+    times = sorted(time for each in row["failed_at_ps"].values() for time in each)
+    if not times:
+        return ""
+    return f", {len(times)} of {2 * row['row']['replicas']} replicas failed, half of these by {statistics.median(times):.3g} ps"
+
+
+if __name__ == "__main__":
+    main()
