@@ -99,7 +99,8 @@ def _trained(folder: Path, row: Row) -> Path:
             return source
         if not checkpoint.exists():
             shutil.copy(source, checkpoint)
-    own = [f"output={folder}", f"run.max_steps={row.steps}", "run.max_minutes=null", "run.threads=1", f"run.seed={row.seed}"]
+    own = [f"output={folder}", f"run.max_steps={row.steps}", "run.max_minutes=null", "run.threads=1", "run.compile=true",
+           f"run.seed={row.seed}"]
     experts = load_recipe(EXAMPLE / row.recipe, row.overrides).experts
     minutes = [expert.max_minutes or 1.0 for expert in experts]
     for k, share in enumerate(minutes):
