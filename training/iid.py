@@ -124,8 +124,9 @@ def sample(checkpoint, output, settings: SampleSettings, *, show_progress: bool 
     """Draw settings.samples independent samples of a checkpoint's model and write them as frames of its beads.
 
     checkpoint: a path or a Checkpoint. output: .xtc, .dcd or .h5; beside it OUTPUT.pdb (topology), OUTPUT.json and, with
-    log_likelihood, OUTPUT.npz. Positions are those whose density is exp(-U / kT) of the force field exported at
-    t = t_end: r = s x / alpha(t_end). Ctrl-C or SIGTERM keeps all complete batches and raises KeyboardInterrupt.
+    log_likelihood, OUTPUT.npz: log_density (per nm^D) and energy_kt of the force field, as calibrated. Positions are those
+    whose density is exp(-U / kT) of the force field exported at t = t_end: r = s x / alpha(t_end). Ctrl-C or SIGTERM keeps
+    all complete batches and raises KeyboardInterrupt.
     Raises InputError for a checkpoint whose trained experts do not reach from t = 1 to t_end, and for files in the way.
     """
     settings.check()
@@ -136,12 +137,13 @@ def sample(checkpoint, output, settings: SampleSettings, *, show_progress: bool 
     t_end = checkpoint.recipe.diffusion.t_eval if settings.t_end is None else settings.t_end
     device = _device(settings.device)
     experts = checkpoint.experts(device)
+    force_field = checkpoint.calibrated_model(checkpoint.covering(t_end), t_end).to(device)
     sampler = Sampler(experts, len(checkpoint.beads), settings, t_end, torch.zeros((), device=device))
     files = SampleFiles(output, checkpoint.beads, with_log_density=settings.log_likelihood)
     record = files.open(_describe(checkpoint, settings, t_end), checkpoint.record.start_positions_nm.double().numpy(),
                         resume=settings.resume, overwrite=settings.overwrite)
     try:
-        stopped = _draw_all(checkpoint, experts, sampler, files, record, settings, t_end, show_progress)
+        stopped = _draw_all(checkpoint, force_field, sampler, files, record, settings, t_end, show_progress)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -158,7 +160,7 @@ def sample(checkpoint, output, settings: SampleSettings, *, show_progress: bool 
     return SampleResult(files.output, record["samples"], record["non_finite"], record["seconds"])
 
 
-def _draw_all(checkpoint, experts, sampler, files, record, settings, t_end, show_progress) -> bool:
+def _draw_all(checkpoint, force_field, sampler, files, record, settings, t_end, show_progress) -> bool:
     """Draw what is missing; True if a signal stopped it."""
     to_nm = checkpoint.record.scale_nm / float(alpha(torch.tensor(t_end, dtype=torch.float64)))
     volume = degrees_of_freedom(len(checkpoint.beads)) * float(np.log(to_nm))
@@ -175,9 +177,8 @@ def _draw_all(checkpoint, experts, sampler, files, record, settings, t_end, show
             x, arrays = x[finite], {}
             if settings.log_likelihood:
                 arrays["log_density"] = (density[finite] - volume).double().cpu().numpy()
-                model = experts.at(t_end).model
-                if isinstance(model, DiffusionEnergy):
-                    arrays["energy_kt"] = model(x, x.new_full((1,), t_end)).double().cpu().numpy()
+                if isinstance(force_field, DiffusionEnergy):
+                    arrays["energy_kt"] = force_field(x, x.new_full((1,), t_end)).double().cpu().numpy()
             record["drawn"] += count
             record["batches"] += 1
             record["non_finite"] += count - len(x)
@@ -197,6 +198,7 @@ def _describe(checkpoint: Checkpoint, settings: SampleSettings, t_end: float) ->
         "batch_size": settings.batch_size,
         "seed": settings.seed,
         "log_likelihood": settings.log_likelihood,
+        "calibrated": checkpoint.record.calibration is not None and checkpoint.record.calibration.t_eval == t_end,
     }
 
 

@@ -23,6 +23,7 @@ from fpforce.analysis.geometry import GeometryDistance, draw_geometry, geometry_
 from fpforce.analysis.history import PopulationSeries, population_series
 from fpforce.analysis.observables import bond_angles, bond_lengths
 from fpforce.analysis.planes import choose_planes, upper_basin
+from fpforce.analysis.reweighting import Weights
 from fpforce.analysis.verdict import Check, Thresholds, checks_of, status_of
 from fpforce.errors import InputError
 
@@ -64,7 +65,7 @@ class PlaneAssessment:
     """All figures of one plane. The dicts are keyed by set: reference, simulation, training, iid.
 
     `coordinates` (frames, 2); `effective_frames` observable -> number of independent frames; `series` one for each
-    simulation.
+    simulation. `populations` and `free_energies_kt` have a set `reweighted` too, where the iid samples have `weights`.
     """
 
     plane: object
@@ -76,6 +77,7 @@ class PlaneAssessment:
     coordinates: dict[str, np.ndarray]
     reference_trajectories: list[np.ndarray]
     series: tuple[PopulationSeries, ...]
+    weights: Weights | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Assessment:
         return self.status == "pass"
 
 
-def assess(beads, reference, simulations, *, training=None, iid=None, settings=None):
+def assess(beads, reference, simulations, *, training=None, iid=None, iid_log_weights=None, settings=None):
     """Compare simulations with the reference and judge them.
 
     Args:
@@ -120,12 +122,14 @@ def assess(beads, reference, simulations, *, training=None, iid=None, settings=N
         reference: held-out trajectories, a list of (frames, beads, 3), nm, each an independent run.
         simulations: `ReplicaFrames`, one for each start frame.
         training: training trajectories as `reference`, or None. iid: sampled frames (frames, beads, 3), or None.
+        iid_log_weights: ln of exp(-U/kT)/q (frames,) of the samples, up to a constant, or None (reweighting.py).
 
     Raises InputError when a set is empty, its shape does not fit the beads, or no simulated frame counts.
     """
     settings = settings or AssessmentSettings()
     rng = np.random.default_rng(settings.seed)
     _check_shapes(beads, reference, simulations, training, iid)
+    weights = None if iid_log_weights is None else Weights.of(iid_log_weights)
     counted = [_counted(simulation, settings.discard) for simulation in simulations]
     if not any(mask.any() for mask in counted):
         raise InputError(
@@ -165,7 +169,7 @@ def assess(beads, reference, simulations, *, training=None, iid=None, settings=N
             plane,
             {name: result[p] for name, result in divergences.items()},
             {name: each[p] for name, each in projected.items()},
-            simulated[p], simulations, counted, rng,
+            simulated[p], simulations, counted, weights, rng,
         )
         for p, plane in enumerate(planes)
     )  # fmt: skip
@@ -193,7 +197,7 @@ def assess(beads, reference, simulations, *, training=None, iid=None, settings=N
     return Assessment(**figures, checks=checks, status=status_of(verdict, checks))
 
 
-def _assess_plane(plane, divergences, projected, simulated, simulations, counted, rng):
+def _assess_plane(plane, divergences, projected, simulated, simulations, counted, weights, rng):
     basins = [upper_basin(plane, coordinates) for coordinates in simulated]
     starts = [_starts_in_upper_basin(plane, s, basin) for s, basin in zip(simulations, basins, strict=True)]
     convergence = judge([s.name for s in simulations], basins, counted, starts, rng)
@@ -201,6 +205,8 @@ def _assess_plane(plane, divergences, projected, simulated, simulations, counted
         name: trajectory_population([upper_basin(plane, c) for c in each], rng) for name, each in projected.items()
     }
     populations["simulation"] = convergence.pooled.population
+    if weights is not None:
+        populations["reweighted"] = weights.population(upper_basin(plane, projected["iid"][0]))
     if populations["reference"].value in (0.0, 1.0) and len(set(starts)) == 1:
         middle = np.median(np.concatenate(projected["reference"])[:, 0])
         halves = [coordinates[..., 0] > middle for coordinates in simulated]
@@ -217,6 +223,8 @@ def _assess_plane(plane, divergences, projected, simulated, simulations, counted
         for c, mask in zip(simulated, counted, strict=True)
     ]
     effective["simulation"] = {key: sum(one[key] for one in each_simulation) for key in each_simulation[0]}
+    if weights is not None:
+        effective["reweighted"] = {"all": weights.effective}
     return PlaneAssessment(
         plane=plane,
         divergences=divergences,
@@ -227,6 +235,7 @@ def _assess_plane(plane, divergences, projected, simulated, simulations, counted
         coordinates=coordinates,
         reference_trajectories=projected["reference"],
         series=tuple(population_series(s, basin, _valid(s), rng) for s, basin in zip(simulations, basins, strict=True)),
+        weights=weights,
     )
 
 

@@ -13,7 +13,7 @@ from fpforce.analysis.convergence import TIME_BLOCKS
 from fpforce.analysis.divergences import free_energy_kt
 from fpforce.analysis.planes import PhiPsiPlane
 
-COLOURS = {"reference": "#333333", "simulation": "#0072B2", "training": "#E69F00", "iid": "#009E73"}
+COLOURS = {"reference": "#333333", "simulation": "#0072B2", "training": "#E69F00", "iid": "#009E73", "reweighted": "#CC79A7"}
 START_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 TITLES = {"reference": "Reference", "simulation": "Simulation", "training": "Training set", "iid": "iid samples"}
 HIGHEST_KT = 8.0
@@ -102,10 +102,13 @@ def free_energy_profiles(result, rng):
                 counts = _counts_1d(result.coordinates[name][:, k], edges)
                 style = dict(lw=2.2) if name == "simulation" else dict(lw=1.4)
                 axis.plot(centres, _finite(free_energy_kt(counts)), color=COLOURS[name], label=TITLES[name], **style)
+        if result.weights is not None:
+            counts = np.histogram(result.coordinates["iid"][:, k], bins=edges, weights=result.weights.values)[0]
+            axis.plot(centres, _finite(free_energy_kt(counts)), color=COLOURS["reweighted"], label="iid, reweighted", lw=1.4, ls="--")
         axis.set(xlabel=result.plane.axis_labels[k], xlim=(edges[0], edges[-1]), ylim=(-0.3, None))
         _angle_ticks(axis.xaxis, result.plane)
     axes[0].set_ylabel("free energy / kT")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize=9)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=6, fontsize=9)
     return figure
 
 

@@ -44,7 +44,8 @@ def evaluate(force_field, reference, simulation, *, topology=None, training=None
         topology: topology file of the reference and training trajectories (atoms or beads); None where they bring
             their own or hold the beads.
         training: path or paths of the training trajectories.
-        iid: samples of the beads, .npz / .npy in nm or a trajectory.
+        iid: samples of the beads, .npz / .npy in nm or a trajectory; with the log densities that fpforce-sample wrote beside
+            them (--log-likelihood) they are reweighted to the force field, too.
         output: folder for report.html and report.json.
         discard: fraction of the simulated time left out at the start of each replica.
         seed: of thinnings and bootstraps.
@@ -65,10 +66,11 @@ def evaluate(force_field, reference, simulation, *, topology=None, training=None
     reference, reference_files = _read_trajectories(reference, topology, force_field.beads)
     training, training_files = _read_trajectories(training, topology, force_field.beads) if training else (None, [])
     simulations, records = zip(*(_read_simulation(path, force_field) for path in _listed(simulation)), strict=True)
-    sampled = _read_iid(iid, force_field) if iid else None
+    sampled, log_weights = _read_iid(iid, force_field) if iid else (None, None)
     assessment = assess(
-        force_field.beads, reference, _named_by_start(simulations), training=training, iid=sampled, settings=settings
-    )
+        force_field.beads, reference, _named_by_start(simulations), training=training, iid=sampled,
+        iid_log_weights=log_weights, settings=settings,
+    )  # fmt: skip
     summary = summarise(
         assessment,
         training_record=force_field.metadata.get("training", {}),
@@ -152,7 +154,8 @@ def _named_by_start(simulations):
 
 
 def _read_iid(path, force_field):
-    """Finite sampled frames (frames, n, 3) in nm; a sample, unlike a trajectory, may hold outliers."""
+    """Finite sampled frames (frames, n, 3) in nm, for a sample, unlike a trajectory, may hold outliers; and their log weights
+    (frames,), or None."""
     from fpforce.trajectory_files import existing_file, is_array, read_array, read_atoms
 
     path = existing_file(path, "iid sample")
@@ -161,7 +164,26 @@ def _read_iid(path, force_field):
         positions = read_array(path, "nm", 1)
     else:
         positions, _ = read_atoms(path, force_field.beads.to_mdtraj(), range(len(force_field.beads)), 1)
-    return positions[np.isfinite(positions).all(axis=(1, 2))]
+    finite, log_weights = np.isfinite(positions).all(axis=(1, 2)), _read_log_weights(path, force_field, len(positions))
+    return positions[finite], None if log_weights is None else log_weights[finite]
+
+
+def _read_log_weights(path, force_field, frames):
+    """ln of exp(-U/kT)/q (frames,) from the files that fpforce-sample wrote beside samples at the force field's t, or None."""
+    record, densities = path.with_name(path.name + ".json"), path.with_name(path.name + ".npz")
+    if not (record.is_file() and densities.is_file()):
+        return None
+    drawn, metadata = json.loads(record.read_text()), force_field.metadata
+    calibrated = bool((metadata.get("training") or {}).get("calibration"))
+    if drawn.get("t_end") != metadata.get("t_eval") or drawn.get("calibrated", False) != calibrated:
+        return None
+    with np.load(densities) as arrays:
+        if not {"energy_kt", "log_density"} <= set(arrays.files):
+            return None
+        log_weights = -arrays["energy_kt"] - arrays["log_density"]
+    if log_weights.shape != (frames,):
+        raise InputError(f"{densities} has densities of {len(log_weights)} samples, {path} holds {frames}; repeat fpforce-sample")
+    return log_weights
 
 
 def _refuse_samples_of_another_model(path, force_field):

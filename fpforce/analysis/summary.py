@@ -58,12 +58,14 @@ def summarise(assessment, *, training_record, simulation_records, provenance):
         summary["iid"] = _set_figures(a, "iid")
         consistency = a.self_consistency
         summary["self_consistency"] = {"frames_compared": consistency.frames} | _divergences(consistency)
+    if a.planes[0].weights is not None:
+        summary["reweighted"] = _set_figures(a, "reweighted")
     return _plain(summary)
 
 
 def _set_figures(assessment, name):
     """Frames, divergences (means over planes) and the first plane's free-energy difference of one set of frames."""
-    figures = {"frames": assessment.frames[name]}
+    figures = {"frames": assessment.frames["iid" if name == "reweighted" else name]}
     divergences = assessment.divergences.get(name)
     if divergences is not None:
         figures |= {"frames_compared": divergences.frames} | _divergences(divergences)

@@ -15,6 +15,7 @@ import pytest
 
 import fpforce
 from fpforce.analysis import evaluate
+from fpforce.analysis.observables import dihedrals
 from fpforce.errors import InputError
 from fpforce.simulation_files import SimulationFiles
 
@@ -151,6 +152,39 @@ def test_samples_of_another_checkpoint_are_refused(inputs, tmp_path):
     iid.write_bytes(inputs["iid"].read_bytes())
     iid.with_name("iid.npz.json").write_text(json.dumps({"checkpoint_sha256": 64 * "b"}))
     with pytest.raises(InputError, match="another checkpoint.*fpforce-sample"):
+        evaluate(inputs["model"], EXAMPLE / "reference.xtc", inputs["negative"], topology=TOPOLOGY, iid=iid, output=tmp_path / "r")
+
+
+def test_samples_with_densities_are_reweighted_to_the_force_field(inputs, tmp_path):
+    """Log weights of ln 3 in the phi > 0 basin raise its odds threefold; those of samples at another t are left alone."""
+    iid = tmp_path / "iid.npz"
+    iid.write_bytes(inputs["iid"].read_bytes())
+    positions = np.load(iid)["positions"]
+    table = fpforce.load(inputs["model"]).beads
+    upper = dihedrals(positions, [table.phi_psi[0]["phi"]])[:, 0] > 0
+    log_density = np.random.default_rng(1).normal(size=len(positions))
+    np.savez(tmp_path / "iid.npz.npz", log_density=log_density, energy_kt=-log_density - np.log(3.0) * upper)
+    found = {}
+    for t_end in (fpforce.load(inputs["model"]).metadata["t_eval"], 0.02):
+        iid.with_name("iid.npz.json").write_text(json.dumps({"t_end": t_end}))
+        found[t_end] = evaluate(inputs["model"], EXAMPLE / "reference.xtc", [inputs["negative"], inputs["positive"]],
+                                topology=TOPOLOGY, iid=iid, output=tmp_path / f"report_{t_end}")
+    right, other = found.values()
+    odds = 3.0 * upper.mean() / (1.0 - upper.mean())
+    reweighted = right.figures["reweighted"]
+    assert reweighted["population"]["value"] == pytest.approx(odds / (1.0 + odds), rel=1e-9)
+    assert reweighted["free_energy_kt"]["value"] == pytest.approx(-np.log(odds), rel=1e-9)
+    weights = np.where(upper, 3.0, 1.0)
+    assert reweighted["effective_frames"]["all"] == pytest.approx(weights.sum() ** 2 / (weights**2).sum())
+    assert "iid, reweighted" in right.html_path.read_text() and "reweighted" not in other.figures
+
+
+def test_densities_of_other_samples_are_refused(inputs, tmp_path):
+    iid, field = tmp_path / "iid.npz", fpforce.load(inputs["model"])
+    iid.write_bytes(inputs["iid"].read_bytes())
+    iid.with_name("iid.npz.json").write_text(json.dumps({"t_end": field.metadata["t_eval"]}))
+    np.savez(tmp_path / "iid.npz.npz", log_density=np.zeros(7), energy_kt=np.zeros(7))
+    with pytest.raises(InputError, match="densities of 7 samples"):
         evaluate(inputs["model"], EXAMPLE / "reference.xtc", inputs["negative"], topology=TOPOLOGY, iid=iid, output=tmp_path / "r")
 
 

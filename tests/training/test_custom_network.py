@@ -85,7 +85,8 @@ def test_custom_network_goes_from_recipe_to_openmm_and_is_fine_tuned(small_recip
     expected = field.kt_kj_per_mol * read_checkpoint(plain).model().double()(x, torch.tensor([1e-5], dtype=torch.float64))
     assert energy == pytest.approx(expected.item(), abs=1e-2 * field.kt_kj_per_mol)
 
-    tuned = train(recipe_of(small_recipe, tmp_path / "tuned", "loss.fokker_planck_weight=0.05", "run.max_steps=300"),
+    tuned = train(recipe_of(small_recipe, tmp_path / "tuned", "loss.fokker_planck_weight=0.05", "loss.fokker_planck_fraction=0.5",
+                             "run.max_steps=300"),
                   init=plain, show_progress=False)
     before, after = map(read_checkpoint, (plain, tuned))
     curves = [torch.tensor(residual_curve(c.model(), before.record.check_frames, 1e-5, 1.0)["residual"]) for c in (before, after)]
