@@ -28,7 +28,8 @@ from fpforce.training.checkpoint import CalibrationRecord, Checkpoint, read_chec
 from fpforce.training.dataset import TrainingSet, conformation_weights
 from fpforce.training.diffusion import alpha, centred_noise, diffuse
 from fpforce.training.export import write_force_field
-from fpforce.training.likelihood_fit import LikelihoodFit, log_likelihoods, ridge_shift
+from fpforce.training.last_layer import STIFFNESS, damped, last_layer_inputs, last_layer_slopes
+from fpforce.training.likelihood_fit import LikelihoodFit, log_likelihoods, smooth_shift
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.persistent_replicas import PersistentReplicas
 from fpforce.training.recipe import CalibrationRecipe, Recipe
@@ -36,8 +37,7 @@ from fpforce.training.recipe import CalibrationRecipe, Recipe
 logger = logging.getLogger("fpforce")
 
 SETTLING = (0.5, 0.5, 0.1)  # part of rounds 1, 2, 3 ... left out, in which the replicas follow the new weights
-KEPT_VARIANCE = 0.999  # of the last layer's inputs: beyond lie directions in which next to nothing moves
-FRAMES_PER_DIRECTION = 50  # at least, so that a direction's variance is known
+SLOPE_FRAMES = 1000  # over which the penalty on the change of the forces is averaged
 SMALLEST_SHARE = 0.5  # of the frames that must still count after reweighting; a longer step is cut
 
 
@@ -54,52 +54,37 @@ class NewtonStep:
     effective: float
 
 
-def last_layer_inputs(energy: DiffusionEnergy, x: Tensor, t_eval: float) -> Tensor:
-    """h (frames, features) with E = w.h + terms without w, for positions x (frames, beads, 3); in float64."""
-    layer, parts = energy.network.readout(), []
-    handle = layer.register_forward_pre_hook(lambda module, inputs: parts.append(inputs[0].double()))
-    try:
-        t = torch.full((1,), t_eval, dtype=x.dtype)
-        with torch.no_grad():
-            for part in x.split(4096):
-                energy(part, t)
-    finally:
-        handle.remove()
-    return energy.network.readout_factor(t_eval) * torch.cat(parts)
+def newton_step(data_mean: Tensor, simulated: Tensor, slopes: Tensor, shift: Tensor, gain: float) -> NewtonStep:
+    """The step towards <h>_simulation = data_mean (features,), from simulated h (frames, features) under `shift` (features,).
 
-
-def newton_step(data_mean: Tensor, simulated: Tensor, gain: float) -> NewtonStep:
-    """The step towards <h>_simulation = data_mean (features,), from simulated h (frames, features).
-
-    gain: part of the way that is gone, less where the reweighted frames would be too few.
+    slopes (features, features): what holds the shift back (last_layer). gain: part of the way that is gone, less where the
+    reweighted frames would be too few.
     """
-    mean = simulated.mean(0)
-    variances, directions = torch.linalg.eigh(torch.atleast_2d(torch.cov(simulated.T)))
-    variances, directions = variances.flip(0), directions.flip(1)
-    needed = int((variances.cumsum(0) < KEPT_VARIANCE * variances.sum()).sum()) + 1
-    needed = min(needed, max(1, len(simulated) // FRAMES_PER_DIRECTION))
-    whitening = directions[:, :needed] / variances[:needed].sqrt()
-    z, target = (simulated - mean) @ whitening, (data_mean - mean) @ whitening
-    full = _least_relative_entropy(z, target)
-    gain = _bearable(z @ full, gain)
-    return NewtonStep(whitening @ (gain * full), 0.5 * float(target.square().sum()), _effective(z @ (gain * full)))
+    h = simulated - simulated.mean(0)
+    target = data_mean - simulated.mean(0)
+    full = _least_relative_entropy(h, target, slopes, shift)
+    gain = _bearable(h @ full, gain)
+    hessian = damped(h.T @ h / len(h), slopes)
+    gained = 0.5 * float(target @ torch.linalg.solve(hessian, target))
+    return NewtonStep(gain * full, gained, _effective(h @ (gain * full)))
 
 
-def _least_relative_entropy(z: Tensor, target: Tensor, steps: int = 20) -> Tensor:
-    """zeta with <z> = target under weights exp(-z.zeta), by damped Newton steps from zero; as far as the frames reach."""
-    zeta = torch.zeros_like(target)
+def _least_relative_entropy(h: Tensor, target: Tensor, slopes: Tensor, shift: Tensor, steps: int = 20) -> Tensor:
+    """The change of the shift with the least relative entropy plus penalty, by damped Newton steps from none; as far as the
+    frames reach. <h> = target (features,) but for the penalty, under weights exp(-h.change)."""
+    change = torch.zeros_like(target)
     for _ in range(steps):
-        weights = torch.softmax(-(z @ zeta), 0)
-        mean = weights @ z
-        centred = z - mean
-        hessian = centred.T @ (weights[:, None] * centred)
-        hessian += 1e-3 * torch.eye(len(target), dtype=z.dtype)
-        change = torch.linalg.solve(hessian, mean - target)
-        change = change * min(1.0, 1.0 / float(change.norm().clamp_min(1e-12)))
-        if _effective(z @ (zeta + change)) < 0.5 * SMALLEST_SHARE:
+        weights = torch.softmax(-(h @ change), 0)
+        mean = weights @ h
+        centred = h - mean
+        hessian = damped(centred.T @ (weights[:, None] * centred), slopes)
+        step = torch.linalg.solve(hessian, mean - target - STIFFNESS * slopes @ (shift + change))
+        size = float((h @ step).std())  # kT
+        step = step * min(1.0, 1.0 / max(size, 1e-12))
+        if _effective(h @ (change + step)) < 0.5 * SMALLEST_SHARE:
             break
-        zeta = zeta + change
-    return zeta
+        change = change + step
+    return change
 
 
 def _bearable(energy_change: Tensor, gain: float) -> float:
@@ -152,8 +137,7 @@ def _fit_to_likelihoods(checkpoint: Checkpoint, energy: DiffusionEnergy, count: 
         raise InputError(f"{checkpoint.path} has had {record.done} rounds of calibration, and calibration.likelihood_frames comes "
                          "before them; set it to 0, or train anew")
     logger.info("calibrating the last layer: log likelihoods of %d frames", count)
-    chosen = torch.multinomial(conformation_weights(training_set.frames, 1.0), count, replacement=True, generator=generator)
-    x = _noised(training_set.frames[chosen], record.t_eval, generator)
+    x = _noised(_evenly(training_set, count, generator), record.t_eval, generator)
     log_density = log_likelihoods(checkpoint.experts(), x, record.t_eval, generator, stop)
     if log_density is None:
         raise KeyboardInterrupt(f"stopped before the calibration had its log likelihoods; {checkpoint.path} holds the finished "
@@ -161,7 +145,7 @@ def _fit_to_likelihoods(checkpoint: Checkpoint, energy: DiffusionEnergy, count: 
     t = torch.full((1,), record.t_eval, dtype=x.dtype)
     excess = torch.cat([energy(part, t) for part in x.split(4096)]).double() + log_density
     inputs = last_layer_inputs(energy, x, record.t_eval)
-    shift = ridge_shift(inputs, excess)
+    shift = smooth_shift(inputs, excess, last_layer_slopes(energy, x, record.t_eval))
     sample = training_set.frames[torch.randint(len(training_set.frames), (4096,), generator=generator)]
     change = last_layer_inputs(energy, _noised(sample, record.t_eval, generator), record.t_eval) @ shift
     part = _bearable(change, 1.0)
@@ -181,6 +165,7 @@ def _calibrate_in_rounds(checkpoint: Checkpoint, energy: DiffusionEnergy, recipe
     """The second stage: rounds of simulation, each followed by a Newton step."""
     settings, record = recipe.calibration, checkpoint.record.calibration
     t_eval = record.t_eval
+    slopes = last_layer_slopes(energy, _noised(_evenly(training_set, SLOPE_FRAMES, generator), t_eval, generator), t_eval)
     data_mean = last_layer_inputs(energy, _noised(training_set.frames, t_eval, generator), t_eval).mean(0)
     if record.positions_nm is None:
         record.positions_nm = _start_nm(training_set, settings.replicas, generator)
@@ -201,7 +186,7 @@ def _calibrate_in_rounds(checkpoint: Checkpoint, energy: DiffusionEnergy, recipe
             x = space_of(settled.shape[1]).project(settled - torch.tensor(checkpoint.record.origin_nm))
             x = x * float(alpha(torch.tensor(t_eval, dtype=torch.float64))) / checkpoint.record.scale_nm
             inputs = last_layer_inputs(energy, x.to(training_set.frames.dtype), t_eval)
-            step = newton_step(data_mean, inputs, gain=1.0 / max(record.done, 1))
+            step = newton_step(data_mean, inputs, slopes, record.shift, gain=1.0 / max(record.done, 1))
             record.add(step.change, step.relative_entropy, step.effective, time.monotonic() - began,
                        torch.from_numpy(frames_nm[-1]))
             replace_record(checkpoint.path, checkpoint.record)
@@ -219,6 +204,12 @@ def _calibratable(checkpoint: Checkpoint) -> DiffusionEnergy:
         raise InputError(f"{checkpoint.path}: the network {type(model.network).__name__} names no linear last layer "
                          "(readout) to calibrate; leave calibration.rounds at 0")
     return model
+
+
+def _evenly(training_set: TrainingSet, count: int, generator: torch.Generator) -> Tensor:
+    """Frames (count, beads, 3) of the data, drawn evenly over the conformations."""
+    weights = conformation_weights(training_set.frames, 1.0)
+    return training_set.frames[torch.multinomial(weights, count, replacement=True, generator=generator)]
 
 
 def _noised(frames: Tensor, t_eval: float, generator: torch.Generator) -> Tensor:

@@ -3,7 +3,8 @@
 In: the experts and frames of the data. Out: a shift of the last layer's weights. For an exact model E(x, t_eval) + ln q(x), with
 q the density that the probability-flow ODE gives from t = 1 on, is one constant. The losses at small t leave a constant
 free in each separated basin, whereas the ODE passes through large t, where the basins are joined: so the difference between
-basins of E + ln q is the energy's error, and least squares over frames of all basins takes it out of E = w.h + ... .
+basins of E + ln q is the energy's error, and least squares over frames of all basins takes it out of E = w.h + ... . Within
+basins the ODE knows no better than the energy, so the fit is held back from changing forces (last_layer.py).
 Source: Song et al., arXiv 2011.13456, section 4.3 (likelihood by the ODE); Hoerl and Kennard, Technometrics 12, 55 (1970) (ridge).
 """
 
@@ -14,13 +15,13 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
+from fpforce.training.last_layer import damped
 from fpforce.training.likelihood import log_likelihood
 from fpforce.training.models.experts import Experts
 
 logger = logging.getLogger("fpforce")
 
 ODE_STEPS = 30  # of order 4; the exact mixture of tests/training/test_likelihood_fit.py keeps them within 0.03 kT between basins
-SMALLEST_SHARE_OF_VARIANCE = 1e-3  # of h: a direction with less is followed by less than half, so that forces are left alone
 BATCH = 100
 
 
@@ -52,13 +53,9 @@ def log_likelihoods(experts: Experts, x: Tensor, t_eval: float, generator: torch
     return torch.cat(parts)
 
 
-def ridge_shift(inputs: Tensor, excess: Tensor) -> Tensor:
-    """Shift (features,) of the weights for which excess + inputs.shift is the most even, from h (frames, features), E + ln q
-    (frames,).
-
-    Least squares with a ridge: a direction of h that has the part p of its variance is followed by p / (p + 1e-3).
+def smooth_shift(inputs: Tensor, excess: Tensor, slopes: Tensor) -> Tensor:
+    """Shift (features,) of the weights for which excess + inputs.shift is the most even while forces stay what they are, from
+    h (frames, features), E + ln q (frames,) and what the change of the forces costs (features, features) (last_layer).
     """
     h, y = inputs - inputs.mean(0), excess - excess.mean()
-    covariance = h.T @ h / len(h)
-    ridge = SMALLEST_SHARE_OF_VARIANCE * covariance.trace() * torch.eye(h.shape[1], dtype=h.dtype)
-    return torch.linalg.solve(covariance + ridge, -(h.T @ y) / len(h))
+    return torch.linalg.solve(damped(h.T @ h / len(h), slopes), -(h.T @ y) / len(h))

@@ -8,12 +8,20 @@ import torch
 
 import fpforce
 from fpforce.errors import InputError
-from fpforce.training.calibration import last_layer_inputs, newton_step
+from fpforce.training.calibration import newton_step
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.export import export
 from fpforce.training.fit import train
+from fpforce.training.last_layer import STIFFNESS, last_layer_inputs, last_layer_slopes
 
 CALIBRATED = ("calibration.rounds=2", "calibration.replicas=64", "calibration.picoseconds=4", "calibration.timestep_fs=1")
+
+
+def freely(data_mean, h, gain=1.0):
+    """A step from no shift, with forces that may change."""
+    features = h.shape[1]
+    nothing = torch.zeros(features + 1, features, dtype=torch.float64)
+    return newton_step(data_mean, h, nothing[1:], nothing[0], gain)
 
 
 def test_step_gives_two_states_the_weights_of_the_data():
@@ -22,7 +30,7 @@ def test_step_gives_two_states_the_weights_of_the_data():
     p, q = 0.30, 0.20
     h = torch.zeros(1000, 1, dtype=torch.float64)
     h[:300] = 1.0
-    step = newton_step(torch.tensor([q], dtype=torch.float64), h, gain=1.0)
+    step = freely(torch.tensor([q], dtype=torch.float64), h)
     assert step.change.item() == pytest.approx(math.log(p * (1 - q) / (q * (1 - p))), rel=1e-3)
 
 
@@ -34,7 +42,7 @@ def test_step_moves_a_gaussian_onto_the_means_of_the_data():
     covariance = mixing @ mixing.T
     shift = 0.2 * torch.randn(5, generator=generator, dtype=torch.float64)
     shift = shift / torch.sqrt(shift @ covariance @ shift) * 0.4
-    step = newton_step(3.0 - covariance @ shift, h, gain=1.0)
+    step = freely(3.0 - covariance @ shift, h)
     # 0.4 kT of standard deviation, known to 1 / sqrt(200,000) in each of five whitened directions.
     error = step.change - shift
     assert torch.sqrt(error @ covariance @ error) < 0.02
@@ -45,14 +53,43 @@ def test_step_moves_a_gaussian_onto_the_means_of_the_data():
 def test_step_is_cut_where_the_reweighted_frames_would_be_too_few():
     # The data lie three standard deviations away: all the way there, some e^-9 of the frames would count.
     h = torch.randn(5000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    step = newton_step(torch.tensor([3.0], dtype=torch.float64), h, gain=1.0)
+    step = freely(torch.tensor([3.0], dtype=torch.float64), h)
     assert step.change.item() < 0.0 and 0.49 < step.effective < 0.75
 
 
 def test_gain_scales_the_step():
     h = torch.randn(5000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    whole, half = (newton_step(torch.tensor([0.3, -0.2], dtype=torch.float64), h, gain).change for gain in (1.0, 0.5))
+    whole, half = (freely(torch.tensor([0.3, -0.2], dtype=torch.float64), h, gain).change for gain in (1.0, 0.5))
     torch.testing.assert_close(half, 0.5 * whole)
+
+
+def test_step_moves_basins_freely_and_forces_hardly():
+    """h: in which of two states, and a coordinate that both share, along which a shift is a force."""
+    generator = torch.Generator().manual_seed(0)
+    state = (torch.arange(10_000) % 10 == 0).double()
+    h = torch.stack([state, torch.randn(10_000, generator=generator, dtype=torch.float64)], 1)
+    slopes = torch.diag(torch.tensor([0.0, 9.0], dtype=torch.float64)) / STIFFNESS
+    data_mean = torch.tensor([0.05, 0.3], dtype=torch.float64)
+    none = torch.zeros(2, dtype=torch.float64)
+    step = newton_step(data_mean, h, slopes, none, gain=1.0)
+    # The state as without a penalty, and of the coordinate 1/(1 + 9).
+    assert step.change[0].item() == pytest.approx(math.log(0.1 * 0.95 / (0.05 * 0.9)), rel=0.02)
+    assert step.change[1].item() == pytest.approx(-0.03, abs=0.005)
+    # The penalty holds the whole shift back, so that a second step goes no further.
+    settled = newton_step(data_mean, torch.stack([h[:, 0], h[:, 1] + 0.03], 1), slopes, step.change, gain=1.0)
+    assert abs(settled.change[1].item()) < 0.01
+
+
+def test_slopes_are_what_the_gradient_of_a_shift_is(small_checkpoint):
+    checkpoint = read_checkpoint(small_checkpoint)
+    energy, x = checkpoint.model().double(), checkpoint.record.check_frames[:100].double()
+    slopes, layer = last_layer_slopes(energy, x, 1e-5), energy.network.readout()
+    shift = torch.randn(layer.in_features, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    t = torch.full((1,), 1e-5, dtype=torch.float64)
+    before = energy.score(x, t)
+    layer.weight.data += shift
+    change = (energy.score(x, t) - before).square().sum((1, 2)).mean()
+    assert (shift @ slopes @ shift).item() == pytest.approx(change.item(), rel=1e-6)
 
 
 @pytest.fixture(scope="module", params=["internal", "graph_transformer"])

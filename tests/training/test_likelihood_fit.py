@@ -17,7 +17,8 @@ from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.diffusion import alpha, centred, sigma_squared
 from fpforce.training.export import export
 from fpforce.training.fit import train
-from fpforce.training.likelihood_fit import log_likelihoods, ridge_shift
+from fpforce.training.last_layer import STIFFNESS, last_layer_inputs
+from fpforce.training.likelihood_fit import log_likelihoods, smooth_shift
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.experts import Expert, Experts
 
@@ -52,19 +53,22 @@ def test_a_wrong_basin_weight_is_found_and_taken_out():
     excess = exact(x, torch.tensor([T_EVAL], dtype=torch.float64)) + log_density
     # The ODE has the weights, 0.95 and 0.05, by itself, as far as its steps are small where the parts join.
     assert excess.abs().max() < 0.15 and abs(excess[second].mean() - excess[~second].mean()) < 0.03
-    # An energy with the second part 0.7 kT too high, whose last layer has that among other directions.
+    # An energy with the second part 0.7 kT too high, whose last layer has that among directions in which forces change.
     inputs = torch.cat([second[:, None].double(), x.flatten(1)], 1)
-    shift = ridge_shift(inputs, excess + 0.7 * second)
+    slopes = torch.eye(inputs.shape[1], dtype=torch.float64)
+    slopes[0, 0] = 0.0
+    shift = smooth_shift(inputs, excess + 0.7 * second, slopes)
     moved = inputs @ shift
     assert (moved[second].mean() - moved[~second].mean()).item() == pytest.approx(-0.7, abs=0.05)
     assert (moved + 0.7 * second).std() < 0.1
 
 
-def test_directions_that_hardly_vary_are_left_alone():
+def test_what_changes_forces_is_followed_as_far_as_it_is_worth_them():
     generator = torch.Generator().manual_seed(0)
-    h = torch.randn(1000, 2, generator=generator, dtype=torch.float64) * torch.tensor([1.0, 1e-3], dtype=torch.float64)
-    shift = ridge_shift(h, -h @ torch.tensor([0.5, 100.0], dtype=torch.float64))
-    assert shift[0].item() == pytest.approx(0.5, rel=0.01) and 0.0 < shift[1].item() < 1.0
+    h = torch.randn(1000, 2, generator=generator, dtype=torch.float64)
+    slopes = torch.diag(torch.tensor([0.0, 3.0 / STIFFNESS], dtype=torch.float64))
+    shift = smooth_shift(h, -h @ torch.tensor([0.5, 0.5], dtype=torch.float64), slopes)
+    assert shift[0].item() == pytest.approx(0.5, rel=0.05) and shift[1].item() == pytest.approx(0.5 / 4.0, rel=0.1)
 
 
 def test_stopped_likelihoods_are_none():
@@ -96,7 +100,7 @@ def test_fit_brings_energy_and_likelihood_together(fitted, tmp_path):
 def test_fit_of_a_poor_model_is_cut_where_the_data_would_no_longer_count(fitted):
     path, recipe = fitted
     checkpoint = read_checkpoint(path)
-    h = calibration.last_layer_inputs(checkpoint.model(), checkpoint.record.check_frames.float(), recipe.diffusion.t_eval)
+    h = last_layer_inputs(checkpoint.model(), checkpoint.record.check_frames.float(), recipe.diffusion.t_eval)
     weights = torch.softmax(-(h @ checkpoint.record.calibration.shift), 0)
     assert 0.4 < 1.0 / (len(h) * weights.square().sum()) < 0.99  # 0.5 on the frames it was cut on, which are others
 
