@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from plane_density import density_of_model
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "muller_brown"
@@ -121,7 +122,8 @@ def _measure(trained: Path, model: Path, iid: Path, simulations: list[Path], t_e
         if isinstance(expert, DiffusionEnergy):
             curve = residual_curve(expert, checkpoint.record.check_frames, plan.t_min, plan.t_max)
             residual = {name: residual[name] + curve[name] for name in residual}
-    energies = {f"{t:g}": _density_of_energy(checkpoint, density, t) for t in SCANNED_TIMES}
+    energies = {f"{t:g}": density_of_model(checkpoint.model(checkpoint.covering(t)), checkpoint.record, t, density.edges,
+                                           MULLER_BROWN.in_basin).probabilities for t in SCANNED_TIMES}
     records = checkpoint.record.experts
     return {
         "iid": _compared(sampled, density), "simulation": _compared(simulated, density),
@@ -131,24 +133,6 @@ def _measure(trained: Path, model: Path, iid: Path, simulations: list[Path], t_e
         "counts": {"iid": density.counts(sampled).tolist(), "simulation": density.counts(simulated).tolist(),
                    "energy": np.round(energies[f"{t_eval:g}"], 9).tolist()},
     }
-
-
-def _density_of_energy(checkpoint, density, t: float) -> np.ndarray:
-    """exp(-E(alpha x, t)) on the bins, normalised (bins, bins): what the force field at t samples, without noise."""
-    import torch
-
-    from fpforce.potentials import MULLER_BROWN
-    from fpforce.potentials.exact_density import density_of_energy
-    from fpforce.training.diffusion import alpha, centred
-
-    model = checkpoint.model(checkpoint.covering(t))
-
-    def energy_kt(x, y):
-        points = torch.tensor(np.stack([x, y, 0.0 * x], -1)[:, None] - checkpoint.record.origin_nm)
-        points = centred(points * float(alpha(torch.tensor(t))) / checkpoint.record.scale_nm).float()
-        return np.concatenate([model(part, torch.tensor([t])).double().numpy() for part in points.split(65536)])
-
-    return density_of_energy(energy_kt, density.edges, MULLER_BROWN.in_basin, points_per_bin=4).probabilities
 
 
 def _against(probabilities: np.ndarray, density) -> dict:

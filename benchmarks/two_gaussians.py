@@ -1,0 +1,133 @@
+"""Whether a training knows the weights of two basins that are not joined at small t: Gaussians 10 sigma apart, 0.9 and 0.1.
+
+python benchmarks/two_gaussians.py [--steps 3000] [--seeds 1] [--processes 2]. For several t_max of the expert that becomes the
+force field, with and without the anchor to the next expert, and calibrated by likelihoods: the free-energy difference of
+exp(-E), by quadrature, and that of samples. Simulations could not tell: no particle crosses. Writes
+docs/results/two_gaussians.json and .md; runs live in runs/two_gaussians and are resumed.
+"""
+
+import argparse
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNS = ROOT / "runs" / "two_gaussians"
+WEIGHTS, SIGMA_NM, FRAMES, SAMPLES = (0.9, 0.1), 0.1, 20_000, 20_000
+EXACT_KT = math.log(WEIGHTS[0] / WEIGHTS[1])
+EXPERTS = {
+    **{f"t_max {t:g}": f"[{{t_max: {t:g}}}, {{t_max: 1.0}}]" for t in (0.1, 0.3, 0.6)},
+    **{f"t_max {t:g}, anchor": f"[{{t_max: {t:g}, anchor_weight: 0.01}}, {{t_max: 1.0}}]" for t in (0.1, 0.3, 0.6)},
+    "t_max 1": "[]",
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--one", nargs=2, metavar=("NAME", "SEED"), help="do this one in this process")
+    chosen = parser.parse_args()
+    if chosen.one:
+        run(chosen.one[0], int(chosen.one[1]), chosen.steps)
+        return
+    _write_data()
+    jobs = [(name, seed) for name in EXPERTS for seed in range(chosen.seeds)]
+    with ThreadPoolExecutor(chosen.processes) as pool:
+        list(pool.map(lambda job: _start(*job, chosen.steps), jobs))
+    _write([json.loads((_folder(*job) / "result.json").read_text()) for job in jobs], chosen.steps)
+
+
+def run(name: str, seed: int, steps: int) -> None:
+    """Train, calibrate a copy, and measure both."""
+    folder = _folder(name, seed)
+    if (folder / "result.json").exists():
+        return
+    import mdtraj
+
+    from fpforce.training.checkpoint import read_checkpoint
+    from fpforce.training.fit import train
+    from fpforce.training.iid import SampleSettings, sample
+    from fpforce.training.recipe import load_recipe
+
+    def recipe(into: Path, *more: str):
+        return load_recipe(ROOT / "examples" / "double_well" / "recipe.yaml", [
+            f"data.trajectories={RUNS / 'data.npz'}", f"output={into}", f"run.seed={seed}", f"run.max_steps={steps}",
+            f"experts={EXPERTS[name]}", *more])
+
+    trained = train(recipe(folder), resume=(folder / "model.ckpt").exists(), show_progress=False)
+    samples = folder / "iid.dcd"
+    sample(trained, samples, SampleSettings(samples=SAMPLES, seed=seed, overwrite=True))
+    x = mdtraj.load(str(samples), top=f"{samples}.pdb").xyz[:, 0, 0]
+    calibrated = folder / "calibrated"
+    if not (calibrated / "model.ckpt").exists():
+        calibrated.mkdir(exist_ok=True)
+        shutil.copy(trained, calibrated)
+    train(recipe(calibrated, "calibration.likelihood_frames=1000"), resume=True, show_progress=False)
+    records = read_checkpoint(trained).record.experts
+    (folder / "result.json").write_text(json.dumps({
+        "name": name, "seed": seed, "steps": [record.steps for record in records],
+        "training_seconds": sum(record.seconds for record in records), "iid_kt": float(np.log((x < 0).mean() / (x >= 0).mean())),
+        "energy_kt": _difference_kt(trained), "calibrated_kt": _difference_kt(calibrated / "model.ckpt")}))
+
+
+def _difference_kt(path: Path) -> float:
+    """F(right) - F(left) of exp(-E) at t_eval."""
+    from plane_density import density_of_model
+
+    from fpforce.training.checkpoint import read_checkpoint
+
+    checkpoint = read_checkpoint(path)
+    t = checkpoint.recipe.diffusion.t_eval
+    edges = np.linspace(-1.0, 1.0, 65), np.linspace(-0.6, 0.6, 65)
+    model = checkpoint.calibrated_model(checkpoint.covering(t), t)
+    return density_of_model(model, checkpoint.record, t, edges, lambda x, y: x < 0).free_energy_kt
+
+
+def _write_data() -> None:
+    """Independent samples, their seed fixed."""
+    rng = np.random.default_rng(0)
+    positions = np.zeros((FRAMES, 1, 3))
+    positions[:, 0, :2] = SIGMA_NM * rng.standard_normal((FRAMES, 2))
+    positions[:, 0, 0] += np.where(np.arange(FRAMES) < WEIGHTS[0] * FRAMES, -5.0, 5.0) * SIGMA_NM
+    RUNS.mkdir(parents=True, exist_ok=True)
+    np.savez(RUNS / "data.npz", positions=rng.permutation(positions))
+
+
+def _folder(name: str, seed: int) -> Path:
+    return RUNS / f"{name.replace(' ', '_').replace(',', '')}_{seed}"
+
+
+def _start(name: str, seed: int, steps: int) -> None:
+    folder = _folder(name, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "log.txt", "a") as log:
+        subprocess.run([sys.executable, __file__, "--one", name, str(seed), "--steps", str(steps)], stdout=log, stderr=log,
+                       check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    print(f"{folder} is done", flush=True)
+
+
+def _write(rows: list[dict], steps: int) -> None:
+    from hardware import describe_hardware
+
+    lines = [f"{steps} steps of training an expert, on one thread; {describe_hardware()}. Exact: {EXACT_KT:.2f} kT.", "",
+             "| expert that is simulated | seed | training (s) | F(0.1) - F(0.9) of exp(-E), kT | after calibration by likelihoods "
+             "| of samples |", "|---|---|---|---|---|---|"]
+    lines += [f"| {row['name']} | {row['seed']} | {row['training_seconds']:.0f} | {row['energy_kt']:.2f} "
+              f"| {row['calibrated_kt']:.2f} | {row['iid_kt']:.2f} |" for row in rows]
+    output = ROOT / "docs" / "results"
+    (output / "two_gaussians.json").write_text(json.dumps({"hardware": describe_hardware(), "steps": steps, "rows": rows}, indent=1))
+    (output / "two_gaussians.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
