@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--only-write", action="store_true", help="run nothing: tables of the rows that are there")
     chosen = parser.parse_args()
     for name in chosen.tables or TABLES:
         table = TABLES[name]
@@ -86,9 +87,14 @@ def main() -> None:
                 trained = table.trained.get(row_name)
                 rows[_folder(row_name, seed)] = replace(
                     row, seed=seed, steps=steps, trained=None if trained is None else str(_folder(trained, seed)))
-        found = run_all(rows, chosen.processes)
-        results = [{"name": row_name} | found[_folder(row_name, seed)]
-                   for row_name in table.rows for seed in range(min(table.seeds, chosen.seeds))]
+        if chosen.only_write:
+            found = {folder: json.loads((folder / "row.json").read_text()) for folder in rows if (folder / "row.json").exists()}
+        else:
+            found = run_all(rows, chosen.processes)
+        results = [{"name": row_name} | found[_folder(row_name, seed)] for row_name in table.rows
+                   for seed in range(min(table.seeds, chosen.seeds)) if _folder(row_name, seed) in found]
+        if not results:
+            continue
         result = {"hardware": describe_hardware(), "steps": chosen.steps, "rows": results}
         output = ROOT / "docs" / "results"
         output.mkdir(parents=True, exist_ok=True)

@@ -32,9 +32,6 @@ SECTIONS = (
      "little of; white and grey lines are the exact free energy at 2, 4 and 6 kT."),
     ("A long simulation of the demo's force field", "long_run", "long_run.py",
      "The force field of `make demo`, simulated from both basins for longer than the demo has time for."),
-    ("Calibration of basin weights", "calibration", "calibration.py",
-     "The demo's recipe after a short training, calibrated in each way that a recipe offers (docs/method.md, Calibration), every "
-     "force field simulated from both basins and compared with the held-out reference at 21,417 frames."),
     ("What the Fokker-Planck term costs", "training_cost", "training_cost.py",
      "The demo's data: whole training steps with several ways to compute the term, and what trainings of equal length make of them."),
     ("What forces in the data buy", "forces_blending", "forces_blending.py run1.npz run2.npz all_atoms.pdb",
