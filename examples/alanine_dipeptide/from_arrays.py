@@ -12,7 +12,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from dataset import Run, write_dataset
+from fpforce.reference.dataset import Run, write_dataset
 from generate import INTERVAL_PS, describe_protocol
 
 from fpforce.commands.entry import command

@@ -17,9 +17,9 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from dataset import Run, write_dataset
-from peptide import build_peptide, parse_sequence
-from replica_exchange import ReplicaExchange
+from fpforce.reference.dataset import Run, write_dataset
+from fpforce.reference.peptide import build_peptide, parse_sequence
+from fpforce.reference.replica_exchange import ReplicaExchange
 
 from fpforce.chirality import d_residues
 from fpforce.commands.entry import command
