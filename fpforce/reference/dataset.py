@@ -1,7 +1,7 @@
-"""Two independent runs -> the files of this folder: topology, training set, reference, start frames, data.json.
+"""Independent runs -> a data set: topology, training set, reference, start frames, data.json.
 
-In: all-atom positions at 300 K. Out: heavy atoms as XTC, one coarse-grained start frame per basin of phi, and the
-figures by which the two runs are compared.
+In: positions of all atoms at one temperature. Out: heavy atoms (or all) as XTC, one coarse-grained start frame per basin
+of phi, and the figures by which the runs are compared.
 """
 
 import json
@@ -13,9 +13,8 @@ import numpy as np
 from fpforce.beads import map_beads
 from fpforce.chirality import d_residues, dihedral
 from fpforce.errors import InputError
+from fpforce.reference.basins import agreement, basin_statistics
 
-LARGEST_DISAGREEMENT_KT = 0.3
-_BLOCKS = 10
 _BASINS = {"negative": -1.0, "positive": 1.0}
 _KERNEL_RAD = 0.2
 _MOST_KERNELS = 2000
@@ -30,89 +29,57 @@ class Run:
     facts: dict = field(default_factory=dict)
 
 
-def write_dataset(folder, name, topology, runs, made):
-    """Write the data set of two runs into a folder; an existing one is replaced.
+def run_files(n_runs):
+    """Names of the trajectories: train.xtc, reference.xtc, run3.xtc, ..."""
+    return ("train.xtc", "reference.xtc", *(f"run{number}.xtc" for number in range(3, n_runs + 1)))[:n_runs]
+
+
+def write_dataset(folder, name, topology, runs, made, *, atoms="heavy", smallest_population=0.0):
+    """Write the data set of independent runs into a folder; an existing one is replaced.
 
     Args:
         folder: where to; made if missing.
         name: stem of the topology file.
         topology: mdtraj topology of all atoms.
-        runs: (training, reference), two `Run`s.
+        runs: `Run`s: training, reference, any others.
         made: how the data was made, a JSON-able dict, goes into data.json.
+        atoms: `heavy` or `all`, which are written.
+        smallest_population: basins below it in every run are not judged; see `basins.agreement`.
 
     Returns:
-        The record that data.json holds; `record["agreement"]["reached"]` says whether the runs agree.
+        The record that data.json holds; `record["agreement"]["reached"]` says whether the runs agree (a single run: its
+        two halves).
 
     Raises:
         InputError: a residue is D in some frame.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    heavy = map_beads(topology, "heavy")
-    amino_acids = sum({"N", "CA", "C"} <= {atom.name for atom in residue.atoms} for residue in topology.residues)
+    table, heavy = map_beads(topology, atoms), map_beads(topology, "heavy")
 
     record = {"made": made, "runs": {}, "agreement": {}}
-    for file, run in zip(("train.xtc", "reference.xtc"), runs):
+    for file, run in zip(run_files(len(runs)), runs, strict=True):
         found = d_residues(run.positions_nm, topology)
         if found:
             raise InputError(f"{found[0][0]} is D in {found[0][1]} frames for {file}: start from an L peptide")
-        positions = heavy.positions(run.positions_nm, topology)
-        _write_xtc(folder / file, heavy.to_mdtraj(), positions, run.interval_ps)
-        torsions = {torsion["residue"]: dihedral(positions, torsion["phi"]) for torsion in heavy.phi_psi}
+        positions = table.positions(run.positions_nm, topology)
+        _write_xtc(folder / file, table.to_mdtraj(), positions, run.interval_ps)
         record["runs"][file] = {
             "frames": len(run.positions_nm),
             "interval_ps": run.interval_ps,
             **run.facts,
-            "bonds_nm": _bond_statistics(heavy, positions),
-            "phi": {residue: phi_statistics(phi) for residue, phi in torsions.items()},
+            "bonds_nm": _bond_statistics(table, positions),
+            "basins": basin_statistics(run.positions_nm, topology),
         }
-    training = heavy.positions(runs[0].positions_nm, topology)
-    heavy.write_pdb(folder / f"{name}.pdb", training[0])
-    starts = map_beads(topology, "backbone5" if amino_acids == 1 else "backbone")
-    record["start_frames"] = _write_starts(
-        folder, starts, starts.positions(runs[0].positions_nm, topology), heavy, training
-    )
-    record["agreement"] = agreement(*(run["phi"] for run in record["runs"].values()))
+    table.write_pdb(folder / f"{name}.pdb", table.positions(runs[0].positions_nm[:1], topology)[0])
+    record["start_frames"] = _write_starts(folder, topology, heavy, runs[0].positions_nm)
+    compared, between = [run["basins"] for run in record["runs"].values()], "runs"
+    if len(runs) == 1 and len(runs[0].positions_nm) > 1:
+        halves = np.array_split(runs[0].positions_nm, 2)
+        compared, between = [basin_statistics(half, topology) for half in halves], "halves of one run"
+    record["agreement"] = {"between": between} | agreement(compared, smallest_population)
     (folder / "data.json").write_text(json.dumps(record, indent=1) + "\n")
     return record
-
-
-def phi_statistics(phi):
-    """Population and free energy of phi > 0, with errors from ten blocks, and how often phi = 0 was crossed."""
-    positive = phi > 0.0
-    blocks = (
-        np.array([block.mean() for block in np.array_split(positive, _BLOCKS)]) if len(phi) >= _BLOCKS else np.empty(0)
-    )
-    population = float(positive.mean())
-    error = float(blocks.std(ddof=1) / np.sqrt(_BLOCKS)) if len(blocks) else None
-    known = 0.0 < population < 1.0
-    return {
-        "population_positive": population,
-        "population_error": error,
-        "free_energy_kt": float(-np.log(population / (1.0 - population))) if known else None,
-        "free_energy_error_kt": error / (population * (1.0 - population)) if known and error is not None else None,
-        "crossings_of_zero": int(np.count_nonzero(positive[1:] != positive[:-1])),
-    }
-
-
-def agreement(training_phi, reference_phi):
-    """Compare the free energies of phi > 0 of two runs, residue by residue.
-
-    Returns:
-        {"reached": bool, "largest_kt": float or None, "allowed_kt": 0.3}; a basin that a run never saw is disagreement.
-    """
-    differences = [
-        None
-        if None in (ours["free_energy_kt"], theirs["free_energy_kt"])
-        else abs(ours["free_energy_kt"] - theirs["free_energy_kt"])
-        for ours, theirs in zip(training_phi.values(), reference_phi.values())
-    ]
-    largest = None if None in differences or not differences else max(differences)
-    return {
-        "reached": largest is not None and largest <= LARGEST_DISAGREEMENT_KT,
-        "largest_kt": largest,
-        "allowed_kt": LARGEST_DISAGREEMENT_KT,
-    }
 
 
 def _bond_statistics(table, positions):
@@ -132,8 +99,19 @@ def _write_xtc(path, topology, xyz, interval_ps):
     partial.replace(path)
 
 
-def _write_starts(folder, table, positions, heavy, heavy_positions):
-    """One frame of the beads per sign of the first residue's phi, where the density in (phi, psi) is highest."""
+def _write_starts(folder, topology, heavy, positions_nm):
+    """One frame of the beads per sign of the first residue's phi, where the density in (phi, psi) is highest.
+
+    Without a residue that has both torsions: the first frame, as start.pdb.
+    """
+    amino_acids = sum({"N", "CA", "C"} <= {atom.name for atom in residue.atoms} for residue in topology.residues)
+    capped = {residue.name for residue in topology.residues} >= {"ACE", "NME"}
+    table = map_beads(topology, "backbone5" if amino_acids == 1 and capped else "backbone")
+    positions = table.positions(positions_nm, topology)
+    if not heavy.phi_psi:
+        table.write_pdb(folder / "start.pdb", positions[0] - positions[0].mean(axis=0))
+        return {"start.pdb": {"train_frame": 0, "beads": table.mapping}}
+    heavy_positions = heavy.positions(positions_nm, topology)
     phi, psi = (dihedral(heavy_positions, heavy.phi_psi[0][angle]) for angle in ("phi", "psi"))
     starts = {}
     for name, sign in _BASINS.items():

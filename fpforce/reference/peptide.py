@@ -205,7 +205,7 @@ def _trans_force(topology):
     import openmm
 
     force = openmm.CustomTorsionForce("100*(1+cos(theta))")
-    for quadruple in _peptide_bonds(topology):
+    for quadruple in peptide_bonds(topology):
         force.addTorsion(*quadruple)
     return force
 
@@ -238,7 +238,7 @@ def _chiral_centres(topology):
     return centres
 
 
-def _peptide_bonds(topology):
+def peptide_bonds(topology):
     """CA-C-N-CA of every peptide bond; a cap's methyl carbon stands for CA."""
     residues = [{atom.name: atom.index for atom in residue.atoms()} for residue in topology.residues()]
     return [
@@ -266,4 +266,4 @@ def _is_sound(topology, system, positions):
     for a, b, c, d, _ in _chiral_centres(topology):
         if np.dot(xyz[b] - xyz[a], np.cross(xyz[c] - xyz[a], xyz[d] - xyz[a])) < _LEAST_VOLUME_NM3:
             return False
-    return all(abs(dihedral(xyz[None], quadruple)[0]) > np.radians(140.0) for quadruple in _peptide_bonds(topology))
+    return all(abs(dihedral(xyz[None], quadruple)[0]) > np.radians(140.0) for quadruple in peptide_bonds(topology))
