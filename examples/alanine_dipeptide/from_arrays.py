@@ -47,7 +47,7 @@ def main(
     made = describe_protocol(sequence, openmm_version, "from_arrays.py")
     record = write_dataset(output, topology.stem, read_topology(topology), runs, made)
     agreement = record["agreement"]
-    print(f"free energies of the basins differ by {agreement['largest_kt']} kT, {agreement['allowed_kt']} kT is allowed")
+    print(f"free energies of basins differ by {agreement['largest_kt']} kT, {agreement['allowed_kt']} kT is allowed")
     return 0 if agreement["reached"] else 1
 
 

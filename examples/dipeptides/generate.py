@@ -33,6 +33,8 @@ def main(
     output: Annotated[Path, typer.Argument(help="folder for the data")],
     train_ns: Annotated[float, typer.Option(help="final length of each training run, ns")] = 2.0,
     test_ns: Annotated[float, typer.Option(help="final length of each of the two test runs, ns")] = 2.0,
+    train_rungs: Annotated[int, typer.Option(help="temperatures of the training runs; 1: Langevin dynamics")] = 1,
+    test_rungs: Annotated[int, typer.Option(help="temperatures of the test runs")] = 4,
     processes: Annotated[int, typer.Option(help="simulations at a time, one core each")] = 1,
     only: Annotated[str, typer.Option(help="train, test, or a comma-separated list of sequences; all by default")] = "",
     checkpoint_minutes: Annotated[float, typer.Option(help="between checkpoints, minutes")] = 1.0,
@@ -43,10 +45,10 @@ def main(
             f"train-ns {train_ns:g}, test-ns {test_ns:g}, processes {processes}, checkpoint-minutes "
             f"{checkpoint_minutes:g}: need lengths of at least 0.01, at least one process and nothing negative"
         )
-    tasks = list_tasks(load(), train_ns, test_ns, only)
+    tasks = list_tasks(load(), {"train": train_ns, "test": test_ns}, {"train": train_rungs, "test": test_rungs}, only)
     output.mkdir(parents=True, exist_ok=True)
     failed = Driver(output, processes, 60.0 * checkpoint_minutes).work(tasks)
-    record = write_record(output)
+    record = write_record(output, tasks)
     disagreeing = [name for name, pair in record["test"].items() if pair["agreement"]["reached"] is False]
     if disagreeing:
         print(f"test runs differ by more than 0.3 kT, go on with a larger --test-ns: {', '.join(disagreeing)}")
@@ -56,20 +58,22 @@ def main(
     return None
 
 
-def list_tasks(split, train_ns, test_ns, only=""):
-    """Tasks in the order of work: short before long, and training before test within a stage."""
+def list_tasks(split, final_ns, rungs, only=""):
+    """Tasks in the order of work: short before long, and training before test within a stage.
+
+    final_ns, rungs: of `train` and `test` runs.
+    """
     chosen = set(filter(None, only.split(",")))
     unknown = chosen - {"train", "test", *split["train"], *split["test"]}
     if unknown:
         raise InputError(f"only {sorted(unknown)[0]!r} is neither train, test nor a sequence of sequences.json")
-    final = {"train": train_ns, "test": test_ns}
-    stages = {kind: sorted({*(s for s in STAGES_NS[kind] if s < ns), ns}) for kind, ns in final.items()}
+    stages = {kind: sorted({*(s for s in STAGES_NS[kind] if s < ns), ns}) for kind, ns in final_ns.items()}
     tasks = []
     for stage in range(max(map(len, stages.values()))):
         for kind, runs in (("train", (1,)), ("test", (1, 2))):
             if stage < len(stages[kind]):
                 sequences = [name for name in split[kind] if not chosen or {kind, name} & chosen]
-                tasks += [Task(kind, name, run, stages[kind][stage]) for name in sequences for run in runs]
+                tasks += [Task(kind, name, run, stages[kind][stage], rungs[kind]) for name in sequences for run in runs]
     return tasks
 
 
@@ -85,10 +89,13 @@ class Driver:
         """Do all tasks in order; returns those that failed twice. KeyboardInterrupt if stopped by a signal."""
         from fpforce.stop_signals import stop_signals
 
-        waiting = [task for task in tasks if not task.is_done(self._output)]
+        self._tasks, waiting = tasks, [task for task in tasks if not task.is_done(self._output)]
         self._new_ns = {task: _new_ns(task, tasks, self._output) for task in waiting}
         total = sum(self._new_ns[task] * task.rungs for task in waiting)
-        print(f"{len(tasks) - len(waiting)} of {len(tasks)} tasks are done, {total:.1f} ns over all rungs to go", flush=True)
+        print(
+            f"{len(tasks) - len(waiting)} of {len(tasks)} tasks are done, {total:.1f} ns over all rungs to go",
+            flush=True,
+        )
         failed, begun, last_line = [], time.monotonic(), 0.0
         with stop_signals() as stop:
             while (waiting or self._active) and not stop.is_set():
@@ -137,7 +144,7 @@ class Driver:
                 self._done_ns += self._new_ns[task]
                 self._done_rung_ns += self._new_ns[task] * task.rungs
                 print(f"done: {task}", flush=True)
-                write_record(self._output)
+                write_record(self._output, self._tasks)
         return failed
 
     def _say_progress(self, waiting, total, hours):
@@ -151,8 +158,8 @@ class Driver:
         )
 
 
-def write_record(output):
-    """Gather the figures of all runs into data.json; returns it."""
+def write_record(output, tasks):
+    """Gather the figures of all runs that are there into data.json; returns it. `tasks` tell the protocols."""
     import openmm
 
     from fpforce.reference.basins import agreement
@@ -164,15 +171,14 @@ def write_record(output):
         "platform": "Reference",
         "openmm": openmm.version.version,
         "discarded_ps": DISCARD_PS,
-        "train": protocol_of("train").describe(),
-        "test": protocol_of("test").describe(),
+        "protocols": {task.kind: protocol_of(task.rungs).describe() for task in tasks},
     }
     for name in split["train"]:
-        path = Task("train", name, 1, 0.0).record(output)
+        path = Task("train", name, 1, 0.0, 1).record(output)
         if path.exists():
             record["train"][name] = json.loads(path.read_text())
     for name in split["test"]:
-        paths = [Task("test", name, run, 0.0).record(output) for run in (1, 2)]
+        paths = [Task("test", name, run, 0.0, 1).record(output) for run in (1, 2)]
         runs = [json.loads(path.read_text()) for path in paths if path.exists()]
         if runs:
             compared = agreement([run["basins"] for run in runs], _SMALLEST_BASIN)

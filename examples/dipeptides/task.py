@@ -5,7 +5,7 @@ Layout of the output, for a sequence WK:
     train/WK.pdb train/WK.xtc                      beads, complete up to the last stage
     test/NN.pdb test/NN_run1.xtc test/NN_run2.xtc
     train/WK/run1.json                             figures of the run; written last, so a stage is done when it is there
-    train/WK/run1/                                 parts and checkpoint, with C of ACE and N of NME for all four torsions
+    train/WK/run1/                                 parts and checkpoint, with C of ACE and N of NME for all torsions
 """
 
 import json
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TEMPERATURE_K = 310.0
-LADDER_K = (TEMPERATURE_K, 371.0, 444.0, 531.0)
+HOTTEST_K = 531.0
 INTERVAL_PS = 1.0
 DISCARD_PS = 100.0
 BEADS = ("N", "CA", "CB", "C", "O")
@@ -26,22 +26,18 @@ _SEEDS_TO_TRY = 3
 
 @dataclass(frozen=True)
 class Task:
-    """One run of one sequence, to a length; `kind` is train or test."""
+    """One run of one sequence, to a length, over a ladder of temperatures; `kind` is train or test."""
 
     kind: str
     sequence: str
     run: int
     ns: float
+    rungs: int
 
     @property
     def frames(self):
         """Kept frames."""
         return round(1000.0 * self.ns / INTERVAL_PS)
-
-    @property
-    def rungs(self):
-        """Replicas that are simulated."""
-        return len(LADDER_K) if self.kind == "test" else 1
 
     def folder(self, output):
         """Of parts and checkpoint."""
@@ -133,11 +129,11 @@ def write_json(path, record):
     os.replace(partial, path)
 
 
-def protocol_of(kind):
-    """Protocol of the training or the test runs."""
-    from fpforce.reference.protocol import Protocol
+def protocol_of(rungs):
+    """Protocol of runs with so many rungs."""
+    from fpforce.reference.protocol import Protocol, geometric_ladder
 
-    return Protocol(temperatures_k=LADDER_K if kind == "test" else (TEMPERATURE_K,), interval_ps=INTERVAL_PS)
+    return Protocol(temperatures_k=geometric_ladder(TEMPERATURE_K, HOTTEST_K, rungs), interval_ps=INTERVAL_PS)
 
 
 def _prepare(output, task, attempt):
@@ -162,8 +158,12 @@ def _prepare(output, task, attempt):
         partial = seed_file.with_suffix(".partial")
         partial.write_text(f"{seed}\n")
         os.replace(partial, seed_file)
-    protocol = protocol_of(task.kind)
-    topology, positions_nm = build_peptide(task.sequence, load_force_field(protocol.force_field), seed)
+    protocol = protocol_of(task.rungs)
+    # Langevin dynamics would keep a start at phi > 0 for a good part of its length; replica exchange forgets it, and
+    # its independent runs start apart on purpose.
+    topology, positions_nm = build_peptide(
+        task.sequence, load_force_field(protocol.force_field), seed, extended=task.rungs == 1
+    )
     stored = [
         atom.index
         for atom in topology.atoms()

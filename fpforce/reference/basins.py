@@ -1,7 +1,7 @@
 """Basins of the backbone torsions: how often each was held, and whether independent runs agree in it.
 
-A residue with both torsions has three basins: `positive` (phi > 0), and of the rest `alpha` (psi from -125 to 50 degrees)
-and `beta`. With phi alone there are `positive` and `negative`, with psi alone `alpha` and `beta`.
+A residue with both torsions has three basins: `positive` (phi > 0), and of the rest `alpha` (psi from -125 to 50
+degrees) and `beta`. With phi alone there are `positive` and `negative`, with psi alone `alpha` and `beta`.
 """
 
 import numpy as np
@@ -71,7 +71,8 @@ def agreement(runs, smallest_population=0.0):
             out then.
 
     Returns:
-        {"reached": bool or None for a single run, "largest_kt": float or None, "allowed_kt": 0.3, "worst": "ALA2 positive"}
+        {"reached": bool or None for a single run, "largest_kt": float or None, "allowed_kt": 0.3, "worst": such as
+        "ALA2 positive"}
     """
     record = {"reached": None, "largest_kt": None, "allowed_kt": LARGEST_DISAGREEMENT_KT, "worst": None}
     if len(runs) < 2:
@@ -85,7 +86,7 @@ def agreement(runs, smallest_population=0.0):
                 continue
             energies = [figures["free_energy_kt"] for figures in statistics]
             if None in energies:
-                # Wholly inside or outside: a difference if the runs differ, or if the basin was to be judged and is empty.
+                # Wholly inside or outside: a difference if the runs differ, or if an empty basin was to be judged.
                 if len(set(populations)) > 1 or (smallest_population == 0.0 and populations[0] == 0.0):
                     unknown = unknown or f"{residue} {basin}"
                 continue

@@ -1,7 +1,7 @@
 """Independent runs -> a data set: topology, training set, reference, start frames, data.json.
 
-In: positions of all atoms at one temperature. Out: heavy atoms (or all) as XTC, one coarse-grained start frame per basin
-of phi, and the figures by which the runs are compared.
+In: positions of all atoms at one temperature. Out: heavy atoms (or all) as XTC, one coarse-grained start frame per
+basin of phi, and the figures by which the runs are compared.
 """
 
 import json

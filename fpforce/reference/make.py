@@ -22,7 +22,8 @@ class ReferenceSettings:
     """What `make_reference` does; lengths are those of the coldest rung, of one run.
 
     capped: None leaves the ends of a PDB as they are, and caps a sequence.
-    starts: of the runs in turn; see `start_positions`. Empty: a sequence is built anew for each run, a PDB starts as it is.
+    starts: of the runs in turn; see `start_positions`. Empty: a sequence is built anew for each run, a PDB
+        starts as it is.
     only: simulate just this run (from 1) and write no data set; 0: all of them.
     smallest_population: basins below it in every run are not judged; see `basins.agreement`.
     """

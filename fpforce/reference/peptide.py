@@ -1,8 +1,8 @@
 """An L-peptide from its sequence: topology and coordinates from nothing but the force field.
 
-In: one-letter codes. Out: OpenMM topology and minimised positions in nm, capped (ACE-...-NME) or zwitterionic. The atoms and bonds come from
-the force field's residue templates; the coordinates from a random start that is relaxed in the force field's bonded
-terms, with L centres and trans peptide bonds enforced, then in the whole force field. Each result is checked.
+In: one-letter codes. Out: OpenMM topology and minimised positions in nm, capped (ACE-...-NME) or zwitterionic. The
+atoms and bonds come from the force field's residue templates; the coordinates from a random start that is relaxed in
+the force field's bonded terms, with L centres and trans peptide bonds enforced, then in the whole force field. Each result is checked.
 """
 
 import numpy as np

@@ -94,16 +94,20 @@ def match_positions(topology, other, other_positions_nm, what):
     if missing:
         number, residue, atom = missing[0]
         raise InputError(
-            f"{what} is another molecule: residue {number + 1} is {residue} with an atom {atom} in only one of the two; "
-            "give the same sequence with the same ends"
+            f"{what} is another molecule: residue {number + 1} is {residue} with an atom {atom} in only one of "
+            "the two; give the same sequence with the same ends"
         )
     return np.asarray(other_positions_nm)[[where[key] for key in ours]]
 
 
 def _atom_keys(topology):
-    return [
-        (number, residue.name, atom.name) for number, residue in enumerate(topology.residues()) for atom in residue.atoms()
-    ]
+    """(residue number from 0, residue, atom); H of a charged N-terminus is H1 in force fields and H in PDBs."""
+    keys = []
+    for number, residue in enumerate(topology.residues()):
+        names = [atom.name for atom in residue.atoms()]
+        charged = {"H2", "H3"} <= set(names) and residue.name not in ("ACE", "NME")
+        keys += [(number, residue.name, "H1" if charged and name == "H" else name) for name in names]
+    return keys
 
 
 def _open(path):
@@ -144,8 +148,8 @@ def _require_one_chain_of_amino_acids(topology, residues, path):
     for residue in residues:
         if residue.name not in LETTERS and residue.name not in ("ACE", "NME"):
             raise InputError(
-                f"{path}: residue {residue.name} {residue.id} of chain {residue.chain.id} is none of the 20 amino acids: "
-                "remove it, or replace it by its standard parent"
+                f"{path}: residue {residue.name} {residue.id} of chain {residue.chain.id} is none of the 20 amino "
+                "acids: remove it, or replace it by its standard parent"
             )
     chains = list(topology.chains())
     if len(chains) != 1 or not residues:
@@ -158,15 +162,19 @@ def _require_no_gap(residues, positions, path):
 
     xyz = np.array(positions.value_in_unit(unit.nanometer))
     for before, after in zip(residues, residues[1:]):
-        ends = [atom for atom in before.atoms() if atom.name == "C"], [atom for atom in after.atoms() if atom.name == "N"]
-        if not all(ends):
+        carbon, nitrogen = _atom(before, "C"), _atom(after, "N")
+        if None in (carbon, nitrogen):
             continue
-        distance = np.linalg.norm(xyz[ends[0][0].index] - xyz[ends[1][0].index])
+        distance = np.linalg.norm(xyz[carbon] - xyz[nitrogen])
         if distance > _LONGEST_PEPTIDE_BOND_NM:
             raise InputError(
                 f"{path}: gap between {before.name} {before.id} and {after.name} {after.id} (C and N are "
                 f"{distance:.2f} nm apart): give a complete chain"
             )
+
+
+def _atom(residue, name):
+    return next((atom.index for atom in residue.atoms() if atom.name == name), None)
 
 
 def _require_l(topology, positions, path):
