@@ -24,7 +24,7 @@ def main(
     capped: Annotated[bool | None, Option("--capped/--uncapped", help=_CAPPED, show_default=False)] = None,
     temperature_k: Annotated[float, Option(help="of the data, K")] = 300.0,
     rungs: Annotated[
-        int | None, Option(help="of the ladder, 1: Langevin dynamics; default: a third of swaps", show_default=False)
+        int | None, Option(help="1: Langevin dynamics; default: for a third of swaps accepted", show_default=False)
     ] = None,
     top_temperature_k: Annotated[float, Option(help="of the ladder, K")] = 600.0,
     ladder: Annotated[str | None, Option(help=_LADDER, show_default=False)] = None,
@@ -48,13 +48,13 @@ def main(
     ] = "auto",
     threads: Annotated[int, Option(help="of the CPU platform")] = 1,
     checkpoint_minutes: Annotated[float, Option(help="between checkpoints, minutes")] = 1.0,
-    resume: Annotated[bool, Option("--resume", help="go on where an earlier call stopped, or to a larger --ns")] = False,
+    resume: Annotated[bool, Option("--resume", help="go on where a call stopped, or to a larger --ns")] = False,
 ):
     """Make reference data of a peptide or a protein, all atoms in implicit solvent.
 
     Independent temperature replica exchanges keep the coldest rung. OUTPUT gets train.xtc, reference.xtc, their
     topology, start frames and data.json, which tells how it was made. Ctrl-C, SIGTERM and a kill are safe: --resume
-    goes on. With several cores, start the runs side by side with --only, then once more with --resume and without --only.
+    goes on. With several cores, start the runs side by side with --only, then once more with --resume, without --only.
 
     Exit status: 0 done; 1 the runs do not agree; 2 wrong input; 130 interrupted.
     """
@@ -112,5 +112,5 @@ def _numbers(text):
     except ValueError:
         temperatures = ()
     if not temperatures or temperatures[0] <= 0.0 or any(b <= a for a, b in zip(temperatures, temperatures[1:])):
-        raise InputError(f"ladder {text!r}: give rising temperatures in K, comma-separated, such as 300,357,424,505,600")
+        raise InputError(f"ladder {text!r}: give rising temperatures in K, comma-separated, such as 300,357,424,505")
     return temperatures

@@ -2,7 +2,8 @@
 
 In: one-letter codes. Out: OpenMM topology and minimised positions in nm, capped (ACE-...-NME) or zwitterionic. The
 atoms and bonds come from the force field's residue templates; the coordinates from a random start that is relaxed in
-the force field's bonded terms, with L centres and trans peptide bonds enforced, then in the whole force field. Each result is checked.
+the force field's bonded terms, with L centres and trans peptide bonds enforced, then in the whole force field. Each
+result is checked.
 """
 
 import numpy as np
