@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 from sequences import load
-from task import BEADS, DISCARD_PS, Task, do_task, protocol_of, write_json
+from task import BEADS, Task, do_task, protocol_of, write_json
 
 from fpforce.commands.entry import command
 from fpforce.errors import InputError
@@ -33,6 +33,7 @@ def main(
     output: Annotated[Path, typer.Argument(help="folder for the data")],
     train_ns: Annotated[float, typer.Option(help="final length of each training run, ns")] = 2.0,
     test_ns: Annotated[float, typer.Option(help="final length of each of the two test runs, ns")] = 2.0,
+    discard_ps: Annotated[float, typer.Option(help="left out at the start of each run, ps")] = 100.0,
     train_rungs: Annotated[int, typer.Option(help="temperatures of the training runs; 1: Langevin dynamics")] = 1,
     test_rungs: Annotated[int, typer.Option(help="temperatures of the test runs")] = 4,
     processes: Annotated[int, typer.Option(help="simulations at a time, one core each")] = 1,
@@ -40,12 +41,13 @@ def main(
     checkpoint_minutes: Annotated[float, typer.Option(help="between checkpoints, minutes")] = 1.0,
 ):
     """Generate the dipeptide data; the same command goes on after a stop or a kill, to greater lengths too."""
-    if min(train_ns, test_ns) < 0.01 or processes < 1 or checkpoint_minutes < 0.0:
+    if min(train_ns, test_ns) < 0.01 or processes < 1 or min(discard_ps, checkpoint_minutes) < 0.0:
         raise InputError(
-            f"train-ns {train_ns:g}, test-ns {test_ns:g}, processes {processes}, checkpoint-minutes "
-            f"{checkpoint_minutes:g}: need lengths of at least 0.01, at least one process and nothing negative"
+            f"train-ns {train_ns:g}, test-ns {test_ns:g}, processes {processes}, discard-ps {discard_ps:g}, "
+            f"checkpoint-minutes {checkpoint_minutes:g}: need lengths of at least 0.01, at least one process and nothing negative"
         )
-    tasks = list_tasks(load(), {"train": train_ns, "test": test_ns}, {"train": train_rungs, "test": test_rungs}, only)
+    rungs = {"train": train_rungs, "test": test_rungs}
+    tasks = list_tasks(load(), {"train": train_ns, "test": test_ns}, rungs, discard_ps, only)
     output.mkdir(parents=True, exist_ok=True)
     failed = Driver(output, processes, 60.0 * checkpoint_minutes).work(tasks)
     record = write_record(output, tasks)
@@ -58,7 +60,7 @@ def main(
     return None
 
 
-def list_tasks(split, final_ns, rungs, only=""):
+def list_tasks(split, final_ns, rungs, discard_ps, only=""):
     """Tasks in the order of work: short before long, and training before test within a stage.
 
     final_ns, rungs: of `train` and `test` runs.
@@ -72,8 +74,9 @@ def list_tasks(split, final_ns, rungs, only=""):
     for stage in range(max(map(len, stages.values()))):
         for kind, runs in (("train", (1,)), ("test", (1, 2))):
             if stage < len(stages[kind]):
-                sequences = [name for name in split[kind] if not chosen or {kind, name} & chosen]
-                tasks += [Task(kind, name, run, stages[kind][stage], rungs[kind]) for name in sequences for run in runs]
+                names = [name for name in split[kind] if not chosen or {kind, name} & chosen]
+                settings = (stages[kind][stage], rungs[kind], discard_ps)
+                tasks += [Task(kind, name, run, *settings) for name in names for run in runs]
     return tasks
 
 
@@ -170,15 +173,15 @@ def write_record(output, tasks):
         "beads": BEADS,
         "platform": "Reference",
         "openmm": openmm.version.version,
-        "discarded_ps": DISCARD_PS,
+        "discarded_ps": tasks[0].discard_ps,
         "protocols": {task.kind: protocol_of(task.rungs).describe() for task in tasks},
     }
     for name in split["train"]:
-        path = Task("train", name, 1, 0.0, 1).record(output)
+        path = Task("train", name, 1, 0.0, 1, 0.0).record(output)
         if path.exists():
             record["train"][name] = json.loads(path.read_text())
     for name in split["test"]:
-        paths = [Task("test", name, run, 0.0, 1).record(output) for run in (1, 2)]
+        paths = [Task("test", name, run, 0.0, 1, 0.0).record(output) for run in (1, 2)]
         runs = [json.loads(path.read_text()) for path in paths if path.exists()]
         if runs:
             compared = agreement([run["basins"] for run in runs], _SMALLEST_BASIN)

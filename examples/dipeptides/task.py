@@ -18,9 +18,7 @@ from pathlib import Path
 TEMPERATURE_K = 310.0
 HOTTEST_K = 531.0
 INTERVAL_PS = 1.0
-DISCARD_PS = 100.0
 BEADS = ("N", "CA", "CB", "C", "O")
-_DISCARDED = round(DISCARD_PS / INTERVAL_PS)
 _SEEDS_TO_TRY = 3
 
 
@@ -33,11 +31,17 @@ class Task:
     run: int
     ns: float
     rungs: int
+    discard_ps: float
 
     @property
     def frames(self):
         """Kept frames."""
         return round(1000.0 * self.ns / INTERVAL_PS)
+
+    @property
+    def discarded(self):
+        """Frames left out at the start."""
+        return round(self.discard_ps / INTERVAL_PS)
 
     def folder(self, output):
         """Of parts and checkpoint."""
@@ -68,7 +72,7 @@ def do_task(output, task, seconds_between_checkpoints, parent):
             run = _prepare(output, task, attempt)
             try:
                 run.run_to(
-                    _DISCARDED + task.frames,
+                    task.discarded + task.frames,
                     seconds_between_checkpoints,
                     show_progress=False,
                     keep_going=lambda: os.getppid() == parent,
@@ -170,5 +174,5 @@ def _prepare(output, task, attempt):
         if (atom.name in BEADS and atom.residue.name not in ("ACE", "NME"))
         or (atom.residue.name, atom.name) in (("ACE", "C"), ("NME", "N"))
     ]
-    identity = {"sequence": task.sequence, "seed": seed, "discarded_frames": _DISCARDED}
+    identity = {"sequence": task.sequence, "seed": seed, "discarded_frames": task.discarded}
     return ReferenceRun(folder, topology, positions_nm, protocol, identity, resume=True, stored=stored)
