@@ -12,10 +12,10 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from dataset import Run, write_dataset
 from generate import INTERVAL_PS, describe_protocol
 
 from fpforce.commands.entry import command
+from fpforce.reference.dataset import Run, write_dataset
 from fpforce.trajectory_files import existing_file, read_array, read_topology
 
 
@@ -47,7 +47,7 @@ def main(
     made = describe_protocol(sequence, openmm_version, "from_arrays.py")
     record = write_dataset(output, topology.stem, read_topology(topology), runs, made)
     agreement = record["agreement"]
-    print(f"free energies of phi > 0 differ by {agreement['largest_kt']} kT, {agreement['allowed_kt']} kT is allowed")
+    print(f"free energies of basins differ by {agreement['largest_kt']} kT, {agreement['allowed_kt']} kT is allowed")
     return 0 if agreement["reached"] else 1
 
 

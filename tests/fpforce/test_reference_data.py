@@ -1,6 +1,5 @@
 """The alanine dipeptide data that the repository carries is what its README says, and its generator makes such data."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -15,6 +14,7 @@ import pytest
 from openmm import app
 
 from fpforce.chirality import chiral_residues, d_residues, dihedral
+from fpforce.reference.peptide import build_peptide
 from fpforce.trajectory import read_bead_frames
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"
@@ -112,10 +112,7 @@ def test_start_frame_is_a_training_frame_inside_its_basin(name, sign):
 
 
 def test_built_peptide_is_l_and_trans_with_sound_second_centres():
-    spec = importlib.util.spec_from_file_location("peptide", EXAMPLE / "peptide.py")
-    builder = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(builder)
-    topology, positions = builder.build_peptide("IHTP", app.ForceField("amber99sbildn.xml"), 3)
+    topology, positions = build_peptide("IHTP", app.ForceField("amber99sbildn.xml"), 3)
     built = mdtraj.Trajectory(positions[None], mdtraj.Topology.from_openmm(topology))
     assert len(chiral_residues(built.topology)) == 4
     assert d_residues(built.xyz, built.topology) == []

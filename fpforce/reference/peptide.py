@@ -1,8 +1,9 @@
-"""A capped L-peptide from its sequence: topology and coordinates from nothing but the force field.
+"""An L-peptide from its sequence: topology and coordinates from nothing but the force field.
 
-In: one-letter codes. Out: OpenMM topology and minimised positions in nm of ACE-...-NME. The atoms and bonds come from
-the force field's residue templates; the coordinates from a random start that is relaxed in the force field's bonded
-terms, with L centres and trans peptide bonds enforced, then in the whole force field. Each result is checked.
+In: one-letter codes. Out: OpenMM topology and minimised positions in nm, capped (ACE-...-NME) or zwitterionic. The
+atoms and bonds come from the force field's residue templates; the coordinates from a random start that is relaxed in
+the force field's bonded terms, with L centres and trans peptide bonds enforced, then in the whole force field. Each
+result is checked.
 """
 
 import numpy as np
@@ -42,24 +43,37 @@ _LEAST_VOLUME_NM3 = 0.001
 _ATTEMPTS = 10
 
 
-def parse_sequence(sequence):
-    """One-letter codes, such as `A` or `YYDPETGTWY` -> residue names with caps; InputError for an unknown letter."""
+def parse_sequence(sequence, capped=True):
+    """One-letter codes, such as `A` or `YYDPETGTWY` -> names of the force field's residue templates.
+
+    capped: between the caps ACE and NME; else the N- and C-terminal templates (`NALA`, `CTYR`), charged at pH 7.
+
+    Raises:
+        InputError: an unknown letter, or a single amino acid without caps, for which force fields have no template.
+    """
     unknown = [letter for letter in sequence if letter not in THREE_LETTERS]
     if unknown or not sequence:
         raise InputError(
             f"sequence {sequence!r}: {unknown[0] if unknown else 'nothing'!r} is no amino acid; give one-letter codes "
-            "such as A or AYPG, the caps ACE and NME are added"
+            "such as A or AYPG, without the caps"
         )
-    return ["ACE", *(THREE_LETTERS[letter] for letter in sequence), "NME"]
+    names = [THREE_LETTERS[letter] for letter in sequence]
+    if capped:
+        return ["ACE", *names, "NME"]
+    if len(names) == 1:
+        raise InputError(f"sequence {sequence!r} without caps is a single amino acid: leave --uncapped out")
+    return [f"N{names[0]}", *names[1:-1], f"C{names[-1]}"]
 
 
-def build_peptide(sequence, forcefield, seed):
-    """Build ACE-sequence-NME, every residue L, every peptide bond trans.
+def build_peptide(sequence, forcefield, seed, *, capped=True, extended=False):
+    """Build a peptide, every residue L, every peptide bond trans.
 
     Args:
         sequence: one-letter codes.
         forcefield: openmm.app.ForceField with templates for these residues.
         seed: of the random start.
+        capped: ACE-sequence-NME; else with charged ends.
+        extended: every residue near phi = -120, psi = 130 degrees (phi of proline stays free).
 
     Returns:
         openmm.app.Topology, positions (atoms, 3) in nm, minimised.
@@ -69,15 +83,16 @@ def build_peptide(sequence, forcefield, seed):
     """
     from openmm import unit
 
-    topology = _topology(parse_sequence(sequence), forcefield)
+    names = parse_sequence(sequence, capped)
+    missing = [name for name in names if name not in forcefield._templates]
+    if missing:
+        raise InputError(f"the force field has no residue {missing[0]}, which {sequence} needs: choose another one")
+    topology = _topology(names, forcefield)
     system = forcefield.createSystem(topology)
     generator = np.random.default_rng(seed)
     for _ in range(_ATTEMPTS):
-        positions = _relax(topology, system, _random_walk(topology, generator))
+        positions = _relax(topology, system, _random_walk(topology, generator), extended)
         if _is_sound(topology, system, positions):
-            # Reading code knows the caps' and HIS by their PDB names.
-            for residue in topology.residues():
-                residue.name = "HIS" if residue.name == "HIE" else residue.name
             return topology, np.array(positions.value_in_unit(unit.nanometer))
     raise InputError(
         f"no sound structure of {sequence} in {_ATTEMPTS} attempts: try another seed, or a shorter sequence"
@@ -92,7 +107,9 @@ def _topology(names, forcefield):
     last_carbon = None
     for number, name in enumerate(names, start=1):
         template = forcefield._templates[name]
-        residue = topology.addResidue(name, chain, str(number))
+        # Reading code knows residues by their PDB names: NALA, CALA -> ALA, HIE -> HIS.
+        name = name[1:] if len(name) == 4 else name
+        residue = topology.addResidue("HIS" if name == "HIE" else name, chain, str(number))
         atoms = [topology.addAtom(_pdb_name(atom.name, name), atom.element, residue) for atom in template.atoms]
         for i, j in template.bonds:
             topology.addBond(atoms[i], atoms[j])
@@ -131,7 +148,7 @@ def _random_walk(topology, generator):
     return positions
 
 
-def _relax(topology, system, positions):
+def _relax(topology, system, positions, extended):
     """Minimise in the bonded terms, chirality and trans bonds with soft repulsion, then in the force field alone."""
     import openmm
     from openmm import unit
@@ -150,6 +167,8 @@ def _relax(topology, system, positions):
     bonded.addForce(repulsion)
     bonded.addForce(_chirality_force(topology))
     bonded.addForce(_trans_force(topology))
+    if extended:
+        bonded.addForce(_extending_force(topology))
     # Atoms pass through each other until chirality and torsions are right; then they are moved apart.
     context = openmm.Context(bonded, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
     context.setPositions(positions)
@@ -187,8 +206,26 @@ def _trans_force(topology):
     import openmm
 
     force = openmm.CustomTorsionForce("100*(1+cos(theta))")
-    for quadruple in _peptide_bonds(topology):
+    for quadruple in peptide_bonds(topology):
         force.addTorsion(*quadruple)
+    return force
+
+
+def _extending_force(topology):
+    """Hold phi near -120 and psi near 130 degrees while the chain takes shape."""
+    import openmm
+
+    force = openmm.CustomTorsionForce("100*(1-cos(theta-angle))")
+    force.addPerTorsionParameter("angle")
+    residues = list(topology.residues())
+    atoms = [{atom.name: atom.index for atom in residue.atoms()} for residue in residues]
+    for residue, before, here, after in zip(residues, [{}, *atoms], atoms, [*atoms[1:], {}]):
+        if not {"N", "CA", "C"} <= set(here):
+            continue
+        if "C" in before and residue.name != "PRO":
+            force.addTorsion(before["C"], here["N"], here["CA"], here["C"], [np.radians(-120.0)])
+        if "N" in after:
+            force.addTorsion(here["N"], here["CA"], here["C"], after["N"], [np.radians(130.0)])
     return force
 
 
@@ -202,7 +239,7 @@ def _chiral_centres(topology):
     return centres
 
 
-def _peptide_bonds(topology):
+def peptide_bonds(topology):
     """CA-C-N-CA of every peptide bond; a cap's methyl carbon stands for CA."""
     residues = [{atom.name: atom.index for atom in residue.atoms()} for residue in topology.residues()]
     return [
@@ -230,4 +267,4 @@ def _is_sound(topology, system, positions):
     for a, b, c, d, _ in _chiral_centres(topology):
         if np.dot(xyz[b] - xyz[a], np.cross(xyz[c] - xyz[a], xyz[d] - xyz[a])) < _LEAST_VOLUME_NM3:
             return False
-    return all(abs(dihedral(xyz[None], quadruple)[0]) > np.radians(140.0) for quadruple in _peptide_bonds(topology))
+    return all(abs(dihedral(xyz[None], quadruple)[0]) > np.radians(140.0) for quadruple in peptide_bonds(topology))

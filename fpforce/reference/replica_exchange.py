@@ -16,7 +16,7 @@ _COUNTERS = ("rungs", "attempts", "accepted", "round_trips", "_was_cold", "_was_
 
 
 class ReplicaExchange:
-    """Replicas on the Reference platform, one thread; each keeps its context and changes its temperature.
+    """Replicas that each keep their context and change their temperature; with one rung, plain Langevin dynamics.
 
     Args:
         system: openmm.System.
@@ -24,10 +24,24 @@ class ReplicaExchange:
         temperatures_k: the ladder, coldest first.
         timestep_fs, friction_per_ps: of LangevinMiddleIntegrator.
         seed: of thermostats, velocities and exchanges.
+        platform, threads: of OpenMM; on Reference, the default, a restored state goes on to the same frames.
     """
 
-    def __init__(self, system, positions_nm, temperatures_k, *, timestep_fs, friction_per_ps, seed):
+    def __init__(
+        self,
+        system,
+        positions_nm,
+        temperatures_k,
+        *,
+        timestep_fs,
+        friction_per_ps,
+        seed,
+        platform="Reference",
+        threads=1,
+    ):
         import openmm
+
+        from fpforce.reference.platform import platform_and_properties
 
         self.temperatures_k = tuple(temperatures_k)
         self.rungs = np.arange(len(self.temperatures_k))
@@ -39,10 +53,11 @@ class ReplicaExchange:
         self._sweep = 0
         self._generator = np.random.default_rng(seed)
         self._contexts = []
+        platform, properties = platform_and_properties(platform, threads)
         for temperature in self.temperatures_k:
             integrator = openmm.LangevinMiddleIntegrator(temperature, friction_per_ps, 1e-3 * timestep_fs)
             integrator.setRandomNumberSeed(int(self._generator.integers(1, 2**31)))
-            context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
+            context = openmm.Context(system, integrator, platform, properties)
             context.setPositions(positions_nm)
             context.setVelocitiesToTemperature(temperature, int(self._generator.integers(1, 2**31)))
             self._contexts.append(context)
@@ -56,8 +71,9 @@ class ReplicaExchange:
         """Run every replica for some steps, then offer neighbours on the ladder (every other pair in turn) a swap."""
         for context in self._contexts:
             context.getIntegrator().step(steps)
-        self._swap_neighbours()
-        self._count_round_trips()
+        if len(self._contexts) > 1:
+            self._swap_neighbours()
+            self._count_round_trips()
 
     def frame(self):
         """Positions (atoms, 3) in nm of the coldest rung; InputError if they are not finite."""

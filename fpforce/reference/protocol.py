@@ -1,0 +1,99 @@
+"""How reference data is simulated: force field, integrator, ladder of temperatures, and what is kept."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from fpforce.errors import InputError
+
+FORCE_FIELD = ("amber99sbildn.xml", "amber99_obc.xml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """The physics of a run.
+
+    The default time step of 4 fs needs heavy hydrogens: their mass is taken from the atom they are bound to, which
+    changes no equilibrium average of positions and slows the fastest bends. Bonds to hydrogen are constrained.
+    """
+
+    temperatures_k: tuple = (300.0,)
+    timestep_fs: float = 4.0
+    hydrogen_mass_da: float | None = 4.0
+    friction_per_ps: float = 1.0
+    interval_ps: float = 2.0
+    force_field: tuple = FORCE_FIELD
+
+    def __post_init__(self):
+        steps = 1000.0 * self.interval_ps / self.timestep_fs if self.timestep_fs > 0.0 else 0.0
+        if steps < 1.0 or abs(steps - round(steps)) > 1e-6:
+            raise InputError(
+                f"interval-ps {self.interval_ps:g} is no multiple of timestep-fs {self.timestep_fs:g}: change one"
+            )
+        if self.timestep_fs > 2.5 and not (self.hydrogen_mass_da or 0.0) >= 3.0:
+            raise InputError(
+                f"timestep-fs {self.timestep_fs:g} is unstable with light hydrogens: give hydrogen-mass-da 4, or 2 fs"
+            )
+
+    @property
+    def steps_per_frame(self):
+        """Steps between two frames, which is between two offers of exchange too."""
+        return round(1000.0 * self.interval_ps / self.timestep_fs)
+
+    def make_system(self, topology):
+        """openmm.System of an openmm.app.Topology in this force field, without a cutoff."""
+        from openmm import app, unit
+
+        options = {} if self.hydrogen_mass_da is None else {"hydrogenMass": self.hydrogen_mass_da * unit.dalton}
+        return load_force_field(self.force_field).createSystem(
+            topology, nonbondedMethod=app.NoCutoff, constraints=app.HBonds, **options
+        )
+
+    def describe(self):
+        """A JSON-able dict."""
+        return {
+            "force_field": list(self.force_field),
+            "integrator": "LangevinMiddleIntegrator",
+            "timestep_fs": self.timestep_fs,
+            "hydrogen_mass_da": self.hydrogen_mass_da,
+            "friction_per_ps": self.friction_per_ps,
+            "constraints": "HBonds",
+            "cutoff": None,
+            "temperatures_k": list(self.temperatures_k),
+            "exchange_interval_ps": self.interval_ps,
+        }
+
+    def to_dict(self):
+        """What must be the same when a run goes on."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+def load_force_field(names):
+    """openmm.app.ForceField; InputError if a file is missing or no force field."""
+    from openmm import app
+
+    try:
+        return app.ForceField(*names)
+    except (ValueError, OSError) as error:
+        raise InputError(f"force field {' + '.join(names)}: {error}") from error
+
+
+def geometric_ladder(coldest_k, hottest_k, rungs):
+    """Temperatures with equal ratios, for which swaps are accepted about equally often; a tuple, in K."""
+    if rungs < 1 or coldest_k <= 0.0 or not np.isfinite(coldest_k):
+        raise InputError(f"{rungs} rungs from {coldest_k:g} K: give at least 1 rung and a temperature above 0")
+    if rungs == 1:
+        return (float(coldest_k),)
+    if not hottest_k > coldest_k or not np.isfinite(hottest_k):
+        raise InputError(f"top temperature {hottest_k:g} K: give one above the coldest, {coldest_k:g} K")
+    return tuple(round(float(t), 2) for t in np.geomspace(coldest_k, hottest_k, rungs))
+
+
+def suggest_rungs(coldest_k, hottest_k, n_atoms):
+    """Number of rungs for which about a third of the swaps are accepted.
+
+    The ladder of alanine dipeptide (22 atoms, ratio 1.19) accepts 55%; the acceptance of a ratio depends on
+    sqrt(atoms) ln(ratio), since the width of the energies grows with sqrt(atoms).
+    """
+    step = 1.6 * np.log(1.19) * np.sqrt(22.0 / n_atoms)
+    return 1 + max(1, int(np.ceil(np.log(hottest_k / coldest_k) / step)))

@@ -1,0 +1,79 @@
+"""The dipeptides' split by sequence, and a generator that a kill does not harm."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mdtraj
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "dipeptides"
+OPTIONS = ("--train-ns", "0.02", "--test-ns", "0.01", "--test-rungs", "2", "--discard-ps", "2")
+
+
+@pytest.fixture
+def example(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    import generate
+    import sequences
+
+    yield sequences, generate
+    for name in ("generate", "sequences", "task"):
+        del sys.modules[name]
+
+
+def command(output, only, *options):
+    return [sys.executable, str(EXAMPLE / "generate.py"), str(output), "--only", only, *OPTIONS, *options]
+
+
+def test_the_split_is_the_drawn_one_and_covers_every_amino_acid_at_both_places(example):
+    sequences, _ = example
+    split = sequences.load()
+    assert split == sequences.draw()
+    assert (len(set(split["train"])), len(set(split["test"]))) == (60, 20)
+    assert not set(split["train"]) & set(split["test"])
+    assert len(sequences.AMINO_ACIDS) == 18 and not set("GP") & set(sequences.AMINO_ACIDS)
+    for place in (0, 1):
+        assert {sequence[place] for sequence in split["train"]} == set(sequences.AMINO_ACIDS)
+
+
+def test_short_runs_come_before_long_ones_and_training_before_test(example):
+    sequences, generate = example
+    tasks = generate.list_tasks(sequences.load(), {"train": 2.0, "test": 2.0}, {"train": 1, "test": 4}, 100.0)
+    stages = list(dict.fromkeys((task.kind, task.ns) for task in tasks))
+    assert stages == [("train", 0.5), ("test", 0.5), ("train", 2.0), ("test", 2.0)]
+    assert len(tasks) == 2 * (60 + 2 * 20)
+
+
+def read(folder, name):
+    return mdtraj.load(str(folder / f"{name}.xtc"), top=str(folder / f"{name.split('_')[0]}.pdb"))
+
+
+def test_a_killed_generator_goes_on_to_the_same_data(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finished = subprocess.run(command(whole, "AE,EA"), capture_output=True, text=True, timeout=240)
+    assert finished.returncode == 0, finished.stderr
+    process = subprocess.Popen(command(killed, "AE", "--checkpoint-minutes", "0"), stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(killed.glob("train/AE/run1/part-*.xtc")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (killed / "train" / "AE.xtc").exists()
+    finished = subprocess.run(command(killed, "AE"), capture_output=True, text=True, timeout=240)
+    assert finished.returncode == 0, finished.stderr
+    assert (read(killed, "train/AE").xyz == read(whole, "train/AE").xyz).all()
+
+    for name, frames in (("train/AE", 20), ("test/EA_run1", 10), ("test/EA_run2", 10)):
+        trajectory = read(whole, name)
+        assert trajectory.n_frames == frames
+        assert [atom.name for atom in trajectory.topology.atoms] == 2 * ["N", "CA", "CB", "C", "O"]
+    record = json.loads((whole / "data.json").read_text())
+    assert record["train"]["AE"]["frames"] == 20
+    seeds = [run["seed"] for run in (record["train"]["AE"], *record["test"]["EA"]["runs"])]
+    assert len(set(seeds)) == 3
+    assert list(record["test"]["EA"]["runs"][0]["basins"]) == ["GLU2", "ALA3"]

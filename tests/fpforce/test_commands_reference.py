@@ -1,0 +1,84 @@
+"""fpforce-reference: a small run of the real command, and one line for each wrong input."""
+
+import json
+import os
+import subprocess
+import sys
+
+import mdtraj
+import pytest
+
+COMMAND = "from fpforce.commands.reference import main; main()"
+SHORT = ("--ns", 0.02, "--discard-ps", 2, "--interval-ps", 1, "--rungs", 2)
+
+
+def reference(*arguments):
+    return subprocess.run(
+        [sys.executable, "-c", COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def short_data(tmp_path_factory):
+    output = tmp_path_factory.mktemp("reference") / "peptide"
+    return output, reference("AS", output, *SHORT, "--uncapped", "--start", "extended")
+
+
+def test_data_set_has_its_files_and_tells_how_it_was_made(short_data):
+    output, finished = short_data
+    # 20 ps never settle a peptide.
+    assert finished.returncode == 1, finished.stderr
+    assert "NOT CONVERGED" in finished.stderr and "ladder: 300, 600 K" in finished.stdout
+    record = json.loads((output / "data.json").read_text())
+    assert record["made"]["sequence"] == "AS"
+    assert record["made"]["temperatures_k"] == [300.0, 600.0] and record["made"]["versions"]["openmm"]
+    assert list(record["runs"]) == ["train.xtc", "reference.xtc"]
+    assert [run["seed"] for run in record["runs"].values()] == [1, 2]
+    for name, run in record["runs"].items():
+        trajectory = mdtraj.load(str(output / name), top=str(output / "peptide.pdb"))
+        assert trajectory.n_frames == run["frames"] == 20 and run["ns_per_day"] > 0
+        assert {atom.element.symbol for atom in trajectory.topology.atoms} == {"C", "N", "O"}
+        assert trajectory.topology.n_atoms == 12  # 5 of alanine, 6 of serine, OXT
+    assert (output / "start.pdb").exists()
+
+
+def test_more_ns_go_on_from_the_same_frames(short_data):
+    output, _ = short_data
+    before = mdtraj.load(str(output / "train.xtc"), top=str(output / "peptide.pdb"))
+    longer = ("--ns", 0.025, *SHORT[2:], "--uncapped", "--start", "extended")
+    finished = reference("AS", output, *longer, "--resume")
+    assert finished.returncode == 1, finished.stderr
+    after = mdtraj.load(str(output / "train.xtc"), top=str(output / "peptide.pdb"))
+    assert after.n_frames == 25
+    assert (after.xyz[:20] == before.xyz).all()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("AX",), "'X' is no amino acid"),
+        (("A", "--uncapped"), "single amino acid"),
+        (("A", "--ns", "0"), "at least one frame"),
+        (("A", "--rungs", "0"), "at least 1 rung"),
+        (("A", "--rungs", "2", "--top-temperature-k", "200"), "give one above the coldest"),
+        (("A", "--ladder", "300,290"), "rising temperatures"),
+        (("A", "--timestep-fs", "3"), "no multiple of timestep-fs"),
+        (("A", "--hydrogen-mass-da", "0"), "unstable with light hydrogens"),
+        (("A", "--atoms", "some"), "give heavy or all"),
+        (("A", "--only", "3"), "only 3"),
+        (("A", "--rungs", "1", "--start", "curled"), "start 'curled'"),
+        (("A", "--rungs", "1", "--start", "pdb"), "start pdb is for a PDB"),
+        (("A", "--rungs", "1", "--platform", "Abacus"), "'Abacus' is not available"),
+        (("A", "--force-field", "nowhere.xml"), "force field nowhere.xml"),
+        (("nowhere.pdb",), "nowhere.pdb: no such file"),
+    ],
+)
+def test_wrong_input_is_one_line(arguments, message, tmp_path):
+    source, *options = arguments
+    finished = reference(source, tmp_path / "output", *options)
+    assert finished.returncode == 2, finished.stderr
+    assert message in finished.stderr and len(finished.stderr.splitlines()) == 1
