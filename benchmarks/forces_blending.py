@@ -17,13 +17,13 @@ import torch
 from hardware import describe_hardware
 from torch import Tensor
 
+from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.forces import ForceFiles
 from fpforce.trajectory import read_bead_frames
 from fpforce.training.callbacks import exponential_average
 from fpforce.training.dataset import NoisedBatches, TrainingSet
 from fpforce.training.diffusion import TimeSampler, alpha, centred_noise, degrees_of_freedom, diffuse, sigma
 from fpforce.training.expert_training import learning_rate
-from fpforce.training.export import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.training.force_scores import ForceScores
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.force_blending import ForceBlending

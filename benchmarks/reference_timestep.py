@@ -13,9 +13,9 @@ import numpy as np
 import typer
 
 from fpforce.commands.entry import command
+from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
 
 TEMPERATURE_K = 300.0
-GAS_CONSTANT = 0.00831446261815324  # kJ/mol/K
 SAMPLE_PS = 0.2
 BLOCKS = 10
 
@@ -61,7 +61,7 @@ def measure(topology, positions_nm, timestep_fs, mass_da, ns, drift_ps):
         integrator.step(round(1000 * SAMPLE_PS / timestep_fs))
         kinetic = context.getState(energy=True).getKineticEnergy()._value
         terms = [context.getState(energy=True, groups={g}).getPotentialEnergy()._value for g in (1, 2, 3, 4)]
-        samples.append([2.0 * kinetic / (freedoms * GAS_CONSTANT), *terms, sum(terms)])
+        samples.append([2.0 * kinetic / (freedoms * BOLTZMANN_KJ_PER_MOL_K), *terms, sum(terms)])
     samples = np.array(samples)
     blocks = np.array([block.mean(axis=0) for block in np.array_split(samples, BLOCKS)])
     row = list(zip(samples.mean(axis=0), blocks.std(axis=0, ddof=1) / np.sqrt(BLOCKS)))
@@ -84,7 +84,7 @@ def _drift(system, state, timestep_fs, freedoms, drift_ps):
         now = context.getState(energy=True)
         energies.append((now.getPotentialEnergy() + now.getKineticEnergy())._value)
     (slope, _), covariance = np.polyfit(times_ns, energies, 1, cov=True)
-    unit = GAS_CONSTANT * TEMPERATURE_K * freedoms
+    unit = BOLTZMANN_KJ_PER_MOL_K * TEMPERATURE_K * freedoms
     return slope / unit, np.sqrt(covariance[0, 0]) / unit
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.errors import InputError
 from fpforce.space import PLANE, space_of
 from fpforce.training.archive import write_archive
@@ -25,8 +26,6 @@ from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.residual import residual_curve
 
 logger = logging.getLogger("fpforce")
-
-BOLTZMANN_KJ_PER_MOL_K = 0.00831446261815324
 
 
 class CentreOfBeads(nn.Module):

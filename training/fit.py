@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.errors import InputError
 from fpforce.forces import ForceFiles
 from fpforce.trajectory import read_bead_frames
@@ -25,7 +26,6 @@ from fpforce.training.callbacks import CheckpointWriter, StepRecord, StopAfterSt
 from fpforce.training.checkpoint import Checkpoint, read_checkpoint, replace_record
 from fpforce.training.dataset import TrainingSet
 from fpforce.training.expert_training import ExpertTraining
-from fpforce.training.export import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.training.force_scores import ForceScores
 from fpforce.training.hand_over import score_jumps
 from fpforce.training.models.experts import Expert, Experts

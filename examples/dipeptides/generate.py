@@ -167,7 +167,8 @@ def write_record(output, tasks):
 
     from fpforce.reference.basins import agreement
 
-    split, record = load(), {"split": load(), "train": {}, "test": {}}
+    split = load()
+    record = {"split": split, "train": {}, "test": {}}
     record["made"] = {
         "molecules": "ACE-XX-NME",
         "beads": BEADS,

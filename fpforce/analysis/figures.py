@@ -13,7 +13,9 @@ from fpforce.analysis.convergence import TIME_BLOCKS
 from fpforce.analysis.divergences import free_energy_kt
 from fpforce.analysis.planes import PhiPsiPlane
 
-COLOURS = {"reference": "#333333", "simulation": "#0072B2", "training": "#E69F00", "iid": "#009E73", "reweighted": "#CC79A7"}
+COLOURS = {
+    "reference": "#333333", "simulation": "#0072B2", "training": "#E69F00", "iid": "#009E73", "reweighted": "#CC79A7",
+}  # fmt: skip
 START_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 TITLES = {"reference": "Reference", "simulation": "Simulation", "training": "Training set", "iid": "iid samples"}
 HIGHEST_KT = 8.0
@@ -104,7 +106,9 @@ def free_energy_profiles(result, rng):
                 axis.plot(centres, _finite(free_energy_kt(counts)), color=COLOURS[name], label=TITLES[name], **style)
         if result.weights is not None:
             counts = np.histogram(result.coordinates["iid"][:, k], bins=edges, weights=result.weights.values)[0]
-            axis.plot(centres, _finite(free_energy_kt(counts)), color=COLOURS["reweighted"], label="iid, reweighted", lw=1.4, ls="--")
+            counts[counts < 1.0 / result.weights.effective] = 0.0  # less than one of the samples that count
+            style = dict(color=COLOURS["reweighted"], label="iid, reweighted", lw=1.4, ls="--")
+            axis.plot(centres, _finite(free_energy_kt(counts)), **style)
         axis.set(xlabel=result.plane.axis_labels[k], xlim=(edges[0], edges[-1]), ylim=(-0.3, None))
         _angle_ticks(axis.xaxis, result.plane)
     axes[0].set_ylabel("free energy / kT")

@@ -6,6 +6,7 @@ samples. The figures come from `assess`, the dict from `summarise`, the pictures
 
 import base64
 import json
+import logging
 import math
 import os
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from fpforce.analysis.assessment import Assessment, AssessmentSettings, ReplicaF
 from fpforce.analysis.summary import summarise
 from fpforce.analysis.verdict import FEWEST_FRAMES
 from fpforce.errors import InputError
+
+logger = logging.getLogger("fpforce")
 
 HTML_NAME, JSON_NAME = "report.html", "report.json"
 
@@ -176,14 +179,22 @@ def _read_log_weights(path, force_field, frames):
     drawn, metadata = json.loads(record.read_text()), force_field.metadata
     calibrated = bool((metadata.get("training") or {}).get("calibration"))
     if drawn.get("t_end") != metadata.get("t_eval") or drawn.get("calibrated", False) != calibrated:
+        logger.warning("%s is not reweighted: its densities are at t = %s, %s, the force field is at t = %s, %s", path,
+                       drawn.get("t_end"), _calibrated(drawn.get("calibrated", False)), metadata.get("t_eval"), _calibrated(calibrated))
         return None
     with np.load(densities) as arrays:
         if not {"energy_kt", "log_density"} <= set(arrays.files):
             return None
         log_weights = -arrays["energy_kt"] - arrays["log_density"]
     if log_weights.shape != (frames,):
-        raise InputError(f"{densities} has densities of {len(log_weights)} samples, {path} holds {frames}; repeat fpforce-sample")
+        raise InputError(
+            f"{densities} has densities of {len(log_weights)} samples, {path} holds {frames}; repeat fpforce-sample"
+        )
     return log_weights
+
+
+def _calibrated(flag):
+    return "calibrated" if flag else "not calibrated"
 
 
 def _refuse_samples_of_another_model(path, force_field):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.mapping import list_beads
 
 
@@ -30,7 +31,7 @@ class ExternalPotential:
 
     @property
     def kt_kj_per_mol(self) -> float:
-        return 0.00831446261815324 * self.temperature_k
+        return BOLTZMANN_KJ_PER_MOL_K * self.temperature_k
 
     @property
     def beads(self):

@@ -9,9 +9,9 @@ import json
 
 import numpy as np
 
+from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.errors import InputError
 
-GAS_CONSTANT = 0.00831446261815324  # kJ/mol/K
 _COUNTERS = ("rungs", "attempts", "accepted", "round_trips", "_was_cold", "_was_hot")
 
 
@@ -113,7 +113,7 @@ class ReplicaExchange:
         for rung in range(self._sweep % 2, len(self.rungs) - 1, 2):
             low, high = replica_on[rung], replica_on[rung + 1]
             cold_k, hot_k = self.temperatures_k[rung], self.temperatures_k[rung + 1]
-            exponent = (1.0 / cold_k - 1.0 / hot_k) / GAS_CONSTANT * (energies[low] - energies[high])
+            exponent = (1.0 / cold_k - 1.0 / hot_k) / BOLTZMANN_KJ_PER_MOL_K * (energies[low] - energies[high])
             self.attempts[rung] += 1
             if self._generator.random() < np.exp(min(0.0, exponent)):
                 self.accepted[rung] += 1

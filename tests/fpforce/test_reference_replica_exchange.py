@@ -4,8 +4,9 @@ import numpy as np
 import openmm
 import pytest
 
+from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.reference.protocol import geometric_ladder, suggest_rungs
-from fpforce.reference.replica_exchange import GAS_CONSTANT, ReplicaExchange
+from fpforce.reference.replica_exchange import ReplicaExchange
 
 # V(x) = 20 ((x/0.2)^2 - 1)^2 + 5 x kJ/mol: two wells with a barrier of 8 kT at 300 K, the left one 0.8 kT deeper.
 BARRIER, HALF_WIDTH, TILT, STIFFNESS = 20.0, 0.2, 5.0, 500.0
@@ -39,7 +40,7 @@ def sample(replicas, sweeps, steps):
 
 def exact_population_of_the_right_well(temperature_k):
     x = np.linspace(-0.6, 0.6, 20001)
-    weight = np.exp(-(BARRIER * ((x / HALF_WIDTH) ** 2 - 1) ** 2 + TILT * x) / (GAS_CONSTANT * temperature_k))
+    weight = np.exp(-(BARRIER * ((x / HALF_WIDTH) ** 2 - 1) ** 2 + TILT * x) / (BOLTZMANN_KJ_PER_MOL_K * temperature_k))
     return weight[x > 0].sum() / weight.sum()
 
 
@@ -64,7 +65,7 @@ def test_coldest_rung_holds_the_boltzmann_weight_of_either_well(cold_frames):
 def test_coldest_rung_holds_its_temperature_in_the_harmonic_directions(cold_frames):
     _, frames = cold_frames
     # <y^2> = kT / k; 15,000 correlated values give it to about 2%.
-    assert np.mean(frames[:, 1:] ** 2) == pytest.approx(GAS_CONSTANT * COLDEST_K / STIFFNESS, rel=0.06)
+    assert np.mean(frames[:, 1:] ** 2) == pytest.approx(BOLTZMANN_KJ_PER_MOL_K * COLDEST_K / STIFFNESS, rel=0.06)
 
 
 def test_every_replica_walks_the_ladder(cold_frames):
@@ -87,7 +88,7 @@ def test_a_state_goes_on_to_the_same_frames():
 def test_one_rung_offers_no_swaps():
     replicas = exchange((COLDEST_K,))
     frames = sample(replicas, 2000, 25)
-    assert np.mean(frames[:, 1:] ** 2) == pytest.approx(GAS_CONSTANT * COLDEST_K / STIFFNESS, rel=0.1)
+    assert np.mean(frames[:, 1:] ** 2) == pytest.approx(BOLTZMANN_KJ_PER_MOL_K * COLDEST_K / STIFFNESS, rel=0.1)
     assert replicas.round_trips.tolist() == [0] and len(replicas.attempts) == 0
 
 

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 import fpforce
+from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.commands.info import describe
 from fpforce.errors import InputError
 from fpforce.forces import ForceFiles
 from fpforce.trajectory import read_bead_frames
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.dataset import TrainingSet
-from fpforce.training.export import BOLTZMANN_KJ_PER_MOL_K, export
+from fpforce.training.export import export
 from fpforce.training.fit import train
 from fpforce.training.force_scores import ForceScores
 from fpforce.training.recipe import load_recipe
