@@ -1,6 +1,5 @@
 """Beads chosen from real topologies: what they are, how they are bonded, and what files keep of them."""
 
-import importlib.util
 import io
 import json
 from pathlib import Path
@@ -15,6 +14,7 @@ from openmm import app
 from fpforce.beads import BeadTable, map_beads
 from fpforce.errors import InputError
 from fpforce.mapping import list_beads
+from fpforce.reference.peptide import build_peptide
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"
 BACKBONE5 = [("ACE", "C"), ("ALA", "N"), ("ALA", "CA"), ("ALA", "C"), ("NME", "N")]
@@ -27,11 +27,8 @@ def dipeptide():
 
 @pytest.fixture(scope="module")
 def peptide():
-    """ACE-AGPY-NME with hydrogens, built by the example's own builder."""
-    spec = importlib.util.spec_from_file_location("peptide", EXAMPLE / "peptide.py")
-    builder = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(builder)
-    topology, positions = builder.build_peptide("AGPY", app.ForceField("amber99sbildn.xml"), 1)
+    """ACE-AGPY-NME with hydrogens, as fpforce-reference builds it."""
+    topology, positions = build_peptide("AGPY", app.ForceField("amber99sbildn.xml"), 1)
     return mdtraj.Trajectory(positions[None], mdtraj.Topology.from_openmm(topology))
 
 
