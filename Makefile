@@ -14,8 +14,9 @@ READY := $(VENV)/.fpforce-$(EXTRA)
 demo: setup
 	$(BIN)/python examples/alanine_dipeptide/demo.py
 
+# A process of tests for every core, one thread each.
 test: setup
-	$(BIN)/python -m pytest -m "not long"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" --numprocesses auto --dist loadfile
 
 test-long: setup
 	$(BIN)/python -m pytest -m long
