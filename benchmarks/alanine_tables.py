@@ -17,7 +17,6 @@ from hardware import describe_hardware
 RUNS = ROOT / "runs" / "alanine"
 WITHOUT = "loss.fokker_planck_weight=0"
 GRAPH = ("model.kind=graph_transformer", "model.width=32", "model.layers=2", "optimizer.batch_size=128")
-GRAPH_STEPS = 0.5  # of the steps of `internal`, since each takes several times as long
 DIFFUSION, FOKKER_PLANCK = Row("recipes/diffusion.yaml"), Row("recipes/fokker_planck.yaml")
 MIXTURE, BOTH = Row("recipes/mixture.yaml"), Row("recipes/both.yaml")
 TWO_FOR_ONE_TIME = 0.01
@@ -25,23 +24,27 @@ TWO_FOR_ONE_TIME = 0.01
 
 @dataclass(frozen=True)
 class Table:
-    """rows by name; `trained` names the row, of any table, whose training a row takes; seeds: at most so many."""
+    """rows by name; `trained` names the row, of any table, whose training a row takes; seeds: at most so many; length: of
+    the trainings, in units of --steps.
+    """
 
     rows: dict[str, Row]
     trained: dict[str, str] = field(default_factory=dict)
     seeds: int = 3
+    length: float = 1.0
 
 
-def _variants(prefix: str, overrides: tuple[str, ...]) -> Table:
+def _variants(prefix: str, overrides: tuple[str, ...], length: float = 1.0) -> Table:
     bare = {"diffusion": DIFFUSION, "two_for_one": replace(DIFFUSION, t_eval=TWO_FOR_ONE_TIME), "mixture": MIXTURE,
             "fokker_planck": FOKKER_PLANCK, "both": BOTH}
     rows = {prefix + name: replace(row, overrides=overrides) for name, row in bare.items()}
-    return Table(rows, {f"{prefix}two_for_one": f"{prefix}diffusion"})
+    return Table(rows, {f"{prefix}two_for_one": f"{prefix}diffusion"}, length=length)
 
 
-def _up_to(t_max: float, weight: str) -> Row:
-    """Two experts, of which the one that is simulated reaches t_max; the next is a score of its own."""
-    experts = f"experts=[{{t_max: {t_max}, max_minutes: 6}}, {{t_max: 1.0, conservative: false, max_minutes: 2}}]"
+def _up_to(t_max: float, weight: str, part: float = 0.75) -> Row:
+    """Two experts, of which the one that is simulated reaches t_max; the next is a score of its own. part: of the training."""
+    experts = (f"experts=[{{t_max: {t_max}, max_minutes: {8 * part:g}}}, "
+               f"{{t_max: 1.0, conservative: false, max_minutes: {8 - 8 * part:g}}}]")
     return Row("recipe.yaml", (experts, f"loss.fokker_planck_weight={weight}"))
 
 
@@ -50,7 +53,7 @@ _SOLVERS = {"euler-maruyama": (100, 300, 1000, 3000, 10000), "multistep": (50, 2
 
 TABLES = {
     "variants": _variants("", ()),
-    "variants_graph": _variants("graph ", GRAPH),
+    "variants_graph": _variants("graph ", GRAPH, length=0.5),  # a step takes several times as long
     "calibration": Table({f"{name}, {how}": replace(row, overrides=settings)
                           for name, row in (("fokker_planck", FOKKER_PLANCK), ("both", BOTH))
                           for how, settings in _CALIBRATIONS.items()},
@@ -66,6 +69,8 @@ TABLES = {
                     {f"{solver}, {steps} steps": "diffusion" for solver, counts in _SOLVERS.items() for steps in counts}, seeds=1),
     "width": Table({f"width {width}, alpha_FP {weight}": Row(overrides=(f"model.width={width}", f"loss.fokker_planck_weight={weight}"))
                     for width in (32, 128) for weight in ("0", "5e-5", "5e-4", "5e-3") if (width, weight) != (128, "5e-4")}, seeds=1),
+    "long": Table({"fokker_planck, 4 times as long": FOKKER_PLANCK, "t_max 0.1, 4 times as long": _up_to(0.1, "5e-4", part=0.25)},
+                  seeds=2, length=4.0),
     "score": Table({"score": Row("recipes/score.yaml")}, seeds=2),
 }  # fmt: skip
 
@@ -83,10 +88,10 @@ def main() -> None:
         rows = {}
         for seed in range(min(table.seeds, chosen.seeds)):
             for row_name, row in table.rows.items():
-                steps = round(chosen.steps * (GRAPH_STEPS if row_name.startswith("graph ") else 1.0))
                 trained = table.trained.get(row_name)
                 rows[_folder(row_name, seed)] = replace(
-                    row, seed=seed, steps=steps, trained=None if trained is None else str(_folder(trained, seed)))
+                    row, seed=seed, steps=round(table.length * chosen.steps),
+                    trained=None if trained is None else str(_folder(trained, seed)))
         if chosen.only_write:
             found = {folder: json.loads((folder / "row.json").read_text()) for folder in rows if (folder / "row.json").exists()}
         else:

@@ -20,6 +20,8 @@ SECTIONS = (
     ("Discretisation or inconsistency: the samplers", "alanine_solver", "alanine_tables.py solver",
      "Samples of the model of `diffusion` by several solvers; the simulations of these rows are short and mean nothing."),
     ("Width of the network and weight of the Fokker-Planck term", "alanine_width", "alanine_tables.py width", "`internal`, one model over all t."),
+    ("Longer trainings", "alanine_long", "alanine_tables.py long",
+     "Four times the steps of the tables above; `t_max 0.1` spends three quarters of them on its second expert, a score over (0.1, 1]."),
     ("A score that is no gradient", "alanine_score", "alanine_tables.py score", "Simulated against the command's advice."),
     ("Two Gaussians that are not joined at small t", "two_gaussians", "two_gaussians.py",
      "Ten standard deviations apart, with weights 0.9 and 0.1, in the plane: what the expert that is simulated knows of the weights."),
