@@ -89,7 +89,7 @@ def _trained(variant: str, seed: int, fraction: float) -> Path:
 
     folder, path = _folder(variant, seed), EXAMPLE / "recipes" / f"{variant}.yaml"
     whole = load_recipe(path)
-    steps = [f"run.max_steps={round(fraction * whole.run.max_steps)}"]
+    steps = ["run.compile=true", f"run.max_steps={round(fraction * whole.run.max_steps)}"]
     steps += [f"experts.{k}.max_steps={round(fraction * expert.max_steps)}" for k, expert in enumerate(whole.experts)]
     recipe = load_recipe(path, [f"output={folder}", f"run.seed={seed}", *steps])
     checkpoint = folder / "model.ckpt"
