@@ -6,12 +6,11 @@ goes on where it stopped. FOLDER/row.json holds the result.
 """
 
 import json
-import os
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from jobs import run_jobs
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "alanine_dipeptide"
@@ -72,8 +71,7 @@ def run(folder: Path, row: Row) -> None:
 def run_all(rows: dict[Path, Row], processes: int) -> dict[Path, dict]:
     """Results by folder; a row that takes its training from another comes after it."""
     for wave in ({f: row for f, row in rows.items() if row.trained is None}, rows):
-        with ThreadPoolExecutor(processes) as pool:
-            list(pool.map(_start, wave, wave.values()))
+        run_jobs(__file__, {folder: [str(folder), json.dumps(asdict(row))] for folder, row in wave.items()}, processes)
     return {folder: json.loads((folder / "row.json").read_text()) for folder in rows}
 
 
@@ -148,14 +146,6 @@ def _summary(row: Row, model: Path, report: dict, failures: dict[str, list[float
         "reference_kt": report["reference"]["free_energy_kt"], "training_seconds": report["training"]["seconds"],
         "hand_overs": report["training"].get("hand_overs"),
         "calibration_seconds": calibration.get("seconds", 0.0) + likelihood["seconds"]}
-
-
-def _start(folder: Path, row: Row) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "log.txt", "a") as log:
-        subprocess.run([sys.executable, __file__, str(folder), json.dumps(asdict(row))], stdout=log, stderr=log, check=True,
-                       env=os.environ | {"OMP_NUM_THREADS": "1", "OPENMM_CPU_THREADS": "1"})
-    print(f"{folder} is done", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,10 @@ docs/results/muller_brown.json, .md and .png; runs live in runs/muller_brown and
 
 import argparse
 import json
-import os
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from jobs import run_jobs
 from plane_density import density_of_model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,8 +38,7 @@ def main() -> None:
     options = ["--fraction", str(chosen.fraction), "--picoseconds", str(chosen.picoseconds)]
     # Those that share a training come after it.
     for wave in ([j for j in jobs if j[0] not in SHARED_TRAINING], [j for j in jobs if j[0] in SHARED_TRAINING]):
-        with ThreadPoolExecutor(chosen.processes) as pool:
-            list(pool.map(lambda job: _start(*job, options), wave))
+        run_jobs(__file__, {_folder(*job): ["--one", job[0], str(job[1]), *options] for job in wave}, chosen.processes)
     _write([json.loads((_folder(*job) / "result.json").read_text()) for job in jobs], chosen)
 
 
@@ -153,15 +149,6 @@ def _compared(positions, density) -> dict:
 
 def _folder(variant: str, seed: int) -> Path:
     return ROOT / "runs" / "muller_brown" / f"{variant}_{seed}"
-
-
-def _start(variant: str, seed: int, options: list[str]) -> None:
-    folder = _folder(variant, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "log.txt", "a") as log:
-        subprocess.run([sys.executable, __file__, "--one", variant, str(seed), *options], stdout=log, stderr=log, check=True,
-                       env=os.environ | {"OMP_NUM_THREADS": "1"})
-    print(f"{folder} is done", flush=True)
 
 
 def _write(results: list[dict], chosen) -> None:

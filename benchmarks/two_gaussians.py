@@ -9,14 +9,11 @@ docs/results/two_gaussians.json and .md; runs live in runs/two_gaussians and are
 import argparse
 import json
 import math
-import os
 import shutil
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from jobs import run_jobs
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "two_gaussians"
@@ -41,8 +38,8 @@ def main() -> None:
         return
     _write_data()
     jobs = [(name, seed) for name in EXPERTS for seed in range(chosen.seeds)]
-    with ThreadPoolExecutor(chosen.processes) as pool:
-        list(pool.map(lambda job: _start(*job, chosen.steps), jobs))
+    run_jobs(__file__, {_folder(name, seed): ["--one", name, str(seed), "--steps", str(chosen.steps)] for name, seed in jobs},
+             chosen.processes)
     _write([json.loads((_folder(*job) / "result.json").read_text()) for job in jobs], chosen.steps)
 
 
@@ -104,15 +101,6 @@ def _write_data() -> None:
 
 def _folder(name: str, seed: int) -> Path:
     return RUNS / f"{name.replace(' ', '_').replace(',', '')}_{seed}"
-
-
-def _start(name: str, seed: int, steps: int) -> None:
-    folder = _folder(name, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "log.txt", "a") as log:
-        subprocess.run([sys.executable, __file__, "--one", name, str(seed), "--steps", str(steps)], stdout=log, stderr=log,
-                       check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    print(f"{folder} is done", flush=True)
 
 
 def _write(rows: list[dict], steps: int) -> None:
