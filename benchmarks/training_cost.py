@@ -15,6 +15,7 @@ import json
 import statistics
 import time
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import torch
@@ -38,17 +39,6 @@ from fpforce.training.step import StepDraws, StepLosses
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "training_cost"
 HELD_OUT = 256  # frames of the reference
-
-
-class EveryFourthStep(ExpertTraining):
-    """The term in every fourth step only, with four times its weight."""
-
-    def draw(self, step: int) -> StepDraws:
-        draws = super().draw(step)
-        return draws if step % 4 == 0 else draws._replace(perturbed=None, weights=None)
-
-    def weighted(self, losses: StepLosses):
-        return losses.denoising + 4.0 * self.plan.fokker_planck_weight * losses.fokker_planck
 
 
 class CentralDifferences(ExpertTraining):
@@ -82,13 +72,19 @@ class Variant:
     kind: type[ExpertTraining] = ExpertTraining
 
 
+def _variant(part: str, every: int, kind: type[ExpertTraining] = ExpertTraining, name: str = "") -> Variant:
+    """The term at `part` of the batch in every so many steps."""
+    points = f"loss.fokker_planck_fraction={float(Fraction(part))}"
+    name += f"{part} of the batch" + ("" if every == 1 else f", every {every}{'nd' if every == 2 else 'th'} step")
+    return Variant(name, (points, f"loss.fokker_planck_every={every}"), kind)
+
+
 NONE = Variant("denoising alone", ("loss.fokker_planck_weight=0",))
-DEFAULT = Variant("1/8 of the batch", ("loss.fokker_planck_fraction=0.125",))
-FOUR = Variant("central differences, 1/4 of the batch", ("loss.fokker_planck_fraction=0.25",), CentralDifferences)
-VARIANTS = (NONE, Variant("1/16 of the batch", ("loss.fokker_planck_fraction=0.0625",)), DEFAULT, FOUR,
-            Variant("1/2 of the batch", ("loss.fokker_planck_fraction=0.5",)),
-            Variant("every 4th step, 1/2 of the batch", ("loss.fokker_planck_fraction=0.5",), EveryFourthStep))
-MODELS = {"internal": VARIANTS, "graph_transformer": (NONE, DEFAULT, FOUR)}
+DEFAULT, SECOND = _variant("1/8", 1), _variant("1/8", 2)
+FOUR = _variant("1/4", 1, CentralDifferences, "central differences, ")
+VARIANTS = (NONE, DEFAULT, SECOND, _variant("1/8", 4), _variant("1/4", 2), _variant("1/2", 4), _variant("1/2", 1), FOUR)
+MODELS = {"internal": VARIANTS, "graph_transformer": (NONE, DEFAULT, SECOND, FOUR)}
+COMPILED = (NONE, DEFAULT, SECOND)
 
 
 def main() -> None:
@@ -153,17 +149,19 @@ def _time_steps(model: str, training_set: TrainingSet, chosen) -> dict:
             _update(module, optimizer, module.weighted(module(module.draw(number))))
 
         steps[variant.name] = plain
-        if variant in (NONE, DEFAULT):
+        if variant in COMPILED:
             began = time.monotonic()
-            compiled = CompiledStep(module, module.draw(0))
+            kinds = {draws.perturbed is None: draws for draws in (module.draw(1), module.draw(0))}
+            compiled = {kind: CompiledStep(module, draws) for kind, draws in kinds.items()}
             compile_seconds.append(time.monotonic() - began)
 
             def fast(number, module=module, optimizer=optimizer, compiled=compiled):
-                _update(module, optimizer, compiled(module.draw(number))[1])
+                draws = module.draw(number)
+                _update(module, optimizer, compiled[draws.perturbed is None](draws)[1])
 
             steps[f"{variant.name}, compiled"] = fast
     count = chosen.steps if model == "internal" else max(4, chosen.steps // 5)
-    count += -count % 4  # whole periods of EveryFourthStep
+    count += -count % 4  # whole periods of all variants
     times = {name: [] for name in steps}
     for round in range(chosen.rounds + 1):
         for name, step in steps.items():

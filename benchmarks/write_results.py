@@ -22,6 +22,8 @@ SECTIONS = (
     ("Width of the network and weight of the Fokker-Planck term", "alanine_width", "alanine_tables.py width", "`internal`, one model over all t."),
     ("Longer trainings", "alanine_long", "alanine_tables.py long",
      "Four times the steps of the tables above; `t_max 0.1` spends three quarters of them on its second expert, a score over (0.1, 1]."),
+    ("The Fokker-Planck term in every second step", "alanine_every", "alanine_tables.py every",
+     "The term at twice its weight in every second step; the tables above have it in every step."),
     ("A score that is no gradient", "alanine_score", "alanine_tables.py score", "Simulated against the command's advice."),
     ("Two Gaussians that are not joined at small t", "two_gaussians", "two_gaussians.py",
      "Ten standard deviations apart, with weights 0.9 and 0.1, in the plane: what the expert that is simulated knows of the weights."),

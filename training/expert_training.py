@@ -56,7 +56,7 @@ class ExpertTraining(pl.LightningModule):
         self.record.active, self.record.calibration = number, None
         for k, expert in enumerate(self.experts):
             expert.requires_grad_(k == number)
-        self._step = _Shared(None)  # made in the first step, when all weights are where they belong
+        self._steps = _Shared({})  # made when first needed, when all weights are where they belong
         times = TimeSampler(self.plan.t_min, self.plan.t_max, self.plan.v_min)
         self._batches = _Shared(NoisedBatches(self._frames.value, times, self.recipe.optimizer.batch_size,
                                               (self.recipe.run.seed, number), self._conformation_weights.value,
@@ -99,10 +99,11 @@ class ExpertTraining(pl.LightningModule):
             group["lr"] = rate
 
     def training_step(self, batch, batch_idx):
-        draws = self.draw(self.global_step)
-        if self._step.value is None:
-            self._step = _Shared(step_function(self, draws))
-        losses, loss = self._step.value(draws)
+        draws, steps = self.draw(self.global_step), self._steps.value
+        kind = draws.perturbed is None
+        if kind not in steps:
+            steps[kind] = step_function(self, draws)
+        losses, loss = steps[kind](draws)
         *terms, value = torch.stack([*(getattr(losses, name) for name in LOSS_TERMS), loss]).tolist()
         if not math.isfinite(value):
             raise InputError(f"the loss became {value} at step {self.global_step}; the last checkpoint is intact: "
@@ -115,9 +116,11 @@ class ExpertTraining(pl.LightningModule):
         batches, settings = self._batches.value, self.recipe.loss
         noised, generator = batches.batch(step, self._rank)
         perturbed = weights = boundary = None
-        if self.plan.fokker_planck_weight:
+        every = settings.fokker_planck_every
+        if self.plan.fokker_planck_weight and step % every == 0:
             count = max(1, round(settings.fokker_planck_fraction * len(noised.x)))
             times, weights = ResidualTimes(batches.times)(count, generator, noised.x)
+            weights = every * weights
             points, times = batches.spread(count, generator, at=times)
             perturbed = perturb(points, times, settings.fokker_planck_sigma, generator)
         if self.plan.anchor_weight:

@@ -78,6 +78,8 @@ class LossRecipe(Section):
     fokker_planck_weight: float = Field(5e-4, ge=0, description="alpha_FP; 0 trains by denoising alone")
     fokker_planck_fraction: float = Field(0.125, gt=0, le=1,
                                           description="points of the FP term, as a part of the batch size")
+    fokker_planck_every: int = Field(1, ge=1, description="the FP term is computed in every so many steps, with as many "
+                                                          "times its weight")
     fokker_planck_evenness: float = Field(1.0, ge=0, le=1, description="frames for it are drawn by density^-evenness, "
                                           "so that rare states keep their weight")
     fokker_planck_sigma: float = Field(1e-4, gt=0, le=0.1, description="sigma_w of the weak form, normalised units")

@@ -19,9 +19,9 @@ class Boundary(NamedTuple):
 
 
 class StepDraws(NamedTuple):
-    """The denoising batch, and points of the Fokker-Planck term and of the anchor where the plan has these.
+    """The denoising batch, and points of the Fokker-Planck term and of the anchor where this step has these.
 
-    weights (count,): of the points of the Fokker-Planck term.
+    weights (count,): of the points of the Fokker-Planck term, which make up for the steps without it.
     """
 
     noised: NoisedBatch
@@ -31,7 +31,7 @@ class StepDraws(NamedTuple):
 
 
 class StepLosses(NamedTuple):
-    """Loss terms of one step, scalars; a term that the plan leaves out is zero."""
+    """Loss terms of one step, scalars; a term that the step leaves out is zero."""
 
     denoising: Tensor
     fokker_planck: Tensor

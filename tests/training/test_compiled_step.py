@@ -63,7 +63,7 @@ def test_traced_step_follows_weights_and_draws(small_recipe, alanine_set, tmp_pa
     module = in_training(small_recipe(tmp_path, override), alanine_set, expert)
     traced = CompiledStep(module, module.draw(0), compiler=lambda graph: graph)
     nudge(module)
-    assert_same_step(module, traced, module.draw(1))
+    assert_same_step(module, traced, module.draw(2))
 
 
 def test_traced_step_blends_forces(small_recipe, alanine, tmp_path):
@@ -76,19 +76,20 @@ def test_traced_step_blends_forces(small_recipe, alanine, tmp_path):
     assert module.draw(0).noised.force is not None
     traced = CompiledStep(module, module.draw(0), compiler=lambda graph: graph)
     nudge(module)
-    assert_same_step(module, traced, module.draw(1))
+    assert_same_step(module, traced, module.draw(2))
 
 
 @needs_compiler
 def test_compiled_training_is_resumed_and_ends_where_a_plain_one_does(small_recipe, tmp_path, caplog):
-    small = ("optimizer.warmup_steps=5", "model.width=8", "model.layers=1", "model.prior=false")
+    small = ("optimizer.warmup_steps=5", "model.width=8", "model.layers=1", "model.prior=false", "loss.fokker_planck_every=2")
     ends = {}
     with caplog.at_level(logging.INFO, logger="fpforce"):
         for compile in ("false", "true"):
             for steps in (20, 40):
                 recipe = small_recipe(tmp_path / compile, *small, f"run.max_steps={steps}", f"run.compile={compile}")
                 ends[compile] = read_checkpoint(train(recipe, resume=steps == 40, show_progress=False))
-    assert sum("compiled in" in record.getMessage() for record in caplog.records) == 2
+    # Steps with and without the Fokker-Planck term, in two runs.
+    assert sum("compiled in" in record.getMessage() for record in caplog.records) == 4
     assert ends["true"].record.expert.steps == 40
     for name, values in ends["false"].record.expert.curves.items():
         assert ends["true"].record.expert.curves[name] == pytest.approx(values, rel=1e-2), name

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from fpforce.training.diffusion import beta, centred, centred_noise, degrees_of_freedom
+from fpforce.training.expert_training import ExpertTraining
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.prior import fit_prior
@@ -119,3 +120,17 @@ def test_residual_of_the_prior_alone_carries_no_noise(alanine_set):
     residual = residuals(energy, energy.log_density(perturbed.points, perturbed.times), perturbed)
     scale = exact_residual(DiffusionEnergy(FrozenGaussian()), x, t).abs().mean()
     assert residual.abs().max() < 1e-5 * scale
+
+
+def test_term_in_every_third_step_has_the_mean_of_one_in_every_step(small_recipe, alanine_set, tmp_path):
+    each, third = (ExpertTraining(small_recipe(tmp_path, f"loss.fokker_planck_every={every}"), alanine_set) for every in (1, 3))
+    third.experts.load_state_dict(each.experts.state_dict())
+    each.begin(0)
+    third.begin(0)
+    for step in range(6):
+        ours, theirs = third.draw(step), each.draw(step)
+        torch.testing.assert_close(ours.noised.x, theirs.noised.x, rtol=0, atol=0)
+        if step % 3:
+            assert ours.perturbed is None and third(ours).fokker_planck == 0
+        else:
+            assert third(ours).fokker_planck.item() == pytest.approx(3 * each(theirs).fokker_planck.item(), rel=1e-6)

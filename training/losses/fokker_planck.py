@@ -56,7 +56,7 @@ def residuals(energy: DiffusionEnergy, density: LogDensity, perturbed: Perturbed
 def fokker_planck_loss(residual: Tensor, beads: int, weights: Tensor | None = None) -> Tensor:
     """mean(R_v1 R_v2) / D^2 from residuals (2, count); unbiased, so it may be negative on a batch.
 
-    weights (count,): of the points, with mean one.
+    weights (count,): of the points; of mean one, or of mean k in every k-th step.
     """
     square = residual[0] * residual[1]
     return (square if weights is None else weights * square).mean() / degrees_of_freedom(beads) ** 2
