@@ -100,7 +100,8 @@ def main() -> None:
     data = load_recipe(EXAMPLE / "recipe.yaml").data
     training_set = TrainingSet.of(read_bead_frames(data.trajectories, data.topology, beads=data.beads))
     for model in MODELS:
-        settings = {"rounds": chosen.rounds, "steps": chosen.steps, "threads": chosen.threads}
+        settings = {"rounds": chosen.rounds, "steps": chosen.steps, "threads": chosen.threads,
+                    "variants": [variant.name for variant in MODELS[model]]}
         _kept(f"steps_{model}", settings, lambda model=model: _time_steps(model, training_set, chosen))
     held_out = TrainingSet.of(read_bead_frames([EXAMPLE / "reference.xtc"], data.topology, beads=data.beads),
                               training_set.scale_nm, training_set.origin_nm).frames
@@ -212,7 +213,8 @@ def _table(chosen) -> str:
     for model, variants in MODELS.items():
         found = json.loads((RUNS / f"steps_{model}.json").read_text())
         ms = found["ms"]
-        lines += [f"`{model}`, batch 512, {chosen.threads} thread(s), median of {chosen.rounds} rounds; compiling took "
+        lines += [f"`{model}`, batch 512, {chosen.threads} thread(s), medians over {chosen.rounds} rounds, of the times and of "
+                  "the ratios within a round, which suffer less from other programs; compiling took "
                   f"{min(found['compile_seconds']):.0f} to {max(found['compile_seconds']):.0f} s; {found['hardware']}.", "",
                   "| Fokker-Planck term | ms per step | against denoising alone | compiled, ms | against denoising alone |",
                   "|---|---|---|---|---|"]

@@ -184,7 +184,8 @@ class TrainingRecord:
         """
         free = ("max_steps", "max_minutes", "checkpoint_minutes", "threads", "compile", "accelerator", "devices", "strategy",
                 "trajectories", "topology", "forces", "neighbours")
-        ours, theirs = _flat(self.recipe), _flat(recipe.model_dump(mode="json"))
+        recorded = parse_recipe(self.recipe, "the recipe of the run")  # with the defaults of keys that it was begun without
+        ours, theirs = _flat(recorded.model_dump(mode="json")), _flat(recipe.model_dump(mode="json"))
         for key in sorted(ours.keys() | theirs.keys()):
             if key.split(".")[-1] in free or key == "output" or key.startswith("calibration."):
                 continue

@@ -56,7 +56,8 @@ class ExpertTraining(pl.LightningModule):
         self.record.active, self.record.calibration = number, None
         for k, expert in enumerate(self.experts):
             expert.requires_grad_(k == number)
-        self._steps = _Shared({})  # made when first needed, when all weights are where they belong
+        # By whether they have the Fokker-Planck term; made when first needed, when all weights are where they belong.
+        self._steps = _Shared({})
         times = TimeSampler(self.plan.t_min, self.plan.t_max, self.plan.v_min)
         self._batches = _Shared(NoisedBatches(self._frames.value, times, self.recipe.optimizer.batch_size,
                                               (self.recipe.run.seed, number), self._conformation_weights.value,
@@ -100,10 +101,10 @@ class ExpertTraining(pl.LightningModule):
 
     def training_step(self, batch, batch_idx):
         draws, steps = self.draw(self.global_step), self._steps.value
-        kind = draws.perturbed is None
-        if kind not in steps:
-            steps[kind] = step_function(self, draws)
-        losses, loss = steps[kind](draws)
+        has_fokker_planck = draws.perturbed is not None
+        if has_fokker_planck not in steps:
+            steps[has_fokker_planck] = step_function(self, draws)
+        losses, loss = steps[has_fokker_planck](draws)
         *terms, value = torch.stack([*(getattr(losses, name) for name in LOSS_TERMS), loss]).tolist()
         if not math.isfinite(value):
             raise InputError(f"the loss became {value} at step {self.global_step}; the last checkpoint is intact: "
@@ -116,11 +117,10 @@ class ExpertTraining(pl.LightningModule):
         batches, settings = self._batches.value, self.recipe.loss
         noised, generator = batches.batch(step, self._rank)
         perturbed = weights = boundary = None
-        every = settings.fokker_planck_every
-        if self.plan.fokker_planck_weight and step % every == 0:
+        if self.plan.fokker_planck_weight and step % settings.fokker_planck_every == 0:
             count = max(1, round(settings.fokker_planck_fraction * len(noised.x)))
             times, weights = ResidualTimes(batches.times)(count, generator, noised.x)
-            weights = every * weights
+            weights = settings.fokker_planck_every * weights
             points, times = batches.spread(count, generator, at=times)
             perturbed = perturb(points, times, settings.fokker_planck_sigma, generator)
         if self.plan.anchor_weight:

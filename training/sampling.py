@@ -16,6 +16,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from fpforce.errors import InputError
 from fpforce.training.diffusion import alpha, beta, degrees_of_freedom, log_snr, sigma_squared, time_of_log_snr
 
 Score = Callable[[Tensor, Tensor], Tensor]
@@ -33,11 +34,19 @@ def time_grid(t_start: float, t_end: float, steps: int) -> Tensor:
 
 
 def shared_steps(boundaries: list[float], steps: int) -> list[int]:
-    """How many of `steps` fall to each stretch between descending times, by its length in ln(alpha / sigma); 1 at least."""
+    """How many of `steps` fall to each stretch between descending times, by its length in ln(alpha / sigma); 1 at least.
+
+    Raises InputError for fewer steps than stretches.
+    """
+    stretches = len(boundaries) - 1
+    if steps < stretches:
+        raise InputError(f"steps is {steps}, and the way down from t = {boundaries[0]:g} leads through {stretches} experts, each of "
+                         f"which needs a step; give {stretches} or more")
     levels = log_snr(torch.tensor(boundaries, dtype=torch.float64))
     lengths = levels.diff() / (levels[-1] - levels[0])
     shares = torch.clamp(torch.round(lengths * steps), min=1).long()
-    shares[int(shares.argmax())] += steps - int(shares.sum())  # rounding goes where it matters least
+    while excess := int(shares.sum()) - steps:  # rounding goes where it matters least
+        shares[int(shares.argmax())] -= 1 if excess > 0 else -1
     return shares.tolist()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from fpforce.analysis.comparison import Divergences, Estimate, Floor, Sample, compare
 from fpforce.analysis.convergence import (
     CONVERGED,
+    NOT_CONVERGED,
     Convergence,
     combine,
     free_energy_difference,
@@ -177,6 +178,9 @@ def assess(beads, reference, simulations, *, training=None, iid=None, iid_log_we
     pools["simulation"] = _counted_frames([s.positions_nm for s in simulations], counted)
     thinned = draw_geometry(pools, samples, floor, frames, rng)
     verdict, reason = combine([result.convergence for result in plane_results])
+    lost = [s.name for s in simulations if s.failed_replicas == s.positions_nm.shape[1]]
+    if lost:
+        verdict, reason = NOT_CONVERGED, f"every replica failed in {', '.join(lost)}: its frames are no equilibrium"
     figures = dict(
         frames={name: len(sample) for name, sample in samples.items()},
         frames_compared=frames,

@@ -124,6 +124,19 @@ def test_a_replica_frozen_half_way_is_counted_and_its_good_frames_are_kept(runs)
     assert result.status == "fail" and not check(result, "failed_replicas").passed
 
 
+def test_a_simulation_whose_every_replica_failed_has_not_converged(runs):
+    beads, frames, reference, phi = runs
+    first, second = two_starts(frames, phi, np.arange(len(frames)))
+    times = len(first.positions_nm)
+    valid = np.ones((times, REPLICAS), dtype=bool)
+    valid[times // 2 :] = False
+    lost = ReplicaFrames(first.positions_nm, valid, first.name, failed_replicas=REPLICAS, start_nm=first.start_nm)
+    assert assess(beads, [reference], [first, second], settings=ALL_FRAMES).converged
+    result = assess(beads, [reference], [lost, second], settings=ALL_FRAMES)
+    assert not result.converged and result.status == "not converged"
+    assert f"every replica failed in {first.name}" in result.convergence_reason
+
+
 def test_frames_that_are_not_finite_are_counted_and_left_out(runs):
     beads, frames, reference, phi = runs
     first, second = two_starts(frames, phi, np.arange(len(frames)))

@@ -63,7 +63,7 @@ def test_traced_step_follows_weights_and_draws(small_recipe, alanine_set, tmp_pa
     module = in_training(small_recipe(tmp_path, override), alanine_set, expert)
     traced = CompiledStep(module, module.draw(0), compiler=lambda graph: graph)
     nudge(module)
-    assert_same_step(module, traced, module.draw(2))
+    assert_same_step(module, traced, module.draw(1))
 
 
 def test_traced_step_blends_forces(small_recipe, alanine, tmp_path):
@@ -76,7 +76,7 @@ def test_traced_step_blends_forces(small_recipe, alanine, tmp_path):
     assert module.draw(0).noised.force is not None
     traced = CompiledStep(module, module.draw(0), compiler=lambda graph: graph)
     nudge(module)
-    assert_same_step(module, traced, module.draw(2))
+    assert_same_step(module, traced, module.draw(1))
 
 
 @needs_compiler

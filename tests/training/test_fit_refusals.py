@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fpforce.errors import InputError
-from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.checkpoint import read_checkpoint, replace_record
 from fpforce.training.fit import train
 
 
@@ -29,6 +29,17 @@ def test_resume_finds_the_same_data_in_another_place(small_recipe, alanine, tmp_
     moved = tmp_path / "moved.xtc"
     shutil.copy(alanine / "train.xtc", moved)
     longer = small_recipe(tmp_path / "run", "run.max_steps=20", f"data.trajectories={moved}")
+    assert read_checkpoint(train(longer, resume=True, show_progress=False)).record.expert.steps == 20
+
+
+def test_run_begun_before_a_key_of_the_recipe_existed_is_resumed(small_recipe, tmp_path):
+    path = train(small_recipe(tmp_path / "run", "run.max_steps=10"), show_progress=False)
+    record = read_checkpoint(path).record
+    del record.recipe["loss"]["fokker_planck_every"]
+    replace_record(path, record)
+    with pytest.raises(InputError, match="loss.fokker_planck_every was 1, is 2"):
+        train(small_recipe(tmp_path / "run", "run.max_steps=20", "loss.fokker_planck_every=2"), resume=True, show_progress=False)
+    longer = small_recipe(tmp_path / "run", "run.max_steps=20")
     assert read_checkpoint(train(longer, resume=True, show_progress=False)).record.expert.steps == 20
 
 

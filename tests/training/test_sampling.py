@@ -202,6 +202,16 @@ def test_grid_meets_its_ends_and_shares_add_up():
         assert sum(shares) == 40 and min(shares) >= 1 and len(shares) == len(boundaries) - 1
 
 
+@pytest.mark.parametrize("boundaries", [[1.0, 0.6, 0.1, 1e-5], [1.0, 0.99, 0.98, 0.3, 1e-5]])
+def test_every_expert_gets_a_step_of_few_and_fewer_are_refused(boundaries):
+    experts = len(boundaries) - 1
+    for steps in range(experts, 3 * experts):
+        shares = shared_steps(boundaries, steps)
+        assert sum(shares) == steps and min(shares) >= 1
+    with pytest.raises(InputError, match=f"steps is {experts - 1}.*{experts} experts.*give {experts} or more"):
+        shared_steps(boundaries, experts - 1)
+
+
 def test_same_seed_gives_the_same_samples_and_batches_differ():
     model = DiffusedMixture()
     first, again, other = (drawn(model, "multistep", 10, samples=8, seed=seed)[0] for seed in (1, 1, 2))
