@@ -1,8 +1,8 @@
 """One row of a table on alanine dipeptide: train, export, sample, simulate from both basins, evaluate.
 
 Used by the other scripts here, which hand over rows to `run_all`; each runs in a process of its own, with one thread:
-python benchmarks/alanine.py FOLDER ROW (a Row as JSON). A finished stage is not repeated, so that an interrupted benchmark
-goes on where it stopped. FOLDER/row.json holds the result.
+python benchmarks/alanine.py FOLDER ROW [--only-train] (a Row as JSON). A finished stage is not repeated, so that an
+interrupted benchmark goes on where it stopped. FOLDER/row.json holds the result.
 """
 
 import json
@@ -10,6 +10,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from hardware import describe_hardware
 from jobs import run_jobs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,8 +23,8 @@ class Row:
     """What is trained and how it is judged.
 
     recipe: a file of the example, with `overrides`; `steps` of training are shared out among its experts as the recipe
-    shares out minutes. trained: the folder of a row whose checkpoint serves this one too, or is calibrated further by the
-    overrides. samples: iid samples; none where 0. replicas: from each of two start frames, for so many picoseconds; none
+    shares out minutes. trained: the name of the folder, beside this row's, of a row whose checkpoint serves this one too, or
+    is calibrated further by the overrides. samples: iid samples; none where 0. replicas: from each of two start frames, for so many picoseconds; none
     where 0.
     """
 
@@ -68,10 +69,12 @@ def run(folder: Path, row: Row) -> None:
     (folder / "row.json").write_text(json.dumps(_summary(row, model, report, failures), indent=1))
 
 
-def run_all(rows: dict[Path, Row], processes: int) -> dict[Path, dict]:
-    """Results by folder; a row that takes its training from another comes after it."""
-    for wave in ({f: row for f, row in rows.items() if row.trained is None}, rows):
-        run_jobs(__file__, {folder: [str(folder), json.dumps(asdict(row))] for folder, row in wave.items()}, processes)
+def run_all(rows: dict[Path, Row], bases: dict[Path, Row], processes: int) -> dict[Path, dict]:
+    """Results by folder. bases: rows that others take their training from; those that are not in `rows` are only trained."""
+    arguments = {folder: [str(folder), json.dumps(asdict(row))] for folder, row in (bases | rows).items()}
+    run_jobs(__file__, {folder: [*arguments[folder], "--only-train"] for folder in bases if folder not in rows}, processes)
+    for wave in ([folder for folder, row in rows.items() if row.trained is None], rows):
+        run_jobs(__file__, {folder: arguments[folder] for folder in wave}, processes)
     return {folder: json.loads((folder / "row.json").read_text()) for folder in rows}
 
 
@@ -92,7 +95,7 @@ def _trained(folder: Path, row: Row) -> Path:
 
     checkpoint = folder / "model.ckpt"
     if row.trained is not None:
-        source = Path(row.trained) / "model.ckpt"
+        source = folder.parent / row.trained / "model.ckpt"
         if not row.overrides:
             return source
         if not checkpoint.exists():
@@ -131,7 +134,7 @@ def _summary(row: Row, model: Path, report: dict, failures: dict[str, list[float
 
     training = fpforce.load(model).metadata["training"]
     residual = (training.get("fokker_planck_residual") or {}).get("residual") or [None]
-    found = {"row": asdict(row), "residual_at_t_eval": residual[0], "largest_residual": max(residual, key=lambda r: r or 0.0),
+    found = {"row": asdict(row), "hardware": describe_hardware(), "residual_at_t_eval": residual[0], "largest_residual": max(residual, key=lambda r: r or 0.0),
              "failed_at_ps": failures, "error": report.get("error")}
     if "error" in report:
         return found
@@ -150,4 +153,4 @@ def _summary(row: Row, model: Path, report: dict, failures: dict[str, list[float
 
 if __name__ == "__main__":
     fields = json.loads(sys.argv[2])
-    run(Path(sys.argv[1]), Row(**fields | {"overrides": tuple(fields["overrides"])}))
+    (_trained if "--only-train" in sys.argv[3:] else run)(Path(sys.argv[1]), Row(**fields | {"overrides": tuple(fields["overrides"])}))

@@ -2,17 +2,17 @@
 
 python benchmarks/alanine_tables.py [TABLE ...] [--seeds 3] [--processes 2] [--steps 8000]. Tables are listed in TABLES; all by
 default. Every row is trained, sampled, simulated from both basins and compared with the held-out reference (alanine.py).
-Writes docs/results/alanine_TABLE.json and .md; runs live in runs/alanine and are resumed stage by stage.
+Writes docs/results/alanine_TABLE.json and .md; runs live in runs/alanine and are resumed stage by stage. A row that the
+results hold already, made from the same settings, is not made again, unless by --again.
 """
 
 import argparse
 import json
 import statistics
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from alanine import ROOT, Row, run_all, with_error
-from hardware import describe_hardware
 
 RUNS = ROOT / "runs" / "alanine"
 GRAPH = ("model.kind=graph_transformer", "model.width=32", "model.layers=2", "optimizer.batch_size=128")
@@ -82,30 +82,48 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--only-write", action="store_true", help="run nothing: tables of the rows that are there")
+    parser.add_argument("--again", action="store_true", help="make rows anew that the results hold already")
     chosen = parser.parse_args()
     for name in chosen.tables or TABLES:
-        table = TABLES[name]
-        rows = {}
-        for seed in range(min(table.seeds, chosen.seeds)):
-            for row_name, row in table.rows.items():
-                trained = table.trained.get(row_name)
-                rows[_folder(row_name, seed)] = replace(
-                    row, seed=seed, steps=round(table.length * chosen.steps),
-                    trained=None if trained is None else str(_folder(trained, seed)))
+        table, path = TABLES[name], ROOT / "docs" / "results" / f"alanine_{name}.json"
+        seeds = range(min(table.seeds, chosen.seeds))
+        rows = {(row_name, seed): _with_seed(row_name, seed, table, chosen.steps) for row_name in table.rows for seed in seeds}
+        found = {} if chosen.again else _known(path, rows)
+        missing = {key: row for key, row in rows.items() if key not in found}
         if chosen.only_write:
-            found = {folder: json.loads((folder / "row.json").read_text()) for folder in rows if (folder / "row.json").exists()}
+            made = {key: _folder(*key) / "row.json" for key in missing}
+            found |= {key: json.loads(row.read_text()) for key, row in made.items() if row.exists()}
         else:
-            found = run_all(rows, chosen.processes)
-        results = [{"name": row_name} | found[_folder(row_name, seed)] for row_name in table.rows
-                   for seed in range(min(table.seeds, chosen.seeds)) if _folder(row_name, seed) in found]
+            bases = {RUNS / row.trained: _base(*key, table, chosen.steps) for key, row in missing.items() if row.trained}
+            made = run_all({_folder(*key): row for key, row in missing.items()}, bases, chosen.processes)
+            found |= {key: made[_folder(*key)] for key in missing}
+        results = [{"name": key[0]} | found[key] for key in rows if key in found]
         if not results:
             continue
-        result = {"hardware": describe_hardware(), "steps": chosen.steps, "rows": results}
-        output = ROOT / "docs" / "results"
-        output.mkdir(parents=True, exist_ok=True)
-        (output / f"alanine_{name}.json").write_text(json.dumps(result, indent=1))
-        (output / f"alanine_{name}.md").write_text(_markdown(result))
+        result = {"steps": chosen.steps, "rows": results}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result, indent=1))
+        path.with_suffix(".md").write_text(_markdown(result))
         print(_markdown(result), flush=True)
+
+
+def _with_seed(name: str, seed: int, table: Table, steps: int) -> Row:
+    trained = table.trained.get(name)
+    return replace(table.rows[name], seed=seed, steps=round(table.length * steps),
+                   trained=None if trained is None else _folder(trained, seed).name)
+
+
+def _base(name: str, seed: int, table: Table, steps: int) -> Row:
+    """The row that another row takes its training from."""
+    row = next(each.rows[table.trained[name]] for each in TABLES.values() if table.trained[name] in each.rows)
+    return replace(row, seed=seed, steps=round(table.length * steps))
+
+
+def _known(path: Path, rows: dict[tuple[str, int], Row]) -> dict[tuple[str, int], dict]:
+    """Rows that a file of results holds, made from the same settings."""
+    held = json.loads(path.read_text())["rows"] if path.exists() else []
+    found = {(row["name"], row["row"]["seed"]): {name: value for name, value in row.items() if name != "name"} for row in held}
+    return {key: found[key] for key, row in rows.items() if key in found and found[key]["row"] == json.loads(json.dumps(asdict(row)))}
 
 
 def _folder(name: str, seed: int) -> Path:
@@ -119,7 +137,8 @@ def _markdown(result: dict) -> str:
     lines = [
         f"{max(r['row']['steps'] for r in result['rows'])} steps of training on one thread, {row['picoseconds']:g} ps x "
         f"{2 * row['replicas']} replicas, the second half counted. Floors: JS {one['simulation']['js_floor']:.4f}, PMF error "
-        f"{one['simulation']['pmf_error_floor']:.3f}; reference F {with_error(one['reference_kt'])} kT; {result['hardware']}.", "",
+        f"{one['simulation']['pmf_error_floor']:.3f}; reference F {with_error(one['reference_kt'])} kT; "
+        f"{', '.join(dict.fromkeys(r['hardware'] for r in result['rows']))}.", "",
         "| variant | seed | training (s) | iid JS excess | iid PMF excess | iid F, kT | simulation JS excess | simulation PMF excess "
         "| simulation F, kT | simulation - iid JS excess | bond W1 (nm) | FP residual at t = 1e-5 | converged |",
         "|" + "---|" * 13,

@@ -32,6 +32,16 @@ def test_rows_of_the_alanine_tables_are_recipes_and_name_rows_that_are_trained()
             load_recipe(alanine.EXAMPLE / row.recipe, list(row.overrides))
 
 
+def test_rows_that_the_results_hold_are_taken_only_for_the_same_settings():
+    tables = importlib.import_module("alanine_tables")
+    table = tables.TABLES["two_for_one"]
+    rows = {(name, 0): tables._with_seed(name, 0, table, 8000) for name in table.rows}
+    results = BENCHMARKS.parent / "docs" / "results" / "alanine_two_for_one.json"
+    assert tables._known(results, rows).keys() == rows.keys()
+    longer = {key: tables._with_seed(*key, table, 8001) for key in rows}
+    assert tables._known(results, longer) == {}
+
+
 def test_every_section_of_the_results_names_a_script_that_exists():
     for _, _, command, _ in importlib.import_module("write_results").SECTIONS:
         assert (BENCHMARKS / command.split()[0]).is_file()
