@@ -47,7 +47,7 @@ def draw(results: list[dict], path: Path) -> None:
 
 
 def _map(axis, density: ExactDensity, weights: np.ndarray):
-    surface = free_energy_kt(weights)
+    surface = _without_outermost(free_energy_kt(weights))
     image = axis.pcolormesh(*density.edges, np.where(surface <= HIGHEST_KT, surface, np.nan).T, cmap="viridis", vmin=0.0,
                             vmax=HIGHEST_KT)
     _finish(axis, density, "#FFFFFF")
@@ -58,11 +58,18 @@ def _difference(axis, density: ExactDensity, probabilities: np.ndarray):
     """-ln of the model's density less that of the exact one, where the latter's free energy is below 8 kT."""
     shown = free_energy_kt(density.probabilities) <= COMPARED_KT
     with np.errstate(divide="ignore", invalid="ignore"):
-        change = np.where(shown, np.log(density.probabilities) - np.log(probabilities), np.nan)
+        change = _without_outermost(np.where(shown, np.log(density.probabilities) - np.log(probabilities), np.nan))
     limit = LARGEST_DIFFERENCE_KT
     image = axis.pcolormesh(*density.edges, change.T, cmap="PuOr_r", vmin=-limit, vmax=limit)
     _finish(axis, density, "#888888")
     return image
+
+
+def _without_outermost(values: np.ndarray) -> np.ndarray:
+    """Values (bins, bins) with NaN in the outermost bins, which collect all that lies beyond the edges."""
+    inner = np.full_like(values, np.nan)
+    inner[1:-1, 1:-1] = values[1:-1, 1:-1]
+    return inner
 
 
 def _finish(axis, density: ExactDensity, colour: str) -> None:

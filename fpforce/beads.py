@@ -77,17 +77,39 @@ class BeadTable:
 
         Only residues with both torsions among the beads are listed; a cap supplies its C or N like any residue.
         """
-        where = {(bead.chain, bead.residue_index, bead.name): i for i, bead in enumerate(self.beads)}
         torsions = []
-        for bead in self.beads:
-            if bead.name != "CA":
-                continue
-            chain, r = bead.chain, bead.residue_index
-            atoms = [(r - 1, "C"), (r, "N"), (r, "CA"), (r, "C"), (r + 1, "N")]
-            found = tuple(where.get((chain, residue, name)) for residue, name in atoms)
+        for bead in self._alpha_carbons:
+            found = self._backbone(bead, (-1, "C"), (0, "N"), (0, "CA"), (0, "C"), (1, "N"))
             if None not in found:
                 torsions.append({"residue": f"{bead.residue}{bead.residue_number}", "phi": found[:4], "psi": found[1:]})
         return torsions
+
+    @cached_property
+    def phi_psi_across_peptide_bonds(self):
+        """As `phi_psi`, but psi of the residue before each peptide bond with phi of the one after it (residue="TRP1-LYS2").
+
+        These are all that a dipeptide without its caps has.
+        """
+        torsions = []
+        for bead in self._alpha_carbons:
+            found = self._backbone(bead, (0, "N"), (0, "CA"), (0, "C"), (1, "N"), (1, "CA"), (1, "C"))
+            if None not in found:
+                after = self.beads[found[4]]
+                name = f"{bead.residue}{bead.residue_number}-{after.residue}{after.residue_number}"
+                torsions.append({"residue": name, "phi": found[2:], "psi": found[:4]})
+        return torsions
+
+    @property
+    def _alpha_carbons(self):
+        return [bead for bead in self.beads if bead.name == "CA"]
+
+    def _backbone(self, bead, *places):
+        """Indices of beads in the chain of `bead`, by (residues after its own, name); None for one that is missing."""
+        return tuple(self._where.get((bead.chain, bead.residue_index + after, name)) for after, name in places)
+
+    @cached_property
+    def _where(self):
+        return {(bead.chain, bead.residue_index, bead.name): i for i, bead in enumerate(self.beads)}
 
     def to_dict(self):
         """A JSON-able dict; `BeadTable.from_dict` reads it back."""

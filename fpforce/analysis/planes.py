@@ -1,7 +1,7 @@
 """The two-dimensional planes on which distributions are compared, and the two basins of each.
 
-`choose_planes` gives phi/psi of every residue whose beads define both; without any, the first two TICA components of
-the reference; of a single bead, its position. A plane turns positions (..., beads, 3) in nm into coordinates (..., 2).
+`choose_planes` gives phi/psi of every residue whose beads define both; without any, psi and phi on the two sides of every
+peptide bond; without these, the first two TICA components of the reference; of a single bead, its position. A plane turns positions (..., beads, 3) in nm into coordinates (..., 2).
 """
 
 import math
@@ -17,7 +17,7 @@ from fpforce.space import PLANE, space_of
 
 @dataclass(frozen=True)
 class PhiPsiPlane:
-    """Backbone dihedrals of one residue in radians; the basins are phi < 0 and phi > 0."""
+    """Backbone dihedrals of one residue, or around one peptide bond, in radians; the basins are phi < 0 and phi > 0."""
 
     residue: str
     phi: tuple[int, int, int, int]
@@ -159,11 +159,11 @@ def upper_basin(plane, coordinates):
 def choose_planes(beads, reference, tica_lag_frames=10):
     """Planes for a bead table, given reference trajectories [(frames, beads, 3) nm].
 
-    phi/psi per residue, else TICA; of a particle in an external potential its own x and y.
+    phi/psi per residue, else per peptide bond, else TICA; of a particle in an external potential its own x and y.
     """
     if space_of(len(beads)) is PLANE:
         return (PositionPlane.fit(reference),)
-    residues = beads.phi_psi
+    residues = beads.phi_psi or beads.phi_psi_across_peptide_bonds
     if residues:
         return tuple(PhiPsiPlane(r["residue"], tuple(r["phi"]), tuple(r["psi"])) for r in residues)
     if len(beads) < 3:

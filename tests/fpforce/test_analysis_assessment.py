@@ -219,3 +219,17 @@ def test_every_residue_with_both_dihedrals_has_its_own_plane(runs):
     planes = choose_planes(beads, [reference])
     assert [plane.name for plane in planes] == ["ALA2"]
     assert isinstance(planes[0], PhiPsiPlane)
+
+
+def test_a_dipeptide_without_caps_is_judged_by_the_torsions_around_its_peptide_bond():
+    rng = np.random.default_rng(0)
+    names = [("ALA", 0, name) for name in ("N", "CA", "C")] + [("SER", 1, name) for name in ("N", "CA", "C")]
+    beads = BeadTable(
+        tuple(Bead(name, residue, r, r + 1, "A", name[0], 12.0, (i,), (name,)) for i, (residue, r, name) in enumerate(names)),
+        tuple((i, i + 1) for i in range(5)),
+        "name N or name CA or name C",
+    )
+    positions = rng.normal(size=(100, 6, 3))
+    (plane,) = choose_planes(beads, [positions])
+    assert (plane.name, plane.basin_names) == ("ALA1-SER2", ("phi < 0", "phi > 0"))
+    np.testing.assert_array_equal(plane.coordinates(positions), dihedrals(positions, [(2, 3, 4, 5), (0, 1, 2, 3)]))

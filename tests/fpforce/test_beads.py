@@ -58,6 +58,10 @@ def test_backbone_is_n_ca_c_of_every_amino_acid_in_one_chain(peptide):
     assert table.bonds == tuple((i, i + 1) for i in range(11))
     # The first residue has no C before it, the last no N after it.
     assert [torsion["residue"] for torsion in table.phi_psi] == ["GLY3", "PRO4"]
+    across = table.phi_psi_across_peptide_bonds
+    assert [torsion["residue"] for torsion in across] == ["ALA2-GLY3", "GLY3-PRO4", "PRO4-TYR5"]
+    # psi of the first residue, N-CA-C-N, and phi of the second, C-N-CA-C.
+    assert (across[0]["psi"], across[0]["phi"]) == ((0, 1, 2, 3), (2, 3, 4, 5))
 
 
 def test_ca_beads_form_the_chain(peptide):
