@@ -2,7 +2,8 @@
 
 python benchmarks/muller_brown.py [--seeds 1] [--fraction 1.0] [--picoseconds 200] [--processes 2]
 Each recipe of examples/muller_brown/recipes is trained, sampled, simulated from both starts and compared with the exact
-density; `two_for_one` is the model of `diffusion` at a larger t. --fraction shortens every training. Writes
+density; `two_for_one` is the model of `diffusion` at a larger t, and two variants do without the analytic prior, as the paper's
+models do. --fraction shortens every training. Writes
 docs/results/muller_brown.json, .md and .png; runs live in runs/muller_brown and are resumed stage by stage.
 """
 
@@ -16,7 +17,12 @@ from plane_density import density_of_model
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "muller_brown"
-VARIANTS = ("diffusion", "two_for_one", "mixture", "fokker_planck", "both")
+NO_PRIOR = ("model.prior=false",)
+VARIANTS = {  # recipe and overrides
+    "diffusion": ("diffusion", ()), "two_for_one": ("two_for_one", ()), "mixture": ("mixture", ()),
+    "fokker_planck": ("fokker_planck", ()), "both": ("both", ()),
+    "diffusion_no_prior": ("diffusion", NO_PRIOR), "fokker_planck_no_prior": ("fokker_planck", NO_PRIOR),
+}
 SHARED_TRAINING = {"two_for_one": "diffusion"}
 SCANNED_TIMES = (1e-5, 1e-3, 3e-3, 1e-2, 3e-2)
 SAMPLES, REPLICAS, TIMESTEP_FS, INTERVAL_PS = 20_000, 64, 10.0, 1.0
@@ -53,7 +59,7 @@ def run(variant: str, seed: int, fraction: float, picoseconds: float) -> None:
     from fpforce.training.iid import SampleSettings, sample
     from fpforce.training.recipe import load_recipe
 
-    recipe = EXAMPLE / "recipes" / f"{variant}.yaml"
+    recipe = _recipe(variant)
     trained = _trained(SHARED_TRAINING.get(variant, variant), seed, fraction)
     model, iid = folder / "model.pt", folder / "iid.xtc"
     t_eval = load_recipe(recipe).diffusion.t_eval
@@ -83,11 +89,11 @@ def _trained(variant: str, seed: int, fraction: float) -> Path:
     from fpforce.training.fit import train
     from fpforce.training.recipe import load_recipe
 
-    folder, path = _folder(variant, seed), EXAMPLE / "recipes" / f"{variant}.yaml"
+    folder, path, overrides = _folder(variant, seed), _recipe(variant), VARIANTS[variant][1]
     whole = load_recipe(path)
     steps = ["run.compile=true", f"run.max_steps={round(fraction * whole.run.max_steps)}"]
     steps += [f"experts.{k}.max_steps={round(fraction * expert.max_steps)}" for k, expert in enumerate(whole.experts)]
-    recipe = load_recipe(path, [f"output={folder}", f"run.seed={seed}", *steps])
+    recipe = load_recipe(path, [*overrides, f"output={folder}", f"run.seed={seed}", *steps])
     checkpoint = folder / "model.ckpt"
     if checkpoint.exists():
         done = read_checkpoint(checkpoint)
@@ -145,6 +151,10 @@ def _compared(positions, density) -> dict:
     points = np.asarray(positions, dtype=float).reshape(-1, 3)
     weight = float(MULLER_BROWN.in_basin(points[:, 0], points[:, 1]).mean())
     return vars(found) | {"excess_js": found.excess_js, "free_energy_kt": free_energy_kt(weight)}
+
+
+def _recipe(variant: str) -> Path:
+    return EXAMPLE / "recipes" / f"{VARIANTS[variant][0]}.yaml"
 
 
 def _folder(variant: str, seed: int) -> Path:

@@ -12,7 +12,8 @@ from fpforce.potentials import MULLER_BROWN, ExactDensity
 
 HIGHEST_KT, COMPARED_KT, LARGEST_DIFFERENCE_KT = 10.0, 8.0, 2.0
 ROWS = (("iid", "iid samples"), ("simulation", "simulation"), ("energy", "force field, E"))
-COLOURS = {"diffusion": "#D55E00", "mixture": "#E69F00", "fokker_planck": "#0072B2", "both": "#009E73"}
+COLOURS = {"diffusion": "#D55E00", "mixture": "#E69F00", "fokker_planck": "#0072B2", "both": "#009E73",
+           "diffusion_no_prior": "#CC79A7", "fokker_planck_no_prior": "#56B4E9"}
 
 
 def draw(results: list[dict], path: Path) -> None:
