@@ -1,8 +1,9 @@
 """Independent samples of a trained model: checkpoint in, a trajectory of its beads out.
 
-Batches are drawn one after the other, each from a seed of its own, and written when they are done, so that an interrupted
-run keeps all complete batches and a resumed one repeats an uninterrupted one. The solvers are in sampling.py, the files
-in sample_files.py.
+Batches are drawn one after the other and written when they are done. The noise of a batch is that of batch_size samples from a
+seed of its own, (seed, number of the batch), of which a part is taken where fewer are wanted: so a run that was interrupted, or
+ended within a batch, goes on to the samples of an uninterrupted one. The solvers are in sampling.py, the files in
+sample_files.py.
 """
 
 import errno
@@ -40,6 +41,7 @@ class SampleSettings:
 
     solver: `multistep` (reverse SDE, order 2), `euler-maruyama` (reverse SDE, order 1) or `ode` (probability flow,
         order 4, four scores a step). steps: from t = 1 to t_end, over all experts.
+    batch_size: samples drawn together, and lost together by an interruption; the noise depends on it as on the seed.
     t_end: None takes the recipe's t_eval. log_likelihood: also follow the log density, with the solver `ode`.
     device: `auto`, or torch's name of one.
     """
@@ -48,7 +50,7 @@ class SampleSettings:
     solver: str = "multistep"
     steps: int = 200
     t_end: float | None = None
-    batch_size: int = 4096
+    batch_size: int = 1024
     seed: int = 0
     log_likelihood: bool = False
     device: str = "auto"
@@ -93,24 +95,26 @@ class Sampler:
         self._grids = [time_grid(s.t_start, s.t_end, n) for s, n in zip(self._stretches, shares, strict=True)]
         self.steps = sum(shares)
 
-    def draw(self, batch: int, count: int):
-        """Iterate over (x, log density (count,)) after every step of batch number `batch`; the last is the sample.
+    def draw(self, batch: int, count: int, skip: int = 0):
+        """Iterate over (x, log density (count,)) after every step; the last is the sample: skip to skip + count of batch `batch`.
 
         The log density is that of the standard normal at the start unless settings.log_likelihood asks for more.
         """
+        assert skip + count <= self._settings.batch_size
         generator = torch.Generator(device=self._like.device)
         words = np.random.SeedSequence([self._settings.seed, batch]).generate_state(2, np.uint32)
         generator.manual_seed(int(words[0]) << 31 ^ int(words[1]))
 
         def noise(like):
-            return centred_noise(like.shape, generator, like)
+            whole = centred_noise((self._settings.batch_size, *self._shape), generator, like)
+            return whole[skip : skip + count]
 
-        x = noise(self._like.new_zeros((count, *self._shape)))
+        x = noise(self._like)
         density = standard_log_density(x)
         for stretch, times in zip(self._stretches, self._grids, strict=True):
             if self._settings.solver == "ode":
                 follow = self._settings.log_likelihood
-                field = field_of(stretch.model, x, generator) if follow else without_divergence(stretch.model)
+                field = field_of(stretch.model, x, noise) if follow else without_divergence(stretch.model)
                 path = probability_flow(field, times, x, density)
             else:
                 solver = SDE_SOLVERS[self._settings.solver]
@@ -143,6 +147,7 @@ def sample(checkpoint, output, settings: SampleSettings, *, show_progress: bool 
     record = files.open(_describe(checkpoint, settings, t_end), checkpoint.record.start_positions_nm.double().numpy(),
                         resume=settings.resume, overwrite=settings.overwrite)
     try:
+        _refuse_fewer(record, settings, files.output)
         stopped = _draw_all(checkpoint, force_field, sampler, files, record, settings, t_end, show_progress)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -155,8 +160,7 @@ def sample(checkpoint, output, settings: SampleSettings, *, show_progress: bool 
         logger.warning("%d of %d samples were not finite and are left out: train further, or take more --steps",
                        record["non_finite"], record["drawn"])
     if stopped:
-        raise KeyboardInterrupt(f"stopped after {record['drawn']} of {settings.samples} samples; {files.output} holds them: "
-                                "go on with --resume")
+        raise KeyboardInterrupt(_what_is_kept(record, settings, files.output))
     return SampleResult(files.output, record["samples"], record["non_finite"], record["seconds"])
 
 
@@ -167,9 +171,10 @@ def _draw_all(checkpoint, force_field, sampler, files, record, settings, t_end, 
     progress = SamplingProgress(settings.samples, record["drawn"], sampler.steps, show_progress)
     with stop_signals() as stop, progress:
         while record["drawn"] < settings.samples:
-            began, batch = time.monotonic(), record["batches"]
-            count = min(settings.batch_size, settings.samples - record["drawn"])
-            for number, (x, density) in enumerate(sampler.draw(batch, count), start=1):  # noqa: B007 (the last one counts)
+            began = time.monotonic()
+            batch, skip = divmod(record["drawn"], settings.batch_size)
+            count = min(settings.batch_size - skip, settings.samples - record["drawn"])
+            for number, (x, density) in enumerate(sampler.draw(batch, count, skip), start=1):  # noqa: B007 (the last one counts)
                 progress.update(record["drawn"], number, count)
                 if stop.is_set():
                     return True
@@ -180,11 +185,26 @@ def _draw_all(checkpoint, force_field, sampler, files, record, settings, t_end, 
                 if isinstance(force_field, DiffusionEnergy):
                     arrays["energy_kt"] = force_field(x, x.new_full((1,), t_end)).double().cpu().numpy()
             record["drawn"] += count
-            record["batches"] += 1
             record["non_finite"] += count - len(x)
             record["seconds"] += time.monotonic() - began
             files.append((x.double() * to_nm).cpu().numpy() + checkpoint.record.origin_nm, arrays, record)
     return False
+
+
+def _refuse_fewer(record: dict, settings: SampleSettings, output: Path) -> None:
+    if record["drawn"] > settings.samples:
+        raise InputError(f"--resume goes on to a larger number of samples, and --samples {settings.samples} is less than the "
+                         f"{record['drawn']} that {output} holds already; ask for more, or --overwrite to draw anew")
+    if record["drawn"] == settings.samples:
+        logger.info("nothing left to do: %s holds %d samples already; give a larger --samples to go on", output, record["drawn"])
+
+
+def _what_is_kept(record: dict, settings: SampleSettings, output: Path) -> str:
+    if record["drawn"]:
+        return f"stopped after {record['drawn']} of {settings.samples} samples, which {output} holds: go on with --resume"
+    together = min(settings.batch_size, settings.samples)
+    return (f"stopped within the first {together} samples, which are drawn together, so that none is kept: start again with "
+            "--resume (a smaller --batch-size with --overwrite keeps more)")
 
 
 def _describe(checkpoint: Checkpoint, settings: SampleSettings, t_end: float) -> dict:

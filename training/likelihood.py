@@ -15,7 +15,7 @@ from torch import Tensor
 from fpforce.space import space_of
 from fpforce.training.diffusion import centred, centred_noise, degrees_of_freedom
 from fpforce.training.models.experts import Experts, ScoreModel
-from fpforce.training.sampling import Field, probability_flow, shared_steps, time_grid
+from fpforce.training.sampling import Field, Noise, probability_flow, shared_steps, time_grid
 
 # Up to this many degrees of freedom the divergence is exact: D products of the score's Jacobian with a vector in one
 # batch cost about D scores, where an estimator's noise would need many probes.
@@ -27,11 +27,11 @@ def standard_log_density(x: Tensor) -> Tensor:
     return -0.5 * x.square().sum(dim=(1, 2)) - 0.5 * degrees_of_freedom(x.shape[1]) * math.log(2.0 * math.pi)
 
 
-def field_of(model: ScoreModel, x: Tensor, generator: torch.Generator) -> Field:
-    """Score and divergence for batches like x: exact for few degrees of freedom, else with one random probe, kept."""
+def field_of(model: ScoreModel, x: Tensor, noise: Noise) -> Field:
+    """Score and divergence for batches like x: exact for few degrees of freedom, else with one random probe noise(x), kept."""
     if degrees_of_freedom(x.shape[1]) <= LARGEST_EXACT_DIMENSION:
         return exact_divergence(model)
-    return estimated_divergence(model, centred_noise(x.shape, generator, x))
+    return estimated_divergence(model, noise(x))
 
 
 def exact_divergence(model: ScoreModel) -> Field:
@@ -67,10 +67,13 @@ def without_divergence(model: ScoreModel) -> Field:
 
 def log_likelihood(experts: Experts, x: Tensor, t_end: float, steps: int, generator: torch.Generator) -> Tensor:
     """ln q_t_end (batch,) of positions x (batch, beads, 3), by following the flow to noise at t = 1 in `steps` steps."""
+    def noise(like):
+        return centred_noise(like.shape, generator, like)
+
     stretches = experts.descent(1.0, t_end)
     shares = shared_steps([1.0, *(stretch.t_end for stretch in stretches)], steps)
     y, gained = centred(x), x.new_zeros(len(x))
     for stretch, count in reversed(list(zip(stretches, shares, strict=True))):
         times = time_grid(stretch.t_start, stretch.t_end, count).flip(0)
-        y, gained = deque(probability_flow(field_of(stretch.model, x, generator), times, y, gained), maxlen=1).pop()
+        y, gained = deque(probability_flow(field_of(stretch.model, x, noise), times, y, gained), maxlen=1).pop()
     return standard_log_density(y) - gained

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 from fpforce.training.recipe import Recipe
 
 _PLAIN_SECONDS = 30.0
+_FIRST_SECONDS = 5.0  # sampling shows sooner than that what it will take
 
 
 class TrainingProgress(pl.Callback):
@@ -59,7 +60,8 @@ class SamplingProgress:
 
     def __init__(self, samples: int, drawn: int, steps: int, shown: bool):
         self._samples, self._first, self._steps, self._shown = samples, drawn, steps, shown
-        self._started = self._last_line = time.monotonic()
+        self._started = time.monotonic()
+        self._last_line = self._started - _PLAIN_SECONDS + _FIRST_SECONDS
         self._bar = None
 
     def __enter__(self):
@@ -84,7 +86,8 @@ class SamplingProgress:
         now = time.monotonic()
         done = drawn + batch * step / self._steps
         rate = (done - self._first) / max(now - self._started, 1e-9)
-        state = f"{drawn} of {self._samples} samples, {rate:.0f} samples/s, {(self._samples - done) / rate / 60:.1f} min left"
+        state = (f"{drawn} of {self._samples} samples, step {step} of {self._steps} of the next {batch}, {rate:.3g} samples/s, "
+                 f"{(self._samples - done) / rate / 60:.1f} min left")
         if self._bar is not None:
             self._bar.update(self._task, completed=done, state=state)
         elif now - self._last_line >= _PLAIN_SECONDS:

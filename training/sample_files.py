@@ -44,7 +44,7 @@ class SampleFiles:
             path.unlink(missing_ok=True)
         self._beads.write_pdb(self.topology, topology_nm)
         self._writer = open_trajectory(self.output, self._beads)
-        record = description | {"samples": 0, "drawn": 0, "batches": 0, "non_finite": 0, "seconds": 0.0}
+        record = description | {"samples": 0, "drawn": 0, "non_finite": 0, "seconds": 0.0}
         self._save(record)
         return record
 

@@ -18,18 +18,19 @@ def main(
     solver: Annotated[str, Option(help=_SOLVER)] = "multistep",
     steps: Annotated[int, Option(help="steps from t = 1 to --t-end, over all experts")] = 200,
     t_end: Annotated[float | None, Option(help="stop at this diffusion time; the recipe's t_eval by default", show_default=False)] = None,
-    batch_size: Annotated[int, Option(help="samples drawn together")] = 4096,
+    batch_size: Annotated[int, Option(help="samples drawn together; the noise depends on it as on the seed")] = 1024,
     seed: Annotated[int, Option(help="of the noise")] = 0,
     log_likelihood: Annotated[bool, Option("--log-likelihood", help="with --solver ode: log densities too, into OUTPUT.npz")] = False,
     device: Annotated[str, Option(help="auto (a GPU if there is one), cpu, cuda")] = "auto",
     threads: Annotated[int, Option(help="CPU threads of torch")] = 1,
-    resume: Annotated[bool, Option("--resume", help="go on, to a larger --samples too")] = False,
+    resume: Annotated[bool, Option("--resume", help="go on to --samples, to the samples of an uninterrupted run")] = False,
     overwrite: Annotated[bool, Option("--overwrite", help="replace earlier samples")] = False,
 ):
     """Draw independent samples of a trained model, without simulating.
 
     Writes the samples as frames of the beads and beside them OUTPUT.pdb (topology) and OUTPUT.json (how they were drawn).
-    Needs a model trained up to t = 1. Ctrl-C keeps all complete batches.
+    Needs a model trained up to t = 1. Ctrl-C keeps all complete batches. A step of --solver ode with
+    --log-likelihood costs 4 (D + 1) times one of multistep, for D = 3 (beads - 1) up to 64, beyond 8 times; 50 are enough.
 
     Exit status: 0 done; 2 wrong input or disk full; 130 interrupted.
     """

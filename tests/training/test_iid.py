@@ -17,6 +17,7 @@ from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.diffusion import alpha
 from fpforce.training.iid import SampleSettings, sample
 from fpforce.training.likelihood import log_likelihood
+from fpforce.training.progress import SamplingProgress
 
 SAMPLE = [sys.executable, "-c", "from fpforce.commands.sample import main; main()"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -82,6 +83,59 @@ def test_finished_run_can_be_made_longer(small_checkpoint, tmp_path):
     sample(small_checkpoint, path, settings(samples=48, resume=True))
     assert len(read(path)) == 48
     np.testing.assert_array_equal(read(path)[:16], first)
+
+
+@pytest.mark.parametrize("solver", ["multistep", "euler-maruyama", "ode"])
+def test_run_that_ended_within_a_batch_goes_on_to_the_samples_of_one_that_did_not(small_checkpoint, tmp_path, solver):
+    whole, parts = tmp_path / "whole.dcd", tmp_path / "parts.dcd"
+    sample(small_checkpoint, whole, settings(samples=40, solver=solver))
+    for count in (5, 20, 40):
+        sample(small_checkpoint, parts, settings(samples=count, solver=solver, resume=parts.exists()))
+        assert len(read(parts)) == count
+    # Up to rounding (nm): a matrix product of fewer rows may sum in another order.
+    np.testing.assert_allclose(read(parts), read(whole), atol=1e-4)
+
+
+def test_asking_for_fewer_samples_than_there_are_is_refused_and_for_as_many_is_nothing_left_to_do(small_checkpoint, tmp_path, caplog):
+    path = tmp_path / "iid.dcd"
+    sample(small_checkpoint, path, settings(samples=10))
+    with pytest.raises(InputError, match="--samples 5 is less than the 10 .*iid.dcd holds already.*--overwrite"):
+        sample(small_checkpoint, path, settings(samples=5, resume=True))
+    with caplog.at_level("INFO", logger="fpforce"):
+        assert sample(small_checkpoint, path, settings(samples=10, resume=True)).samples == 10
+    assert "nothing left to do" in caplog.text and len(read(path)) == 10
+
+
+@pytest.mark.parametrize("batch, before, parts", [(0, 0, ["within the first 16 samples", "none is kept", "--batch-size"]),
+                                                  (1, 16, ["after 16 of 48 samples, which"])])
+def test_interruption_says_what_is_kept_and_resuming_gives_the_rest(small_checkpoint, tmp_path, monkeypatch, batch, before, parts):
+    whole, path = tmp_path / "whole.dcd", tmp_path / "iid.dcd"
+    sample(small_checkpoint, whole, settings())
+
+    def interrupted_at_step_three(progress, drawn, step, count):
+        if (drawn // 16, step) == (batch, 3):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt) as stopped:
+        patch.setattr(SamplingProgress, "update", interrupted_at_step_three)
+        sample(small_checkpoint, path, settings())
+    for part in [*parts, "--resume"]:
+        assert part in str(stopped.value)
+    assert json.loads((tmp_path / "iid.dcd.json").read_text())["samples"] == before
+    sample(small_checkpoint, path, settings(resume=True))
+    np.testing.assert_array_equal(read(path), read(whole))
+
+
+def test_progress_shows_steps_within_a_batch(capsys, monkeypatch):
+    clock = iter([0.0, 6.0, 20.0, 37.0])
+    monkeypatch.setattr("fpforce.training.progress.time.monotonic", lambda: next(clock))
+    progress = SamplingProgress(samples=3000, drawn=0, steps=200, shown=True)
+    for step in (10, 20, 60):
+        progress.update(0, step, 1024)
+    lines = capsys.readouterr().err.splitlines()
+    # After 6 s a twentieth of 1,024 samples: 8.53/s, and 345.6 s for the other 2,948.8.
+    assert lines[0] == "0 of 3000 samples, step 10 of 200 of the next 1024, 8.53 samples/s, 5.8 min left"
+    assert len(lines) == 2 and "step 60 of 200" in lines[1]
 
 
 @pytest.mark.parametrize("changes, parts", [

@@ -127,7 +127,7 @@ def test_gaussian_prior_is_the_exact_diffused_density(plane_set, exact, time):
 
 @pytest.mark.parametrize("solver", ["multistep", "ode"])
 def test_samples_of_an_exact_score_have_its_covariance_and_no_z(plane_set, exact, solver):
-    settings = SampleSettings(samples=4000, solver=solver, steps=60)
+    settings = SampleSettings(samples=4000, batch_size=4000, solver=solver, steps=60)
     *_, (x, _) = Sampler(exact, 1, settings, 1e-5, torch.zeros((), dtype=torch.float64)).draw(0, 4000)
     assert (x[..., 2] == 0).all()
     wanted = np.cov(plane_set.frames[:, 0, :2].double().numpy().T)

@@ -65,7 +65,7 @@ def in_two_experts(model, boundary=0.3):
 
 
 def drawn(model, solver, steps, samples=5_000, t_end=T_END, **options):
-    settings = SampleSettings(samples=samples, solver=solver, steps=steps, **options)
+    settings = SampleSettings(samples=samples, batch_size=samples, solver=solver, steps=steps, **options)
     sampler = Sampler(in_two_experts(model), BEADS, settings, t_end, LIKE)
     *_, last = sampler.draw(0, samples)
     return last
