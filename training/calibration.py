@@ -38,6 +38,7 @@ logger = logging.getLogger("fpforce")
 
 SETTLING = (0.5, 0.5, 0.1)  # part of rounds 1, 2, 3 ... left out, in which the replicas follow the new weights
 SLOPE_FRAMES = 1000  # over which the penalty on the change of the forces is averaged
+FAR_WORSE, FAR_WORSE_NATS = 10.0, 0.5  # times and nats above the best round; those of 64 replicas and 20 ps scatter by 0.1 nats
 SMALLEST_SHARE = 0.5  # of the frames that must still count after reweighting; a longer step is cut
 
 
@@ -101,29 +102,37 @@ def _effective(energy_change: Tensor) -> float:
 
 
 def is_wanted(settings: CalibrationRecipe, record: CalibrationRecord | None) -> bool:
-    """Whether the settings ask for more than the calibration `record` (None: nothing) has had."""
-    rounds, fitted = (0, False) if record is None else (record.done, record.likelihood is not None)
-    return settings.rounds > rounds or (settings.likelihood_frames > 0 and not fitted)
+    """Whether the settings ask for what the calibration `record` (None: nothing) has not had."""
+    return settings.rounds > (0 if record is None else record.done) or _fit_is_wanted(settings, record)
+
+
+def _fit_is_wanted(settings: CalibrationRecipe, record: CalibrationRecord | None) -> bool:
+    fitted = 0 if record is None or record.likelihood is None else record.likelihood["frames"]
+    return settings.likelihood_frames not in (0, fitted)
 
 
 def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) -> None:
     """Do what recipe.calibration asks for and the checkpoint has not had: the likelihood fit, then rounds one by one.
 
-    Each goes into the checkpoint when it is done. Ctrl-C and SIGTERM stop within seconds, keep that and raise
-    KeyboardInterrupt. Raises InputError for a model without a linear last layer, for a likelihood fit after rounds that had
-    none, and where a replica breaks.
+    Each goes into the checkpoint when it is done, and `recipe` at once. Ctrl-C and SIGTERM stop within seconds, keep that and raise
+    KeyboardInterrupt. A fit over another number of frames than that of an earlier one replaces it. Raises InputError for a model
+    without a linear last layer, for a likelihood fit after rounds that had none or another, for another number of replicas than in
+    earlier rounds, and where a replica breaks.
     """
     settings, checkpoint = recipe.calibration, read_checkpoint(checkpoint_path)
     if not is_wanted(settings, checkpoint.record.calibration):
         return
     energy = _calibratable(checkpoint)
+    _refuse_other_rounds(checkpoint, settings)
     generator = torch.Generator().manual_seed(recipe.run.seed)
     t_eval = checkpoint.recipe.diffusion.t_eval
     if checkpoint.record.calibration is None:
         features = energy.network.readout().in_features
         checkpoint.record.calibration = CalibrationRecord(t_eval, torch.zeros(features, dtype=torch.float64))
+    checkpoint.record.recipe = recipe.model_dump(mode="json")  # that of the training may have asked for less
+    replace_record(checkpoint_path, checkpoint.record)
     with stop_signals() as stop:
-        if settings.likelihood_frames and checkpoint.record.calibration.likelihood is None:
+        if _fit_is_wanted(settings, checkpoint.record.calibration):
             _fit_to_likelihoods(checkpoint, energy, settings.likelihood_frames, training_set, generator, stop)
         if settings.rounds > checkpoint.record.calibration.done:
             _calibrate_in_rounds(checkpoint, energy, recipe, training_set, generator, stop)
@@ -133,9 +142,6 @@ def _fit_to_likelihoods(checkpoint: Checkpoint, energy: DiffusionEnergy, count: 
                         generator: torch.Generator, stop) -> None:
     """The first stage, on `count` frames drawn evenly over the conformations."""
     record, began = checkpoint.record.calibration, time.monotonic()
-    if record.done:
-        raise InputError(f"{checkpoint.path} has had {record.done} rounds of calibration, and calibration.likelihood_frames comes "
-                         "before them; set it to 0, or train anew")
     logger.info("calibrating the last layer: log likelihoods of %d frames", count)
     x = _noised(_evenly(training_set, count, generator), record.t_eval, generator)
     log_density = log_likelihoods(checkpoint.experts(), x, record.t_eval, generator, stop)
@@ -187,11 +193,37 @@ def _calibrate_in_rounds(checkpoint: Checkpoint, energy: DiffusionEnergy, recipe
             x = x * float(alpha(torch.tensor(t_eval, dtype=torch.float64))) / checkpoint.record.scale_nm
             inputs = last_layer_inputs(energy, x.to(training_set.frames.dtype), t_eval)
             step = newton_step(data_mean, inputs, slopes, record.shift, gain=1.0 / max(record.done, 1))
-            record.add(step.change, step.relative_entropy, step.effective, time.monotonic() - began,
-                       torch.from_numpy(frames_nm[-1]))
+            _take(record, step, time.monotonic() - began, torch.from_numpy(frames_nm[-1]), settings)
             replace_record(checkpoint.path, checkpoint.record)
-            logger.info("calibration round %d of %d: data and simulation %.4f nats apart, %.0f%% of the frames count after "
-                        "the step", record.done, settings.rounds, step.relative_entropy, 100 * step.effective)
+
+
+def _take(record: CalibrationRecord, step: NewtonStep, seconds: float, positions_nm: Tensor, settings: CalibrationRecipe) -> None:
+    """End a round: make the step, or go back to the best round where its simulation was far worse than that one's."""
+    nats, best = step.relative_entropy, record.best
+    if best is not None and nats > max(FAR_WORSE * best["relative_entropy"], best["relative_entropy"] + FAR_WORSE_NATS):
+        record.undo(nats, seconds)
+        logger.warning("calibration round %d of %d: data and simulation %.3g nats apart, %.3g in round %d, to which it goes back: "
+                       "simulate more than %d replicas or longer than %g ps in a round, or train further before calibrating "
+                       "(--overwrite)", record.done, settings.rounds, nats, best["relative_entropy"], best["round"],
+                       len(positions_nm), settings.picoseconds)
+        return
+    record.add(step.change, nats, step.effective, seconds, positions_nm)
+    logger.info("calibration round %d of %d: data and simulation %.4f nats apart, %.0f%% of the frames count after "
+                "the step", record.done, settings.rounds, nats, 100 * step.effective)
+
+
+def _refuse_other_rounds(checkpoint: Checkpoint, settings: CalibrationRecipe) -> None:
+    """Raise InputError where rounds that are done do not go with what the settings ask for."""
+    record = checkpoint.record.calibration
+    if record is None or not record.done:
+        return
+    if _fit_is_wanted(settings, record):
+        fitted = record.likelihood["frames"] if record.likelihood else 0
+        raise InputError(f"{checkpoint.path} has had {record.done} rounds of calibration, and calibration.likelihood_frames = "
+                         f"{settings.likelihood_frames} comes before them; set it to {fitted} as it was then, or train anew")
+    if settings.replicas != len(record.positions_nm):
+        raise InputError(f"{checkpoint.path} has had {record.done} rounds of calibration with {len(record.positions_nm)} replicas, "
+                         f"which go on; set calibration.replicas = {settings.replicas} back to that")
 
 
 def _calibratable(checkpoint: Checkpoint) -> DiffusionEnergy:

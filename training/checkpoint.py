@@ -65,7 +65,8 @@ class CalibrationRecord:
 
     likelihood: summary of training.likelihood_fit.LikelihoodFit, or None without one. positions_nm (replicas, beads, 3):
     where the replicas are, None before the first round. relative_entropy (nats), effective (part of the frames) and seconds
-    have an entry a round, as in training.calibration.NewtonStep.
+    have an entry a round, as in training.calibration.NewtonStep. best: relative entropy, number, shift and last positions of the
+    round whose simulation was the nearest to the data. undone: numbers of the rounds that went back to such a one.
     """
 
     t_eval: float
@@ -75,6 +76,8 @@ class CalibrationRecord:
     relative_entropy: list[float] = field(default_factory=list)
     effective: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    best: dict | None = None
+    undone: list[int] = field(default_factory=list)
 
     @property
     def done(self) -> int:
@@ -83,7 +86,18 @@ class CalibrationRecord:
 
     def add(self, change: Tensor, relative_entropy: float, effective: float, seconds: float, positions_nm: Tensor) -> None:
         """Account for a finished round."""
+        if self.best is None or relative_entropy < self.best["relative_entropy"]:
+            self.best = {"relative_entropy": relative_entropy, "round": self.done + 1, "shift": self.shift, "positions_nm": positions_nm}
         self.shift, self.positions_nm = self.shift + change, positions_nm
+        self._append(relative_entropy, effective, seconds)
+
+    def undo(self, relative_entropy: float, seconds: float) -> None:
+        """Account for a finished round that goes back to the best one instead of making a step."""
+        self.undone.append(self.done + 1)
+        self.shift, self.positions_nm = self.best["shift"], self.best["positions_nm"]
+        self._append(relative_entropy, 1.0, seconds)
+
+    def _append(self, relative_entropy: float, effective: float, seconds: float) -> None:
         self.relative_entropy.append(relative_entropy)
         self.effective.append(effective)
         self.seconds.append(seconds)
@@ -91,7 +105,9 @@ class CalibrationRecord:
     def summary(self) -> dict:
         """What travels in model.pt."""
         return {"t_eval": self.t_eval, "likelihood": self.likelihood, "rounds": self.done,
-                "replicas": 0 if self.positions_nm is None else len(self.positions_nm), "relative_entropy": self.relative_entropy, "seconds": sum(self.seconds)}
+                "replicas": 0 if self.positions_nm is None else len(self.positions_nm),
+                "relative_entropy": self.relative_entropy,
+                "undone": self.undone, "seconds": sum(self.seconds)}
 
 
 @dataclass

@@ -61,11 +61,8 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, init
     if initial is not None:
         module.start_from(initial)
     numbers, unfinished = _what_is_left(module, checkpoint)
-    if not numbers and is_wanted(recipe.calibration, checkpoint.record.calibration):
-        calibrate(checkpoint.path, recipe, training_set)
-        return checkpoint.path
     if not numbers:
-        logger.info("nothing left to do: %s is trained to its end; raise run.max_steps to go on", checkpoint.path)
+        _end_with_calibration(recipe, checkpoint, training_set)
         return checkpoint.path
     _quiet_lightning()
     path = recipe.output / CHECKPOINT_NAME
@@ -78,7 +75,7 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, init
     if not resume:  # only now: a mistake must not cost an earlier run
         shutil.rmtree(recipe.output / "logs", ignore_errors=True)
         path.unlink(missing_ok=True)
-    (recipe.output / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+    _write(recipe)
     logger.info("training on %d frames of %d beads; output in %s", len(training_set.frames), len(training_set.beads),
                 recipe.output)
     for number, trainer in zip(numbers, trainers, strict=True):
@@ -94,6 +91,25 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, init
     if is_wanted(recipe.calibration, None) and trainer.is_global_zero:
         calibrate(path, recipe, training_set)
     return path
+
+
+def _end_with_calibration(recipe: Recipe, checkpoint: Checkpoint, training_set: TrainingSet) -> None:
+    """Of a run that is trained to its end: do what is asked of its calibration and missing, or say that nothing is."""
+    had = checkpoint.record.calibration
+    if is_wanted(recipe.calibration, had):
+        try:
+            calibrate(checkpoint.path, recipe, training_set)
+        finally:
+            if read_checkpoint(checkpoint.path).recipe == recipe:  # unless it was refused
+                _write(recipe)
+        return
+    calibrated = "" if had is None else f" and calibrated (likelihood_frames {(had.likelihood or {}).get('frames', 0)}, rounds {had.done})"
+    logger.info("nothing left to do: %s is trained to its end%s; raise run.max_steps, run.max_minutes or calibration.rounds to go "
+                "on%s", checkpoint.path, calibrated, "" if had is None else "; fpforce-export --uncalibrated leaves the calibration out")
+
+
+def _write(recipe: Recipe) -> None:
+    (recipe.output / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
 
 
 def _training_set(recipe: Recipe, earlier: Checkpoint | None) -> TrainingSet:

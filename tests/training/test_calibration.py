@@ -1,5 +1,6 @@
 """Calibration: the last layer of an energy is moved to where simulations have the data's averages, and nothing else moves."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,11 +9,12 @@ import torch
 
 import fpforce
 from fpforce.errors import InputError
-from fpforce.training.calibration import newton_step
-from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.calibration import NewtonStep, _take, newton_step
+from fpforce.training.checkpoint import CalibrationRecord, read_checkpoint
 from fpforce.training.export import export
 from fpforce.training.fit import train
 from fpforce.training.last_layer import STIFFNESS, last_layer_inputs, last_layer_slopes
+from fpforce.training.recipe import CalibrationRecipe, load_recipe
 
 CALIBRATED = ("calibration.rounds=2", "calibration.replicas=64", "calibration.picoseconds=4", "calibration.timestep_fs=1")
 
@@ -124,6 +126,31 @@ def test_calibration_goes_on_with_resume_from_the_rounds_it_has(calibrated, smal
     assert after.calibration.done == 3 and after.calibration.seconds[:2] == before.calibration.seconds
     assert after.expert.steps == before.expert.steps
     np.testing.assert_array_equal(after.calibration.relative_entropy[:2], before.calibration.relative_entropy)
+    assert after.recipe["calibration"]["rounds"] == load_recipe(path.with_name("recipe.yaml")).calibration.rounds == 3
+
+
+def test_replicas_that_go_on_cannot_change_their_number(calibrated):
+    path, recipe = calibrated
+    other = recipe.calibration.model_copy(update={"rounds": 9, "replicas": 16})
+    with pytest.raises(InputError, match="with 64 replicas, which go on; set calibration.replicas = 16 back"):
+        train(recipe.model_copy(update={"calibration": other}), resume=True, show_progress=False)
+    assert load_recipe(path.with_name("recipe.yaml")).calibration.rounds < 9
+
+
+def test_round_that_makes_things_far_worse_goes_back_to_the_best_one(caplog):
+    record, settings = CalibrationRecord(1e-5, torch.zeros(1)), CalibrationRecipe(rounds=4, replicas=2)
+    nats = (0.03, 0.02, 0.55, 0.05)  # 0.55 is ten times 0.02 and 0.5 above it
+    for number, value in enumerate(nats):
+        positions = torch.full((2, 5, 3), float(number))
+        with caplog.at_level("WARNING", logger="fpforce"):
+            _take(record, NewtonStep(torch.ones(1), value, 0.9), 1.0, positions, settings)
+        if number == 2:  # the second round simulated the shift that the first made, 1
+            assert record.shift.item() == 1.0 and record.positions_nm[0, 0, 0] == 1.0
+    assert record.undone == [3] and record.relative_entropy == list(nats) and record.done == 4
+    assert record.shift.item() == 2.0
+    for part in ("round 3 of 4", "0.55 nats apart", "0.02 in round 2", "more than 2 replicas", "100 ps"):
+        assert part in caplog.text
+    assert CalibrationRecord(**dataclasses.asdict(record)).summary()["undone"] == [3]
 
 
 def test_further_training_drops_a_calibration_that_no_longer_fits(small_recipe, tmp_path):

@@ -123,6 +123,26 @@ def test_fit_after_rounds_without_one_is_refused(fitted, monkeypatch):
         calibration.calibrate(path, recipe, None)
 
 
+def test_other_number_of_frames_repeats_the_fit_and_none_leaves_it_with_a_word(small_recipe, tmp_path, caplog):
+    def run(frames, resume=True):
+        recipe = small_recipe(tmp_path / "run", "run.max_steps=60", f"calibration.likelihood_frames={frames}")
+        return read_checkpoint(train(recipe, resume=resume, show_progress=False)).record.calibration
+
+    first, more = run(20, resume=False), run(30)
+    assert first.likelihood["frames"] == 20 and more.likelihood["frames"] == 30
+    assert np.any(first.shift.numpy() != more.shift.numpy())
+    for frames in (30, 0):
+        with caplog.at_level("INFO", logger="fpforce"):
+            assert run(frames).likelihood == more.likelihood
+        assert "calibrated (likelihood_frames 30, rounds 0)" in caplog.text and "--uncalibrated" in caplog.text
+        caplog.clear()
+    with pytest.raises(InputError, match="rounds of calibration.*set it to 30 as it was then"):
+        train(small_recipe(tmp_path / "run", "run.max_steps=60", "calibration.likelihood_frames=30", "calibration.rounds=1",
+                           "calibration.replicas=8", "calibration.picoseconds=2", "calibration.timestep_fs=0.5"),
+              resume=True, show_progress=False)
+        run(40)
+
+
 def test_model_that_does_not_reach_noise_is_refused_before_it_is_trained(small_recipe, tmp_path):
     with pytest.raises(InputError, match="likelihood_frames = 40 follows the model to t = 1.*up to 0.6"):
         small_recipe(tmp_path, "diffusion.t_max=0.6", "calibration.likelihood_frames=40")
