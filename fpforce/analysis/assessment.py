@@ -181,6 +181,8 @@ def assess(beads, reference, simulations, *, training=None, iid=None, iid_log_we
     lost = [s.name for s in simulations if s.failed_replicas == s.positions_nm.shape[1]]
     if lost:
         verdict, reason = NOT_CONVERGED, f"every replica failed in {', '.join(lost)}: its frames are no equilibrium"
+    failed, replicas = sum(s.failed_replicas for s in simulations), sum(s.positions_nm.shape[1] for s in simulations)
+    reason += f"; {failed} of {replicas} replicas failed" if failed else ""
     figures = dict(
         frames={name: len(sample) for name, sample in samples.items()},
         frames_compared=frames,
@@ -193,8 +195,8 @@ def assess(beads, reference, simulations, *, training=None, iid=None, iid_log_we
         convergence_verdict=verdict,
         convergence_reason=reason,
         non_finite_frames=sum(int(np.sum(~np.isfinite(s.positions_nm).all(axis=(2, 3)))) for s in simulations),
-        failed_replicas=sum(s.failed_replicas for s in simulations),
-        replicas=sum(s.positions_nm.shape[1] for s in simulations),
+        failed_replicas=failed,
+        replicas=replicas,
         discard=settings.discard,
     )
     checks = checks_of(figures, settings.thresholds)

@@ -19,6 +19,7 @@ divergence itself, it shifts nothing; near equal distributions its variance is a
 Source: B. Efron and C. Stein, Ann. Statist. 9, 586 (1981).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,10 @@ from fpforce.analysis.divergences import BINS_PER_AXIS, js_divergence, pmf_error
 from fpforce.errors import InputError
 
 BLOCKS = 20
+# An excess is given from this number of frames compared on,
+FEWEST_FRAMES = 1000
+# and unless the floor of the JS divergence is within 5 % of ln 2, its value for distributions without common bins.
+LARGEST_FLOOR_JS = 0.95 * math.log(2.0)
 _CELLS = BINS_PER_AXIS**2
 
 
@@ -85,7 +90,8 @@ class Sample:
 class Divergences:
     """JS divergence (nats) and PMF error ((kT)^2) of a sample from the reference, `frames` frames of each.
 
-    Floor and excess are None where the sample itself served as the floor.
+    Floor and excess are None where the sample itself served as the floor. Where the frames are too few for an excess it is None
+    alone, and `no_excess` says why.
     """
 
     frames: int
@@ -95,6 +101,7 @@ class Divergences:
     pmf_error_floor: Estimate | None = None
     excess_js: Estimate | None = None
     excess_pmf_error: Estimate | None = None
+    no_excess: str | None = None
 
 
 @dataclass(frozen=True)
@@ -159,9 +166,21 @@ def compare(candidate, reference, training, floor, frames, rng, thinnings=10, is
     error = np.sqrt(variance)
     names = ("js", "pmf_error", "js_floor", "pmf_error_floor", "excess_js", "excess_pmf_error")[: len(value)]
     return tuple(
-        Divergences(frames, **{n: Estimate(float(value[m, p]), float(error[m, p])) for m, n in enumerate(names)})
+        _divergences(frames, {n: Estimate(float(value[m, p]), float(error[m, p])) for m, n in enumerate(names)})
         for p in range(value.shape[1])
     )
+
+
+def _divergences(frames, estimates):
+    """Without the excess where it would be the difference of two values that say nothing, about 0 whatever the sample."""
+    reason, floor = None, estimates.get("js_floor")
+    if floor is not None and frames < FEWEST_FRAMES:
+        reason = f"{frames} frames are compared, and an excess takes {FEWEST_FRAMES:,}"
+    elif floor is not None and floor.value > LARGEST_FLOOR_JS:
+        reason = f"independent sets of {frames:,} frames of the reference have hardly a bin in common (floor {floor.value:.2f} of ln 2)"
+    if reason is not None:
+        estimates |= {"excess_js": None, "excess_pmf_error": None}
+    return Divergences(frames, **estimates, no_excess=reason)
 
 
 def _metrics(counts):

@@ -186,7 +186,7 @@ def fokker_planck_residual(curve):
 
 @_styled
 def training_curves(curves):
-    """Losses against steps, from `{"step": [...], "denoising": [...], "fokker_planck": [...]}`; one panel each."""
+    """Losses against steps, from `{"step": [...], "denoising": [...], "fokker_planck": [...]}`; one panel for each that was on."""
     terms = [name for name in ("denoising", "fokker_planck") if _usable(curves.get(name))]
     figure, axes = _subplots(1, len(terms), width=5.1 * len(terms), height=3.1)
     for axis, name, colour in zip(axes, terms, (COLOURS["simulation"], "#D55E00")):
@@ -205,7 +205,9 @@ def has_training_curves(curves):
 
 
 def _usable(values):
-    return values is not None and np.isfinite(np.array(values, dtype=float)).any()
+    """Not empty, and not 0 throughout, as of a loss that the training left out."""
+    values = np.array([] if values is None else values, dtype=float)
+    return (np.isfinite(values) & (values != 0.0)).any()
 
 
 def _subplots(rows, columns, *, width, height, share=False):

@@ -17,8 +17,8 @@ import numpy as np
 
 from fpforce.analysis import figures
 from fpforce.analysis.assessment import Assessment, AssessmentSettings, ReplicaFrames, assess
+from fpforce.analysis.comparison import FEWEST_FRAMES
 from fpforce.analysis.summary import summarise
-from fpforce.analysis.verdict import FEWEST_FRAMES
 from fpforce.errors import InputError
 
 logger = logging.getLogger("fpforce")

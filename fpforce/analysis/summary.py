@@ -84,6 +84,8 @@ def _divergences(divergences):
         if estimate is not None:
             figures[f"{metric}_standard_error"] = estimate.standard_error
             figures[f"{metric}_range95"] = list(estimate.range95)
+    if divergences.no_excess is not None:
+        figures["no_excess"] = divergences.no_excess
     return figures
 
 

@@ -2,10 +2,9 @@
 
 A simulation that has not converged is never passed, whatever its figures, nor one whose convergence cannot be judged,
 nor one of which too little was measured: distributions of few frames, or whose floor is that of sets without overlap,
-agree with anything.
+agree with anything. One that lost replicas or gave frames that are not finite fails, whether or not the rest can be judged.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +12,6 @@ import numpy as np
 from fpforce.analysis.convergence import CONVERGED, NOT_JUDGED
 
 PASS, FAIL = "pass", "fail"
-# Distances from the reference, and differences of free energy, are judged from this number of frames compared on.
-FEWEST_FRAMES = 1000
-# Nor when the floor of the JS divergence is within 5 % of ln 2, its value for distributions without common bins.
-LARGEST_FLOOR_JS = 0.95 * math.log(2.0)
 
 
 @dataclass(frozen=True)
@@ -34,7 +29,7 @@ class Thresholds:
 class Check:
     """One criterion: a number that must not exceed its threshold (a bond length's must be less), or a word to match.
 
-    `passed` None: not judged, since too little was measured, or, with a `value` of None, there is nothing to measure.
+    `passed` None: not judged, since too little was measured, or, with `applies` False, there is nothing to measure.
     """
 
     name: str
@@ -42,6 +37,7 @@ class Check:
     value: float | str | None
     threshold: float | str
     passed: bool | None
+    applies: bool = True
 
     @property
     def outcome(self):
@@ -53,18 +49,20 @@ def checks_of(figures, thresholds):
     """The checks, from the fields of an Assessment (as a dict, before it is made)."""
     divergences = figures["divergences"]["simulation"]
     limits = (
-        ("excess_js", "JS divergence, excess over the floor", divergences.excess_js.value),
-        ("excess_pmf_error", "PMF error, excess over the floor, (kT)²", divergences.excess_pmf_error.value),
+        ("excess_js", "JS divergence, excess over the floor", divergences.excess_js),
+        ("excess_pmf_error", "PMF error, excess over the floor, (kT)²", divergences.excess_pmf_error),
     )
-    measured = divergences.frames >= FEWEST_FRAMES and divergences.js_floor.value <= LARGEST_FLOOR_JS
+    measured = divergences.no_excess is None
     checks = [
-        Check(name, label, value, getattr(thresholds, name), value <= getattr(thresholds, name) if measured else None)
-        for name, label, value in limits
-    ]
+        Check(name, label, excess and excess.value, getattr(thresholds, name),
+              excess.value <= getattr(thresholds, name) if measured else None)
+        for name, label, excess in limits
+    ]  # fmt: skip
     errors = [error for error in map(free_energy_error_kt, figures["planes"]) if error is not None]
     label = "Free-energy difference of the basins, error beyond the reference's own, kT"
     allowed, worst = thresholds.free_energy_error_kt, max(errors, default=None)
-    checks.append(Check("free_energy_error_kt", label, worst, allowed, worst <= allowed if measured and worst is not None else None))
+    passed = worst <= allowed if measured and worst is not None else None
+    checks.append(Check("free_energy_error_kt", label, worst, allowed, passed, applies=worst is not None))
     if figures["bonds"]:
         worst = max(bond.w1 for bond in figures["bonds"])
         label = "Largest W1 distance of a bond length, nm"
@@ -92,9 +90,10 @@ def free_energy_error_kt(plane):
 
 
 def status_of(convergence_verdict, checks):
-    """`pass`, `fail`, or, before anything else, `not converged` or `not judged`."""
-    if convergence_verdict != CONVERGED:
+    """`pass`, `fail`, or, before anything else, `not converged` or (unless replicas were lost) `not judged`."""
+    lost = any(check.passed is False for check in checks if check.name in ("non_finite_frames", "failed_replicas"))
+    if convergence_verdict != CONVERGED and not (lost and convergence_verdict == NOT_JUDGED):
         return convergence_verdict
     if any(check.passed is False for check in checks):
         return FAIL
-    return NOT_JUDGED if any(check.passed is None and check.value is not None for check in checks) else PASS
+    return NOT_JUDGED if any(check.passed is None and check.applies for check in checks) else PASS

@@ -41,11 +41,14 @@ def main(
 
 
 def _show(report):
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     console = Console()
-    table = Table("", "frames", "JS", "floor", "excess", "PMF error", "floor", "excess", title_justify="left")
+    # 80 columns hold every row without cutting a name; a narrower terminal folds it.
+    columns = (Column("", overflow="fold"), "frames", "JS", "floor", "excess", "PMF error", "floor", "excess")
+    table = Table(*columns, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.title = f"Distance from the reference at {report.assessment.frames_compared:,} frames"
     rows = dict(report.assessment.divergences)
     if report.assessment.self_consistency is not None:
@@ -55,6 +58,8 @@ def _show(report):
         table.add_row(name, f"{d.frames:,}", *("-" if e is None else f"{e.value:.4f}" for e in estimates))
     console.print(table)
     console.print(f"Floor: {report.figures['comparison']['floor']}")
+    if report.assessment.divergences["simulation"].no_excess:
+        console.print(f"No excess: {report.assessment.divergences['simulation'].no_excess}")
     checks = Table("criterion", "value", "allowed", "", title="Verdict", title_justify="left")
     for check in report.assessment.checks:
         value, allowed = (f"{v:.3g}" if isinstance(v, float) else str(v) for v in (check.value, check.threshold))

@@ -15,7 +15,9 @@ import pytest
 
 import fpforce
 from fpforce.analysis import evaluate
+from fpforce.analysis.figures import training_curves
 from fpforce.analysis.observables import dihedrals
+from fpforce.commands.evaluate import _show
 from fpforce.errors import InputError
 from fpforce.simulation_files import SimulationFiles
 
@@ -114,6 +116,20 @@ def test_a_failed_replica_is_counted_in_the_files_and_fails_the_verdict(report):
     # the second half of both simulations, less the frozen replica from saved time 120 on
     assert simulation["frames"] == 2 * REPLICAS * TIMES // 2 - (TIMES - 120)
     assert report.figures["verdict"]["status"] in ("fail", "not converged")
+
+
+def test_console_table_names_every_row_in_80_columns(report, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    _show(report)
+    lines = capsys.readouterr().out.splitlines()
+    for name in ("simulation", "training", "iid", "simulation from iid"):
+        assert any(re.match(rf" *{name} +[\d,]+ +0\.\d{{4}}", line) for line in lines), lines
+
+
+def test_loss_that_the_training_left_out_has_no_panel():
+    curves = {"step": [0, 1], "denoising": [2.0, 1.0], "fokker_planck": [0.0, 0.0]}
+    without, with_it = (training_curves(drawn) for drawn in (curves, curves | {"fokker_planck": [0.0, -0.1]}))
+    assert without.count('id="axes_') == 1 and with_it.count('id="axes_') == 2
 
 
 def test_html_is_self_contained(report):

@@ -82,7 +82,10 @@ def test_distances_of_few_frames_are_not_judged():
     result = assess(chain(5), reference, simulations(lambda: one_basin(rng, (10, 40))), settings=ALL_FRAMES)
     assert result.frames_compared == 48
     assert outcomes(result)["excess_js"] == outcomes(result)["excess_pmf_error"] == "not judged"
-    assert result.status != "pass"
+    assert result.status == "not judged"
+    found = result.divergences["simulation"]
+    assert found.excess_js is None and found.excess_pmf_error is None and found.js_floor.value > 0.0
+    assert found.no_excess == "48 frames are compared, and an excess takes 1,000"
 
 
 def test_distances_without_overlap_are_not_judged():
@@ -94,6 +97,21 @@ def test_distances_without_overlap_are_not_judged():
     )
     assert result.divergences["simulation"].js_floor.value == pytest.approx(math.log(2.0), rel=0.01)
     assert outcomes(result)["excess_js"] == "not judged" and result.status != "pass"
+    assert result.divergences["simulation"].excess_js is None
+    assert "hardly a bin in common (floor 0.69 of ln 2)" in result.divergences["simulation"].no_excess
+
+
+def test_lost_replicas_fail_a_simulation_whose_convergence_cannot_be_judged():
+    rng = np.random.default_rng(7)
+    frames, valid = one_basin(rng, (100, 40)), np.ones((100, 40), dtype=bool)
+    valid[60:, 3] = False
+    (whole, lossy) = (
+        assess(chain(5), [one_basin(rng, 3000)], [ReplicaFrames(frames, valid, "only", failed_replicas=lost)], settings=ALL_FRAMES)
+        for lost in (0, 1)
+    )
+    assert whole.status == "not judged" and "failed" not in whole.convergence_reason
+    assert lossy.convergence_verdict == "not judged" and lossy.status == "fail"
+    assert lossy.convergence_reason.endswith("; 1 of 40 replicas failed") and outcomes(lossy)["failed_replicas"] == "not met"
 
 
 @pytest.mark.parametrize("spread_nm", [0.01, 1e-5])
