@@ -20,40 +20,34 @@ from fpforce.analysis.convergence import (
 )
 from fpforce.analysis.correlation import as_columns, effective_sample_size
 from fpforce.analysis.divergences import bin_indices
+from fpforce.analysis.folding import FoldedStructure
 from fpforce.analysis.geometry import GeometryDistance, draw_geometry, geometry_distances
 from fpforce.analysis.history import PopulationSeries, population_series
+from fpforce.analysis.kinetics import TimeSeries
 from fpforce.analysis.observables import bond_angles, bond_lengths
 from fpforce.analysis.planes import choose_planes, upper_basin
+from fpforce.analysis.protein import ProteinAssessment, ReferenceSide, assess_protein
+from fpforce.analysis.replica_frames import check_shapes, counted_frames, counted_mask, valid_frames
 from fpforce.analysis.reweighting import Weights
 from fpforce.analysis.verdict import Check, Thresholds, checks_of, status_of
 from fpforce.errors import InputError
 
 
 @dataclass(frozen=True)
-class ReplicaFrames:
-    """One simulation: R replicas started from one frame.
-
-    `positions_nm` (saved times, R, beads, 3); `valid` (saved times, R), False from a replica's failure on (None: all
-    valid); `failed_replicas` counts those; `time_step_ps` between saved times, None if unknown; `start_nm` (beads, 3),
-    None to take the basin of the majority of first saved frames as the start basin.
-    """
-
-    positions_nm: np.ndarray
-    valid: np.ndarray | None = None
-    name: str = "simulation"
-    time_step_ps: float | None = None
-    failed_replicas: int = 0
-    start_nm: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
 class AssessmentSettings:
-    """`discard` is the fraction of the simulated time left out at the start of every replica."""
+    """`discard` is the fraction of the simulated time left out at the start of every replica.
+
+    `plane` as in `choose_planes`; `folded`: FoldedStructure, which makes folding the basins; `reference_time_step_ps`
+    between frames of the reference, None if unknown, for its time scales.
+    """
 
     discard: float = 0.5
     seed: int = 0
     thinnings: int = 10
     tica_lag_frames: int = 10
+    plane: str = "auto"
+    folded: FoldedStructure | None = None
+    reference_time_step_ps: float | None = None
     thresholds: Thresholds = field(default_factory=Thresholds)
 
     def __post_init__(self):
@@ -86,7 +80,7 @@ class Assessment:
     """Everything the report shows. `divergences` are means over the planes, keyed by set as in `PlaneAssessment`.
 
     `self_consistency`: divergence of the simulation from the iid samples, over the floor of the reference; None without
-    iid samples.
+    iid samples. `protein`: None for a molecule without a chain of CA beads.
     """
 
     frames: dict[str, int]
@@ -103,6 +97,7 @@ class Assessment:
     failed_replicas: int
     replicas: int
     discard: float
+    protein: ProteinAssessment | None
     checks: tuple[Check, ...]
     status: str
 
@@ -129,16 +124,16 @@ def assess(beads, reference, simulations, *, training=None, iid=None, iid_log_we
     """
     settings = settings or AssessmentSettings()
     rng = np.random.default_rng(settings.seed)
-    _check_shapes(beads, reference, simulations, training, iid)
+    check_shapes(beads, reference, simulations, training, iid)
     weights = None if iid_log_weights is None else Weights.of(iid_log_weights)
-    counted = [_counted(simulation, settings.discard) for simulation in simulations]
+    counted = [counted_mask(simulation, settings.discard) for simulation in simulations]
     if not any(mask.any() for mask in counted):
         raise InputError(
             f"no simulated frame is left after discarding {settings.discard:.0%} of the time "
             f"({sum(simulation.failed_replicas for simulation in simulations)} replicas failed); simulate longer, or with "
             "a shorter time step if replicas failed"
         )
-    planes = choose_planes(beads, reference, settings.tica_lag_frames)
+    planes = choose_planes(beads, reference, settings.tica_lag_frames, wanted=settings.plane, folded=settings.folded)
     sets = {"reference": list(reference), "training": list(training) if training else None}
     sets["iid"] = [iid] if iid is not None else None
     trajectories = {name: frames for name, frames in sets.items() if frames}
@@ -175,7 +170,7 @@ def assess(beads, reference, simulations, *, training=None, iid=None, iid_log_we
         for p, plane in enumerate(planes)
     )  # fmt: skip
     pools = {name: np.concatenate(each) for name, each in trajectories.items() if name != "iid"}
-    pools["simulation"] = _counted_frames([s.positions_nm for s in simulations], counted)
+    pools["simulation"] = counted_frames([s.positions_nm for s in simulations], counted)
     thinned = draw_geometry(pools, samples, floor, frames, rng)
     verdict, reason = combine([result.convergence for result in plane_results])
     lost = [s.name for s in simulations if s.failed_replicas == s.positions_nm.shape[1]]
@@ -198,7 +193,13 @@ def assess(beads, reference, simulations, *, training=None, iid=None, iid_log_we
         failed_replicas=failed,
         replicas=replicas,
         discard=settings.discard,
-    )
+        protein=assess_protein(
+            beads, planes[0], ReferenceSide(list(reference), projected["reference"][0], settings.reference_time_step_ps),
+            pools | {name: frames[0] for name, frames in trajectories.items() if name == "iid"},
+            [_time_series(s, c, mask) for s, c, mask in zip(simulations, simulated[0], counted, strict=True)],
+            settings.folded, settings.seed,
+        ),
+    )  # fmt: skip
     checks = checks_of(figures, settings.thresholds)
     return Assessment(**figures, checks=checks, status=status_of(verdict, checks))
 
@@ -219,7 +220,7 @@ def _assess_plane(plane, divergences, projected, simulated, simulations, counted
         only_basin = plane.basin_names[int(populations["reference"].value)]
         convergence = judge([s.name for s in simulations], halves, counted, starts, rng, halves_of=only_basin)
     coordinates = {name: np.concatenate(each) for name, each in projected.items()}
-    coordinates["simulation"] = _counted_frames(simulated, counted)
+    coordinates["simulation"] = counted_frames(simulated, counted)
     effective = {
         name: _effective_frames(plane, lambda signal, each=each: as_columns([signal(c) for c in each]))
         for name, each in projected.items() if name != "iid"
@@ -240,7 +241,7 @@ def _assess_plane(plane, divergences, projected, simulated, simulations, counted
         effective_frames=effective,
         coordinates=coordinates,
         reference_trajectories=projected["reference"],
-        series=tuple(population_series(s, basin, _valid(s), rng) for s, basin in zip(simulations, basins, strict=True)),
+        series=tuple(population_series(s, basin, valid_frames(s), rng) for s, basin in zip(simulations, basins, strict=True)),
         weights=weights,
     )
 
@@ -258,26 +259,16 @@ def _starts_in_upper_basin(plane, simulation, basin):
     return bool(np.mean(basin[0]) > 0.5)
 
 
-def _valid(simulation):
-    finite = np.isfinite(simulation.positions_nm).all(axis=(2, 3))
-    return finite if simulation.valid is None else finite & simulation.valid
-
-
-def _counted(simulation, discard):
-    late = np.arange(len(simulation.positions_nm)) >= discard * len(simulation.positions_nm)
-    return _valid(simulation) & late[:, None]
-
-
-def _counted_frames(arrays, counted):
-    """Counted frames of all simulations in the order replica by replica, in time within each: (S, ...)."""
-    return np.concatenate([np.swapaxes(a, 0, 1)[mask.T] for a, mask in zip(arrays, counted, strict=True)])
+def _time_series(simulation, coordinates, counted):
+    pieces = [coordinates[counted[:, k], k] for k in range(counted.shape[1])]
+    return TimeSeries(simulation.name, [piece for piece in pieces if len(piece)], simulation.time_step_ps)
 
 
 def _simulation_sample(planes, simulated, counted):
-    bins = np.stack([bin_indices(_counted_frames(c, counted), p.edges) for p, c in zip(planes, simulated)], axis=1)
+    bins = np.stack([bin_indices(counted_frames(c, counted), p.edges) for p, c in zip(planes, simulated)], axis=1)
     offsets = np.cumsum([0] + [mask.shape[1] for mask in counted])
     numbers = [np.broadcast_to(o + np.arange(m.shape[1]), m.shape) for o, m in zip(offsets, counted)]
-    return Sample.from_replicas(bins, _counted_frames(numbers, counted))
+    return Sample.from_replicas(bins, counted_frames(numbers, counted))
 
 
 def _bins(planes, projected):
@@ -286,16 +277,3 @@ def _bins(planes, projected):
         np.stack([bin_indices(c, plane.edges) for plane, c in zip(planes, of_planes)], axis=1)
         for of_planes in zip(*projected)
     ]
-
-
-def _check_shapes(beads, reference, simulations, training, iid):
-    sets = [("reference", frames, 3) for frames in reference] + [("training", frames, 3) for frames in training or ()]
-    sets += [("simulation", s.positions_nm, 4) for s in simulations] + [("iid", iid, 3)] * (iid is not None)
-    for name, frames, dimensions in sets:
-        if frames.ndim != dimensions or frames.shape[-2:] != (len(beads), 3):
-            raise InputError(f"{name} positions have shape {frames.shape}; this model needs (..., {len(beads)}, 3)")
-        if frames.size == 0:
-            raise InputError(f"{name} has no frames; give a longer trajectory")
-    for name, frames in (("reference", reference), ("simulation", simulations)):
-        if len(frames) == 0:
-            raise InputError(f"no {name} is given; the evaluation needs at least one")

@@ -38,7 +38,7 @@ _STYLE = {
 }
 
 
-def _styled(picture):
+def styled(picture):
     """Draw with the report's style and return the figure as SVG text."""
 
     @functools.wraps(picture)
@@ -53,7 +53,7 @@ def _styled(picture):
     return draw
 
 
-@_styled
+@styled
 def free_energy_maps(result):
     """Free-energy maps of every set on one scale, with simulation minus reference after the first two.
 
@@ -65,7 +65,7 @@ def free_energy_maps(result):
     panels = len(names) + len(compared)
     columns = panels if panels <= 4 else 3
     rows = -(-panels // columns)
-    figure, axes = _subplots(rows, columns, width=10.5, height=rows * (7.6 / columns + 1.1), share=True)
+    figure, axes = subplots(rows, columns, width=10.5, height=rows * (7.6 / columns + 1.1), share=True)
     differences = (axes[2], axes[panels - 1])[: len(compared)]
     maps = [axis for axis in axes if axis not in differences]
     for axis, name in zip(maps, names):
@@ -90,10 +90,10 @@ def free_energy_maps(result):
     return figure
 
 
-@_styled
+@styled
 def free_energy_profiles(result, rng):
     """Free energy along each coordinate, the reference with its 95 % band from a block bootstrap over time."""
-    figure, axes = _subplots(1, 2, width=10.5, height=3.3)
+    figure, axes = subplots(1, 2, width=10.5, height=3.3)
     for k, axis in enumerate(axes):
         edges = result.plane.edges[k]
         centres = 0.5 * (edges[1:] + edges[:-1])
@@ -116,13 +116,13 @@ def free_energy_profiles(result, rng):
     return figure
 
 
-@_styled
+@styled
 def population_history(result, discard):
     """Population of the upper basin against time, one line per start, with the reference.
 
     The scale is that of the reference and the counted time; a simulation may leave it while it forgets its start.
     """
-    figure, (axis,) = _subplots(1, 1, width=10.5, height=3.2)
+    figure, (axis,) = subplots(1, 1, width=10.5, height=3.2)
     end = max(series.time[-1] for series in result.series)
     reference = result.populations["reference"]
     low, high = np.nan_to_num(reference.range95)
@@ -145,7 +145,7 @@ def population_history(result, discard):
     return figure
 
 
-@_styled
+@styled
 def geometry_histograms(distances, quantity, unit, scale=1.0):
     """Distributions of bonds or angles, simulation over reference, with W1; at most the worst MOST_HISTOGRAMS."""
     shown = distances
@@ -153,7 +153,7 @@ def geometry_histograms(distances, quantity, unit, scale=1.0):
         shown = sorted(distances, key=lambda d: d.w1, reverse=True)[:MOST_HISTOGRAMS]
     columns = min(4, len(shown))
     rows = -(-len(shown) // columns)
-    figure, axes = _subplots(rows, columns, width=2.65 * columns, height=2.3 * rows)
+    figure, axes = subplots(rows, columns, width=2.65 * columns, height=2.3 * rows)
     for axis, distance in zip(axes, shown):
         reference, simulation = scale * distance.reference, scale * distance.simulation
         both = np.concatenate([reference, simulation])
@@ -174,21 +174,21 @@ def geometry_histograms(distances, quantity, unit, scale=1.0):
     return figure
 
 
-@_styled
+@styled
 def fokker_planck_residual(curve):
     """Residual of the Fokker-Planck equation against diffusion time, from `{"t": [...], "residual": [...]}`."""
-    figure, (axis,) = _subplots(1, 1, width=5.1, height=3.1)
+    figure, (axis,) = subplots(1, 1, width=5.1, height=3.1)
     axis.loglog(curve["t"], np.maximum(np.abs(curve["residual"]), 1e-12), color=COLOURS["simulation"], marker="o", ms=4)
     axis.set(xlabel="diffusion time $t$", ylabel="Fokker–Planck residual")
     axis.grid(True, which="major", color="#EEEEEE")
     return figure
 
 
-@_styled
+@styled
 def training_curves(curves):
     """Losses against steps, from `{"step": [...], "denoising": [...], "fokker_planck": [...]}`; one panel for each that was on."""
     terms = [name for name in ("denoising", "fokker_planck") if _usable(curves.get(name))]
-    figure, axes = _subplots(1, len(terms), width=5.1 * len(terms), height=3.1)
+    figure, axes = subplots(1, len(terms), width=5.1 * len(terms), height=3.1)
     for axis, name, colour in zip(axes, terms, (COLOURS["simulation"], "#D55E00")):
         values = np.array(curves[name], dtype=float)
         axis.plot(curves["step"], values, color=colour)
@@ -210,7 +210,8 @@ def _usable(values):
     return (np.isfinite(values) & (values != 0.0)).any()
 
 
-def _subplots(rows, columns, *, width, height, share=False):
+def subplots(rows, columns, *, width, height, share=False):
+    """A figure of width and height in inches and its axes, flat."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -221,8 +222,9 @@ def _mesh(axis, plane, values, colours, low, high):
     axis.set_facecolor("#F4F4F4")
     image = axis.pcolormesh(*plane.edges, values.T, cmap=colours, vmin=low, vmax=high, rasterized=True)
     axis.set(xlim=plane.edges[0][[0, -1]], ylim=plane.edges[1][[0, -1]])
-    line = (axis.axvline, axis.axhline)[plane.split_axis]
-    line(plane.split, color="#888888", lw=0.7, ls=":")
+    if plane.split_axis < 2:
+        line = (axis.axvline, axis.axhline)[plane.split_axis]
+        line(plane.split, color="#888888", lw=0.7, ls=":")
     if plane.periodic:
         axis.set_aspect("equal")
     _angle_ticks(axis.xaxis, plane)

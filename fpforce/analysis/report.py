@@ -6,7 +6,6 @@ samples. The figures come from `assess`, the dict from `summarise`, the pictures
 
 import base64
 import json
-import logging
 import math
 import os
 from dataclasses import dataclass
@@ -15,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.analysis import figures
-from fpforce.analysis.assessment import Assessment, AssessmentSettings, ReplicaFrames, assess
+from fpforce.analysis import figures, protein_figures
+from fpforce.analysis.assessment import Assessment, AssessmentSettings, assess
 from fpforce.analysis.comparison import FEWEST_FRAMES
+from fpforce.analysis.folding import FoldedStructure
+from fpforce.analysis.inputs import listed, named_by_start, read_iid, read_simulation_of, read_trajectories, refuse_repeated
 from fpforce.analysis.summary import summarise
 from fpforce.errors import InputError
-
-logger = logging.getLogger("fpforce")
 
 HTML_NAME, JSON_NAME = "report.html", "report.json"
 
@@ -37,7 +36,7 @@ class Report:
 
 
 def evaluate(force_field, reference, simulation, *, topology=None, training=None, iid=None, output, discard=0.5, seed=0,
-             overwrite=False):
+             overwrite=False, plane="auto", tica_lag=10, folded=None):
     """Judge simulations of a force field against reference trajectories and write the report.
 
     Args:
@@ -53,6 +52,9 @@ def evaluate(force_field, reference, simulation, *, topology=None, training=None
         discard: fraction of the simulated time left out at the start of each replica.
         seed: of thinnings and bootstraps.
         overwrite: replace an existing report.
+        plane: "auto" (phi/psi where the beads define it, else TICA), "phi-psi" or "tica".
+        tica_lag: of TICA and of the Markov models, in frames of the reference and of the simulation.
+        folded: path of a PDB of a protein's folded structure, which makes folded and unfolded the basins of the TICA plane.
 
     Arrays (.npy, .npz) are taken in nm. Raises InputError for anything unreadable, for a simulation of another model,
     and for an existing report without `overwrite`.
@@ -61,24 +63,29 @@ def evaluate(force_field, reference, simulation, *, topology=None, training=None
 
     output = Path(output)
     html_path, json_path = _free_outputs(output, overwrite)
-    settings = AssessmentSettings(discard=discard, seed=seed)
-    _refuse_repeated("reference", _listed(reference))
-    _refuse_repeated("simulation", _listed(simulation))
+    refuse_repeated("reference", listed(reference))
+    refuse_repeated("simulation", listed(simulation))
     if not isinstance(force_field, ForceField):
         force_field = load(force_field)
-    reference, reference_files = _read_trajectories(reference, topology, force_field.beads)
-    training, training_files = _read_trajectories(training, topology, force_field.beads) if training else (None, [])
-    simulations, records = zip(*(_read_simulation(path, force_field) for path in _listed(simulation)), strict=True)
-    sampled, log_weights = _read_iid(iid, force_field) if iid else (None, None)
+    structure = None if folded is None else FoldedStructure.read(folded, force_field.beads)
+    reference, reference_files = read_trajectories(reference, topology, force_field.beads)
+    steps = {file["time_step_ps"] for file in reference_files}
+    settings = AssessmentSettings(
+        discard=discard, seed=seed, tica_lag_frames=tica_lag, plane=plane, folded=structure,
+        reference_time_step_ps=steps.pop() if len(steps) == 1 else None,
+    )  # fmt: skip
+    training, training_files = read_trajectories(training, topology, force_field.beads) if training else (None, [])
+    simulations, records = zip(*(read_simulation_of(path, force_field) for path in listed(simulation)), strict=True)
+    sampled, log_weights = read_iid(iid, force_field) if iid else (None, None)
     assessment = assess(
-        force_field.beads, reference, _named_by_start(simulations), training=training, iid=sampled,
+        force_field.beads, reference, named_by_start(simulations), training=training, iid=sampled,
         iid_log_weights=log_weights, settings=settings,
     )  # fmt: skip
     summary = summarise(
         assessment,
         training_record=force_field.metadata.get("training", {}),
         simulation_records=records,
-        provenance=_provenance(force_field, reference_files, training_files, _listed(simulation), iid, seed),
+        provenance=_provenance(force_field, reference_files, training_files, listed(simulation), iid, seed),
     )
     html = _render(assessment, summary, force_field, seed)
     try:
@@ -98,115 +105,6 @@ def _free_outputs(output, overwrite):
         if path.exists() and not overwrite:
             raise InputError(f"{path} already exists; give another --output, or --overwrite to replace it")
     return paths
-
-
-def _refuse_repeated(kind, paths):
-    """The same file twice would count as two independent trajectories."""
-    resolved = [Path(path).resolve() for path in paths]
-    for path in paths:
-        if resolved.count(Path(path).resolve()) > 1:
-            raise InputError(f"{kind} {path} is given twice; give each trajectory once")
-
-
-def _listed(paths):
-    return [paths] if isinstance(paths, (str, Path)) else list(paths)
-
-
-def _read_trajectories(paths, topology, table):
-    """One array per file, and what they are: [{"path", "sha256", "frames"}]."""
-    from fpforce.trajectory import read_bead_frames
-    from fpforce.trajectory_files import is_array
-
-    arrays, described = [], []
-    for path in map(Path, _listed(paths)):
-        frames = read_bead_frames(path, topology, table=table, length_unit="nm" if is_array(path) else None)
-        arrays.append(frames.positions_nm)
-        described.append({"path": str(path), "sha256": frames.sha256, "frames": len(frames.positions_nm)})
-    return arrays, described
-
-
-def _read_simulation(path, force_field):
-    """(ReplicaFrames, its metadata); the simulation must be of this very model."""
-    from fpforce.simulation import read_simulation
-
-    frames = read_simulation(path, force_field.beads)
-    simulated_with = frames.metadata.get("model_sha256")
-    if simulated_with != force_field.sha256:
-        raise InputError(
-            f"simulation {path} was made with another model (sha256 {str(simulated_with)[:12]}) than "
-            f"{force_field.path} ({force_field.sha256[:12]}); give the model that it was made with, or simulate again"
-        )
-    start = frames.metadata.get("start", {}).get("positions_nm")
-    simulation = ReplicaFrames(
-        positions_nm=frames.positions_nm,
-        valid=frames.valid,
-        name=Path(path).stem,
-        time_step_ps=frames.metadata.get("frame_interval_ps"),
-        failed_replicas=len(frames.failed),
-        start_nm=None if start is None else np.asarray(start),
-    )
-    return simulation, frames.metadata
-
-
-def _named_by_start(simulations):
-    """The simulations, numbered where file names repeat."""
-    names = [s.name for s in simulations]
-    if len(set(names)) == len(names):
-        return list(simulations)
-    return [ReplicaFrames(**(vars(s) | {"name": f"{s.name} {k + 1}"})) for k, s in enumerate(simulations)]
-
-
-def _read_iid(path, force_field):
-    """Finite sampled frames (frames, n, 3) in nm, for a sample, unlike a trajectory, may hold outliers; and their log weights
-    (frames,), or None."""
-    from fpforce.trajectory_files import existing_file, is_array, read_array, read_atoms
-
-    path = existing_file(path, "iid sample")
-    _refuse_samples_of_another_model(path, force_field)
-    if is_array(path):
-        positions = read_array(path, "nm", 1)
-    else:
-        positions, _ = read_atoms(path, force_field.beads.to_mdtraj(), range(len(force_field.beads)), 1)
-    finite, log_weights = np.isfinite(positions).all(axis=(1, 2)), _read_log_weights(path, force_field, len(positions))
-    return positions[finite], None if log_weights is None else log_weights[finite]
-
-
-def _read_log_weights(path, force_field, frames):
-    """ln of exp(-U/kT)/q (frames,) from the files that fpforce-sample wrote beside samples at the force field's t, or None."""
-    record, densities = path.with_name(path.name + ".json"), path.with_name(path.name + ".npz")
-    if not (record.is_file() and densities.is_file()):
-        return None
-    drawn, metadata = json.loads(record.read_text()), force_field.metadata
-    calibrated = bool((metadata.get("training") or {}).get("calibration"))
-    if drawn.get("t_end") != metadata.get("t_eval") or drawn.get("calibrated", False) != calibrated:
-        logger.warning("%s is not reweighted: its densities are at t = %s, %s, the force field is at t = %s, %s", path,
-                       drawn.get("t_end"), _calibrated(drawn.get("calibrated", False)), metadata.get("t_eval"), _calibrated(calibrated))
-        return None
-    with np.load(densities) as arrays:
-        if not {"energy_kt", "log_density"} <= set(arrays.files):
-            return None
-        log_weights = -arrays["energy_kt"] - arrays["log_density"]
-    if log_weights.shape != (frames,):
-        raise InputError(
-            f"{densities} has densities of {len(log_weights)} samples, {path} holds {frames}; repeat fpforce-sample"
-        )
-    return log_weights
-
-
-def _calibrated(flag):
-    return "calibrated" if flag else "not calibrated"
-
-
-def _refuse_samples_of_another_model(path, force_field):
-    """fpforce-sample leaves a record of the checkpoint beside its samples; samples of other origin have none."""
-    record = path.with_name(path.name + ".json")
-    drawn_from = json.loads(record.read_text()).get("checkpoint_sha256") if record.is_file() else None
-    exported_from = force_field.metadata.get("training", {}).get("checkpoint_sha256")
-    if drawn_from and exported_from and drawn_from != exported_from:
-        raise InputError(
-            f"iid samples {path} were drawn from another checkpoint (sha256 {drawn_from[:12]}) than {force_field.path} was "
-            f"exported from ({exported_from[:12]}); repeat fpforce-sample or fpforce-export"
-        )
 
 
 def _provenance(force_field, reference, training, simulations, iid, seed):
@@ -247,6 +145,8 @@ def _render(assessment, summary, force_field, seed):
     if assessment.angles:
         degrees = figures.geometry_histograms(assessment.angles, "angle", "°", scale=180.0 / np.pi)
         pictures["angles"] = _data_uri(degrees)
+    if assessment.protein is not None:
+        pictures |= _protein_pictures(assessment.protein)
     training = force_field.metadata.get("training", {})
     residual, curves = training.get("fokker_planck_residual") or {}, training.get("curves") or {}
     if residual.get("t"):
@@ -254,9 +154,19 @@ def _render(assessment, summary, force_field, seed):
     if figures.has_training_curves(curves):
         pictures["curves"] = _data_uri(figures.training_curves(curves))
     strict = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = strict.from_string((resources.files("fpforce.analysis") / "report.html.j2").read_text("utf-8"))
+    strict.loader = jinja2.FunctionLoader(lambda name: (resources.files("fpforce.analysis") / name).read_text("utf-8"))
+    template = strict.get_template("report.html.j2")
     return template.render(a=assessment, s=summary, planes=planes, pictures=pictures, colours=figures.COLOURS,
                            infinity=math.inf, fewest_frames=FEWEST_FRAMES)  # fmt: skip
+
+
+def _protein_pictures(protein):
+    kinetics = protein.kinetics
+    return {
+        "contacts": _data_uri(protein_figures.contact_maps(protein)),
+        "folded": None if protein.folded is None else _data_uri(protein_figures.folded_distances(protein)),
+        "time_scales": _data_uri(protein_figures.time_scales(kinetics)) if kinetics and kinetics.has_time_scales else None,
+    }
 
 
 def _history(plane, discard):

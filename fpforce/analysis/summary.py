@@ -10,6 +10,7 @@ from dataclasses import asdict
 import numpy as np
 
 from fpforce.analysis.comparison import Estimate
+from fpforce.analysis.protein_summary import summarise_protein
 
 _METRICS = ("js", "pmf_error", "js_floor", "pmf_error_floor", "excess_js", "excess_pmf_error")
 
@@ -60,6 +61,8 @@ def summarise(assessment, *, training_record, simulation_records, provenance):
         summary["self_consistency"] = {"frames_compared": consistency.frames} | _divergences(consistency)
     if a.planes[0].weights is not None:
         summary["reweighted"] = _set_figures(a, "reweighted")
+    if a.protein is not None:
+        summary["protein"] = summarise_protein(a.protein, a.planes[0], _estimate)
     return _plain(summary)
 
 

@@ -24,6 +24,11 @@ def main(
     ] = None,
     discard: Annotated[float, Option(help="fraction of the time left out at the start of each replica")] = 0.5,
     seed: Annotated[int, Option(help="of random thinning and bootstraps")] = 0,
+    plane: Annotated[str, Option(help="auto, phi-psi or tica; auto takes phi/psi where the beads define it")] = "auto",
+    tica_lag: Annotated[int, Option(help="lag of TICA and Markov models, in frames of reference and simulation")] = 10,
+    folded: Annotated[
+        Path | None, Option(help="PDB of a protein's folded structure: folding then is what is judged", show_default=False)
+    ] = None,
     overwrite: Annotated[bool, Option("--overwrite", help="replace an earlier report")] = False,
 ):
     """Judge whether simulations reproduce the reference ensemble.
@@ -35,7 +40,7 @@ def main(
 
     report = evaluate(
         model, reference, simulation, topology=topology, training=training, iid=iid, output=output, discard=discard,
-        seed=seed, overwrite=overwrite,
+        seed=seed, overwrite=overwrite, plane=plane, tica_lag=tica_lag, folded=folded,
     )  # fmt: skip
     _show(report)
 

@@ -1,0 +1,31 @@
+"""Bins of a plane and the main barrier along one coordinate.
+
+In: values of a coordinate. Out: bin edges, and where the free energy parts two basins.
+"""
+
+import numpy as np
+
+from fpforce.analysis.divergences import BINS_PER_AXIS
+
+
+def main_barrier(values, edges, smoothing_bins=3):
+    """(position, height in kT) of the main barrier of the free energy along one coordinate.
+
+    The bin whose free energy rises most above the minimum of the shallower of its two sides: a barrier counts by the
+    height seen from the basin that is easier to leave, so the noisy minima of a histogram do not. Of a flat top, such as
+    unvisited bins, the middle.
+    """
+    counts = np.histogram(values, bins=edges)[0] + 1e-3
+    smooth = np.convolve(counts, np.ones(smoothing_bins) / smoothing_bins, mode="same")
+    free_energy = -np.log(smooth)
+    left = np.minimum.accumulate(free_energy)
+    right = np.minimum.accumulate(free_energy[::-1])[::-1]
+    height = free_energy - np.maximum(left, right)
+    best = int(np.median(np.flatnonzero(height > height.max() - 1e-9)))
+    return float(0.5 * (edges[best] + edges[best + 1])), float(height.max())
+
+
+def plane_edges(values, margin=0.05):
+    """BINS_PER_AXIS even bins over the range of the values and a margin at either end."""
+    low, high = values.min(), values.max()
+    return np.linspace(low - margin * (high - low), high + margin * (high - low), BINS_PER_AXIS + 1)

@@ -1,0 +1,127 @@
+"""Files of an evaluation -> arrays, each checked to belong to the force field.
+
+In: paths of trajectories, simulations by fpforce-simulate and samples by fpforce-sample. Out: positions in nm,
+`ReplicaFrames` and log weights.
+"""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from fpforce.analysis.replica_frames import ReplicaFrames
+from fpforce.errors import InputError
+
+logger = logging.getLogger("fpforce")
+
+
+def refuse_repeated(kind, paths):
+    """The same file twice would count as two independent trajectories."""
+    resolved = [Path(path).resolve() for path in paths]
+    for path in paths:
+        if resolved.count(Path(path).resolve()) > 1:
+            raise InputError(f"{kind} {path} is given twice; give each trajectory once")
+
+
+def listed(paths):
+    """Paths as a list, also of a single one."""
+    return [paths] if isinstance(paths, (str, Path)) else list(paths)
+
+
+def read_trajectories(paths, topology, table):
+    """One array per file, and what they are: [{"path", "sha256", "frames", "time_step_ps"}]."""
+    from fpforce.trajectory import read_bead_frames
+    from fpforce.trajectory_files import is_array
+
+    arrays, described = [], []
+    for path in map(Path, listed(paths)):
+        frames = read_bead_frames(path, topology, table=table, length_unit="nm" if is_array(path) else None)
+        arrays.append(frames.positions_nm)
+        described.append({"path": str(path), "sha256": frames.sha256, "frames": len(frames.positions_nm),
+                          "time_step_ps": frames.time_step_ps})  # fmt: skip
+    return arrays, described
+
+
+def read_simulation_of(path, force_field):
+    """(ReplicaFrames, its metadata); the simulation must be of this very model."""
+    from fpforce.simulation import read_simulation
+
+    frames = read_simulation(path, force_field.beads)
+    simulated_with = frames.metadata.get("model_sha256")
+    if simulated_with != force_field.sha256:
+        raise InputError(
+            f"simulation {path} was made with another model (sha256 {str(simulated_with)[:12]}) than "
+            f"{force_field.path} ({force_field.sha256[:12]}); give the model that it was made with, or simulate again"
+        )
+    start = frames.metadata.get("start", {}).get("positions_nm")
+    simulation = ReplicaFrames(
+        positions_nm=frames.positions_nm,
+        valid=frames.valid,
+        name=Path(path).stem,
+        time_step_ps=frames.metadata.get("frame_interval_ps"),
+        failed_replicas=len(frames.failed),
+        start_nm=None if start is None else np.asarray(start),
+    )
+    return simulation, frames.metadata
+
+
+def named_by_start(simulations):
+    """The simulations, numbered where file names repeat."""
+    names = [s.name for s in simulations]
+    if len(set(names)) == len(names):
+        return list(simulations)
+    return [ReplicaFrames(**(vars(s) | {"name": f"{s.name} {k + 1}"})) for k, s in enumerate(simulations)]
+
+
+def read_iid(path, force_field):
+    """Finite sampled frames (frames, n, 3) in nm, for a sample, unlike a trajectory, may hold outliers; and their log weights
+    (frames,), or None."""
+    from fpforce.trajectory_files import existing_file, is_array, read_array, read_atoms
+
+    path = existing_file(path, "iid sample")
+    _refuse_samples_of_another_model(path, force_field)
+    if is_array(path):
+        positions = read_array(path, "nm", 1)
+    else:
+        positions, _ = read_atoms(path, force_field.beads.to_mdtraj(), range(len(force_field.beads)), 1)
+    finite, log_weights = np.isfinite(positions).all(axis=(1, 2)), _read_log_weights(path, force_field, len(positions))
+    return positions[finite], None if log_weights is None else log_weights[finite]
+
+
+def _read_log_weights(path, force_field, frames):
+    """ln of exp(-U/kT)/q (frames,) from the files that fpforce-sample wrote beside samples at the force field's t, or None."""
+    record, densities = path.with_name(path.name + ".json"), path.with_name(path.name + ".npz")
+    if not (record.is_file() and densities.is_file()):
+        return None
+    drawn, metadata = json.loads(record.read_text()), force_field.metadata
+    calibrated = bool((metadata.get("training") or {}).get("calibration"))
+    if drawn.get("t_end") != metadata.get("t_eval") or drawn.get("calibrated", False) != calibrated:
+        logger.warning("%s is not reweighted: its densities are at t = %s, %s, the force field is at t = %s, %s", path,
+                       drawn.get("t_end"), _calibrated(drawn.get("calibrated", False)), metadata.get("t_eval"), _calibrated(calibrated))
+        return None
+    with np.load(densities) as arrays:
+        if not {"energy_kt", "log_density"} <= set(arrays.files):
+            return None
+        log_weights = -arrays["energy_kt"] - arrays["log_density"]
+    if log_weights.shape != (frames,):
+        raise InputError(
+            f"{densities} has densities of {len(log_weights)} samples, {path} holds {frames}; repeat fpforce-sample"
+        )
+    return log_weights
+
+
+def _calibrated(flag):
+    return "calibrated" if flag else "not calibrated"
+
+
+def _refuse_samples_of_another_model(path, force_field):
+    """fpforce-sample leaves a record of the checkpoint beside its samples; samples of other origin have none."""
+    record = path.with_name(path.name + ".json")
+    drawn_from = json.loads(record.read_text()).get("checkpoint_sha256") if record.is_file() else None
+    exported_from = force_field.metadata.get("training", {}).get("checkpoint_sha256")
+    if drawn_from and exported_from and drawn_from != exported_from:
+        raise InputError(
+            f"iid samples {path} were drawn from another checkpoint (sha256 {drawn_from[:12]}) than {force_field.path} was "
+            f"exported from ({exported_from[:12]}); repeat fpforce-sample or fpforce-export"
+        )
