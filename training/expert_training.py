@@ -22,7 +22,7 @@ from fpforce.training.losses.force_blending import ForceBlending
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
 from fpforce.training.models import build_model
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
-from fpforce.training.models.neighbours import require_cluster
+from fpforce.training.models.neighbours import require_cluster, warn_of_small_cutoff
 from fpforce.training.plan import ExpertPlan, plan_experts
 from fpforce.training.recipe import Recipe
 from fpforce.training.step import Boundary, StepDraws, StepLosses
@@ -40,6 +40,8 @@ class ExpertTraining(pl.LightningModule):
         self.plans = plan_experts(recipe)
         if any(getattr(plan.model, "neighbours", None) == "radius" for plan in self.plans):
             require_cluster()
+        for cutoff_nm in {cutoff_nm for plan in self.plans if (cutoff_nm := getattr(plan.model, "cutoff_nm", None))}:
+            warn_of_small_cutoff(training_set.frames, training_set.scale_nm, cutoff_nm)
         self.experts = nn.ModuleList(build_model(plan, training_set.frames, training_set.prior_pairs, training_set.beads,
                                                  training_set.scale_nm) for plan in self.plans)
         self.record = TrainingRecord.start(recipe, training_set)

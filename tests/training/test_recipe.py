@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fpforce.errors import InputError
 from fpforce.training.recipe import Recipe, describe_recipe, load_recipe, parse_recipe
@@ -174,3 +175,19 @@ def test_the_example_recipe_is_valid_and_its_files_exist(alanine):
     recipe = load_recipe(alanine / "recipe.yaml")
     assert isinstance(recipe, Recipe) and recipe.temperature_k == 300
     assert all(path.is_file() for path in [*recipe.data.trajectories, recipe.data.topology])
+
+
+SCORE = SMALLEST_YAML + "experts: [{t_max: 1, conservative: false}]\n"
+
+
+def test_fokker_planck_weight_that_no_expert_can_take_is_an_error_where_it_was_asked_for(recipe_file):
+    path = recipe_file(SCORE)
+    with pytest.raises(InputError, match="override 'loss.fokker_planck_weight=1e-3': 'loss.fokker_planck_weight' = 0.001 needs an energy"):
+        load_recipe(path, ["loss.fokker_planck_weight=1e-3"])
+    with pytest.raises(InputError, match="recipe.yaml: 'loss.fokker_planck_weight' = 0.002 .*no expert is conservative"):
+        load_recipe(recipe_file(SCORE + "loss: {fokker_planck_weight: 2e-3}\n"))
+    recipe = load_recipe(recipe_file(SCORE))
+    assert recipe.loss.fokker_planck_weight == 0.0
+    resolved = recipe_file(yaml.safe_dump(recipe.model_dump(mode="json")))
+    assert load_recipe(resolved).loss == recipe.loss
+    assert load_recipe(resolved, ["experts=[]", "loss.fokker_planck_weight=1e-3"]).loss.fokker_planck_weight == 1e-3
