@@ -340,7 +340,7 @@ def _explain_one(key: str, items: list[dict]) -> str:
     if item["type"] == "missing":
         return f"'{key}' is missing"
     if item["type"] == "value_error":
-        return f"'{key}': {item['ctx']['error']}"
+        return f"'{key}': {item['ctx']['error']}" if key else str(item["ctx"]["error"])
     if item["type"] == "union_tag_invalid":
         return f"'{key}' = {item['ctx']['tag']!r}: input should be {item['ctx']['expected_tags'].replace(', ', ' or ')}"
     wanted = " or ".join(dict.fromkeys(item["msg"].removeprefix("Input should be ") for item in items))
@@ -375,7 +375,10 @@ def _at_fault(key: str, text: str, overrides: list[str] | tuple[str, ...]) -> st
     """The override that set the entry `key`, or of a whole section's error one that set a value named in the text."""
     for override in reversed(overrides):
         changed = override.partition("=")[0].strip()
-        inside = changed.startswith(f"{key}.") and f"{changed.removeprefix(f'{key}.')} = " in text
+        if not key:  # of the recipe as a whole: whatever the text names was set so, by the last override of it
+            inside = f"{changed} = " in text or f"{changed}." in text
+        else:
+            inside = changed.startswith(f"{key}.") and f"{changed.removeprefix(f'{key}.')} = " in text
         if inside or key == changed or key.startswith(f"{changed}."):
             return f"override '{override}'"
     return None
