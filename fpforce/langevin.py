@@ -37,8 +37,9 @@ class LangevinRun:
         self._wanted_platform = settings.platform
         self.backend, _ = backends.choose(force_field, settings.backend)
         self._system = make_system(
-            force_field, backend=self.backend, replicas=settings.replicas, threads=settings.threads
-        )
+            force_field, backend=self.backend, replicas=settings.replicas, threads=settings.threads,
+            override_not_conservative=settings.override_not_conservative,
+        )  # fmt: skip
         self._minimise = settings.minimise
         self._context = self._last_good_nm = None
         self._seconds = 0.0

@@ -18,6 +18,7 @@ from fpforce.langevin import LangevinRun
 from fpforce.platforms import require_platform
 from fpforce.simulation_files import SimulatedFrames, SimulationFiles, read_simulation
 from fpforce.start_frame import read_start_frame
+from fpforce.system import require_energy
 
 logger = logging.getLogger("fpforce")
 
@@ -195,12 +196,8 @@ def simulate(force_field, output, settings: SimulationSettings, *, show_progress
 
 
 def _require_energy(force_field, settings) -> None:
-    if not force_field.conservative and not settings.override_not_conservative:
-        raise InputError(
-            f"the forces of {force_field.path} are a score that is not the gradient of an energy: they can do work around a "
-            "closed path, so that their simulation has no Boltzmann distribution and may heat up until it fails; train "
-            "the first expert with conservative: true, or give --override-not-conservative to see it"
-        )
+    if not settings.override_not_conservative:
+        require_energy(force_field, "--override-not-conservative")
     if not force_field.conservative and settings.minimise:
         raise InputError(f"{force_field.path} has no energy to minimise; leave --minimise out")
 

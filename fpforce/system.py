@@ -24,6 +24,7 @@ def make_system(
     remove_cm_motion: bool = False,
     threads: int | None = None,
     scale_derivative: bool = False,
+    override_not_conservative: bool = False,
 ):
     """An openmm.System whose potential is the force field's free energy U (kJ/mol), ready for any integrator.
 
@@ -41,14 +42,18 @@ def make_system(
         thread count, set for the whole process, and None leaves that as it is.
     scale_derivative: State then reports the exact dU/d(fpforce_scale), at the cost of a second evaluation of the
         geometry; `native` only.
+    override_not_conservative: accept forces that are no gradient, as of a score that is no energy.
 
     Particle masses are the beads'. U holds at `force_field.temperature_k` only: run a thermostat at that temperature.
-    Raises InputError for a file that cannot be read, a topology that does not match, and options out of range.
+    Raises InputError for a file that cannot be read, a topology that does not match, options out of range, and forces that are not
+    the gradient of an energy.
     """
     import openmm
 
     if not isinstance(force_field, ForceField):
         force_field = load(force_field)
+    if not override_not_conservative:
+        require_energy(force_field, "override_not_conservative=True")
     require_whole("replicas", replicas, 1)
     require_whole("force_group", force_group, 0, 31)
     if threads is not None:
@@ -84,6 +89,16 @@ def make_system(
         force_field.temperature_k,
     )
     return system
+
+
+def require_energy(force_field: ForceField, override: str) -> None:
+    """Raise InputError for forces that are not the gradient of an energy; `override` names what accepts them all the same."""
+    if not force_field.conservative:
+        raise InputError(
+            f"the forces of {force_field.path} are a score that is not the gradient of an energy: they can do work around a "
+            "closed path, so that their simulation has no Boltzmann distribution and may heat up until it fails; train "
+            f"the first expert with conservative: true, or give {override} to see it"
+        )
 
 
 def _check_topology(force_field: ForceField, topology, replicas: int) -> None:

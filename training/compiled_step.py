@@ -46,7 +46,7 @@ def step_function(module: "ExpertTraining", draws: StepDraws) -> StepFunction:
     asked = module.recipe.run.compile
     if asked is False or (asked == "auto" and not _is_worthwhile(module)):
         return plain
-    logger.info("compiling the training step, which takes about a minute; run.compile=false does without")
+    logger.info("compiling the training step, which takes some 10 s to a few minutes; run.compile=false does without")
     began = time.monotonic()
     try:
         compiled = CompiledStep(module, draws)
@@ -62,7 +62,19 @@ def step_function(module: "ExpertTraining", draws: StepDraws) -> StepFunction:
 
 def compiled_by_inductor(graph: torch.fx.GraphModule) -> Callable:
     """The graph as a compiled function for inputs of the same shapes."""
+    _import_without_cuda_warning()
     return torch.compile(graph, fullgraph=True, dynamic=False)
+
+
+def _import_without_cuda_warning() -> None:
+    """Import what the compiler imports, which warns of a CUDA toolkit without a GPU although none is asked for."""
+    source = logging.getLogger("torch.utils.cpp_extension")
+    level = source.level
+    source.setLevel(logging.ERROR)
+    try:
+        import torch.utils.cpp_extension  # noqa: F401
+    finally:
+        source.setLevel(level)
 
 
 class CompiledStep:

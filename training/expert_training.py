@@ -22,7 +22,7 @@ from fpforce.training.losses.force_blending import ForceBlending
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
 from fpforce.training.models import build_model
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
-from fpforce.training.models.neighbours import require_cluster
+from fpforce.training.models.neighbours import require_cluster, warn_of_small_cutoff
 from fpforce.training.plan import ExpertPlan, plan_experts
 from fpforce.training.recipe import Recipe
 from fpforce.training.step import Boundary, StepDraws, StepLosses
@@ -40,6 +40,8 @@ class ExpertTraining(pl.LightningModule):
         self.plans = plan_experts(recipe)
         if any(getattr(plan.model, "neighbours", None) == "radius" for plan in self.plans):
             require_cluster()
+        for cutoff_nm in {cutoff_nm for plan in self.plans if (cutoff_nm := getattr(plan.model, "cutoff_nm", None))}:
+            warn_of_small_cutoff(training_set.frames, training_set.scale_nm, cutoff_nm)
         self.experts = nn.ModuleList(build_model(plan, training_set.frames, training_set.prior_pairs, training_set.beads,
                                                  training_set.scale_nm) for plan in self.plans)
         self.record = TrainingRecord.start(recipe, training_set)
@@ -188,15 +190,25 @@ class ExpertTraining(pl.LightningModule):
 
     def start_from(self, initial: Checkpoint) -> None:
         """Give every expert the weights and statistics of the one in `initial` that covers the end of its interval."""
-        for plan, expert in zip(self.plans, self.experts, strict=True):
+        for number, (plan, expert) in enumerate(zip(self.plans, self.experts, strict=True)):
             source = initial.covering(plan.t_max)
-            theirs = initial.plans[source]
-            for name in ("conservative", "model", "v_min"):
-                if getattr(plan, name) != getattr(theirs, name):
-                    raise InputError(f"the expert over {plan} cannot start from that over {theirs} of {initial.path}: {name} "
-                                     f"was {getattr(theirs, name)}, is {getattr(plan, name)}; make them alike")
+            changes = _changes(self.recipe, number, plan, initial.plans[source])
+            if changes:
+                raise InputError(f"the expert over {plan} cannot start from that over {initial.plans[source]} of {initial.path}: "
+                                 f"{'; '.join(changes)}; set it in the recipe as it was, or train anew without --init")
             expert.load_state_dict(initial.weights_of(source))
         self.record.initial = {"path": str(initial.path), "sha256": initial.sha256}
+
+
+def _changes(recipe: Recipe, number: int, plan: ExpertPlan, earlier: ExpertPlan) -> list[str]:
+    """What keeps expert `number` from taking over the weights of `earlier`: the recipe's keys, with both values."""
+    listed = f"experts.{number}."
+    model = f"{listed}model." if recipe.experts and recipe.experts[number].model is not None else "model."
+    ours, theirs = ({f"{listed}conservative": one.conservative, "diffusion.v_min": one.v_min}
+                    | {model + name: value for name, value in one.model.model_dump().items()} for one in (plan, earlier))
+    if ours[f"{model}kind"] != theirs[f"{model}kind"]:  # whose other keys are not the same
+        ours, theirs = ({f"{model}kind": one[f"{model}kind"]} for one in (ours, theirs))
+    return [f"{key} was {theirs[key]!r}, is {value!r}" for key, value in ours.items() if theirs[key] != value]
 
 
 def learning_rate(recipe: Recipe, step: int, progress: float) -> float:

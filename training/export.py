@@ -21,11 +21,13 @@ from fpforce.errors import InputError
 from fpforce.space import PLANE, space_of
 from fpforce.training.archive import write_archive
 from fpforce.training.checkpoint import Checkpoint, read_checkpoint
-from fpforce.training.diffusion import alpha
+from fpforce.training.diffusion import alpha, sigma
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.residual import residual_curve
 
 logger = logging.getLogger("fpforce")
+
+HANDED_UP_TO = 0.1  # diffusion time; the largest that a recipe may have as t_eval
 
 
 class CentreOfBeads(nn.Module):
@@ -190,9 +192,18 @@ def verify(program: torch.jit.ScriptModule, physical: PhysicalEnergy, frames_nm:
                              "the checkpoint's weights are damaged or too extreme for float32, train it further or anew")
     chance = 1e-3 + float(turning.median())
     if physical.beads >= 4 and not measured["mirror_difference_kt"] > chance:
-        raise InputError(f"frames and their mirror images differ in energy by {measured['mirror_difference_kt']:.3g} kT "
-                         f"only, no more than {chance:.3g} kT: the model has not learned chirality; train it further")
+        what = "energy" if physical.energy.conservative else "what stands for an energy of their score"
+        raise InputError(f"frames and their mirror images differ in {what} by {measured['mirror_difference_kt']:.3g} kT "
+                         f"only, no more than {chance:.3g} kT: {_why_alike(float(physical.t_eval))}")
     return measured
+
+
+def _why_alike(t_eval: float) -> str:
+    """Why a model takes mirror images for alike, and what to do."""
+    if t_eval > HANDED_UP_TO:
+        return (f"at t = {t_eval:g}, where noise is {float(sigma(torch.tensor(t_eval))):.0%} of the molecule's size, they are nearly alike, and no "
+                f"force field can tell them apart; choose a smaller --t-eval (the recipe's, without it; at most {HANDED_UP_TO:g})")
+    return "the model has not learned chirality; train it further"
 
 
 def _energy_and_force(module: nn.Module, frames_nm: Tensor) -> tuple[Tensor, Tensor]:

@@ -132,8 +132,8 @@ class RunRecipe(Section):
     devices: int | list[int] | Literal["auto"] = Field(1, description="Lightning: how many, which, or auto for all")
     strategy: str = Field("auto", description="Lightning: auto, ddp, ...")
     threads: int | None = Field(None, ge=1, description="CPU threads of torch; all cores by default")
-    compile: bool | Literal["auto"] = Field("auto", description="compile the training step, which takes about a minute and makes "
-                                            "it faster; auto: in long trainings on a CPU with a C++ compiler")
+    compile: bool | Literal["auto"] = Field("auto", description="compile the training step, which takes some 10 s to a few minutes "
+                                            "and makes it faster; auto: in long trainings on a CPU with a C++ compiler")
     precision: Literal["32-true", "64-true"] = Field("32-true", description="lower precisions break the FP term")
 
 
@@ -217,7 +217,18 @@ def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     _anchor_paths(content.get("data"), path.parent)
     for override in overrides:
         _apply(content, override)
-    return parse_recipe(content, str(path), overrides)
+    return _without_idle_fokker_planck(parse_recipe(content, str(path), overrides), str(path), overrides)
+
+
+def _without_idle_fokker_planck(recipe: Recipe, source: str, overrides: list[str] | tuple[str, ...]) -> Recipe:
+    """With loss.fokker_planck_weight = 0, as the resolved recipe then says, where no expert has an energy; InputError where it was asked for."""
+    weight, key = recipe.loss.fokker_planck_weight, "loss.fokker_planck_weight"
+    if weight == 0 or not recipe.experts or any(expert.conservative for expert in recipe.experts):
+        return recipe
+    if "fokker_planck_weight" in recipe.loss.model_fields_set:
+        raise InputError(f"{_at_fault(key, '', overrides) or source}: '{key}' = {weight:g} needs an energy, and no expert is "
+                         "conservative; set it to 0, or conservative to true")
+    return recipe.model_copy(update={"loss": recipe.loss.model_copy(update={"fokker_planck_weight": 0.0})})
 
 
 def parse_recipe(content: dict, source: str = "recipe", overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
@@ -329,7 +340,7 @@ def _explain_one(key: str, items: list[dict]) -> str:
     if item["type"] == "missing":
         return f"'{key}' is missing"
     if item["type"] == "value_error":
-        return f"'{key}': {item['ctx']['error']}"
+        return f"'{key}': {item['ctx']['error']}" if key else str(item["ctx"]["error"])
     if item["type"] == "union_tag_invalid":
         return f"'{key}' = {item['ctx']['tag']!r}: input should be {item['ctx']['expected_tags'].replace(', ', ' or ')}"
     wanted = " or ".join(dict.fromkeys(item["msg"].removeprefix("Input should be ") for item in items))
@@ -364,7 +375,10 @@ def _at_fault(key: str, text: str, overrides: list[str] | tuple[str, ...]) -> st
     """The override that set the entry `key`, or of a whole section's error one that set a value named in the text."""
     for override in reversed(overrides):
         changed = override.partition("=")[0].strip()
-        inside = changed.startswith(f"{key}.") and f"{changed.removeprefix(f'{key}.')} = " in text
+        if not key:  # of the recipe as a whole: whatever the text names was set so, by the last override of it
+            inside = f"{changed} = " in text or f"{changed}." in text
+        else:
+            inside = changed.startswith(f"{key}.") and f"{changed.removeprefix(f'{key}.')} = " in text
         if inside or key == changed or key.startswith(f"{changed}."):
             return f"override '{override}'"
     return None

@@ -2,7 +2,10 @@
 
 import dataclasses
 import logging
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -118,3 +121,13 @@ def test_compiler_that_fails_stops_a_run_that_insists_and_no_other(small_recipe,
 def test_short_trainings_are_not_compiled(small_recipe, alanine_set, tmp_path, overrides):
     module = in_training(small_recipe(tmp_path, *overrides), alanine_set)
     assert not isinstance(step_function(module, module.draw(0)), CompiledStep)
+
+
+@pytest.mark.skipif(torch.version.cuda is None or torch.cuda.is_available(), reason="torch warns of no toolkit here")
+def test_compiling_does_not_warn_of_a_cuda_toolkit_without_a_gpu(tmp_path):
+    script = ("import sys, torch; from fpforce.training.compiled_step import _import_without_cuda_warning as quietly; quietly(); "
+              "print('then', file=sys.stderr, flush=True); import importlib; importlib.reload(torch.utils.cpp_extension)")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True,
+                          env=os.environ | {"CUDA_HOME": str(tmp_path)})
+    before, after = done.stderr.split("then")
+    assert before == "" and "CUDA_HOME" in after

@@ -1,10 +1,14 @@
 """A network of the user's own: an installed package with an entry point, from the recipe to OpenMM and to fine-tuning."""
 
 import importlib
+import re
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 import fpforce
 from fpforce.errors import InputError
@@ -13,59 +17,33 @@ from fpforce.training.export import export
 from fpforce.training.fit import train
 from fpforce.training.residual import residual_curve
 
-# Gaussians of all pair distances, and the triple product of the outer bonds, which tells mirror images apart.
-PACKAGE = '''
-import torch
-from torch import Tensor, nn
-
-
-class Gaussians(nn.Module):
-    def __init__(self, beads: int, functions: int):
-        super().__init__()
-        pairs = torch.triu_indices(beads, beads, offset=1)
-        self.register_buffer("first", pairs[0])
-        self.register_buffer("second", pairs[1])
-        self.register_buffer("centres", torch.linspace(0.0, 4.0, functions))
-        self.hidden = nn.Linear(pairs.shape[1] * functions + 2, 32)
-        self.out = nn.Linear(32, 1)
-
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        d = torch.sqrt((x[:, self.first] - x[:, self.second]).square().sum(-1) + 0.01)
-        radial = torch.exp(-(d[..., None] - self.centres).square()).flatten(1)
-        volume = (torch.linalg.cross(x[:, 1] - x[:, 0], x[:, 2] - x[:, 1]) * (x[:, 4] - x[:, 3])).sum(-1, keepdim=True)
-        when = t[:, None].expand(len(x), 1)
-        return self.out(torch.tanh(self.hidden(torch.cat([radial, torch.tanh(volume), when], 1)))).squeeze(-1)
-
-
-def build(frames, beads, conservative, v_min, functions=8):
-    return Gaussians(len(beads), functions)
-
-
-def not_a_module(frames, beads, conservative, v_min, functions):
-    return 3
-'''
-ENTRY_POINTS = "[fpforce.networks]\ngaussians = their_networks:build\nthree = their_networks:not_a_module\n"
+PAGE = (Path(__file__).parents[2] / "docs" / "custom-network.md").read_text()
+PACKAGE, PROJECT, RECIPE = (re.search(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)[1] for kind in ("python", "toml", "yaml"))
+NOT_A_MODULE = "\n\ndef not_a_module(frames, beads, conservative, v_min, width):\n    return 3\n"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def installed(tmp_path_factory):
-    """The package as pip would leave it: a module and its metadata in a folder of sys.path."""
+    """The package of docs/custom-network.md as pip would leave it: a module and its metadata in a folder of sys.path."""
+    project = tomllib.loads(PROJECT)["project"]
+    offered = project["entry-points"]["fpforce.networks"] | {"three": "my_networks:not_a_module"}
     site = tmp_path_factory.mktemp("site")
-    (site / "their_networks.py").write_text(PACKAGE)
-    metadata = site / "their_networks-1.0.dist-info"
+    (site / "my_networks.py").write_text(PACKAGE + NOT_A_MODULE)
+    metadata = site / f"my_networks-{project['version']}.dist-info"
     metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-networks\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(ENTRY_POINTS)
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    lines = [f"{name} = {target}" for name, target in offered.items()]
+    (metadata / "entry_points.txt").write_text("\n".join(["[fpforce.networks]", *lines, ""]))
     sys.path.insert(0, str(site))
     importlib.invalidate_caches()
     yield
     sys.path.remove(str(site))
-    sys.modules.pop("their_networks", None)
+    sys.modules.pop("my_networks", None)
 
 
 def recipe_of(small_recipe, folder, *overrides):
-    return small_recipe(folder, "model={kind: custom, network: gaussians, settings: {functions: 6}}", "run.max_steps=150",
-                        "optimizer.warmup_steps=10", *overrides)
+    model = yaml.safe_load(RECIPE)["model"]
+    return small_recipe(folder, f"model={model}", "run.max_steps=150", "optimizer.warmup_steps=10", *overrides)
 
 
 def test_custom_network_goes_from_recipe_to_openmm_and_is_fine_tuned(small_recipe, tmp_path, alanine_frames):
@@ -73,7 +51,7 @@ def test_custom_network_goes_from_recipe_to_openmm_and_is_fine_tuned(small_recip
 
     plain = train(recipe_of(small_recipe, tmp_path / "plain", "loss.fokker_planck_weight=0"), show_progress=False)
     field = fpforce.load(_exported(plain))
-    assert field.kind == "custom" and field.metadata["model"]["settings"]["network"] == "gaussians"
+    assert field.kind == "custom" and field.metadata["model"]["settings"]["network"] == "distances"
     with pytest.raises(InputError, match="custom"):
         fpforce.make_system(field, backend="native")
     system = fpforce.make_system(field)
@@ -99,7 +77,7 @@ def _exported(checkpoint):
 
 
 @pytest.mark.parametrize("change, part", [
-    ("model.network=gausians", "no entry point of the group fpforce.networks.*gaussians, three"),
+    ("model.network=distance", "no entry point of the group fpforce.networks.*distances, three"),
     ("model.network=three", "gives a int, not a torch module"),
     ("model.settings={wrong: 1}", "settings.*wrong"),
 ])

@@ -167,10 +167,12 @@ def test_exported_score_has_its_forces_in_every_backend_and_simulates_only_when_
     expected = checkpoint.model().double().score(x, torch.tensor([1e-5], dtype=torch.float64))[0]
     expected = field.kt_kj_per_mol / field.scale_nm * expected
     assert (-slope - expected).abs().max() < 1e-3 * expected.abs().max()
-    with pytest.raises(InputError, match="not the gradient of an energy"):
-        fpforce.make_system(field, backend="native")
+    with pytest.raises(InputError, match="not the gradient of an energy.*override_not_conservative=True"):
+        fpforce.make_system(field)
+    with pytest.raises(InputError, match="native.*not the gradient of an energy|not the gradient of an energy.*native"):
+        fpforce.make_system(field, backend="native", override_not_conservative=True)
     for backend in ("torchforce", "python"):
-        context = openmm.Context(fpforce.make_system(field, backend=backend), openmm.VerletIntegrator(0.001),
+        context = openmm.Context(fpforce.make_system(field, backend=backend, override_not_conservative=True), openmm.VerletIntegrator(0.001),
                                  openmm.Platform.getPlatformByName("Reference"))
         context.setPositions(r.detach().numpy())
         forces = np.array(context.getState(forces=True).getForces(asNumpy=True)._value)
@@ -211,7 +213,11 @@ def test_fine_tuning_begins_with_the_earlier_weights(small_recipe, small_checkpo
 
 
 def test_what_fine_tuning_cannot_start_from_is_named(small_recipe, small_checkpoint, tmp_path):
-    for override, part in (("model.width=17", "model was"), ("experts=[{t_max: 1, conservative: false}]", "conservative was True"),
+    for override, part in (("model.width=17", r"model.width was 16, is 17; set it in the recipe as it was, or train anew without --init"),
+                           ("experts=[{t_max: 1, conservative: false}]", "experts.0.conservative was True, is False"),
+                           ("experts=[{t_max: 1, model: {width: 8, prior: false}}]",
+                            "experts.0.model.width was 16, is 8; experts.0.model.layers was 2, is 3; experts.0.model.prior was True, is False"),
+                           ("model={kind: graph_transformer}", "model.kind was 'internal', is 'graph_transformer'; set"), ("diffusion.v_min=0.01", "diffusion.v_min was"),
                            ("data.beads=heavy", "must be the same molecule")):
         with pytest.raises(InputError, match=part):
             train(small_recipe(tmp_path / "run", override), init=small_checkpoint, show_progress=False)

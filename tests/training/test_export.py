@@ -147,7 +147,14 @@ def test_damaged_weights_are_refused(damaged_checkpoint, tmp_path):
 
 def test_model_whose_energy_ignores_chirality_is_refused(damaged_checkpoint, tmp_path):
     path = damaged_checkpoint(lambda content: content["state_dict"]["experts.0.network.out.weight"].zero_())
-    assert "mirror images differ in energy by 0 kT" in refused(path, tmp_path)
+    text = refused(path, tmp_path)
+    assert "mirror images differ in energy by 0 kT" in text and "has not learned chirality; train it further" in text
+
+
+def test_force_field_of_almost_pure_noise_is_told_so_instead_of_to_train_further(damaged_checkpoint, tmp_path):
+    path = damaged_checkpoint(lambda content: content["state_dict"]["experts.0.network.out.weight"].zero_())
+    with pytest.raises(InputError, match="at t = 0.8, where noise is 100% of the molecule's size.*choose a smaller --t-eval"):
+        export(path, tmp_path / "out.pt", t_eval=0.8)
 
 
 def test_program_that_differs_from_the_checkpoint_is_refused(small_checkpoint):

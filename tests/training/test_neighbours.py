@@ -14,7 +14,7 @@ from fpforce.training.losses.fokker_planck import perturb, residuals
 from fpforce.training.model_recipe import GraphTransformerRecipe
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.graph_transformer import RADIUS_BEADS, fit_graph_transformer, uses_radius_graph
-from fpforce.training.models.neighbours import find_neighbours, pairs_by_cluster, pairs_by_distance
+from fpforce.training.models.neighbours import find_neighbours, pairs_by_cluster, pairs_by_distance, warn_of_small_cutoff
 
 BEADS, CUTOFF_NM = 24, 1.0
 SMALL = ("model.kind=graph_transformer", "model.head_width=8", "model.cutoff_nm=0.4")
@@ -186,3 +186,14 @@ def test_training_on_the_radius_graph_is_training_on_all_pairs(small_recipe, tmp
     for name, expected in weights[0].items():
         # Rounding of float32, amplified by Adam over 20 steps of 2e-3.
         torch.testing.assert_close(weights[1][name], expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("cutoff_nm, warns", [(0.1, True), (0.14, False), (1.0, False)])
+def test_cutoff_below_nearly_all_distances_is_warned_of(cutoff_nm, warns, caplog):
+    # A straight chain, 0.13 nm a bond: 1.6 others of five beads are within 0.14 nm of one, none within 0.1 nm.
+    frames = torch.zeros(3, 5, 3)
+    frames[:, :, 0] = torch.arange(5.0)
+    with caplog.at_level("WARNING", logger="fpforce"):
+        warn_of_small_cutoff(frames, 0.13, cutoff_nm)
+    assert (f"cutoff_nm = {cutoff_nm:g} is below 100% of the distances in the data (0.13 to 0.52 nm)" in caplog.text) == warns
+    assert bool(caplog.records) == warns

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fpforce.errors import InputError
 from fpforce.training.recipe import Recipe, describe_recipe, load_recipe, parse_recipe
@@ -21,6 +22,7 @@ def recipe_file(tmp_path):
 
 
 SMALLEST_YAML = "data: {trajectories: a.xtc, topology: a.pdb}\ntemperature_k: 300\noutput: out\n"
+SCORE = SMALLEST_YAML + "experts: [{t_max: 1, conservative: false}]\n"
 
 
 def test_only_data_temperature_and_output_are_required():
@@ -144,6 +146,17 @@ def test_error_names_the_file_or_the_override_it_came_from(recipe_file):
     assert sorted(text.partition(": '")[0] for text in texts) == [str(path), "override 'run.seed=-1'"]
 
 
+@pytest.mark.parametrize("override, part", [
+    ("calibration.rounds=2", "override 'calibration.rounds=2': calibration.rounds = 2 adjusts an energy"),
+    ("experts=[{t_max: 1, conservative: false}]", "override 'experts=["),
+    ("run.seed=3", "recipe.yaml: calibration.rounds = 1 adjusts an energy"),
+])
+def test_error_of_the_whole_recipe_has_no_empty_key_and_blames_what_it_names(recipe_file, override, part):
+    with pytest.raises(InputError) as caught:
+        load_recipe(recipe_file(SCORE + "calibration: {rounds: 1}\n"), [override])
+    assert part in str(caught.value) and "''" not in str(caught.value)
+
+
 def test_every_wrong_entry_is_reported_at_once(recipe_file):
     with pytest.raises(InputError) as caught:
         load_recipe(recipe_file(SMALLEST_YAML), ["temperature_k=-1", "run.max_stepz=3"])
@@ -174,3 +187,16 @@ def test_the_example_recipe_is_valid_and_its_files_exist(alanine):
     recipe = load_recipe(alanine / "recipe.yaml")
     assert isinstance(recipe, Recipe) and recipe.temperature_k == 300
     assert all(path.is_file() for path in [*recipe.data.trajectories, recipe.data.topology])
+
+
+def test_fokker_planck_weight_that_no_expert_can_take_is_an_error_where_it_was_asked_for(recipe_file):
+    path = recipe_file(SCORE)
+    with pytest.raises(InputError, match="override 'loss.fokker_planck_weight=1e-3': 'loss.fokker_planck_weight' = 0.001 needs an energy"):
+        load_recipe(path, ["loss.fokker_planck_weight=1e-3"])
+    with pytest.raises(InputError, match="recipe.yaml: 'loss.fokker_planck_weight' = 0.002 .*no expert is conservative"):
+        load_recipe(recipe_file(SCORE + "loss: {fokker_planck_weight: 2e-3}\n"))
+    recipe = load_recipe(recipe_file(SCORE))
+    assert recipe.loss.fokker_planck_weight == 0.0
+    resolved = recipe_file(yaml.safe_dump(recipe.model_dump(mode="json")))
+    assert load_recipe(resolved).loss == recipe.loss
+    assert load_recipe(resolved, ["experts=[]", "loss.fokker_planck_weight=1e-3"]).loss.fokker_planck_weight == 1e-3

@@ -6,9 +6,7 @@ A package offers it in its pyproject.toml,
     my_network = "my_package:build"
 
 where build(frames, beads, conservative, v_min, **settings) returns a torch module as fpforce.training.models.contract asks
-for: an energy, or a score network where `conservative` is false. frames (frames, n, 3) are normalised training frames,
-beads is the BeadTable, settings are those of the recipe. It must build the same module from any frames but for buffers and
-weights, which are read from the checkpoint.
+for. docs/custom-network.md has the contract and a complete example.
 """
 
 from importlib.metadata import entry_points

@@ -7,12 +7,16 @@ distances of a frame, in plain torch. They cost little beside the attention, sin
 does an eager model in evaluation mode, or where torch-cluster is missing.
 """
 
+import logging
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from fpforce.errors import InputError
+
+
+logger = logging.getLogger("fpforce")
 
 
 class Neighbours(NamedTuple):
@@ -24,6 +28,18 @@ class Neighbours(NamedTuple):
 
     index: Tensor
     exists: Tensor
+
+
+def warn_of_small_cutoff(frames: Tensor, scale_nm: float, cutoff_nm: float) -> None:
+    """Warn where a bead of normalised frames (frames, n, 3) has, on average, less than one other within the cutoff."""
+    sample = frames[torch.linspace(0, len(frames) - 1, min(len(frames), 100)).long()]
+    beads = sample.shape[1]
+    distances_nm = torch.cdist(sample, sample)[:, ~torch.eye(beads, dtype=torch.bool)] * scale_nm
+    near = float((distances_nm < cutoff_nm).double().mean())
+    if near * (beads - 1) < 1.0:
+        logger.warning("model.cutoff_nm = %g is below %.0f%% of the distances in the data (%.3g to %.3g nm), so that beads hardly see each "
+                       "other: give a larger one, or null for none", cutoff_nm, 100 * (1 - near), float(distances_nm.min()),
+                       float(distances_nm.max()))
 
 
 def find_neighbours(x: Tensor, cutoff: float, mask: Tensor | None, cluster: bool) -> Neighbours:
