@@ -25,7 +25,7 @@ class PlainTimes(ExpertTraining):
     def draw(self, step: int):
         draws, settings = super().draw(step), self.recipe.loss
         _, generator = self._batches.value.batch(step)
-        x, t = self._batches.value.spread(round(settings.fokker_planck_fraction * len(draws.noised.x)), generator)
+        x, t, _ = self._batches.value.spread(round(settings.fokker_planck_fraction * len(draws.noised.x)), generator)
         return draws._replace(perturbed=perturb(x, t, settings.fokker_planck_sigma, generator), weights=None)
 
 

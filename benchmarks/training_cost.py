@@ -47,13 +47,13 @@ class CentralDifferences(ExpertTraining):
     def draw(self, step: int) -> StepDraws:
         noised, generator = self._batches.value.batch(step)
         settings = self.recipe.loss
-        x, t = self._batches.value.spread(round(settings.fokker_planck_fraction * len(noised.x)), generator)
+        x, t, _ = self._batches.value.spread(round(settings.fokker_planck_fraction * len(noised.x)), generator)
         v = settings.fokker_planck_sigma * centred_noise((2, *x.shape), generator, x)
         points = torch.cat([x + v[0], x - v[0], x + v[1], x - v[1]])
         return StepDraws(noised, Perturbed(points, t.repeat(4), v, settings.fokker_planck_sigma), None, None)
 
     def forward(self, draws: StepDraws) -> StepLosses:
-        (x, t, z, _), (points, times, v, width) = draws.noised, draws.perturbed
+        (x, t, z, *_), (points, times, v, width, _) = draws.noised, draws.perturbed
         density = self.expert.log_density(torch.cat([x, points]), torch.cat([t, times]))
         around, beads, count = density.after(len(x)), x.shape[1], v.shape[1]
         known = (degrees_of_freedom(beads) + ((points + around.score) * around.score).sum((1, 2))

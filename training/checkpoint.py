@@ -7,7 +7,7 @@ with its averaged weights.
 import importlib.metadata
 import pickle
 import subprocess
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -23,8 +23,11 @@ from fpforce.training.dataset import TrainingSet
 from fpforce.training.models import build_model
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.experts import Expert, Experts
+from fpforce.training.models.transferable import TransferableEnergy, build_transferable
+from fpforce.training.molecules import MoleculeSet
 from fpforce.training.plan import ExpertPlan, plan_experts
 from fpforce.training.recipe import Recipe, parse_recipe
+from fpforce.transferable.knowledge import Knowledge
 
 EXTRA_KEY = "fpforce"
 CHECKPOINT_VERSION = 2
@@ -119,7 +122,9 @@ class TrainingRecord:
     expert of the recipe, the smallest t first; `active` is the one in training, or trained last. hand_overs: the score's
     jump at each boundary between trained experts, as of training.hand_over. initial: path and hash of the checkpoint
     that the weights started from, or None. calibration: None unless the training ended with one. forces: the record of
-    the data's forces (training.force_scores), or None.
+    the data's forces (training.force_scores), or None. transferable: None for one molecule, else `knowledge` of the types
+    (fpforce.transferable), the names `trained_on`, and of a few `molecules` the entries that differ between them by name; the
+    record's own are then the first one's.
     """
 
     recipe: dict
@@ -139,32 +144,33 @@ class TrainingRecord:
     calibration: CalibrationRecord | None = None
     forces: dict | None = None
     origin_nm: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    transferable: dict | None = None
     version: int = CHECKPOINT_VERSION
 
     @staticmethod
-    def start(recipe: Recipe, training_set: TrainingSet) -> "TrainingRecord":
+    def start(recipe: Recipe, training_set: TrainingSet | MoleculeSet) -> "TrainingRecord":
         """The record of a run that begins."""
         return TrainingRecord(
             recipe=recipe.model_dump(mode="json"),
-            beads=training_set.beads.to_dict(),
             scale_nm=training_set.scale_nm,
-            origin_nm=list(training_set.origin_nm),
-            bond_lengths_nm=training_set.bond_lengths_nm(),
-            start_positions_nm=training_set.start_positions_nm,
-            check_frames=training_set.check_frames(),
             data_sha256=training_set.data_sha256,
             sources=list(training_set.sources),
             versions=_versions(),
             commit=_commit(),
             experts=[ExpertRecord() for _ in plan_experts(recipe)],
             active=len(plan_experts(recipe)) - 1,
-            forces=None if training_set.forces is None else training_set.forces.record,
+            **training_set.record(),
         )
 
     @property
     def expert(self) -> ExpertRecord:
         """That of the expert in training."""
         return self.experts[self.active]
+
+    def samples(self) -> list[tuple[BeadTable, Tensor]]:
+        """The molecule, or a few of those of a transferable model, with normalised frames (frames, beads, 3)."""
+        records = [asdict(self)] if self.transferable is None else self.transferable["molecules"].values()
+        return [(BeadTable.from_dict(record["beads"]), record["check_frames"]) for record in records]
 
     def to_dict(self) -> dict:
         """Plain values and tensors only."""
@@ -199,7 +205,7 @@ class TrainingRecord:
         its pairs. A calibration may be added.
         """
         free = ("max_steps", "max_minutes", "checkpoint_minutes", "threads", "compile", "accelerator", "devices", "strategy",
-                "trajectories", "topology", "forces", "neighbours")
+                "trajectories", "molecules", "topology", "forces", "neighbours")
         recorded = parse_recipe(self.recipe, "the recipe of the run")  # with the defaults of keys that it was begun without
         ours, theirs = _flat(recorded.model_dump(mode="json")), _flat(recipe.model_dump(mode="json"))
         for key in sorted(ours.keys() | theirs.keys()):
@@ -212,11 +218,15 @@ class TrainingRecord:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A read model.ckpt: the record, and the averaged weights of all experts by `<number of the expert>.<name>`."""
+    """A read model.ckpt: the record, and the averaged weights of all experts by `<number of the expert>.<name>`.
+
+    bound: of a transferable model, whether the record's molecule is the one that is asked for (`of_molecule`).
+    """
 
     path: Path
     record: TrainingRecord
     weights: dict[str, Tensor]
+    bound: bool = False
 
     @cached_property
     def sha256(self) -> str:
@@ -238,8 +248,33 @@ class Checkpoint:
 
     def covering(self, t: float) -> int:
         """Number of the trained expert whose interval holds t; InputError where there is none."""
-        expert = self.experts().at(t)
-        return next(number for number, plan in enumerate(self.plans) if plan.t_max == expert.t_max)
+        trained = [number for number, record in enumerate(self.record.experts) if record.steps]
+        intervals = Experts(tuple(Expert(None, self.plans[number].t_min, self.plans[number].t_max) for number in trained))
+        return trained[intervals.parts.index(intervals.at(t))]
+
+    @cached_property
+    def knowledge(self) -> Knowledge | None:
+        """What a transferable model knows of types of beads; None for a model of one molecule."""
+        record = self.record.transferable
+        return None if record is None else Knowledge.from_dict(record["knowledge"])
+
+    def of_molecule(self, molecule: dict) -> "Checkpoint":
+        """A transferable checkpoint for one molecule, of which `molecule` has the record's entries: beads and what goes with them."""
+        return replace(self, record=replace(self.record, **molecule), bound=True)
+
+    def of_beads(self, beads: BeadTable, start_positions_nm: Tensor) -> "Checkpoint":
+        """A transferable checkpoint for any molecule of known types; start_positions_nm (beads, 3) is a frame of it."""
+        lengths = self.knowledge.bond_lengths(beads)
+        return self.of_molecule({
+            "beads": beads.to_dict(), "start_positions_nm": start_positions_nm,
+            "check_frames": (start_positions_nm - start_positions_nm.mean(0))[None].float() / self.record.scale_nm,
+            "bond_lengths_nm": {name: (self.record.scale_nm * values).tolist() for name, values in lengths.items()}})
+
+    def shared_model(self, number: int = 0) -> TransferableEnergy:
+        """A trained expert of a transferable checkpoint, not bound to a molecule."""
+        model = build_transferable(self.plans[number], self.knowledge, [], self.record.scale_nm)
+        model.load_state_dict(self.weights_of(number))
+        return model.float().eval().requires_grad_(False)
 
     def weights_of(self, number: int) -> dict[str, Tensor]:
         """Averaged weights of one expert by name."""
@@ -248,6 +283,11 @@ class Checkpoint:
 
     def model(self, number: int = 0) -> DiffusionEnergy | DiffusionScore:
         """A trained expert in float32 with averaged weights, in evaluation mode; by default that of the smallest t."""
+        if self.knowledge is not None:
+            if not self.bound:
+                raise InputError(f"{self.path} is transferable, trained on {len(self.record.transferable['trained_on'])} molecules: "
+                                 "say which molecule is meant, with --topology FILE.pdb")
+            return self.shared_model(number).bind(self.beads).eval().requires_grad_(False)
         weights = self.weights_of(number)
         pairs = torch.stack([weights["prior.first"], weights["prior.second"]], 1).tolist() if "prior.first" in weights else []
         model = build_model(self.plans[number], self.record.check_frames, [tuple(pair) for pair in pairs], self.beads,
@@ -269,6 +309,12 @@ class Checkpoint:
             Expert(self.model(number).to(device), plan.t_min, plan.t_max)
             for number, (plan, record) in enumerate(zip(self.plans, self.record.experts, strict=True)) if record.steps
         ))
+
+    def refuse_other_scope(self, *, many: bool) -> None:
+        """Raise InputError for a transferable checkpoint where one molecule is trained on, and the reverse."""
+        if many != (self.knowledge is not None):
+            raise InputError(f"{self.path} was trained on {'one molecule' if many else 'many molecules'}, and the recipe has data."
+                             f"{'molecules' if many else 'trajectories'}; give a checkpoint and a recipe of one kind")
 
     def refuse_other_beads(self, beads: BeadTable) -> None:
         """Raise InputError unless `beads` are those that the checkpoint was trained on."""

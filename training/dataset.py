@@ -15,10 +15,15 @@ from fpforce.beads import BeadTable
 from fpforce.errors import InputError
 from fpforce.space import PLANE, space_of
 from fpforce.trajectory import BeadFrames
+from fpforce.transferable.graph import held_pairs
 from fpforce.training.diffusion import TimeSampler, centred_noise, diffuse, time_of_variance
 from fpforce.training.force_scores import ForceScores
+from fpforce.training.models import build_model
+from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.internal import fit_coordinates
 from fpforce.training.models.mlp import PlaneCoordinates
+from fpforce.training.models.molecule import Rows
+from fpforce.training.plan import ExpertPlan
 
 CHECK_FRAMES = 256
 
@@ -64,14 +69,32 @@ class TrainingSet:
     @property
     def prior_pairs(self) -> list[tuple[int, int]]:
         """Bonded (1-2) and angle (1-3) pairs, each once."""
-        ends = [(i, k) for i, _, k in self.beads.angles]
-        return sorted({(min(pair), max(pair)) for pair in [*self.beads.bonds, *ends]})
+        return held_pairs(self.beads)
 
     def bond_lengths_nm(self) -> dict[str, list[float]]:
         """Mean, smallest and largest length of every bond, in the order of beads.bonds."""
         index = np.array(self.beads.bonds, dtype=int).reshape(-1, 2)
         lengths = (self.frames[:, index[:, 0]] - self.frames[:, index[:, 1]]).norm(dim=-1).double() * self.scale_nm
         return {"mean": lengths.mean(0).tolist(), "min": lengths.amin(0).tolist(), "max": lengths.amax(0).tolist()}
+
+    def build(self, plan: ExpertPlan) -> DiffusionEnergy | DiffusionScore:
+        """The untrained model that an expert's plan asks for."""
+        return build_model(plan, self.frames, self.prior_pairs, self.beads, self.scale_nm)
+
+    def batches(self, times: TimeSampler, batch_size: int, seed: tuple[int, ...], weights: Tensor, rotate: bool) -> "NoisedBatches":
+        """Noised batches of these frames."""
+        return NoisedBatches(self.frames, times, batch_size, seed, weights, rotate,
+                             None if self.forces is None else self.forces.values)
+
+    def conformation_weights(self, evenness: float) -> Tensor:
+        """Weights (frames,) by which frames are spread over the conformations."""
+        return conformation_weights(self.frames, evenness)
+
+    def record(self) -> dict:
+        """What travels in a checkpoint, by the names of training.checkpoint.TrainingRecord."""
+        return {"beads": self.beads.to_dict(), "origin_nm": list(self.origin_nm), "bond_lengths_nm": self.bond_lengths_nm(),
+                "start_positions_nm": self.start_positions_nm, "check_frames": self.check_frames(),
+                "forces": None if self.forces is None else self.forces.record}
 
     def check_frames(self) -> Tensor:
         """Frames spread evenly over the set, which travel in the checkpoint for the checks at export."""
@@ -86,6 +109,15 @@ class NoisedBatch(NamedTuple):
     t: Tensor
     z: Tensor
     force: Tensor | None = None
+    rows: Rows | None = None
+
+
+class Points(NamedTuple):
+    """Noised positions (count, beads, 3) at times (count,); rows: which molecules these are, where there are several."""
+
+    x: Tensor
+    t: Tensor
+    rows: Rows | None = None
 
 
 class NoisedBatches:
@@ -111,20 +143,29 @@ class NoisedBatches:
         self.frames, self._cumulative = self.frames.to(device, dtype), self._cumulative.to(device)
         self.forces = None if self.forces is None else self.forces.to(device, dtype)
 
+    def any_frames(self, generator: torch.Generator) -> Tensor:
+        """(pairs,) indices of frames, all alike."""
+        return torch.randint(len(self.frames), (self.pairs,), generator=generator, device=self.frames.device)
+
+    def rows_of(self, chosen: Tensor) -> Rows | None:
+        """Which molecules the chosen frames are of; None where there is one only."""
+        return None
+
     def batch(self, step: int, rank: int = 0) -> tuple[NoisedBatch, torch.Generator]:
         """The batch of a step, with the generator for whatever else this step draws."""
         words = np.random.SeedSequence([*self.seed, rank, step]).generate_state(2, np.uint32)
         generator = torch.Generator(device=self.frames.device)
         generator.manual_seed(int(words[0]) << 31 ^ int(words[1]))
-        chosen = torch.randint(len(self.frames), (self.pairs,), generator=generator, device=self.frames.device)
+        chosen = self.any_frames(generator)
+        rows = self.rows_of(chosen)
         x0, force = self._turned(generator, self.frames[chosen], None if self.forces is None else self.forces[chosen])
         x0, force = x0.repeat(2, 1, 1), None if force is None else force.repeat(2, 1, 1)
         t = self.times(self.pairs, generator, x0).repeat(2)
-        z = centred_noise((self.pairs, *x0.shape[1:]), generator, x0)
+        z = centred_noise((self.pairs, *x0.shape[1:]), generator, x0, None if rows is None else rows.mask)
         z = torch.cat([z, -z])
-        return NoisedBatch(diffuse(x0, t, z), t, z, force), generator
+        return NoisedBatch(diffuse(x0, t, z), t, z, force, None if rows is None else rows.repeat(2)), generator
 
-    def spread(self, count: int, generator: torch.Generator, at: float | Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def spread(self, count: int, generator: torch.Generator, at: float | Tensor | None = None) -> Points:
         """(count, beads, 3) noised positions and their times, the frames drawn by weight: where to ask for consistency.
 
         at: one time for all, or times (count,), instead of those from the sampler.
@@ -133,7 +174,9 @@ class NoisedBatches:
         chosen = torch.searchsorted(self._cumulative, uniform).clamp_max(len(self.frames) - 1)
         x0, _ = self._turned(generator, self.frames[chosen])
         t = self.times(count, generator, x0) if at is None else torch.as_tensor(at).to(x0).expand(count)
-        return diffuse(x0, t, centred_noise(x0.shape, generator, x0)), t
+        rows = self.rows_of(chosen)
+        z = centred_noise(x0.shape, generator, x0, None if rows is None else rows.mask)
+        return Points(diffuse(x0, t, z), t, rows)
 
     def _turned(self, generator: torch.Generator, x0: Tensor, force: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Frames and their forces, each frame turned at random with its forces where batches are to be rotated."""

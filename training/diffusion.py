@@ -15,9 +15,12 @@ from torch import Tensor
 from fpforce.space import space_of
 
 
-def degrees_of_freedom(beads: int) -> int:
-    """D, the dimension of the subspace of a system's degrees of freedom."""
-    return space_of(beads).dimension(beads)
+def degrees_of_freedom(beads: int, mask: Tensor | None = None) -> int | Tensor:
+    """D, the dimension of the subspace of a system's degrees of freedom.
+
+    Of a padded batch of molecules, of whose beads those of the mask (batch, beads) exist, D (batch,) of every row.
+    """
+    return space_of(beads).dimension(beads) if mask is None else 3 * (mask.sum(1) - 1)
 
 
 def beta(t: Tensor) -> Tensor:
@@ -50,9 +53,18 @@ def centred(x: Tensor) -> Tensor:
     return space_of(x.shape[-2]).project(x)
 
 
-def centred_noise(shape: torch.Size | tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
-    """Standard normal noise of `shape` (..., beads, 3) in the degrees of freedom, on the device and dtype of `like`."""
-    return centred(torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype))
+def centred_noise(shape: torch.Size | tuple[int, ...], generator: torch.Generator, like: Tensor,
+                  mask: Tensor | None = None) -> Tensor:
+    """Standard normal noise of `shape` (..., beads, 3) in the degrees of freedom, on the device and dtype of `like`.
+
+    mask (batch, beads): which beads of a padded batch exist; the others get none.
+    """
+    noise = torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype)
+    if mask is None:
+        return centred(noise)
+    exists = mask[..., None].to(noise.dtype)
+    noise = noise * exists
+    return noise - exists * (noise.sum(-2, keepdim=True) / exists.sum(-2, keepdim=True))
 
 
 def diffuse(x0: Tensor, t: Tensor, z: Tensor) -> Tensor:

@@ -14,18 +14,20 @@ from fpforce.errors import InputError
 from fpforce.space import MOLECULE, space_of
 from fpforce.training.checkpoint import EXTRA_KEY, LOSS_TERMS, Checkpoint, TrainingRecord
 from fpforce.training.compiled_step import step_function
-from fpforce.training.dataset import NoisedBatches, TrainingSet, conformation_weights
+from fpforce.training.dataset import Points, TrainingSet
 from fpforce.training.diffusion import ResidualTimes, TimeSampler
-from fpforce.training.losses.anchor import anchor_loss
+from fpforce.training.losses.anchor import anchor_loss, anchor_loss_of_molecules
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.force_blending import ForceBlending
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
-from fpforce.training.models import build_model
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
+from fpforce.training.models.molecule import Rows
 from fpforce.training.models.neighbours import require_cluster, warn_of_small_cutoff
+from fpforce.training.models.transferable import TransferableEnergy
+from fpforce.training.molecules import MoleculeSet
 from fpforce.training.plan import ExpertPlan, plan_experts
 from fpforce.training.recipe import Recipe
-from fpforce.training.step import Boundary, StepDraws, StepLosses
+from fpforce.training.step import StepDraws, StepLosses
 
 
 class ExpertTraining(pl.LightningModule):
@@ -34,22 +36,22 @@ class ExpertTraining(pl.LightningModule):
     `begin` chooses the expert; the others are constants meanwhile, but travel in every checkpoint.
     """
 
-    def __init__(self, recipe: Recipe, training_set: TrainingSet):
+    def __init__(self, recipe: Recipe, training_set: TrainingSet | MoleculeSet):
         super().__init__()
         self.recipe = recipe
         self.plans = plan_experts(recipe)
         if any(getattr(plan.model, "neighbours", None) == "radius" for plan in self.plans):
             require_cluster()
+        molecules = training_set.molecules.values() if isinstance(training_set, MoleculeSet) else [training_set]
+        largest = max(molecules, key=lambda one: len(one.beads))
         for cutoff_nm in {cutoff_nm for plan in self.plans if (cutoff_nm := getattr(plan.model, "cutoff_nm", None))}:
-            warn_of_small_cutoff(training_set.frames, training_set.scale_nm, cutoff_nm)
-        self.experts = nn.ModuleList(build_model(plan, training_set.frames, training_set.prior_pairs, training_set.beads,
-                                                 training_set.scale_nm) for plan in self.plans)
+            warn_of_small_cutoff(largest.frames, largest.scale_nm, cutoff_nm)
+        self.experts = nn.ModuleList(map(training_set.build, self.plans))
         self.record = TrainingRecord.start(recipe, training_set)
-        self._frames = _Shared(training_set.frames)
+        self._data = _Shared(training_set)
         forces = training_set.forces
-        self._forces = _Shared(None if forces is None else forces.values)
         self._blending = _Shared(None if forces is None else ForceBlending(forces.values))
-        self._conformation_weights = _Shared(conformation_weights(training_set.frames, recipe.loss.fokker_planck_evenness))
+        self._conformation_weights = _Shared(training_set.conformation_weights(recipe.loss.fokker_planck_evenness))
         self._rank = 0
         self._clock = time.monotonic()
 
@@ -61,13 +63,12 @@ class ExpertTraining(pl.LightningModule):
         # By whether they have the Fokker-Planck term; made when first needed, when all weights are where they belong.
         self._steps = _Shared({})
         times = TimeSampler(self.plan.t_min, self.plan.t_max, self.plan.v_min)
-        self._batches = _Shared(NoisedBatches(self._frames.value, times, self.recipe.optimizer.batch_size,
-                                              (self.recipe.run.seed, number), self._conformation_weights.value,
-                                              rotate=self._rotates(), forces=self._forces.value))
+        self._batches = _Shared(self._data.value.batches(times, self.recipe.optimizer.batch_size, (self.recipe.run.seed, number),
+                                                         self._conformation_weights.value, rotate=self._rotates()))
 
     def _rotates(self) -> bool:
         """Whether batches are rotated at random: of a molecule whose network does not see that orientations are alike."""
-        molecule = space_of(self._frames.value.shape[1]) is MOLECULE
+        molecule = space_of(self._data.value.frames.shape[1]) is MOLECULE
         return molecule and not self.expert.network.rotation_invariant
 
     @property
@@ -76,7 +77,7 @@ class ExpertTraining(pl.LightningModule):
         return self.plans[self.record.active]
 
     @property
-    def expert(self) -> DiffusionEnergy | DiffusionScore:
+    def expert(self) -> DiffusionEnergy | DiffusionScore | TransferableEnergy:
         """The expert in training."""
         return self.experts[self.record.active]
 
@@ -118,36 +119,43 @@ class ExpertTraining(pl.LightningModule):
         """Batch, times and noise of a step, a function of the seed and the step alone."""
         batches, settings = self._batches.value, self.recipe.loss
         noised, generator = batches.batch(step, self._rank)
-        perturbed = weights = boundary = None
+        perturbed = weights = boundary = rows = None
         if self.plan.fokker_planck_weight and step % settings.fokker_planck_every == 0:
             count = max(1, round(settings.fokker_planck_fraction * len(noised.x)))
             times, weights = ResidualTimes(batches.times)(count, generator, noised.x)
             weights = settings.fokker_planck_every * weights
-            points, times = batches.spread(count, generator, at=times)
-            perturbed = perturb(points, times, settings.fokker_planck_sigma, generator)
+            points, times, rows = batches.spread(count, generator, at=times)
+            perturbed = perturb(points, times, settings.fokker_planck_sigma, generator, None if rows is None else rows.mask)
         if self.plan.anchor_weight:
-            boundary = Boundary(*batches.spread(len(noised.x), generator, at=self.plan.t_max))
-        return StepDraws(noised, perturbed, weights, boundary)
+            boundary = batches.spread(len(noised.x), generator, at=self.plan.t_max)
+        return StepDraws(noised, perturbed, weights, boundary, rows)
 
     def forward(self, draws: StepDraws) -> StepLosses:
         """The loss terms; one forward pass serves the noised batch and all copies of the points of the Fokker-Planck term."""
-        noised, perturbed, expert = draws.noised, draws.perturbed, self.expert
-        beads = noised.x.shape[1]
+        noised, perturbed, beads = draws.noised, draws.perturbed, draws.noised.x.shape[1]
+        mask = None if noised.rows is None else noised.rows.mask
         fokker_planck = anchor = noised.x.new_zeros(())
         if perturbed is None:
-            score = expert.score(noised.x, noised.t, create_graph=True)
+            score = _energy_of(self.expert, noised.rows).score(noised.x, noised.t, create_graph=True)
         else:
+            several = draws.perturbed_rows
+            expert = _energy_of(self.expert, None if several is None else noised.rows.followed_by(several.repeat(3)))
             density = expert.log_density(torch.cat([noised.x, perturbed.points]), torch.cat([noised.t, perturbed.times]))
             score, around = density.score[: len(noised.x)], density.after(len(noised.x))
-            fokker_planck = fokker_planck_loss(residuals(expert, around, perturbed), beads, draws.weights)
+            residual = residuals(_energy_of(self.expert, several), around, perturbed)
+            fokker_planck = fokker_planck_loss(residual, beads, draws.weights, perturbed.mask)
         if draws.boundary is not None:
-            following = self.experts[self.record.active + 1]
-            anchor = anchor_loss(expert(*draws.boundary), following(*draws.boundary), beads)
+            anchor = self._anchor(draws.boundary, beads)
         if noised.force is None:
-            denoising = denoising_loss(score, noised.t, noised.z)
+            denoising = denoising_loss(score, noised.t, noised.z, mask)
         else:
             denoising = self._blending.value.loss(score, noised.t, noised.z, noised.force)
         return StepLosses(denoising, fokker_planck, anchor)
+
+    def _anchor(self, boundary: Points, beads: int) -> Tensor:
+        x, t, rows = boundary
+        ours, theirs = (_energy_of(expert, rows)(x, t) for expert in (self.expert, self.experts[self.record.active + 1]))
+        return anchor_loss(ours, theirs, beads) if rows is None else anchor_loss_of_molecules(ours, theirs, beads, rows)
 
     def weighted(self, losses: StepLosses) -> Tensor:
         """The loss: the sum of its terms, by the plan's weights."""
@@ -217,6 +225,11 @@ def learning_rate(recipe: Recipe, step: int, progress: float) -> float:
     warmup = min(1.0, (step + 1) / (settings.warmup_steps + 1))
     cosine = 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
     return settings.learning_rate * warmup * (0.001 + 0.999 * cosine)
+
+
+def _energy_of(expert: DiffusionEnergy | DiffusionScore | TransferableEnergy, rows: Rows | None) -> DiffusionEnergy | DiffusionScore:
+    """The expert, for the molecules of a batch where there are several."""
+    return expert if rows is None else expert.of(rows)
 
 
 class _Shared:

@@ -6,6 +6,7 @@ recipe.yaml (the resolved recipe), logs/ (TensorBoard and CSV).
 
 import dataclasses
 import logging
+import math
 import shutil
 import warnings
 from pathlib import Path
@@ -29,6 +30,9 @@ from fpforce.training.expert_training import ExpertTraining
 from fpforce.training.force_scores import ForceScores
 from fpforce.training.hand_over import score_jumps
 from fpforce.training.models.experts import Expert, Experts
+from fpforce.training.models.transferable import TransferableEnergy
+from fpforce.training.molecule_files import find_molecules
+from fpforce.training.molecules import MoleculeSet
 from fpforce.training.plan import ExpertPlan
 from fpforce.training.progress import TrainingProgress
 from fpforce.training.recipe import Recipe
@@ -55,7 +59,8 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, init
         torch.set_num_threads(recipe.run.threads)
     torch.set_float32_matmul_precision("highest")  # the weak form subtracts scores 1e-4 apart: no TF32
     training_set = _training_set(recipe, checkpoint or initial)
-    _warn_of_rigid_bonds(training_set)
+    for one in [training_set] if isinstance(training_set, TrainingSet) else training_set.molecules.values():
+        _warn_of_rigid_bonds(one)
     pl.seed_everything(recipe.run.seed, verbose=False)
     module = ExpertTraining(recipe, training_set)
     if initial is not None:
@@ -76,7 +81,8 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, init
         shutil.rmtree(recipe.output / "logs", ignore_errors=True)
         path.unlink(missing_ok=True)
     _write(recipe)
-    logger.info("training on %d frames of %d beads; output in %s", len(training_set.frames), len(training_set.beads),
+    kinds = f"{len(training_set.molecules)} molecules of up to " if isinstance(training_set, MoleculeSet) else ""
+    logger.info("training on %d frames of %s%d beads; output in %s", len(training_set.frames), kinds, training_set.frames.shape[1],
                 recipe.output)
     for number, trainer in zip(numbers, trainers, strict=True):
         plan = module.plans[number]
@@ -112,22 +118,43 @@ def _write(recipe: Recipe) -> None:
     (recipe.output / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
 
 
-def _training_set(recipe: Recipe, earlier: Checkpoint | None) -> TrainingSet:
+def _training_set(recipe: Recipe, earlier: Checkpoint | None) -> TrainingSet | MoleculeSet:
     """The recipe's data, in the normalisation of an earlier checkpoint where one goes on from it."""
     data = recipe.data
+    if earlier is not None:
+        earlier.refuse_other_scope(many=bool(data.molecules))
+    if data.molecules:
+        training_set = _molecule_set(recipe, earlier)
+        _refuse_too_few(training_set, recipe)
+        return training_set
     bead_frames = read_bead_frames(data.trajectories, data.topology, beads=data.beads, length_unit=data.length_unit,
                                    stride=data.stride, allow_d_residues=data.allow_d_residues, forces=_force_files(recipe))
     if earlier is not None:
         earlier.refuse_other_beads(bead_frames.beads)
     normalisation = () if earlier is None else (earlier.record.scale_nm, earlier.record.origin_nm)
     training_set = TrainingSet.of(bead_frames, *normalisation)
-    if len(training_set.frames) < recipe.optimizer.batch_size:
-        raise InputError(f"{len(training_set.frames)} frames in {', '.join(training_set.sources)} are fewer than "
-                         f"optimizer.batch_size={recipe.optimizer.batch_size}; give more frames or a smaller batch")
+    _refuse_too_few(training_set, recipe)
     if bead_frames.forces is None:
         return training_set
     kt = BOLTZMANN_KJ_PER_MOL_K * recipe.temperature_k
     return dataclasses.replace(training_set, forces=ForceScores.of(bead_frames, training_set.scale_nm, kt))
+
+
+def _molecule_set(recipe: Recipe, earlier: Checkpoint | None) -> MoleculeSet:
+    """Every molecule's frames; with --init and --resume in the scale, and with the statistics, of the earlier training."""
+    data = recipe.data
+    frames = {}
+    for files in find_molecules(data.molecules):
+        frames[files.name] = read_bead_frames(files.trajectories, files.topology, beads=data.beads, stride=data.stride,
+                                              allow_d_residues=data.allow_d_residues)
+    given = {} if earlier is None else {"scale_nm": earlier.record.scale_nm, "knowledge": earlier.knowledge}
+    return MoleculeSet.of(frames, data.beads, data.allow_d_residues, **given)
+
+
+def _refuse_too_few(training_set: TrainingSet | MoleculeSet, recipe: Recipe) -> None:
+    if len(training_set.frames) < recipe.optimizer.batch_size:
+        raise InputError(f"{len(training_set.frames)} frames in {', '.join(training_set.sources)} are fewer than "
+                         f"optimizer.batch_size={recipe.optimizer.batch_size}; give more frames or a smaller batch")
 
 
 def _force_files(recipe: Recipe) -> ForceFiles | None:
@@ -157,11 +184,16 @@ def _what_is_left(module: ExpertTraining, checkpoint: Checkpoint | None) -> tupl
 
 def _measure_hand_overs(module: ExpertTraining, path: Path, writes: bool) -> None:
     """Put the score's jumps between the experts that are trained by now into the checkpoint."""
-    trained = Experts(tuple(
-        Expert(model, plan.t_min, plan.t_max)
-        for model, plan, record in zip(module.experts, module.plans, module.record.experts, strict=True) if record.steps
-    ))
-    module.record.hand_overs = score_jumps(trained, module.record.check_frames)
+    trained = [(model, plan) for model, plan, record in zip(module.experts, module.plans, module.record.experts, strict=True)
+               if record.steps]
+    measured = []
+    for beads, frames in module.record.samples():
+        bound = [(model.bind(beads) if isinstance(model, TransferableEnergy) else model, plan) for model, plan in trained]
+        measured.append(score_jumps(Experts(tuple(Expert(model, plan.t_min, plan.t_max) for model, plan in bound)), frames))
+    module.record.hand_overs = [
+        {"t": jumps[0]["t"], "relative_jump": math.sqrt(sum(jump["relative_jump"] ** 2 for jump in jumps) / len(jumps))}
+        for jumps in zip(*measured, strict=True)
+    ]
     for jump in module.record.hand_overs:
         logger.info("at t = %g the scores of the two experts differ by %.2g of their size", *jump.values())
     if writes and module.record.hand_overs:

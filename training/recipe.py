@@ -14,13 +14,15 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_va
 from pydantic.fields import FieldInfo
 
 from fpforce.errors import InputError
-from fpforce.training.model_recipe import InternalRecipe, ModelRecipe, Section, sections_of
+from fpforce.training.model_recipe import GraphTransformerRecipe, InternalRecipe, ModelRecipe, Section, sections_of
 
 
 class DataRecipe(Section):
     """What is learned from: trajectories, and the beads they are mapped to."""
 
-    trajectories: list[Path] = Field(min_length=1, description="one or more trajectories, any format mdtraj reads")
+    trajectories: list[Path] = Field([], description="one or more trajectories, any format mdtraj reads; this or molecules is required")
+    molecules: list[Path] = Field([], description="many molecules for one transferable model: folders (or patterns of PDBs) with "
+                                  "NAME.pdb and NAME.xtc or NAME_*.xtc for each")
     topology: Path | None = Field(None, description="topology file, where the trajectories hold none")
     beads: str | list | dict = Field("backbone", description="preset, mdtraj selection, or groups of atoms")
     length_unit: Literal["nm", "angstrom"] | None = Field(None, description="unit of bare .npy/.npz arrays")
@@ -36,16 +38,31 @@ class DataRecipe(Section):
         "optimal", description="force on a bead: sum over all that is rigidly joined to it; optimal: plus forces of other "
         "atoms, weighted for the least noise")
 
-    @field_validator("trajectories", "forces", mode="before")
+    @field_validator("trajectories", "molecules", "forces", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return [value] if isinstance(value, str | Path) else value
+
+    @model_validator(mode="after")
+    def _one_molecule_or_many(self) -> "DataRecipe":
+        if not self.trajectories and not self.molecules:
+            raise ValueError("trajectories = [] and molecules = []: nothing to learn from; give trajectories of one molecule, or a folder "
+                             "of many molecules")
+        if not self.molecules:
+            return self
+        for name in ("trajectories", "topology", "forces", "length_unit"):
+            if getattr(self, name):
+                raise ValueError(f"{name} is for one molecule, and molecules = {', '.join(map(str, self.molecules))} for many; "
+                                 "leave one of the two out")
+        if not isinstance(self.beads, str):
+            raise ValueError("beads by atom or group fit one molecule; with molecules give a preset or an mdtraj selection")
+        return self
 
     @field_validator("forces")
     @classmethod
     def _one_for_each_trajectory(cls, forces: list[Path] | None, others: ValidationInfo) -> list[Path] | None:
         trajectories = others.data.get("trajectories")
-        if forces is not None and trajectories is not None and len(forces) != len(trajectories):
+        if forces is not None and trajectories and len(forces) != len(trajectories):
             raise ValueError(f"{len(forces)} files for {len(trajectories)} trajectories; give one for each, in the same order")
         return forces
 
@@ -166,6 +183,26 @@ class Recipe(Section):
                 raise ValueError(f"diffusion.t_eval = {diffusion.t_eval:g} must be below experts.0.t_max = "
                                  f"{experts[0].t_max:g}: the first expert becomes the force field")
         return experts
+
+    @model_validator(mode="after")
+    def _transferable_where_molecules_are_many(self) -> "Recipe":
+        if not self.data.molecules:
+            return self
+        for name, model in [("model", self.model), *((f"experts.{k}.model", e.model) for k, e in enumerate(self.experts) if e.model)]:
+            if not isinstance(model, GraphTransformerRecipe):
+                raise ValueError(f"{name}.kind = {model.kind} is for one molecule, and data.molecules gives many; set it to "
+                                 "graph_transformer")
+            if model.identity:
+                raise ValueError(f"{name}.identity = True gives every bead of one molecule an embedding of its own, and data.molecules "
+                                 "gives many molecules; set it to False")
+        for number, expert in enumerate(self.experts):
+            if not expert.conservative:
+                raise ValueError(f"experts.{number}.conservative = False: transferable experts are energies; set it to True")
+        for name in ("likelihood_frames", "rounds"):
+            if getattr(self.calibration, name):
+                raise ValueError(f"calibration.{name} = {getattr(self.calibration, name)} adjusts the force field of one molecule, and "
+                                 "data.molecules gives many; set it to 0")
+        return self
 
     @model_validator(mode="after")
     def _calibrated_as_an_energy(self) -> "Recipe":
@@ -291,7 +328,7 @@ def _anchor_paths(data: Any, folder: Path) -> None:
 
     if "topology" in data:
         data["topology"] = anchor(data["topology"])
-    for name in ("trajectories", "forces"):
+    for name in ("trajectories", "molecules", "forces"):
         if isinstance(data.get(name), list):
             data[name] = [anchor(value) for value in data[name]]
         elif name in data:

@@ -7,27 +7,23 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from fpforce.training.dataset import NoisedBatch
+from fpforce.training.dataset import NoisedBatch, Points
 from fpforce.training.losses.fokker_planck import Perturbed
-
-
-class Boundary(NamedTuple):
-    """Points of the anchor: positions (batch, beads, 3) at times (batch,), all of them t_max."""
-
-    points: Tensor
-    times: Tensor
+from fpforce.training.models.molecule import Rows
 
 
 class StepDraws(NamedTuple):
     """The denoising batch, and points of the Fokker-Planck term and of the anchor where this step has these.
 
-    weights (count,): of the points of the Fokker-Planck term, which make up for the steps without it.
+    weights (count,): of the points of the Fokker-Planck term, which make up for the steps without it. boundary: points of the
+    anchor, all at t_max. perturbed_rows: which molecules the points of the Fokker-Planck term are, where there are several.
     """
 
     noised: NoisedBatch
     perturbed: Perturbed | None
     weights: Tensor | None
-    boundary: Boundary | None
+    boundary: Points | None
+    perturbed_rows: Rows | None = None
 
 
 class StepLosses(NamedTuple):

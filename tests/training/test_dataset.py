@@ -86,7 +86,7 @@ def test_spread_draws_frames_by_weight():
     # As above, frame i is recognised by its size; weights 1, 2, 3, 4 of 10.
     frames = (1.0 + torch.arange(4.0))[:, None, None] * torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
     drawn = NoisedBatches(frames, TimeSampler(1e-6, 1e-5, 1e-3), 64, 0, weights=torch.arange(1.0, 5.0))
-    x, t = drawn.spread(10_000, drawn.batch(0)[1])
+    x, t, _ = drawn.spread(10_000, drawn.batch(0)[1])
     counts = torch.bincount(x[:, 0, 0].round().long() - 1, minlength=4).double()
     # 5 standard deviations of a binomial count, at most 5 * 50.
     torch.testing.assert_close(counts, 1000.0 * torch.arange(1.0, 5.0, dtype=torch.float64), rtol=0, atol=250)

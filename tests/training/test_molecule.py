@@ -7,14 +7,9 @@ import torch
 
 from fpforce.beads import Bead, BeadTable
 from fpforce.errors import InputError
-from fpforce.training.models.molecule import (
-    Vocabulary,
-    bond_distances,
-    describe_molecule,
-    local_frames,
-    pad_molecules,
-    separations,
-)
+from fpforce.training.models.molecule import describe_molecule, pad_molecules
+from fpforce.transferable.graph import bond_distances, local_frames, separations
+from fpforce.transferable.vocabulary import Vocabulary
 
 
 def chain(count, bonds, names=None, chains=None):
@@ -53,7 +48,7 @@ def test_bond_distances_are_shortest_paths_in_a_ring_with_a_tail():
     # Ring 0-1-2-3, tail 3-4-5-6-7: from 1 it is 2 bonds to 3 and 6 to 7; 8 is alone.
     beads = chain(9, [(0, 1), (1, 2), (2, 3), (0, 3), (3, 4), (4, 5), (5, 6), (6, 7)])
     found = bond_distances(beads)
-    assert found[1].tolist() == [1, 0, 1, 2, 3, 4, 5, 5, 5] and torch.equal(found, found.T)
+    assert found[1].tolist() == [1, 0, 1, 2, 3, 4, 5, 5, 5] and (found == found.T).all()
     assert found[8].tolist() == [5] * 8 + [0]
 
 

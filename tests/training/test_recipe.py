@@ -28,7 +28,7 @@ SCORE = SMALLEST_YAML + "experts: [{t_max: 1, conservative: false}]\n"
 def test_only_data_temperature_and_output_are_required():
     recipe = parse_recipe(SMALLEST)
     required = {key for key, default, _ in describe_recipe() if default == "required" and not key.startswith(("experts.N.", "model."))}
-    assert required == {"data.trajectories", "temperature_k", "output"}
+    assert required == {"temperature_k", "output"}
     # Demanded by the method: evaluation at t = 1e-5, sigma_w = 1e-4, an alpha_FP in the paper's range 5e-4 to 1e-3.
     assert recipe.diffusion.t_eval == 1e-5 and recipe.loss.fokker_planck_sigma == 1e-4
     assert 5e-4 <= recipe.loss.fokker_planck_weight <= 1e-3
@@ -113,7 +113,7 @@ def test_data_paths_are_relative_to_the_recipe_and_the_output_to_the_working_fol
     ("optimizer.batch_size=1", ["'optimizer.batch_size' = 1"]),
     ("run.precision=16-mixed", ["'run.precision' = '16-mixed'", "'32-true'"]),
     ("data.length_unit=pm", ["'data.length_unit' = 'pm'", "'nm' or 'angstrom'"]),
-    ("data.trajectories=[]", ["'data.trajectories' = []"]),
+    ("data.trajectories=[]", ["trajectories = [] and molecules = []"]),
     ("data.trajectories=null", ["'data.trajectories' = None"]),
     ("run.max_steps", ["'run.max_steps' is not of the form key=value"]),
     ("temperature_k.unit=K", ["temperature_k is a value, not a section"]),
@@ -165,7 +165,7 @@ def test_every_wrong_entry_is_reported_at_once(recipe_file):
 
 @pytest.mark.parametrize("text, part", [
     ("temperature_k: 300\noutput: out\n", "'data' is missing"),
-    ("data: {topology: a.pdb}\ntemperature_k: 300\noutput: out\n", "'data.trajectories' is missing"),
+    ("data: {topology: a.pdb}\ntemperature_k: 300\noutput: out\n", "trajectories = [] and molecules = []: nothing to learn from"),
     ("data: {trajectories: a.xtc}\noutput: out\n", "'temperature_k' is missing"),
     ("- a\n- b\n", "must be a mapping"),
     ("", "must be a mapping"),

@@ -9,7 +9,10 @@ from torch import Tensor
 from fpforce.training.diffusion import degrees_of_freedom, sigma
 
 
-def denoising_loss(score: Tensor, t: Tensor, z: Tensor) -> Tensor:
-    """Scalar loss for score and noise z (batch, beads, 3) at t (batch,); 1 for a zero score."""
+def denoising_loss(score: Tensor, t: Tensor, z: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Scalar loss for score and noise z (batch, beads, 3) at t (batch,); 1 for a zero score.
+
+    mask (batch, beads): which beads of a padded batch exist.
+    """
     residual = sigma(t)[:, None, None] * score + z
-    return residual.square().sum(dim=(1, 2)).mean() / degrees_of_freedom(z.shape[1])
+    return (residual.square().sum(dim=(1, 2)) / degrees_of_freedom(z.shape[1], mask)).mean()

@@ -25,19 +25,21 @@ from fpforce.training.models.contract import DiffusionEnergy, LogDensity
 class Perturbed(NamedTuple):
     """`count` points x, then x + v1, then x + v2, stacked so that one forward pass serves all.
 
-    points (3 count, beads, 3), times (3 count,), shifts (2, count, beads, 3) = v1 and v2, width = sigma_w.
+    points (3 count, beads, 3), times (3 count,), shifts (2, count, beads, 3) = v1 and v2, width = sigma_w. mask (count, beads):
+    which beads of a padded batch exist.
     """
 
     points: Tensor
     times: Tensor
     shifts: Tensor
     width: float
+    mask: Tensor | None = None
 
 
-def perturb(x: Tensor, t: Tensor, width: float, generator: torch.Generator) -> Perturbed:
+def perturb(x: Tensor, t: Tensor, width: float, generator: torch.Generator, mask: Tensor | None = None) -> Perturbed:
     """Draw two independent perturbations of standard deviation `width` in the centred subspace."""
-    shifts = width * centred_noise((2, *x.shape), generator, x)
-    return Perturbed(torch.cat([x, (x + shifts).flatten(0, 1)]), t.repeat(3), shifts, width)
+    shifts = width * centred_noise((2, *x.shape), generator, x, mask)
+    return Perturbed(torch.cat([x, (x + shifts).flatten(0, 1)]), t.repeat(3), shifts, width, mask)
 
 
 def residuals(energy: DiffusionEnergy, density: LogDensity, perturbed: Perturbed) -> Tensor:
@@ -47,16 +49,17 @@ def residuals(energy: DiffusionEnergy, density: LogDensity, perturbed: Perturbed
     """
     count, beads = perturbed.shifts.shape[1:3]
     x, t, score = perturbed.points[:count], perturbed.times[:count], density.score[:count]
-    known = degrees_of_freedom(beads) + ((x + score) * score).sum(dim=(1, 2)) + energy.prior_divergence(x, t)
+    known = degrees_of_freedom(beads, perturbed.mask) + ((x + score) * score).sum(dim=(1, 2)) + energy.prior_divergence(x, t)
     here, there = density.network_score.split([count, 2 * count])
     divergence = (perturbed.shifts * (there.view_as(perturbed.shifts) - here)).sum(dim=(2, 3)) / perturbed.width**2
     return 0.5 * beta(t) * (known + divergence) - density.time_derivative[:count]
 
 
-def fokker_planck_loss(residual: Tensor, beads: int, weights: Tensor | None = None) -> Tensor:
-    """mean(R_v1 R_v2) / D^2 from residuals (2, count); unbiased, so it may be negative on a batch.
+def fokker_planck_loss(residual: Tensor, beads: int, weights: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+    """mean(R_v1 R_v2 / D^2) from residuals (2, count); unbiased, so it may be negative on a batch.
 
-    weights (count,): of the points; of mean one, or of mean k in every k-th step.
+    weights (count,): of the points; of mean one, or of mean k in every k-th step. mask (count, beads): which beads of a padded
+    batch exist.
     """
-    square = residual[0] * residual[1]
-    return (square if weights is None else weights * square).mean() / degrees_of_freedom(beads) ** 2
+    square = residual[0] * residual[1] / degrees_of_freedom(beads, mask) ** 2
+    return (square if weights is None else weights * square).mean()

@@ -22,9 +22,9 @@ class ScoreModel(Protocol):
 
 @dataclass(frozen=True)
 class Expert:
-    """A model trained over (t_min, t_max]."""
+    """A model trained over (t_min, t_max]; None stands for one that is not needed."""
 
-    model: ScoreModel
+    model: ScoreModel | None
     t_min: float
     t_max: float
 

@@ -1,23 +1,20 @@
 """What the graph transformer knows of a molecule besides its positions, all of it from the bead table's graph.
 
-In: a BeadTable (names, residues, chains, bonds). Out: a `Molecule` of index tensors that follow the beads when these are
-put into another order, and padded batches of several molecules. Only where a bead's neighbours share residue and name
-does the order of the beads decide which of them a local frame begins with.
+In: a BeadTable (names, residues, chains, bonds). Out: a `Molecule` of index tensors (fpforce.transferable.graph), and padded
+batches of several molecules.
 """
 
-from collections import deque
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from fpforce.beads import Bead, BeadTable
-from fpforce.errors import InputError
+from fpforce.beads import BeadTable
+from fpforce.transferable import graph
+from fpforce.transferable.graph import BOND_DISTANCES, SEPARATIONS
+from fpforce.transferable.vocabulary import Vocabulary
 
-SEPARATIONS = 10  # residue offsets -4 .. 4 (clipped), and 9 for another chain
-BOND_DISTANCES = 6  # bonds on the shortest path, 0 .. 4, and 5 for farther or unconnected
-_FURTHEST = 4
+__all__ = ["BOND_DISTANCES", "SEPARATIONS", "Molecule", "Rows", "Vocabulary", "describe_molecule", "pad_molecules"]
 
 
 class Molecule(NamedTuple):
@@ -37,81 +34,26 @@ class Molecule(NamedTuple):
     distance_variance: Tensor
 
 
-@dataclass(frozen=True)
-class Vocabulary:
-    """The bead names and residue types that a model knows, in the order of its embeddings."""
+class Rows(NamedTuple):
+    """Which molecule every row of a batch is, (batch,), and which of its beads exist, (batch, n); None where all do."""
 
-    names: tuple[str, ...]
-    residues: tuple[str, ...]
+    which: Tensor
+    mask: Tensor | None
 
-    @staticmethod
-    def of(beads: BeadTable) -> "Vocabulary":
-        """All names and residue types of a bead table, sorted."""
-        return Vocabulary(tuple(sorted({bead.name for bead in beads.beads})),
-                          tuple(sorted({bead.residue for bead in beads.beads})))
+    def repeat(self, times: int) -> "Rows":
+        """The rows so many times in a row."""
+        return Rows(self.which.repeat(times), None if self.mask is None else self.mask.repeat(times, 1))
 
-    def indices(self, beads: BeadTable) -> tuple[Tensor, Tensor]:
-        """(n,) indices of the beads' names and residue types; InputError for one that is not known."""
-        known = (("name", self.names, [bead.name for bead in beads.beads]),
-                 ("residue type", self.residues, [bead.residue for bead in beads.beads]))
-        for what, entries, wanted in known:
-            for bead, entry in zip(beads.beads, wanted, strict=True):
-                if entry not in entries:
-                    raise InputError(f"bead {bead} has the {what} {entry}, which the model was not trained with; "
-                                     f"it knows {', '.join(entries)}")
-        return tuple(torch.tensor([entries.index(entry) for entry in wanted]) for _, entries, wanted in known)
+    def followed_by(self, others: "Rows") -> "Rows":
+        """These rows, then others of the same number of beads."""
+        mask = None if self.mask is None else torch.cat([self.mask, others.mask])
+        return Rows(torch.cat([self.which, others.which]), mask)
 
 
 def describe_molecule(beads: BeadTable, vocabulary: Vocabulary, distance_mean: Tensor, distance_variance: Tensor) -> Molecule:
     """The Molecule of a bead table, with the statistics (n, n) of its distances."""
-    names, residues = vocabulary.indices(beads)
-    return Molecule(names, residues, local_frames(beads), separations(beads), bond_distances(beads), distance_mean,
-                    distance_variance)
-
-
-def local_frames(beads: BeadTable) -> Tensor:
-    """(n, 3) beads (p, c, q) of every bead's local frame.
-
-    A bead with several neighbours has (first neighbour, itself, last neighbour); an end i of the chain i-j-k has
-    (i, j, k). Neighbours are ranked by residue, then by name. Each of two beads bonded to nothing else has (i, j, j), a
-    bead on its own (i, i, i): such a frame has lost directions, and their axes vanish.
-    """
-    around = _neighbours(beads)
-    frames = []
-    for i, own in enumerate(around):
-        if len(own) >= 2:
-            frames.append((own[0], i, own[-1]))
-        elif own:
-            onward = [k for k in around[own[0]] if k != i]
-            frames.append((i, own[0], onward[0] if onward else own[0]))
-        else:
-            frames.append((i, i, i))
-    return torch.tensor(frames)
-
-
-def separations(beads: BeadTable) -> Tensor:
-    """(n, n) class of the offset in residues from bead i to bead j: clipped to -4 .. 4 and counted from 0, or 9."""
-    residue = torch.tensor([bead.residue_index for bead in beads.beads])
-    chains = [bead.chain for bead in beads.beads]
-    chain = torch.tensor([chains.index(name) for name in chains])
-    offset = (residue[None, :] - residue[:, None]).clamp(-_FURTHEST, _FURTHEST) + _FURTHEST
-    return torch.where(chain[None, :] == chain[:, None], offset, SEPARATIONS - 1)
-
-
-def bond_distances(beads: BeadTable) -> Tensor:
-    """(n, n) number of bonds on the shortest path between two beads; 5 stands for more, or for no path."""
-    around = _neighbours(beads)
-    classes = torch.full((len(beads), len(beads)), BOND_DISTANCES - 1)
-    for start in range(len(beads)):
-        steps, queue = {start: 0}, deque([start])
-        while queue:
-            bead = queue.popleft()
-            classes[start, bead] = steps[bead]
-            for other in around[bead]:
-                if other not in steps and steps[bead] < BOND_DISTANCES - 2:
-                    steps[other] = steps[bead] + 1
-                    queue.append(other)
-    return classes
+    of_graph = (*vocabulary.indices(beads), graph.local_frames(beads), graph.separations(beads), graph.bond_distances(beads))
+    return Molecule(*map(torch.from_numpy, of_graph), distance_mean, distance_variance)
 
 
 def pad_molecules(molecules: list[Molecule]) -> tuple[Molecule, Tensor]:
@@ -131,17 +73,3 @@ def pad_molecules(molecules: list[Molecule]) -> tuple[Molecule, Tensor]:
 
     mask = torch.arange(most) < torch.tensor(sizes)[:, None]
     return Molecule(*map(stacked, Molecule._fields)), mask
-
-
-def _neighbours(beads: BeadTable) -> list[list[int]]:
-    """Bonded beads of every bead, ranked by residue and name."""
-
-    def rank(index: int) -> tuple[int, str]:
-        bead: Bead = beads.beads[index]
-        return bead.residue_index, bead.name
-
-    around: list[list[int]] = [[] for _ in beads.beads]
-    for i, j in beads.bonds:
-        around[i].append(j)
-        around[j].append(i)
-    return [sorted(own, key=rank) for own in around]

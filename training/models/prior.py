@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from fpforce.training.diffusion import alpha, centred, sigma_squared
 
+
 def _log_ratio(q: Tensor) -> Tensor:
     """-ln((1 - exp(-q)) / q), smooth at q = 0 (a series below 0.5, where the closed form loses digits)."""
     small = torch.clamp(q, max=0.5)
@@ -67,16 +68,15 @@ class AnalyticPrior(nn.Module):
         signal, noise = self._levels(t)
         modes = torch.matmul(self.mode_vectors, x)
         spread = signal * self.mode_variances + noise
-        gauss = (0.5 * modes.square().sum(-1) / spread + 1.5 * torch.log(spread)).sum(-1)
-        u = x[:, self.first] - x[:, self.second]
-        square = u.square().sum(-1)
+        gauss = self.over_modes(0.5 * modes.square().sum(-1) / spread + 1.5 * torch.log(spread))
+        square = self.differences(x).square().sum(-1)
         distance = torch.sqrt(square + 1e-20)
         a = torch.sqrt(signal) * self.radius
         v = signal * self.variance + 2.0 * noise
         shell = (distance - a).square() / (2.0 * v) + 1.5 * torch.log(v) + _log_ratio(2.0 * a * distance / v)
         own = signal * self.mean_square + 2.0 * noise
         pair_gauss = 0.5 * square / own + 1.5 * torch.log(own)
-        return gauss + (shell - pair_gauss).sum(-1)
+        return gauss + self.over_pairs(shell - pair_gauss)
 
     def score_divergence(self, x: Tensor, t: Tensor) -> Tensor:
         """Divergence (batch,) of the prior's score -grad E, in closed form.
@@ -84,20 +84,76 @@ class AnalyticPrior(nn.Module):
         Each pair contributes -2 (f'' + 2 f'/d), since its energy f(d) acts on two beads.
         """
         signal, noise = self._levels(t)
-        gauss = -3.0 * (1.0 / (signal * self.mode_variances + noise)).sum(-1)
-        distance = (x[:, self.first] - x[:, self.second]).norm(dim=-1)
+        gauss = -3.0 * self.over_modes(1.0 / (signal * self.mode_variances + noise))
+        distance = self.differences(x).norm(dim=-1)
         v = signal * self.variance + 2.0 * noise
         rate = 2.0 * torch.sqrt(signal) * self.radius / v
         slope, curvature = _log_ratio_derivatives(rate * distance)
         slope_over_distance = 1.0 / v + rate * rate * slope
         second = 1.0 / v + rate * rate * curvature
-        shells = -2.0 * (second + 2.0 * slope_over_distance).sum(-1)
-        pair_gauss = 6.0 * (1.0 / (signal * self.mean_square + 2.0 * noise)).sum(-1)
+        shells = -2.0 * self.over_pairs(second + 2.0 * slope_over_distance)
+        pair_gauss = 6.0 * self.over_pairs(1.0 / (signal * self.mean_square + 2.0 * noise))
         return gauss + shells + pair_gauss
+
+    def differences(self, x: Tensor) -> Tensor:
+        """Difference vectors (batch, pairs, 3) of the pairs."""
+        return x[:, self.first] - x[:, self.second]
+
+    def over_modes(self, terms: Tensor) -> Tensor:
+        """Sum (batch,) of one term (batch, modes) for each mode."""
+        return terms.sum(-1)
+
+    def over_pairs(self, terms: Tensor) -> Tensor:
+        """Sum (batch,) of one term (batch, pairs) for each pair."""
+        return terms.sum(-1)
 
     def _levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """alpha^2 and sigma^2 as (batch, 1)."""
         return alpha(t).square()[:, None], sigma_squared(t)[:, None]
+
+
+class PriorBatch(AnalyticPrior):
+    """The priors of a padded batch of molecules, or of any molecules stacked.
+
+    tensors, by the names of AnalyticPrior's and each with a leading dimension; besides, mode_exists and pair_exists tell the
+    modes and pairs of a molecule from the padding.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor]):
+        nn.Module.__init__(self)
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor, persistent=False)
+
+    @staticmethod
+    def stack(priors: list[AnalyticPrior], most_beads: int) -> "PriorBatch":
+        """Several molecules' priors, padded to as many beads."""
+        most_pairs = max(len(prior.first) for prior in priors)
+        sizes = {"mode_vectors": (most_beads - 1, most_beads), "mode_variances": (most_beads - 1,), "mode_exists": (most_beads - 1,)}
+        stacked: dict[str, list[Tensor]] = {}
+        for prior in priors:
+            own = dict(prior.named_buffers())
+            own["mode_exists"], own["pair_exists"] = torch.ones_like(prior.mode_variances), torch.ones_like(prior.radius)
+            for name, tensor in own.items():
+                # Ones keep what is masked finite.
+                padding = 0.0 if name in ("mode_vectors", "mode_exists", "pair_exists", "first", "second") else 1.0
+                whole = tensor.new_full(sizes.get(name, (most_pairs,)), padding)
+                whole[tuple(slice(size) for size in tensor.shape)] = tensor
+                stacked.setdefault(name, []).append(whole)
+        return PriorBatch({name: torch.stack(tensors) for name, tensors in stacked.items()})
+
+    def of(self, which: Tensor) -> "PriorBatch":
+        """That of a batch whose row k is molecule which[k]."""
+        return PriorBatch({name: tensor[which] for name, tensor in self.named_buffers()})
+
+    def differences(self, x: Tensor) -> Tensor:
+        first, second = (index[..., None].expand(-1, -1, 3) for index in (self.first, self.second))
+        return torch.gather(x, 1, first) - torch.gather(x, 1, second)
+
+    def over_modes(self, terms: Tensor) -> Tensor:
+        return (terms * self.mode_exists).sum(-1)
+
+    def over_pairs(self, terms: Tensor) -> Tensor:
+        return (terms * self.pair_exists).sum(-1)
 
 
 def fit_prior(x0: Tensor, pairs: list[tuple[int, int]]) -> AnalyticPrior:

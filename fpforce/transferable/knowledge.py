@@ -1,0 +1,126 @@
+"""What a transferable model knows of molecules in general, and the constants of one molecule that follow from it.
+
+In: the record in model.pt or in a checkpoint. Out: for any bead table of known types the static data of the network and of
+the prior, by the names that they have in a force field of one molecule.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fpforce.beads import BeadTable
+from fpforce.transferable.graph import bond_distances, held_pairs, local_frames, separations
+from fpforce.transferable.statistics import PairStatistics, PairTable
+from fpforce.transferable.vocabulary import Vocabulary
+
+SMALLEST_VARIANCE = 1e-4  # of a mode, normalised units squared: below what a bond's width makes
+SMALLEST_SPREAD = 1e-6  # of a distance; a bond's is some 1e-4
+
+
+@dataclass(frozen=True)
+class PriorTerms:
+    """What the analytic prior of a molecule is made of (fpforce.training.models.prior), normalised units, float64."""
+
+    mode_vectors: np.ndarray
+    mode_variances: np.ndarray
+    pairs: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """Vocabulary and statistics by type.
+
+    residues: for each residue type the sets of bead names that it had in the training data. choice: the recipe's data.beads,
+    by which atoms become beads. smooth_length: what the features add to distances in quadrature, normalised units.
+    """
+
+    vocabulary: Vocabulary
+    pairs: PairTable
+    residues: dict[str, tuple[tuple[str, ...], ...]]
+    choice: str
+    smooth_length: float
+    allow_d_residues: bool = False
+
+    @staticmethod
+    def of(tables: Sequence[BeadTable], statistics: Sequence[PairStatistics], choice: str, smooth_length: float,
+           allow_d_residues: bool) -> "Knowledge":
+        """What several molecules teach; statistics as of `measure` with the same smooth_length."""
+        found: dict[str, set[tuple[str, ...]]] = {}
+        for table in tables:
+            for residue, names in beads_by_residue(table):
+                found.setdefault(residue, set()).add(tuple(sorted(names)))
+        residues = {name: tuple(sorted(sets)) for name, sets in sorted(found.items())}
+        return Knowledge(Vocabulary.of(*tables), PairTable.of(tables, statistics), residues, choice, smooth_length, allow_d_residues)
+
+    def to_dict(self) -> dict:
+        """A JSON-able dict; `from_dict` reads it back."""
+        return {"names": list(self.vocabulary.names), "residue_types": list(self.vocabulary.residues), "pairs": self.pairs.to_dict(),
+                "residues": {name: [list(names) for names in sets] for name, sets in self.residues.items()},
+                "choice": self.choice, "smooth_length": self.smooth_length, "allow_d_residues": self.allow_d_residues}
+
+    @staticmethod
+    def from_dict(record: dict) -> "Knowledge":
+        """What `to_dict` wrote."""
+        residues = {name: tuple(tuple(names) for names in sets) for name, sets in record["residues"].items()}
+        return Knowledge(Vocabulary(tuple(record["names"]), tuple(record["residue_types"])), PairTable.from_dict(record["pairs"]),
+                         residues, record["choice"], record["smooth_length"], record["allow_d_residues"])
+
+    def network_constants(self, beads: BeadTable) -> dict[str, np.ndarray]:
+        """Static data of the network, by the names of fpforce.training.models.molecule.Molecule.
+
+        Raises InputError for a bead name, a residue type or a pair of beads that the model does not know.
+        """
+        names, residues = self.vocabulary.indices(beads)
+        statistics = self.pairs.of_molecule(beads)
+        return {"names": names, "residues": residues, "frames": local_frames(beads), "separation": separations(beads),
+                "bond_distance": bond_distances(beads),
+                "distance_mean": _square(statistics.smooth_mean, len(beads), self.smooth_length),
+                "distance_variance": _square(np.maximum(statistics.smooth_variance, SMALLEST_SPREAD), len(beads), 1.0)}
+
+    def prior_terms(self, beads: BeadTable) -> PriorTerms:
+        """The prior's modes, and the pairs that it holds."""
+        statistics = self.pairs.of_molecule(beads)
+        vectors, variances = gaussian_modes(_square(statistics.mean**2 + statistics.variance, len(beads), 0.0))
+        pairs = np.array(held_pairs(beads), dtype=np.int64).reshape(-1, 2)
+        mean, variance = (_square(values, len(beads), 0.0)[pairs[:, 0], pairs[:, 1]]
+                          for values in (statistics.mean, np.maximum(statistics.variance, SMALLEST_SPREAD)))
+        return PriorTerms(vectors, variances, pairs, mean, variance)
+
+    def bond_lengths(self, beads: BeadTable) -> dict[str, np.ndarray]:
+        """`mean`, `min` and `max` of every bond, in the order of beads.bonds, normalised units."""
+        statistics, index = self.pairs.of_molecule(beads), np.array(beads.bonds, dtype=int).reshape(-1, 2)
+        values = {"mean": statistics.mean, "min": statistics.low, "max": statistics.high}
+        return {name: _square(value, len(beads), 0.0)[index[:, 0], index[:, 1]] for name, value in values.items()}
+
+
+def gaussian_modes(square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvectors (n - 1, n) and eigenvalues (n - 1,) of the bead-bead covariance <x_i . x_j> / 3 of centred frames.
+
+    square (n, n): mean squared distances D2, from which the covariance is -1/2 J D2 J / 3 with the centring J. Means over other
+    molecules need not belong to any arrangement of beads in space, and give negative variances where they do not. Nothing is
+    then known to better than the most negative of them, so no variance is taken to be smaller than its size.
+    Source: Torgerson, Psychometrika 17, 401 (1952) (double centring).
+    """
+    centring = np.eye(len(square)) - 1.0 / len(square)
+    inside = np.linalg.eigh(centring)[1][:, 1:]  # the centred subspace
+    variances, vectors = np.linalg.eigh(inside.T @ (-centring @ square @ centring / 6.0) @ inside)
+    return (inside @ vectors).T, np.maximum(variances, max(SMALLEST_VARIANCE, -variances[0]))
+
+
+def beads_by_residue(beads: BeadTable) -> list[tuple[str, list[str]]]:
+    """(residue type, bead names) of every residue, in order."""
+    residues: dict[int, tuple[str, list[str]]] = {}
+    for bead in beads.beads:
+        residues.setdefault(bead.residue_index, (bead.residue, []))[1].append(bead.name)
+    return list(residues.values())
+
+
+def _square(values: np.ndarray, beads: int, diagonal: float) -> np.ndarray:
+    """(n, n) symmetric table of the values of all pairs i < j, (pairs,)."""
+    whole = np.full((beads, beads), diagonal)
+    first, second = np.triu_indices(beads, k=1)
+    whole[first, second] = whole[second, first] = values
+    return whole

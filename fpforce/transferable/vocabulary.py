@@ -1,0 +1,39 @@
+"""The words of a model: bead names and residue types, in the order of its embeddings."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from fpforce.beads import BeadTable
+from fpforce.errors import InputError
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The bead names and residue types that a model knows, in the order of its embeddings."""
+
+    names: tuple[str, ...]
+    residues: tuple[str, ...]
+
+    @staticmethod
+    def of(*tables: BeadTable) -> "Vocabulary":
+        """All names and residue types of some bead tables, sorted."""
+        beads = [bead for table in tables for bead in table.beads]
+        return Vocabulary(_sorted(bead.name for bead in beads), _sorted(bead.residue for bead in beads))
+
+    def indices(self, beads: BeadTable) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) indices of the beads' names and residue types; InputError for one that is not known."""
+        known = (("name", self.names, [bead.name for bead in beads.beads]),
+                 ("residue type", self.residues, [bead.residue for bead in beads.beads]))
+        for what, entries, wanted in known:
+            for bead, entry in zip(beads.beads, wanted, strict=True):
+                if entry not in entries:
+                    raise InputError(f"bead {bead} has the {what} {entry}, which the model was not trained with; "
+                                     f"it knows {', '.join(entries)}")
+        names, residues = (np.array([entries.index(entry) for entry in wanted], dtype=np.int64) for _, entries, wanted in known)
+        return names, residues
+
+
+def _sorted(words: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(words)))

@@ -1,0 +1,105 @@
+"""Typed statistics: a molecule's own come back, an unseen sequence of seen types gets some, and what nobody knows is named."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fpforce.errors import InputError
+from fpforce.training.models.edges import SMOOTH_LENGTH, distance_statistics
+from fpforce.training.models.prior import fit_prior
+from fpforce.training.models.transferable import molecule_of, prior_of
+from fpforce.training.molecules import MoleculeSet
+from fpforce.transferable.knowledge import Knowledge, gaussian_modes
+from fpforce.transferable.statistics import PairStatistics, PairTable, measure, typed_pairs
+
+
+def test_table_of_one_molecule_gives_back_its_own_prior_and_features(peptide):
+    own = MoleculeSet.of({"AV": peptide("AV", 400)}, "name N CA CB C O")
+    (training_set,) = own.molecules.values()
+    fitted, typed = fit_prior(training_set.frames, training_set.prior_pairs), prior_of(training_set.beads, own.knowledge)
+    for name in ("first", "second", "radius", "variance", "mean_square"):
+        torch.testing.assert_close(getattr(typed, name), getattr(fitted, name), rtol=2e-5, atol=2e-6)
+    x, t = training_set.frames[:50].double(), torch.tensor([1e-3, 0.1, 1.0], dtype=torch.float64)
+    for time in t:  # modes themselves have a sign, and the smallest variances a floor
+        torch.testing.assert_close(typed.double()(x, time[None]), fitted.double()(x, time[None]), rtol=2e-3, atol=2e-3)
+    statistics, molecule = distance_statistics(training_set.frames), molecule_of(training_set.beads, own.knowledge)
+    torch.testing.assert_close(molecule.distance_mean, statistics.mean, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(molecule.distance_variance, statistics.variance, rtol=1e-4, atol=1e-5)
+
+
+def test_unseen_sequence_has_the_mean_over_what_is_known_of_both_residues(molecule_set, peptide_beads):
+    # AV, SA, VS, ASV: of a neighbour pair N..C in "AS", first ALA: AV and ASV; second SER: VS and ASV.
+    tables = {name: one.beads for name, one in molecule_set.molecules.items()}
+    statistics = {name: measure(one.frames.numpy(), SMOOTH_LENGTH) for name, one in molecule_set.molecules.items()}
+    place = ("N", "C", 1, 5)
+
+    def mean(name, wanted):
+        return [s for pair, s in zip(typed_pairs(tables[name]), statistics[name].mean, strict=True) if pair == (place, wanted)][0]
+
+    first = [mean("AV", ("ALA", "VAL")), mean("ASV", ("ALA", "SER"))]
+    second = [mean("VS", ("VAL", "SER")), mean("ASV", ("ALA", "SER"))]
+    unseen = peptide_beads("AS")
+    found = molecule_set.knowledge.pairs.of_molecule(unseen)
+    (place_of_pair,) = [k for k, pair in enumerate(typed_pairs(unseen)) if pair[0] == place]
+    assert found.mean[place_of_pair] == pytest.approx(np.mean([np.mean(first), np.mean(second)]), rel=1e-6)
+
+
+def test_types_never_seen_in_such_a_place_fall_back_on_the_place(peptide, peptide_beads):
+    # VAL is known, but never as the first of two.
+    known = MoleculeSet.of({"AV": peptide("AV"), "SA": peptide("SA")}, "name N CA CB C O").knowledge
+    found, beads = known.pairs.of_molecule(peptide_beads("VV")), peptide_beads("VV")
+    for (place, residues), mean in zip(typed_pairs(beads), found.mean, strict=True):
+        if place[2] == 1:
+            expected = known.pairs.entries[*place, "*", "VAL"]
+        else:
+            expected = known.pairs.entries[*place, *residues]
+        assert mean == pytest.approx(expected[0])
+
+
+def test_residues_further_apart_than_in_any_training_molecule_are_refused_by_name(peptide, peptide_beads):
+    known = MoleculeSet.of({"AV": peptide("AV"), "VS": peptide("VS")}, "name N CA CB C O").knowledge
+    with pytest.raises(InputError, match="beads ALA2-N and SER4-N: no molecule .* 2 residues apart"):
+        known.prior_terms(peptide_beads("AVS"))
+
+
+def test_pooled_variance_counts_what_differs_between_molecules(peptide_beads):
+    # Two molecules of one pair, d = 1 +- 0.1 and d = 3 +- 0.2: the mean is 2, the variance (0.01 + 0.04)/2 + 1.
+    beads = [peptide_beads("A") for _ in range(2)]
+    pairs = len(typed_pairs(beads[0]))
+    both = [PairStatistics(*np.array([[d, v, d, v, d - 0.5, d + 0.5]] * pairs).T) for d, v in ((1.0, 0.01), (3.0, 0.04))]
+    found = PairTable.of(beads, both).of_molecule(beads[0])
+    np.testing.assert_allclose(found.mean, 2.0)
+    np.testing.assert_allclose(found.variance, 1.025)
+    assert found.low.min() == 0.5 and found.high.max() == 3.5
+
+
+def test_mean_squared_distances_that_fit_no_arrangement_give_no_stiff_mode():
+    # Three beads with d(0,2) > d(0,1) + d(1,2) in the mean square: one variance would be negative, -v; none below v is left.
+    square = np.array([[0.0, 1.0, 9.0], [1.0, 0.0, 1.0], [9.0, 1.0, 0.0]])
+    _, variances = gaussian_modes(square)
+    # -1/6 J D2 J has the eigenvalues 3/2 along (1, 0, -1) and, along (1, -2, 1), -(2 x 1 + 2 x 1 - 2 x 9 / ...)/6.
+    direction = np.array([1.0, -2.0, 1.0]) / 6**0.5
+    negative = -direction @ square @ direction / 6.0
+    assert negative < 0 and variances.min() == pytest.approx(-negative) and variances.max() == pytest.approx(1.5)
+
+
+def test_knowledge_survives_json(molecule_set, peptide_beads):
+    back = Knowledge.from_dict(json.loads(json.dumps(molecule_set.knowledge.to_dict())))
+    assert back.vocabulary == molecule_set.knowledge.vocabulary and back.residues == molecule_set.knowledge.residues
+    for ours, theirs in zip(back.prior_terms(peptide_beads("SVA")).__dict__.values(),
+                            molecule_set.knowledge.prior_terms(peptide_beads("SVA")).__dict__.values(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_order_of_the_beads_does_not_matter(molecule_set, peptide_beads):
+    beads = peptide_beads("VA")
+    order = np.random.default_rng(1).permutation(len(beads))
+    where = {old: new for new, old in enumerate(order)}
+    bonds = tuple(sorted(tuple(sorted((where[i], where[j]))) for i, j in beads.bonds))
+    other = replace(beads, beads=tuple(beads.beads[k] for k in order), bonds=bonds)
+    ours, theirs = (molecule_set.knowledge.network_constants(table) for table in (beads, other))
+    np.testing.assert_array_equal(theirs["distance_mean"], ours["distance_mean"][np.ix_(order, order)])
+    np.testing.assert_array_equal(theirs["separation"], ours["separation"][np.ix_(order, order)])

@@ -1,0 +1,62 @@
+"""Which files are which molecule: folders of NAME.pdb with trajectories NAME*.xtc -> molecules with their trajectories."""
+
+import glob
+from dataclasses import dataclass
+from pathlib import Path
+
+from fpforce.errors import InputError
+
+TRAJECTORIES = (".xtc", ".trr", ".dcd", ".h5", ".nc")
+
+
+@dataclass(frozen=True)
+class MoleculeFiles:
+    """One molecule: its topology PDB and its trajectories."""
+
+    topology: Path
+    trajectories: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        return self.topology.stem
+
+
+def find_molecules(places: list[Path]) -> list[MoleculeFiles]:
+    """All molecules of some folders, PDB files or glob patterns of these, sorted by name.
+
+    A trajectory is called like the PDB in its folder that it belongs to, with or without something after a `_`, `-` or `.`.
+    Raises InputError for a place without a PDB, a PDB without a trajectory, a trajectory without a PDB, and two molecules of
+    one name.
+    """
+    topologies = [topology for place in places for topology in _topologies(place)]
+    seen: dict[str, Path] = {}
+    for topology in topologies:
+        if topology.stem in seen and seen[topology.stem] != topology:
+            raise InputError(f"data.molecules has two molecules called {topology.stem}: {seen[topology.stem]} and {topology}; rename one")
+        seen[topology.stem] = topology
+    return [MoleculeFiles(topology, _trajectories(topology)) for _, topology in sorted(seen.items())]
+
+
+def _topologies(place: Path) -> list[Path]:
+    found = [Path(path) for path in sorted(glob.glob(str(place)))]
+    found = [pdb for path in found for pdb in (sorted(path.glob("*.pdb")) if path.is_dir() else [path] if path.suffix == ".pdb" else [])]
+    if not found:
+        raise InputError(f"data.molecules: {place} has no PDB file; give a folder of NAME.pdb with NAME*.xtc, or a pattern of such PDBs")
+    return found
+
+
+def _trajectories(topology: Path) -> tuple[Path, ...]:
+    names = sorted((path.stem for path in topology.parent.glob("*.pdb")), key=len, reverse=True)
+    own = []
+    for path in sorted(topology.parent.iterdir()):
+        if path.suffix not in TRAJECTORIES:
+            continue
+        owner = next((name for name in names if path.name.startswith(tuple(name + mark for mark in "._-"))), None)
+        if owner is None:
+            raise InputError(f"data.molecules: {path} belongs to no PDB of its folder; name it like its PDB (NAME.pdb, NAME.xtc or "
+                             "NAME_run1.xtc), or move it elsewhere")
+        if owner == topology.stem:
+            own.append(path)
+    if not own:
+        raise InputError(f"data.molecules: {topology} has no trajectory; put {topology.stem}.xtc (or another of {', '.join(TRAJECTORIES)}) beside it")
+    return tuple(own)
