@@ -62,8 +62,8 @@ TABLES = {
                          {f"t = {t:g}": "diffusion" for t in (0.001, 0.003, 0.03, 0.1)}, seeds=1),
     "timestep": Table({f"{fs:g} fs": replace(DIFFUSION, overrides=(), samples=0, timestep_fs=fs) for fs in (0.5, 1.0, 2.0)},
                       {f"{fs:g} fs": "diffusion" for fs in (0.5, 1.0, 2.0)}, seeds=1),
-    "solver": Table({f"{solver}, {steps} steps": replace(DIFFUSION, samples=10_720, solver=solver, solver_steps=steps, replicas=8,
-                                                          picoseconds=50.0)
+    "solver": Table({f"{solver}, {steps} steps": replace(DIFFUSION, samples=10_720, solver=solver, solver_steps=steps, replicas=108,
+                                                          picoseconds=50.0)  # as many simulated frames, or samples are judged at fewer
                      for solver, counts in _SOLVERS.items() for steps in counts},
                     {f"{solver}, {steps} steps": "diffusion" for solver, counts in _SOLVERS.items() for steps in counts}, seeds=1),
     "width": Table({f"width {width}, alpha_FP {weight}": Row(overrides=(f"model.width={width}", f"loss.fokker_planck_weight={weight}"))
@@ -148,7 +148,10 @@ def _markdown(result: dict) -> str:
         lines += [_line(row) for row in rows]
         whole = [row for row in rows if _is_usable(row)]
         if len(whole) > 1:
-            lines.append(_mean_line(name, whole))
+            lines.append(_mean_line(name, whole, len(rows)))
+    if any("†" in line for line in lines):
+        lines += ["", "† The mean takes in simulations that have not converged (last column), whose figures depend on where they began: it is "
+                      "no figure of the model."]
     return "\n".join(lines) + "\n"
 
 
@@ -157,16 +160,25 @@ def _line(row: dict) -> str:
     if not _is_usable(row):
         return f"| {name} | {seed} |" + " - |" * 10 + f" no{_failures(row)} |"
     simulation, iid = row["simulation"], row["iid"]
-    consistency = f"{row['self_consistency']['excess_js']:.4f}" if row["self_consistency"] else "-"
-    sampled = f"{iid['excess_js']:.4f} | {iid['excess_pmf_error']:.3f} | {with_error(iid['free_energy_kt'])}" if iid else "- | - | -"
+    consistency = _excess(row["self_consistency"], "excess_js", 4)
+    sampled = f"{_excess(iid, 'excess_js', 4)} | {_excess(iid, 'excess_pmf_error', 3)} | {with_error(iid and iid['free_energy_kt'])}"
     residual = row["residual_at_t_eval"]
     return (f"| {name} | {seed} | {row['training_seconds'] + row['calibration_seconds']:.0f} | {sampled} "
-            f"| {simulation['excess_js']:.4f} | {simulation['excess_pmf_error']:.3f} | {with_error(simulation['free_energy_kt'])} "
+            f"| {_excess(simulation, 'excess_js', 4)} | {_excess(simulation, 'excess_pmf_error', 3)} | {with_error(simulation['free_energy_kt'])} "
             f"| {consistency} | {row['bond_w1_nm']:.1e} "
             f"| {'-' if residual is None else f'{residual:.2g}'} | {'yes' if row['converged'] else 'no'}{_failures(row)} |")
 
 
-def _mean_line(name: str, rows: list[dict]) -> str:
+def _excess(figures: dict | None, name: str, digits: int) -> str:
+    """A dash without samples, or where too few frames were compared for an excess."""
+    return "-" if figures is None or figures[name] is None else f"{figures[name]:.{digits}f}"
+
+
+def _mean_line(name: str, rows: list[dict], seeds: int) -> str:
+    """Over the usable rows of `seeds`; a dagger where simulations that have not converged enter."""
+    converged = sum(row["converged"] for row in rows)
+    dagger = "" if converged == len(rows) else " †"
+
     def mean(*path: str) -> str:
         values = []
         for row in rows:
@@ -176,14 +188,14 @@ def _mean_line(name: str, rows: list[dict]) -> str:
         if any(value is None for value in values):
             return "-"
         digits = 3 if "pmf" in path[-1] else 2 if path[-1] == "value" else 4
-        return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+        mark = "" if path[0] == "iid" else dagger
+        return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}{mark}"
 
     parts = [mean("iid", "excess_js"), mean("iid", "excess_pmf_error"), mean("iid", "free_energy_kt", "value"),
              mean("simulation", "excess_js"), mean("simulation", "excess_pmf_error"), mean("simulation", "free_energy_kt", "value"),
              mean("self_consistency", "excess_js")]
-    converged = sum(row["converged"] for row in rows)
     return (f"| **{name}, mean** | | {statistics.mean(row['training_seconds'] for row in rows):.0f} | " + " | ".join(parts)
-            + f" | {max(row['bond_w1_nm'] for row in rows):.1e} (largest) | | {converged} of {len(rows)} |")
+            + f" | {max(row['bond_w1_nm'] for row in rows):.1e} (largest) | | {converged} of {seeds} |")
 
 
 def _is_usable(row: dict) -> bool:

@@ -98,8 +98,7 @@ def task(work: str, kind: str, beads: int):
 
         def run() -> None:
             optimizer.zero_grad()
-            losses = training.losses(next(steps))
-            (losses.denoising + training.plan.fokker_planck_weight * losses.fokker_planck).backward()
+            training.weighted(training(training.draw(next(steps)))).backward()
             optimizer.step()
 
     for _ in range(3 if work == "force" else 1):  # TorchScript optimises in its first two runs
@@ -166,7 +165,7 @@ def _training(work: str, kind: str, beads: int):
     recipe = parse_recipe({
         "data": data, "temperature_k": 300, "output": "unused", "optimizer": {"batch_size": batch_size(beads)},
         "model": {"kind": "graph_transformer", "cutoff_nm": CUTOFF_NM, "neighbours": kind},
-        "loss": {"fokker_planck_evenness": 0} | ({} if work == "fokker_planck" else {"fokker_planck_weight": 0})})
+        "loss": {"fokker_planck_evenness": 0, "fokker_planck_fraction": 0.25} | ({} if work == "fokker_planck" else {"fokker_planck_weight": 0})})
     training = ExpertTraining(recipe, training_set)
     training.begin(0)
     return training

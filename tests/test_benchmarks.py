@@ -4,6 +4,7 @@ What they measure takes hours and is not repeated here; a renamed function would
 """
 
 import importlib
+import json
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,36 @@ def test_rows_that_the_results_hold_are_taken_only_for_the_same_settings():
 def test_every_section_of_the_results_names_a_script_that_exists():
     for _, _, command, _ in importlib.import_module("write_results").SECTIONS:
         assert (BENCHMARKS / command.split()[0]).is_file()
+
+
+def figures(name, seed, simulation, free_energy_kt, iid, apart, converged=True):
+    """A row of alanine_tables.py, as far as benchmarks/reach.py reads it."""
+    return {"name": name, "row": {"seed": seed}, "error": None, "converged": converged, "iid": {"excess_js": iid},
+            "simulation": {"excess_js": simulation, "free_energy_kt": {"value": free_energy_kt}}, "self_consistency": {"excess_js": apart},
+            "reference_kt": {"value": 3.8, "standard_error": 0.2}}
+
+
+def test_targets_are_met_or_missed_by_the_means_over_seeds(tmp_path):
+    reach = importlib.import_module("reach")
+    assert reach.section(tmp_path) == ""
+    rows = [figures("good", 0, 0.004, 3.4, 0.006, 0.005), figures("good", 1, 0.005, 4.1, 0.002, 0.003),
+            figures("loose", 0, 0.001, 3.8, 0.001, 0.001, converged=False), figures("lost", 0, 0.02, None, 0.001, 0.03)]
+    (tmp_path / "alanine_variants.json").write_text(json.dumps({"rows": rows}))
+    lines = reach.section(tmp_path).splitlines()
+    # Means 0.0045, 3.75 - 3.8, 0.004; and 0.004 apart, no more than the simulation is from the reference.
+    assert "| good | 2 of 2 | 0.0045 met | 0.050 met | 0.0040 met | 0.0040 met |" in lines
+    assert "| loose | 0 of 1 | 0.0010 missed | 0.000 missed | 0.0010 met | 0.0010 missed |" in lines
+    assert "| lost | 1 of 1 | 0.0200 missed | inf missed | 0.0010 met | 0.0300 missed |" in lines
+    assert any("best recipe by its simulation is `good` (2 seeds)" in line for line in lines)
+    assert "All four are met by: `good`." in lines
+
+
+def test_mean_that_takes_in_what_has_not_converged_is_marked():
+    tables = importlib.import_module("alanine_tables")
+    held = json.loads((BENCHMARKS.parent / "docs" / "results" / "alanine_variants.json").read_text())
+    lines = tables._markdown(held).splitlines()
+    for name in ("both", "fokker_planck"):
+        converged = [row["converged"] for row in held["rows"] if row["name"] == name]
+        (mean,) = [line for line in lines if line.startswith(f"| **{name}, mean**")]
+        assert mean.count("†") == (0 if all(converged) else 4) and f"{sum(converged)} of {len(converged)} |" in mean
+    assert all(row["converged"] for row in held["rows"]) == (not lines[-1].startswith("†"))
