@@ -150,8 +150,8 @@ def _markdown(result: dict) -> str:
         if len(whole) > 1:
             lines.append(_mean_line(name, whole, len(rows)))
     if any("†" in line for line in lines):
-        lines += ["", "† The mean takes in simulations that have not converged (last column), whose figures depend on where they began: it is "
-                      "no figure of the model."]
+        lines += ["", "† The mean takes in simulations that have not converged (last column), whose figures depend on where they began: "
+                      "it is no figure of the model."]
     return "\n".join(lines) + "\n"
 
 
@@ -164,7 +164,8 @@ def _line(row: dict) -> str:
     sampled = f"{_excess(iid, 'excess_js', 4)} | {_excess(iid, 'excess_pmf_error', 3)} | {with_error(iid and iid['free_energy_kt'])}"
     residual = row["residual_at_t_eval"]
     return (f"| {name} | {seed} | {row['training_seconds'] + row['calibration_seconds']:.0f} | {sampled} "
-            f"| {_excess(simulation, 'excess_js', 4)} | {_excess(simulation, 'excess_pmf_error', 3)} | {with_error(simulation['free_energy_kt'])} "
+            f"| {_excess(simulation, 'excess_js', 4)} | {_excess(simulation, 'excess_pmf_error', 3)} "
+            f"| {with_error(simulation['free_energy_kt'])} "
             f"| {consistency} | {row['bond_w1_nm']:.1e} "
             f"| {'-' if residual is None else f'{residual:.2g}'} | {'yes' if row['converged'] else 'no'}{_failures(row)} |")
 

@@ -10,6 +10,8 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
+from alanine import with_error
+
 EXCESS_JS, FREE_ENERGY_KT = 0.005, 0.3
 TABLES = ("variants", "variants_graph", "calibration", "t_max", "long", "every")
 
@@ -60,12 +62,13 @@ def section(results: Path) -> str:
     if not found:
         return ""
     reference = next(row["reference_kt"] for rows in groups.values() for row in rows if not row["error"])
-    lines = [f"Targets: JS divergence of the simulation within {EXCESS_JS:g} of its floor, F(phi > 0) - F(phi < 0) within {FREE_ENERGY_KT:g} kT of "
-             f"the reference's {reference['value']:.2f} ± {reference['standard_error']:.2f} kT, JS divergence of iid samples within {EXCESS_JS:g} of "
-             "its floor, and simulation and samples no farther from each other than the farther of the two is from the reference. "
+    lines = [f"Targets: JS divergence of the simulation within {EXCESS_JS:g} of its floor, F(phi > 0) - F(phi < 0) within "
+             f"{FREE_ENERGY_KT:g} kT of the reference's {with_error(reference)} kT, JS divergence of iid samples within "
+             f"{EXCESS_JS:g} of its floor, and simulation and samples no farther from each other than the farther of the two is from the reference. "
              "Means over the seeds; where not every simulation has converged, what it is asked for is missed.", "",
              *_sentences(found), "",
-             "| recipe | converged | simulation JS excess | error of F, kT | iid JS excess | simulation - iid JS excess |", "|" + "---|" * 6]
+             "| recipe | converged | simulation JS excess | error of F, kT | iid JS excess | simulation - iid JS excess |",
+             "|" + "---|" * 6]
     for one in found:
         verdicts = one.verdicts()
         cells = [_cell(getattr(one, name), met, 3 if name == "error_kt" else 4) for name, met in verdicts.items()]

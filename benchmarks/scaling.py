@@ -89,7 +89,7 @@ def task(work: str, kind: str, beads: int):
     training = _training(work, kind, beads)
     if work == "force":
         program = torch.jit.freeze(torch.jit.script(training.expert.eval().requires_grad_(False)))
-        frame, t = training._frames.value[:1].clone().requires_grad_(), torch.full((1,), 1e-5)
+        frame, t = training.record.check_frames[:1].clone().requires_grad_(), torch.full((1,), 1e-5)
 
         def run() -> None:
             torch.autograd.grad(program(frame, t).sum(), frame)
@@ -165,7 +165,8 @@ def _training(work: str, kind: str, beads: int):
     recipe = parse_recipe({
         "data": data, "temperature_k": 300, "output": "unused", "optimizer": {"batch_size": batch_size(beads)},
         "model": {"kind": "graph_transformer", "cutoff_nm": CUTOFF_NM, "neighbours": kind},
-        "loss": {"fokker_planck_evenness": 0, "fokker_planck_fraction": 0.25} | ({} if work == "fokker_planck" else {"fokker_planck_weight": 0})})
+        "loss": {"fokker_planck_evenness": 0, "fokker_planck_fraction": 0.25}
+        | ({} if work == "fokker_planck" else {"fokker_planck_weight": 0})})
     training = ExpertTraining(recipe, training_set)
     training.begin(0)
     return training

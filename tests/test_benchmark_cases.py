@@ -133,7 +133,7 @@ def test_muller_brown(script, tmp_path, monkeypatch):
     monkeypatch.setattr(muller_brown, "_trained", lambda *_: trained)
     monkeypatch.setattr(muller_brown, "_folder", lambda variant, seed: tmp_path)
     monkeypatch.setattr(muller_brown, "ROOT", tmp_path)
-    for name, value in (("SAMPLES", 100), ("REPLICAS", 4), ("INTERVAL_PS", 0.1)):
+    for name, value in (("SAMPLES", 100), ("REPLICAS", 4), ("INTERVAL_PS", 0.1), ("SCANNED_TIMES", (1e-5,))):
         monkeypatch.setattr(muller_brown, name, value)
     muller_brown.run("diffusion", 0, 1.0, 2.0)
     result = json.loads((tmp_path / "result.json").read_text())

@@ -201,7 +201,8 @@ def verify(program: torch.jit.ScriptModule, physical: PhysicalEnergy, frames_nm:
 def _why_alike(t_eval: float) -> str:
     """Why a model takes mirror images for alike, and what to do."""
     if t_eval > HANDED_UP_TO:
-        return (f"at t = {t_eval:g}, where noise is {float(sigma(torch.tensor(t_eval))):.0%} of the molecule's size, they are nearly alike, and no "
+        noise = float(sigma(torch.tensor(t_eval)))
+        return (f"at t = {t_eval:g}, where noise is {noise:.0%} of the molecule's size, they are nearly alike, and no "
                 f"force field can tell them apart; choose a smaller --t-eval (the recipe's, without it; at most {HANDED_UP_TO:g})")
     return "the model has not learned chirality; train it further"
 

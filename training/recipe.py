@@ -258,7 +258,10 @@ def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
 
 
 def _without_idle_fokker_planck(recipe: Recipe, source: str, overrides: list[str] | tuple[str, ...]) -> Recipe:
-    """With loss.fokker_planck_weight = 0, as the resolved recipe then says, where no expert has an energy; InputError where it was asked for."""
+    """With loss.fokker_planck_weight = 0, as the resolved recipe then says, where no expert has an energy.
+
+    Raises InputError where another weight was asked for.
+    """
     weight, key = recipe.loss.fokker_planck_weight, "loss.fokker_planck_weight"
     if weight == 0 or not recipe.experts or any(expert.conservative for expert in recipe.experts):
         return recipe

@@ -172,8 +172,8 @@ def test_exported_score_has_its_forces_in_every_backend_and_simulates_only_when_
     with pytest.raises(InputError, match="native.*not the gradient of an energy|not the gradient of an energy.*native"):
         fpforce.make_system(field, backend="native", override_not_conservative=True)
     for backend in ("torchforce", "python"):
-        context = openmm.Context(fpforce.make_system(field, backend=backend, override_not_conservative=True), openmm.VerletIntegrator(0.001),
-                                 openmm.Platform.getPlatformByName("Reference"))
+        system = fpforce.make_system(field, backend=backend, override_not_conservative=True)
+        context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
         context.setPositions(r.detach().numpy())
         forces = np.array(context.getState(forces=True).getForces(asNumpy=True)._value)
         np.testing.assert_allclose(forces, expected.numpy(), atol=1e-3 * float(expected.abs().max()), err_msg=backend)
@@ -216,8 +216,9 @@ def test_what_fine_tuning_cannot_start_from_is_named(small_recipe, small_checkpo
     for override, part in (("model.width=17", r"model.width was 16, is 17; set it in the recipe as it was, or train anew without --init"),
                            ("experts=[{t_max: 1, conservative: false}]", "experts.0.conservative was True, is False"),
                            ("experts=[{t_max: 1, model: {width: 8, prior: false}}]",
-                            "experts.0.model.width was 16, is 8; experts.0.model.layers was 2, is 3; experts.0.model.prior was True, is False"),
-                           ("model={kind: graph_transformer}", "model.kind was 'internal', is 'graph_transformer'; set"), ("diffusion.v_min=0.01", "diffusion.v_min was"),
+                            "0.model.width was 16, is 8; experts.0.model.layers was 2, is 3; experts.0.model.prior was True, is False"),
+                           ("model={kind: graph_transformer}", "model.kind was 'internal', is 'graph_transformer'; set"),
+                           ("diffusion.v_min=0.01", "diffusion.v_min was"),
                            ("data.beads=heavy", "must be the same molecule")):
         with pytest.raises(InputError, match=part):
             train(small_recipe(tmp_path / "run", override), init=small_checkpoint, show_progress=False)
