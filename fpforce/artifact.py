@@ -21,8 +21,9 @@ import numpy as np
 from fpforce.beads import BeadTable
 from fpforce.errors import InputError
 from fpforce.space import space_of
+from fpforce.wall import Wall
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: models with a wall, which earlier readers would leave out
 METADATA_ENTRY = "fpforce.json"
 WEIGHTS_ENTRY = "fpforce.safetensors"
 TOPOLOGY_ENTRY = "topology.pdb"
@@ -92,6 +93,12 @@ class ForceField:
     def bonds_nm(self) -> dict[str, np.ndarray]:
         """`mean`, `min`, `max` of every bond's length in the training data, in the order of `beads.bonds`."""
         return {name: np.asarray(values, dtype=float) for name, values in self.metadata["bonds_nm"].items()}
+
+    @cached_property
+    def wall(self) -> Wall | None:
+        """The excluded volume that is part of the energy, or None."""
+        record = self.metadata.get("wall")
+        return None if record is None else Wall.of(self.beads, record["smallest_distances"])
 
     @property
     def topology(self):
@@ -197,7 +204,7 @@ def load(path) -> ForceField:
             beads=BeadTable.from_dict(metadata["beads"]),
             positions_nm=np.asarray(metadata["start_positions_nm"], dtype=float),
         )
-        for name in ("kind", "temperature_k", "kt_kj_per_mol", "scale_nm", "t_eval", "bonds_nm"):
+        for name in ("kind", "temperature_k", "kt_kj_per_mol", "scale_nm", "t_eval", "bonds_nm", "wall"):
             getattr(force_field, name)
     except KeyError as error:
         raise InputError(f"{path}: extra/{METADATA_ENTRY} lacks {error}; repeat fpforce-export") from None
@@ -209,6 +216,11 @@ def load(path) -> ForceField:
             f"{len(force_field.beads)} beads; repeat fpforce-export"
         )
     return force_field
+
+
+def format_version_of(metadata: dict) -> int:
+    """The lowest format version whose readers know all that `metadata` (of fpforce.json) describes."""
+    return FORMAT_VERSION if metadata.get("wall") else 1
 
 
 def describe_file(path) -> str:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save as save_safetensors
 
 import fpforce
-from fpforce.artifact import FORMAT_VERSION, METADATA_ENTRY, TOPOLOGY_ENTRY, WEIGHTS_ENTRY
+from fpforce.artifact import METADATA_ENTRY, TOPOLOGY_ENTRY, WEIGHTS_ENTRY, format_version_of
 
 
 def write_archive(
@@ -34,7 +34,7 @@ def write_archive(
     path = Path(path)
     metadata = {
         "format": "fpforce",
-        "format_version": FORMAT_VERSION,
+        "format_version": format_version_of(metadata),
         "fpforce_version": fpforce.__version__,
     } | metadata
     tensors = {

@@ -20,6 +20,7 @@ from fpforce.artifact import describe_file
 from fpforce.beads import BeadTable
 from fpforce.errors import InputError
 from fpforce.training.dataset import TrainingSet
+from fpforce.training.model_recipe import has_wall
 from fpforce.training.models import build_model
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.experts import Expert, Experts
@@ -28,6 +29,7 @@ from fpforce.training.molecules import MoleculeSet
 from fpforce.training.plan import ExpertPlan, plan_experts
 from fpforce.training.recipe import Recipe, parse_recipe
 from fpforce.transferable.knowledge import Knowledge
+from fpforce.wall import Wall
 
 EXTRA_KEY = "fpforce"
 CHECKPOINT_VERSION = 2
@@ -124,7 +126,8 @@ class TrainingRecord:
     that the weights started from, or None. calibration: None unless the training ended with one. forces: the record of
     the data's forces (training.force_scores), or None. transferable: None for one molecule, else `knowledge` of the types
     (fpforce.transferable), the names `trained_on`, and of a few `molecules` the entries that differ between them by name; the
-    record's own are then the first one's.
+    record's own are then the first one's. smallest_distances: of the data, as in fpforce.wall, where a model of the recipe has
+    a wall.
     """
 
     recipe: dict
@@ -143,6 +146,7 @@ class TrainingRecord:
     initial: dict[str, str] | None = None
     calibration: CalibrationRecord | None = None
     forces: dict | None = None
+    smallest_distances: list[dict] | None = None
     origin_nm: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     transferable: dict | None = None
     version: int = CHECKPOINT_VERSION
@@ -160,6 +164,7 @@ class TrainingRecord:
             experts=[ExpertRecord() for _ in plan_experts(recipe)],
             active=len(plan_experts(recipe)) - 1,
             **training_set.record(),
+            smallest_distances=training_set.smallest_distances() if any(has_wall(p.model) for p in plan_experts(recipe)) else None,
         )
 
     @property
@@ -294,6 +299,10 @@ class Checkpoint:
                             self.record.scale_nm)
         model.load_state_dict(weights)
         return model.float().eval().requires_grad_(False)
+
+    def wall(self, number: int = 0) -> Wall | None:
+        """The wall of the force field that this expert is, or None."""
+        return Wall.of(self.beads, self.record.smallest_distances) if has_wall(self.plans[number].model) else None
 
     def calibrated_model(self, number: int, t_eval: float) -> DiffusionEnergy | DiffusionScore:
         """As `model`, with the last layer as calibrated, where that was done for t_eval."""

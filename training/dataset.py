@@ -24,6 +24,7 @@ from fpforce.training.models.internal import fit_coordinates
 from fpforce.training.models.mlp import PlaneCoordinates
 from fpforce.training.models.molecule import Rows
 from fpforce.training.plan import ExpertPlan
+from fpforce.wall import smallest_distances
 
 CHECK_FRAMES = 256
 
@@ -95,6 +96,10 @@ class TrainingSet:
         return {"beads": self.beads.to_dict(), "origin_nm": list(self.origin_nm), "bond_lengths_nm": self.bond_lengths_nm(),
                 "start_positions_nm": self.start_positions_nm, "check_frames": self.check_frames(),
                 "forces": None if self.forces is None else self.forces.record}
+
+    def smallest_distances(self) -> list[dict]:
+        """Of beads that are not near along the bonds, as in fpforce.wall."""
+        return smallest_distances([(self.beads, self.frames.numpy() * self.scale_nm)])
 
     def check_frames(self) -> Tensor:
         """Frames spread evenly over the set, which travel in the checkpoint for the checks at export."""

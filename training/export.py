@@ -1,8 +1,8 @@
 """Checkpoint in, model.pt out: the energy at t_eval as a TorchScript program in physical units, verified before writing.
 
-U(r) = kT E_theta(alpha(t) (r - centre) / s, t) at t = t_eval, r in nm, U in kJ/mol; the centre is that of each replica, or
-of a particle in the plane that of the data; alpha undoes the shrinking of the noised
-positions, which matters where t_eval is not next to zero. Of a mixture, the expert whose interval holds t_eval is exported.
+U(r) = kT [E_theta(alpha(t) (r - centre) / s, t) + wall(r)] at t = t_eval, r in nm, U in kJ/mol; the centre is that of each
+replica, or of a particle in the plane that of the data; the wall (fpforce.wall) is there where the recipe asks for it; alpha
+undoes the shrinking of the noised positions, which matters where t_eval is not next to zero. Of a mixture, the expert whose interval holds t_eval is exported.
 Source: arXiv 2506.17139, section 2 (the score at t = 0 is the force over kT); Arts et al., arXiv 2302.00600 (t above 0).
 """
 
@@ -23,7 +23,9 @@ from fpforce.training.archive import write_archive
 from fpforce.training.checkpoint import Checkpoint, read_checkpoint
 from fpforce.training.diffusion import alpha, sigma
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
+from fpforce.training.models.wall import WallEnergy, wall_tensors
 from fpforce.training.residual import residual_curve
+from fpforce.wall import Wall
 
 logger = logging.getLogger("fpforce")
 
@@ -54,13 +56,15 @@ class PhysicalEnergy(nn.Module):
 
     scale_nm is the length by which centred positions are divided, s / alpha(t_eval). Of a model that is not conservative,
     only the gradient of the result means anything: it is minus the force. Each replica is centred in the incoming precision
-    before the cast to the weights' precision; origin_nm (3,) is the data's mean, for a particle in the plane.
+    before the cast to the weights' precision; origin_nm (3,) is the data's mean, for a particle in the plane. wall: excluded
+    volume, or None.
     """
 
     def __init__(self, energy: DiffusionEnergy | DiffusionScore, beads: int, scale_nm: float, kt_kj_per_mol: float,
-                 t_eval: float, origin_nm: Sequence[float] = (0.0, 0.0, 0.0)):
+                 t_eval: float, origin_nm: Sequence[float] = (0.0, 0.0, 0.0), wall: Wall | None = None):
         super().__init__()
         self.energy = energy
+        self.wall = None if wall is None else WallEnergy(wall, scale_nm, energy_dtype(energy))
         self.centre = FixedOrigin(origin_nm) if space_of(beads) is PLANE else CentreOfBeads()
         self.beads = beads
         self.inverse_scale = 1.0 / scale_nm
@@ -72,7 +76,10 @@ class PhysicalEnergy(nn.Module):
         """(R,) energies of the replicas."""
         r = positions.reshape(-1, self.beads, 3)
         x = (self.centre(r) * self.inverse_scale).to(self.t_eval.dtype)
-        return self.kt * self.energy(x, self.t_eval).to(positions.dtype)
+        energies = self.energy(x, self.t_eval)
+        if self.wall is not None:
+            energies = energies + self.wall(x)
+        return self.kt * energies.to(positions.dtype)
 
     def forward(self, positions: Tensor) -> Tensor:
         """Scalar: the sum over replicas."""
@@ -122,7 +129,8 @@ def write_force_field(checkpoint: Checkpoint, model_path: Path, t_eval: float, r
     number = checkpoint.covering(t_eval)
     model, plan = checkpoint.calibrated_model(number, t_eval), checkpoint.plans[number]
     scale_nm = record.scale_nm / float(alpha(torch.tensor(t_eval, dtype=torch.float64)))
-    physical = PhysicalEnergy(model, len(beads), scale_nm, kt, t_eval, record.origin_nm).eval()
+    wall = checkpoint.wall(number)
+    physical = PhysicalEnergy(model, len(beads), scale_nm, kt, t_eval, record.origin_nm, wall).eval()
     program = torch.jit.freeze(torch.jit.script(physical), preserved_attrs=["energies"])
     check_frames_nm = record.check_frames.double() * record.scale_nm + torch.tensor(record.origin_nm, dtype=torch.float64)
     verification = verify(program, physical, check_frames_nm)
@@ -141,10 +149,14 @@ def write_force_field(checkpoint: Checkpoint, model_path: Path, t_eval: float, r
         "training": _provenance(checkpoint, number) | ({"fokker_planck_residual": residual} if residual else {}),
         "verification": verification,
     }
+    weights = model.state_dict()
+    if wall is not None:
+        metadata["wall"] = wall.record(record.smallest_distances)
+        weights |= wall_tensors(wall)
     topology = io.StringIO()
     beads.write_pdb(topology, record.start_positions_nm.double().numpy())
     model_path.parent.mkdir(parents=True, exist_ok=True)
-    write_archive(model_path, program, metadata, model.state_dict(), topology.getvalue())
+    write_archive(model_path, program, metadata, weights, topology.getvalue())
     return verification
 
 

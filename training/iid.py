@@ -167,6 +167,7 @@ def sample(checkpoint, output, settings: SampleSettings, *, show_progress: bool 
 def _draw_all(checkpoint, force_field, sampler, files, record, settings, t_end, show_progress) -> bool:
     """Draw what is missing; True if a signal stopped it."""
     to_nm = checkpoint.record.scale_nm / float(alpha(torch.tensor(t_end, dtype=torch.float64)))
+    wall = checkpoint.wall(checkpoint.covering(t_end))
     volume = degrees_of_freedom(len(checkpoint.beads)) * float(np.log(to_nm))
     progress = SamplingProgress(settings.samples, record["drawn"], sampler.steps, show_progress)
     with stop_signals() as stop, progress:
@@ -184,6 +185,8 @@ def _draw_all(checkpoint, force_field, sampler, files, record, settings, t_end, 
                 arrays["log_density"] = (density[finite] - volume).double().cpu().numpy()
                 if isinstance(force_field, DiffusionEnergy):
                     arrays["energy_kt"] = force_field(x, x.new_full((1,), t_end)).double().cpu().numpy()
+                    if wall is not None:
+                        arrays["energy_kt"] += wall.energies_kt((x.double() * to_nm).cpu().numpy())
             record["drawn"] += count
             record["non_finite"] += count - len(x)
             record["seconds"] += time.monotonic() - began

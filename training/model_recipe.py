@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 _PRIOR = "build on the analytic prior (diffused Gaussian, and of molecules bonds and angles)"
 
+_WALL = "excluded volume: keep beads at least 3 bonds apart from coming nearer than they do in the data"
+
 
 class Section(BaseModel):
     """A part of a recipe: fixed once read, without unknown keys."""
@@ -24,6 +26,7 @@ class InternalRecipe(Section):
     width: int = Field(128, ge=1, le=4096, description="neurons of a hidden layer")
     layers: int = Field(3, ge=1, le=32, description="hidden layers")
     prior: bool = Field(True, description=_PRIOR)
+    wall: bool = Field(False, description=_WALL)
 
 
 class GraphTransformerRecipe(Section):
@@ -34,6 +37,7 @@ class GraphTransformerRecipe(Section):
     layers: int = Field(2, ge=1, le=32, description="layers of attention")
     head_width: int = Field(16, ge=1, le=4096, description="features of an attention head; divides the width")
     prior: bool = Field(True, description=_PRIOR)
+    wall: bool = Field(False, description=_WALL)
     identity: bool = Field(True, description="an embedding of each bead's own, besides those of its name and residue")
     edges: Literal["frames", "displacement"] = Field(
         "frames", description="frames: invariant under rotation; displacement: raw difference vectors, rotated at random")
@@ -62,6 +66,7 @@ class CustomRecipe(Section):
     network: str = Field(description="its name among the entry points of the group fpforce.networks")
     settings: dict[str, Any] = Field({}, description="keyword arguments for it")
     prior: bool = Field(True, description=_PRIOR)
+    wall: bool = Field(False, description=_WALL)
 
 
 class MlpRecipe(Section):
@@ -83,6 +88,11 @@ ModelRecipe = Annotated[
     | Annotated[MlpRecipe, Tag("mlp")] | Annotated[CustomRecipe, Tag("custom")],
     Discriminator(_kind),
 ]
+
+
+def has_wall(model: ModelRecipe) -> bool:
+    """Whether the force field of this model has a wall; a particle in the plane (`mlp`) never has."""
+    return getattr(model, "wall", False)
 
 
 def sections_of(annotation: Any) -> list[type[BaseModel]]:

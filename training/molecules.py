@@ -23,6 +23,7 @@ from fpforce.training.models.transferable import TransferableEnergy, build_trans
 from fpforce.training.plan import ExpertPlan
 from fpforce.transferable.knowledge import Knowledge
 from fpforce.transferable.statistics import measure
+from fpforce.wall import smallest_distances
 
 CHECKED_MOLECULES, CHECK_FRAMES = 8, 32  # for the checks at export
 
@@ -101,6 +102,10 @@ class MoleculeSet:
         """Weights (all frames,) by which a molecule's frames are spread over its conformations; one in all for each molecule."""
         weights = [conformation_weights(one.frames, evenness).double() for one in self.molecules.values()]
         return torch.cat([own / own.sum() for own in weights])
+
+    def smallest_distances(self) -> list[dict]:
+        """As of a TrainingSet, over all molecules."""
+        return smallest_distances((one.beads, one.frames.numpy() * one.scale_nm) for one in self.molecules.values())
 
     def record(self) -> dict:
         """What travels in a checkpoint, by the names of training.checkpoint.TrainingRecord."""

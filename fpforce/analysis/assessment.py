@@ -31,6 +31,7 @@ from fpforce.analysis.replica_frames import check_shapes, counted_frames, counte
 from fpforce.analysis.reweighting import Weights
 from fpforce.analysis.verdict import Check, Thresholds, checks_of, status_of
 from fpforce.errors import InputError
+from fpforce.wall import Wall, WallAction
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class AssessmentSettings:
     """`discard` is the fraction of the simulated time left out at the start of every replica.
 
     `plane` as in `choose_planes`; `folded`: FoldedStructure, which makes folding the basins; `reference_time_step_ps`
-    between frames of the reference, None if unknown, for its time scales.
+    between frames of the reference, None if unknown, for its time scales; `wall`: the force field's, or None.
     """
 
     discard: float = 0.5
@@ -48,6 +49,7 @@ class AssessmentSettings:
     plane: str = "auto"
     folded: FoldedStructure | None = None
     reference_time_step_ps: float | None = None
+    wall: Wall | None = None
     thresholds: Thresholds = field(default_factory=Thresholds)
 
     def __post_init__(self):
@@ -80,7 +82,8 @@ class Assessment:
     """Everything the report shows. `divergences` are means over the planes, keyed by set as in `PlaneAssessment`.
 
     `self_consistency`: divergence of the simulation from the iid samples, over the floor of the reference; None without
-    iid samples. `protein`: None for a molecule without a chain of CA beads.
+    iid samples. `protein`: None for a molecule without a chain of CA beads. `wall`: how often it
+    acted in the counted frames of the simulations, None without one.
     """
 
     frames: dict[str, int]
@@ -98,6 +101,7 @@ class Assessment:
     replicas: int
     discard: float
     protein: ProteinAssessment | None
+    wall: WallAction | None
     checks: tuple[Check, ...]
     status: str
 
@@ -199,6 +203,7 @@ def assess(beads, reference, simulations, *, training=None, iid=None, iid_log_we
             [_time_series(s, c, mask) for s, c, mask in zip(simulations, simulated[0], counted, strict=True)],
             settings.folded, settings.seed,
         ),
+        wall=None if settings.wall is None else settings.wall.action(pools["simulation"]),
     )  # fmt: skip
     checks = checks_of(figures, settings.thresholds)
     return Assessment(**figures, checks=checks, status=status_of(verdict, checks))

@@ -72,7 +72,7 @@ def evaluate(force_field, reference, simulation, *, topology=None, training=None
     steps = {file["time_step_ps"] for file in reference_files}
     settings = AssessmentSettings(
         discard=discard, seed=seed, tica_lag_frames=tica_lag, plane=plane, folded=structure,
-        reference_time_step_ps=steps.pop() if len(steps) == 1 else None,
+        reference_time_step_ps=steps.pop() if len(steps) == 1 else None, wall=force_field.wall,
     )  # fmt: skip
     training, training_files = read_trajectories(training, topology, force_field.beads) if training else (None, [])
     simulations, records = zip(*(read_simulation_of(path, force_field) for path in listed(simulation)), strict=True)

@@ -35,6 +35,7 @@ def summarise(assessment, *, training_record, simulation_records, provenance):
         "discard": a.discard,
         "bond_w1_nm": _geometry(a.bonds),
         "angle_w1_rad": _geometry(a.angles),
+        "wall": None if a.wall is None else asdict(a.wall),
     }
     kept = ("seconds", "steps", "device", "step_ms", "commit", "data_sha256", "experts", "hand_overs", "calibration")
     training = {name: training_record.get(name) for name in kept}

@@ -47,6 +47,9 @@ def describe(force_field) -> str:
         lines.append("bonds (nm)    " + ", ".join(bonds))
     if force_field.space is PLANE:
         lines.append("space         x and y of a particle in an external potential")
+    if metadata.get("wall"):
+        distances = [f"{'-'.join(entry['names'])} {entry['distance_nm']:.4f}" for entry in metadata["wall"]["smallest_distances"]]
+        lines.append("wall (nm)     " + ", ".join(distances))
     training = metadata.get("training", {})
     if "steps" in training:
         lines.append(

@@ -76,7 +76,7 @@ public:
     HostEvaluator(const ModelFile& model, Isa isa, int threads, Terms terms)
         : isa_(isa), table_(tableOf<Real>(isa)), beads_(model.beads()), inverseLength_(1.0 / model.scaleNm()), kT_(model.ktKjPerMol()) {
         const NoiseLevel level(model.tEval());
-        if (terms != Terms::Network && model.hasTensor("prior.mode_vectors"))
+        if (terms != Terms::Network && PriorPlan::isIn(model))
             prior_.emplace(model, level);
         double work = 0.0;
         if (terms != Terms::Prior) {

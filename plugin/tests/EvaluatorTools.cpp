@@ -12,10 +12,12 @@ namespace FPForcePlugin {
 const std::vector<Named>& models() {
     static const std::vector<Named> all = [] {
         std::vector<Named> list;
-        for (const ModelShape& shape : {ModelShape{5, 32, 2}, ModelShape{2, 7, 1}, ModelShape{3, 16, 3}, ModelShape{9, 50, 2, 16, false}})
+        for (const ModelShape& shape : {ModelShape{5, 32, 2}, ModelShape{2, 7, 1}, ModelShape{3, 16, 3}, ModelShape{9, 50, 2, 16, false},
+                                        ModelShape{7, 16, 2, 16, true, 1, true}, ModelShape{6, 16, 2, 16, false, 1, true}})
             list.push_back({"internal of " + std::to_string(shape.beads) + " beads", randomInternal(shape).parse()});
         for (const ModelShape& shape : {ModelShape{5, 32, 2, 16}, ModelShape{1, 4, 1, 2}, ModelShape{2, 8, 1, 8},
-                                        ModelShape{3, 8, 2, 8}, ModelShape{10, 20, 3, 10, false}, ModelShape{19, 12, 2, 3}})
+                                        ModelShape{3, 8, 2, 8}, ModelShape{10, 20, 3, 10, false}, ModelShape{19, 12, 2, 3},
+                                        ModelShape{11, 16, 2, 8, true, 1, true}})
             list.push_back({"graph_transformer of " + std::to_string(shape.beads) + " beads", randomGraphTransformer(shape).parse()});
         return list;
     }();

@@ -217,6 +217,7 @@ ModelText randomModel(Random& random) {
     shape.width = 1 + static_cast<int>(random.below(9));
     shape.layers = 1 + static_cast<int>(random.below(2));
     shape.prior = random.below(4) != 0;
+    shape.wall = random.below(3) == 0;
     shape.seed = random.bits();
     if (random.below(2) == 0)
         return randomInternal(shape);

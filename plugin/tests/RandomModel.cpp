@@ -78,6 +78,20 @@ void addPrior(WeightsWriter& weights, int beads) {
     weights.add("prior.mean_square", {pairs}, meanSquare);
 }
 
+void addWall(WeightsWriter& weights, int beads) {
+    std::vector<double> first, second, distance;
+    for (int i = 0; i < beads; ++i)
+        for (int j = i + 3; j < beads; ++j) {
+            first.push_back(i);
+            second.push_back(j);
+            distance.push_back(1.4 * scaleNm * meanDistance(j - i));
+        }
+    const std::int64_t pairs = static_cast<std::int64_t>(first.size());
+    weights.add("wall.first", {pairs}, first, "I64");
+    weights.add("wall.second", {pairs}, second, "I64");
+    weights.add("wall.distance_nm", {pairs}, distance, "F64");
+}
+
 std::string describe(const std::string& kind, const ModelShape& shape, const std::string& settings, const std::string& constants) {
     std::string beads, bonds, positions;
     for (int i = 0; i < shape.beads; ++i) {
@@ -88,7 +102,8 @@ std::string describe(const std::string& kind, const ModelShape& shape, const std
         if (i > 0)
             bonds += (i == 1 ? "[" : ", [") + std::to_string(i - 1) + ", " + std::to_string(i) + "]";
     }
-    return R"({"format": "fpforce", "format_version": 1, "fpforce_version": "0.1.0",
+    return std::string(R"({"format": "fpforce", "format_version": )") + (shape.wall ? R"(2, "wall": {"height_kt": 1000.0})" : "1") +
+           R"(, "fpforce_version": "0.1.0",
  "model": {"kind": ")" +
            kind + R"(", "settings": {"kind": ")" + kind + R"(", "width": )" + std::to_string(shape.width) + R"(, "layers": )" +
            std::to_string(shape.layers) + R"(, "prior": )" + (shape.prior ? "true" : "false") + R"(, "v_min": 0.001, "t_max": 1.0)" +
@@ -187,6 +202,8 @@ ModelText randomInternal(const ModelShape& shape) {
     addLinear(weights, random, "network.offset.2", 1, 32);
     if (shape.prior)
         addPrior(weights, shape.beads);
+    if (shape.wall)
+        addWall(weights, shape.beads);
     return {describe("internal", shape, "", R"("smooth_length": 0.2, "smooth_area": 0.45, "noise_area": 2.0)"), weights.bytes()};
 }
 
@@ -256,6 +273,8 @@ ModelText randomGraphTransformer(const ModelShape& shape) {
     addLinear(weights, random, "network.core.offset.2", 1, 32);
     if (shape.prior)
         addPrior(weights, n);
+    if (shape.wall)
+        addWall(weights, n);
     return {
         describe("graph_transformer", shape,
                  R"(, "head_width": )" + std::to_string(shape.headWidth) + R"(, "identity": true, "edges": "frames", "cutoff_nm": null)",

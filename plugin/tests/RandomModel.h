@@ -58,6 +58,7 @@ struct ModelShape {
     int headWidth = 16;  // graph_transformer only
     bool prior = true;
     std::uint64_t seed = 1;
+    bool wall = false;  // of beads at least three apart, reaching far enough to act on most random frames
 };
 
 ModelText randomInternal(const ModelShape& shape);

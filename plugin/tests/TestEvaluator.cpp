@@ -60,11 +60,47 @@ TEST(force_is_minus_the_energy_gradient) {
             priorForces[i] = -(above.prior - below.prior) / (2.0 * step);
         }
         CHECK_CLOSE(deviation(network.forces, networkForces), 0.0, 1e-6);
-        if (model.hasTensor("prior.radius"))
+        if (model.hasTensor("prior.radius") || model.has("wall"))
             CHECK_CLOSE(deviation(prior.forces, priorForces), 0.0, 1e-6);
         else
             CHECK(rootMeanSquare(prior.forces) == 0.0 && prior.energy.prior == 0.0);
     });
+}
+
+TEST(wall_is_the_sum_over_pairs_below_their_distance) {
+    const ModelFile model = randomGraphTransformer({8, 8, 1, 8, false, 3, true}).parse();
+    const std::vector<double>& distance = model.tensor("wall.distance_nm", {-1}).values;
+    for (const std::string& isa : instructionSets())
+        for (const double spread : {1.0, 3.0}) {  // stretched threefold, no pair is within its wall
+            std::vector<double> x = frames(8, 1, 5);
+            for (double& component : x)
+                component *= spread;
+            double wanted = 0.0;
+            std::size_t pair = 0;
+            for (std::size_t i = 0; i < 8; ++i)
+                for (std::size_t j = i + 3; j < 8; ++j, ++pair) {
+                    double square = 0.0;
+                    for (std::size_t axis = 0; axis < 3; ++axis)
+                        square += (x[3 * i + axis] - x[3 * j + axis]) * (x[3 * i + axis] - x[3 * j + axis]);
+                    const double depth = std::max(1.0 - std::sqrt(square) / distance[pair], 0.0);
+                    wanted += 1000.0 * kT * depth * depth * depth;
+                }
+            CHECK((wanted > 0.0) == (spread == 1.0));
+            const Result found = evaluate(*make(model, Precision::Single, isa, 1, Terms::Prior), x);
+            CHECK_CLOSE(found.energy.prior, wanted, 1e-9 * (1.0 + wanted));
+            CHECK((rootMeanSquare(found.forces) > 0.0) == (wanted > 0.0));
+        }
+}
+
+TEST(a_wall_that_is_not_whole_is_refused) {
+    const auto refuses = [](ModelText text, const std::string& from, const std::string& to, const std::string& part) {
+        text.description.replace(text.description.find(from), from.size(), to);
+        CHECK_THROWS(make(text.parse(), Precision::Single), ModelError, part);
+    };
+    const ModelText with = randomInternal({6, 8, 1, 16, true, 1, true}), without = randomInternal({6, 8, 1, 16, true, 1, false});
+    refuses(with, R"("wall": {"height_kt": 1000.0})", R"("fence": 1)", "wall.height_kt is absent");
+    refuses(with, "1000.0", "-1.0", "wall.height_kt is -1, expected a number from 0");
+    refuses(without, R"("format_version": 1)", R"("format_version": 2, "wall": {"height_kt": 1.0})", "tensor 'wall.first' is missing");
 }
 
 TEST(energies_are_not_scaled_and_forces_are) {

@@ -23,6 +23,7 @@ SEQUENCE = ("TYR", "TYR", "ASP", "PRO", "GLU", "THR", "GLY", "THR", "TRP", "TYR"
 FOLD, UNFOLD = 0.02, 0.01  # probabilities per frame
 FOLDED_PART = FOLD / (FOLD + UNFOLD)
 NOISE_NM = 0.02
+WALL = {"height_kt": 1000.0, "fewest_bonds": 3, "smallest_distances": [{"names": ["CA", "CA"], "distance_nm": 0.45}]}
 
 
 def chain_table(sequence=SEQUENCE, numbers=None):
@@ -204,7 +205,7 @@ def test_impossible_planes_and_folded_structures_are_refused(tmp_path):
 
 def test_the_report_has_the_protein_part(tmp_path, model_writer, modules):
     rng, table = np.random.default_rng(6), chain_table()
-    model = fpforce.load(model_writer(tmp_path / "model.pt", modules(10, 20000.0, 0.38), table, extended()))
+    model = fpforce.load(model_writer(tmp_path / "model.pt", modules(10, 20000.0, 0.38), table, extended(), wall=WALL))
     table.write_pdb(tmp_path / "folded.pdb", hairpin())
     for name in ("run1", "run2"):
         np.save(tmp_path / f"{name}.npy", two_state(rng, 2000)[0])
@@ -229,8 +230,13 @@ def test_the_report_has_the_protein_part(tmp_path, model_writer, modules):
     assert folding["population"] == report.figures["planes"][0]["sets"]["reference"]["population"]
     assert folding["rmsd_nm_quantiles"]["5%"] < 0.05 < 0.5 < folding["rmsd_nm_quantiles"]["95%"]
     assert np.shape(content["contacts"]["maps"]["simulation"]) == (10, 10)
+    wall = report.figures["simulation"]["wall"]
+    late = [fpforce.read_bead_frames(path, table=table).positions_nm.reshape(300, 8, 10, 3)[150:] for path in paths]
+    energies = model.wall.energies_kt(np.concatenate(late).reshape(-1, 10, 3))
+    assert wall["frames"] == 2400 and wall["acted"] == pytest.approx(np.mean(energies > 0)) and 0.01 < wall["acted"] < 1.0
     assert content["kinetics"]["time_scales"][0]["time_unit"] == "frames"
     html = report.html_path.read_text()
     assert "<h2>Folding</h2>" in html and "<h2>Contact maps</h2>" in html and "compared loosely" in html
+    assert "<dt>Wall</dt>" in html
     pictures = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', html)
     assert len(pictures) == 8 and all(b"</svg>" in base64.b64decode(picture) for picture in pictures)

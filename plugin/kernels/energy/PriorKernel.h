@@ -1,7 +1,7 @@
 #ifndef FPFORCE_ENERGY_PRIOR_KERNEL_H_
 #define FPFORCE_ENERGY_PRIOR_KERNEL_H_
 
-/** Energy and force of the analytic prior (PriorPlan.h), replicas in the lanes. */
+/** Energy and force of the analytic prior and the wall (PriorPlan.h), replicas in the lanes. */
 
 #include "../simd/Replicas.h"
 
@@ -26,6 +26,29 @@ inline typename S::V logRatio(typename S::V q, typename S::V& slope) {
     return S::select(isSmall, series, S::log(large / gap));
 }
 
+/** Adds the wall's gradient, and returns its energy. Hardly ever is a pair in any lane within it. */
+template <class S>
+inline typename S::V addWalls(const PriorPlan& plan, const Vec<typename S::V>* x, Vec<typename S::V>* gradient) {
+    typedef typename S::V V;
+    V energy = S::all(0.0);
+    const PriorPlan::Wall* walls = plan.walls.data();
+    for (int p = 0, count = static_cast<int>(plan.walls.size()); p < count; ++p) {
+        const PriorPlan::Wall& wall = walls[p];
+        const Vec<V> u = x[wall.first] - x[wall.second];
+        const V square = dot(u, u);
+        const auto within = square < S::all(wall.distance * wall.distance);
+        if (!S::any(within))
+            continue;
+        const V distance = S::sqrt(square + 1e-20);
+        const V depth = S::select(within, 1.0 - distance * (1.0 / wall.distance), S::all(0.0));
+        energy += plan.wallHeight * depth * depth * depth;
+        const Vec<V> along = (-3.0 * plan.wallHeight / wall.distance) * depth * depth / distance * u;
+        gradient[wall.first] += along;
+        gradient[wall.second] -= along;
+    }
+    return energy;
+}
+
 inline std::size_t priorWorkspace(const PriorPlan& plan) {
     return 2 * static_cast<std::size_t>(plan.beads) * sizeof(Vec<Simd<double>::V>) + 64;
 }
@@ -39,7 +62,10 @@ inline void priorGroup(const PriorPlan& plan, const Batch& batch, int start, cha
     Vec<V>* gradient = x + n;
     loadReplicas<S>(batch, start, x);
     V energy = S::all(plan.constant);
-    for (int i = 0; i < n; ++i) {
+    const Vec<V> zero = {S::all(0.0), S::all(0.0), S::all(0.0)};
+    for (int i = 0; i < n; ++i)
+        gradient[i] = zero;
+    for (int i = 0; i < n && !plan.quadratic.empty(); ++i) {
         const double* row = plan.quadratic.data() + static_cast<std::ptrdiff_t>(i) * n;
         Vec<V> sum = S::all(row[0]) * x[0];
         for (int j = 1; j < n; ++j)
@@ -61,6 +87,7 @@ inline void priorGroup(const PriorPlan& plan, const Batch& batch, int start, cha
         gradient[pair.first] += along;
         gradient[pair.second] -= along;
     }
+    energy += addWalls<S>(plan, x, gradient);
     // The quadratic form's rows sum to zero only as well as float32 weights do; the force through the centring does so exactly.
     centre<S>(n, gradient);
     for (int lane = 0; lane < S::lanes && start + lane < batch.replicas; ++lane)

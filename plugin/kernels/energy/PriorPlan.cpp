@@ -16,9 +16,35 @@ double positive(double value, const std::string& entry) {
     return value;
 }
 
+bool hasPrior(const ModelFile& model) {
+    return model.hasTensor("prior.mode_vectors");
+}
+
+/** Described or weighed: then the other must be there too, so that a damaged file does not lose its wall in silence. */
+bool hasWall(const ModelFile& model) {
+    return model.has("wall") || model.hasTensor("wall.distance_nm");
+}
+
+/** An error unless beads i and j are two. */
+void refuseOneBead(std::size_t i, std::size_t j, const std::string& entries) {
+    if (i == j)
+        throw ModelError("fpforce.safetensors: " + entries + " join bead " + std::to_string(i) + " with itself; export the model again");
+}
+
 }  // namespace
 
 PriorPlan::PriorPlan(const ModelFile& model, const NoiseLevel& level) : beads(model.beads()) {
+    if (hasPrior(model))
+        readPrior(model, level);
+    if (hasWall(model))
+        readWall(model);
+}
+
+bool PriorPlan::isIn(const ModelFile& model) {
+    return hasPrior(model) || hasWall(model);
+}
+
+void PriorPlan::readPrior(const ModelFile& model, const NoiseLevel& level) {
     const std::size_t n = static_cast<std::size_t>(beads);
     quadratic.assign(n * n, 0.0);
     const Tensor& vectors = model.tensor("prior.mode_vectors", {beads - 1, beads});
@@ -38,8 +64,7 @@ PriorPlan::PriorPlan(const ModelFile& model, const NoiseLevel& level) : beads(mo
     const Tensor& meanSquare = model.tensor("prior.mean_square", {count});
     for (std::size_t p = 0; p < first.size(); ++p) {
         const std::size_t i = static_cast<std::size_t>(first[p]), j = static_cast<std::size_t>(second[p]);
-        if (i == j)
-            throw ModelError("fpforce.safetensors: prior.first and prior.second join bead " + std::to_string(i) + " with itself; export the model again");
+        refuseOneBead(i, j, "prior.first and prior.second");
         const double v = positive(level.signal * variance.values[p] + 2.0 * level.noise, "prior.variance");
         const double own = positive(level.signal * meanSquare.values[p] + 2.0 * level.noise, "prior.mean_square");
         const double a = positive(level.alpha * radius.values[p], "prior.radius");
@@ -49,6 +74,18 @@ PriorPlan::PriorPlan(const ModelFile& model, const NoiseLevel& level) : beads(mo
         quadratic[j * n + j] -= 1.0 / own;
         quadratic[i * n + j] += 1.0 / own;
         quadratic[j * n + i] += 1.0 / own;
+    }
+}
+
+void PriorPlan::readWall(const ModelFile& model) {
+    wallHeight = model.number("wall.height_kt", 0.0, 1e6);
+    const std::vector<int> first = model.indices("wall.first", {-1}, 0, beads - 1);
+    const std::int64_t count = static_cast<std::int64_t>(first.size());
+    const std::vector<int> second = model.indices("wall.second", {count}, 0, beads - 1);
+    const Tensor& distance = model.tensor("wall.distance_nm", {count});
+    for (std::size_t p = 0; p < first.size(); ++p) {
+        refuseOneBead(static_cast<std::size_t>(first[p]), static_cast<std::size_t>(second[p]), "wall.first and wall.second");
+        walls.push_back({first[p], second[p], positive(distance.values[p] / model.scaleNm(), "wall.distance_nm")});
     }
 }
 

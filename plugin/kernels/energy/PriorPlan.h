@@ -9,9 +9,11 @@
 namespace FPForcePlugin {
 
 /**
- * The analytic prior at the time of evaluation, in normalised units and kT (see training/models/prior.py):
+ * What the energy is without the network, in normalised units and kT: the analytic prior at the time of evaluation (see
+ * training/models/prior.py) and the wall (fpforce/wall.py), either of which a model may lack:
  *
- *     E(x) = 1/2 sum_ij quadratic_ij x_i . x_j + sum_pairs [ (d - a)^2 / (2 v) + ln(q / (1 - e^-q)) ] + constant,  q = rate d
+ *     E(x) = 1/2 sum_ij quadratic_ij x_i . x_j + sum_pairs [ (d - a)^2 / (2 v) + ln(q / (1 - e^-q)) ] + constant
+ *          + wallHeight sum_walls max(1 - d / distance, 0)^3,    q = rate d
  *
  * The diffused Gaussian and the pairs' own Gaussians, which it subtracts, are one quadratic form. Always in float64: the
  * stiff bonds need it, and it costs next to nothing.
@@ -21,12 +23,23 @@ struct PriorPlan {
         int first, second;
         double a, inverseVariance, rate;
     };
+    struct Wall {
+        int first, second;
+        double distance;
+    };
     int beads = 0;
-    std::vector<double> quadratic;  // beads x beads, symmetric, rows sum to zero
+    std::vector<double> quadratic;  // beads x beads, symmetric, rows sum to zero; empty without a prior
     std::vector<Pair> pairs;
-    double constant = 0.0;
+    std::vector<Wall> walls;
+    double constant = 0.0, wallHeight = 0.0;
 
     PriorPlan(const ModelFile& model, const NoiseLevel& level);
+    /** Whether a model has any of it. */
+    static bool isIn(const ModelFile& model);
+
+private:
+    void readPrior(const ModelFile& model, const NoiseLevel& level);
+    void readWall(const ModelFile& model);
 };
 
 }  // namespace FPForcePlugin

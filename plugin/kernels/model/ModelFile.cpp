@@ -14,7 +14,7 @@ namespace {
 
 const char description[] = "fpforce.json";
 const char weights[] = "fpforce.safetensors";
-constexpr int formatVersion = 1;
+constexpr int formatVersion = 2;  // 2: models may have a wall
 
 [[noreturn]] void fail(const std::string& what) {
     throw ModelError(what + "; export the model again");

@@ -88,6 +88,13 @@ struct Simd {
     static V select(Bits condition, V yes, V no) {
         return fromBits((bits(yes) & condition) | (bits(no) & ~condition));
     }
+    /** Whether the condition holds in any lane. */
+    static bool any(Bits condition) {
+        auto joined = condition[0];
+        for (int i = 1; i < lanes; ++i)
+            joined |= condition[i];
+        return joined != 0;
+    }
     static V sqrt(V v) {
         for (int i = 0; i < lanes; ++i)
             v[i] = squareRoot(v[i]);

@@ -1,0 +1,123 @@
+"""The excluded volume of a coarse-grained molecule: a wall below the smallest distances of the data.
+
+In: a bead table, and the frames of a training. Out: a `Wall`, which is a part of the force field where the recipe asks for it
+(`model.wall`). Zero for everything that the data have seen, so it takes no part in training; it keeps a simulation that left the
+data from letting beads pass through each other.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from fpforce.errors import InputError
+
+HEIGHT_KT = 1000.0  # of a pair's wall at distance 0: 1 kT at 0.9 of the smallest distance, 8 kT at 0.8
+FEWEST_BONDS = 3  # bonds and angles have the prior
+_CHUNK_DISTANCES = 4_000_000  # held at once
+
+
+@dataclass(frozen=True)
+class WallAction:
+    """How often the wall acted in frames, and how strongly.
+
+    `acted`: part of the frames with any pair within it; `more_than_a_kt`: with an energy above 1 kT; `largest_kt` energy.
+    """
+
+    frames: int
+    acted: float
+    more_than_a_kt: float
+    largest_kt: float
+
+
+@dataclass(frozen=True)
+class Wall:
+    """Pairs of beads (P, 2) at least FEWEST_BONDS bonds apart, and the distance (P,) in nm below which each repels.
+
+    The energy of a pair at distance d is HEIGHT_KT (1 - d / distance)^3 kT below it and 0 above, with two continuous
+    derivatives.
+    """
+
+    pairs: np.ndarray
+    distances_nm: np.ndarray
+
+    @classmethod
+    def of(cls, beads, smallest):
+        """From the bead table and the smallest distances of the data, as `smallest_distances` gives them.
+
+        Pairs of names that the data never had so far apart along the bonds, which another molecule may have, get no wall.
+        """
+        by_names = {tuple(entry["names"]): entry["distance_nm"] for entry in smallest}
+        pairs = [pair for pair in distant_pairs(beads) if _names(beads, pair) in by_names]
+        distances_nm = np.array([by_names[_names(beads, pair)] for pair in pairs], dtype=np.float64)
+        return cls(np.array(pairs, dtype=np.int64).reshape(-1, 2), distances_nm)
+
+    def energies_kt(self, positions_nm):
+        """Energy (F,) in kT of frames (F, beads, 3)."""
+        return np.concatenate([
+            HEIGHT_KT * np.sum(np.maximum(1.0 - distances / self.distances_nm, 0.0) ** 3, axis=1)
+            for distances in _distances(positions_nm, self.pairs)
+        ])  # fmt: skip
+
+    def action(self, positions_nm):
+        """WallAction in frames (F, beads, 3)."""
+        energies = self.energies_kt(positions_nm)
+        return WallAction(len(energies), float(np.mean(energies > 0.0)), float(np.mean(energies > 1.0)), float(energies.max()))
+
+    def record(self, smallest):
+        """What fpforce.json says of it."""
+        return {"height_kt": HEIGHT_KT, "fewest_bonds": FEWEST_BONDS, "smallest_distances": smallest}
+
+
+def smallest_distances(molecules):
+    """The smallest distance of each pair of bead names in the data: [{"names": [a, b], "distance_nm": d}].
+
+    molecules: (bead table, frames (F, beads, 3) in nm) of each molecule. One distance for all beads of two names, so that it holds
+    where the data are thin, too. Raises InputError where no two beads are FEWEST_BONDS bonds apart.
+    """
+    smallest = {}
+    for beads, frames_nm in molecules:
+        pairs = distant_pairs(beads)
+        if len(pairs) == 0:
+            continue
+        lowest = np.min([distances.min(axis=0) for distances in _distances(frames_nm, pairs)], axis=0)
+        for pair, distance in zip(pairs, lowest.tolist(), strict=True):
+            names = _names(beads, pair)
+            smallest[names] = min(distance, smallest.get(names, np.inf))
+    if not smallest:
+        raise InputError(
+            f"model.wall = true keeps beads apart that are at least {FEWEST_BONDS} bonds from each other, and the data have no such "
+            "pair; set it to false"
+        )
+    return [{"names": list(names), "distance_nm": distance} for names, distance in sorted(smallest.items())]
+
+
+def distant_pairs(beads):
+    """Pairs i < j of beads at least FEWEST_BONDS bonds apart, or not joined at all, int (P, 2)."""
+    around = [[] for _ in range(len(beads))]
+    for i, j in beads.bonds:
+        around[i].append(j)
+        around[j].append(i)
+    pairs = []
+    for start in range(len(beads)):
+        near, queue = {start: 0}, deque([start])
+        while queue:
+            bead = queue.popleft()
+            for other in around[bead]:
+                if other not in near and near[bead] + 1 < FEWEST_BONDS:
+                    near[other] = near[bead] + 1
+                    queue.append(other)
+        pairs.extend((start, other) for other in range(start + 1, len(beads)) if other not in near)
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def _names(beads, pair):
+    return tuple(sorted(beads.beads[k].name for k in pair))
+
+
+def _distances(positions_nm, pairs):
+    """Distances (part of the frames, P) of one part of the frames after another."""
+    step = max(1, _CHUNK_DISTANCES // max(1, len(pairs)))
+    for first in range(0, len(positions_nm), step):
+        part = np.asarray(positions_nm[first : first + step], dtype=np.float64)
+        yield np.linalg.norm(part[:, pairs[:, 0]] - part[:, pairs[:, 1]], axis=-1)

@@ -1,0 +1,158 @@
+"""The wall: nothing to the data and to training, a smooth repulsion below the data's distances, the same on every backend."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+import fpforce
+from fpforce import backends
+from fpforce.commands.info import describe
+from fpforce.errors import InputError
+from fpforce.mapping import list_beads
+from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.export import export, write_force_field
+from fpforce.training.fit import train
+from fpforce.training.iid import SampleSettings, sample
+from fpforce.wall import HEIGHT_KT, Wall, distant_pairs, smallest_distances
+
+
+@pytest.fixture(scope="module")
+def checkpoint(small_recipe, tmp_path_factory):
+    """The small checkpoint's training again, of a model with a wall."""
+    output = tmp_path_factory.mktemp("wall")
+    recipe = small_recipe(output, "run.max_steps=150", "optimizer.warmup_steps=10", "model.wall=true")
+    return read_checkpoint(train(recipe, show_progress=False))
+
+
+@pytest.fixture(scope="module")
+def raised(checkpoint):
+    """The same with walls 1.25 times as far out, so that they act on real frames."""
+    smallest = [entry | {"distance_nm": 1.25 * entry["distance_nm"]} for entry in checkpoint.record.smallest_distances]
+    return dataclasses.replace(checkpoint, record=dataclasses.replace(checkpoint.record, smallest_distances=smallest))
+
+
+@pytest.fixture(scope="module")
+def field(raised, tmp_path_factory):
+    path = tmp_path_factory.mktemp("raised") / "model.pt"
+    write_force_field(raised, path, 1e-5)
+    return fpforce.load(path)
+
+
+@pytest.fixture(scope="module")
+def frames_nm(alanine_frames):
+    """(50, 5, 3) nm."""
+    return alanine_frames.positions_nm[::30][:50].astype(np.float64)
+
+
+def test_training_is_the_same_with_a_wall(checkpoint, small_checkpoint):
+    without = read_checkpoint(small_checkpoint)
+    assert without.wall() is None and checkpoint.wall() is not None
+    assert all(torch.equal(value, checkpoint.weights[name]) for name, value in without.weights.items())
+
+
+def test_wall_is_zero_for_all_of_the_data_and_the_nearest_pair_touches_it(checkpoint, alanine):
+    frames = fpforce.read_bead_frames(alanine / "train.xtc", alanine / "alanine_dipeptide.pdb", beads="backbone5", stride=10)
+    wall = checkpoint.wall()
+    assert wall.energies_kt(frames.positions_nm).max() < 1e-9
+    shrunk = wall.energies_kt(0.97 * frames.positions_nm)
+    # every kind of pair has a frame that touches its wall, and there are three pairs
+    assert HEIGHT_KT * 0.03**3 * 0.999 < shrunk.max() < 3 * HEIGHT_KT * 0.03**3
+    assert 0 < (shrunk > 0).mean() < 0.2
+
+
+def test_pairs_are_those_at_least_three_bonds_apart():
+    chain = list_beads([{"name": f"B{k}", "residue": "ALA", "mass_da": 12.0} for k in range(6)])
+    chain = dataclasses.replace(chain, bonds=((0, 1), (1, 2), (2, 3), (3, 4)))
+    # bead 5 is bonded to nothing, so it is far from all
+    assert distant_pairs(chain).tolist() == [[0, 3], [0, 4], [0, 5], [1, 4], [1, 5], [2, 5], [3, 5], [4, 5]]
+    with pytest.raises(InputError, match=r"model\.wall = true .* the data have no such pair"):
+        smallest_distances([(dataclasses.replace(chain, beads=chain.beads[:3], bonds=((0, 1), (1, 2))), np.zeros((2, 3, 3)))])
+
+
+def test_walls_of_many_molecules_are_those_of_the_nearest_pair_and_hold_for_molecules_not_seen():
+    def chain(*names):
+        beads = list_beads([{"name": name, "residue": "ALA", "mass_da": 12.0} for name in names])
+        return dataclasses.replace(beads, bonds=tuple((k, k + 1) for k in range(len(names) - 1)))
+
+    line = np.zeros((1, 4, 3))
+    line[0, :, 0] = [0.0, 0.1, 0.2, 0.3]
+    molecules = [(chain("A", "B", "B", "A"), line), (chain("A", "B", "B", "A"), 0.9 * line), (chain("A", "B", "B", "B"), line),
+                 (chain("A", "B", "A"), line[:, :3])]
+    smallest = smallest_distances(molecules)
+    assert [(entry["names"], round(entry["distance_nm"], 9)) for entry in smallest] == [(["A", "A"], 0.27), (["A", "B"], 0.3)]
+    wall = Wall.of(chain("B", "A", "A", "A", "B"), smallest)  # B and B so far apart were never seen
+    assert wall.pairs.tolist() == [[0, 3], [1, 4]] and wall.distances_nm.tolist() == [0.3, 0.3]
+    assert Wall.of(chain("B", "A", "A", "B"), smallest).energies_kt(line) == 0.0
+
+
+def test_energy_and_its_first_two_derivatives_vanish_at_the_distance():
+    wall = Wall(np.array([[0, 1]]), np.array([0.4]))
+
+    def energy(distance):
+        return wall.energies_kt(np.array([[[0.0, 0.0, 0.0], [distance, 0.0, 0.0]]]))[0]
+
+    assert energy(0.4) == energy(0.5) == 0.0 and energy(0.0) == HEIGHT_KT
+    assert energy(0.36) == pytest.approx(1.0) and energy(0.32) == pytest.approx(8.0)  # 0.9 and 0.8 of the distance
+    h = 1e-5
+    assert (energy(0.4 - h) - energy(0.4 + h)) / (2 * h) < 1e-4
+    assert (energy(0.4 - h) - 2 * energy(0.4) + energy(0.4 + h)) / h**2 < 1.0, "6 HEIGHT_KT h / 0.4^3, at distance 0 37500"
+
+
+@pytest.mark.parametrize("backend", backends.names())
+def test_every_backend_adds_the_wall_to_the_models_energy(raised, field, frames_nm, backend):
+    import openmm
+
+    kt, wall = field.kt_kj_per_mol, field.wall
+    scale = field.scale_nm
+    r = torch.tensor(frames_nm)
+    x = ((r - r.mean(dim=1, keepdim=True)) / scale).requires_grad_()
+    energy = kt * raised.model().double()(x, torch.tensor([1e-5], dtype=torch.float64))
+    network = -torch.autograd.grad(energy.sum(), x)[0].numpy() / scale
+    energies = energy.detach().numpy() + kt * wall.energies_kt(frames_nm)
+    u = frames_nm[:, wall.pairs[:, 0]] - frames_nm[:, wall.pairs[:, 1]]
+    distance = np.linalg.norm(u, axis=-1, keepdims=True)
+    limit = wall.distances_nm[:, None]
+    push = 3.0 * kt * HEIGHT_KT * np.maximum(1.0 - distance / limit, 0.0) ** 2 / limit * u / distance
+    walls = np.zeros_like(frames_nm)
+    np.add.at(walls, (slice(None), wall.pairs[:, 0]), push)
+    np.add.at(walls, (slice(None), wall.pairs[:, 1]), -push)
+    assert 0.2 < np.mean(np.abs(walls).max(axis=(1, 2)) > 100.0) < 1.0, "acts on many of these frames, and not on all"
+    context = openmm.Context(fpforce.make_system(field, backend=backend), openmm.VerletIntegrator(0.001),
+                             openmm.Platform.getPlatformByName("Reference"))
+    size = np.sqrt(np.square(network + walls).mean())
+    for frame, wanted, force in zip(frames_nm, energies, network + walls, strict=True):
+        context.setPositions(frame)
+        state = context.getState(energy=True, forces=True)
+        assert state.getPotentialEnergy()._value == pytest.approx(wanted, abs=1e-3 * kt)
+        np.testing.assert_allclose(state.getForces(asNumpy=True)._value, force, atol=2e-4 * size)
+
+
+def test_only_a_model_with_a_wall_asks_for_the_newer_format(checkpoint, small_model, tmp_path):
+    export(checkpoint.path, tmp_path / "model.pt")
+    field = fpforce.load(tmp_path / "model.pt")
+    assert field.metadata["format_version"] == 2 and fpforce.load(small_model).metadata["format_version"] == 1
+    np.testing.assert_array_equal(field.wall.distances_nm, checkpoint.wall().distances_nm)
+    assert "wall (nm)" in describe(field) and "wall (nm)" not in describe(fpforce.load(small_model))
+
+
+def test_energies_beside_samples_are_those_of_the_force_field_with_its_wall(raised, field, tmp_path):
+    path = tmp_path / "iid.dcd"
+    sample(raised, path, SampleSettings(samples=16, steps=10, batch_size=16, solver="ode", log_likelihood=True))
+    program = torch.jit.load(str(field.path))
+    positions = torch.tensor(fpforce.read_bead_frames(path, table=field.beads).positions_nm, dtype=torch.float64)
+    assert field.wall.energies_kt(positions.numpy()).max() > 0.1
+    energies = program.energies(positions.reshape(-1, 3)).detach().numpy() / field.kt_kj_per_mol
+    # positions in the file are rounded to single precision
+    np.testing.assert_allclose(np.load(f"{path}.npz")["energy_kt"], energies, rtol=1e-3, atol=0.05)
+
+
+def test_action_counts_the_frames_in_which_a_pair_is_within_the_wall():
+    wall = Wall(np.array([[0, 1], [0, 2]]), np.array([0.4, 0.4]))
+    frames = np.zeros((4, 3, 3))
+    frames[:, 1, 0] = [0.5, 0.39, 0.5, 0.32]
+    frames[:, 2, 1] = [0.5, 0.5, 0.5, 0.32]
+    action = wall.action(frames)
+    assert (action.frames, action.acted, action.more_than_a_kt) == (4, 0.5, 0.25)
+    assert action.largest_kt == pytest.approx(16.0)
