@@ -11,6 +11,8 @@ import json
 import os
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -35,20 +37,53 @@ UNREADABLE_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError,
 class ForceField:
     """A trained coarse-grained force field: its beads, a start frame, its temperature and its program.
 
-    `positions_nm` (n, 3) is one frame of the training data; `metadata` is the file's fpforce.json as a dict.
+    `positions_nm` (n, 3) is one frame of the training data; `metadata` is the file's fpforce.json as a dict. One that was trained
+    over many molecules is `transferable`: it has no beads until `bind` gives it those of a molecule, whose positions_nm are the
+    topology's own, or None where that has no coordinates.
     Units: nm, Da, K, kJ/mol.
     """
 
     path: Path
     metadata: dict
     beads: BeadTable
-    positions_nm: np.ndarray
+    positions_nm: np.ndarray | None
 
     def __repr__(self):
         return (
             f"ForceField({str(self.path)!r}, kind={self.kind!r}, beads={len(self.beads)}, "
             f"temperature_k={self.temperature_k:g})"
         )
+
+    @property
+    def transferable(self) -> bool:
+        """Whether it is for any molecule of known types, and not bound to one yet."""
+        return "transferable" in self.metadata
+
+    @property
+    def molecule(self) -> str | None:
+        """The residues of the molecule that a transferable force field is bound to; None where it was trained on one."""
+        return None
+
+    def bind(self, topology) -> "ForceField":
+        """The force field for one molecule, perhaps of a sequence never trained on, of a transferable one.
+
+        topology: a file that mdtraj reads, an openmm or mdtraj Topology, or an mdtraj Trajectory, with all atoms or the beads alone.
+        Water and ions are left out with a notice. Raises InputError for what the model does not know, naming the residue
+        (fpforce.transferable.recognise), and for a force field that is of one molecule already.
+        """
+        from fpforce.transferable.bound import bind
+
+        if not self.transferable:
+            raise InputError(f"{self.path} is the force field of one molecule already; it cannot be bound to another")
+        return bind(self, topology)
+
+    def bound(self, topology, needs: str = "topology") -> "ForceField":
+        """Itself, or where it is transferable what `bind` makes of it; InputError, naming the option `needs`, without a topology."""
+        if not self.transferable:
+            return self
+        if topology is None:
+            raise InputError(f"{self.path} is a transferable force field: say for which molecule, with {needs} (a PDB of all atoms or of the beads)")
+        return self.bind(topology)
 
     @property
     def kind(self) -> str:
@@ -128,11 +163,16 @@ class ForceField:
     @cached_property
     def sha256(self) -> str:
         """Hash of the whole file, which names the force field in every output."""
-        return sha256(self.model_bytes()).hexdigest()
+        return sha256(self.path.read_bytes()).hexdigest()
 
     def model_bytes(self) -> bytes:
         """The file's contents, which torch.jit.load reads through a buffer."""
         return self.path.read_bytes()
+
+    @contextmanager
+    def program_file(self) -> Iterator[Path]:
+        """A file that holds the program, for as long as the context lasts."""
+        yield Path(self.path).resolve()
 
     def weights(self) -> dict[str, np.ndarray]:
         """Every weight by name, read with safetensors' numpy loader."""
@@ -202,7 +242,7 @@ def load(path) -> ForceField:
             path=path,
             metadata=metadata,
             beads=BeadTable.from_dict(metadata["beads"]),
-            positions_nm=np.asarray(metadata["start_positions_nm"], dtype=float),
+            positions_nm=np.asarray(metadata["start_positions_nm"] or np.zeros((0, 3)), dtype=float),
         )
         for name in ("kind", "temperature_k", "kt_kj_per_mol", "scale_nm", "t_eval", "bonds_nm", "wall"):
             getattr(force_field, name)

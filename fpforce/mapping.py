@@ -119,6 +119,12 @@ def list_beads(records):
     return BeadTable(tuple(beads), tuple(sorted(pairs)), "list")
 
 
+def chosen_atoms(topology, choice):
+    """Indices of the atoms that a preset or an mdtraj selection makes beads, each one bead; water and ions left out."""
+    atoms = [group[0] for group in _selected(topology, choice)]
+    return [atom for atom in atoms if not is_solvent(topology.atom(atom).residue)]
+
+
 def _selected(topology, choice):
     """One-atom groups of a preset or an mdtraj selection."""
     if choice == "backbone5":
@@ -128,13 +134,13 @@ def _selected(topology, choice):
         atoms = [r[name] for r in residues for name in ("N", "CA", "C") if {"N", "CA", "C"} <= set(r)]
     elif choice == "ca":
         atoms = [
-            a.index for a in topology.atoms if a.name == "CA" and a.residue.is_protein and not _is_solvent(a.residue)
+            a.index for a in topology.atoms if a.name == "CA" and a.residue.is_protein and not is_solvent(a.residue)
         ]
     elif choice in ("heavy", "all"):
         atoms = [
             a.index
             for r in topology.residues
-            if not _is_solvent(r)
+            if not is_solvent(r)
             for a in r.atoms
             if a.element.mass and (choice == "all" or a.element.symbol != "H")
         ]
@@ -187,7 +193,7 @@ def _group(topology, name, atoms):
     elif len(atoms) and all(isinstance(atom, str) for atom in atoms):
         by_name = {}
         for atom in topology.atoms:
-            if not _is_solvent(atom.residue):
+            if not is_solvent(atom.residue):
                 by_name.setdefault(atom.name, []).append(atom)
         for atom in atoms:
             if len(by_name.get(atom, ())) != 1:
@@ -260,7 +266,7 @@ def _bead(topology, name, group, chains):
     )
 
 
-def _is_solvent(residue):
+def is_solvent(residue):
     """Water or a single ion (a bead named CA of a protein residue is neither)."""
     if residue.is_water:
         return True

@@ -21,6 +21,8 @@ def read_start_frame(force_field: ForceField, start=None, topology=None) -> tupl
     topology: a topology file, for trajectory formats without one; without it they must hold the beads.
     Raises InputError when the file cannot be read or the frame does not fit the beads.
     """
+    if start is None and force_field.positions_nm is None:
+        raise InputError(f"the topology that {force_field.path} was bound to has no coordinates to start from; give a frame (--start)")
     if start is None:
         positions_nm, record = force_field.positions_nm, {"source": "model", "frame": None}
     elif isinstance(start, str | Path):

@@ -30,7 +30,8 @@ def make_system(
 
     force_field: a ForceField or the path of model.pt.
     topology: when given, checked against the beads: an openmm or mdtraj Topology of the molecule or of all replicas,
-        or a file mdtraj reads.
+        or a file mdtraj reads. A transferable force field needs one, of one molecule with all its atoms or its beads alone, and is
+        bound to it (ForceField.bind): the particles are its beads, in its order.
     backend: `native`, `torchforce`, `python`, or `auto`, which takes the first of them that can compute this force field
         here and says so at INFO. `native` has a global parameter `fpforce_scale` (1 by default) that scales what the
         network has learned and leaves the bonded prior.
@@ -54,6 +55,8 @@ def make_system(
         force_field = load(force_field)
     if not override_not_conservative:
         require_energy(force_field, "override_not_conservative=True")
+    if force_field.transferable:
+        force_field, topology = force_field.bound(topology), None
     require_whole("replicas", replicas, 1)
     require_whole("force_group", force_group, 0, 31)
     if threads is not None:

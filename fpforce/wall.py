@@ -64,6 +64,10 @@ class Wall:
         energies = self.energies_kt(positions_nm)
         return WallAction(len(energies), float(np.mean(energies > 0.0)), float(np.mean(energies > 1.0)), float(energies.max()))
 
+    def constants(self):
+        """What the weights of a force field hold of it, by name."""
+        return {"wall.first": self.pairs[:, 0].copy(), "wall.second": self.pairs[:, 1].copy(), "wall.distance_nm": self.distances_nm}
+
     def record(self, smallest):
         """What fpforce.json says of it."""
         return {"height_kt": HEIGHT_KT, "fewest_bonds": FEWEST_BONDS, "smallest_distances": smallest}

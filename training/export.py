@@ -2,7 +2,8 @@
 
 U(r) = kT [E_theta(alpha(t) (r - centre) / s, t) + wall(r)] at t = t_eval, r in nm, U in kJ/mol; the centre is that of each
 replica, or of a particle in the plane that of the data; the wall (fpforce.wall) is there where the recipe asks for it; alpha
-undoes the shrinking of the noised positions, which matters where t_eval is not next to zero. Of a mixture, the expert whose interval holds t_eval is exported.
+undoes the shrinking of the noised positions, which matters where t_eval is not next to zero. Of a mixture, the expert whose
+interval holds t_eval is exported.
 Source: arXiv 2506.17139, section 2 (the score at t = 0 is the force over kT); Arts et al., arXiv 2302.00600 (t above 0).
 """
 
@@ -13,6 +14,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,11 +22,12 @@ from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.errors import InputError
 from fpforce.space import PLANE, space_of
 from fpforce.training.archive import write_archive
-from fpforce.training.checkpoint import Checkpoint, read_checkpoint
+from fpforce.training.checkpoint import Checkpoint, TrainingRecord, read_checkpoint
 from fpforce.training.diffusion import alpha, sigma
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
-from fpforce.training.models.wall import WallEnergy, wall_tensors
+from fpforce.training.models.wall import WallEnergy
 from fpforce.training.residual import residual_curve
+from fpforce.transferable.bound import bound_program
 from fpforce.wall import Wall
 
 logger = logging.getLogger("fpforce")
@@ -111,7 +114,8 @@ def export(checkpoint_path: str | Path, model_path: str | Path, *, t_eval: float
         checkpoint.record.calibration = None
     number = checkpoint.covering(t_eval)
     residual = _residual(checkpoint, number)
-    verification = write_force_field(checkpoint, model_path, t_eval, residual, overwrite=overwrite)
+    write = write_force_field if checkpoint.knowledge is None else write_transferable
+    verification = write(checkpoint, model_path, t_eval, residual, overwrite=overwrite)
     logger.info("wrote %s", model_path)
     return verification
 
@@ -122,50 +126,117 @@ def write_force_field(checkpoint: Checkpoint, model_path: Path, t_eval: float, r
 
     residual: how the Fokker-Planck residual depends on t, for the report.
     """
-    if model_path.exists() and not overwrite:
-        raise InputError(f"{model_path} already exists; --overwrite replaces it")
-    record, recipe, beads = checkpoint.record, checkpoint.recipe, checkpoint.beads
-    kt = BOLTZMANN_KJ_PER_MOL_K * recipe.temperature_k
-    number = checkpoint.covering(t_eval)
-    model, plan = checkpoint.calibrated_model(number, t_eval), checkpoint.plans[number]
-    scale_nm = record.scale_nm / float(alpha(torch.tensor(t_eval, dtype=torch.float64)))
-    wall = checkpoint.wall(number)
-    physical = PhysicalEnergy(model, len(beads), scale_nm, kt, t_eval, record.origin_nm, wall).eval()
+    _refuse_to_replace(model_path, overwrite)
+    record, beads = checkpoint.record, checkpoint.beads
+    physical = physical_energy(checkpoint, t_eval)
     program = torch.jit.freeze(torch.jit.script(physical), preserved_attrs=["energies"])
-    check_frames_nm = record.check_frames.double() * record.scale_nm + torch.tensor(record.origin_nm, dtype=torch.float64)
-    verification = verify(program, physical, check_frames_nm)
-    metadata = {
-        "model": {"kind": plan.model.kind, "conservative": plan.conservative, "settings": plan.model.model_dump(mode="json") | {
-            "v_min": plan.v_min, "t_max": plan.t_max},
-            "constants": model.network.constants(), "vocabulary": model.network.vocabulary()},
-        "scale_nm": scale_nm,
-        "origin_nm": list(record.origin_nm),
-        "temperature_k": recipe.temperature_k,
-        "kt_kj_per_mol": kt,
-        "t_eval": t_eval,
+    verification = verify(program, physical, check_frames_nm(record))
+    metadata = _metadata(checkpoint, physical, t_eval, residual, verification) | {
         "beads": record.beads,
         "start_positions_nm": record.start_positions_nm.double().tolist(),
         "bonds_nm": record.bond_lengths_nm,
-        "training": _provenance(checkpoint, number) | ({"fokker_planck_residual": residual} if residual else {}),
-        "verification": verification,
     }
-    weights = model.state_dict()
-    if wall is not None:
-        metadata["wall"] = wall.record(record.smallest_distances)
-        weights |= wall_tensors(wall)
+    walls = {name: torch.from_numpy(values) for name, values in _wall_constants(checkpoint, t_eval).items()}
+    weights = physical.energy.state_dict() | walls
     topology = io.StringIO()
     beads.write_pdb(topology, record.start_positions_nm.double().numpy())
-    model_path.parent.mkdir(parents=True, exist_ok=True)
-    write_archive(model_path, program, metadata, weights, topology.getvalue())
+    _write(model_path, program, metadata, weights, topology.getvalue())
     return verification
 
 
+def write_transferable(checkpoint: Checkpoint, model_path: Path, t_eval: float, residual: dict | None = None, *,
+                       overwrite: bool = False) -> dict:
+    """Write the model.pt of a transferable checkpoint: shared weights, what is known of types, and a program to be bound.
+
+    The program has the constants of one training molecule, for binding to replace (fpforce.transferable.bound). It is verified as
+    bound to each of the molecules in the checkpoint's record, whose largest deviations are returned.
+    """
+    _refuse_to_replace(model_path, overwrite)
+    molecules, knowledge = checkpoint.record.transferable["molecules"], checkpoint.knowledge
+    shared = checkpoint.shared_model(checkpoint.covering(t_eval))
+    program, measured = None, []
+    for name, molecule in molecules.items():
+        bound = checkpoint.of_molecule(molecule)
+        physical = physical_energy(bound, t_eval)
+        if program is None:
+            buffer = io.BytesIO()
+            program = torch.jit.script(physical)
+            torch.jit.save(program, buffer)
+        constants = knowledge.constants(bound.beads, shared.has_prior) | _wall_constants(bound, t_eval)
+        as_loaded = torch.jit.load(io.BytesIO(bound_program(buffer.getvalue(), constants, len(bound.beads))))
+        try:
+            measured.append(verify(as_loaded, physical, check_frames_nm(bound.record)))
+        except InputError as error:
+            raise InputError(f"molecule {name}: {error}") from None
+    worst = {name: (min if name == "mirror_difference_kt" else max)(one[name] for one in measured) for name in measured[0]}
+    verification = worst | {"frames": sum(one["frames"] for one in measured), "molecules": len(measured)}
+    metadata = _metadata(checkpoint, physical, t_eval, residual, verification) | {
+        "beads": {"mapping": knowledge.choice, "beads": [], "bonds": []},
+        "start_positions_nm": [],
+        "bonds_nm": {"mean": [], "min": [], "max": []},
+        "transferable": {"knowledge": knowledge.to_dict(), "scale_nm": checkpoint.record.scale_nm,
+                         "trained_on": checkpoint.record.transferable["trained_on"]},
+    }
+    _write(model_path, program, metadata, shared.state_dict(), "")
+    return verification
+
+
+def physical_energy(checkpoint: Checkpoint, t_eval: float) -> PhysicalEnergy:
+    """The energy of a checkpoint's molecule at t_eval, with the calibration in its record if there is one."""
+    record, recipe = checkpoint.record, checkpoint.recipe
+    number = checkpoint.covering(t_eval)
+    model = checkpoint.calibrated_model(number, t_eval)
+    scale_nm = record.scale_nm / float(alpha(torch.tensor(t_eval, dtype=torch.float64)))
+    kt = BOLTZMANN_KJ_PER_MOL_K * recipe.temperature_k
+    return PhysicalEnergy(model, len(checkpoint.beads), scale_nm, kt, t_eval, record.origin_nm, checkpoint.wall(number)).eval()
+
+
+def check_frames_nm(record: TrainingRecord) -> Tensor:
+    """The record's frames in nm, float64."""
+    return record.check_frames.double() * record.scale_nm + torch.tensor(record.origin_nm, dtype=torch.float64)
+
+
+def _refuse_to_replace(model_path: Path, overwrite: bool) -> None:
+    if model_path.exists() and not overwrite:
+        raise InputError(f"{model_path} already exists; --overwrite replaces it")
+
+
+def _metadata(checkpoint: Checkpoint, physical: PhysicalEnergy, t_eval: float, residual: dict | None, verification: dict) -> dict:
+    """What fpforce.json says of every force field, whatever its molecule."""
+    number = checkpoint.covering(t_eval)
+    plan, network, wall = checkpoint.plans[number], physical.energy.network, checkpoint.wall(number)
+    return ({} if wall is None else {"wall": wall.record(checkpoint.record.smallest_distances)}) | {
+        "model": {"kind": plan.model.kind, "conservative": plan.conservative, "settings": plan.model.model_dump(mode="json") | {
+            "v_min": plan.v_min, "t_max": plan.t_max},
+            "constants": network.constants(), "vocabulary": network.vocabulary()},
+        "scale_nm": 1.0 / physical.inverse_scale,
+        "origin_nm": list(checkpoint.record.origin_nm),
+        "temperature_k": checkpoint.recipe.temperature_k,
+        "kt_kj_per_mol": physical.kt,
+        "t_eval": t_eval,
+        "training": _provenance(checkpoint, number) | ({"fokker_planck_residual": residual} if residual else {}),
+        "verification": verification,
+    }
+
+
+def _wall_constants(checkpoint: Checkpoint, t_eval: float) -> dict[str, np.ndarray]:
+    wall = checkpoint.wall(checkpoint.covering(t_eval))
+    return {} if wall is None else wall.constants()
+
+
+def _write(model_path: Path, program: torch.jit.ScriptModule, metadata: dict, weights: dict, topology_pdb: str) -> None:
+    model_path.parent.mkdir(parents=True, exist_ok=True)
+    write_archive(model_path, program, metadata, weights, topology_pdb)
+
+
 def _residual(checkpoint: Checkpoint, number: int) -> dict | None:
-    """Of the expert as trained: calibration changes it at t_eval alone."""
-    model, plan = checkpoint.model(number), checkpoint.plans[number]
-    if not isinstance(model, DiffusionEnergy):
+    """Of the expert as trained: calibration changes it at t_eval alone. Of a transferable one, for its smallest molecule."""
+    plan = checkpoint.plans[number]
+    if not plan.conservative:
         return None
-    return residual_curve(model, checkpoint.record.check_frames, plan.t_min, plan.t_max)
+    beads, frames = min(checkpoint.record.samples(), key=lambda sample: len(sample[0]))
+    model = checkpoint.model(number) if checkpoint.knowledge is None else checkpoint.shared_model(number).bind(beads)
+    return residual_curve(model, frames, plan.t_min, plan.t_max)
 
 
 def verify(program: torch.jit.ScriptModule, physical: PhysicalEnergy, frames_nm: Tensor) -> dict[str, float]:

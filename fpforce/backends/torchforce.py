@@ -6,7 +6,6 @@ The Force holds the program itself: its XML carries the whole model and loads wh
 import logging
 from importlib.metadata import distributions, version
 from importlib.util import find_spec
-from pathlib import Path
 
 from fpforce.errors import InputError
 
@@ -47,7 +46,8 @@ def attach(system, force_field, *, replicas: int, force_group: int, threads: int
     force_class = _torch_force_class()
     if threads is not None:
         torch.set_num_threads(threads)
-    force = force_class(str(Path(force_field.path).resolve()))
+    with force_field.program_file() as path:
+        force = force_class(str(path))
     force.setForceGroup(force_group)
     force.setName("fpforce")
     system.addForce(force)

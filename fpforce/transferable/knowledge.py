@@ -89,6 +89,20 @@ class Knowledge:
                           for values in (statistics.mean, np.maximum(statistics.variance, SMALLEST_SPREAD)))
         return PriorTerms(vectors, variances, pairs, mean, variance)
 
+    def constants(self, beads: BeadTable, prior: bool) -> dict[str, np.ndarray]:
+        """What a force field of this molecule alone has besides the shared weights, by name, in float32 and int64.
+
+        prior: whether the model has one.
+        """
+        found = {f"network.{name}": values for name, values in self.network_constants(beads).items()}
+        if prior:
+            terms = self.prior_terms(beads)
+            found |= {"prior.mode_vectors": terms.mode_vectors, "prior.mode_variances": terms.mode_variances,
+                      "prior.first": terms.pairs[:, 0].copy(), "prior.second": terms.pairs[:, 1].copy(),
+                      "prior.radius": terms.mean - terms.variance / terms.mean, "prior.variance": terms.variance,
+                      "prior.mean_square": (terms.mean**2 + terms.variance) / 3.0}
+        return {name: values.astype(np.float32) if values.dtype.kind == "f" else values for name, values in found.items()}
+
     def bond_lengths(self, beads: BeadTable) -> dict[str, np.ndarray]:
         """`mean`, `min` and `max` of every bond, in the order of beads.bonds, normalised units."""
         statistics, index = self.pairs.of_molecule(beads), np.array(beads.bonds, dtype=int).reshape(-1, 2)

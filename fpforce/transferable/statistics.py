@@ -101,6 +101,19 @@ class PairTable:
             found.append(_pooled(np.array(known)))
         return PairStatistics(*np.array(found).reshape(-1, len(FIELDS)).T)
 
+    def require_same_bonds(self, beads: BeadTable) -> None:
+        """Raise InputError, naming the beads, for a bond that no training molecule has there, and for one that all have and is missing."""
+        known: dict[tuple[str, str, int], set[int]] = {}
+        for name, other, separation, bonds, *residues in self.entries:
+            if bonds != -1 and residues == [ANY, ANY]:
+                known.setdefault((name, other, separation), set()).add(bonds)
+        for i, j, (place, _) in zip(*np.triu_indices(len(beads), k=1), typed_pairs(beads), strict=True):
+            seen = known.get(place[:3], set())
+            if seen and (place[3] == 1) not in {bonds == 1 for bonds in seen}:
+                raise InputError(f"beads {beads.beads[i]} and {beads.beads[j]} are {'' if place[3] == 1 else 'not '}bonded, and in the molecules "
+                                 f"that the model was trained on they are{' not' if place[3] == 1 else ''}; check the residues and the bonds of "
+                                 "the topology (CONECT)")
+
     def range(self) -> tuple[float, float]:
         """Shortest and longest distance of all."""
         values = np.array(list(self.entries.values()))

@@ -18,7 +18,6 @@ from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.plugin import FPForce
 from fpforce.training.export import PhysicalEnergy
 from fpforce.training.models import build_model
-from fpforce.training.models.wall import wall_tensors
 from fpforce.training.plan import plan_experts
 from fpforce.training.recipe import parse_recipe
 from fpforce.wall import Wall
@@ -64,7 +63,7 @@ def model(request, alanine_set):
                   "constants": energy.network.constants()},
         "scale_nm": alanine_set.scale_nm, "temperature_k": 300.0, "kt_kj_per_mol": KT, "t_eval": 1e-5,
         "beads": alanine_set.beads.to_dict()})
-    tensors = energy.state_dict() | ({} if wall is None else wall_tensors(wall))
+    tensors = energy.state_dict() | ({} if wall is None else {name: torch.from_numpy(values) for name, values in wall.constants().items()})
     weights = save({name: value.contiguous() for name, value in tensors.items()})
     return eager, description, weights
 

@@ -23,7 +23,7 @@ def make_beads(sequence: str) -> BeadTable:
             beads.append(Bead(name, RESIDUES[letter], number, number + 2, "A", name[0], mass, (index,), (name,)))
         bonds += [(first, first + 1), (first + 1, first + 2), (first + 1, first + 3), (first + 3, first + 4)]
         bonds += [(first - 2, first)] if number else []
-    return BeadTable(tuple(beads), tuple(sorted(bonds)), "name N CA CB C O")
+    return BeadTable(tuple(beads), tuple(sorted(bonds)), "name N CA CB C O and not resname ACE NME")
 
 
 def place(a, b, c, length, angle, torsion):
@@ -87,7 +87,7 @@ def molecule_set(peptide):
     """Three dipeptides and a tripeptide, a MoleculeSet."""
     from fpforce.training.molecules import MoleculeSet
 
-    return MoleculeSet.of({name: peptide(name) for name in ("AV", "SA", "VS", "ASV")}, "name N CA CB C O")
+    return MoleculeSet.of({name: peptide(name) for name in ("AV", "SA", "VS", "ASV")}, "name N CA CB C O and not resname ACE NME")
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +110,7 @@ def transferable_recipe(peptide_folder):
 
     def make(output, molecules=(peptide_folder,), **changes):
         content = {
-            "data": {"molecules": list(molecules), "beads": "name N CA CB C O"}, "temperature_k": 310.0, "output": output,
+            "data": {"molecules": list(molecules), "beads": "name N CA CB C O and not resname ACE NME"}, "temperature_k": 310.0, "output": output,
             "model": {"kind": "graph_transformer", "width": 16, "head_width": 8, "layers": 2, "identity": False},
             "optimizer": {"batch_size": 32, "warmup_steps": 5}, "loss": {"fokker_planck_weight": 1e-4},
             "run": {"max_steps": 40, "log_every_steps": 10, "threads": 1, "accelerator": "cpu"},
@@ -122,3 +122,38 @@ def transferable_recipe(peptide_folder):
         return parse_recipe(content)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def transferable_checkpoint(transferable_recipe, tmp_path_factory) -> Path:
+    """Checkpoint of two steps, its weights replaced by random ones: they depend on everything, as those of a long training do."""
+    import torch
+
+    from fpforce.training.fit import train
+
+    path = train(transferable_recipe(tmp_path_factory.mktemp("transferable"), run__max_steps=2), show_progress=False)
+    content, generator = torch.load(path, weights_only=True), torch.Generator().manual_seed(5)
+    for name, value in content["state_dict"].items():
+        if "edges" not in name.split("."):
+            value += 0.2 * torch.randn(value.shape, generator=generator)
+    torch.save(content, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def transferable_model(transferable_checkpoint) -> Path:
+    """The exported model.pt of `transferable_checkpoint`."""
+    from fpforce.training.checkpoint import read_checkpoint
+    from fpforce.training.export import write_transferable
+
+    path = transferable_checkpoint.with_name("model.pt")
+    write_transferable(read_checkpoint(transferable_checkpoint), path, 1e-5)
+    return path
+
+
+@pytest.fixture(scope="session")
+def unseen_pdb(peptide, tmp_path_factory) -> Path:
+    """The beads of VA, a sequence that no molecule of the training has."""
+    path, frames = tmp_path_factory.mktemp("unseen") / "VA.pdb", peptide("VA")
+    frames.beads.write_pdb(path, frames.positions_nm[0])
+    return path

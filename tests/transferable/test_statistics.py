@@ -17,7 +17,7 @@ from fpforce.transferable.statistics import PairStatistics, PairTable, measure, 
 
 
 def test_table_of_one_molecule_gives_back_its_own_prior_and_features(peptide):
-    own = MoleculeSet.of({"AV": peptide("AV", 400)}, "name N CA CB C O")
+    own = MoleculeSet.of({"AV": peptide("AV", 400)}, "name N CA CB C O and not resname ACE NME")
     (training_set,) = own.molecules.values()
     fitted, typed = fit_prior(training_set.frames, training_set.prior_pairs), prior_of(training_set.beads, own.knowledge)
     for name in ("first", "second", "radius", "variance", "mean_square"):
@@ -49,7 +49,7 @@ def test_unseen_sequence_has_the_mean_over_what_is_known_of_both_residues(molecu
 
 def test_types_never_seen_in_such_a_place_fall_back_on_the_place(peptide, peptide_beads):
     # VAL is known, but never as the first of two.
-    known = MoleculeSet.of({"AV": peptide("AV"), "SA": peptide("SA")}, "name N CA CB C O").knowledge
+    known = MoleculeSet.of({"AV": peptide("AV"), "SA": peptide("SA")}, "name N CA CB C O and not resname ACE NME").knowledge
     found, beads = known.pairs.of_molecule(peptide_beads("VV")), peptide_beads("VV")
     for (place, residues), mean in zip(typed_pairs(beads), found.mean, strict=True):
         if place[2] == 1:
@@ -60,7 +60,7 @@ def test_types_never_seen_in_such_a_place_fall_back_on_the_place(peptide, peptid
 
 
 def test_residues_further_apart_than_in_any_training_molecule_are_refused_by_name(peptide, peptide_beads):
-    known = MoleculeSet.of({"AV": peptide("AV"), "VS": peptide("VS")}, "name N CA CB C O").knowledge
+    known = MoleculeSet.of({"AV": peptide("AV"), "VS": peptide("VS")}, "name N CA CB C O and not resname ACE NME").knowledge
     with pytest.raises(InputError, match="beads ALA2-N and SER4-N: no molecule .* 2 residues apart"):
         known.prior_terms(peptide_beads("AVS"))
 

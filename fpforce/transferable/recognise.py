@@ -1,0 +1,138 @@
+"""Which beads of a topology a transferable model sees, and whether it knows them all.
+
+In: what names the atoms of a molecule (a file, or a topology of openmm or mdtraj), all atoms or the beads themselves. Out: a
+BeadTable and, where the input has coordinates, bead positions. What the model would treat wrongly is refused here by name.
+"""
+
+import logging
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fpforce.beads import BeadTable
+from fpforce.bonding import with_bonds
+from fpforce.chirality import d_residues
+from fpforce.errors import InputError
+from fpforce.mapping import chosen_atoms, is_solvent, map_beads
+from fpforce.periodic import make_whole
+from fpforce.trajectory_files import existing_file, holds_topology, read_topology
+from fpforce.transferable.knowledge import Knowledge
+
+logger = logging.getLogger("fpforce")
+
+CAPS = ("ACE", "FOR", "NME", "NMA", "NHE", "NH2")  # end groups, which may be without beads
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A molecule of known types. positions_nm (n, 3): its beads in the input, or None where that has no coordinates."""
+
+    beads: BeadTable
+    positions_nm: np.ndarray | None
+    source: str
+
+
+def recognise(topology, knowledge: Knowledge) -> Recognised:
+    """The beads of a topology: a file that mdtraj reads, an openmm or mdtraj Topology, or an mdtraj Trajectory (its first frame).
+
+    Water and ions are left out with a notice, end groups without beads too. The order of the beads within a residue does not
+    matter: the beads keep it, and the model does not depend on it. Raises InputError, naming the residue, for an unknown residue or
+    bead, a missing bead, several chains, gaps in the numbering, bonds as in no training molecule, and D residues.
+    """
+    atoms, xyz, source = _read(topology)
+    chosen = chosen_atoms(atoms, knowledge.choice)
+    if not chosen:
+        raise InputError(f"{source}: no atom is a bead ({knowledge.choice}); give the topology of a peptide or of its beads")
+    _say_what_is_left_out(atoms, source)
+    _check_residues(atoms, chosen, knowledge, source)
+    beads = replace(map_beads(atoms, chosen), mapping=knowledge.choice)
+    try:
+        knowledge.network_constants(beads)
+        knowledge.pairs.require_same_bonds(beads)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    if xyz is None:
+        return Recognised(beads, None, source)
+    mirrored = [] if knowledge.allow_d_residues else d_residues(xyz, atoms)
+    if mirrored:
+        raise InputError(f"{source}: {mirrored[0][0]} is a D amino acid, and the model was trained on L amino acids: the frame is mirrored, or of a "
+                         "D peptide; give an L peptide")
+    return Recognised(beads, beads.positions(xyz, atoms)[0].astype(float), source)
+
+
+def _read(topology):
+    """(mdtraj Topology, coordinates (1, atoms, 3) in nm or None, what to call the input)."""
+    import mdtraj
+
+    if isinstance(topology, str | Path):
+        path = existing_file(topology, "topology")
+        if not holds_topology(path):
+            return read_topology(path), None, str(path)
+        try:
+            frame = mdtraj.load_frame(str(path), 0)
+        except Exception as error:
+            raise InputError(f"topology {path} cannot be read: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
+        return _whole(frame), frame.xyz, str(path)
+    if isinstance(topology, mdtraj.Trajectory):
+        frame = topology[0]
+        return _whole(frame), frame.xyz, "the topology"
+    if isinstance(topology, mdtraj.Topology):
+        return topology, None, "the topology"
+    if callable(getattr(topology, "atoms", None)):
+        return mdtraj.Topology.from_openmm(topology), None, "the topology"
+    raise InputError(f"topology is {topology!r}; give an openmm or mdtraj Topology, or a topology file")
+
+
+def _whole(frame):
+    """The topology of a frame, whose molecules are put together across a periodic box."""
+    if frame.unitcell_vectors is not None and np.all(np.abs(np.linalg.det(frame.unitcell_vectors)) > 0.0):
+        make_whole(frame.xyz, frame.unitcell_vectors, with_bonds(frame.topology))
+    return frame.topology
+
+
+def _say_what_is_left_out(topology, source) -> None:
+    solvent = Counter(residue.name for residue in topology.residues if is_solvent(residue))
+    if solvent:
+        logger.warning("%s: water and ions are left out (%s)", source, ", ".join(f"{count} {name}" for name, count in sorted(solvent.items())))
+
+
+def _check_residues(topology, chosen, knowledge: Knowledge, source: str) -> None:
+    """Raise InputError unless the chosen atoms are the beads of one chain of known residues without a gap."""
+    names: dict[int, list[str]] = {}
+    for atom in map(topology.atom, chosen):
+        names.setdefault(atom.residue.index, []).append(atom.name)
+    chains = sorted({topology.residue(index).chain.index for index in names})
+    if len(chains) > 1:
+        found = ", ".join(_chain(topology.chain(index)) for index in chains)
+        raise InputError(f"{source} has {len(chains)} chains ({found}), and the model knows molecules of one; give one of them")
+    first, last = min(names), max(names)
+    for residue in topology.residues:
+        if is_solvent(residue) or (residue.index not in names and residue.name in CAPS and not first < residue.index < last):
+            continue
+        _check_beads(residue, tuple(sorted(names.get(residue.index, ()))), knowledge, source)
+    for left, right in zip(range(first, last), range(first + 1, last + 1), strict=True):
+        before, after = topology.residue(left), topology.residue(right)
+        if after.resSeq != before.resSeq + 1:
+            raise InputError(f"{source}: residue {before} is followed by {after}: residues are missing or out of order; complete the chain, and "
+                             "number it without a gap")
+
+
+def _check_beads(residue, names: tuple[str, ...], knowledge: Knowledge, source: str) -> None:
+    if residue.name not in knowledge.residues:
+        raise InputError(f"{source}: residue {residue} is of a type that the model was not trained with; it knows "
+                         f"{', '.join(knowledge.residues)}")
+    known = knowledge.residues[residue.name]
+    if names in known:
+        return
+    nearest = min(known, key=lambda beads: len(set(beads) ^ set(names)))
+    missing, unknown = sorted(set(nearest) - set(names)), sorted(set(names) - set(nearest))
+    problem = f"lacks the bead {', '.join(missing)}" if missing else f"has the bead {', '.join(unknown)}" if unknown else "has a bead twice"
+    raise InputError(f"{source}: residue {residue} {problem}; the model knows {residue.name} with {', '.join(nearest)}: complete the residue (such as "
+                     "with pdbfixer)")
+
+
+def _chain(chain) -> str:
+    residues = list(chain.residues)
+    return f"{residues[0]} to {residues[-1]}"
