@@ -1,6 +1,7 @@
 """evaluate and fpforce-evaluate: files in, report.html and report.json out, one clear line for wrong input."""
 
 import base64
+import copy
 import errno
 import json
 import os
@@ -17,6 +18,7 @@ import fpforce
 from fpforce.analysis import evaluate
 from fpforce.analysis.figures import training_curves
 from fpforce.analysis.observables import dihedrals
+from fpforce.analysis.report import _render
 from fpforce.commands.evaluate import _show
 from fpforce.errors import InputError
 from fpforce.simulation_files import SimulationFiles
@@ -146,6 +148,16 @@ def test_html_shows_verdict_and_key_figures(report):
     assert f">{report.assessment.status}</span>" in html
     assert f"{report.figures['simulation']['excess_js']:.4f}" in html
     assert report.assessment.convergence_verdict in html
+
+
+@pytest.mark.parametrize("undone, words", [({"undone": [2]}, "; 1 that made it far worse undone. Residual"),
+                                           ({}, ". Residual")], ids=["undone", "exported before there were any"])
+def test_html_tells_of_rounds_of_calibration_that_were_undone(report, inputs, undone, words):
+    figures = copy.deepcopy(report.figures)
+    figures["training"]["calibration"] = undone | {"likelihood": None, "rounds": 3, "replicas": 64, "seconds": 30.0,
+                                                   "relative_entropy": [0.03, 7.0, 0.02]}
+    html = _render(report.assessment, figures, fpforce.load(inputs["model"]), 0)
+    assert f"0.0300 nats in the first, 0.0200 in the last{words}" in html
 
 
 def test_an_existing_report_is_refused_without_overwrite(inputs, report):
