@@ -171,13 +171,13 @@ def _draw_all(checkpoint, force_field, sampler, files, record, settings, t_end, 
     volume = degrees_of_freedom(len(checkpoint.beads)) * float(np.log(to_nm))
     progress = SamplingProgress(settings.samples, record["drawn"], sampler.steps, show_progress)
     with stop_signals() as stop, progress:
-        while record["drawn"] < settings.samples:
+        while record["drawn"] < settings.samples and not stop.is_set():
             began = time.monotonic()
             batch, skip = divmod(record["drawn"], settings.batch_size)
             count = min(settings.batch_size - skip, settings.samples - record["drawn"])
             for number, (x, density) in enumerate(sampler.draw(batch, count, skip), start=1):  # noqa: B007 (the last one counts)
                 progress.update(record["drawn"], number, count)
-                if stop.is_set():
+                if stop.is_set() and number < sampler.steps:
                     return True
             finite = torch.isfinite(x).all(dim=(1, 2))
             x, arrays = x[finite], {}
@@ -191,7 +191,7 @@ def _draw_all(checkpoint, force_field, sampler, files, record, settings, t_end, 
             record["non_finite"] += count - len(x)
             record["seconds"] += time.monotonic() - began
             files.append((x.double() * to_nm).cpu().numpy() + checkpoint.record.origin_nm, arrays, record)
-    return False
+    return record["drawn"] < settings.samples
 
 
 def _refuse_fewer(record: dict, settings: SampleSettings, output: Path) -> None:

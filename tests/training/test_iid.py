@@ -106,18 +106,21 @@ def test_asking_for_fewer_samples_than_there_are_is_refused_and_for_as_many_is_n
     assert "nothing left to do" in caplog.text and len(read(path)) == 10
 
 
-@pytest.mark.parametrize("batch, before, parts", [(0, 0, ["within the first 16 samples", "none is kept", "--batch-size"]),
-                                                  (1, 16, ["after 16 of 48 samples, which"])])
-def test_interruption_says_what_is_kept_and_resuming_gives_the_rest(small_checkpoint, tmp_path, monkeypatch, batch, before, parts):
+@pytest.mark.parametrize("batch, step, before, parts", [
+    (0, 3, 0, ["within the first 16 samples", "none is kept", "--batch-size"]),
+    (0, 10, 16, ["after 16 of 48 samples, which"]),  # in the last step of a batch
+    (1, 3, 16, ["after 16 of 48 samples, which"]),
+])
+def test_interruption_says_what_is_kept_and_resuming_gives_the_rest(small_checkpoint, tmp_path, monkeypatch, batch, step, before, parts):
     whole, path = tmp_path / "whole.dcd", tmp_path / "iid.dcd"
     sample(small_checkpoint, whole, settings())
 
-    def interrupted_at_step_three(progress, drawn, step, count):
-        if (drawn // 16, step) == (batch, 3):
+    def interrupted(progress, drawn, done, count):
+        if (drawn // 16, done) == (batch, step):
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt) as stopped:
-        patch.setattr(SamplingProgress, "update", interrupted_at_step_three)
+        patch.setattr(SamplingProgress, "update", interrupted)
         sample(small_checkpoint, path, settings())
     for part in [*parts, "--resume"]:
         assert part in str(stopped.value)
