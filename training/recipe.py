@@ -254,30 +254,31 @@ def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     _anchor_paths(content.get("data"), path.parent)
     for override in overrides:
         _apply(content, override)
-    return _without_idle_fokker_planck(parse_recipe(content, str(path), overrides), str(path), overrides)
-
-
-def _without_idle_fokker_planck(recipe: Recipe, source: str, overrides: list[str] | tuple[str, ...]) -> Recipe:
-    """With loss.fokker_planck_weight = 0, as the resolved recipe then says, where no expert has an energy.
-
-    Raises InputError where another weight was asked for.
-    """
-    weight, key = recipe.loss.fokker_planck_weight, "loss.fokker_planck_weight"
-    if weight == 0 or not recipe.experts or any(expert.conservative for expert in recipe.experts):
-        return recipe
-    if "fokker_planck_weight" in recipe.loss.model_fields_set:
-        raise InputError(f"{_at_fault(key, '', overrides) or source}: '{key}' = {weight:g} needs an energy, and no expert is "
+    recipe, asked = parse_recipe(content, str(path), overrides), (content.get("loss") or {}).get("fokker_planck_weight")
+    if asked and _has_no_energy(recipe):
+        key = "loss.fokker_planck_weight"
+        raise InputError(f"{_at_fault(key, '', overrides) or path}: '{key}' = {asked:g} needs an energy, and no expert is "
                          "conservative; set it to 0, or conservative to true")
-    return recipe.model_copy(update={"loss": recipe.loss.model_copy(update={"fokker_planck_weight": 0.0})})
+    return recipe
 
 
 def parse_recipe(content: dict, source: str = "recipe", overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
-    """A Recipe from a plain mapping; errors name `source`, or the one of the `overrides` (already applied) at fault."""
+    """A Recipe from a plain mapping; errors name `source`, or the one of the `overrides` (already applied) at fault.
+
+    Where no expert has an energy, loss.fokker_planck_weight is 0 whatever the mapping says.
+    """
     try:
-        return Recipe.model_validate(content)
+        recipe = Recipe.model_validate(content)
     except ValidationError as error:
         found = [(_at_fault(key, text, overrides) or source, text) for key, text in _explain(error.errors())]
-    raise InputError("; ".join(f"{place}: {text}" for place, text in found))
+        raise InputError("; ".join(f"{place}: {text}" for place, text in found)) from None
+    if _has_no_energy(recipe):
+        return recipe.model_copy(update={"loss": recipe.loss.model_copy(update={"fokker_planck_weight": 0.0})})
+    return recipe
+
+
+def _has_no_energy(recipe: Recipe) -> bool:
+    return bool(recipe.experts) and not any(expert.conservative for expert in recipe.experts)
 
 
 def describe_recipe() -> list[tuple[str, str, str]]:

@@ -197,6 +197,8 @@ def test_fokker_planck_weight_that_no_expert_can_take_is_an_error_where_it_was_a
         load_recipe(recipe_file(SCORE + "loss: {fokker_planck_weight: 2e-3}\n"))
     recipe = load_recipe(recipe_file(SCORE))
     assert recipe.loss.fokker_planck_weight == 0.0
+    begun_earlier = recipe.model_dump(mode="json") | {"loss": {"fokker_planck_weight": 5e-4}}
+    assert parse_recipe(begun_earlier) == recipe  # so that such a run can be resumed
     resolved = recipe_file(yaml.safe_dump(recipe.model_dump(mode="json")))
     assert load_recipe(resolved).loss == recipe.loss
     assert load_recipe(resolved, ["experts=[]", "loss.fokker_planck_weight=1e-3"]).loss.fokker_planck_weight == 1e-3
