@@ -126,11 +126,11 @@ def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) 
     _refuse_other_rounds(checkpoint, settings)
     generator = torch.Generator().manual_seed(recipe.run.seed)
     t_eval = checkpoint.recipe.diffusion.t_eval
+    checkpoint.record.recipe = recipe.model_dump(mode="json")  # that of the training may have asked for less
+    replace_record(checkpoint_path, checkpoint.record)
     if checkpoint.record.calibration is None:
         features = energy.network.readout().in_features
         checkpoint.record.calibration = CalibrationRecord(t_eval, torch.zeros(features, dtype=torch.float64))
-    checkpoint.record.recipe = recipe.model_dump(mode="json")  # that of the training may have asked for less
-    replace_record(checkpoint_path, checkpoint.record)
     with stop_signals() as stop:
         if _fit_is_wanted(settings, checkpoint.record.calibration):
             _fit_to_likelihoods(checkpoint, energy, settings.likelihood_frames, training_set, generator, stop)

@@ -143,6 +143,17 @@ def test_other_number_of_frames_repeats_the_fit_and_none_leaves_it_with_a_word(s
         run(40)
 
 
+def test_interrupted_fit_leaves_a_training_without_calibration_whose_recipe_asks_for_one(small_recipe, tmp_path, monkeypatch):
+    train(small_recipe(tmp_path / "run", "run.max_steps=20"), show_progress=False)
+    monkeypatch.setattr(calibration, "log_likelihoods", lambda *_: None)
+    asked = small_recipe(tmp_path / "run", "run.max_steps=20", "calibration.likelihood_frames=20")
+    with pytest.raises(KeyboardInterrupt, match="go on with --resume"):
+        train(asked, resume=True, show_progress=False)
+    record = read_checkpoint(tmp_path / "run" / "model.ckpt").record
+    assert record.calibration is None and record.recipe["calibration"]["likelihood_frames"] == 20
+    assert "likelihood_frames: 20" in (tmp_path / "run" / "recipe.yaml").read_text()
+
+
 def test_model_that_does_not_reach_noise_is_refused_before_it_is_trained(small_recipe, tmp_path):
     with pytest.raises(InputError, match="likelihood_frames = 40 follows the model to t = 1.*up to 0.6"):
         small_recipe(tmp_path, "diffusion.t_max=0.6", "calibration.likelihood_frames=40")
