@@ -17,6 +17,10 @@ FEWEST_APART = 3  # neighbours along the chain up to this make no contact
 FORMED_WITHIN = 1.2  # a native contact is formed below this multiple of its length in the folded structure
 FOLDED_ABOVE = 0.5  # a frame with more than this fraction of native contacts is folded
 _CHUNK = 20_000
+# Names of protonation states in force fields, which PDBs do not tell apart.
+_STATES = dict.fromkeys(("HID", "HIE", "HIP", "HSD", "HSE", "HSP"), "HIS") | {
+    "CYX": "CYS", "CYM": "CYS", "ASH": "ASP", "GLH": "GLU", "LYN": "LYS",
+}  # fmt: skip
 
 
 def protein_chain(beads):
@@ -92,8 +96,9 @@ class FoldedStructure:
             raise InputError(f"folded structure {path} cannot be read: {error}; give a PDB") from error
         atoms = [atom for atom in frame.topology.atoms if atom.name == "CA" and atom.residue.name != "CA"]  # no calcium
         found, wanted = [atom.residue.name for atom in atoms], [beads.beads[k].residue for k in chain or []]
-        if chain is not None and found != wanted:
-            at = next((k for k, pair in enumerate(zip(found, wanted)) if pair[0] != pair[1]), min(len(found), len(wanted)))
+        alike = [_STATES.get(theirs, theirs) == _STATES.get(ours, ours) for theirs, ours in zip(found, wanted)]
+        if chain is not None and (len(found) != len(wanted) or not all(alike)):
+            at = alike.index(False) if False in alike else len(alike)
             theirs, ours = (names[at] if at < len(names) else "nothing" for names in (found, wanted))
             raise InputError(
                 f"folded structure {path} has {len(found)} residues with CA, the model's chain {len(wanted)}: residue {at + 1} is "

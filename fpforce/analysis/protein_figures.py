@@ -62,13 +62,15 @@ def folded_distances(protein):
 @styled
 def time_scales(kinetics):
     """Implied time scales of the Markov model of every set, at the lag (filled) and twice the lag (open)."""
-    units = dict.fromkeys(one.time_unit for one in kinetics.time_scales)
+    from matplotlib.ticker import LogFormatter
+
+    units = dict.fromkeys(one.time_unit for one in kinetics.time_scales if one.at_lag)
     figure, axes = subplots(1, len(units), width=5.2 * len(units), height=3.1)
     for axis, unit in zip(axes, units):
-        shown = [one for one in kinetics.time_scales if one.time_unit == unit]
+        shown = [one for one in kinetics.time_scales if one.time_unit == unit and one.at_lag]
         for k, one in enumerate(shown):
-            reference = one is kinetics.time_scales[0]
-            colour = COLOURS["reference"] if reference else START_COLOURS[(k - (shown[0] is kinetics.time_scales[0])) % len(START_COLOURS)]
+            number = kinetics.time_scales.index(one)
+            colour = START_COLOURS[(number - 1) % len(START_COLOURS)] if number else COLOURS["reference"]
             shift = 0.09 * (k - (len(shown) - 1) / 2)
             for values, face in ((one.at_lag, colour), (one.at_twice_the_lag, "none")):
                 label = one.name if face == colour else None
@@ -76,8 +78,8 @@ def time_scales(kinetics):
                 axis.plot(rank, values, ls="none", marker="o", ms=6, mfc=face, mec=colour, color=colour, label=label)
             axis.axhline(one.lag, color=colour, lw=0.8, ls=":")
         axis.set(yscale="log", xlabel="process, slowest first", ylabel=f"implied time scale / {unit}", xticks=[1, 2, 3])
-        for formatter in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
-            formatter("{x:g}")
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
         axis.grid(True, axis="y", which="major", color="#EEEEEE")
         axis.legend(fontsize=8.5)
     return figure

@@ -98,6 +98,7 @@ def _plane(plane):
     return {
         "name": plane.plane.name,
         "axes": list(plane.plane.axis_names),
+        "tica_lag_frames": getattr(plane.plane, "lag_frames", None),
         "basins": {"names": list(plane.plane.basin_names), "split": plane.plane.split},
         "sets": {
             name: {

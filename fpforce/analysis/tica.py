@@ -14,7 +14,7 @@ from fpforce.analysis.observables import bond_lengths, dihedral_paths, dihedrals
 from fpforce.errors import InputError
 
 MOST_PAIRS = 1000
-_CHUNK = 20_000  # frames whose features are held at once
+_CHUNK = 5_000  # frames whose features are held at once
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import fpforce
-from fpforce.analysis import AssessmentSettings, ReplicaFrames, assess, evaluate
+from fpforce.analysis import AssessmentSettings, ReplicaFrames, assess
 from fpforce.analysis.contacts import contact_map, map_difference
 from fpforce.analysis.folding import FoldedStructure, protein_chain
 from fpforce.analysis.kinetics import count_transitions
 from fpforce.analysis.planes import TicaPlane, choose_planes, upper_basin
 from fpforce.analysis.tica import MOST_PAIRS
 from fpforce.beads import Bead, BeadTable
+from fpforce.commands.evaluate import main
 from fpforce.errors import InputError
 from fpforce.simulation_files import SimulationFiles
 
@@ -199,6 +200,9 @@ def test_impossible_planes_and_folded_structures_are_refused(tmp_path):
     other.write_pdb(tmp_path / "other.pdb", hairpin())
     with pytest.raises(InputError, match="residue 5 is ALA there and GLU here"):
         FoldedStructure.read(tmp_path / "other.pdb", table)
+    histidine = {name: chain_table((*SEQUENCE[:4], name, *SEQUENCE[5:])) for name in ("HIS", "HIE")}
+    histidine["HIS"].write_pdb(tmp_path / "histidine.pdb", hairpin())
+    assert len(FoldedStructure.read(tmp_path / "histidine.pdb", histidine["HIE"]).contacts) == 10, "one amino acid by two names"
     with pytest.raises(InputError, match="no.pdb"):
         FoldedStructure.read(tmp_path / "no.pdb", table)
 
@@ -220,22 +224,24 @@ def test_the_report_has_the_protein_part(tmp_path, model_writer, modules):
                   "steps": 75_000, "model_sha256": model.sha256, "start": {"positions_nm": start.tolist()}}  # fmt: skip
         files.save({}, record)
         files.close()
-    report = evaluate(
-        model, [tmp_path / "run1.npy", tmp_path / "run2.npy"], paths, output=tmp_path / "report", tica_lag=5,
-        folded=tmp_path / "folded.pdb",
-    )  # fmt: skip
-    content = json.loads(report.json_path.read_text())["protein"]
+    arguments = ["--reference", tmp_path / "run1.npy", "--reference", tmp_path / "run2.npy", "--tica-lag", 5, "--plane", "tica"]
+    arguments += ["--simulation", paths[0], "--simulation", paths[1], "--folded", tmp_path / "folded.pdb", "-o", tmp_path / "report"]
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in (model.path, *arguments)])
+    assert ended.value.code == 0
+    figures = json.loads((tmp_path / "report" / "report.json").read_text())
+    content = figures["protein"]
     folding = content["folding"]["sets"]["reference"]
     assert folding["population"]["value"] == pytest.approx(FOLDED_PART, abs=0.15)
-    assert folding["population"] == report.figures["planes"][0]["sets"]["reference"]["population"]
+    assert folding["population"] == figures["planes"][0]["sets"]["reference"]["population"] and figures["planes"][0]["tica_lag_frames"] == 5
     assert folding["rmsd_nm_quantiles"]["5%"] < 0.05 < 0.5 < folding["rmsd_nm_quantiles"]["95%"]
     assert np.shape(content["contacts"]["maps"]["simulation"]) == (10, 10)
-    wall = report.figures["simulation"]["wall"]
+    wall = figures["simulation"]["wall"]
     late = [fpforce.read_bead_frames(path, table=table).positions_nm.reshape(300, 8, 10, 3)[150:] for path in paths]
     energies = model.wall.energies_kt(np.concatenate(late).reshape(-1, 10, 3))
     assert wall["frames"] == 2400 and wall["acted"] == pytest.approx(np.mean(energies > 0)) and 0.01 < wall["acted"] < 1.0
     assert content["kinetics"]["time_scales"][0]["time_unit"] == "frames"
-    html = report.html_path.read_text()
+    html = (tmp_path / "report" / "report.html").read_text()
     assert "<h2>Folding</h2>" in html and "<h2>Contact maps</h2>" in html and "compared loosely" in html
     assert "<dt>Wall</dt>" in html
     pictures = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', html)

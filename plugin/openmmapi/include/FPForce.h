@@ -16,8 +16,8 @@ namespace FPForcePlugin {
  *
  *     U = sum over replicas of [ prior + fpforce_scale * network ]        (kJ/mol, positions in nm)
  *
- * The model comes as the two entries of a force field file: its description (fpforce.json) and its weights
- * (fpforce.safetensors). It describes one molecule of getNumBeads() beads; every replica is one such molecule, made of
+ * where the prior includes the wall of a model that has one. The model comes as the two entries of a force field file: its
+ * description (fpforce.json) and its weights (fpforce.safetensors). It describes one molecule of getNumBeads() beads; every replica is one such molecule, made of
  * any particles of the System, in the order of the model's beads. Replicas do not interact. Particles in no replica feel
  * nothing of this Force.
  *

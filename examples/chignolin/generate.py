@@ -1,0 +1,115 @@
+"""Make the data of CLN025 (YYDPETGTWY, charged ends), started folded and extended: all atoms, implicit solvent, 340 K.
+
+    python examples/chignolin/generate.py examples/chignolin/data
+
+This is `fpforce-reference` with this folder's protocol, four runs and two starts: temperature replica exchanges that begin
+folded (folded.pdb), extended, extended, folded. The first and third are for training, the second and fourth the held-out
+reference, so that each has both starts. Beside the backbone's basins it judges folding, and it writes frames from which to
+start simulations. Ctrl-C and a kill are safe: `--resume` goes on, to a larger --ns too.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fpforce.commands.entry import command
+from fpforce.reference.dataset import run_files
+from fpforce.reference.protocol import Protocol, geometric_ladder
+
+SEQUENCE = "YYDPETGTWY"
+FOLDED = Path(__file__).with_name("folded.pdb")
+STARTS = ("folded", "extended", "extended", "folded")
+# Basins that hold less than this in every run are not judged: their free energy is not known to 0.3 kT.
+SMALLEST_BASIN = 0.02
+
+
+@command
+def main(
+    output: Annotated[Path, typer.Argument(help="folder for the data set")],
+    ns: Annotated[float, typer.Option(help="kept length of each run at the lowest temperature, ns")] = 250.0,
+    discard_ps: Annotated[float, typer.Option(help="left out at the start of each run, ps")] = 20_000.0,
+    temperature_k: Annotated[float, typer.Option(help="of the data, K")] = 340.0,
+    top_temperature_k: Annotated[float, typer.Option(help="of the ladder, K")] = 600.0,
+    rungs: Annotated[int, typer.Option(help="temperatures of a run; 1: Langevin dynamics")] = 7,
+    interval_ps: Annotated[float, typer.Option(help="between frames, and between offers of exchange, ps")] = 5.0,
+    runs: Annotated[int, typer.Option(help="runs, which start folded, extended, extended, folded")] = 4,
+    seed: Annotated[int, typer.Option(help="of the first run; the next takes seed + 1")] = 1,
+    only: Annotated[int, typer.Option(help="simulate just this run, and write no data set; 0: all")] = 0,
+    platform: Annotated[str, typer.Option(help="OpenMM platform; auto: a GPU where there is one, else CPU")] = "auto",
+    threads: Annotated[int, typer.Option(help="of the CPU platform")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="go on where an earlier call stopped")] = False,
+):
+    """Generate training runs and held-out runs of CLN025 from folded and extended starts.
+
+    Exit status: 0 done; 1 the runs do not agree in a basin or in folding; 2 wrong input; 130 interrupted.
+    """
+    from fpforce.reference.make import ReferenceSettings, make_reference
+    from fpforce.reference.report import report
+
+    protocol = Protocol(temperatures_k=geometric_ladder(temperature_k, top_temperature_k, rungs), interval_ps=interval_ps)
+    settings = ReferenceSettings(
+        protocol=protocol, capped=False, ns=ns, discard_ps=discard_ps, runs=runs, seed=seed, only=only, resume=resume,
+        starts=tuple(str(FOLDED) if start == "folded" else start for start in STARTS),
+        smallest_population=SMALLEST_BASIN, platform=platform, threads=threads,
+    )  # fmt: skip
+    record = make_reference(SEQUENCE, output, settings)
+    if record is None:
+        print(f"run {only} is complete; `--resume` without --only writes the data set once all are")
+        return 0
+    record["folding"] = judge_folding(output, runs)
+    (output / "data.json").write_text(json.dumps(record, indent=1) + "\n")
+    write_starts(output, protocol)
+    return max(report(record, output), report_folding(record["folding"]))
+
+
+def judge_folding(output, runs):
+    """Folded population of every run (more than half of folded.pdb's CA contacts) and whether the runs agree in it.
+
+    As for the backbone's basins: the free energies of folding, of all runs, must lie within 0.3 kT.
+    """
+    from fpforce.analysis.folding import FOLDED_ABOVE, FoldedStructure
+    from fpforce.reference.basins import agreement, indicator_statistics
+    from fpforce.trajectory import read_bead_frames
+
+    topology, statistics = output / f"{output.resolve().name}.pdb", {}
+    for number, name in enumerate(run_files(runs)):
+        frames = read_bead_frames(output / name, topology, beads="ca")
+        folded = FoldedStructure.read(FOLDED, frames.beads).contact_fraction(frames.positions_nm) > FOLDED_ABOVE
+        statistics[name] = {"started": STARTS[number % len(STARTS)]} | indicator_statistics(folded)
+    compared = [{SEQUENCE: {"folded": figures}} for figures in statistics.values()]
+    return {"runs": statistics, "agreement": agreement(compared)}
+
+
+def report_folding(folding):
+    """Print it; exit status 1 where the runs do not agree."""
+    for name, run in folding["runs"].items():
+        print(f"{name}, started {run['started']}: folded {run['population']:.4f} (folded or unfolded {run['crossings']} times)")
+    found = folding["agreement"]
+    if found["reached"]:
+        print(f"folding agrees to {found['largest_kt']:.2f} kT ({found['allowed_kt']} kT is allowed)")
+        return 0
+    why = "a run never folded or never unfolded" if found["largest_kt"] is None else f"the runs differ by {found['largest_kt']:.2f} kT"
+    print(f"NOT CONVERGED in folding: {why}; {found['allowed_kt']} kT is allowed: go on with --resume and a larger --ns")
+    return 1
+
+
+def write_starts(output, protocol):
+    """start_folded.pdb and start_extended.pdb: the CA beads where runs begin."""
+    import mdtraj
+
+    from fpforce.beads import map_beads
+    from fpforce.reference.make import Molecule
+    from fpforce.reference.protocol import load_force_field
+
+    molecule = Molecule(SEQUENCE, load_force_field(protocol.force_field), False, 1)
+    topology = mdtraj.Topology.from_openmm(molecule.topology)
+    table = map_beads(topology, "ca")
+    for name, start in (("folded", str(FOLDED)), ("extended", "extended")):
+        positions_nm = table.positions(molecule.start_positions(start, 1)[None], topology)[0]
+        table.write_pdb(output / f"start_{name}.pdb", positions_nm - positions_nm.mean(axis=0))
+
+
+if __name__ == "__main__":
+    main()
