@@ -30,6 +30,7 @@ def test_unseen_sequence_is_simulated_natively_from_its_own_coordinates(simulati
     beads = load(transferable_model).bind(unseen_pdb).beads
     frames = read_simulation(simulation.output, beads)
     assert simulation.backend == "native" and not simulation.failed and frames.metadata["molecule"] == "VAL2 ALA3"
+    assert frames.metadata["start"]["source"] == str(unseen_pdb)
     start = mdtraj.load(str(unseen_pdb)).xyz[0]
     np.testing.assert_allclose(frames.metadata["start"]["positions_nm"], start - start.mean(0), atol=1e-5)
     written = mdtraj.load(str(simulation.trajectories[0]), top=str(simulation.topology))
