@@ -74,15 +74,19 @@ class ForceField:
         from fpforce.transferable.bound import bind
 
         if not self.transferable:
-            raise InputError(f"{self.path} is the force field of one molecule already; it cannot be bound to another")
+            raise InputError(f"{self.path} is the force field of one molecule already; leave the topology out, or give a transferable one")
         return bind(self, topology)
 
-    def bound(self, topology, needs: str = "topology") -> "ForceField":
-        """Itself, or where it is transferable what `bind` makes of it; InputError, naming the option `needs`, without a topology."""
-        if not self.transferable:
+    def bound(self, topology) -> "ForceField":
+        """The force field of one molecule: itself, or where it is transferable what `bind` makes of it.
+
+        Raises InputError for a transferable one without a topology, and for one of a molecule with a topology.
+        """
+        if not self.transferable and topology is None:
             return self
         if topology is None:
-            raise InputError(f"{self.path} is a transferable force field: say for which molecule, with {needs} (a PDB of all atoms or of the beads)")
+            raise InputError(f"{self.path} is a transferable force field: say for which molecule, with a topology (--topology FILE.pdb, of all "
+                             "atoms or of the beads)")
         return self.bind(topology)
 
     @property

@@ -51,6 +51,11 @@ class BeadTable:
         return tuple(bead.name for bead in self.beads)
 
     @property
+    def residues(self):
+        """The residues in order as text, such as "GLU2 ASN3"."""
+        return " ".join(dict.fromkeys(f"{bead.residue}{bead.residue_number}" for bead in self.beads))
+
+    @property
     def masses_da(self):
         """Bead masses, float64 (n,), in Da."""
         return np.array([bead.mass_da for bead in self.beads], dtype=np.float64)

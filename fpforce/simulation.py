@@ -33,6 +33,7 @@ _FIXED_ON_RESUME = (
     "temperature_k",
     "report_steps",
     "per_replica",
+    "molecule",
 )
 
 
@@ -51,6 +52,8 @@ class SimulationSettings:
     threads: how many evaluate the energy; None leaves it to the backend (make_system).
     start: the frame from which every replica starts: None (the model's), `FILE[:index]` or an (n, 3) array in nm;
         start_topology: its topology file, where the format holds none.
+    topology: of the molecule, for a transferable force field (ForceField.bind); its coordinates are the start unless `start`
+        says otherwise.
     minimise: go to the nearest minimum of the (free) energy before the first step.
     per_replica: one trajectory file per replica instead of one for all.
     """
@@ -71,6 +74,7 @@ class SimulationSettings:
     threads: int | None = 1
     start: str | Path | np.ndarray | None = None
     start_topology: str | Path | None = None
+    topology: object | None = None
     minimise: bool = False
     per_replica: bool = False
     overwrite: bool = False
@@ -138,6 +142,7 @@ def simulate(force_field, output, settings: SimulationSettings, *, show_progress
     settings.check()
     if not isinstance(force_field, ForceField):
         force_field = load(force_field)
+    force_field = force_field.bound(settings.topology)
     _require_energy(force_field, settings)
     temperature_k = _temperature(force_field, settings)
     require_platform(settings.platform)
@@ -226,13 +231,14 @@ def _describe(force_field, settings, temperature_k) -> dict:
         "seed": settings.seed,
         "model": str(force_field.path),
         "model_sha256": force_field.sha256,
+        "molecule": force_field.molecule,
     }
 
 
 def _require_same_run(files, stored: dict, wanted: dict) -> None:
     for name in _FIXED_ON_RESUME:
-        if stored[name] != wanted[name]:
+        if stored.get(name) != wanted[name]:
             raise InputError(
                 f"cannot resume {files.output}: {name} is {wanted[name]}, the run to continue has "
-                f"{stored[name]}; use the same settings, or --overwrite to start anew"
+                f"{stored.get(name)}; use the same settings, or --overwrite to start anew"
             )

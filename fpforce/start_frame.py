@@ -24,7 +24,7 @@ def read_start_frame(force_field: ForceField, start=None, topology=None) -> tupl
     if start is None and force_field.positions_nm is None:
         raise InputError(f"the topology that {force_field.path} was bound to has no coordinates to start from; give a frame (--start)")
     if start is None:
-        positions_nm, record = force_field.positions_nm, {"source": "model", "frame": None}
+        positions_nm, record = force_field.positions_nm, {"source": force_field.metadata.get("bound_to", "model"), "frame": None}
     elif isinstance(start, str | Path):
         path, index = _split_index(str(start))
         positions_nm = _read(force_field, path, index, topology)

@@ -12,6 +12,7 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,6 +30,7 @@ from fpforce.training.molecules import MoleculeSet
 from fpforce.training.plan import ExpertPlan, plan_experts
 from fpforce.training.recipe import Recipe, parse_recipe
 from fpforce.transferable.knowledge import Knowledge
+from fpforce.transferable.recognise import recognise
 from fpforce.wall import Wall
 
 EXTRA_KEY = "fpforce"
@@ -267,6 +269,27 @@ class Checkpoint:
         """A transferable checkpoint for one molecule, of which `molecule` has the record's entries: beads and what goes with them."""
         return replace(self, record=replace(self.record, **molecule), bound=True)
 
+    def bound_to(self, topology) -> "Checkpoint":
+        """The checkpoint of one molecule: itself, or a transferable one for the molecule of a topology (ForceField.bind).
+
+        Raises InputError for a transferable one without a topology, and for one of a molecule with a topology.
+        """
+        if self.knowledge is None or self.bound:
+            if topology is not None:
+                raise InputError(f"{self.path} was trained on one molecule; leave the topology out, or give a transferable checkpoint")
+            return self
+        if topology is None:
+            self.refuse_unbound()
+        found = recognise(topology, self.knowledge)
+        frame = np.zeros((len(found.beads), 3)) if found.positions_nm is None else found.positions_nm
+        return self.of_beads(found.beads, torch.from_numpy(frame))
+
+    def refuse_unbound(self) -> None:
+        """Raise InputError for a transferable checkpoint that is of no molecule."""
+        if self.knowledge is not None and not self.bound:
+            raise InputError(f"{self.path} is transferable, trained on {len(self.record.transferable['trained_on'])} molecules: "
+                             "say which molecule is meant, with a topology (--topology FILE.pdb)")
+
     def of_beads(self, beads: BeadTable, start_positions_nm: Tensor) -> "Checkpoint":
         """A transferable checkpoint for any molecule of known types; start_positions_nm (beads, 3) is a frame of it."""
         lengths = self.knowledge.bond_lengths(beads)
@@ -289,9 +312,7 @@ class Checkpoint:
     def model(self, number: int = 0) -> DiffusionEnergy | DiffusionScore:
         """A trained expert in float32 with averaged weights, in evaluation mode; by default that of the smallest t."""
         if self.knowledge is not None:
-            if not self.bound:
-                raise InputError(f"{self.path} is transferable, trained on {len(self.record.transferable['trained_on'])} molecules: "
-                                 "say which molecule is meant, with --topology FILE.pdb")
+            self.refuse_unbound()
             return self.shared_model(number).bind(self.beads).eval().requires_grad_(False)
         weights = self.weights_of(number)
         pairs = torch.stack([weights["prior.first"], weights["prior.second"]], 1).tolist() if "prior.first" in weights else []

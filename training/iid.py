@@ -43,7 +43,7 @@ class SampleSettings:
         order 4, four scores a step). steps: from t = 1 to t_end, over all experts.
     batch_size: samples drawn together, and lost together by an interruption; the noise depends on it as on the seed.
     t_end: None takes the recipe's t_eval. log_likelihood: also follow the log density, with the solver `ode`.
-    device: `auto`, or torch's name of one.
+    device: `auto`, or torch's name of one. topology: of the molecule, for a transferable checkpoint (Checkpoint.bound_to).
     """
 
     samples: int
@@ -57,6 +57,7 @@ class SampleSettings:
     threads: int | None = 1
     resume: bool = False
     overwrite: bool = False
+    topology: object | None = None
 
     def check(self) -> None:
         """Raise InputError for a value out of range."""
@@ -136,6 +137,7 @@ def sample(checkpoint, output, settings: SampleSettings, *, show_progress: bool 
     settings.check()
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = read_checkpoint(checkpoint)
+    checkpoint = checkpoint.bound_to(settings.topology)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     t_end = checkpoint.recipe.diffusion.t_eval if settings.t_end is None else settings.t_end
@@ -222,7 +224,7 @@ def _describe(checkpoint: Checkpoint, settings: SampleSettings, t_end: float) ->
         "seed": settings.seed,
         "log_likelihood": settings.log_likelihood,
         "calibrated": checkpoint.record.calibration is not None and checkpoint.record.calibration.t_eval == t_end,
-    }
+    } | ({"molecule": checkpoint.beads.residues} if checkpoint.bound else {})
 
 
 def _device(name: str) -> torch.device:

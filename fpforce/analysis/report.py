@@ -44,7 +44,7 @@ def evaluate(force_field, reference, simulation, *, topology=None, training=None
         reference: path or paths of held-out trajectories, each an independent run of the same ensemble.
         simulation: path or paths written by fpforce-simulate, one for each start frame; convergence needs two.
         topology: topology file of the reference and training trajectories (atoms or beads); None where they bring
-            their own or hold the beads.
+            their own or hold the beads. A transferable force field is bound to it.
         training: path or paths of the training trajectories.
         iid: samples of the beads, .npz / .npy in nm or a trajectory; with the log densities that fpforce-sample wrote beside
             them (--log-likelihood) they are reweighted to the force field, too.
@@ -67,6 +67,8 @@ def evaluate(force_field, reference, simulation, *, topology=None, training=None
     refuse_repeated("simulation", listed(simulation))
     if not isinstance(force_field, ForceField):
         force_field = load(force_field)
+    if force_field.transferable:
+        force_field = force_field.bound(topology)
     structure = None if folded is None else FoldedStructure.read(folded, force_field.beads)
     reference, reference_files = read_trajectories(reference, topology, force_field.beads)
     steps = {file["time_step_ps"] for file in reference_files}
@@ -113,6 +115,7 @@ def _provenance(force_field, reference, training, simulations, iid, seed):
     metadata = force_field.metadata
     return {
         "model": {"path": str(force_field.path), "sha256": force_field.sha256, "kind": force_field.kind,
+                  "molecule": force_field.molecule,
                   "temperature_k": force_field.temperature_k, "fpforce_version": metadata.get("fpforce_version")},
         "reference": reference,
         "training": training,

@@ -12,12 +12,15 @@ from fpforce.commands.entry import command
 @command
 def main(
     model: Annotated[Path, Argument(help="force field, model.pt", show_default=False)],
+    topology: Annotated[Path | None, Option(help="PDB of a molecule to bind a transferable force field to", show_default=False)] = None,
     as_json: Annotated[bool, Option("--json", help="print all metadata as JSON")] = False,
 ):
     """Print what a force field file holds: model, temperature, beads, training and verification."""
     from fpforce.artifact import load
 
     force_field = load(model)
+    if topology is not None:
+        force_field = force_field.bind(topology)
     print(json.dumps(force_field.metadata, indent=1) if as_json else describe(force_field))
 
 
@@ -37,8 +40,11 @@ def describe(force_field) -> str:
         f"scale         {force_field.scale_nm:.5g} nm",
         f"t_eval        {force_field.t_eval:g}",
         f"mapping       {force_field.beads.mapping}",
-        "beads         " + ", ".join(f"{bead} {bead.mass_da:.4g} Da" for bead in force_field.beads.beads),
     ]
+    if force_field.transferable:
+        lines += _describe_types(metadata["transferable"])
+    else:
+        lines.append("beads         " + ", ".join(f"{bead} {bead.mass_da:.4g} Da" for bead in force_field.beads.beads))
     bonds = [
         f"{force_field.beads.beads[i].name}-{force_field.beads.beads[j].name} {mean:.4f}"
         for (i, j), mean in zip(force_field.beads.bonds, force_field.bonds_nm["mean"], strict=True)
@@ -78,6 +84,15 @@ def describe(force_field) -> str:
     if metadata.get("verification"):
         lines.append(f"verification  {_compact(metadata['verification'])}")
     return "\n".join(lines)
+
+
+def _describe_types(transferable) -> list[str]:
+    """What a transferable force field knows."""
+    knowledge, names = transferable["knowledge"], transferable["trained_on"]
+    return [
+        f"molecules     any of its residue types; trained on {len(names)}: {', '.join(names)}",
+        *(f"  {residue:<11} {' or '.join(', '.join(beads) for beads in sets)}" for residue, sets in knowledge["residues"].items()),
+    ]
 
 
 def _compact(value) -> str:

@@ -15,6 +15,7 @@ def main(
     checkpoint: Annotated[Path, Argument(help="checkpoint that fpforce-train wrote", show_default=False)],
     samples: Annotated[int, Option("--samples", "-n", help="how many", show_default=False)],
     output: Annotated[Path, Option("--output", "-o", help="trajectory: .xtc, .dcd or .h5", show_default=False)],
+    topology: Annotated[Path | None, Option(help="PDB of the molecule, for a transferable checkpoint", show_default=False)] = None,
     solver: Annotated[str, Option(help=_SOLVER)] = "multistep",
     steps: Annotated[int, Option(help="steps from t = 1 to --t-end, over all experts")] = 200,
     t_end: Annotated[float | None, Option(help="stop at this diffusion time; the recipe's t_eval by default", show_default=False)] = None,
@@ -41,7 +42,7 @@ def main(
 
     settings = SampleSettings(
         samples=samples, solver=solver, steps=steps, t_end=t_end, batch_size=batch_size, seed=seed,
-        log_likelihood=log_likelihood, device=device, threads=threads, resume=resume, overwrite=overwrite,
+        log_likelihood=log_likelihood, device=device, threads=threads, resume=resume, overwrite=overwrite, topology=topology,
     )  # fmt: skip
     result = sample(checkpoint, output, settings, show_progress=True)
     lost = f", {result.non_finite} not finite and left out" if result.non_finite else ""

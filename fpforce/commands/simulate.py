@@ -10,6 +10,10 @@ from fpforce.commands.entry import command
 
 _OVERRIDE = "run at another temperature than the model's, although its free energy does not hold there"
 _NOT_CONSERVATIVE = "simulate forces that are not the gradient of an energy, although they have no Boltzmann distribution"
+_TOPOLOGY = (
+    "PDB of the molecule, all atoms or the beads alone, for a transferable force field; every replica starts there unless "
+    "--start says otherwise"
+)
 _START = (
     "FILE[:index], the frame (from 0) where every replica starts, of the beads or of the source molecule; the model's "
     "own by default"
@@ -29,6 +33,7 @@ def main(
     override_temperature: Annotated[bool, Option("--override-temperature", help=_OVERRIDE)] = False,
     override_not_conservative: Annotated[bool, Option("--override-not-conservative", help=_NOT_CONSERVATIVE)] = False,
     report_interval_ps: Annotated[float, Option(help="time between saved frames in ps")] = 0.5,
+    topology: Annotated[Path | None, Option(help=_TOPOLOGY, show_default=False)] = None,
     start: Annotated[str | None, Option(help=_START, show_default=False)] = None,
     start_topology: Annotated[
         Path | None, Option(help="topology of --start, where it has none", show_default=False)
@@ -78,6 +83,7 @@ def main(
         platform=platform,
         backend=backend,
         threads=threads,
+        topology=topology,
         start=start,
         start_topology=start_topology,
         minimise=minimise,

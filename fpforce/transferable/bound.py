@@ -29,7 +29,7 @@ class BoundForceField(ForceField):
     @property
     def molecule(self) -> str:
         """Residues in order, such as GLU2 ASN3."""
-        return " ".join(dict.fromkeys(f"{bead.residue}{bead.residue_number}" for bead in self.beads.beads))
+        return self.beads.residues
 
     def model_bytes(self) -> bytes:
         """A TorchScript archive of the bound program."""

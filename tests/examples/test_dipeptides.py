@@ -77,3 +77,19 @@ def test_a_killed_generator_goes_on_to_the_same_data(tmp_path):
     seeds = [run["seed"] for run in (record["train"]["AE"], *record["test"]["EA"]["runs"])]
     assert len(set(seeds)) == 3
     assert list(record["test"]["EA"]["runs"][0]["basins"]) == ["GLU2", "ALA3"]
+
+
+def test_recipe_is_for_the_beads_and_the_temperature_of_the_data(example):
+    from openmm import app
+    from task import BEADS, protocol_of
+
+    from fpforce.beads import map_beads
+    from fpforce.reference.peptide import build_peptide
+    from fpforce.training.recipe import load_recipe
+
+    recipe = load_recipe(EXAMPLE / "recipe.yaml")
+    assert recipe.temperature_k == protocol_of(1).temperatures_k[0] == 310.0
+    topology, _ = build_peptide("AS", app.ForceField("amber99sbildn.xml"), 1)
+    beads = map_beads(mdtraj.Topology.from_openmm(topology), recipe.data.beads)
+    assert sorted(beads.names) == sorted(2 * BEADS) and {bead.residue for bead in beads.beads} == {"ALA", "SER"}
+    assert recipe.data.molecules == [EXAMPLE.parents[1] / "runs" / "dipeptides" / "train"]

@@ -16,8 +16,8 @@ from safetensors.torch import save
 
 from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.plugin import FPForce
-from fpforce.training.export import PhysicalEnergy
 from fpforce.training.models import build_model
+from fpforce.training.physical_energy import PhysicalEnergy
 from fpforce.training.plan import plan_experts
 from fpforce.training.recipe import parse_recipe
 from fpforce.wall import Wall

@@ -10,7 +10,8 @@ import fpforce
 from fpforce import backends
 from fpforce.errors import InputError
 from fpforce.training.checkpoint import read_checkpoint
-from fpforce.training.export import PhysicalEnergy, export, verify
+from fpforce.training.export import export, verify
+from fpforce.training.physical_energy import PhysicalEnergy
 from fpforce.trajectory import read_bead_frames
 
 ALPHA = math.exp(-0.05e-5 - 4.975e-10)  # at t = 1e-5

@@ -48,6 +48,14 @@ def test_bound_force_is_that_of_the_training_on_every_backend(transferable_model
         assert energy == pytest.approx(expected, abs=1e-5 * abs(expected) + 1e-3)
 
 
+@pytest.mark.parametrize("backend", names())
+def test_system_of_an_unseen_molecule_survives_xml(transferable_model, unseen_pdb, peptide, backend):
+    r = peptide("VA").positions_nm[2]
+    system = make_system(transferable_model, unseen_pdb, backend=backend)
+    copied = openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(system))
+    assert energy_and_forces(copied, r)[0] == pytest.approx(energy_and_forces(system, r)[0], rel=1e-6)
+
+
 def test_bound_force_is_minus_the_gradient(transferable_model, unseen_pdb, peptide):
     force_field = load(transferable_model).bind(unseen_pdb)
     program = torch.jit.load(io.BytesIO(force_field.model_bytes()))

@@ -79,11 +79,26 @@ def test_pooled_variance_counts_what_differs_between_molecules(peptide_beads):
 def test_mean_squared_distances_that_fit_no_arrangement_give_no_stiff_mode():
     # Three beads with d(0,2) > d(0,1) + d(1,2) in the mean square: one variance would be negative, -v; none below v is left.
     square = np.array([[0.0, 1.0, 9.0], [1.0, 0.0, 1.0], [9.0, 1.0, 0.0]])
-    _, variances = gaussian_modes(square)
+    _, variances = gaussian_modes(square, 1e-4)
     # -1/6 J D2 J has the eigenvalues 3/2 along (1, 0, -1) and, along (1, -2, 1), -(2 x 1 + 2 x 1 - 2 x 9 / ...)/6.
     direction = np.array([1.0, -2.0, 1.0]) / 6**0.5
     negative = -direction @ square @ direction / 6.0
     assert negative < 0 and variances.min() == pytest.approx(-negative) and variances.max() == pytest.approx(1.5)
+
+
+def test_modes_are_by_residue_type_only_where_these_fit_every_molecule(peptide, molecule_set, peptide_beads):
+    one = MoleculeSet.of({"AV": peptide("AV")}, "name N CA CB C O and not resname ACE NME").knowledge
+    assert one.modes_by_residue
+    known = molecule_set.knowledge
+    by_residue, by_place = (gaussian_modes(square_of(known.pairs.of_molecule(peptide_beads("VA"), by), 10), 3e-4)[1] for by in (True, False))
+    assert not known.modes_by_residue and not np.allclose(by_residue, by_place)
+    np.testing.assert_allclose(known.prior_terms(peptide_beads("VA")).mode_variances, by_place)
+
+
+def square_of(statistics, beads):
+    square = np.zeros((beads, beads))
+    square[np.triu_indices(beads, k=1)] = statistics.mean**2 + statistics.variance
+    return square + square.T
 
 
 def test_knowledge_survives_json(molecule_set, peptide_beads):
