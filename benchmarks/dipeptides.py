@@ -1,0 +1,161 @@
+"""Dipeptides never trained on: one transferable model, with and without the Fokker-Planck term, against each sequence's own MD.
+
+python benchmarks/dipeptides.py [VARIANT ...] [--data runs/dipeptides] [--seeds 1] [--steps 20000] [--processes 2]
+Each variant is trained on all training sequences of the data (examples/dipeptides/generate.py makes them); then every test
+sequence is simulated from a phi < 0 and from a phi > 0 frame, and compared in the plane of psi and phi around its peptide bond
+with its two independent reference runs, whose distance from each other is the floor. Writes docs/results/dipeptides.json and
+.md; runs live in runs/dipeptides_table and are resumed stage by stage.
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+
+import numpy as np
+from alanine import with_error
+from hardware import describe_hardware
+from jobs import run_jobs
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNS = ROOT / "runs" / "dipeptides_table"
+RECIPE = ROOT / "examples" / "dipeptides" / "recipe.yaml"
+_EXPERTS = ("experts=[{{t_max: 0.1, fokker_planck_weight: {0}, max_steps: {1}}}, "
+            "{{t_max: 1.0, fokker_planck_weight: 0, max_steps: {2}}}]")
+VARIANTS = ("diffusion", "fokker_planck", "mixture", "both")
+REPLICAS, PICOSECONDS, TIMESTEP_FS, FOLLOWED_PS = 64, 200.0, 4.0, 0.5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("variants", nargs="*", choices=[*VARIANTS, []], default=[])
+    parser.add_argument("--data", type=Path, default=ROOT / "runs" / "dipeptides")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--picoseconds", type=float, default=PICOSECONDS)
+    parser.add_argument("--one", nargs=2, metavar=("VARIANT", "SEED"), help="do this one in this process")
+    chosen = parser.parse_args()
+    if chosen.one:
+        run(chosen.one[0], int(chosen.one[1]), chosen)
+        return
+    jobs = [(variant, seed) for variant in chosen.variants or VARIANTS for seed in range(chosen.seeds)]
+    options = ["--data", str(chosen.data.resolve()), "--steps", str(chosen.steps), "--picoseconds", str(chosen.picoseconds)]
+    run_jobs(__file__, {_folder(*job): [*options, "--one", job[0], str(job[1])] for job in jobs}, chosen.processes)
+    results = [json.loads((_folder(*job) / "result.json").read_text()) for job in jobs]
+    output = ROOT / "docs" / "results"
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "dipeptides.json").write_text(json.dumps(results, indent=1))
+    (output / "dipeptides.md").write_text(table(results))
+    print(table(results), flush=True)
+
+
+def overrides_of(variant: str, steps: int) -> list[str]:
+    """What the recipe becomes for one of VARIANTS: experts and Fokker-Planck term are the paper's ingredients, alone and together."""
+    weight = "0" if variant in ("diffusion", "mixture") else "null"
+    if variant in ("mixture", "both"):
+        small = round(0.75 * steps)
+        return [_EXPERTS.format(weight, small, steps - small)]
+    return [f"run.max_steps={steps}", *(["loss.fokker_planck_weight=0"] if weight == "0" else [])]
+
+
+def run(variant: str, seed: int, chosen) -> None:
+    """Do whatever of one variant is not yet done."""
+    import fpforce
+    from fpforce.training.export import export
+    from fpforce.training.fit import train
+    from fpforce.training.recipe import load_recipe
+
+    folder = _folder(variant, seed)
+    if (folder / "result.json").exists():
+        return
+    own = [f"data.molecules={chosen.data / 'train'}", f"output={folder}", f"run.seed={seed}", "run.max_minutes=null", "run.threads=1"]
+    checkpoint = folder / "model.ckpt"
+    recipe = load_recipe(RECIPE, [*own, *overrides_of(variant, chosen.steps)])
+    train(recipe, resume=checkpoint.exists(), show_progress=False)
+    model = folder / "model.pt"
+    if not model.exists():
+        export(checkpoint, model)
+    training = fpforce.load(model).metadata["training"]
+    rows = [judge(model, topology, seed, chosen.picoseconds) for topology in sorted((chosen.data / "test").glob("*.pdb"))]
+    (folder / "result.json").write_text(json.dumps({
+        "variant": variant, "seed": seed, "steps": chosen.steps, "training_seconds": training["seconds"], "hardware": describe_hardware(),
+        "picoseconds": chosen.picoseconds, "sequences": rows}, indent=1))
+
+
+def judge(model: Path, topology: Path, seed: int, picoseconds: float) -> dict:
+    """Simulate one sequence from two starts and compare it with its own MD."""
+    import mdtraj
+
+    import fpforce
+    from fpforce.analysis import evaluate
+    from fpforce.analysis.planes import choose_planes, upper_basin
+    from fpforce.simulation import SimulationSettings, simulate
+
+    folder = model.parent / topology.stem
+    found = folder / "row.json"
+    if found.exists():
+        return json.loads(found.read_text())
+    force_field = fpforce.load(model).bind(topology)
+    runs = sorted(topology.parent.glob(f"{topology.stem}_run*.xtc"))
+    frames = [mdtraj.load(str(path), top=str(topology)).xyz for path in runs]
+    pooled = np.concatenate(frames)
+    (plane,) = choose_planes(force_field.beads, frames)
+    upper = upper_basin(plane, plane.coordinates(pooled))
+    starts = {"negative": int(np.flatnonzero(~upper)[0])} | ({"positive": int(np.flatnonzero(upper)[0])} if upper.any() else {})
+    simulations = []
+    for number, (name, frame) in enumerate(starts.items()):
+        output = folder / f"from_{name}.xtc"
+        simulate(force_field, output, SimulationSettings(
+            steps=round(1000 * picoseconds / TIMESTEP_FS), replicas=REPLICAS, timestep_fs=TIMESTEP_FS, report_interval_ps=FOLLOWED_PS,
+            seed=2 * seed + number, start=pooled[frame].astype(float), resume=Path(f"{output}.checkpoint").exists()))
+        simulations.append(output)
+    report = evaluate(force_field, runs, simulations, topology=topology, output=folder, overwrite=True).figures
+    simulation = report["simulation"]
+    row = {"sequence": topology.stem, "converged": simulation["converged"], "failed_replicas": simulation["failed_replicas"],
+           "bond_w1_nm": simulation["bond_w1_nm"]["max"], "reference_kt": report["reference"]["free_energy_kt"]}
+    row |= {name: simulation[name] for name in ("js", "js_floor", "excess_js", "pmf_error", "pmf_error_floor", "excess_pmf_error",
+                                                "free_energy_kt", "frames_compared")}
+    found.write_text(json.dumps(row, indent=1))
+    return row
+
+
+def table(results: list[dict]) -> str:
+    """Means, worst cases, and every sequence."""
+    first = results[0]
+    lines = [
+        f"{len(first['sequences'])} sequences never trained on; {first['steps']} steps of training on one thread; per sequence {REPLICAS} "
+        f"replicas x {first['picoseconds']:g} ps from each start, the second half counted; {first['hardware']}.", "",
+        "| variant | seed | training (s) | JS excess, mean | PMF excess, mean | PMF excess, worst | converged | replicas failed |",
+        "|" + "---|" * 8, *map(_line, results), "",
+        "Excess of the PMF error (and F(phi > 0) - F(phi < 0) in kT) of every sequence, first seed; floor and reference are of its own MD:",
+        "",
+    ]
+    of_variant = {result["variant"]: result["sequences"] for result in results if result["seed"] == first["seed"]}
+    lines += ["| sequence | floor | reference F | " + " | ".join(of_variant) + " |", "|---|---|---|" + "---|" * len(of_variant)]
+    for rows in zip(*of_variant.values(), strict=True):
+        cells = [f"{_number(row['excess_pmf_error'])} ({with_error(row['free_energy_kt'])})" for row in rows]
+        lines.append(f"| {rows[0]['sequence']} | {_number(rows[0]['pmf_error_floor'])} | {with_error(rows[0]['reference_kt'])} | "
+                     + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _line(result: dict) -> str:
+    rows = result["sequences"]
+    js, pmf = ([row[key] for row in rows if row[key] is not None] for key in ("excess_js", "excess_pmf_error"))
+    worst = max(rows, key=lambda row: row["excess_pmf_error"] or 0.0)
+    figures = f"{statistics.mean(js):.4f} | {statistics.mean(pmf):.3f} | {max(pmf):.3f} ({worst['sequence']})" if pmf else "- | - | -"
+    return (f"| {result['variant']} | {result['seed']} | {result['training_seconds']:.0f} | {figures} "
+            f"| {sum(row['converged'] for row in rows)} of {len(rows)} | {sum(row['failed_replicas'] for row in rows)} |")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _folder(variant: str, seed: int) -> Path:
+    return RUNS / f"{variant}_{seed}"
+
+
+if __name__ == "__main__":
+    main()
