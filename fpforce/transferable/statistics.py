@@ -88,15 +88,12 @@ class PairTable:
                     gathered.setdefault(key, []).append(values)
         return PairTable({key: _pooled(np.array(values)) for key, values in gathered.items()})
 
-    def of_molecule(self, beads: BeadTable, by_residue: bool = True) -> PairStatistics:
-        """Statistics of all pairs of a molecule; InputError naming the first pair of which nothing is known.
-
-        by_residue: begin with the residue types; else with the place.
-        """
+    def of_molecule(self, beads: BeadTable) -> PairStatistics:
+        """Statistics of all pairs of a molecule; InputError naming the first pair of which nothing is known."""
         found = []
         first, second = np.triu_indices(len(beads), k=1)
         for i, j, (place, residues) in zip(first, second, typed_pairs(beads), strict=True):
-            known = [self.entries[key] for key in (_by_residue(place, residues) if by_residue else ()) if key in self.entries]
+            known = [self.entries[key] for key in _by_residue(place, residues) if key in self.entries]
             known = known or [self.entries[key] for key in (_by_place(place), _by_names(place)) if key in self.entries][:1]
             if not known:
                 raise InputError(f"beads {beads.beads[i]} and {beads.beads[j]}: no molecule that the model was trained on has beads "
