@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fpforce.beads import BeadTable
+from fpforce.errors import InputError
 from fpforce.transferable.graph import bond_distances, held_pairs, local_frames, separations
 from fpforce.transferable.statistics import PairStatistics, PairTable
 from fpforce.transferable.vocabulary import Vocabulary
@@ -35,6 +36,7 @@ class Knowledge:
 
     residues: for each residue type the sets of bead names that it had in the training data. choice: the recipe's data.beads,
     by which atoms become beads. smooth_length: what the features add to distances in quadrature, normalised units.
+    smallest_variance: of the prior's modes, as of `gaussian_modes`; kept with the weights that were trained on it.
     """
 
     vocabulary: Vocabulary
@@ -43,6 +45,7 @@ class Knowledge:
     choice: str
     smooth_length: float
     allow_d_residues: bool = False
+    smallest_variance: float = SMALLEST_VARIANCE
 
     @staticmethod
     def of(tables: Sequence[BeadTable], statistics: Sequence[PairStatistics], choice: str, smooth_length: float,
@@ -59,14 +62,18 @@ class Knowledge:
         """A JSON-able dict; `from_dict` reads it back."""
         return {"names": list(self.vocabulary.names), "residue_types": list(self.vocabulary.residues), "pairs": self.pairs.to_dict(),
                 "residues": {name: [list(names) for names in sets] for name, sets in self.residues.items()},
-                "choice": self.choice, "smooth_length": self.smooth_length, "allow_d_residues": self.allow_d_residues}
+                "choice": self.choice, "smooth_length": self.smooth_length, "allow_d_residues": self.allow_d_residues,
+                "smallest_variance": self.smallest_variance}
 
     @staticmethod
     def from_dict(record: dict) -> "Knowledge":
-        """What `to_dict` wrote."""
+        """What `to_dict` wrote; InputError for a record of another version."""
+        if "smallest_variance" not in record:
+            raise InputError("what the model knows of bead types was written by an earlier version; train it anew")
         residues = {name: tuple(tuple(names) for names in sets) for name, sets in record["residues"].items()}
         return Knowledge(Vocabulary(tuple(record["names"]), tuple(record["residue_types"])), PairTable.from_dict(record["pairs"]),
-                         residues, record["choice"], record["smooth_length"], record["allow_d_residues"])
+                         residues, record["choice"], record["smooth_length"], record["allow_d_residues"],
+                         record["smallest_variance"])
 
     def network_constants(self, beads: BeadTable) -> dict[str, np.ndarray]:
         """Static data of the network, by the names of fpforce.training.models.molecule.Molecule.
@@ -83,7 +90,8 @@ class Knowledge:
     def prior_terms(self, beads: BeadTable) -> PriorTerms:
         """The prior's modes, and the pairs that it holds."""
         statistics = self.pairs.of_molecule(beads)
-        vectors, variances = gaussian_modes(_square(statistics.mean**2 + statistics.variance, len(beads), 0.0))
+        square = _square(statistics.mean**2 + statistics.variance, len(beads), 0.0)
+        vectors, variances = gaussian_modes(square, self.smallest_variance)
         pairs = np.array(held_pairs(beads), dtype=np.int64).reshape(-1, 2)
         mean, variance = (_square(values, len(beads), 0.0)[pairs[:, 0], pairs[:, 1]]
                           for values in (statistics.mean, np.maximum(statistics.variance, SMALLEST_SPREAD)))
@@ -110,19 +118,19 @@ class Knowledge:
         return {name: _square(value, len(beads), 0.0)[index[:, 0], index[:, 1]] for name, value in values.items()}
 
 
-def gaussian_modes(square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def gaussian_modes(square: np.ndarray, smallest: float) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvectors (n - 1, n) and eigenvalues (n - 1,) of the bead-bead covariance <x_i . x_j> / 3 of centred frames.
 
     square (n, n): mean squared distances D2, from which the covariance is -1/2 J D2 J / 3 with the centring J. Means over other
     molecules need not belong to any arrangement of beads in space, and give negative variances where they do not. Nothing is
     then known to better than the most negative of them, so no variance is taken to be smaller than its size, or than
-    SMALLEST_VARIANCE: stiffer modes would count twice what the shells of bonds and angles hold, and bend it where shells overlap.
+    `smallest`: stiffer modes would count twice what the shells of bonds and angles hold, and bend it where shells overlap.
     Source: Torgerson, Psychometrika 17, 401 (1952) (double centring).
     """
     centring = np.eye(len(square)) - 1.0 / len(square)
     inside = np.linalg.eigh(centring)[1][:, 1:]  # the centred subspace
     variances, vectors = np.linalg.eigh(inside.T @ (-centring @ square @ centring / 6.0) @ inside)
-    return (inside @ vectors).T, np.maximum(variances, max(SMALLEST_VARIANCE, -variances[0]))
+    return (inside @ vectors).T, np.maximum(variances, max(smallest, -variances[0]))
 
 
 def beads_by_residue(beads: BeadTable) -> list[tuple[str, list[str]]]:

@@ -13,7 +13,6 @@ from fpforce.training.models.edges import SMOOTH_LENGTH, distance_statistics
 from fpforce.training.models.prior import fit_prior
 from fpforce.training.models.transferable import molecule_of, prior_of
 from fpforce.training.molecules import MoleculeSet
-from fpforce.transferable import knowledge
 from fpforce.transferable.knowledge import SMALLEST_VARIANCE, Knowledge, gaussian_modes
 from fpforce.transferable.statistics import PairStatistics, PairTable, measure, typed_pairs
 
@@ -82,24 +81,23 @@ def test_pooled_variance_counts_what_differs_between_molecules(peptide_beads):
 def test_mean_squared_distances_that_fit_no_arrangement_give_no_stiff_mode():
     # Three beads with d(0,2) > d(0,1) + d(1,2) in the mean square: one variance would be negative, -v; none below v is left.
     square = np.array([[0.0, 1.0, 9.0], [1.0, 0.0, 1.0], [9.0, 1.0, 0.0]])
-    _, variances = gaussian_modes(square)
+    _, variances = gaussian_modes(square, 1e-4)
     # -1/6 J D2 J has the eigenvalues 3/2 along (1, 0, -1) and, along (1, -2, 1), -(2 x 1 + 2 x 1 - 2 x 9 / ...)/6.
     direction = np.array([1.0, -2.0, 1.0]) / 6**0.5
     negative = -direction @ square @ direction / 6.0
     assert negative < 0 and variances.min() == pytest.approx(-negative) and variances.max() == pytest.approx(1.5)
 
 
-def test_stiff_modes_in_the_gaussian_make_the_prior_worse(molecule_set, transferable_recipe, tmp_path, monkeypatch):
+def test_stiff_modes_in_the_gaussian_make_the_prior_worse(molecule_set, transferable_recipe, tmp_path):
     # Why SMALLEST_VARIANCE is as large as it is: the losses of the untrained model, which is the prior, with stiff modes and without.
-    def losses():
-        module = ExpertTraining(transferable_recipe(tmp_path, optimizer__batch_size=256, loss__fokker_planck_fraction=0.5), molecule_set)
+    def losses(smallest):
+        changed = replace(molecule_set, knowledge=replace(molecule_set.knowledge, smallest_variance=smallest))
+        module = ExpertTraining(transferable_recipe(tmp_path, optimizer__batch_size=256, loss__fokker_planck_fraction=0.5), changed)
         module.begin(0)
         terms = module(module.draw(0))
         return terms.denoising.item(), terms.fokker_planck.item()
 
-    soft = losses()
-    monkeypatch.setattr(knowledge, "SMALLEST_VARIANCE", 3e-4)
-    stiff = losses()
+    soft, stiff = losses(SMALLEST_VARIANCE), losses(3e-4)
     assert soft[0] < stiff[0] and soft[1] < stiff[1]
 
 
