@@ -110,9 +110,9 @@ class PairTable:
         for i, j, (place, _) in zip(*np.triu_indices(len(beads), k=1), typed_pairs(beads), strict=True):
             seen = known.get(place[:3], set())
             if seen and (place[3] == 1) not in {bonds == 1 for bonds in seen}:
-                raise InputError(f"beads {beads.beads[i]} and {beads.beads[j]} are {'' if place[3] == 1 else 'not '}bonded, and in the molecules "
-                                 f"that the model was trained on they are{' not' if place[3] == 1 else ''}; check the residues and the bonds of "
-                                 "the topology (CONECT)")
+                here, there = ("", " not") if place[3] == 1 else ("not ", "")
+                raise InputError(f"beads {beads.beads[i]} and {beads.beads[j]} are {here}bonded, and in the molecules that the model was "
+                                 f"trained on they are{there}; check the residues and the bonds of the topology (CONECT)")
 
     def range(self) -> tuple[float, float]:
         """Shortest and longest distance of all."""
@@ -143,7 +143,7 @@ def typed_pairs(beads: BeadTable) -> list[tuple[Place, tuple[str, str]]]:
     bonds = bond_distances(beads)
     found = []
     for i, j in zip(*np.triu_indices(len(beads), k=1), strict=True):
-        ends = sorted(((beads.beads[k].residue_index, beads.beads[k].name, k) for k in (i, j)))
+        ends = sorted((beads.beads[k].residue_index, beads.beads[k].name, k) for k in (i, j))
         a, b = (beads.beads[k] for _, _, k in ends)
         found.append(((a.name, b.name, b.residue_index - a.residue_index, int(bonds[i, j])), (a.residue, b.residue)))
     return found

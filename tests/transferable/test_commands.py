@@ -42,7 +42,8 @@ def test_simulation_without_or_with_another_molecule_is_refused(simulation, tran
         simulate(transferable_model, tmp_path / "a.xtc", SimulationSettings(steps=20, report_interval_ps=0.001))
     other = peptide("AS")
     other.beads.write_pdb(tmp_path / "AS.pdb", other.positions_nm[0])
-    settings = SimulationSettings(steps=40, replicas=2, timestep_fs=0.1, report_interval_ps=0.001, topology=tmp_path / "AS.pdb", resume=True)
+    settings = SimulationSettings(steps=40, replicas=2, timestep_fs=0.1, report_interval_ps=0.001, resume=True,
+                                  topology=tmp_path / "AS.pdb")
     with pytest.raises(InputError, match="molecule is ALA2 SER3, the run to continue has VAL2 ALA3"):
         simulate(transferable_model, simulation.output, settings)
 
