@@ -85,8 +85,8 @@ class ForceField:
         if not self.transferable and topology is None:
             return self
         if topology is None:
-            raise InputError(f"{self.path} is a transferable force field: say for which molecule, with a topology (--topology FILE.pdb, of all "
-                             "atoms or of the beads)")
+            raise InputError(f"{self.path} is a transferable force field: say for which molecule, with a topology (--topology FILE.pdb, "
+                             "of all atoms or of the beads)")
         return self.bind(topology)
 
     @property

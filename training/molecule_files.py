@@ -58,5 +58,6 @@ def _trajectories(topology: Path) -> tuple[Path, ...]:
         if owner == topology.stem:
             own.append(path)
     if not own:
-        raise InputError(f"data.molecules: {topology} has no trajectory; put {topology.stem}.xtc (or another of {', '.join(TRAJECTORIES)}) beside it")
+        raise InputError(f"data.molecules: {topology} has no trajectory; put {topology.stem}.xtc beside it (or another of "
+                         f"{', '.join(TRAJECTORIES)})")
     return tuple(own)

@@ -47,7 +47,7 @@ class MoleculeSet:
         """
         for name, frames in molecules.items():
             if len(frames.beads) < 2:
-                raise InputError(f"{', '.join(frames.sources)}: molecule {name} has one bead; choose beads of which each molecule has several")
+                raise InputError(f"{', '.join(frames.sources)}: molecule {name} has one bead; choose beads of which each has several")
         scale_nm = scale_nm or float(np.sqrt(np.mean([TrainingSet.of(frames).scale_nm ** 2 for frames in molecules.values()])))
         sets = {name: TrainingSet.of(frames, scale_nm) for name, frames in molecules.items()}
         if knowledge is None:

@@ -8,6 +8,8 @@ from typer import Argument, Option
 
 from fpforce.commands.entry import command
 
+_TOPOLOGY = "topology of the reference and training trajectories; a transferable force field is bound to it"
+
 
 @command
 def main(
@@ -16,7 +18,7 @@ def main(
     simulation: Annotated[list[Path], Option(help="output of fpforce-simulate; repeat per start", show_default=False)],
     output: Annotated[Path, Option("--output", "-o", help="folder for the report", show_default=False)],
     topology: Annotated[
-        Path | None, Option(help="topology of the reference and training trajectories; a transferable force field is bound to it", show_default=False)
+        Path | None, Option(help=_TOPOLOGY, show_default=False)
     ] = None,
     training: Annotated[list[Path] | None, Option(help="training trajectory; repeatable", show_default=False)] = None,
     iid: Annotated[

@@ -4,20 +4,18 @@ In: the record in model.pt or in a checkpoint. Out: for any bead table of known 
 the prior, by the names that they have in a force field of one molecule.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fpforce.beads import BeadTable
+from fpforce.errors import InputError
 from fpforce.transferable.graph import bond_distances, held_pairs, local_frames, separations
 from fpforce.transferable.statistics import PairStatistics, PairTable
 from fpforce.transferable.vocabulary import Vocabulary
 
-# Of a mode, normalised units squared: where the statistics fit an arrangement of beads, and where they may not. The flatness of a
-# peptide bond makes 3.4e-4.
-SMALLEST_VARIANCE, SMALLEST_UNSURE_VARIANCE = 1e-6, 3e-4
+SMALLEST_VARIANCE = 0.1  # of a mode, normalised units squared: below it are bonds and angles, which the shells hold
 SMALLEST_SPREAD = 1e-6  # of a distance; a bond's is some 1e-4
 
 
@@ -37,8 +35,8 @@ class Knowledge:
     """Vocabulary and statistics by type.
 
     residues: for each residue type the sets of bead names that it had in the training data. choice: the recipe's data.beads,
-    by which atoms become beads. smooth_length: what the features add to distances in quadrature, normalised units. modes_by_residue:
-    whether the prior's modes follow from statistics by residue type, or by place alone.
+    by which atoms become beads. smooth_length: what the features add to distances in quadrature, normalised units.
+    smallest_variance: of the prior's modes, as of `gaussian_modes`; kept with the weights that were trained on it.
     """
 
     vocabulary: Vocabulary
@@ -47,7 +45,7 @@ class Knowledge:
     choice: str
     smooth_length: float
     allow_d_residues: bool = False
-    modes_by_residue: bool = True
+    smallest_variance: float = SMALLEST_VARIANCE
 
     @staticmethod
     def of(tables: Sequence[BeadTable], statistics: Sequence[PairStatistics], choice: str, smooth_length: float,
@@ -58,24 +56,24 @@ class Knowledge:
             for residue, names in beads_by_residue(table):
                 found.setdefault(residue, set()).add(tuple(sorted(names)))
         residues = {name: tuple(sorted(sets)) for name, sets in sorted(found.items())}
-        pairs = PairTable.of(tables, statistics)
-        consistent = all(fits_an_arrangement(_mean_squares(pairs.of_molecule(table))) for table in tables)
-        return Knowledge(Vocabulary.of(*tables), pairs, residues, choice, smooth_length, allow_d_residues, consistent)
+        return Knowledge(Vocabulary.of(*tables), PairTable.of(tables, statistics), residues, choice, smooth_length, allow_d_residues)
 
     def to_dict(self) -> dict:
         """A JSON-able dict; `from_dict` reads it back."""
         return {"names": list(self.vocabulary.names), "residue_types": list(self.vocabulary.residues), "pairs": self.pairs.to_dict(),
                 "residues": {name: [list(names) for names in sets] for name, sets in self.residues.items()},
                 "choice": self.choice, "smooth_length": self.smooth_length, "allow_d_residues": self.allow_d_residues,
-                "modes_by_residue": self.modes_by_residue}
+                "smallest_variance": self.smallest_variance}
 
     @staticmethod
     def from_dict(record: dict) -> "Knowledge":
-        """What `to_dict` wrote."""
+        """What `to_dict` wrote; InputError for a record of another version."""
+        if "smallest_variance" not in record:
+            raise InputError("what the model knows of bead types was written by an earlier version; train it anew")
         residues = {name: tuple(tuple(names) for names in sets) for name, sets in record["residues"].items()}
         return Knowledge(Vocabulary(tuple(record["names"]), tuple(record["residue_types"])), PairTable.from_dict(record["pairs"]),
                          residues, record["choice"], record["smooth_length"], record["allow_d_residues"],
-                         record["modes_by_residue"])
+                         record["smallest_variance"])
 
     def network_constants(self, beads: BeadTable) -> dict[str, np.ndarray]:
         """Static data of the network, by the names of fpforce.training.models.molecule.Molecule.
@@ -92,8 +90,8 @@ class Knowledge:
     def prior_terms(self, beads: BeadTable) -> PriorTerms:
         """The prior's modes, and the pairs that it holds."""
         statistics = self.pairs.of_molecule(beads)
-        smallest = SMALLEST_VARIANCE if self.modes_by_residue else SMALLEST_UNSURE_VARIANCE
-        vectors, variances = gaussian_modes(_mean_squares(self.pairs.of_molecule(beads, self.modes_by_residue)), smallest)
+        square = _square(statistics.mean**2 + statistics.variance, len(beads), 0.0)
+        vectors, variances = gaussian_modes(square, self.smallest_variance)
         pairs = np.array(held_pairs(beads), dtype=np.int64).reshape(-1, 2)
         mean, variance = (_square(values, len(beads), 0.0)[pairs[:, 0], pairs[:, 1]]
                           for values in (statistics.mean, np.maximum(statistics.variance, SMALLEST_SPREAD)))
@@ -125,24 +123,14 @@ def gaussian_modes(square: np.ndarray, smallest: float) -> tuple[np.ndarray, np.
 
     square (n, n): mean squared distances D2, from which the covariance is -1/2 J D2 J / 3 with the centring J. Means over other
     molecules need not belong to any arrangement of beads in space, and give negative variances where they do not. Nothing is
-    then known to better than the most negative of them, so no variance is taken to be smaller than its size, or than `smallest`.
+    then known to better than the most negative of them, so no variance is taken to be smaller than its size, or than
+    `smallest`: stiffer modes would count twice what the shells of bonds and angles hold, and bend it where shells overlap.
     Source: Torgerson, Psychometrika 17, 401 (1952) (double centring).
     """
-    vectors, variances = _covariance_modes(square)
-    return vectors, np.maximum(variances, max(smallest, -variances[0]))
-
-
-def fits_an_arrangement(square: np.ndarray) -> bool:
-    """Whether beads in space can have these mean squared distances (n, n)."""
-    return bool(_covariance_modes(square)[1][0] > 0.0)
-
-
-def _covariance_modes(square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Modes and variances as of `gaussian_modes`, in rising order, negative ones too."""
     centring = np.eye(len(square)) - 1.0 / len(square)
     inside = np.linalg.eigh(centring)[1][:, 1:]  # the centred subspace
     variances, vectors = np.linalg.eigh(inside.T @ (-centring @ square @ centring / 6.0) @ inside)
-    return (inside @ vectors).T, variances
+    return (inside @ vectors).T, np.maximum(variances, max(smallest, -variances[0]))
 
 
 def beads_by_residue(beads: BeadTable) -> list[tuple[str, list[str]]]:
@@ -151,12 +139,6 @@ def beads_by_residue(beads: BeadTable) -> list[tuple[str, list[str]]]:
     for bead in beads.beads:
         residues.setdefault(bead.residue_index, (bead.residue, []))[1].append(bead.name)
     return list(residues.values())
-
-
-def _mean_squares(statistics: PairStatistics) -> np.ndarray:
-    """(n, n) mean squared distances of all pairs."""
-    beads = round(0.5 + math.sqrt(0.25 + 2.0 * len(statistics.mean)))
-    return _square(statistics.mean**2 + statistics.variance, beads, 0.0)
 
 
 def _square(values: np.ndarray, beads: int, diagonal: float) -> np.ndarray:

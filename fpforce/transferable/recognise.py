@@ -57,8 +57,8 @@ def recognise(topology, knowledge: Knowledge) -> Recognised:
         return Recognised(beads, None, source)
     mirrored = [] if knowledge.allow_d_residues else d_residues(xyz, atoms)
     if mirrored:
-        raise InputError(f"{source}: {mirrored[0][0]} is a D amino acid, and the model was trained on L amino acids: the frame is mirrored, or of a "
-                         "D peptide; give an L peptide")
+        raise InputError(f"{source}: {mirrored[0][0]} is a D amino acid, and the model was trained on L amino acids: the frame is mirrored, "
+                         "or of a D peptide; give an L peptide")
     return Recognised(beads, beads.positions(xyz, atoms)[0].astype(float), source)
 
 
@@ -73,7 +73,8 @@ def _read(topology):
         try:
             frame = mdtraj.load_frame(str(path), 0)
         except Exception as error:
-            raise InputError(f"topology {path} cannot be read: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InputError(f"topology {path} cannot be read: {reason}; give a PDB of the molecule") from None
         return _whole(frame), frame.xyz, str(path)
     if isinstance(topology, mdtraj.Trajectory):
         frame = topology[0]
@@ -95,7 +96,8 @@ def _whole(frame):
 def _say_what_is_left_out(topology, source) -> None:
     solvent = Counter(residue.name for residue in topology.residues if is_solvent(residue))
     if solvent:
-        logger.warning("%s: water and ions are left out (%s)", source, ", ".join(f"{count} {name}" for name, count in sorted(solvent.items())))
+        found = ", ".join(f"{count} {name}" for name, count in sorted(solvent.items()))
+        logger.warning("%s: water and ions are left out (%s)", source, found)
 
 
 def _check_residues(topology, chosen, knowledge: Knowledge, source: str) -> None:
@@ -115,8 +117,8 @@ def _check_residues(topology, chosen, knowledge: Knowledge, source: str) -> None
     for left, right in zip(range(first, last), range(first + 1, last + 1), strict=True):
         before, after = topology.residue(left), topology.residue(right)
         if after.resSeq != before.resSeq + 1:
-            raise InputError(f"{source}: residue {before} is followed by {after}: residues are missing or out of order; complete the chain, and "
-                             "number it without a gap")
+            raise InputError(f"{source}: residue {before} is followed by {after}: residues are missing or out of order; complete the chain, "
+                             "and number it without a gap")
 
 
 def _check_beads(residue, names: tuple[str, ...], knowledge: Knowledge, source: str) -> None:
@@ -129,8 +131,8 @@ def _check_beads(residue, names: tuple[str, ...], knowledge: Knowledge, source: 
     nearest = min(known, key=lambda beads: len(set(beads) ^ set(names)))
     missing, unknown = sorted(set(nearest) - set(names)), sorted(set(names) - set(nearest))
     problem = f"lacks the bead {', '.join(missing)}" if missing else f"has the bead {', '.join(unknown)}" if unknown else "has a bead twice"
-    raise InputError(f"{source}: residue {residue} {problem}; the model knows {residue.name} with {', '.join(nearest)}: complete the residue (such as "
-                     "with pdbfixer)")
+    raise InputError(f"{source}: residue {residue} {problem}; the model knows {residue.name} with {', '.join(nearest)}: complete the residue "
+                     "(such as with pdbfixer)")
 
 
 def _chain(chain) -> str:

@@ -88,15 +88,12 @@ class PairTable:
                     gathered.setdefault(key, []).append(values)
         return PairTable({key: _pooled(np.array(values)) for key, values in gathered.items()})
 
-    def of_molecule(self, beads: BeadTable, by_residue: bool = True) -> PairStatistics:
-        """Statistics of all pairs of a molecule; InputError naming the first pair of which nothing is known.
-
-        by_residue: begin with the residue types; else with the place.
-        """
+    def of_molecule(self, beads: BeadTable) -> PairStatistics:
+        """Statistics of all pairs of a molecule; InputError naming the first pair of which nothing is known."""
         found = []
         first, second = np.triu_indices(len(beads), k=1)
         for i, j, (place, residues) in zip(first, second, typed_pairs(beads), strict=True):
-            known = [self.entries[key] for key in (_by_residue(place, residues) if by_residue else ()) if key in self.entries]
+            known = [self.entries[key] for key in _by_residue(place, residues) if key in self.entries]
             known = known or [self.entries[key] for key in (_by_place(place), _by_names(place)) if key in self.entries][:1]
             if not known:
                 raise InputError(f"beads {beads.beads[i]} and {beads.beads[j]}: no molecule that the model was trained on has beads "
@@ -113,9 +110,9 @@ class PairTable:
         for i, j, (place, _) in zip(*np.triu_indices(len(beads), k=1), typed_pairs(beads), strict=True):
             seen = known.get(place[:3], set())
             if seen and (place[3] == 1) not in {bonds == 1 for bonds in seen}:
-                raise InputError(f"beads {beads.beads[i]} and {beads.beads[j]} are {'' if place[3] == 1 else 'not '}bonded, and in the molecules "
-                                 f"that the model was trained on they are{' not' if place[3] == 1 else ''}; check the residues and the bonds of "
-                                 "the topology (CONECT)")
+                here, there = ("", " not") if place[3] == 1 else ("not ", "")
+                raise InputError(f"beads {beads.beads[i]} and {beads.beads[j]} are {here}bonded, and in the molecules that the model was "
+                                 f"trained on they are{there}; check the residues and the bonds of the topology (CONECT)")
 
     def range(self) -> tuple[float, float]:
         """Shortest and longest distance of all."""
@@ -146,7 +143,7 @@ def typed_pairs(beads: BeadTable) -> list[tuple[Place, tuple[str, str]]]:
     bonds = bond_distances(beads)
     found = []
     for i, j in zip(*np.triu_indices(len(beads), k=1), strict=True):
-        ends = sorted(((beads.beads[k].residue_index, beads.beads[k].name, k) for k in (i, j)))
+        ends = sorted((beads.beads[k].residue_index, beads.beads[k].name, k) for k in (i, j))
         a, b = (beads.beads[k] for _, _, k in ends)
         found.append(((a.name, b.name, b.residue_index - a.residue_index, int(bonds[i, j])), (a.residue, b.residue)))
     return found

@@ -110,7 +110,8 @@ def transferable_recipe(peptide_folder):
 
     def make(output, molecules=(peptide_folder,), **changes):
         content = {
-            "data": {"molecules": list(molecules), "beads": "name N CA CB C O and not resname ACE NME"}, "temperature_k": 310.0, "output": output,
+            "data": {"molecules": list(molecules), "beads": "name N CA CB C O and not resname ACE NME"},
+            "temperature_k": 310.0, "output": output,
             "model": {"kind": "graph_transformer", "width": 16, "head_width": 8, "layers": 2, "identity": False},
             "optimizer": {"batch_size": 32, "warmup_steps": 5}, "loss": {"fokker_planck_weight": 1e-4},
             "run": {"max_steps": 40, "log_every_steps": 10, "threads": 1, "accelerator": "cpu"},

@@ -35,7 +35,8 @@ def training_side(checkpoint_path, beads, positions_nm):
 
 @pytest.mark.parametrize("backend", names())
 @pytest.mark.parametrize("sequence", ["AV", "VA", "AS"])
-def test_bound_force_is_that_of_the_training_on_every_backend(transferable_model, transferable_checkpoint, peptide, tmp_path, backend, sequence):
+def test_bound_force_is_that_of_the_training_on_every_backend(transferable_model, transferable_checkpoint, peptide, tmp_path, backend,
+                                                                  sequence):
     frames = peptide(sequence, 4, seed=9)
     frames.beads.write_pdb(tmp_path / "new.pdb", frames.positions_nm[0])
     system = make_system(transferable_model, tmp_path / "new.pdb", backend=backend)
@@ -79,12 +80,13 @@ def test_order_of_beads_within_a_residue_does_not_matter(transferable_model, uns
     lines = unseen_pdb.read_text().splitlines()
     atoms = [line for line in lines if line.startswith("ATOM")]
     order = [1, 4, 0, 2, 3, 5, 9, 8, 6, 7]
-    (tmp_path / "other.pdb").write_text("\n".join([atoms[k][:6] + f"{n + 1:5d}" + atoms[k][11:] for n, k in enumerate(order)] + ["END", ""]))
+    reordered = [atoms[k][:6] + f"{n + 1:5d}" + atoms[k][11:] for n, k in enumerate(order)]
+    (tmp_path / "other.pdb").write_text("\n".join([*reordered, "END", ""]))
     r = peptide("VA").positions_nm[0]
     energy, forces = energy_and_forces(make_system(transferable_model, unseen_pdb, backend="native"), r)
-    other, reordered = energy_and_forces(make_system(transferable_model, tmp_path / "other.pdb", backend="native"), r[order])
+    other, theirs = energy_and_forces(make_system(transferable_model, tmp_path / "other.pdb", backend="native"), r[order])
     assert other == pytest.approx(energy, rel=1e-6)
-    np.testing.assert_allclose(reordered, forces[order], atol=1e-4 * np.abs(forces).max())
+    np.testing.assert_allclose(theirs, forces[order], atol=1e-4 * np.abs(forces).max())
 
 
 def test_topologies_of_openmm_and_mdtraj_do_as_well_as_a_file(transferable_model, unseen_pdb, peptide):

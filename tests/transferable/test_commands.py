@@ -1,14 +1,16 @@
 """The commands on a transferable model: with --topology they do for an unseen sequence what they do for a molecule of their own."""
 
 import json
+from functools import partial
 
 import mdtraj
 import numpy as np
 import pytest
 
 from fpforce import SimulationSettings, evaluate, load, read_simulation, simulate
-from fpforce.commands import info, sample
+from fpforce.commands import export, info, sample
 from fpforce.errors import InputError
+from fpforce.training.residual import residual_curve
 
 
 def run(command, *arguments):
@@ -42,7 +44,8 @@ def test_simulation_without_or_with_another_molecule_is_refused(simulation, tran
         simulate(transferable_model, tmp_path / "a.xtc", SimulationSettings(steps=20, report_interval_ps=0.001))
     other = peptide("AS")
     other.beads.write_pdb(tmp_path / "AS.pdb", other.positions_nm[0])
-    settings = SimulationSettings(steps=40, replicas=2, timestep_fs=0.1, report_interval_ps=0.001, topology=tmp_path / "AS.pdb", resume=True)
+    settings = SimulationSettings(steps=40, replicas=2, timestep_fs=0.1, report_interval_ps=0.001, resume=True,
+                                  topology=tmp_path / "AS.pdb")
     with pytest.raises(InputError, match="molecule is ALA2 SER3, the run to continue has VAL2 ALA3"):
         simulate(transferable_model, simulation.output, settings)
 
@@ -61,6 +64,16 @@ def test_samples_of_an_unseen_sequence_are_drawn_from_the_checkpoint(transferabl
     assert record["molecule"] == "VAL2 ALA3" and record["samples"] + record["non_finite"] == 8
     assert mdtraj.load_topology(str(tmp_path / "iid.xtc.pdb")).n_atoms == 10
     assert run(sample, transferable_checkpoint, "-n", 8, "-o", tmp_path / "b.xtc") == 2
+
+
+def test_export_verifies_the_program_as_bound_to_training_molecules(transferable_checkpoint, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("fpforce.training.export.residual_curve", partial(residual_curve, points=2))  # 13 take their time
+    assert run(export, transferable_checkpoint, tmp_path / "model.pt") == 0
+    assert "verified on 128 frames" in capsys.readouterr().out  # 32 of each molecule
+    metadata = load(tmp_path / "model.pt").metadata
+    assert metadata["verification"]["molecules"] == 4 and metadata["verification"]["force_error"] < 1e-4
+    assert metadata["training"]["fokker_planck_residual"]["residual"][0] > 0
+    assert run(export, transferable_checkpoint, tmp_path / "model.pt") == 2
 
 
 def test_info_says_what_is_known_and_of_a_molecule_its_beads(transferable_model, unseen_pdb, capsys):

@@ -56,7 +56,8 @@ def test_padding_changes_neither_energy_nor_score_nor_divergence(training, molec
 
 
 def test_every_molecule_has_an_equal_share_whatever_its_frames(peptide, transferable_recipe, tmp_path):
-    uneven = MoleculeSet.of({"AV": peptide("AV", 100), "SA": peptide("SA", 700), "ASV": peptide("ASV", 200)}, "name N CA CB C O and not resname ACE NME")
+    frames = {"AV": peptide("AV", 100), "SA": peptide("SA", 700), "ASV": peptide("ASV", 200)}
+    uneven = MoleculeSet.of(frames, "name N CA CB C O and not resname ACE NME")
     module = ExpertTraining(transferable_recipe(tmp_path), uneven)
     module.begin(0)
     batches, drawn, spread = module._batches.value, torch.zeros(3), torch.zeros(3)
