@@ -55,6 +55,35 @@ class BeadTable:
         """The residues in order as text, such as "GLU2 ASN3"."""
         return " ".join(dict.fromkeys(f"{bead.residue}{bead.residue_number}" for bead in self.beads))
 
+    @cached_property
+    def labels(self):
+        """What each bead is, whatever the numbering of the file: a tuple such as ("TRP1-N", "TRP1-CA", ...), residues counted
+        from the first that has a bead."""
+        counted = {index: number for number, index in enumerate(dict.fromkeys(b.residue_index for b in self.beads), start=1)}
+        return tuple(f"{bead.residue}{counted[bead.residue_index]}-{bead.name}" for bead in self.beads)
+
+    def order_in(self, labels, source):
+        """Where these beads stand in a file that lists `labels`: frames[..., order, :] are in this table's order.
+
+        Raises InputError, naming `source` and the first bead that only one of the two has.
+        """
+        labels = list(labels)
+        if labels == list(self.labels):
+            return np.arange(len(labels))
+        for label in (*self.labels, *labels):
+            ours, theirs = self.labels.count(label), labels.count(label)
+            if ours != theirs:
+                raise InputError(
+                    f"{source} is of another molecule: it has {theirs or 'no'} bead {label}, and {ours or 'none'} is asked for "
+                    f"(there {', '.join(labels[:3])}, ..., here {', '.join(self.labels[:3])}, ...); give what belongs together"
+                )
+            if ours > 1:
+                raise InputError(
+                    f"{source} lists its beads in another order, and {ours} of them are called {label}, so that they cannot be put "
+                    "in order; give the topology in the order of that file"
+                )
+        return np.array([labels.index(label) for label in self.labels])
+
     @property
     def masses_da(self):
         """Bead masses, float64 (n,), in Da."""

@@ -34,6 +34,7 @@ _FIXED_ON_RESUME = (
     "report_steps",
     "per_replica",
     "molecule",
+    "beads",
 )
 
 
@@ -232,12 +233,13 @@ def _describe(force_field, settings, temperature_k) -> dict:
         "model": str(force_field.path),
         "model_sha256": force_field.sha256,
         "molecule": force_field.molecule,
+        "beads": list(force_field.beads.labels),
     }
 
 
 def _require_same_run(files, stored: dict, wanted: dict) -> None:
     for name in _FIXED_ON_RESUME:
-        if stored.get(name) != wanted[name]:
+        if stored.get(name) != wanted[name] and not (name == "beads" and name not in stored):  # runs from before it was recorded
             raise InputError(
                 f"cannot resume {files.output}: {name} is {wanted[name]}, the run to continue has "
                 f"{stored.get(name)}; use the same settings, or --overwrite to start anew"

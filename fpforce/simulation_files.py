@@ -172,7 +172,8 @@ class SimulatedFrames:
 def read_simulation(path, table) -> SimulatedFrames:
     """Read the trajectory that fpforce-simulate wrote to `path`, with its sidecar `<path>.json`.
 
-    Frames beyond the last checkpoint, which a killed run can leave, are not returned.
+    Frames beyond the last checkpoint, which a killed run can leave, are not returned. Beads, those of the start in the metadata
+    too, are put in the order of `table`, which may be another one.
     Raises InputError when trajectory or sidecar are missing, cannot be read, or do not fit `table`.
     """
     import mdtraj
@@ -211,6 +212,11 @@ def read_simulation(path, table) -> SimulatedFrames:
         positions_nm = frames[0][:frames_per_file].reshape(saved_times, replicas, len(table), 3)
     else:
         positions_nm = np.stack([xyz[:frames_per_file] for xyz in frames], axis=1)
+    if "beads" in metadata:
+        order = table.order_in(metadata["beads"], f"simulation {path}")
+        positions_nm, start = positions_nm[:, :, order], metadata.get("start", {})
+        if "positions_nm" in start:
+            metadata |= {"start": start | {"positions_nm": [start["positions_nm"][k] for k in order]}, "beads": list(table.labels)}
     valid = np.ones((saved_times, replicas), dtype=bool)
     for replica, info in failed.items():
         valid[info["frame"] :, replica] = False

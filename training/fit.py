@@ -143,6 +143,13 @@ def _training_set(recipe: Recipe, earlier: Checkpoint | None) -> TrainingSet | M
 def _molecule_set(recipe: Recipe, earlier: Checkpoint | None) -> MoleculeSet:
     """Every molecule's frames; with --init and --resume in the scale, and with the statistics, of the earlier training."""
     data = recipe.data
+    if earlier is not None:
+        known = earlier.knowledge
+        for name, ours, theirs in (("beads", data.beads, known.choice),
+                                   ("allow_d_residues", data.allow_d_residues, known.allow_d_residues)):
+            if ours != theirs:
+                raise InputError(f"data.{name} = {ours!r}, and {earlier.path} was trained with {theirs!r}, by which its force field "
+                                 "knows molecules; use the same")
     frames = {}
     for files in find_molecules(data.molecules):
         frames[files.name] = read_bead_frames(files.trajectories, files.topology, beads=data.beads, stride=data.stride,

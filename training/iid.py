@@ -224,6 +224,7 @@ def _describe(checkpoint: Checkpoint, settings: SampleSettings, t_end: float) ->
         "seed": settings.seed,
         "log_likelihood": settings.log_likelihood,
         "calibrated": checkpoint.record.calibration is not None and checkpoint.record.calibration.t_eval == t_end,
+        "beads": list(checkpoint.beads.labels),
     } | ({"molecule": checkpoint.beads.residues} if checkpoint.bound else {})
 
 

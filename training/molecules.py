@@ -56,6 +56,7 @@ class MoleculeSet:
         for name, one in sets.items():
             try:
                 knowledge.network_constants(one.beads)
+                knowledge.require_same_beads(one.beads)
             except InputError as error:
                 raise InputError(f"molecule {name}: {error}") from None
         return MoleculeSet(sets, knowledge)

@@ -80,13 +80,13 @@ def read_iid(path, force_field):
     from fpforce.trajectory_files import existing_file, is_array, read_array, read_atoms
 
     path = existing_file(path, "iid sample")
-    _refuse_samples_of_another_model(path, force_field)
+    order = _order_of_samples(path, force_field)
     if is_array(path):
         positions = read_array(path, "nm", 1)
     else:
         positions, _ = read_atoms(path, force_field.beads.to_mdtraj(), range(len(force_field.beads)), 1)
     finite, log_weights = np.isfinite(positions).all(axis=(1, 2)), _read_log_weights(path, force_field, len(positions))
-    return positions[finite], None if log_weights is None else log_weights[finite]
+    return positions[finite][:, order], None if log_weights is None else log_weights[finite]
 
 
 def _read_log_weights(path, force_field, frames):
@@ -115,13 +115,17 @@ def _calibrated(flag):
     return "calibrated" if flag else "not calibrated"
 
 
-def _refuse_samples_of_another_model(path, force_field):
-    """fpforce-sample leaves a record of the checkpoint beside its samples; samples of other origin have none."""
+def _order_of_samples(path, force_field):
+    """Where the force field's beads stand in samples by fpforce-sample, which leaves a record of checkpoint and beads beside them.
+
+    Samples of other origin have none, and list the beads in order. InputError for samples of another checkpoint or molecule.
+    """
     record = path.with_name(path.name + ".json")
-    drawn_from = json.loads(record.read_text()).get("checkpoint_sha256") if record.is_file() else None
-    exported_from = force_field.metadata.get("training", {}).get("checkpoint_sha256")
+    drawn = json.loads(record.read_text()) if record.is_file() else {}
+    drawn_from, exported_from = drawn.get("checkpoint_sha256"), force_field.metadata.get("training", {}).get("checkpoint_sha256")
     if drawn_from and exported_from and drawn_from != exported_from:
         raise InputError(
             f"iid samples {path} were drawn from another checkpoint (sha256 {drawn_from[:12]}) than {force_field.path} was "
             f"exported from ({exported_from[:12]}); repeat fpforce-sample or fpforce-export"
         )
+    return force_field.beads.order_in(drawn.get("beads", force_field.beads.labels), f"iid sample {path}")

@@ -87,6 +87,15 @@ class Knowledge:
                 "distance_mean": _square(statistics.smooth_mean, len(beads), self.smooth_length),
                 "distance_variance": _square(np.maximum(statistics.smooth_variance, SMALLEST_SPREAD), len(beads), 1.0)}
 
+    def require_same_beads(self, beads: BeadTable) -> None:
+        """Raise InputError, naming the residue or the beads, for a residue of other beads, or other bonds, than any seen in training."""
+        for residue, names in beads_by_residue(beads):
+            known = self.residues.get(residue, ())
+            if tuple(sorted(names)) not in known:
+                raise InputError(f"residue {residue} has the beads {', '.join(sorted(names))}, and the model knows it with "
+                                 f"{' or '.join(', '.join(one) for one in known) or 'none'}; choose beads as in its training")
+        self.pairs.require_same_bonds(beads)
+
     def prior_terms(self, beads: BeadTable) -> PriorTerms:
         """The prior's modes, and the pairs that it holds."""
         statistics = self.pairs.of_molecule(beads)
