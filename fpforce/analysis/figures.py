@@ -6,11 +6,12 @@ Okabe and Ito, which colour-blind readers tell apart: one for each set of frames
 
 import functools
 import io
+import math
 
 import numpy as np
 
 from fpforce.analysis.convergence import TIME_BLOCKS
-from fpforce.analysis.divergences import free_energy_kt
+from fpforce.analysis.divergences import bin_indices, free_energy_kt
 from fpforce.analysis.planes import PhiPsiPlane
 
 COLOURS = {
@@ -105,7 +106,7 @@ def free_energy_profiles(result, rng):
                 style = dict(lw=2.2) if name == "simulation" else dict(lw=1.4)
                 axis.plot(centres, _finite(free_energy_kt(counts)), color=COLOURS[name], label=TITLES[name], **style)
         if result.weights is not None:
-            counts = np.histogram(result.coordinates["iid"][:, k], bins=edges, weights=result.weights.values)[0]
+            counts = _counts_1d(result.coordinates["iid"][:, k], edges, result.weights.values)
             counts[counts < 1.0 / result.weights.effective] = 0.0  # less than one of the samples that count
             style = dict(color=COLOURS["reweighted"], label="iid, reweighted", lw=1.4, ls="--")
             axis.plot(centres, _finite(free_energy_kt(counts)), **style)
@@ -243,12 +244,14 @@ def _angle_ticks(axis, plane):
 
 
 def _counts_2d(result, name):
-    coordinates = result.coordinates[name]
-    return np.histogram2d(coordinates[:, 0], coordinates[:, 1], bins=result.plane.edges)[0]
+    """Frames of a set in each bin of its plane, those beyond an edge in the outermost bins, as the distances count them."""
+    bins = tuple(len(edges) - 1 for edges in result.plane.edges)
+    flat = bin_indices(result.coordinates[name], result.plane.edges)
+    return np.bincount(flat, minlength=math.prod(bins)).reshape(bins).astype(float)
 
 
-def _counts_1d(values, edges):
-    return np.histogram(values, bins=edges)[0]
+def _counts_1d(values, edges, weights=None):
+    return np.histogram(np.clip(values, edges[0], edges[-1]), bins=edges, weights=weights)[0]
 
 
 def _finite(values):
