@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fpforce.analysis.comparison import Estimate
+from fpforce.analysis.correlation import as_columns, effective_sample_size
 
 CONVERGED, NOT_CONVERGED, NOT_JUDGED = "converged", "not converged", "not judged"
 AGREEMENT_ERRORS = 2.0
@@ -57,7 +58,7 @@ def free_energy_difference(population):
     p = population.value
     if not 0.0 < p < 1.0:
         return Estimate(math.inf if p == 0.0 else -math.inf, math.nan)
-    return Estimate(-math.log(p / (1.0 - p)), population.standard_error / (p * (1.0 - p)))
+    return Estimate(math.log((1.0 - p) / p), population.standard_error / (p * (1.0 - p)))
 
 
 def replica_population(inside, counted, rng, resamples=1000):
@@ -84,7 +85,9 @@ def replica_population(inside, counted, rng, resamples=1000):
 def trajectory_population(inside, rng, resamples=1000):
     """Population over trajectories [(F_k,) bool] with a bootstrap error over about TIME_BLOCKS contiguous blocks.
 
-    Long blocks, since the autocorrelation of a basin has slow tails (in replica exchange, the walkers' round trips).
+    Long blocks, since the autocorrelation of a basin has slow tails (in replica exchange, the walkers' round trips). Blocks are not
+    independent where a trajectory hardly changes its basin, so the error is that of the effective number of frames at least,
+    sqrt(p (1 - p) / n_eff), which knows the spread between whole trajectories.
     """
     total = sum(len(values) for values in inside)
     length = max(1, total // TIME_BLOCKS)
@@ -95,7 +98,12 @@ def trajectory_population(inside, rng, resamples=1000):
         frames.append(np.diff(np.append(starts, len(values))))
     hits, frames = np.concatenate(hits), np.concatenate(frames)
     drawn = rng.multinomial(len(hits), np.full(len(hits), 1.0 / len(hits)), size=resamples)
-    return Estimate(float(hits.sum() / total), float(np.std(drawn @ hits / (drawn @ frames))))
+    population = float(hits.sum() / total)
+    if not 0.0 < population < 1.0:
+        return Estimate(population, 0.0)
+    effective = effective_sample_size(*as_columns([values.astype(float) for values in inside]))
+    least = math.sqrt(population * (1.0 - population) / effective)
+    return Estimate(population, max(float(np.std(drawn @ hits / (drawn @ frames))), least))
 
 
 def judge(names, inside, counted, started_upper, rng, halves_of=None):

@@ -89,4 +89,4 @@ def _with_error(estimate):
     if not math.isfinite(estimate.value):
         return "–"
     error = "" if math.isnan(estimate.standard_error) else f" ± {estimate.standard_error:.2f}"
-    return f"{estimate.value:.2f}{error}"
+    return f"{estimate.value:z.2f}{error}"

@@ -82,6 +82,16 @@ def test_block_bootstrap_knows_the_error_of_a_correlated_trajectory():
     assert np.mean([e.standard_error for e in estimates]) == pytest.approx(spread, rel=0.3)
 
 
+def test_error_of_two_runs_that_never_change_their_basin_is_that_of_two_frames():
+    estimate = trajectory_population([np.ones(480, dtype=bool), np.zeros(480, dtype=bool)], np.random.default_rng(0))
+    assert estimate.value == 0.5
+    assert estimate.standard_error == pytest.approx(math.sqrt(0.25 / 2), rel=0.01)
+
+
+def test_free_energy_of_equal_basins_is_not_minus_zero():
+    assert math.copysign(1.0, free_energy_difference(Estimate(0.5, 0.1)).value) == 1.0
+
+
 def test_free_energy_difference_and_its_error():
     estimate = free_energy_difference(Estimate(0.02, 0.002))
     assert estimate.value == pytest.approx(math.log(49.0))
