@@ -81,5 +81,7 @@ def time_scales(kinetics):
         axis.yaxis.set_major_formatter("{x:g}")
         axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
         axis.grid(True, axis="y", which="major", color="#EEEEEE")
+        for label, face in (("at the lag (dotted line)", "#777777"), ("at twice the lag", "none")):
+            axis.plot([], [], ls="none", marker="o", ms=6, mfc=face, mec="#777777", label=label)
         axis.legend(fontsize=8.5)
     return figure
