@@ -10,7 +10,7 @@ from fpforce.chirality import d_residues
 from fpforce.errors import InputError
 from fpforce.periodic import make_whole
 from fpforce.replicas import BondLimits
-from fpforce.trajectory_files import existing_file, holds_topology, read_topology
+from fpforce.trajectory_files import existing_file, holds_topology, load_frame, read_topology
 
 
 def read_start_frame(force_field: ForceField, start=None, topology=None) -> tuple[np.ndarray, dict]:
@@ -72,7 +72,7 @@ def _read(force_field: ForceField, path: str, index: int, topology) -> np.ndarra
     arguments = {} if topology is None else {"top": topology}
     try:
         _require_frame(path, index)
-        frames = mdtraj.load(str(path), **arguments) if index < 0 else mdtraj.load_frame(str(path), index, **arguments)
+        frames = mdtraj.load(str(path), **arguments) if index < 0 else load_frame(path, index, topology)
         frame = frames[index if index < 0 else 0]
     except InputError:
         raise

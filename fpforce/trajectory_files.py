@@ -51,6 +51,19 @@ def read_topology(path):
         raise InputError(f"topology {path} cannot be read: {_reason(error)}; give a PDB, GRO, PRMTOP or PSF") from None
 
 
+def load_frame(path, index, topology=None):
+    """One frame (from 0) of a file as mdtraj.Trajectory; of GRO files too, which mdtraj.load_frame does not read.
+
+    topology: for formats without one. Raises IndexError for a frame that is not there, and what mdtraj raises.
+    """
+    import mdtraj
+
+    arguments = {} if topology is None else {"top": topology}
+    if path.suffix.lower() == ".gro":
+        return mdtraj.load(str(path), **arguments)[index]
+    return mdtraj.load_frame(str(path), index, **arguments)
+
+
 def read_array(path, length_unit, stride):
     """Positions (frames, atoms, 3) in nm of an .npy, or of an .npz holding `positions` or one 3-d array.
 
@@ -86,7 +99,7 @@ def read_atoms(path, topology, atoms, stride):
 
     try:
         with native_output_silenced():
-            mdtraj.load_frame(str(path), 0, top=topology)
+            load_frame(path, 0, topology)
             part = mdtraj.load(str(path), top=topology, atom_indices=atoms, stride=stride)
             if stride > 1:
                 _read_end(path)

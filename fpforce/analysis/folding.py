@@ -83,15 +83,13 @@ class FoldedStructure:
 
         Raises InputError when its CA residues are not those of the model's chain.
         """
-        import mdtraj
-
-        from fpforce.trajectory_files import existing_file, holds_topology
+        from fpforce.trajectory_files import existing_file, holds_topology, load_frame
 
         path, chain = existing_file(Path(path), "folded structure"), protein_chain(beads)
         if not holds_topology(path):
             raise InputError(f"folded structure {path} does not name its atoms; give a PDB")
         try:
-            frame = mdtraj.load_frame(str(path), 0)
+            frame = load_frame(path, 0)
         except Exception as error:
             raise InputError(f"folded structure {path} cannot be read: {error}; give a PDB") from error
         atoms = [atom for atom in frame.topology.atoms if atom.name == "CA" and atom.residue.name != "CA"]  # no calcium

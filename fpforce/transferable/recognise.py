@@ -17,7 +17,7 @@ from fpforce.chirality import d_residues
 from fpforce.errors import InputError
 from fpforce.mapping import chosen_atoms, is_solvent, map_beads
 from fpforce.periodic import make_whole
-from fpforce.trajectory_files import existing_file, holds_topology, read_topology
+from fpforce.trajectory_files import existing_file, holds_topology, load_frame, read_topology
 from fpforce.transferable.knowledge import Knowledge
 
 logger = logging.getLogger("fpforce")
@@ -71,7 +71,7 @@ def _read(topology):
         if not holds_topology(path):
             return read_topology(path), None, str(path)
         try:
-            frame = mdtraj.load_frame(str(path), 0)
+            frame = load_frame(path, 0)
         except Exception as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(f"topology {path} cannot be read: {reason}; give a PDB of the molecule") from None

@@ -5,6 +5,7 @@ import json
 import math
 import re
 
+import mdtraj
 import numpy as np
 import pytest
 
@@ -203,6 +204,8 @@ def test_impossible_planes_and_folded_structures_are_refused(tmp_path):
     histidine = {name: chain_table((*SEQUENCE[:4], name, *SEQUENCE[5:])) for name in ("HIS", "HIE")}
     histidine["HIS"].write_pdb(tmp_path / "histidine.pdb", hairpin())
     assert len(FoldedStructure.read(tmp_path / "histidine.pdb", histidine["HIE"]).contacts) == 10, "one amino acid by two names"
+    mdtraj.load(str(tmp_path / "histidine.pdb")).save(str(tmp_path / "histidine.gro"))
+    assert len(FoldedStructure.read(tmp_path / "histidine.gro", histidine["HIE"]).contacts) == 10
     with pytest.raises(InputError, match="no.pdb"):
         FoldedStructure.read(tmp_path / "no.pdb", table)
 

@@ -62,6 +62,20 @@ def test_start_frame_is_where_every_replica_begins(chain, tmp_path):
         assert np.abs(read.positions_nm[0] - np.array(read.metadata["start"]["positions_nm"])).max() < 0.01
 
 
+def test_start_frame_can_come_from_any_frame_of_a_gro_file(field, tmp_path):
+    """GRO has three decimals of a nm."""
+    source = mdtraj.load(str(TOPOLOGY))
+    frames = mdtraj.join([source, source])
+    frames.xyz[1] *= 1.01
+    frames.save(str(tmp_path / "start.gro"))
+    beads_nm = [field.beads.positions(one.xyz, source.topology)[0] for one in frames]
+    for index, expected in ((0, 0), (1, 1), (-1, 1)):
+        positions_nm, _ = read_start_frame(field, f"{tmp_path}/start.gro:{index}")
+        np.testing.assert_allclose(positions_nm, beads_nm[expected] - beads_nm[expected].mean(axis=0), atol=1.1e-3)
+    with pytest.raises(InputError, match="has no frame 2"):
+        read_start_frame(field, f"{tmp_path}/start.gro:2")
+
+
 def test_start_frame_can_come_from_the_source_molecule_or_a_bare_trajectory(chain, tmp_path):
     """Source atoms 0..4 are the beads here, followed by an atom that is none."""
     topology = chain.beads.to_mdtraj()

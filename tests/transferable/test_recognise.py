@@ -123,6 +123,8 @@ def test_all_atoms_of_a_capped_peptide_are_mapped(force_field, tmp_path):
     chosen = [frame.topology.atom(bead.atoms[0]).name for bead in bound.beads.beads]
     assert chosen == list(bound.beads.names) and not {"ACE", "NME"} & {bead.residue for bead in bound.beads.beads}
     np.testing.assert_allclose(bound.positions_nm, frame.xyz[0, [bead.atoms[0] for bead in bound.beads.beads]], atol=1e-6)
+    frame.save(str(tmp_path / "capped.gro"))
+    np.testing.assert_allclose(force_field.bind(tmp_path / "capped.gro").positions_nm, bound.positions_nm, atol=1e-3)
 
 
 def test_topology_without_coordinates_binds_but_cannot_start_a_simulation(force_field, unseen_pdb):
