@@ -120,7 +120,8 @@ class BeadTable:
 
     @cached_property
     def phi_psi_across_peptide_bonds(self):
-        """As `phi_psi`, but psi of the residue before each peptide bond with phi of the one after it (residue="TRP1-LYS2").
+        """As `phi_psi`, but psi of the residue before each peptide bond with phi of the one after it (residue="TRP1-LYS2",
+        peptide_bond=("TRP1", "LYS2")).
 
         These are all that a dipeptide without its caps has.
         """
@@ -129,8 +130,8 @@ class BeadTable:
             found = self._backbone(bead, (0, "N"), (0, "CA"), (0, "C"), (1, "N"), (1, "CA"), (1, "C"))
             if None not in found:
                 after = self.beads[found[4]]
-                name = f"{bead.residue}{bead.residue_number}-{after.residue}{after.residue_number}"
-                torsions.append({"residue": name, "phi": found[2:], "psi": found[:4]})
+                ends = f"{bead.residue}{bead.residue_number}", f"{after.residue}{after.residue_number}"
+                torsions.append({"residue": "-".join(ends), "peptide_bond": ends, "phi": found[2:], "psi": found[:4]})
         return torsions
 
     @property

@@ -22,13 +22,17 @@ PLANES = ("auto", "phi-psi", "tica")
 
 @dataclass(frozen=True)
 class PhiPsiPlane:
-    """Backbone dihedrals of one residue, or around one peptide bond, in radians; the basins are phi < 0 and phi > 0."""
+    """Backbone dihedrals of one residue, or around one peptide bond, in radians; the basins are phi < 0 and phi > 0.
+
+    peptide_bond: the residues before and after the bond, such as ("TRP2", "HIS3"): psi is of the first and phi of the second. None for
+    the dihedrals of one residue.
+    """
 
     residue: str
     phi: tuple[int, int, int, int]
     psi: tuple[int, int, int, int]
+    peptide_bond: tuple[str, str] | None = None
     axis_names = ("phi", "psi")
-    axis_labels = (r"$\phi$ / rad", r"$\psi$ / rad")
     basin_names = ("phi < 0", "phi > 0")
     split_axis, split = 0, 0.0
     periodic = True
@@ -37,6 +41,11 @@ class PhiPsiPlane:
     @property
     def name(self):
         return self.residue
+
+    @property
+    def axis_labels(self):
+        psi_of, phi_of = ("", "") if self.peptide_bond is None else (f" of {residue}" for residue in self.peptide_bond)
+        return rf"$\phi${phi_of} / rad", rf"$\psi${psi_of} / rad"
 
     def coordinates(self, positions_nm):
         """(phi, psi) in radians, shape (..., 2)."""
@@ -120,7 +129,7 @@ def choose_planes(beads, reference, tica_lag_frames=10, *, wanted="auto", folded
             "--plane phi-psi needs the backbone beads of two residues that follow each other, and this model has none; give tica"
         )
     if residues and wanted != "tica" and folded is None:
-        return tuple(PhiPsiPlane(r["residue"], tuple(r["phi"]), tuple(r["psi"])) for r in residues)
+        return tuple(PhiPsiPlane(r["residue"], tuple(r["phi"]), tuple(r["psi"]), r.get("peptide_bond")) for r in residues)
     if len(beads) < 3:
         raise InputError(
             f"the evaluation compares two internal coordinates, and {len(beads)} beads have fewer; it needs a model of "

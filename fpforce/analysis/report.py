@@ -136,6 +136,7 @@ def _render(assessment, summary, force_field, seed):
             "name": plane.plane.name,
             "basins": plane.plane.basin_names,
             "lag_frames": getattr(plane.plane, "lag_frames", None),
+            "peptide_bond": getattr(plane.plane, "peptide_bond", None),
             "maps": _data_uri(figures.free_energy_maps(plane)),
             "profiles": _data_uri(figures.free_energy_profiles(plane, rng)),
             "history": _history(plane, assessment.discard),

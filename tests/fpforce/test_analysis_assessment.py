@@ -218,6 +218,7 @@ def test_every_residue_with_both_dihedrals_has_its_own_plane(runs):
     beads, frames, reference, _ = runs
     planes = choose_planes(beads, [reference])
     assert [plane.name for plane in planes] == ["ALA2"]
+    assert planes[0].axis_labels == (r"$\phi$ / rad", r"$\psi$ / rad")
     assert isinstance(planes[0], PhiPsiPlane)
 
 
@@ -232,4 +233,5 @@ def test_a_dipeptide_without_caps_is_judged_by_the_torsions_around_its_peptide_b
     positions = rng.normal(size=(100, 6, 3))
     (plane,) = choose_planes(beads, [positions])
     assert (plane.name, plane.basin_names) == ("ALA1-SER2", ("phi < 0", "phi > 0"))
+    assert plane.axis_labels == (r"$\phi$ of SER2 / rad", r"$\psi$ of ALA1 / rad")
     np.testing.assert_array_equal(plane.coordinates(positions), dihedrals(positions, [(2, 3, 4, 5), (0, 1, 2, 3)]))

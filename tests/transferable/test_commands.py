@@ -92,4 +92,6 @@ def test_simulation_of_an_unseen_sequence_is_evaluated_against_its_reference(sim
         mdtraj.Trajectory(frames.positions_nm[200 * number :][:200], frames.beads.to_mdtraj()).save_xtc(str(paths[-1]))
     report = evaluate(transferable_model, paths, simulation.output, topology=unseen_pdb, output=tmp_path / "report")
     assert report.html_path.exists() and report.figures["provenance"]["model"]["molecule"] == "VAL2 ALA3"
-    assert [plane.plane.name for plane in report.assessment.planes] != []
+    assert [plane.plane.name for plane in report.assessment.planes] == ["VAL2-ALA3"]
+    html = report.html_path.read_text()
+    assert "Molecule: VAL2 ALA3" in html and "psi of VAL2, the residue before it, and phi of ALA3, the one after it" in html
