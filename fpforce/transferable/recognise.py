@@ -37,7 +37,8 @@ class Recognised:
 def recognise(topology, knowledge: Knowledge) -> Recognised:
     """The beads of a topology: a file that mdtraj reads, an openmm or mdtraj Topology, or an mdtraj Trajectory (its first frame).
 
-    Water and ions are left out with a notice, end groups without beads too. The order of the beads within a residue does not
+    Water and ions are left out with a notice, end groups without beads too; where the input shows that an end of the chain has no end
+    group, a warning says that the model cannot tell. The order of the beads within a residue does not
     matter: the beads keep it, and the model does not depend on it. Raises InputError, naming the residue, for an unknown residue or
     bead, a missing bead, several chains, gaps in the numbering, bonds as in no training molecule, and D residues.
     """
@@ -47,6 +48,7 @@ def recognise(topology, knowledge: Knowledge) -> Recognised:
         raise InputError(f"{source}: no atom is a bead ({knowledge.choice}); give the topology of a peptide or of its beads")
     _say_what_is_left_out(atoms, source)
     _check_residues(atoms, chosen, knowledge, source)
+    _say_which_ends_are_bare(atoms, chosen, source)
     beads = replace(map_beads(atoms, chosen), mapping=knowledge.choice)
     try:
         knowledge.network_constants(beads)
@@ -98,6 +100,25 @@ def _say_what_is_left_out(topology, source) -> None:
     if solvent:
         found = ", ".join(f"{count} {name}" for name, count in sorted(solvent.items()))
         logger.warning("%s: water and ions are left out (%s)", source, found)
+
+
+def _say_which_ends_are_bare(topology, chosen, source: str) -> None:
+    """Warn where a topology of more atoms than the beads has an end without an end group: charged, or cut from something longer.
+
+    The beads do not show it, and the model treats the ends as those of the molecules that it was trained on.
+    """
+    if len(chosen) == sum(residue.n_atoms for residue in topology.residues if not is_solvent(residue)):
+        return
+    bare = []
+    for atom, step in ((chosen[0], -1), (chosen[-1], 1)):
+        residue = topology.atom(atom).residue
+        beside = residue.index + step
+        if residue.name not in CAPS and not (0 <= beside < topology.n_residues and topology.residue(beside).name in CAPS):
+            bare.append(str(residue))
+    if bare:
+        logger.warning("%s: the chain has no end group at %s, and the model, which sees the beads alone, treats its ends as those of the "
+                       "molecules it was trained on; if these had caps (such as ACE and NME), forces and populations will be wrong: "
+                       "bind the capped molecule", source, " and ".join(dict.fromkeys(bare)))
 
 
 def _check_residues(topology, chosen, knowledge: Knowledge, source: str) -> None:

@@ -127,6 +127,24 @@ def test_all_atoms_of_a_capped_peptide_are_mapped(force_field, tmp_path):
     np.testing.assert_allclose(force_field.bind(tmp_path / "capped.gro").positions_nm, bound.positions_nm, atol=1e-3)
 
 
+@pytest.mark.parametrize("kept, capped, ends", [(slice(0, 9), True, None), (slice(0, 2), False, "VAL1 and ALA2"),
+                                                    (slice(0, 1), False, "VAL1")])
+def test_ends_without_caps_are_warned_of(force_field, caplog, kept, capped, ends):
+    import mdtraj
+    from openmm import app
+
+    from fpforce.reference.peptide import build_peptide
+
+    topology, _ = build_peptide("VA", app.ForceField("amber99sbildn.xml"), 1, capped=capped)
+    whole = mdtraj.Topology.from_openmm(topology)
+    whole = whole.subset([atom.index for residue in list(whole.residues)[kept] for atom in residue.atoms])
+    force_field.bind(whole)
+    assert (f"no end group at {ends}, and" in caplog.text) if ends else not caplog.text
+    caplog.clear()
+    force_field.bind(whole.subset(whole.select("name N CA CB C O and not resname ACE NME")))
+    assert not caplog.text
+
+
 def test_topology_without_coordinates_binds_but_cannot_start_a_simulation(force_field, unseen_pdb):
     import mdtraj
 
