@@ -287,7 +287,8 @@ class Checkpoint:
     def refuse_unbound(self) -> None:
         """Raise InputError for a transferable checkpoint that is of no molecule."""
         if self.knowledge is not None and not self.bound:
-            raise InputError(f"{self.path} is transferable, trained on {len(self.record.transferable['trained_on'])} molecules: "
+            count = len(self.record.transferable["trained_on"])
+            raise InputError(f"{self.path} is transferable, trained on {count} molecule{'s' if count > 1 else ''}: "
                              "say which molecule is meant, with a topology (--topology FILE.pdb)")
 
     def of_beads(self, beads: BeadTable, start_positions_nm: Tensor) -> "Checkpoint":

@@ -81,7 +81,8 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, init
         shutil.rmtree(recipe.output / "logs", ignore_errors=True)
         path.unlink(missing_ok=True)
     _write(recipe)
-    kinds = f"{len(training_set.molecules)} molecules of up to " if isinstance(training_set, MoleculeSet) else ""
+    count = len(training_set.molecules) if isinstance(training_set, MoleculeSet) else 0
+    kinds = f"{count} molecules of up to " if count > 1 else "1 molecule of " if count else ""
     logger.info("training on %d frames of %s%d beads; output in %s", len(training_set.frames), kinds, training_set.frames.shape[1],
                 recipe.output)
     for number, trainer in zip(numbers, trainers, strict=True):

@@ -25,32 +25,40 @@ def find_molecules(places: list[Path]) -> list[MoleculeFiles]:
     """All molecules of some folders, PDB files or glob patterns of these, sorted by name.
 
     A trajectory is called like the PDB in its folder that it belongs to, with or without something after a `_`, `-` or `.`.
-    Raises InputError for a place without a PDB, a PDB without a trajectory, a trajectory without a PDB, and two molecules of
-    one name.
+    Hidden files are left out. Raises InputError for a place without a PDB, a PDB without a trajectory, a trajectory without a PDB,
+    an extension in upper case, by which mdtraj reads nothing, and two molecules of one name.
     """
     topologies = [topology for place in places for topology in _topologies(place)]
     seen: dict[str, Path] = {}
     for topology in topologies:
-        if topology.stem in seen and seen[topology.stem] != topology:
+        if topology.stem in seen and seen[topology.stem].resolve() != topology.resolve():
             raise InputError(f"data.molecules has two molecules called {topology.stem}: {seen[topology.stem]} and {topology}; rename one")
-        seen[topology.stem] = topology
+        seen.setdefault(topology.stem, topology)
     return [MoleculeFiles(topology, _trajectories(topology)) for _, topology in sorted(seen.items())]
 
 
 def _topologies(place: Path) -> list[Path]:
     found = [Path(path) for path in sorted(glob.glob(str(place)))]
-    found = [pdb for path in found for pdb in (sorted(path.glob("*.pdb")) if path.is_dir() else [path] if path.suffix == ".pdb" else [])]
+    found = [pdb for path in found for pdb in (_files(path, (".pdb",)) if path.is_dir() else [path] if path.suffix.lower() == ".pdb" else [])]
     if not found:
         raise InputError(f"data.molecules: {place} has no PDB file; give a folder of NAME.pdb with NAME*.xtc, or a pattern of such PDBs")
     return found
 
 
+def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The files of a folder with one of some extensions, but hidden ones."""
+    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes and not path.name.startswith(".")]
+    for path in found:
+        if path.suffix not in suffixes:
+            raise InputError(f"data.molecules: {path} has its extension in upper case, which mdtraj does not read; rename it to "
+                             f"{path.stem}{path.suffix.lower()}")
+    return found
+
+
 def _trajectories(topology: Path) -> tuple[Path, ...]:
-    names = sorted((path.stem for path in topology.parent.glob("*.pdb")), key=len, reverse=True)
+    names = sorted((path.stem for path in _files(topology.parent, (".pdb",))), key=len, reverse=True)
     own = []
-    for path in sorted(topology.parent.iterdir()):
-        if path.suffix not in TRAJECTORIES:
-            continue
+    for path in _files(topology.parent, TRAJECTORIES):
         owner = next((name for name in names if path.name.startswith(tuple(name + mark for mark in "._-"))), None)
         if owner is None:
             raise InputError(f"data.molecules: {path} belongs to no PDB of its folder; name it like its PDB (NAME.pdb, NAME.xtc or "

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -194,6 +195,14 @@ def test_what_is_for_one_molecule_is_refused_with_many(transferable_recipe, tmp_
         transferable_recipe(tmp_path, **changes)
 
 
+def test_molecule_of_two_chains_is_refused_by_file(peptide):
+    one = peptide("VS")
+    two = replace(one, beads=replace(one.beads, beads=tuple(replace(bead, chain="AB"[k // 5]) for k, bead in enumerate(one.beads.beads))),
+                  sources=("data/VS.xtc",))
+    with pytest.raises(InputError, match="data/VS.xtc: molecule VS has the chains A, B, and a transferable model"):
+        MoleculeSet.of({"AV": peptide("AV"), "VS": two}, "name N CA CB C O and not resname ACE NME")
+
+
 def test_files_of_a_folder_are_sorted_into_molecules(tmp_path):
     for name in ("A.pdb", "A.xtc", "AR.pdb", "AR_run1.xtc", "AR_run2.xtc", "AR.json"):
         (tmp_path / name).touch()
@@ -201,6 +210,15 @@ def test_files_of_a_folder_are_sorted_into_molecules(tmp_path):
     assert [(one.name, [path.name for path in one.trajectories]) for one in found] == [
         ("A", ["A.xtc"]), ("AR", ["AR_run1.xtc", "AR_run2.xtc"])]
     assert [one.name for one in find_molecules([tmp_path / "A?.pdb"])] == ["AR"]
+    assert [one.name for one in find_molecules([tmp_path, tmp_path / "." / "A.pdb", tmp_path / ".." / tmp_path.name])] == ["A", "AR"]
+    for name in (".DS_Store", "._A.pdb", "._A.xtc"):
+        (tmp_path / name).touch()
+    assert len(find_molecules([tmp_path])) == 2
+    for name in ("A_2.XTC", "B.PDB"):
+        (tmp_path / name).touch()
+        with pytest.raises(InputError, match=f"{name} has its extension in upper case"):
+            find_molecules([tmp_path])
+        (tmp_path / name).unlink()
     (tmp_path / "AV.xtc").touch()
     with pytest.raises(InputError, match="AV.xtc belongs to no PDB"):
         find_molecules([tmp_path])
