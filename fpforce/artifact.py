@@ -37,16 +37,14 @@ UNREADABLE_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError,
 class ForceField:
     """A trained coarse-grained force field: its beads, a start frame, its temperature and its program.
 
-    `positions_nm` (n, 3) is one frame of the training data; `metadata` is the file's fpforce.json as a dict. One that was trained
-    over many molecules is `transferable`: it has no beads until `bind` gives it those of a molecule, whose positions_nm are the
-    topology's own, or None where that has no coordinates.
+    `metadata` is the file's fpforce.json as a dict. One that was trained over many molecules is `transferable`: it has no beads, and
+    asked for a topology, masses or positions raises InputError, until `bind` gives it a molecule.
     Units: nm, Da, K, kJ/mol.
     """
 
     path: Path
     metadata: dict
     beads: BeadTable
-    positions_nm: np.ndarray | None
 
     def __repr__(self):
         return (
@@ -89,6 +87,12 @@ class ForceField:
                              "of all atoms or of the beads)")
         return self.bind(topology)
 
+    def refuse_unbound(self) -> None:
+        """Raise InputError for a transferable force field that is of no molecule yet."""
+        if self.transferable:
+            raise InputError(f"{self.path} is a transferable force field and has no beads yet: bind it to a molecule, with a topology of all "
+                             "atoms or of the beads (ForceField.bind)")
+
     @property
     def kind(self) -> str:
         """Name of the energy model, such as `internal`."""
@@ -123,9 +127,17 @@ class ForceField:
         """Diffusion time at which the energy is evaluated."""
         return float(self.metadata["t_eval"])
 
+    @cached_property
+    def positions_nm(self) -> np.ndarray | None:
+        """(n, 3) float64: a frame of the training data; of a bound one the topology's own, or None where that has no coordinates."""
+        self.refuse_unbound()
+        positions_nm = self.metadata["start_positions_nm"]
+        return None if positions_nm is None else np.asarray(positions_nm, dtype=float)
+
     @property
     def masses_da(self) -> np.ndarray:
         """(n,) float64 bead masses."""
+        self.refuse_unbound()
         return self.beads.masses_da
 
     @property
@@ -142,6 +154,7 @@ class ForceField:
     @property
     def topology(self):
         """The beads as an openmm.app.Topology."""
+        self.refuse_unbound()
         return self.beads.to_openmm()
 
     def replicated_topology(self, replicas: int):
@@ -246,17 +259,17 @@ def load(path) -> ForceField:
             path=path,
             metadata=metadata,
             beads=BeadTable.from_dict(metadata["beads"]),
-            positions_nm=np.asarray(metadata["start_positions_nm"] or np.zeros((0, 3)), dtype=float),
         )
+        start_shape = (0, 3) if force_field.transferable else np.shape(force_field.positions_nm)
         for name in ("kind", "temperature_k", "kt_kj_per_mol", "scale_nm", "t_eval", "bonds_nm", "wall"):
             getattr(force_field, name)
     except KeyError as error:
         raise InputError(f"{path}: extra/{METADATA_ENTRY} lacks {error}; repeat fpforce-export") from None
     except (TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: extra/{METADATA_ENTRY} is damaged ({error}); repeat fpforce-export") from None
-    if force_field.positions_nm.shape != (len(force_field.beads), 3):
+    if start_shape != (len(force_field.beads), 3):
         raise InputError(
-            f"{path}: the start frame has shape {force_field.positions_nm.shape} for "
+            f"{path}: the start frame has shape {start_shape} for "
             f"{len(force_field.beads)} beads; repeat fpforce-export"
         )
     return force_field

@@ -77,7 +77,7 @@ def bind(force_field: ForceField, topology) -> BoundForceField:
         "bound_to": found.source,
     }
     constants = knowledge.constants(found.beads, force_field.metadata["model"]["settings"]["prior"])
-    bound = BoundForceField(force_field.path, metadata, found.beads, found.positions_nm, constants)
+    bound = BoundForceField(force_field.path, metadata, found.beads, constants)
     return bound if bound.wall is None else replace(bound, constants=constants | bound.wall.constants())
 
 

@@ -39,11 +39,12 @@ class FPForce(openmm.Force):
 
     @classmethod
     def from_file(cls, force_field) -> "FPForce":
-        """A force without replicas from a model.pt, or from a ForceField."""
+        """A force without replicas from a model.pt, or from a ForceField; InputError for a transferable one that is not bound."""
         from fpforce.artifact import ForceField, load
 
         if not isinstance(force_field, ForceField):
             force_field = load(force_field)
+        force_field.refuse_unbound()
         return cls(force_field.description(), force_field.weights_bytes())
 
     @staticmethod

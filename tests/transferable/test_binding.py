@@ -140,3 +140,15 @@ def test_wall_of_the_training_data_is_bound_with_the_molecule(transferable_check
         (energy, forces), (base, base_forces) = (energy_and_forces(make_system(bound[wall], backend=backend), r) for wall in (True, False))
         assert energy - base == pytest.approx(bound[True].kt_kj_per_mol * wall_kt(r[None])[0], rel=1e-3)
         np.testing.assert_allclose(forces - base_forces, expected, atol=1e-3 * np.abs(expected).max() + 1e-5 * np.abs(forces).max())
+
+
+def test_an_unbound_force_field_says_that_it_must_be_bound(transferable_model, unseen_pdb):
+    from fpforce.plugin import FPForce
+
+    field = load(transferable_model)
+    for ask in (lambda: field.topology, lambda: field.masses_da, lambda: field.positions_nm, lambda: FPForce.from_file(field),
+                lambda: FPForce.from_file(transferable_model), lambda: field.replicated_topology(2)):
+        with pytest.raises(InputError, match="has no beads yet: bind it to a molecule"):
+            ask()
+    bound = field.bind(unseen_pdb)
+    assert bound.topology.getNumAtoms() == len(bound.masses_da) == len(bound.positions_nm) == FPForce.from_file(bound).getNumBeads() == 10
