@@ -198,12 +198,18 @@ class TrainingRecord:
         self.hand_overs, self.initial = earlier.hand_overs, earlier.initial
 
     def refuse_other_data(self, earlier: "TrainingRecord") -> None:
-        """Raise InputError unless an earlier part of the run was trained on the same data."""
-        ours, theirs = ((record.data_sha256, (record.forces or {}).get("sha256")) for record in (self, earlier))
-        if ours != theirs:
-            files = dict.fromkeys([*self.sources, *(self.forces or {}).get("sources", [])])
-            raise InputError(f"--resume with other data: {', '.join(files)} changed since the run began; bring the "
-                             "earlier files back, or start anew with --overwrite")
+        """Raise InputError, naming what differs, unless an earlier part of the run was trained on the same data."""
+        differing = []
+        if self.data_sha256 != earlier.data_sha256:
+            ours, theirs = ((record.transferable or {}).get("trained_on", []) for record in (self, earlier))
+            differing += [f"molecule {name} is missing" for name in theirs if name not in ours]
+            differing += [f"molecule {name} is new" for name in ours if name not in theirs]
+            differing = differing or [f"{' or '.join(self.sources)} changed"]
+        if (self.forces or {}).get("sha256") != (earlier.forces or {}).get("sha256"):
+            differing.append(f"the forces of {' or '.join((self.forces or earlier.forces)['sources'])} changed")
+        if differing:
+            raise InputError(f"--resume with other data than the run began with: {', '.join(differing)}; bring the earlier files back, or "
+                             "start anew with --overwrite")
 
     def refuse_other_recipe(self, recipe: Recipe) -> None:
         """Raise InputError unless `recipe` differs from the recorded one in the run's length and in places only.

@@ -181,6 +181,18 @@ def test_checkpoint_of_many_molecules_and_recipe_of_one_do_not_go_together(trans
         train(small_recipe(tmp_path), init=trained.path, show_progress=False)
 
 
+@pytest.mark.parametrize("names, differs", [
+    (["ASV", "SA", "VS"], "molecule AV is missing;"), (["AA", "ASV", "AV", "SA", "VS"], "molecule AA is new;"),
+    (["ASV", "AV", "SA", "VS"], "ASV.xtc or .* changed;")])
+def test_resume_with_other_molecules_names_those_that_differ(trained, names, differs):
+    earlier = trained.record
+    changed = replace(earlier, data_sha256="other", transferable=earlier.transferable | {"trained_on": names})
+    with pytest.raises(InputError, match=f"--resume with other data than the run began with: .*{differs}") as refused:
+        changed.refuse_other_data(earlier)
+    assert "SA.xtc" not in str(refused.value) or len(names) == 4
+    earlier.refuse_other_data(earlier)
+
+
 @pytest.mark.parametrize("changes, message", [
     ({"model__kind": "internal"}, "model.kind = internal is for one molecule"),
     ({"model__identity": True}, "model.identity = True gives every bead of one molecule"),
