@@ -87,10 +87,9 @@ def _read(force_field: ForceField, path: str, index: int, topology) -> np.ndarra
         supplies = force_field.beads.match(frame.topology)
     except InputError as error:
         raise InputError(f"start file {path}: {error}") from error
-    if supplies == "source":
-        if frame.unitcell_vectors is not None:
-            make_whole(frame.xyz, frame.unitcell_vectors, with_bonds(frame.topology))
-        _check_chirality(force_field, frame, path)
+    if supplies == "source" and frame.unitcell_vectors is not None:
+        make_whole(frame.xyz, frame.unitcell_vectors, with_bonds(frame.topology))
+    _check_chirality(force_field, frame, path)
     return force_field.beads.positions(frame.xyz, frame.topology)[0]
 
 

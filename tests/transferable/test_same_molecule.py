@@ -6,6 +6,7 @@ import pytest
 from fpforce import SimulationSettings, load, read_simulation, simulate
 from fpforce.analysis.inputs import read_iid, read_simulation_of
 from fpforce.errors import InputError
+from fpforce.start_frame import read_start_frame
 from fpforce.training.fit import train
 from fpforce.training.iid import SampleSettings, sample
 
@@ -72,3 +73,10 @@ def test_samples_are_read_in_the_order_of_the_topology_and_not_as_another_molecu
 def test_training_from_a_checkpoint_of_other_beads_is_refused(transferable_recipe, transferable_checkpoint, tmp_path):
     with pytest.raises(InputError, match="data.beads = 'name CA CB', and .* was trained with 'name N CA CB C O"):
         train(transferable_recipe(tmp_path, data__beads="name CA CB"), init=transferable_checkpoint, show_progress=False)
+
+
+def test_mirrored_beads_are_no_start(transferable_model, unseen_pdb, peptide, tmp_path):
+    field, frames = load(transferable_model).bind(unseen_pdb), peptide("VA")
+    frames.beads.write_pdb(tmp_path / "mirrored.pdb", frames.positions_nm[0] * np.array([1.0, 1.0, -1.0]))
+    with pytest.raises(InputError, match="mirrored.pdb: VAL2 is a D amino acid"):
+        read_start_frame(field, tmp_path / "mirrored.pdb")
