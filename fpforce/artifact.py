@@ -90,8 +90,8 @@ class ForceField:
     def refuse_unbound(self) -> None:
         """Raise InputError for a transferable force field that is of no molecule yet."""
         if self.transferable:
-            raise InputError(f"{self.path} is a transferable force field and has no beads yet: bind it to a molecule, with a topology of all "
-                             "atoms or of the beads (ForceField.bind)")
+            raise InputError(f"{self.path} is a transferable force field and has no beads yet: bind it to a molecule, with a topology of "
+                             "all atoms or of the beads (ForceField.bind)")
 
     @property
     def kind(self) -> str:

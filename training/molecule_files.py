@@ -38,8 +38,9 @@ def find_molecules(places: list[Path]) -> list[MoleculeFiles]:
 
 
 def _topologies(place: Path) -> list[Path]:
-    found = [Path(path) for path in sorted(glob.glob(str(place)))]
-    found = [pdb for path in found for pdb in (_files(path, (".pdb",)) if path.is_dir() else [path] if path.suffix.lower() == ".pdb" else [])]
+    found = []
+    for path in map(Path, sorted(glob.glob(str(place)))):
+        found += _files(path, (".pdb",)) if path.is_dir() else [path] if path.suffix.lower() == ".pdb" else []
     if not found:
         raise InputError(f"data.molecules: {place} has no PDB file; give a folder of NAME.pdb with NAME*.xtc, or a pattern of such PDBs")
     return found

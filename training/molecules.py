@@ -50,8 +50,8 @@ class MoleculeSet:
                 raise InputError(f"{', '.join(frames.sources)}: molecule {name} has one bead; choose beads of which each has several")
             chains = sorted({bead.chain for bead in frames.beads.beads})
             if len(chains) > 1:
-                raise InputError(f"{', '.join(frames.sources)}: molecule {name} has the chains {', '.join(chains)}, and a transferable model "
-                                 "learns from molecules of one; take one chain, or leave the molecule out")
+                raise InputError(f"{', '.join(frames.sources)}: molecule {name} has the chains {', '.join(chains)}, and a "
+                                 "transferable model learns from molecules of one; take one chain, or leave the molecule out")
         scale_nm = scale_nm or float(np.sqrt(np.mean([TrainingSet.of(frames).scale_nm ** 2 for frames in molecules.values()])))
         sets = {name: TrainingSet.of(frames, scale_nm) for name, frames in molecules.items()}
         if knowledge is None:
