@@ -17,7 +17,8 @@ def read_start_frame(force_field: ForceField, start=None, topology=None) -> tupl
     """Positions (n, 3) in nm, float64, centred (in the plane: at z = 0), with a record of where they come from.
 
     start: None takes the model's own start frame; `FILE` or `FILE:index` (from 0, negative from the end) takes that
-        frame of any file mdtraj reads, of the beads or of the source molecule; an (n, 3) array is used as it is.
+        frame of any file mdtraj reads, of the beads or of the source molecule; an (n, 3) array is used as it is. Of a transferable
+        force field the beads may be in another order.
     topology: a topology file, for trajectory formats without one; without it they must hold the beads.
     Raises InputError when the file cannot be read or the frame does not fit the beads.
     """
@@ -84,6 +85,8 @@ def _read(force_field: ForceField, path: str, index: int, topology) -> np.ndarra
             "the source molecule, give its topology too (--start-topology)"
         ) from error
     try:
+        if force_field.molecule is not None:  # bound to its molecule by what a topology says, as the start now is
+            return force_field.positions_of(frame)
         supplies = force_field.beads.match(frame.topology)
     except InputError as error:
         raise InputError(f"start file {path}: {error}") from error

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.artifact import ForceField
+from fpforce.artifact import ForceField, load
 from fpforce.transferable.knowledge import Knowledge
 from fpforce.transferable.recognise import recognise
 
@@ -30,6 +30,15 @@ class BoundForceField(ForceField):
     def molecule(self) -> str:
         """Residues in order, such as GLU2 ASN3."""
         return self.beads.residues
+
+    def positions_of(self, frame) -> np.ndarray:
+        """(n, 3) nm of the beads in an mdtraj Trajectory's first frame, of all atoms or of the beads, in any order within a residue.
+
+        Raises InputError as `bind` does, and for another molecule.
+        """
+        knowledge = Knowledge.from_dict(load(self.path).metadata["transferable"]["knowledge"])
+        found = recognise(frame, knowledge)
+        return found.positions_nm[self.beads.order_in(found.beads.labels, "the frame")]
 
     def model_bytes(self) -> bytes:
         """A TorchScript archive of the bound program."""

@@ -80,7 +80,7 @@ def _read(topology):
         return _whole(frame), frame.xyz, str(path)
     if isinstance(topology, mdtraj.Trajectory):
         frame = topology[0]
-        return _whole(frame), frame.xyz, "the topology"
+        return _whole(frame), frame.xyz, "the frame"
     if isinstance(topology, mdtraj.Topology):
         return topology, None, "the topology"
     if callable(getattr(topology, "atoms", None)):

@@ -78,5 +78,15 @@ def test_training_from_a_checkpoint_of_other_beads_is_refused(transferable_recip
 def test_mirrored_beads_are_no_start(transferable_model, unseen_pdb, peptide, tmp_path):
     field, frames = load(transferable_model).bind(unseen_pdb), peptide("VA")
     frames.beads.write_pdb(tmp_path / "mirrored.pdb", frames.positions_nm[0] * np.array([1.0, 1.0, -1.0]))
-    with pytest.raises(InputError, match="mirrored.pdb: VAL2 is a D amino acid"):
+    with pytest.raises(InputError, match="mirrored.pdb: the frame: VAL2 is a D amino acid"):
         read_start_frame(field, tmp_path / "mirrored.pdb")
+
+
+def test_start_frame_may_list_the_beads_in_another_order_and_is_of_the_same_molecule(
+    transferable_model, unseen_pdb, shuffled_pdb, other_pdb
+):
+    field = load(transferable_model).bind(unseen_pdb)
+    expected, _ = read_start_frame(field, unseen_pdb)
+    np.testing.assert_array_equal(read_start_frame(field, shuffled_pdb)[0], expected)
+    with pytest.raises(InputError, match="start file .*AS.pdb: the frame is of another molecule"):
+        read_start_frame(field, other_pdb)
