@@ -209,11 +209,14 @@ class ExpertTraining(pl.LightningModule):
 
 
 def _changes(recipe: Recipe, number: int, plan: ExpertPlan, earlier: ExpertPlan) -> list[str]:
-    """What keeps expert `number` from taking over the weights of `earlier`: the recipe's keys, with both values."""
+    """What keeps expert `number` from taking over the weights of `earlier`: the recipe's keys, with both values.
+
+    The wall does not, since it takes no part in training.
+    """
     listed = f"experts.{number}."
     model = f"{listed}model." if recipe.experts and recipe.experts[number].model is not None else "model."
     ours, theirs = ({f"{listed}conservative": one.conservative, "diffusion.v_min": one.v_min}
-                    | {model + name: value for name, value in one.model.model_dump().items()} for one in (plan, earlier))
+                    | {model + name: value for name, value in one.model.model_dump(exclude={"wall"}).items()} for one in (plan, earlier))
     if ours[f"{model}kind"] != theirs[f"{model}kind"]:  # whose other keys are not the same
         ours, theirs = ({f"{model}kind": one[f"{model}kind"]} for one in (ours, theirs))
     return [f"{key} was {theirs[key]!r}, is {value!r}" for key, value in ours.items() if theirs[key] != value]

@@ -52,6 +52,11 @@ def test_training_is_the_same_with_a_wall(checkpoint, small_checkpoint):
     assert all(torch.equal(value, checkpoint.weights[name]) for name, value in without.weights.items())
 
 
+def test_wall_can_be_added_to_what_was_trained_without(small_recipe, small_checkpoint, tmp_path):
+    recipe = small_recipe(tmp_path, "run.max_steps=1", "model.wall=true")
+    assert read_checkpoint(train(recipe, init=small_checkpoint, show_progress=False)).wall() is not None
+
+
 def test_wall_is_zero_for_all_of_the_data_and_the_nearest_pair_touches_it(checkpoint, alanine):
     frames = fpforce.read_bead_frames(alanine / "train.xtc", alanine / "alanine_dipeptide.pdb", beads="backbone5", stride=10)
     wall = checkpoint.wall()
