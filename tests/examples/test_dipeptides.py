@@ -5,11 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
 import mdtraj
 import pytest
+
+from fpforce.chirality import d_residues
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "dipeptides"
 OPTIONS = ("--train-ns", "0.02", "--test-ns", "0.01", "--test-rungs", "2", "--discard-ps", "2")
@@ -93,3 +96,18 @@ def test_recipe_is_for_the_beads_and_the_temperature_of_the_data(example):
     beads = map_beads(mdtraj.Topology.from_openmm(topology), recipe.data.beads)
     assert sorted(beads.names) == sorted(2 * BEADS) and {bead.residue for bead in beads.beads} == {"ALA", "SER"}
     assert recipe.data.molecules == [EXAMPLE.parents[1] / "runs" / "dipeptides" / "train"]
+
+
+def test_the_data_that_come_with_it_are_of_the_split_and_the_generator_goes_on_from_them(example, tmp_path):
+    sequences, generate = example
+    with tarfile.open(EXAMPLE / "data.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    folder, split = tmp_path / "dipeptides", sequences.load()
+    tasks = generate.list_tasks(split, {"train": 0.5, "test": 0.5}, {"train": 1, "test": 4}, 100.0)
+    done = [task for task in tasks if task.is_done(folder)]
+    assert {task.sequence for task in done if task.kind == "train"} == set(split["train"])
+    assert any(task.kind == "test" for task in done)
+    for task in done[:: len(done) // 5]:
+        name = task.sequence if task.kind == "train" else f"{task.sequence}_run{task.run}"
+        beads = mdtraj.load(str(folder / task.kind / f"{name}.xtc"), top=str(folder / task.kind / f"{task.sequence}.pdb"))
+        assert beads.n_frames == 500 and beads.n_atoms == 10 and not d_residues(beads.xyz, beads.topology)
