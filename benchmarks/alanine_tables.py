@@ -3,7 +3,7 @@
 python benchmarks/alanine_tables.py [TABLE ...] [--seeds 3] [--processes 2] [--steps 8000]. Tables are listed in TABLES; all by
 default. Every row is trained, sampled, simulated from both basins and compared with the held-out reference (alanine.py).
 Writes docs/results/alanine_TABLE.json and .md; runs live in runs/alanine and are resumed stage by stage. A row that the
-results hold already, made from the same settings, is not made again, unless by --again.
+results hold already, made from the same settings, is kept and not made again; --again takes it from the runs instead.
 """
 
 import argparse
@@ -82,14 +82,13 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--only-write", action="store_true", help="run nothing: tables of the rows that are there")
-    parser.add_argument("--again", action="store_true", help="make rows anew that the results hold already")
+    parser.add_argument("--again", action="store_true", help="take no rows from the results, only from runs/alanine")
     chosen = parser.parse_args()
     for name in chosen.tables or TABLES:
         table, path = TABLES[name], ROOT / "docs" / "results" / f"alanine_{name}.json"
-        seeds = range(min(table.seeds, chosen.seeds))
-        rows = {(row_name, seed): _with_seed(row_name, seed, table, chosen.steps) for row_name in table.rows for seed in seeds}
-        found = {} if chosen.again else _known(path, rows)
-        missing = {key: row for key, row in rows.items() if key not in found}
+        rows = {(row_name, seed): _with_seed(row_name, seed, table, chosen.steps) for row_name in table.rows for seed in range(table.seeds)}
+        found = _known(path, rows)  # those of further seeds stay in the table
+        missing = {key: row for key, row in rows.items() if key[1] < chosen.seeds and (chosen.again or key not in found)}
         if chosen.only_write:
             made = {key: _folder(*key) / "row.json" for key in missing}
             found |= {key: json.loads(row.read_text()) for key, row in made.items() if row.exists()}
