@@ -24,7 +24,8 @@ from fpforce.artifact import load
 from fpforce.errors import InputError
 from fpforce.space import space_of
 from fpforce.stop_signals import stop_signals
-from fpforce.training.checkpoint import CalibrationRecord, Checkpoint, read_checkpoint, replace_record
+from fpforce.training.checkpoint import Checkpoint, read_checkpoint, replace_record
+from fpforce.training.record import CalibrationRecord
 from fpforce.training.dataset import TrainingSet, conformation_weights
 from fpforce.training.diffusion import alpha, centred_noise, diffuse
 from fpforce.training.export import write_force_field
@@ -32,7 +33,7 @@ from fpforce.training.last_layer import STIFFNESS, damped, last_layer_inputs, la
 from fpforce.training.likelihood_fit import LikelihoodFit, log_likelihoods, smooth_shift
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.persistent_replicas import PersistentReplicas
-from fpforce.training.recipe import CalibrationRecipe, Recipe
+from fpforce.training.recipe_sections import CalibrationRecipe, Recipe
 
 logger = logging.getLogger("fpforce")
 

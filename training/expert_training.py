@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from fpforce.errors import InputError
 from fpforce.space import MOLECULE, space_of
-from fpforce.training.checkpoint import EXTRA_KEY, LOSS_TERMS, Checkpoint, TrainingRecord
+from fpforce.training.checkpoint import EXTRA_KEY, Checkpoint
+from fpforce.training.record import LOSS_TERMS, TrainingRecord
 from fpforce.training.compiled_step import step_function
 from fpforce.training.dataset import Points, TrainingSet
 from fpforce.training.diffusion import ResidualTimes, TimeSampler
@@ -26,7 +27,7 @@ from fpforce.training.models.neighbours import require_cluster, warn_of_small_cu
 from fpforce.training.models.transferable import TransferableEnergy
 from fpforce.training.molecules import MoleculeSet
 from fpforce.training.plan import ExpertPlan, plan_experts
-from fpforce.training.recipe import Recipe
+from fpforce.training.recipe_sections import Recipe
 from fpforce.training.step import StepDraws, StepLosses
 
 

@@ -21,7 +21,8 @@ from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.errors import InputError
 from fpforce.space import PLANE, space_of
 from fpforce.training.archive import write_archive
-from fpforce.training.checkpoint import Checkpoint, TrainingRecord, read_checkpoint
+from fpforce.training.checkpoint import Checkpoint, read_checkpoint
+from fpforce.training.record import TrainingRecord
 from fpforce.training.diffusion import alpha, sigma
 from fpforce.training.physical_energy import PhysicalEnergy
 from fpforce.training.residual import residual_curve

@@ -35,7 +35,7 @@ from fpforce.training.molecule_files import find_molecules
 from fpforce.training.molecules import MoleculeSet
 from fpforce.training.plan import ExpertPlan
 from fpforce.training.progress import TrainingProgress
-from fpforce.training.recipe import Recipe
+from fpforce.training.recipe_sections import Recipe
 
 logger = logging.getLogger("fpforce")
 

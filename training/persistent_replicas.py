@@ -10,7 +10,7 @@ from fpforce.errors import InputError
 from fpforce.platforms import make_context
 from fpforce.replicas import BondLimits
 from fpforce.system import make_system
-from fpforce.training.recipe import CalibrationRecipe
+from fpforce.training.recipe_sections import CalibrationRecipe
 
 INTERVAL_PS = 1.0
 

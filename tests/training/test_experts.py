@@ -11,16 +11,14 @@ import pytest
 import torch
 
 import fpforce
-from fpforce import backends
 from fpforce.errors import InputError
 from fpforce.simulation import SimulationSettings, simulate
 from fpforce.training.checkpoint import read_checkpoint
-from fpforce.training.diffusion import alpha, centred_noise, diffuse
+from fpforce.training.diffusion import alpha
 from fpforce.training.export import export
 from fpforce.training.fit import train
 from fpforce.training.iid import SampleSettings, sample
 from fpforce.training.losses.anchor import anchor_loss
-from fpforce.training.models import build_model
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.plan import plan_experts
 from fpforce.training.residual import residual_curve

@@ -1,0 +1,243 @@
+"""What a training writes down of itself: the recipe, the data, the molecule, and how far each expert has come.
+
+Plain values and tensors, so that nothing has to be unpickled to read them back (training.checkpoint).
+"""
+
+import importlib.metadata
+import subprocess
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import fpforce
+from fpforce.beads import BeadTable
+from fpforce.errors import InputError
+from fpforce.training.dataset import TrainingSet
+from fpforce.training.model_recipe import has_wall
+from fpforce.training.molecules import MoleculeSet
+from fpforce.training.plan import ExpertPlan, plan_experts
+from fpforce.training.recipe import parse_recipe
+from fpforce.training.recipe_sections import Recipe
+
+CHECKPOINT_VERSION = 2
+LOSS_TERMS = ("denoising", "fokker_planck", "anchor")
+
+
+@dataclass
+class ExpertRecord:
+    """How the training of one expert went; `steps` is 0 until it begins.
+
+    The curves hold one entry for every log_every_steps steps: the means of each loss term over these steps. window holds
+    the terms of every step since the last entry, in the order of LOSS_TERMS.
+    """
+
+    device: str = ""
+    seconds: float = 0.0
+    steps: int = 0
+    curves: dict = field(default_factory=lambda: {name: [] for name in ("step", *LOSS_TERMS)})
+    window: list[list[float]] = field(default_factory=list)
+
+    def close_window(self) -> dict[str, float]:
+        """Append the window's means to the curves, and return them by name."""
+        means = dict(zip(LOSS_TERMS, torch.tensor(self.window).mean(0).tolist(), strict=True))
+        for name, value in ({"step": self.steps} | means).items():
+            self.curves[name].append(value)
+        self.window.clear()
+        return means
+
+    def progress(self, plan: ExpertPlan) -> float:
+        """Part of the plan that is done, by steps or by time, whichever is further."""
+        by_time = 0.0 if plan.max_minutes is None else self.seconds / (60.0 * plan.max_minutes)
+        return max(self.steps / plan.max_steps, by_time)
+
+
+@dataclass
+class CalibrationRecord:
+    """How far the calibration has come: the shift (features,) of the last layer's weights that belongs to t_eval.
+
+    likelihood: summary of training.likelihood_fit.LikelihoodFit, or None without one. positions_nm (replicas, beads, 3):
+    where the replicas are, None before the first round. relative_entropy (nats), effective (part of the frames) and seconds
+    have an entry a round, as in training.calibration.NewtonStep. best: relative entropy, number, shift and last positions of the
+    round whose simulation was the nearest to the data. undone: numbers of the rounds that went back to such a one.
+    """
+
+    t_eval: float
+    shift: Tensor
+    likelihood: dict | None = None
+    positions_nm: Tensor | None = None
+    relative_entropy: list[float] = field(default_factory=list)
+    effective: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    best: dict | None = None
+    undone: list[int] = field(default_factory=list)
+
+    @property
+    def done(self) -> int:
+        """Finished rounds."""
+        return len(self.seconds)
+
+    def add(self, change: Tensor, relative_entropy: float, effective: float, seconds: float, positions_nm: Tensor) -> None:
+        """Account for a finished round."""
+        if self.best is None or relative_entropy < self.best["relative_entropy"]:
+            self.best = {"relative_entropy": relative_entropy, "round": self.done + 1, "shift": self.shift, "positions_nm": positions_nm}
+        self.shift, self.positions_nm = self.shift + change, positions_nm
+        self._append(relative_entropy, effective, seconds)
+
+    def undo(self, relative_entropy: float, seconds: float) -> None:
+        """Account for a finished round that goes back to the best one instead of making a step."""
+        self.undone.append(self.done + 1)
+        self.shift, self.positions_nm = self.best["shift"], self.best["positions_nm"]
+        self._append(relative_entropy, 1.0, seconds)
+
+    def _append(self, relative_entropy: float, effective: float, seconds: float) -> None:
+        self.relative_entropy.append(relative_entropy)
+        self.effective.append(effective)
+        self.seconds.append(seconds)
+
+    def summary(self) -> dict:
+        """What travels in model.pt."""
+        return {"t_eval": self.t_eval, "likelihood": self.likelihood, "rounds": self.done,
+                "replicas": 0 if self.positions_nm is None else len(self.positions_nm),
+                "relative_entropy": self.relative_entropy,
+                "undone": self.undone, "seconds": sum(self.seconds)}
+
+
+@dataclass
+class TrainingRecord:
+    """Everything export needs besides the weights, and how the training went.
+
+    origin_nm (3,), subtracted from positions before they are divided by scale_nm, is zero for a molecule.
+    check_frames (256, beads, 3) are normalised training frames for the checks at export. experts: one record for each
+    expert of the recipe, the smallest t first; `active` is the one in training, or trained last. hand_overs: the score's
+    jump at each boundary between trained experts, as of training.hand_over. initial: path and hash of the checkpoint
+    that the weights started from, or None. calibration: None unless the training ended with one. forces: the record of
+    the data's forces (training.force_scores), or None. transferable: None for one molecule, else `knowledge` of the types
+    (fpforce.transferable), the names `trained_on`, and of a few `molecules` the entries that differ between them by name; the
+    record's own are then the first one's. smallest_distances: of the data, as in fpforce.wall, where a model of the recipe has
+    a wall.
+    """
+
+    recipe: dict
+    beads: dict
+    scale_nm: float
+    bond_lengths_nm: dict
+    start_positions_nm: Tensor
+    check_frames: Tensor
+    data_sha256: str
+    sources: list[str]
+    versions: dict
+    commit: str | None
+    experts: list[ExpertRecord]
+    active: int
+    hand_overs: list[dict[str, float]] = field(default_factory=list)
+    initial: dict[str, str] | None = None
+    calibration: CalibrationRecord | None = None
+    forces: dict | None = None
+    smallest_distances: list[dict] | None = None
+    origin_nm: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    transferable: dict | None = None
+    version: int = CHECKPOINT_VERSION
+
+    @staticmethod
+    def start(recipe: Recipe, training_set: TrainingSet | MoleculeSet) -> "TrainingRecord":
+        """The record of a run that begins."""
+        return TrainingRecord(
+            recipe=recipe.model_dump(mode="json"),
+            scale_nm=training_set.scale_nm,
+            data_sha256=training_set.data_sha256,
+            sources=list(training_set.sources),
+            versions=_versions(),
+            commit=_commit(),
+            experts=[ExpertRecord() for _ in plan_experts(recipe)],
+            active=len(plan_experts(recipe)) - 1,
+            **training_set.record(),
+            smallest_distances=training_set.smallest_distances() if any(has_wall(p.model) for p in plan_experts(recipe)) else None,
+        )
+
+    @property
+    def expert(self) -> ExpertRecord:
+        """That of the expert in training."""
+        return self.experts[self.active]
+
+    def samples(self) -> list[tuple[BeadTable, Tensor]]:
+        """The molecule, or a few of those of a transferable model, with normalised frames (frames, beads, 3)."""
+        records = [asdict(self)] if self.transferable is None else self.transferable["molecules"].values()
+        return [(BeadTable.from_dict(record["beads"]), record["check_frames"]) for record in records]
+
+    def to_dict(self) -> dict:
+        """Plain values and tensors only."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(content: dict) -> "TrainingRecord":
+        """The record that `to_dict` gave."""
+        calibration = content.get("calibration")
+        return TrainingRecord(**content | {
+            "experts": [ExpertRecord(**expert) for expert in content["experts"]],
+            "calibration": None if calibration is None else CalibrationRecord(**calibration),
+        })
+
+    def continue_from(self, earlier: "TrainingRecord") -> None:
+        """Take over how far an earlier run had come."""
+        self.experts, self.active = earlier.experts, earlier.active
+        self.hand_overs, self.initial = earlier.hand_overs, earlier.initial
+
+    def refuse_other_data(self, earlier: "TrainingRecord") -> None:
+        """Raise InputError, naming what differs, unless an earlier part of the run was trained on the same data."""
+        differing = []
+        if self.data_sha256 != earlier.data_sha256:
+            ours, theirs = ((record.transferable or {}).get("trained_on", []) for record in (self, earlier))
+            differing += [f"molecule {name} is missing" for name in theirs if name not in ours]
+            differing += [f"molecule {name} is new" for name in ours if name not in theirs]
+            differing = differing or [f"{' or '.join(self.sources)} changed"]
+        if (self.forces or {}).get("sha256") != (earlier.forces or {}).get("sha256"):
+            differing.append(f"the forces of {' or '.join((self.forces or earlier.forces)['sources'])} changed")
+        if differing:
+            raise InputError(f"--resume with other data than the run began with: {', '.join(differing)}; bring the earlier files back, or "
+                             "start anew with --overwrite")
+
+    def refuse_other_recipe(self, recipe: Recipe) -> None:
+        """Raise InputError unless `recipe` differs from the recorded one in the run's length and in places only.
+
+        Where the data lie may change, too: what they are is compared by refuse_other_data; and how a graph transformer finds
+        its pairs. A calibration may be added.
+        """
+        free = ("max_steps", "max_minutes", "checkpoint_minutes", "threads", "compile", "accelerator", "devices", "strategy",
+                "trajectories", "molecules", "topology", "forces", "neighbours")
+        recorded = parse_recipe(self.recipe, "the recipe of the run")  # with the defaults of keys that it was begun without
+        ours, theirs = _flat(recorded.model_dump(mode="json")), _flat(recipe.model_dump(mode="json"))
+        for key in sorted(ours.keys() | theirs.keys()):
+            if key.split(".")[-1] in free or key == "output" or key.startswith("calibration."):
+                continue
+            if ours.get(key) != theirs.get(key):
+                raise InputError(f"--resume with another recipe: {key} was {ours.get(key)!r}, is {theirs.get(key)!r}; "
+                                 "undo the change, or start anew with --overwrite")
+
+
+def _flat(section: dict, prefix: str = "") -> dict:
+    """A nested mapping as one with dotted keys; the sections of a list are numbered."""
+    flat = {}
+    for key, value in section.items():
+        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            value = {str(number): item for number, item in enumerate(value)}
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _versions() -> dict[str, str]:
+    versions = {"fpforce": fpforce.__version__}
+    for package in ("torch", "pytorch-lightning", "numpy", "mdtraj", "openmm"):
+        versions[package] = importlib.metadata.version(package)
+    return versions
+
+
+def _commit() -> str | None:
+    """Commit of the source tree, when the package runs from one."""
+    try:
+        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True,
+                                timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
