@@ -25,7 +25,7 @@ from fpforce.errors import InputError
 from fpforce.space import space_of
 from fpforce.wall import Wall
 
-FORMAT_VERSION = 2  # 2: models with a wall, which earlier readers would leave out
+FORMAT_VERSION = 3  # 2: models with a wall, which earlier readers would leave out; 3: internal models that see volumes
 METADATA_ENTRY = "fpforce.json"
 WEIGHTS_ENTRY = "fpforce.safetensors"
 TOPOLOGY_ENTRY = "topology.pdb"
@@ -277,7 +277,9 @@ def load(path) -> ForceField:
 
 def format_version_of(metadata: dict) -> int:
     """The lowest format version whose readers know all that `metadata` (of fpforce.json) describes."""
-    return FORMAT_VERSION if metadata.get("wall") else 1
+    if metadata["model"].get("settings", {}).get("volumes"):
+        return 3
+    return 2 if metadata.get("wall") else 1
 
 
 def describe_file(path) -> str:

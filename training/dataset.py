@@ -209,7 +209,7 @@ def conformation_weights(frames: Tensor, evenness: float) -> Tensor:
     """
     if evenness == 0:
         return torch.ones(len(frames))
-    coordinates = PlaneCoordinates() if space_of(frames.shape[1]) is PLANE else fit_coordinates(frames)
+    coordinates = PlaneCoordinates() if space_of(frames.shape[1]) is PLANE else fit_coordinates(frames, volumes=False)
     features = coordinates(frames, time_of_variance(torch.tensor([0.1], dtype=torch.float64)).to(frames.dtype))
     centres = features[torch.randperm(len(features), generator=torch.Generator().manual_seed(0))[:2000]]
     variance = 0.1 * torch.cdist(features[:2000], centres).square().median().clamp_min(1e-12)

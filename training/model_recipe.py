@@ -25,6 +25,7 @@ class InternalRecipe(Section):
     kind: Literal["internal"] = Field("internal", description="MLP on internal coordinates of one molecule")
     width: int = Field(128, ge=1, le=4096, description="neurons of a hidden layer")
     layers: int = Field(3, ge=1, le=32, description="hidden layers")
+    volumes: bool = Field(True, description="see the signed volumes of bead triples, which tell mirror images apart in any noise")
     prior: bool = Field(True, description=_PRIOR)
     wall: bool = Field(False, description=_WALL)
 

@@ -21,7 +21,7 @@ from fpforce.training.plan import ExpertPlan, plan_experts
 from fpforce.training.recipe import parse_recipe
 from fpforce.training.recipe_sections import Recipe
 
-CHECKPOINT_VERSION = 2
+CHECKPOINT_VERSION = 3  # 3: the internal model sees volumes
 LOSS_TERMS = ("denoising", "fokker_planck", "anchor")
 
 

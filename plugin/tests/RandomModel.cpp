@@ -102,7 +102,7 @@ std::string describe(const std::string& kind, const ModelShape& shape, const std
         if (i > 0)
             bonds += (i == 1 ? "[" : ", [") + std::to_string(i - 1) + ", " + std::to_string(i) + "]";
     }
-    return std::string(R"({"format": "fpforce", "format_version": )") + (shape.wall ? R"(2, "wall": {"height_kt": 1000.0})" : "1") +
+    return std::string(R"({"format": "fpforce", "format_version": )") + (shape.wall ? R"(3, "wall": {"height_kt": 1000.0})" : "3") +
            R"(, "fpforce_version": "0.1.0",
  "model": {"kind": ")" +
            kind + R"(", "settings": {"kind": ")" + kind + R"(", "width": )" + std::to_string(shape.width) + R"(, "layers": )" +
@@ -190,7 +190,14 @@ ModelText randomInternal(const ModelShape& shape) {
     weights.add("network.coordinates.second", {pairs}, second, "I64");
     weights.add("network.coordinates.mean", {pairs}, mean);
     weights.add("network.coordinates.variance", {pairs}, variance);
-    int inputs = 2 * pairs + 4 * std::max(shape.beads - 3, 0);
+    std::vector<double> corners;
+    for (int k = 2; shape.volumes && k < shape.beads; ++k)
+        for (const int corner : {k * k % (k - 1), k - 1, k})
+            corners.push_back(corner);
+    const int volumes = static_cast<int>(corners.size()) / 3;
+    if (shape.volumes)
+        weights.add("network.coordinates.volumes", {volumes, 3}, corners, "I64");
+    int inputs = 2 * pairs + 4 * std::max(shape.beads - 3, 0) + volumes;
     for (int layer = 0; layer < shape.layers; ++layer) {
         addLinear(weights, random, "network.hidden." + std::to_string(layer), shape.width, inputs);
         addLinear(weights, random, "network.conditions." + std::to_string(layer), shape.width, 5);
@@ -204,7 +211,9 @@ ModelText randomInternal(const ModelShape& shape) {
         addPrior(weights, shape.beads);
     if (shape.wall)
         addWall(weights, shape.beads);
-    return {describe("internal", shape, "", R"("smooth_length": 0.2, "smooth_area": 0.45, "noise_area": 2.0)"), weights.bytes()};
+    return {describe("internal", shape, shape.volumes ? R"(, "volumes": true)" : "",
+                     R"("smooth_length": 0.2, "smooth_area": 0.45, "noise_area": 2.0, "smooth_arm": 0.45, "noise_arm": 1.4)"),
+            weights.bytes()};
 }
 
 ModelText randomGraphTransformer(const ModelShape& shape) {

@@ -59,6 +59,7 @@ struct ModelShape {
     bool prior = true;
     std::uint64_t seed = 1;
     bool wall = false;  // of beads at least three apart, reaching far enough to act on most random frames
+    bool volumes = true;  // `internal` only
 };
 
 ModelText randomInternal(const ModelShape& shape);

@@ -100,7 +100,23 @@ TEST(a_wall_that_is_not_whole_is_refused) {
     const ModelText with = randomInternal({6, 8, 1, 16, true, 1, true}), without = randomInternal({6, 8, 1, 16, true, 1, false});
     refuses(with, R"("wall": {"height_kt": 1000.0})", R"("fence": 1)", "wall.height_kt is absent");
     refuses(with, "1000.0", "-1.0", "wall.height_kt is -1, expected a number from 0");
-    refuses(without, R"("format_version": 1)", R"("format_version": 2, "wall": {"height_kt": 1.0})", "tensor 'wall.first' is missing");
+    refuses(without, R"("format_version": 3)", R"("format_version": 3, "wall": {"height_kt": 1.0})", "tensor 'wall.first' is missing");
+}
+
+TEST(volumes_tell_mirror_images_apart_and_are_read_where_the_settings_say_so) {
+    const ModelText with = randomInternal({6, 8, 1}), without = randomInternal({6, 8, 1, 16, true, 1, false, false});
+    std::vector<double> x = frames(6, 1, 5);
+    const double here = evaluate(*make(with.parse(), Precision::Double), x).energy.network;
+    for (std::size_t i = 0; i < x.size(); i += 3)
+        x[i] = -x[i];
+    CHECK(std::abs(evaluate(*make(with.parse(), Precision::Double), x).energy.network - here) > 1e-3);
+    const auto refuses = [](ModelText text, const std::string& from, const std::string& to, const std::string& part) {
+        text.description.replace(text.description.find(from), from.size(), to);
+        CHECK_THROWS(make(text.parse(), Precision::Single), ModelError, part);
+    };
+    refuses(with, R"("volumes": true)", R"("volumes": false)", "network.hidden.0.weight");
+    refuses(without, R"("prior": true)", R"("prior": true, "volumes": true)", "network.coordinates.volumes");
+    refuses(with, R"("smooth_arm": 0.45, "noise_arm": 1.4)", R"("smooth_arm": 0.0, "noise_arm": 0.0)", "divide what may be 0");
 }
 
 TEST(energies_are_not_scaled_and_forces_are) {

@@ -1,10 +1,10 @@
 """`internal`: an MLP on internal coordinates of one molecule.
 
 In: normalised centred positions (batch, beads, 3), times (batch,) or (1,). Out: the network's energy (batch,).
-Coordinates: all pair distances, and sine and cosine (with second harmonics) of the dihedrals of consecutive beads.
-Distances alone cannot tell mirror images apart; the sines can. Both are smoothed, so that their derivatives stay
-moderate where noise lines three beads up or puts two on top of each other; the diffused
-density is that smooth itself.
+Coordinates: all pair distances, sine and cosine (with second harmonics) of the dihedrals of consecutive beads, and the volumes
+that three beads span with the centre. Distances alone cannot tell mirror images apart; the sines and the volumes can.
+All are smoothed, so that their derivatives stay moderate where noise lines three beads up or puts two on top of each other; the
+diffused density is that smooth itself.
 """
 
 import torch
@@ -17,27 +17,36 @@ from fpforce.training.models.noise import NoiseFeatures
 SMOOTH_LENGTH = 0.2  # normalised units, added in quadrature to distances
 SMOOTH_AREA = 0.45  # normalised units squared, added in quadrature to the normals of dihedral planes
 NOISE_AREA = 2.0  # the same for each unit of sigma, since noise of that size blurs a normal by about as much
+SMOOTH_ARM = 0.45  # normalised units, added in quadrature to the distances from the centre that volumes are divided by
+NOISE_ARM = 1.4  # the same for each unit of sigma
 
 
 class InternalCoordinates(nn.Module):
     """Positions (batch, beads, 3) at t (batch,) or (1,) -> features (batch, features), of order one at every t.
 
     A pair's distance enters as (d - alpha mean) / sqrt(alpha^2 variance + 2 sigma^2), so that a stiff bond is
-    resolved at small t and a pair of any kind is resolved at large t.
+    resolved at small t and a pair of any kind is resolved at large t. Three beads i, j, k enter as 2 y_i . (y_j x y_k),
+    with y = x / sqrt(x^2 + blur) seen from the centre: the log odds of a noisy frame and its mirror image are, to leading order in
+    alpha / sigma, linear in such volumes (docs/method.md, Handedness).
+
+    volumes (count, 3): triples of beads.
     """
 
-    def __init__(self, mean: Tensor, variance: Tensor, beads: int):
+    def __init__(self, mean: Tensor, variance: Tensor, beads: int, volumes: Tensor):
         super().__init__()
         pairs = torch.triu_indices(beads, beads, offset=1)
         self.register_buffer("first", pairs[0])
         self.register_buffer("second", pairs[1])
         self.register_buffer("mean", mean)
         self.register_buffer("variance", variance)
+        self.register_buffer("volumes", volumes)
         self.beads = beads
-        self.features = 2 * pairs.shape[1] + 4 * max(beads - 3, 0)
+        self.features = 2 * pairs.shape[1] + 4 * max(beads - 3, 0) + len(volumes)
         self.smooth_length = SMOOTH_LENGTH
         self.smooth_area = SMOOTH_AREA
         self.noise_area = NOISE_AREA
+        self.smooth_arm = SMOOTH_ARM
+        self.noise_arm = NOISE_ARM
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         signal = alpha(t)[:, None]
@@ -57,15 +66,36 @@ class InternalCoordinates(nn.Module):
         cosine = (left * right).sum(-1) * norm
         axis = torch.sqrt(middle.square().sum(-1) + self.smooth_length**2)
         sine = axis * (bonds[:, :-2] * right).sum(-1) * norm
-        return torch.cat([deviations, noisy, cosine, sine, cosine.square() - sine.square(), 2.0 * sine * cosine], dim=-1)
+        features = [deviations, noisy, cosine, sine, cosine.square() - sine.square(), 2.0 * sine * cosine]
+        if len(self.volumes):
+            features.append(self.signed_volumes(x, t))
+        return torch.cat(features, dim=-1)
+
+    def signed_volumes(self, x: Tensor, t: Tensor) -> Tensor:
+        """(batch, count), of beads seen from their centre, each arm divided by its smoothed length."""
+        arms = x - x.mean(1, keepdim=True)
+        blur = self.smooth_arm**2 + self.noise_arm**2 * sigma_squared(t)[:, None]
+        arms = arms * torch.rsqrt(arms.square().sum(-1) + blur)[..., None]
+        normals = torch.linalg.cross(arms[:, self.volumes[:, 1]], arms[:, self.volumes[:, 2]])
+        return 2.0 * (arms[:, self.volumes[:, 0]] * normals).sum(-1)
 
 
-def fit_coordinates(x0: Tensor) -> InternalCoordinates:
-    """Coordinates with the pair statistics of normalised frames x0 (frames, beads, 3)."""
+def fit_coordinates(x0: Tensor, *, volumes: bool) -> InternalCoordinates:
+    """Coordinates with the pair statistics of normalised frames x0 (frames, beads, 3).
+
+    volumes: with those of the most definite sign in the frames, at most as many as there are pairs.
+    """
     beads = x0.shape[1]
     pairs = torch.triu_indices(beads, beads, offset=1)
     distances = (x0[:, pairs[0]] - x0[:, pairs[1]]).double().norm(dim=-1)
-    return InternalCoordinates(distances.mean(0).to(x0.dtype), distances.var(0).to(x0.dtype), beads)
+    triples = torch.combinations(torch.arange(beads), 3) if volumes and beads > 3 else torch.zeros(0, 3, dtype=torch.long)
+    coordinates = InternalCoordinates(distances.mean(0).to(x0.dtype), distances.var(0).to(x0.dtype), beads, triples)
+    if len(triples) <= pairs.shape[1]:
+        return coordinates
+    some = x0[:: -(-len(x0) // 500)]
+    handedness = coordinates.signed_volumes(some, x0.new_zeros(1)).mean(0).abs()
+    largest = handedness.topk(pairs.shape[1]).indices.sort().values
+    return InternalCoordinates(coordinates.mean, coordinates.variance, beads, triples[largest])
 
 
 class InternalLayers(Network):
@@ -81,7 +111,8 @@ class InternalLayers(Network):
         self.gate = nn.Linear(5, width)
 
     def constants(self) -> dict[str, float | int | bool | str]:
-        return {"smooth_length": SMOOTH_LENGTH, "smooth_area": SMOOTH_AREA, "noise_area": NOISE_AREA}
+        return {"smooth_length": SMOOTH_LENGTH, "smooth_area": SMOOTH_AREA, "noise_area": NOISE_AREA, "smooth_arm": SMOOTH_ARM,
+                "noise_arm": NOISE_ARM}
 
     def state(self, q: Tensor, level: Tensor) -> Tensor:
         """Last hidden state (batch, width) from coordinates and noise features."""
@@ -118,8 +149,8 @@ class InternalModel(InternalLayers):
 class InternalScore(InternalLayers):
     """Score network: the coordinates, and from the same layers a weight for the direction of each.
 
-    Distances alone span every direction but those out of the plane of a flat molecule; the dihedrals add these, and
-    their sines let mirror images have scores that are not mirror images.
+    Distances alone span every direction but those out of the plane of a flat molecule; the dihedrals and volumes add these, and
+    let mirror images have scores that are not mirror images.
     """
 
     def __init__(self, coordinates: InternalCoordinates, width: int = 128, layers: int = 3, v_min: float = 1e-3):

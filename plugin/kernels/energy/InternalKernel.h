@@ -56,6 +56,28 @@ struct Dihedral {
     }
 };
 
+/** The beads from their centre, each divided by its smoothed distance from it: what volumes are made of. */
+template <class S, class Plan>
+inline void findArms(const Plan& plan, const Vec<typename S::V>* x, Vec<typename S::V>* arms) {
+    for (int i = 0; i < plan.beads; ++i)
+        arms[i] = (1.0 / S::sqrt(dot(x[i], x[i]) + plan.armBlur)) * x[i];
+}
+
+/** Adds the gradient of the centred positions, given that along the arms, which is spent. */
+template <class S, class Plan>
+inline void addArmGradient(const Plan& plan, const Vec<typename S::V>* x, const Vec<typename S::V>* arms, Vec<typename S::V>* alongArms,
+                           Vec<typename S::V>* gradient) {
+    typedef typename S::V V;
+    Vec<V> mean = {};
+    for (int i = 0; i < plan.beads; ++i) {
+        alongArms[i] = (1.0 / S::sqrt(dot(x[i], x[i]) + plan.armBlur)) * (alongArms[i] - dot(alongArms[i], arms[i]) * arms[i]);
+        mean += alongArms[i];
+    }
+    mean = S::all(1.0 / plan.beads) * mean;
+    for (int i = 0; i < plan.beads; ++i)
+        gradient[i] += alongArms[i] - mean;
+}
+
 /** Writes one feature of the group's replicas into the rows of the feature matrix. */
 template <class S, class Real>
 inline void scatter(typename S::V value, Real* column, int rowLength, int rows) {
@@ -75,7 +97,7 @@ inline typename S::V gather(const Real* column, int rowLength, int rows) {
 template <class Real>
 struct InternalWorkspace {
     int rowLength, featureLength;
-    Vec<typename Simd<double>::V>*x, *gradient;
+    Vec<typename Simd<double>::V>*x, *gradient, *arms, *alongArms;
     Real *features, *values, *deltas, *slopes;
     std::size_t bytes;
 
@@ -88,6 +110,8 @@ struct InternalWorkspace {
         Arena arena(block);
         x = arena.take<Vec<typename Simd<double>::V>>(groups * n);
         gradient = arena.take<Vec<typename Simd<double>::V>>(n);
+        arms = arena.take<Vec<typename Simd<double>::V>>(n);
+        alongArms = arena.take<Vec<typename Simd<double>::V>>(n);
         features = arena.take<Real>(m * static_cast<std::size_t>(featureLength));
         values = arena.take<Real>(m * static_cast<std::size_t>(rowLength));
         deltas = arena.take<Real>(m * static_cast<std::size_t>(rowLength));
@@ -103,7 +127,8 @@ inline std::size_t internalWorkspace(const InternalPlan<Real>& plan, int replica
 
 /** Step 1, for the replicas from `start` on. */
 template <class S, class Real>
-inline void internalFeatures(const InternalPlan<Real>& plan, int rows, const Vec<typename S::V>* x, Real* features, int rowLength) {
+inline void internalFeatures(const InternalPlan<Real>& plan, int rows, const Vec<typename S::V>* x, Vec<typename S::V>* arms, Real* features,
+                             int rowLength) {
     typedef typename S::V V;
     const int count = static_cast<int>(plan.pairs.size());
     const typename InternalPlan<Real>::Pair* pairs = plan.pairs.data();
@@ -120,12 +145,20 @@ inline void internalFeatures(const InternalPlan<Real>& plan, int rows, const Vec
         scatter<S>(c * c - s * s, column + 2 * plan.dihedrals, rowLength, rows);
         scatter<S>(2.0 * s * c, column + 3 * plan.dihedrals, rowLength, rows);
     }
+    const int volumes = static_cast<int>(plan.volumes.size());
+    if (volumes == 0)
+        return;
+    findArms<S>(plan, x, arms);
+    const typename InternalPlan<Real>::Volume* corners = plan.volumes.data();
+    for (int v = 0; v < volumes; ++v)
+        scatter<S>(2.0 * dot(arms[corners[v].first], cross(arms[corners[v].second], arms[corners[v].third])), features + count + 4 * plan.dihedrals + v,
+                   rowLength, rows);
 }
 
 /** Step 4: the gradient of the positions (overwritten) from the slopes along the features. */
 template <class S, class Real>
 inline void internalGradient(const InternalPlan<Real>& plan, int rows, const Vec<typename S::V>* x, const Real* slopes, int rowLength,
-                             Vec<typename S::V>* gradient) {
+                             Vec<typename S::V>* arms, Vec<typename S::V>* alongArms, Vec<typename S::V>* gradient) {
     typedef typename S::V V;
     for (int i = 0; i < plan.beads; ++i)
         gradient[i] = Vec<V>{};
@@ -148,6 +181,21 @@ inline void internalGradient(const InternalPlan<Real>& plan, int rows, const Vec
                              gather<S>(column + plan.dihedrals, rowLength, rows) + 2.0 * (c * alongSine2 - s * alongCosine2),
                              gradient + k);
     }
+    const int volumes = static_cast<int>(plan.volumes.size());
+    if (volumes == 0)
+        return;
+    findArms<S>(plan, x, arms);
+    for (int i = 0; i < plan.beads; ++i)
+        alongArms[i] = Vec<V>{};
+    const typename InternalPlan<Real>::Volume* corners = plan.volumes.data();
+    for (int v = 0; v < volumes; ++v) {
+        const V slope = 2.0 * gather<S>(slopes + count + 4 * plan.dihedrals + v, rowLength, rows);
+        const Vec<V> first = arms[corners[v].first], second = slope * arms[corners[v].second], third = arms[corners[v].third];
+        alongArms[corners[v].first] += cross(second, third);
+        alongArms[corners[v].second] += cross(third, slope * first);
+        alongArms[corners[v].third] += cross(first, second);
+    }
+    addArmGradient<S>(plan, x, arms, alongArms, gradient);
 }
 
 /** Steps 2 and 3: energies (kJ/mol) from features, and the features replaced by the energy's slopes along them (kT). */
@@ -197,17 +245,18 @@ template <class S, class Real>
 inline void internalWith(const InternalPlan<Real>& plan, const Batch& batch, const InternalWorkspace<Real>& work) {
     typedef Vec<typename S::V> Point;
     Point* x = reinterpret_cast<Point*>(work.x);
-    Point* gradient = reinterpret_cast<Point*>(work.gradient);
+    Point *gradient = reinterpret_cast<Point*>(work.gradient), *arms = reinterpret_cast<Point*>(work.arms);
+    Point* alongArms = reinterpret_cast<Point*>(work.alongArms);
     for (int start = 0; start < batch.replicas; start += S::lanes) {
         Point* own = x + start / S::lanes * plan.beads;
         loadReplicas<S>(batch, start, own);
-        internalFeatures<S>(plan, batch.replicas - start, own, work.features + static_cast<std::ptrdiff_t>(start) * work.featureLength,
+        internalFeatures<S>(plan, batch.replicas - start, own, arms, work.features + static_cast<std::ptrdiff_t>(start) * work.featureLength,
                             work.featureLength);
     }
     internalLayers(plan, batch, work);
     for (int start = 0; start < batch.replicas; start += S::lanes) {
         internalGradient<S>(plan, batch.replicas - start, x + start / S::lanes * plan.beads,
-                            work.features + static_cast<std::ptrdiff_t>(start) * work.featureLength, work.featureLength, gradient);
+                            work.features + static_cast<std::ptrdiff_t>(start) * work.featureLength, work.featureLength, arms, alongArms, gradient);
         addForces<S>(batch, start, gradient);
     }
 }

@@ -32,13 +32,15 @@ InternalPlan<Real>::InternalPlan(const ModelFile& model, const NoiseLevel& level
         pairs.push_back({first[p], second[p], level.alpha * mean.values[p], 1.0 / std::sqrt(spread)});
         share.push_back(2.0 * level.noise / spread);
     }
+    if (model.has("model.settings.volumes") && model.flag("model.settings.volumes"))
+        readVolumes(model, level);
 
     const std::vector<double> time = noiseFeatures(model, level);
     const std::int64_t features5 = static_cast<std::int64_t>(time.size());
     int inputs = features();
     for (int l = 0; l < depth; ++l) {
         const std::string hidden = "network.hidden." + std::to_string(l), condition = "network.conditions." + std::to_string(l);
-        const int stored = l == 0 ? 2 * static_cast<int>(count) + 4 * dihedrals : width;
+        const int stored = l == 0 ? features() + static_cast<int>(count) : width;
         const Tensor& weight = model.tensor(hidden + ".weight", {width, stored});
         const std::vector<double> fixed = linear(model.tensor(condition + ".weight", {width, features5}),
                                                  model.tensor(condition + ".bias", {width}).values, time);
@@ -69,6 +71,17 @@ InternalPlan<Real>::InternalPlan(const ModelFile& model, const NoiseLevel& level
         out[i] = static_cast<Real>(level.signal * weight.values[i] * (1.0 + gate[i]));
 
     constant = timeHead(model, "network.offset", time);
+}
+
+template <class Real>
+void InternalPlan<Real>::readVolumes(const ModelFile& model, const NoiseLevel& level) {
+    const double arm = model.number("model.constants.smooth_arm", 0.0, 1e3), noiseArm = model.number("model.constants.noise_arm", 0.0, 1e3);
+    armBlur = arm * arm + noiseArm * noiseArm * level.noise;
+    const std::vector<int> corners = model.indices("network.coordinates.volumes", {-1, 3}, 0, beads - 1);
+    if (!corners.empty() && !(armBlur > 0.0))
+        throw ModelError("fpforce.json: model.constants.smooth_arm and noise_arm are 0, and divide what may be 0; export the model again");
+    for (std::size_t v = 0; v + 2 < corners.size(); v += 3)
+        volumes.push_back({corners[v], corners[v + 1], corners[v + 2]});
 }
 
 template struct InternalPlan<float>;

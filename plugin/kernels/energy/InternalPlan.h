@@ -13,7 +13,8 @@ namespace FPForcePlugin {
  * The `internal` network at the time of evaluation (see training/models/internal.py), all that depends on the time alone
  * folded into constants:
  *
- *     features = [ (sqrt(|x_i - x_j|^2 + length^2) - mean) inverseWidth of every pair; cos, sin, cos^2 - sin^2, 2 sin cos of every dihedral ]
+ *     features = [ (sqrt(|x_i - x_j|^2 + length^2) - mean) inverseWidth of every pair; cos, sin, cos^2 - sin^2, 2 sin cos of every dihedral;
+ *                  2 y_i . (y_j x y_k) of every volume, y = x / sqrt(|x|^2 + armBlur) from the centre ]
  *     h_0 = features,   h_l = silu(W_l h_{l-1} + b_l),   E = out . h_L + constant
  *
  * The network's second feature of a pair is a constant times the first, so its column is added to the first's; b_l includes
@@ -25,19 +26,23 @@ struct InternalPlan {
         int first, second;
         double mean, inverseWidth;
     };
+    struct Volume {
+        int first, second, third;
+    };
     struct Layer {
         PackedMatrix<Real> forward, backward;  // W^T (inputs x width) and W (width x inputs)
         AlignedBuffer<Real> bias;              // padded like the columns of `forward`
     };
     int beads = 0, width = 0, dihedrals = 0;
-    double squaredLength = 0.0, blur = 0.0;  // added to squared distances, and to squared normals
+    double squaredLength = 0.0, blur = 0.0, armBlur = 0.0;  // added to squared distances, squared normals, and squared arms of volumes
     std::vector<Pair> pairs;
+    std::vector<Volume> volumes;
     std::vector<Layer> layers;
     AlignedBuffer<Real> out;  // width, padded
     double constant = 0.0;
 
     int features() const {
-        return static_cast<int>(pairs.size()) + 4 * dihedrals;
+        return static_cast<int>(pairs.size()) + 4 * dihedrals + static_cast<int>(volumes.size());
     }
     /** Multiply-adds of one replica's energy and force. */
     double multiplyAdds() const {
@@ -45,6 +50,9 @@ struct InternalPlan {
     }
     /** panel: the columns in a panel of the matrix product that will be used. */
     InternalPlan(const ModelFile& model, const NoiseLevel& level, int panel);
+
+private:
+    void readVolumes(const ModelFile& model, const NoiseLevel& level);
 };
 
 }  // namespace FPForcePlugin

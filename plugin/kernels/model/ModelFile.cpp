@@ -14,7 +14,7 @@ namespace {
 
 const char description[] = "fpforce.json";
 const char weights[] = "fpforce.safetensors";
-constexpr int formatVersion = 2;  // 2: models may have a wall
+constexpr int formatVersion = 3;  // 2: models may have a wall; 3: internal models may see volumes
 
 [[noreturn]] void fail(const std::string& what) {
     throw ModelError(what + "; export the model again");
