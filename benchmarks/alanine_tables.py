@@ -40,6 +40,10 @@ def _variants(prefix: str, overrides: tuple[str, ...], length: float = 1.0) -> T
     return Table(rows, {f"{prefix}two_for_one": f"{prefix}diffusion"}, length=length)
 
 
+WITHOUT_VOLUMES = ("model.volumes=false",)
+PLAIN_DIFFUSION = "without volumes, diffusion"  # the training that scans of the unregularised model take
+
+
 def _up_to(t_max: float, part: float = 0.75) -> Row:
     """Two experts, of which the one that is simulated reaches t_max; the next is a score of its own. part: of the training."""
     experts = (f"experts=[{{t_max: {t_max}, max_minutes: {8 * part:g}}}, "
@@ -53,15 +57,16 @@ _SOLVERS = {"euler-maruyama": (100, 300, 1000, 3000, 10000), "multistep": (50, 2
 TABLES = {
     "variants": _variants("", ()),
     "variants_graph": _variants("graph ", GRAPH, length=0.5),  # a step takes several times as long
+    "volumes": _variants("without volumes, ", WITHOUT_VOLUMES),
     "calibration": Table({f"{name}, {how}": replace(row, overrides=settings)
                           for name, row in (("fokker_planck", FOKKER_PLANCK), ("both", BOTH))
                           for how, settings in _CALIBRATIONS.items()},
                          {f"{name}, {how}": name for name in ("fokker_planck", "both") for how in _CALIBRATIONS}),
     "t_max": Table({f"t_max {t_max:g}": _up_to(t_max) for t_max in (0.1, 0.3, 0.6)}, seeds=2),
     "two_for_one": Table({f"t = {t:g}": replace(DIFFUSION, t_eval=t, samples=0) for t in (0.001, 0.003, 0.03, 0.1)},
-                         {f"t = {t:g}": "diffusion" for t in (0.001, 0.003, 0.03, 0.1)}, seeds=1),
+                         {f"t = {t:g}": PLAIN_DIFFUSION for t in (0.001, 0.003, 0.03, 0.1)}, seeds=1),
     "timestep": Table({f"{fs:g} fs": replace(DIFFUSION, overrides=(), samples=0, timestep_fs=fs) for fs in (0.5, 1.0, 2.0)},
-                      {f"{fs:g} fs": "diffusion" for fs in (0.5, 1.0, 2.0)}, seeds=1),
+                      {f"{fs:g} fs": PLAIN_DIFFUSION for fs in (0.5, 1.0, 2.0)}, seeds=1),
     "solver": Table({f"{solver}, {steps} steps": replace(DIFFUSION, samples=10_720, solver=solver, solver_steps=steps, replicas=108,
                                                           picoseconds=50.0)  # as many simulated frames, or samples are judged at fewer
                      for solver, counts in _SOLVERS.items() for steps in counts},
@@ -69,9 +74,10 @@ TABLES = {
     "width": Table({f"width {width}, alpha_FP {weight}": Row(overrides=(f"model.width={width}", f"loss.fokker_planck_weight={weight}"))
                     for width in (32, 128) for weight in ("0", "5e-5", "5e-4", "5e-3") if (width, weight) != (128, "5e-4")}, seeds=1),
     # simulated for longer, too: barriers that are learned better are higher
-    "long": Table({"fokker_planck, 4 times as long": replace(FOKKER_PLANCK, picoseconds=1200.0)}, length=4.0),
+    "long": Table({f"{prefix}fokker_planck, 4 times as long": replace(FOKKER_PLANCK, overrides=overrides, picoseconds=1200.0)
+                   for prefix, overrides in (("", ()), ("without volumes, ", WITHOUT_VOLUMES))}, length=4.0),
     "every": Table({"fokker_planck, every 2nd step": replace(FOKKER_PLANCK, overrides=("loss.fokker_planck_every=2",))}),
-    "score": Table({"score": Row("recipes/score.yaml")}, seeds=2),
+    "score": Table({"score": Row("recipes/score.yaml", WITHOUT_VOLUMES)}, seeds=2),
 }  # fmt: skip
 
 
