@@ -9,6 +9,7 @@ docs/results/muller_brown.json, .md and .png; runs live in runs/muller_brown and
 
 import argparse
 import json
+import statistics
 from pathlib import Path
 
 import numpy as np
@@ -187,13 +188,11 @@ def _table(summary: dict) -> str:
         "| F from simulation, kT | starts agree |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in rows:
-        iid, simulation, energy = row["iid"], row["simulation"], row["energy"][f"{row['t_eval']:g}"]
-        lines.append(
-            f"| {row['variant']} | {row['seed']} | {row['t_eval']:g} | {' + '.join(map(str, row['steps']))} "
-            f"| {row['training_seconds']:.0f} | {iid['js']:.4f} | {iid['js_floor']:.4f} | {simulation['js']:.4f} "
-            f"| {simulation['js_floor']:.4f} | {energy['js']:.4f} | {iid['free_energy_kt']:.2f} "
-            f"| {simulation['free_energy_kt']:.2f} | {row['converged']} |")
+    for variant in VARIANTS:
+        same = [row for row in rows if row["variant"] == variant]
+        lines += [_line(row) for row in same]
+        if len(same) > 1:
+            lines.append(_mean_line(variant, same))
     times = list(rows[0]["energy"])
     lines += ["", "JS of exp(-E(x, t)) from the exact density, by quadrature, against the t at which the force field is taken, "
               "and the Fokker-Planck residual (root mean square per degree of freedom) of the conservative experts:", "",
@@ -201,8 +200,28 @@ def _table(summary: dict) -> str:
               "|---|---|" + "---|" * (len(times) + 2)]
     lines += [f"| {row['variant']} | {row['seed']} | " + " | ".join(f"{row['energy'][t]['js']:.4f}" for t in times)
               + f" | {row['residual']['residual'][0]:.3g} | {max(row['residual']['residual']):.3g} |"
-              for row in rows if row["variant"] not in SHARED_TRAINING]
+              for variant in VARIANTS for row in rows if row["variant"] == variant and variant not in SHARED_TRAINING]
     return "\n".join(lines) + "\n"
+
+
+def _line(row: dict) -> str:
+    iid, simulation, energy = row["iid"], row["simulation"], row["energy"][f"{row['t_eval']:g}"]
+    return (f"| {row['variant']} | {row['seed']} | {row['t_eval']:g} | {' + '.join(map(str, row['steps']))} "
+            f"| {row['training_seconds']:.0f} | {iid['js']:.4f} | {iid['js_floor']:.4f} | {simulation['js']:.4f} "
+            f"| {simulation['js_floor']:.4f} | {energy['js']:.4f} | {iid['free_energy_kt']:.2f} "
+            f"| {simulation['free_energy_kt']:.2f} | {row['converged']} |")
+
+
+def _mean_line(variant: str, rows: list[dict]) -> str:
+    """Means with standard deviations over the seeds."""
+    def mean(digits: int, value) -> str:
+        values = [value(row) for row in rows]
+        return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+
+    return (f"| **{variant}, mean** | | | | {statistics.mean(row['training_seconds'] for row in rows):.0f} | {mean(4, lambda r: r['iid']['js'])} "
+            f"| | {mean(4, lambda r: r['simulation']['js'])} | | {mean(4, lambda r: r['energy'][format(r['t_eval'], 'g')]['js'])} "
+            f"| {mean(2, lambda r: r['iid']['free_energy_kt'])} | {mean(2, lambda r: r['simulation']['free_energy_kt'])} "
+            f"| {sum(r['converged'] == 'converged' for r in rows)} of {len(rows)} |")
 
 
 if __name__ == "__main__":

@@ -34,12 +34,16 @@ def draw(results: list[dict], path: Path) -> None:
             if column == 1:
                 axes[row, column].set_ylabel(label, fontsize=9)
         change = _difference(axes[-1, column], density, np.array(result["counts"]["energy"]))
-        axes[0, column].set_title(f"{result['variant'].replace('_', ' ')}, t = {result['t_eval']:g}", fontsize=9)
+        axes[0, column].set_title(f"{result['variant'].replace('_', ' ')}\nt = {result['t_eval']:g}", fontsize=9)
         axes[-1, column].set_xlabel("x / nm", fontsize=8)
     axes[-1, 1].set_ylabel("E minus exact", fontsize=9)
     for axis in axes[1:, 0]:
         axis.remove()
-    _residuals(figure.add_subplot(axes[0, 0].get_gridspec()[1:3, 0]), results)
+    grid = axes[0, 0].get_gridspec()
+    lines = _residuals(figure.add_subplot(grid[1:3, 0]), results)
+    beside = figure.add_subplot(grid[3, 0])
+    beside.axis("off")
+    beside.legend(handles=lines, fontsize=8, frameon=False, loc="upper center").set_in_layout(False)
     for shown, rows, label, extend in ((image, axes[:3, 1:], "free energy / kT", "max"),
                                        (change, axes[3:, 1:], "difference / kT", "both")):
         bar = figure.colorbar(shown, ax=list(rows.ravel()), label=label, extend=extend, shrink=0.8, aspect=25, pad=0.01)
@@ -80,14 +84,16 @@ def _finish(axis, density: ExactDensity, colour: str) -> None:
     axis.tick_params(labelsize=6.5)
 
 
-def _residuals(axis, results: list[dict]) -> None:
+def _residuals(axis, results: list[dict]) -> list:
+    """Draws them, and returns the lines for a legend."""
+    lines = []
     for result in results:
         if result["variant"] in COLOURS:
             order = np.argsort(result["residual"]["t"], kind="stable")
             t, residual = (np.array(result["residual"][name])[order] for name in ("t", "residual"))
-            axis.loglog(t, residual, color=COLOURS[result["variant"]], lw=1.4, label=result["variant"].replace("_", " "))
+            lines += axis.loglog(t, residual, color=COLOURS[result["variant"]], lw=1.4, label=result["variant"].replace("_", " "))
     axis.set_xlabel("diffusion time t", fontsize=8)
     axis.set_title("Fokker-Planck residual", fontsize=9)
     axis.tick_params(labelsize=6.5)
     axis.grid(True, which="major", color="#EEEEEE")
-    axis.legend(fontsize=7, frameon=False)
+    return lines

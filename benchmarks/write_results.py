@@ -39,7 +39,9 @@ SECTIONS = (
      "that of as many independent samples of the exact density, so that samples and simulations can be compared though "
      "their numbers differ. JS of exp(-E) is that of the force field itself, by quadrature, without any sampling; F is F(lower) "
      "- F(upper) across the path's higher saddle. The map in the last row is what the force field at that t has too much or too "
-     "little of; white and grey lines are the exact free energy at 2, 4 and 6 kT."),
+     "little of; white and grey lines are the exact free energy at 2, 4 and 6 kT. `no_prior` variants do without the analytic prior, as "
+     "the paper's networks do: what is unregularised is then farthest off at t = 1e-5, where spurious modes drain the true ones, though "
+     "the same network is right at t = 0.01; with the Fokker-Planck term it is right at every t."),
     ("A long simulation of the demo's force field", "long_run", "long_run.py",
      "The force field of `make demo`, simulated from both basins for longer than the demo has time for."),
     ("What the Fokker-Planck term costs", "training_cost", "training_cost.py",
