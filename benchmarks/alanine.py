@@ -50,7 +50,7 @@ def run(folder: Path, row: Row) -> None:
     from fpforce.errors import InputError
     from fpforce.training.export import export
 
-    checkpoint = _trained(folder, row)
+    checkpoint = trained(folder, row)
     model, iid = folder / "model.pt", folder / "iid.xtc" if row.samples else None
     if not model.exists():
         export(checkpoint, model, t_eval=row.t_eval)
@@ -86,7 +86,7 @@ def with_error(estimate: dict | None) -> str:
     return f"{value:.2f}" if error is None else f"{value:.2f} ± {error:.2f}"
 
 
-def _trained(folder: Path, row: Row) -> Path:
+def trained(folder: Path, row: Row) -> Path:
     """The row's checkpoint, trained as far as it is not yet."""
     import shutil
 
@@ -153,4 +153,4 @@ def _summary(row: Row, model: Path, report: dict, failures: dict[str, list[float
 
 if __name__ == "__main__":
     fields = json.loads(sys.argv[2])
-    (_trained if "--only-train" in sys.argv[3:] else run)(Path(sys.argv[1]), Row(**fields | {"overrides": tuple(fields["overrides"])}))
+    (trained if "--only-train" in sys.argv[3:] else run)(Path(sys.argv[1]), Row(**fields | {"overrides": tuple(fields["overrides"])}))

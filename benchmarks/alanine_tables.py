@@ -96,12 +96,12 @@ def main() -> None:
         found = _known(path, rows)  # those of further seeds stay in the table
         missing = {key: row for key, row in rows.items() if key[1] < chosen.seeds and (chosen.again or key not in found)}
         if chosen.only_write:
-            made = {key: _folder(*key) / "row.json" for key in missing}
+            made = {key: folder_of(*key) / "row.json" for key in missing}
             found |= {key: json.loads(row.read_text()) for key, row in made.items() if row.exists()}
         else:
             bases = {RUNS / row.trained: _base(*key, table, chosen.steps) for key, row in missing.items() if row.trained}
-            made = run_all({_folder(*key): row for key, row in missing.items()}, bases, chosen.processes)
-            found |= {key: made[_folder(*key)] for key in missing}
+            made = run_all({folder_of(*key): row for key, row in missing.items()}, bases, chosen.processes)
+            found |= {key: made[folder_of(*key)] for key in missing}
         results = [{"name": key[0]} | found[key] for key in rows if key in found]
         if not results:
             continue
@@ -115,7 +115,7 @@ def main() -> None:
 def _with_seed(name: str, seed: int, table: Table, steps: int) -> Row:
     trained = table.trained.get(name)
     return replace(table.rows[name], seed=seed, steps=round(table.length * steps),
-                   trained=None if trained is None else _folder(trained, seed).name)
+                   trained=None if trained is None else folder_of(trained, seed).name)
 
 
 def _base(name: str, seed: int, table: Table, steps: int) -> Row:
@@ -131,7 +131,7 @@ def _known(path: Path, rows: dict[tuple[str, int], Row]) -> dict[tuple[str, int]
     return {key: found[key] for key, row in rows.items() if key in found and found[key]["row"] == json.loads(json.dumps(asdict(row)))}
 
 
-def _folder(name: str, seed: int) -> Path:
+def folder_of(name: str, seed: int) -> Path:
     return RUNS / f"{name.replace(' ', '_').replace(',', '')}_{seed}"
 
 

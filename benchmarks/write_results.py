@@ -14,6 +14,9 @@ SECTIONS = (
     ("The variants without signed volumes", "alanine_volumes", "alanine_tables.py volumes",
      "The first table's trainings with `model.volumes=false`: the network tells mirror images apart by dihedrals of consecutive beads alone "
      "(docs/method.md, Handedness), and iid samples have too much phi > 0."),
+    ("Handedness in noise", "handedness", "handedness.py",
+     "Log odds of a noisy frame and its mirror image, by the energy and exactly. The slope is 1 for a model that knows the handedness as "
+     "well as the data do, and 0 for one that does not see it."),
     ("Calibration of basin weights", "alanine_calibration", "alanine_tables.py calibration",
      "The same trainings, calibrated in each way that a recipe offers (docs/method.md, Calibration)."),
     ("Where the expert that is simulated ends", "alanine_t_max", "alanine_tables.py t_max",

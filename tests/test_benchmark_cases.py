@@ -13,6 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scipy.spatial.transform import Rotation
+
+from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.diffusion import alpha, sigma_squared
 from fpforce.training.fit import train
 from fpforce.training.recipe import load_recipe
 
@@ -115,7 +119,7 @@ def test_backend_statistics_long_run_and_calibration_stiffness(script, small_che
 
 def test_row_of_the_alanine_tables(script, small_checkpoint, tmp_path, monkeypatch):
     alanine, tables = script("alanine"), script("alanine_tables")
-    monkeypatch.setattr(alanine, "_trained", lambda folder, row: small_checkpoint)
+    monkeypatch.setattr(alanine, "trained", lambda folder, row: small_checkpoint)
     folder = tmp_path / "row"
     folder.mkdir()
     alanine.run(folder, alanine.Row(samples=600, solver_steps=10, replicas=4, picoseconds=2.0, timestep_fs=1.0))
@@ -123,6 +127,30 @@ def test_row_of_the_alanine_tables(script, small_checkpoint, tmp_path, monkeypat
     assert row["simulation"]["frames_compared"] < 1000 and row["simulation"]["excess_js"] is None
     text = tables._markdown({"steps": 1, "rows": [row]})
     assert text.splitlines()[-1].startswith("| tiny | 0 |")
+
+
+def test_handedness(script, small_checkpoint, alanine_set, monkeypatch):
+    """The exact log odds are those of an average over a million random rotations."""
+    import torch
+
+    handedness = script("handedness")
+    data = alanine_set.frames[:1].double()
+    x = data + 0.5 * torch.randn(3, *data.shape[1:], generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    x -= x.mean(1, keepdim=True)
+    t = 0.15
+    signal, noise = alpha(torch.tensor(t)).item(), sigma_squared(torch.tensor(t)).item()
+    quaternions = np.random.default_rng(0).normal(size=(1_000_000, 4))
+    rotations = torch.from_numpy(Rotation.from_quat(quaternions).as_matrix())
+
+    def log_density(frame):
+        overlap = torch.einsum("nab,ab->n", rotations, frame.T @ data[0])
+        return torch.logsumexp(signal / noise * overlap, 0)
+
+    brute = [log_density(one) - log_density(one * torch.tensor([-1.0, 1.0, 1.0])) for one in x]
+    np.testing.assert_allclose(handedness.exact_log_odds(x, data, t), torch.stack(brute), atol=0.05)
+    model = read_checkpoint(small_checkpoint).model()
+    rows = handedness._compare({"small": model}, x, data, t)
+    assert "| small |" in handedness._table(rows, argparse.Namespace(frames=3, data=1, steps=1))
 
 
 def test_muller_brown(script, tmp_path, monkeypatch):
@@ -168,7 +196,7 @@ def test_training_of_a_row_shares_its_steps_out(script, tmp_path, monkeypatch):
     """What a row trains, but for the training."""
     alanine = script("alanine")
     monkeypatch.setattr("fpforce.training.fit.train", lambda recipe, **_: recipe)
-    recipe = alanine._trained(tmp_path, alanine.Row("recipes/both.yaml", steps=800))
+    recipe = alanine.trained(tmp_path, alanine.Row("recipes/both.yaml", steps=800))
     assert sum(expert.max_steps for expert in recipe.experts) == 800 and recipe.run.compile is True
 
 
