@@ -22,6 +22,11 @@ from fpforce.transferable.knowledge import Knowledge
 
 logger = logging.getLogger("fpforce")
 
+# Residue, hydrogens that are there and that are not there (names of the PDB) in a state other than the usual one at pH 7.
+UNUSUAL_STATES = (("HIS", {"HD1", "HE2"}, set(), "doubly protonated"), ("ASP", {"HD2"}, set(), "protonated"), ("GLU", {"HE2"}, set(), "protonated"),
+                  ("LYS", {"HZ2"}, {"HZ1"}, "neutral"), ("LYS", {"HZ2"}, {"HZ3"}, "neutral"), ("TYR", {"HD1"}, {"HH"}, "deprotonated"),
+                  ("CYS", {"HB2"}, {"HG"}, "without the hydrogen of its sulfur, as in a disulfide"))
+
 CAPS = ("ACE", "FOR", "NME", "NMA", "NHE", "NH2")  # end groups, which may be without beads
 
 
@@ -49,6 +54,7 @@ def recognise(topology, knowledge: Knowledge) -> Recognised:
     _say_what_is_left_out(atoms, source)
     _check_residues(atoms, chosen, knowledge, source)
     _say_which_ends_are_bare(atoms, chosen, source)
+    _say_which_states_are_unusual(atoms, chosen, source)
     beads = replace(map_beads(atoms, chosen), mapping=knowledge.choice)
     try:
         knowledge.network_constants(beads)
@@ -119,6 +125,20 @@ def _say_which_ends_are_bare(topology, chosen, source: str) -> None:
         logger.warning("%s: the chain has no end group at %s, and the model, which sees the beads alone, treats its ends as those of the "
                        "molecules it was trained on; if these had caps (such as ACE and NME), forces and populations will be wrong: "
                        "bind the capped molecule", source, " and ".join(dict.fromkeys(bare)))
+
+
+def _say_which_states_are_unusual(topology, chosen, source: str) -> None:
+    """Warn of residues whose hydrogens show another protonation state than the usual one at pH 7, or a disulfide.
+
+    The names of residues do not show it: mdtraj reads HIP as HIS, CYX as CYS and so on, as does the model.
+    """
+    found = []
+    for residue in dict.fromkeys(topology.atom(atom).residue for atom in chosen):
+        names = {atom.name for atom in residue.atoms}
+        found += [f"{residue} is {state}" for name, present, absent, state in UNUSUAL_STATES
+                  if residue.name == name and names >= present and not names & absent]
+    if found:
+        logger.warning("%s: %s, which the beads do not show: the model takes the residue as it was in training", source, ", ".join(found))
 
 
 def _check_residues(topology, chosen, knowledge: Knowledge, source: str) -> None:

@@ -145,6 +145,31 @@ def test_ends_without_caps_are_warned_of(force_field, caplog, kept, capped, ends
     assert not caplog.text
 
 
+def test_unusual_protonation_and_disulfides_are_warned_of(force_field, caplog):
+    """Names of residues do not show them; that the model knows A and V is beside the point."""
+    import mdtraj
+    from openmm import app
+
+    from fpforce.reference.peptide import build_peptide
+    from fpforce.transferable.recognise import _say_which_states_are_unusual
+
+    usual = mdtraj.Topology.from_openmm(build_peptide("HDEKCY", app.ForceField("amber99sbildn.xml"), 1, capped=False)[0])
+
+    def say(topology):
+        caplog.clear()
+        _say_which_states_are_unusual(topology, topology.select("name CA"), "this.pdb")
+        return caplog.text
+
+    assert not say(usual) and not say(usual.subset(usual.select("not element H")))
+    protonated = usual.copy()
+    for number, name in ((0, "HD1"), (0, "HE2"), (1, "HD2"), (2, "HE2")):
+        if name not in [atom.name for atom in protonated.residue(number).atoms]:
+            protonated.add_atom(name, mdtraj.element.hydrogen, protonated.residue(number))
+    assert "HIS1 is doubly protonated, ASP2 is protonated, GLU3 is protonated, which the beads do not show" in say(protonated)
+    without = usual.subset([a.index for a in usual.atoms if (a.residue.name, a.name) not in (("LYS", "HZ1"), ("CYS", "HG"), ("TYR", "HH"))])
+    assert "LYS4 is neutral, CYS5 is without the hydrogen of its sulfur, as in a disulfide, TYR6 is deprotonated" in say(without)
+
+
 def test_topology_without_coordinates_binds_but_cannot_start_a_simulation(force_field, unseen_pdb):
     import mdtraj
 
