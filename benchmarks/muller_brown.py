@@ -179,8 +179,9 @@ def _write(results: list[dict], chosen) -> None:
 def _table(summary: dict) -> str:
     rows = summary["rows"]
     exact = rows[0]["exact_free_energy_kt"]
+    part = "of the recipes' length" if summary["fraction"] == 1.0 else f"of {summary['fraction']:g} of the recipes' steps"
     lines = [
-        f"Trainings on one thread ({summary['fraction']:g} of the recipes' steps); {rows[0]['iid']['frames']} samples; "
+        f"Trainings {part} on one thread; {rows[0]['iid']['frames']} samples; "
         f"simulations of 2 x {REPLICAS} replicas x {summary['picoseconds']:g} ps, {TIMESTEP_FS:g} fs, the second half counted "
         f"({rows[0]['simulation']['frames']} frames); {summary['hardware']}. The exact F(lower) - F(upper) is {exact:.2f} kT.",
         "",

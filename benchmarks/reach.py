@@ -2,7 +2,7 @@
 
 Targets: the simulation's JS divergence within 0.005 of its floor, and its F(phi > 0) - F(phi < 0) within 0.3 kT of the reference's; the
 JS divergence of iid samples within 0.005 of its floor; simulation and samples, within the standard error of that, as near to each
-other as either is to the reference. Means over the seeds count. What the simulation is asked for is reached
+other as the nearer of the two is to the reference. Means over the seeds count. What the simulation is asked for is reached
 only if every seed's has converged.
 """
 
@@ -30,6 +30,7 @@ class Reached:
     converged: int
     simulation: float
     error_kt: float
+    error_kt_error: float
     iid: float
     consistency: float
     consistency_error: float
@@ -41,7 +42,7 @@ class Reached:
         errors = [_difference_kt(row) for row in whole]
         spreads = [row["self_consistency"]["excess_js_standard_error"] for row in whole]
         return Reached(name, len(rows), sum(row["converged"] for row in whole), _mean(whole, "simulation"), abs(statistics.mean(errors)),
-                       _mean(whole, "iid"), _mean(whole, "self_consistency"), math.hypot(*spreads) / len(whole))
+                       _standard_error_kt(whole), _mean(whole, "iid"), _mean(whole, "self_consistency"), math.hypot(*spreads) / len(whole))
 
     @property
     def has_converged(self) -> bool:
@@ -52,7 +53,7 @@ class Reached:
         return {"simulation": self.has_converged and self.simulation <= EXCESS_JS,
                 "error_kt": self.has_converged and self.error_kt <= FREE_ENERGY_KT,
                 "iid": self.iid <= EXCESS_JS,
-                "consistency": self.has_converged and self.consistency - self.consistency_error <= max(self.simulation, self.iid)}
+                "consistency": self.has_converged and self.consistency - self.consistency_error <= min(self.simulation, self.iid)}
 
 
 def section(results: Path) -> str:
@@ -69,14 +70,15 @@ def section(results: Path) -> str:
     lines = [f"Targets: JS divergence of the simulation within {EXCESS_JS:g} of its floor, F(phi > 0) - F(phi < 0) within "
              f"{FREE_ENERGY_KT:g} kT of the reference's {with_error(reference)} kT, JS divergence of iid samples within "
              f"{EXCESS_JS:g} of its floor, and simulation and samples no farther from each other, within a standard error, than the "
-             "farther of the two is from the reference. Means over the seeds; where not every simulation has converged, "
+             "nearer of the two is from the reference. Means over the seeds; where not every simulation has converged, "
              "what it is asked for is missed.", "",
              *_sentences(found), "",
              "| recipe | converged | simulation JS excess | error of F, kT | iid JS excess | simulation - iid JS excess |",
              "|" + "---|" * 6]
     for one in found:
         verdicts = one.verdicts()
-        values = {name: f"{getattr(one, name):.{3 if name == 'error_kt' else 4}f}" for name in verdicts}
+        values = {name: f"{getattr(one, name):.{2 if name == 'error_kt' else 4}f}" for name in verdicts}
+        values["error_kt"] += f" ± {one.error_kt_error:.2f}"
         values["consistency"] += f" ± {one.consistency_error:.4f}"
         cells = [f"{values[name]} {'met' if met else 'missed'}" for name, met in verdicts.items()]
         lines.append(f"| {one.name} | {one.converged} of {one.seeds} | " + " | ".join(cells) + " |")
@@ -88,7 +90,7 @@ def _sentences(found: list[Reached]) -> list[str]:
     if not judged:
         return ["No recipe's simulations have all converged."]
     best = min(judged, key=lambda one: one.simulation)
-    words = {"simulation": f"simulation JS {best.simulation:.4f} above its floor", "error_kt": f"F off by {best.error_kt:.3f} kT",
+    words = {"simulation": f"simulation JS {best.simulation:.4f} above its floor", "error_kt": f"F off by {best.error_kt:.2f} ± {best.error_kt_error:.2f} kT",
              "iid": f"iid JS {best.iid:.4f} above its floor",
              "consistency": f"simulation and samples {best.consistency:.4f} apart (above the floor)"}
     verdicts = best.verdicts()
@@ -107,6 +109,12 @@ def _is_complete(rows: list[dict]) -> bool:
 def _difference_kt(row: dict) -> float:
     value = row["simulation"]["free_energy_kt"]["value"]
     return float("inf") if value is None else value - row["reference_kt"]["value"]
+
+
+def _standard_error_kt(rows: list[dict]) -> float:
+    """Of the mean difference: simulations of several seeds are independent, the reference is the same."""
+    simulated = math.hypot(*(row["simulation"]["free_energy_kt"]["standard_error"] or math.inf for row in rows)) / len(rows)
+    return math.hypot(simulated, rows[0]["reference_kt"]["standard_error"])
 
 
 def _mean(rows: list[dict], name: str) -> float:

@@ -134,6 +134,9 @@ class ForceReader:
                 f"{', '.join(map(str, self.files.paths))}: {frames} frames are too few for the weights of {len(rigid)} rigid "
                 "groups of atoms, which would be fitted to chance: give more frames, or set data.force_map = sum"
             )
+        if frames and not np.trace(total) > 0.0:
+            raise InputError(f"{', '.join(map(str, self.files.paths))}: all forces are zero; give those of the simulation, or leave "
+                             "data.forces out")
         return total if frames else np.eye(len(rigid))
 
     def _read(self, path):

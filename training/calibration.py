@@ -31,7 +31,7 @@ from fpforce.training.diffusion import alpha, centred_noise, diffuse
 from fpforce.training.export import write_force_field
 from fpforce.training.last_layer import STIFFNESS, damped, last_layer_inputs, last_layer_slopes
 from fpforce.training.likelihood_fit import LikelihoodFit, log_likelihoods, smooth_shift
-from fpforce.training.models.contract import DiffusionEnergy
+from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.persistent_replicas import PersistentReplicas
 from fpforce.training.recipe_sections import CalibrationRecipe, Recipe
 
@@ -227,15 +227,20 @@ def _refuse_other_rounds(checkpoint: Checkpoint, settings: CalibrationRecipe) ->
                          f"which go on; set calibration.replicas = {settings.replicas} back to that")
 
 
+def refuse_uncalibratable(model: DiffusionEnergy | DiffusionScore, where: str) -> None:
+    """Raise InputError for a model that calibration cannot move; `where`: what to call it."""
+    remedy = "leave calibration.rounds and calibration.likelihood_frames at 0"
+    if not isinstance(model, DiffusionEnergy):
+        raise InputError(f"{where}: calibration moves an energy, and this is a score; make it conservative, or {remedy}")
+    if model.network.readout() is None:
+        network = getattr(model.network, "module", model.network)
+        raise InputError(f"{where}: the network {type(network).__name__} names no linear last layer (readout) to calibrate; {remedy}")
+
+
 def _calibratable(checkpoint: Checkpoint) -> DiffusionEnergy:
     number = checkpoint.covering(checkpoint.recipe.diffusion.t_eval)
     model = checkpoint.model(number)
-    if not isinstance(model, DiffusionEnergy):
-        raise InputError(f"{checkpoint.path}: calibration moves an energy, and the expert over {checkpoint.plans[number]} is a "
-                         "score; make it conservative, or leave calibration.rounds at 0")
-    if model.network.readout() is None:
-        raise InputError(f"{checkpoint.path}: the network {type(model.network).__name__} names no linear last layer "
-                         "(readout) to calibrate; leave calibration.rounds at 0")
+    refuse_uncalibratable(model, f"{checkpoint.path}, expert over {checkpoint.plans[number]}")
     return model
 
 

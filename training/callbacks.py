@@ -54,9 +54,14 @@ class CheckpointWriter(pl.Callback):
         self._last = time.monotonic()
 
 
+class StoppedWhileCompiling(BaseException):
+    """A signal came while the step was compiled, for which nothing waits; no Exception, which the compiler would take for its own."""
+
+
 class StopAfterStep(pl.Callback):
     """Turns Ctrl-C and SIGTERM into a stop at the end of the step, so that the checkpoint is consistent.
 
+    While the step is compiled they raise StoppedWhileCompiling at once: that takes minutes, and at most one step is lost.
     The handlers are put in when the steps begin, in place of Lightning's: its own for SIGTERM ends the process with
     status 0 and no checkpoint.
     """
@@ -68,6 +73,8 @@ class StopAfterStep(pl.Callback):
     def on_train_start(self, trainer, module):
         def request(*_):
             self.requested = trainer.should_stop = True
+            if module.compiling:
+                raise StoppedWhileCompiling
 
         if threading.current_thread() is threading.main_thread():
             self._previous = {s: signal.signal(s, request) for s in (signal.SIGINT, signal.SIGTERM)}

@@ -30,6 +30,7 @@ from fpforce.transferable.recognise import recognise
 from fpforce.wall import Wall
 
 EXTRA_KEY = "fpforce"
+CHECKPOINT_NAME = "model.ckpt"
 
 
 @dataclass(frozen=True)

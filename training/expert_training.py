@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fpforce.errors import InputError
 from fpforce.space import MOLECULE, space_of
-from fpforce.training.checkpoint import EXTRA_KEY, Checkpoint
+from fpforce.training.checkpoint import CHECKPOINT_NAME, EXTRA_KEY, Checkpoint
 from fpforce.training.record import LOSS_TERMS, TrainingRecord
 from fpforce.training.compiled_step import step_function
 from fpforce.training.dataset import Points, TrainingSet
@@ -54,6 +54,7 @@ class ExpertTraining(pl.LightningModule):
         self._blending = _Shared(None if forces is None else ForceBlending(forces.values))
         self._conformation_weights = _Shared(training_set.conformation_weights(recipe.loss.fokker_planck_evenness))
         self._rank = 0
+        self.compiling = False
         self._clock = time.monotonic()
 
     def begin(self, number: int) -> None:
@@ -107,11 +108,16 @@ class ExpertTraining(pl.LightningModule):
         draws, steps = self.draw(self.global_step), self._steps.value
         has_fokker_planck = draws.perturbed is not None
         if has_fokker_planck not in steps:
-            steps[has_fokker_planck] = step_function(self, draws)
+            self.compiling = True
+            try:
+                steps[has_fokker_planck] = step_function(self, draws)
+            finally:
+                self.compiling = False
         losses, loss = steps[has_fokker_planck](draws)
         *terms, value = torch.stack([*(getattr(losses, name) for name in LOSS_TERMS), loss]).tolist()
         if not math.isfinite(value):
-            raise InputError(f"the loss became {value} at step {self.global_step}; the last checkpoint is intact: "
+            kept = "the last checkpoint is intact" if (self.recipe.output / CHECKPOINT_NAME).exists() else "no checkpoint was written yet"
+            raise InputError(f"the loss became {value} at step {self.global_step}; {kept}: "
                              "lower optimizer.learning_rate and start anew, or look for damaged frames")
         self.record.expert.window.append(terms)
         return loss
@@ -200,7 +206,12 @@ class ExpertTraining(pl.LightningModule):
     def start_from(self, initial: Checkpoint) -> None:
         """Give every expert the weights and statistics of the one in `initial` that covers the end of its interval."""
         for number, (plan, expert) in enumerate(zip(self.plans, self.experts, strict=True)):
-            source = initial.covering(plan.t_max)
+            try:
+                source = initial.covering(plan.t_max)
+            except InputError as error:
+                key = f"experts.{number}.t_max" if self.recipe.experts else "diffusion.t_max"
+                raise InputError(f"{key} = {plan.t_max:g} is beyond what {initial.path} was trained for ({error}); lower it, or train "
+                                 "anew without --init") from None
             changes = _changes(self.recipe, number, plan, initial.plans[source])
             if changes:
                 raise InputError(f"the expert over {plan} cannot start from that over {initial.plans[source]} of {initial.path}: "

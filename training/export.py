@@ -11,6 +11,7 @@ import copy
 import io
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -52,25 +53,25 @@ def export(checkpoint_path: str | Path, model_path: str | Path, *, t_eval: float
         logger.info("the calibration is for t_eval = %g; the force field at %g goes without", calibration.t_eval, t_eval)
         checkpoint.record.calibration = None
     number = checkpoint.covering(t_eval)
-    residual = _residual(checkpoint, number)
+    _refuse_to_replace(model_path, overwrite)
     write = write_force_field if checkpoint.knowledge is None else write_transferable
-    verification = write(checkpoint, model_path, t_eval, residual, overwrite=overwrite)
+    verification = write(checkpoint, model_path, t_eval, lambda: _residual(checkpoint, number), overwrite=overwrite)
     logger.info("wrote %s", model_path)
     return verification
 
 
-def write_force_field(checkpoint: Checkpoint, model_path: Path, t_eval: float, residual: dict | None = None, *,
+def write_force_field(checkpoint: Checkpoint, model_path: Path, t_eval: float, residual: Callable[[], dict | None] = lambda: None, *,
                       overwrite: bool = False) -> dict:
     """Write model.pt at t_eval, with the calibration in the checkpoint's record if there is one; see `export`.
 
-    residual: how the Fokker-Planck residual depends on t, for the report.
+    residual: measures how the Fokker-Planck residual depends on t, for the report; called once the model has passed its checks.
     """
     _refuse_to_replace(model_path, overwrite)
     record, beads = checkpoint.record, checkpoint.beads
     physical = physical_energy(checkpoint, t_eval)
     program = torch.jit.freeze(torch.jit.script(physical), preserved_attrs=["energies"])
     verification = verify(program, physical, check_frames_nm(record))
-    metadata = _metadata(checkpoint, physical, t_eval, residual, verification) | {
+    metadata = _metadata(checkpoint, physical, t_eval, residual(), verification) | {
         "beads": record.beads,
         "start_positions_nm": record.start_positions_nm.double().tolist(),
         "bonds_nm": record.bond_lengths_nm,
@@ -83,7 +84,7 @@ def write_force_field(checkpoint: Checkpoint, model_path: Path, t_eval: float, r
     return verification
 
 
-def write_transferable(checkpoint: Checkpoint, model_path: Path, t_eval: float, residual: dict | None = None, *,
+def write_transferable(checkpoint: Checkpoint, model_path: Path, t_eval: float, residual: Callable[[], dict | None] = lambda: None, *,
                        overwrite: bool = False) -> dict:
     """Write the model.pt of a transferable checkpoint: shared weights, what is known of types, and a program to be bound.
 
@@ -109,7 +110,7 @@ def write_transferable(checkpoint: Checkpoint, model_path: Path, t_eval: float, 
             raise InputError(f"molecule {name}: {error}") from None
     worst = {name: (min if name == "mirror_difference_kt" else max)(one[name] for one in measured) for name in measured[0]}
     verification = worst | {"frames": sum(one["frames"] for one in measured), "molecules": len(measured)}
-    metadata = _metadata(checkpoint, physical, t_eval, residual, verification) | {
+    metadata = _metadata(checkpoint, physical, t_eval, residual(), verification) | {
         "beads": {"mapping": knowledge.choice, "beads": [], "bonds": []},
         "start_positions_nm": [],
         "bonds_nm": {"mean": [], "min": [], "max": []},
@@ -175,6 +176,7 @@ def _residual(checkpoint: Checkpoint, number: int) -> dict | None:
         return None
     beads, frames = min(checkpoint.record.samples(), key=lambda sample: len(sample[0]))
     model = checkpoint.model(number) if checkpoint.knowledge is None else checkpoint.shared_model(number).bind(beads)
+    logger.info("measuring the Fokker-Planck residual")
     return residual_curve(model, frames, plan.t_min, plan.t_max)
 
 
@@ -211,7 +213,8 @@ def verify(program: torch.jit.ScriptModule, physical: PhysicalEnergy, frames_nm:
     for name, limit in limits.items():
         if not measured[name] <= limit:
             raise InputError(f"the exported model fails its check: {name} is {measured[name]:.3g}, limit {limit:g}; "
-                             "the checkpoint's weights are damaged or too extreme for float32, train it further or anew")
+                             "the checkpoint's weights are damaged or too extreme for float32, train it further or anew (a cutoff "
+                             "below all distances, model.cutoff_nm, leaves a model without neighbours, too)")
     chance = 1e-3 + float(turning.median())
     if physical.beads >= 4 and not measured["mirror_difference_kt"] > chance:
         what = "energy" if physical.energy.conservative else "what stands for an energy of their score"

@@ -22,9 +22,9 @@ from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.errors import InputError
 from fpforce.forces import ForceFiles
 from fpforce.trajectory import read_bead_frames
-from fpforce.training.calibration import calibrate, is_wanted
-from fpforce.training.callbacks import CheckpointWriter, StepRecord, StopAfterStep, exponential_average
-from fpforce.training.checkpoint import Checkpoint, read_checkpoint, replace_record
+from fpforce.training.calibration import calibrate, is_wanted, refuse_uncalibratable
+from fpforce.training.callbacks import CheckpointWriter, StepRecord, StopAfterStep, StoppedWhileCompiling, exponential_average
+from fpforce.training.checkpoint import CHECKPOINT_NAME, Checkpoint, read_checkpoint, replace_record
 from fpforce.training.dataset import TrainingSet
 from fpforce.training.expert_training import ExpertTraining
 from fpforce.training.force_scores import ForceScores
@@ -39,7 +39,6 @@ from fpforce.training.recipe_sections import Recipe
 
 logger = logging.getLogger("fpforce")
 
-CHECKPOINT_NAME = "model.ckpt"
 RIGID_WIDTH_NM = 1e-3  # bonds of atoms at 300 K are some 2e-3 nm wide
 
 
@@ -63,8 +62,12 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, init
         _warn_of_rigid_bonds(one)
     pl.seed_everything(recipe.run.seed, verbose=False)
     module = ExpertTraining(recipe, training_set)
+    if recipe.run.precision == "64-true":
+        module.double()  # before Lightning does, whose averaged weights would stay single
     if initial is not None:
         module.start_from(initial)
+    if is_wanted(recipe.calibration, None):
+        refuse_uncalibratable(module.experts[0], f"the expert over {module.plans[0]}")
     numbers, unfinished = _what_is_left(module, checkpoint)
     if not numbers:
         _end_with_calibration(recipe, checkpoint, training_set)
@@ -90,7 +93,11 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, init
         if len(module.plans) > 1:
             logger.info("expert over %s, %s", plan, "conservative" if plan.conservative else "not conservative")
         module.begin(number)
-        trainer.fit(module, range(plan.max_steps), ckpt_path=path if unfinished else None, weights_only=True)
+        try:
+            trainer.fit(module, range(plan.max_steps), ckpt_path=path if unfinished else None, weights_only=True)
+        except StoppedWhileCompiling:
+            kept = f"{path} is as it was, go on with --resume" if path.exists() else "nothing was trained yet, start again"
+            raise KeyboardInterrupt(f"stopped while the training step was compiled; {kept} (run.compile=false does without)") from None
         unfinished = False
         if stop.requested:
             raise KeyboardInterrupt(f"stopped after step {trainer.global_step}; {path} is complete, go on with --resume")

@@ -161,6 +161,9 @@ def sample(checkpoint, output, settings: SampleSettings, *, show_progress: bool 
     if record["non_finite"]:
         logger.warning("%d of %d samples were not finite and are left out: train further, or take more --steps",
                        record["non_finite"], record["drawn"])
+    if not stopped and record["drawn"] and not record["samples"]:
+        raise InputError(f"none of {record['drawn']} samples is finite, and {files.output} has no frame: the model is not trained far enough, "
+                         "or its scores diverge; train further, or take more --steps")
     if stopped:
         raise KeyboardInterrupt(_what_is_kept(record, settings, files.output))
     return SampleResult(files.output, record["samples"], record["non_finite"], record["seconds"])

@@ -11,6 +11,9 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from fpforce.training.model_recipe import GraphTransformerRecipe, InternalRecipe, ModelRecipe, Section
 
 
+FEWEST_LIKELIHOODS = 10
+
+
 class DataRecipe(Section):
     """What is learned from: trajectories, and the beads they are mapped to."""
 
@@ -112,7 +115,8 @@ class ExpertRecipe(Section):
 class OptimizerRecipe(Section):
     """AdamW with warm-up, cosine decay, clipping and weight averaging."""
 
-    batch_size: int = Field(512, ge=2, description="frames in a step")
+    batch_size: int = Field(512, ge=2, multiple_of=2, description="noisy frames in a step: half as many frames, each with its noise "
+                            "and the opposite")
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate")
     warmup_steps: int = Field(200, ge=0, description="steps of linear warm-up")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
@@ -205,6 +209,9 @@ class Recipe(Section):
             if value and self.experts and not self.experts[0].conservative:
                 raise ValueError(f"calibration.{name} = {value} adjusts an energy, and experts.0.conservative = False leaves the "
                                  f"force field without one; set it to True, or calibration.{name} to 0")
+        if 0 < asked["likelihood_frames"] < FEWEST_LIKELIHOODS:
+            raise ValueError(f"calibration.likelihood_frames = {asked['likelihood_frames']} are too few to fit an energy to; give "
+                             f"{FEWEST_LIKELIHOODS} at least (1000 are usual), or 0 for none")
         last = self.experts[-1].t_max if self.experts else self.diffusion.t_max
         if asked["likelihood_frames"] and last < 1.0:
             raise ValueError(f"calibration.likelihood_frames = {asked['likelihood_frames']} follows the model to t = 1, and it is "

@@ -15,6 +15,9 @@ from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, r
 from fpforce.training.models.contract import DiffusionEnergy
 
 
+LEAST_DIMENSION = 12  # degrees of freedom up to which the exact residual is taken over all frames
+
+
 def exact_residual(energy: DiffusionEnergy, x: Tensor, t: Tensor) -> Tensor:
     """1/2 beta (D + x.s + div s + |s|^2) - d/dt log q at x (batch, beads, 3), t (batch,), by repeated differentiation.
 
@@ -40,6 +43,8 @@ def estimated_square(energy: DiffusionEnergy, x: Tensor, t: Tensor, generator: t
 
 def residual_curve(energy: DiffusionEnergy, frames: Tensor, t_min: float, t_max: float, points: int = 13) -> dict:
     """{"t": [...], "residual": [...]}: sqrt(<R^2>) / D over the diffused frames, at times equally spaced in log t."""
+    if degrees_of_freedom(frames.shape[1]) <= LARGEST_EXACT_DIMENSION:  # at a cost that grows as their square
+        frames = frames[: max(len(frames) * LEAST_DIMENSION // max(degrees_of_freedom(frames.shape[1]), LEAST_DIMENSION), 1)]
     energy = copy.deepcopy(energy).double().requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
     x0, dimensions = frames.double(), degrees_of_freedom(frames.shape[1])

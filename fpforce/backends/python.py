@@ -11,7 +11,7 @@ from importlib.util import find_spec
 def unavailable(force_field) -> str | None:
     """Why PythonForce cannot be used here, or None."""
     if find_spec("torch") is None:
-        return "torch is not installed; pip install 'fpforce[cpu]' (or [cuda13])"
+        return "torch is not installed; install fpforce with the extra `cpu` or `cuda13` (pip install '.[cpu]' in its folder)"
     return None
 
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from fpforce.errors import InputError
 
-_INSTALL = "pip install 'fpforce[cpu]' (or [cuda13])"
+_INSTALL = "install fpforce with the extra `cpu` or `cuda13` (pip install '.[cpu]' in its folder)"
 
 
 def unavailable(force_field) -> str | None:

@@ -39,4 +39,4 @@ def need_training() -> None:
 
     missing = [name for name in ("torch", "pytorch_lightning", "pydantic") if find_spec(name) is None]
     if missing:
-        raise InputError(f"training needs {', '.join(missing)}; install it with: pip install 'fpforce[cpu]'")
+        raise InputError(f"training needs {', '.join(missing)}; install fpforce with the extra `cpu` or `cuda13` (pip install '.[cpu]' in its folder)")

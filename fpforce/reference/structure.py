@@ -116,7 +116,7 @@ def _open(path):
     try:
         from pdbfixer import PDBFixer
     except ImportError as error:
-        raise InputError("reading a PDB needs pdbfixer: pip install 'fpforce[reference]'") from error
+        raise InputError("reading a PDB needs pdbfixer: install fpforce with the extra `reference` (pip install '.[reference]' in its folder)") from error
     try:
         fixer = PDBFixer(filename=str(path))
     except Exception as error:  # its parser raises whatever the text makes it stumble over

@@ -19,16 +19,32 @@ from fpforce.training.residual import residual_curve
 
 PAGE = (Path(__file__).parents[2] / "docs" / "custom-network.md").read_text()
 PACKAGE, PROJECT, RECIPE = (re.search(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)[1] for kind in ("python", "toml", "yaml"))
-NOT_A_MODULE = "\n\ndef not_a_module(frames, beads, conservative, v_min, width):\n    return 3\n"
+WRONG = """
+
+class Wrong(torch.nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.weight = how, torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, x, t):
+        energy = self.weight * x.square().sum((1, 2)) * (1.0 if self.how == "timeless" else 1.0 + t)
+        return energy[:, None] if self.how == "column" else energy @ x if self.how == "broken" else energy
+
+
+def wrong(frames, beads, conservative, v_min, width, how):
+    if how == "unbuildable":
+        raise ValueError("no such thing")
+    return 3 if how == "no module" else Wrong(how)
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def installed(tmp_path_factory):
     """The package of docs/custom-network.md as pip would leave it: a module and its metadata in a folder of sys.path."""
     project = tomllib.loads(PROJECT)["project"]
-    offered = project["entry-points"]["fpforce.networks"] | {"three": "my_networks:not_a_module"}
+    offered = project["entry-points"]["fpforce.networks"] | {"wrong": "my_networks:wrong"}
     site = tmp_path_factory.mktemp("site")
-    (site / "my_networks.py").write_text(PACKAGE + NOT_A_MODULE)
+    (site / "my_networks.py").write_text(PACKAGE + WRONG)
     metadata = site / f"my_networks-{project['version']}.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
@@ -76,11 +92,26 @@ def _exported(checkpoint):
     return checkpoint.with_name("model.pt")
 
 
+def _settings(how):
+    return f"{{kind: custom, network: wrong, settings: {{width: 4, how: {how}}}}}"
+
+
+def _wrong(how):
+    return f"model={_settings(how)}"
+
+
 @pytest.mark.parametrize("change, part", [
-    ("model.network=distance", "no entry point of the group fpforce.networks.*distances, three"),
-    ("model.network=three", "gives a int, not a torch module"),
+    ("model.network=distance", "no entry point of the group fpforce.networks.*distances, wrong"),
+    (_wrong("no module"), "gives a int, not a torch module"),
     ("model.settings={wrong: 1}", "settings.*wrong"),
+    (_wrong("unbuildable"), "fails: no such thing"),
+    (_wrong("column"), r"of 3 frames it returns a tensor of shape \(3, 1\), expected energies of shape \(3,\).*custom-network.md"),
+    (_wrong("timeless"), "its energy does not depend on t"),
+    (_wrong("broken"), "fails on 3 frames of 5 beads: .*"),
+    (f"experts=[{{t_max: 1.0, conservative: false, model: {_settings('fine')}}}]", "returns a tensor.*expected coordinates and weights"),
+    ("calibration.likelihood_frames=100", "no linear last layer .*leave calibration.rounds and calibration.likelihood_frames at 0"),
 ])
-def test_network_that_is_not_there_or_does_not_fit_is_named(small_recipe, tmp_path, change, part):
+def test_network_that_is_not_there_or_does_not_fit_is_named_before_training(small_recipe, tmp_path, change, part):
     with pytest.raises(InputError, match=part):
         train(recipe_of(small_recipe, tmp_path / "run", change), show_progress=False)
+    assert not (tmp_path / "run").exists()

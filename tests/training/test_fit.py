@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,6 +83,34 @@ def test_interrupt_exits_with_130_and_leaves_a_checkpoint_to_go_on_from(small_re
     steps = read_checkpoint(recipe.output / "model.ckpt").record.expert.steps
     assert f"after step {steps};" in errors and 0 < steps < 300
     assert_same_weights(uninterrupted, read_checkpoint(train(recipe, resume=True, show_progress=False)))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_interrupt_while_the_step_is_compiled_ends_the_run_at_once(small_recipe, tmp_path, monkeypatch):
+    """Whatever the compiler is doing: nothing is there yet that would be lost."""
+    recipe = small_recipe(tmp_path / "run", "run.compile=true")
+
+    def compiler(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("went on compiling")
+
+    monkeypatch.setattr("fpforce.training.compiled_step.CompiledStep", compiler)
+    with pytest.raises(KeyboardInterrupt, match="stopped while the training step was compiled; nothing was trained yet"):
+        train(recipe, show_progress=False)
+    train(small_recipe(tmp_path / "run", "run.max_steps=3"), show_progress=False)
+    with pytest.raises(KeyboardInterrupt, match="model.ckpt is as it was, go on with --resume"):
+        train(recipe, resume=True, show_progress=False)
+
+
+def test_double_precision_trains_as_single_does_within_rounding(small_recipe, tmp_path):
+    ends = {}
+    for precision in ("32-true", "64-true"):
+        recipe = small_recipe(tmp_path / precision, f"run.precision={precision}", "run.max_steps=10")
+        ends[precision] = read_checkpoint(train(recipe, show_progress=False))
+    assert {w.dtype for w in ends["64-true"].weights.values() if w.is_floating_point()} == {torch.float64}
+    x, t = ends["32-true"].record.check_frames[:20].float(), torch.full((20,), 0.1)
+    single, double = (end.model()(x, t).detach() for end in ends.values())
+    assert (single - double).std() < 1e-2 * single.std()
 
 
 def test_same_seed_gives_the_same_weights_and_another_seed_others(small_recipe, tmp_path, uninterrupted):

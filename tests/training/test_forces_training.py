@@ -75,6 +75,13 @@ def test_resume_with_other_forces_is_refused(with_forces, alanine, tmp_path):
         train(with_forces(tmp_path / "run", given, "run.max_steps=20"), resume=True, show_progress=False)
 
 
+def test_forces_that_are_all_zero_are_refused(with_forces, alanine, tmp_path):
+    with np.load(alanine / "forces_excerpt.npz") as content:
+        np.save(tmp_path / "zero.npy", np.zeros_like(content["forces"]))
+    with pytest.raises(InputError, match="zero.npy: all forces are zero; give those of the simulation"):
+        train(with_forces(tmp_path / "run", f"data.forces={tmp_path / 'zero.npy'}"), show_progress=False)
+
+
 @pytest.mark.parametrize("override, parts", [
     ("data.force_unit=kcal/mol/angstrom", ["forces_excerpt.npz", "data.force_unit"]),
     ("temperature_k=500", ["temperature_k, which would have to be 0.5"]),

@@ -169,6 +169,14 @@ def test_earlier_samples_are_not_replaced_unasked_nor_mixed_with_others(small_ch
     assert len(read(path)) == 8
 
 
+def test_samples_of_which_none_is_finite_are_an_error(small_checkpoint, tmp_path):
+    content = torch.load(small_checkpoint, weights_only=True)
+    content["state_dict"]["experts.0.network.out.weight"].fill_(torch.nan)
+    torch.save(content, tmp_path / "damaged.ckpt")
+    with pytest.raises(InputError, match="none of 8 samples is finite, and .*iid.xtc has no frame.*train further"):
+        sample(tmp_path / "damaged.ckpt", tmp_path / "iid.xtc", SampleSettings(samples=8, steps=3))
+
+
 def test_wrong_files_are_one_line(small_model, tmp_path):
     done = subprocess.run([*SAMPLE, small_model, "-n", "8", "-o", tmp_path / "iid.xtc"], capture_output=True, text=True,
                           env=ENVIRONMENT)

@@ -11,6 +11,7 @@ for. docs/custom-network.md has the contract and a complete example.
 
 from importlib.metadata import entry_points
 
+import torch
 from torch import Tensor, nn
 
 from fpforce.beads import BeadTable
@@ -41,10 +42,44 @@ def build_custom(frames: Tensor, beads: BeadTable, settings: CustomRecipe, v_min
                          "install the package that has it, or mend the name")
     try:
         module = offered[settings.network].load()(frames, beads, conservative=conservative, v_min=v_min, **settings.settings)
-    except (ImportError, AttributeError, TypeError) as error:
+    except Exception as error:  # of the user's code
         raise InputError(f"model.network = {settings.network!r}: {offered[settings.network].value} with the settings "
-                         f"{settings.settings} fails: {error}") from error
+                         f"{settings.settings} fails: {_said(error)}") from error
     if not isinstance(module, nn.Module):
         raise InputError(f"model.network = {settings.network!r}: {offered[settings.network].value} gives a "
                          f"{type(module).__name__}, not a torch module")
+    problem = _breach(module, frames[:3], conservative)
+    if problem:
+        raise InputError(f"model.network = {settings.network!r}: {problem}; docs/custom-network.md has the contract and an example")
     return module if isinstance(module, Network) else CustomNetwork(module)
+
+
+def _breach(module: nn.Module, x: Tensor, conservative: bool) -> str | None:
+    """What the module does otherwise than the contract asks, on a few normalised frames x (frames, beads, 3); None if nothing."""
+    x, t = x.detach().clone().requires_grad_(), torch.linspace(0.1, 0.9, len(x), dtype=x.dtype).requires_grad_()
+    wanted = f"energies of shape ({len(x)},)" if conservative else f"coordinates and weights, both of one shape ({len(x)}, coordinates)"
+    try:
+        with torch.enable_grad():
+            found = module(x, t)
+            several = isinstance(found, tuple | list)
+            shapes = [tuple(part.shape) for part in (found if several else [found])]
+            if conservative and shapes != [(len(x),)]:
+                return f"of {len(x)} frames it returns {_described(several, shapes)}, expected {wanted}"
+            if not conservative and not (len(shapes) == 2 and shapes[0] == shapes[1] and len(shapes[0]) == 2 and shapes[0][0] == len(x)):
+                return f"of {len(x)} frames it returns {_described(several, shapes)}, expected {wanted}, since the expert is not conservative"
+            if conservative:
+                slopes = torch.autograd.grad(found.sum(), (x, t), allow_unused=True)
+                for name, slope in zip(("x", "t"), slopes, strict=True):
+                    if slope is None:
+                        return f"its energy does not depend on {name}; it must be a differentiable function of positions and diffusion time"
+    except Exception as error:  # of the user's code
+        return f"it fails on {len(x)} frames of {x.shape[1]} beads: {_said(error)}"
+    return None
+
+
+def _described(several: bool, shapes: list[tuple]) -> str:
+    return f"{len(shapes)} results of shapes {', '.join(map(str, shapes))}" if several else f"a tensor of shape {shapes[0]}"
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
