@@ -262,7 +262,7 @@ def test_auto_falls_back_to_python_without_plugin_and_openmm_torch(field, caplog
         fpforce.make_system(field)
     assert "backend native is passed over: the native plugin was not built" in caplog.text
     assert "backend python: 1 replica" in caplog.text
-    with pytest.raises(InputError, match="openmm-torch is not installed; pip install"):
+    with pytest.raises(InputError, match="openmm-torch is not installed; install fpforce with the extra `cpu`"):
         fpforce.make_system(field, backend="torchforce")
 
 
