@@ -19,6 +19,8 @@ GRAPH = ("model.kind=graph_transformer", "model.width=32", "model.layers=2", "op
 DIFFUSION, FOKKER_PLANCK = Row("recipes/diffusion.yaml"), Row("recipes/fokker_planck.yaml")
 MIXTURE, BOTH = Row("recipes/mixture.yaml"), Row("recipes/both.yaml")
 TWO_FOR_ONE_TIME = 0.01
+WITHOUT_VOLUMES = ("model.volumes=false",)
+PLAIN_DIFFUSION = "without volumes, diffusion"  # the training that scans of the unregularised model take
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,6 @@ def _variants(prefix: str, overrides: tuple[str, ...], length: float = 1.0) -> T
             "fokker_planck": FOKKER_PLANCK, "both": BOTH}
     rows = {prefix + name: replace(row, overrides=overrides) for name, row in bare.items()}
     return Table(rows, {f"{prefix}two_for_one": f"{prefix}diffusion"}, length=length)
-
-
-WITHOUT_VOLUMES = ("model.volumes=false",)
-PLAIN_DIFFUSION = "without volumes, diffusion"  # the training that scans of the unregularised model take
 
 
 def _up_to(t_max: float, part: float = 0.75) -> Row:

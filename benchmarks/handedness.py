@@ -12,10 +12,11 @@ sign of the determinant, it is the integral over u in [-1, 1] of 1/2 I0((s1 - s2
 
 import argparse
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
-from alanine import EXAMPLE, Row, trained
+from alanine import EXAMPLE, trained
 from alanine_tables import TABLES, folder_of
 from hardware import describe_hardware
 
@@ -29,14 +30,13 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=400, help="noisy frames, of the held-out reference")
     parser.add_argument("--data", type=int, default=2000, help="training frames that make the exact density")
     chosen = parser.parse_args()
-    torch.set_num_threads(1)
-    models, scale_nm = {}, 0.0
-    for name, (table, row) in MODELS.items():
-        from fpforce.training.checkpoint import read_checkpoint
+    from fpforce.training.checkpoint import read_checkpoint
 
-        asked = TABLES[table].rows[row]
-        checkpoint = read_checkpoint(trained(folder_of(row, 0), Row(asked.recipe, asked.overrides, steps=chosen.steps)))
-        models[name], scale_nm = checkpoint.model(), checkpoint.record.scale_nm
+    torch.set_num_threads(1)
+    checkpoints = {name: read_checkpoint(trained(folder_of(row, 0), replace(TABLES[table].rows[row], steps=chosen.steps)))
+                   for name, (table, row) in MODELS.items()}
+    models = {name: checkpoint.model() for name, checkpoint in checkpoints.items()}
+    (scale_nm,) = {checkpoint.record.scale_nm for checkpoint in checkpoints.values()}
     frames, data = (_frames(EXAMPLE / f"{name}.xtc", count, scale_nm)
                     for name, count in (("reference", chosen.frames), ("train", chosen.data)))
     rows = [row for t in TIMES for row in _compare(models, frames, data, t)]

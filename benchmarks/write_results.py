@@ -46,7 +46,7 @@ SECTIONS = (
      "the paper's networks do: what is unregularised is then farthest off at t = 1e-5, where spurious modes drain the true ones, though "
      "the same network is right at t = 0.01; with the Fokker-Planck term it is right at every t."),
     ("A long simulation of the demo's force field", "long_run", "long_run.py",
-     "The force field of `make demo` (as of before it saw signed volumes), simulated from both basins for longer than the demo has time for."),
+     "The force field of `make demo` (without volumes), simulated from both basins for longer than the demo has time for."),
     ("What the Fokker-Planck term costs", "training_cost", "training_cost.py",
      "The demo's data, and networks without volumes: whole training steps with several ways to compute the term, and what trainings of "
      "equal length make of them."),
@@ -54,7 +54,7 @@ SECTIONS = (
      "Alanine dipeptide as five beads, with the forces on all atoms of the training run (docs/method.md, Forces in the data)."),
     ("Langevin steps per second", "langevin_speed", "langevin_speed.py", "Frozen models of several kinds and sizes on the Reference platform, every backend in one run."),
     ("The same simulation statistics with native and TorchForce", "backend_statistics", "backend_statistics.py",
-     "The demo's force field (as of before it saw signed volumes) simulated from both basins with both backends, phi/psi compared with each "
+     "The demo's force field (without volumes) simulated from both basins with both backends, phi/psi compared with each "
      "other directly."),
     ("Scaling with the number of beads", "scaling", "scaling.py",
      "![Time and memory for one molecule against the number of beads](results/scaling.png)\n\n"

@@ -3,3 +3,8 @@
 
 class InputError(Exception):
     """An input, option or file that cannot be used; the message names the value, the place and the remedy."""
+
+
+def install_extra(*extras: str) -> str:
+    """The remedy where a package is missing that comes with one of these extras."""
+    return f"install fpforce with the extra {' or '.join(f'`{extra}`' for extra in extras)} (pip install '.[{extras[0]}]' in its folder)"

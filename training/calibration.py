@@ -25,7 +25,6 @@ from fpforce.errors import InputError
 from fpforce.space import space_of
 from fpforce.stop_signals import stop_signals
 from fpforce.training.checkpoint import Checkpoint, read_checkpoint, replace_record
-from fpforce.training.record import CalibrationRecord
 from fpforce.training.dataset import TrainingSet, conformation_weights
 from fpforce.training.diffusion import alpha, centred_noise, diffuse
 from fpforce.training.export import write_force_field
@@ -34,6 +33,7 @@ from fpforce.training.likelihood_fit import LikelihoodFit, log_likelihoods, smoo
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.persistent_replicas import PersistentReplicas
 from fpforce.training.recipe_sections import CalibrationRecipe, Recipe
+from fpforce.training.record import CalibrationRecord
 
 logger = logging.getLogger("fpforce")
 

@@ -13,14 +13,13 @@ from torch import Tensor, nn
 from fpforce.errors import InputError
 from fpforce.space import MOLECULE, space_of
 from fpforce.training.checkpoint import CHECKPOINT_NAME, EXTRA_KEY, Checkpoint
-from fpforce.training.record import LOSS_TERMS, TrainingRecord
 from fpforce.training.compiled_step import step_function
 from fpforce.training.dataset import Points, TrainingSet
 from fpforce.training.diffusion import ResidualTimes, TimeSampler
 from fpforce.training.losses.anchor import anchor_loss, anchor_loss_of_molecules
 from fpforce.training.losses.denoising import denoising_loss
-from fpforce.training.losses.force_blending import ForceBlending
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
+from fpforce.training.losses.force_blending import ForceBlending
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.molecule import Rows
 from fpforce.training.models.neighbours import require_cluster, warn_of_small_cutoff
@@ -28,6 +27,7 @@ from fpforce.training.models.transferable import TransferableEnergy
 from fpforce.training.molecules import MoleculeSet
 from fpforce.training.plan import ExpertPlan, plan_experts
 from fpforce.training.recipe_sections import Recipe
+from fpforce.training.record import LOSS_TERMS, TrainingRecord
 from fpforce.training.step import StepDraws, StepLosses
 
 

@@ -23,9 +23,9 @@ from fpforce.errors import InputError
 from fpforce.space import PLANE, space_of
 from fpforce.training.archive import write_archive
 from fpforce.training.checkpoint import Checkpoint, read_checkpoint
-from fpforce.training.record import TrainingRecord
 from fpforce.training.diffusion import alpha, sigma
 from fpforce.training.physical_energy import PhysicalEnergy
+from fpforce.training.record import TrainingRecord
 from fpforce.training.residual import residual_curve
 from fpforce.transferable.bound import bound_program
 
@@ -53,7 +53,6 @@ def export(checkpoint_path: str | Path, model_path: str | Path, *, t_eval: float
         logger.info("the calibration is for t_eval = %g; the force field at %g goes without", calibration.t_eval, t_eval)
         checkpoint.record.calibration = None
     number = checkpoint.covering(t_eval)
-    _refuse_to_replace(model_path, overwrite)
     write = write_force_field if checkpoint.knowledge is None else write_transferable
     verification = write(checkpoint, model_path, t_eval, lambda: _residual(checkpoint, number), overwrite=overwrite)
     logger.info("wrote %s", model_path)

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from fpforce.training.model_recipe import GraphTransformerRecipe, InternalRecipe, ModelRecipe, Section
 
 
-FEWEST_LIKELIHOODS = 10
+FEWEST_LIKELIHOODS = 10  # frames; a fit to fewer is one to chance
 
 
 class DataRecipe(Section):

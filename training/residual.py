@@ -15,7 +15,7 @@ from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, r
 from fpforce.training.models.contract import DiffusionEnergy
 
 
-LEAST_DIMENSION = 12  # degrees of freedom up to which the exact residual is taken over all frames
+MOST_DIFFERENTIATIONS = 256 * 12  # frames times degrees of freedom over which the exact residual is taken, at each t
 
 
 def exact_residual(energy: DiffusionEnergy, x: Tensor, t: Tensor) -> Tensor:
@@ -43,17 +43,18 @@ def estimated_square(energy: DiffusionEnergy, x: Tensor, t: Tensor, generator: t
 
 def residual_curve(energy: DiffusionEnergy, frames: Tensor, t_min: float, t_max: float, points: int = 13) -> dict:
     """{"t": [...], "residual": [...]}: sqrt(<R^2>) / D over the diffused frames, at times equally spaced in log t."""
-    if degrees_of_freedom(frames.shape[1]) <= LARGEST_EXACT_DIMENSION:  # at a cost that grows as their square
-        frames = frames[: max(len(frames) * LEAST_DIMENSION // max(degrees_of_freedom(frames.shape[1]), LEAST_DIMENSION), 1)]
     energy = copy.deepcopy(energy).double().requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
     x0, dimensions = frames.double(), degrees_of_freedom(frames.shape[1])
+    exact = dimensions <= LARGEST_EXACT_DIMENSION
+    if exact:  # a frame costs as many differentiations as there are dimensions
+        x0 = x0[: max(min(len(x0), MOST_DIFFERENTIATIONS // dimensions), 1)]
     times = torch.logspace(torch.log10(torch.tensor(t_min)), torch.log10(torch.tensor(t_max)), points).tolist()
     values = []
     for time in times:
         t = torch.full((len(x0),), time, dtype=torch.float64)
         x = diffuse(x0, t, centred_noise(x0.shape, generator, x0))
-        if dimensions <= LARGEST_EXACT_DIMENSION:
+        if exact:
             values.append(float(exact_residual(energy, x, t).square().mean().sqrt() / dimensions))
         else:
             values.append(max(estimated_square(energy, x, t, generator), 0.0) ** 0.5)

@@ -7,11 +7,13 @@ so load only files you trust. Not for GPUs: positions come to the host at every 
 import io
 from importlib.util import find_spec
 
+from fpforce.errors import install_extra
+
 
 def unavailable(force_field) -> str | None:
     """Why PythonForce cannot be used here, or None."""
     if find_spec("torch") is None:
-        return "torch is not installed; install fpforce with the extra `cpu` or `cuda13` (pip install '.[cpu]' in its folder)"
+        return f"torch is not installed; {install_extra('cpu', 'cuda13')}"
     return None
 
 

@@ -7,9 +7,9 @@ import logging
 from importlib.metadata import distributions, version
 from importlib.util import find_spec
 
-from fpforce.errors import InputError
+from fpforce.errors import InputError, install_extra
 
-_INSTALL = "install fpforce with the extra `cpu` or `cuda13` (pip install '.[cpu]' in its folder)"
+_INSTALL = install_extra("cpu", "cuda13")
 
 
 def unavailable(force_field) -> str | None:

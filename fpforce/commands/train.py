@@ -35,8 +35,8 @@ def need_training() -> None:
     """Raise InputError where the packages of the training extra are missing."""
     from importlib.util import find_spec
 
-    from fpforce.errors import InputError
+    from fpforce.errors import InputError, install_extra
 
     missing = [name for name in ("torch", "pytorch_lightning", "pydantic") if find_spec(name) is None]
     if missing:
-        raise InputError(f"training needs {', '.join(missing)}; install fpforce with the extra `cpu` or `cuda13` (pip install '.[cpu]' in its folder)")
+        raise InputError(f"training needs {', '.join(missing)}; {install_extra('cpu', 'cuda13')}")

@@ -10,7 +10,7 @@ from collections import Counter
 import numpy as np
 
 from fpforce.chirality import d_residues, dihedral
-from fpforce.errors import InputError
+from fpforce.errors import InputError, install_extra
 from fpforce.reference.peptide import THREE_LETTERS
 
 logger = logging.getLogger("fpforce")
@@ -116,7 +116,7 @@ def _open(path):
     try:
         from pdbfixer import PDBFixer
     except ImportError as error:
-        raise InputError("reading a PDB needs pdbfixer: install fpforce with the extra `reference` (pip install '.[reference]' in its folder)") from error
+        raise InputError(f"reading a PDB needs pdbfixer: {install_extra('reference')}") from error
     try:
         fixer = PDBFixer(filename=str(path))
     except Exception as error:  # its parser raises whatever the text makes it stumble over

@@ -57,28 +57,32 @@ def build_custom(frames: Tensor, beads: BeadTable, settings: CustomRecipe, v_min
 def _breach(module: nn.Module, x: Tensor, conservative: bool) -> str | None:
     """What the module does otherwise than the contract asks, on a few normalised frames x (frames, beads, 3); None if nothing."""
     x, t = x.detach().clone().requires_grad_(), torch.linspace(0.1, 0.9, len(x), dtype=x.dtype).requires_grad_()
-    wanted = f"energies of shape ({len(x)},)" if conservative else f"coordinates and weights, both of one shape ({len(x)}, coordinates)"
     try:
         with torch.enable_grad():
             found = module(x, t)
-            several = isinstance(found, tuple | list)
-            shapes = [tuple(part.shape) for part in (found if several else [found])]
-            if conservative and shapes != [(len(x),)]:
-                return f"of {len(x)} frames it returns {_described(several, shapes)}, expected {wanted}"
-            if not conservative and not (len(shapes) == 2 and shapes[0] == shapes[1] and len(shapes[0]) == 2 and shapes[0][0] == len(x)):
-                return f"of {len(x)} frames it returns {_described(several, shapes)}, expected {wanted}, since the expert is not conservative"
-            if conservative:
-                slopes = torch.autograd.grad(found.sum(), (x, t), allow_unused=True)
-                for name, slope in zip(("x", "t"), slopes, strict=True):
-                    if slope is None:
-                        return f"its energy does not depend on {name}; it must be a differentiable function of positions and diffusion time"
+            return _wrong_shape(found, len(x), conservative) or (_independent_of(found, x, t) if conservative else None)
     except Exception as error:  # of the user's code
         return f"it fails on {len(x)} frames of {x.shape[1]} beads: {_said(error)}"
+
+
+def _wrong_shape(found, frames: int, conservative: bool) -> str | None:
+    several = isinstance(found, tuple | list)
+    shapes = [tuple(part.shape) for part in (found if several else [found])]
+    if conservative:
+        right, wanted = shapes == [(frames,)] and not several, f"energies of shape ({frames},)"
+    else:
+        right = len(shapes) == 2 and shapes[0] == shapes[1] and len(shapes[0]) == 2 and shapes[0][0] == frames
+        wanted = f"coordinates and weights, both of one shape ({frames}, coordinates), since the expert is not conservative"
+    said = f"{len(shapes)} results of shapes {', '.join(map(str, shapes))}" if several else f"a tensor of shape {shapes[0]}"
+    return None if right else f"of {frames} frames it returns {said}, expected {wanted}"
+
+
+def _independent_of(energy: Tensor, x: Tensor, t: Tensor) -> str | None:
+    slopes = torch.autograd.grad(energy.sum(), (x, t), allow_unused=True)
+    for name, slope in zip(("x", "t"), slopes, strict=True):
+        if slope is None:
+            return f"its energy does not depend on {name}; it must be a differentiable function of positions and diffusion time"
     return None
-
-
-def _described(several: bool, shapes: list[tuple]) -> str:
-    return f"{len(shapes)} results of shapes {', '.join(map(str, shapes))}" if several else f"a tensor of shape {shapes[0]}"
 
 
 def _said(error: Exception) -> str:

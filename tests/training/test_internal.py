@@ -1,0 +1,45 @@
+"""Internal coordinates: which signed volumes are taken, and that a mirror image turns their sign and a rotation nothing."""
+
+import pytest
+import torch
+
+from fpforce.training.models.internal import fit_coordinates
+
+
+def helix(beads, frames=200):
+    """(frames, beads, 3) centred frames of a right-handed coil with noise."""
+    angle = 1.8 * torch.arange(beads, dtype=torch.float64)
+    coil = torch.stack([torch.cos(angle), torch.sin(angle), 0.3 * angle], -1)
+    noise = 0.1 * torch.randn(frames, beads, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = coil + noise
+    return x - x.mean(1, keepdim=True)
+
+
+@pytest.mark.parametrize("beads, count", [(2, 0), (3, 0), (4, 4), (5, 10), (8, 28)])
+def test_there_are_as_many_volumes_as_pairs_at_most(beads, count):
+    assert len(fit_coordinates(helix(beads), volumes=True).volumes) == count
+    assert len(fit_coordinates(helix(beads), volumes=False).volumes) == 0
+
+
+def test_volumes_of_the_most_definite_sign_are_taken():
+    x = helix(8)
+    chosen = fit_coordinates(x, volumes=True)
+    every = torch.combinations(torch.arange(8), 3)
+    chosen_rows = {tuple(row) for row in chosen.volumes.tolist()}
+    arms = x / torch.sqrt(x.square().sum(-1, keepdim=True) + chosen.smooth_arm**2)
+    definite = {}
+    for row in map(tuple, every.tolist()):
+        volumes = torch.linalg.det(arms[:, list(row)])
+        definite[row] = float(2.0 * volumes.mean().abs())
+    assert min(definite[row] for row in chosen_rows) >= max(value for row, value in definite.items() if row not in chosen_rows)
+
+
+def test_volumes_change_sign_in_the_mirror_and_nothing_else_changes_them():
+    x, t = helix(6), torch.tensor([0.2], dtype=torch.float64)
+    coordinates = fit_coordinates(x, volumes=True).double()
+    volumes = coordinates.signed_volumes(x, t)
+    rotation = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64))[0]
+    turned = x @ (rotation * torch.linalg.det(rotation)) + torch.tensor([3.0, -2.0, 1.0])
+    torch.testing.assert_close(coordinates.signed_volumes(turned, t), volumes)
+    torch.testing.assert_close(coordinates.signed_volumes(x * torch.tensor([1.0, 1.0, -1.0]), t), -volumes)
+    assert volumes.abs().max() > 0.1
