@@ -92,7 +92,9 @@ def write_transferable(checkpoint: Checkpoint, model_path: Path, t_eval: float, 
     """
     _refuse_to_replace(model_path, overwrite)
     molecules, knowledge = checkpoint.record.transferable["molecules"], checkpoint.knowledge
-    shared = checkpoint.shared_model(checkpoint.covering(t_eval))
+    number = checkpoint.covering(t_eval)
+    shared, kind = checkpoint.shared_model(number), checkpoint.plans[number].model.kind
+    weights = {name: tensor.numpy() for name, tensor in shared.state_dict().items()}
     program, measured = None, []
     for name, molecule in molecules.items():
         bound = checkpoint.of_molecule(molecule)
@@ -101,7 +103,7 @@ def write_transferable(checkpoint: Checkpoint, model_path: Path, t_eval: float, 
             buffer = io.BytesIO()
             program = torch.jit.script(physical)
             torch.jit.save(program, buffer)
-        constants = knowledge.constants(bound.beads, shared.has_prior) | _wall_constants(bound, t_eval)
+        constants = knowledge.constants(bound.beads, kind, shared.has_prior, weights) | _wall_constants(bound, t_eval)
         as_loaded = torch.jit.load(io.BytesIO(bound_program(buffer.getvalue(), constants, len(bound.beads))))
         try:
             measured.append(verify(as_loaded, physical, check_frames_nm(bound.record)))

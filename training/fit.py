@@ -29,11 +29,12 @@ from fpforce.training.dataset import TrainingSet
 from fpforce.training.expert_training import ExpertTraining
 from fpforce.training.force_scores import ForceScores
 from fpforce.training.hand_over import score_jumps
+from fpforce.training.model_recipe import InternalRecipe
 from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.models.transferable import TransferableEnergy
 from fpforce.training.molecule_files import find_molecules
 from fpforce.training.molecules import MoleculeSet
-from fpforce.training.plan import ExpertPlan
+from fpforce.training.plan import ExpertPlan, plan_experts
 from fpforce.training.progress import TrainingProgress
 from fpforce.training.recipe_sections import Recipe
 
@@ -163,7 +164,8 @@ def _molecule_set(recipe: Recipe, earlier: Checkpoint | None) -> MoleculeSet:
         frames[files.name] = read_bead_frames(files.trajectories, files.topology, beads=data.beads, stride=data.stride,
                                               allow_d_residues=data.allow_d_residues)
     given = {} if earlier is None else {"scale_nm": earlier.record.scale_nm, "knowledge": earlier.knowledge}
-    return MoleculeSet.of(frames, data.beads, data.allow_d_residues, **given)
+    internal = any(isinstance(plan.model, InternalRecipe) for plan in plan_experts(recipe))
+    return MoleculeSet.of(frames, data.beads, data.allow_d_residues, one_layout=internal, **given)
 
 
 def _refuse_too_few(training_set: TrainingSet | MoleculeSet, recipe: Recipe) -> None:

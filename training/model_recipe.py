@@ -22,7 +22,7 @@ class Section(BaseModel):
 class InternalRecipe(Section):
     """The `internal` energy model."""
 
-    kind: Literal["internal"] = Field("internal", description="MLP on internal coordinates of one molecule")
+    kind: Literal["internal"] = Field("internal", description="MLP on internal coordinates of one molecule, or of many that differ in their residue types alone")
     width: int = Field(128, ge=1, le=4096, description="neurons of a hidden layer")
     layers: int = Field(3, ge=1, le=32, description="hidden layers")
     volumes: bool = Field(True, description="see the signed volumes of bead triples, which tell mirror images apart in any noise")

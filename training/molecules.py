@@ -39,11 +39,12 @@ class MoleculeSet:
 
     @staticmethod
     def of(molecules: dict[str, BeadFrames], choice: str, allow_d_residues: bool = False, scale_nm: float | None = None,
-           knowledge: Knowledge | None = None) -> "MoleculeSet":
+           knowledge: Knowledge | None = None, one_layout: bool = False) -> "MoleculeSet":
         """Centre every frame and divide by scale_nm, by default the root mean square over molecules of their coordinates'.
 
-        choice: the recipe's data.beads. knowledge: what an earlier training knew, whose statistics are kept. Raises InputError for
-        a molecule of one bead or of several chains, and for one of which an earlier training knew nothing.
+        choice: the recipe's data.beads. knowledge: what an earlier training knew, whose statistics are kept. one_layout: for a
+        model whose molecules differ in their residue types alone. Raises InputError for a molecule of one bead or of several
+        chains, for one of another layout, and for one of which an earlier training knew nothing.
         """
         for name, frames in molecules.items():
             if len(frames.beads) < 2:
@@ -56,9 +57,10 @@ class MoleculeSet:
         sets = {name: TrainingSet.of(frames, scale_nm) for name, frames in molecules.items()}
         if knowledge is None:
             statistics = [measure(one.frames.numpy(), SMOOTH_LENGTH) for one in sets.values()]
-            knowledge = Knowledge.of([one.beads for one in sets.values()], statistics, choice, SMOOTH_LENGTH, allow_d_residues)
+            knowledge = Knowledge.of([one.beads for one in sets.values()], statistics, choice, SMOOTH_LENGTH, allow_d_residues, one_layout)
         for name, one in sets.items():
             try:
+                knowledge.require_layout(one.beads)
                 knowledge.network_constants(one.beads)
                 knowledge.require_same_beads(one.beads)
             except InputError as error:
@@ -97,7 +99,7 @@ class MoleculeSet:
 
     def build(self, plan: ExpertPlan) -> TransferableEnergy:
         """The untrained model that an expert's plan asks for."""
-        return build_transferable(plan, self.knowledge, [one.beads for one in self.molecules.values()], self.scale_nm)
+        return build_transferable(plan, self.knowledge, [one.beads for one in self.molecules.values()], self.scale_nm, self.frames)
 
     def batches(self, times: TimeSampler, batch_size: int, seed: tuple[int, ...], weights: Tensor, rotate: bool) -> "MoleculeBatches":
         """Noised batches, of equal shares of all molecules."""

@@ -187,10 +187,10 @@ class Recipe(Section):
         if not self.data.molecules:
             return self
         for name, model in [("model", self.model), *((f"experts.{k}.model", e.model) for k, e in enumerate(self.experts) if e.model)]:
-            if not isinstance(model, GraphTransformerRecipe):
+            if not isinstance(model, GraphTransformerRecipe | InternalRecipe):
                 raise ValueError(f"{name}.kind = {model.kind} is for one molecule, and data.molecules gives many; set it to "
-                                 "graph_transformer")
-            if model.identity:
+                                 "graph_transformer, or to internal where they differ in their residue types alone")
+            if getattr(model, "identity", False):
                 raise ValueError(f"{name}.identity = True gives every bead of one molecule an embedding of its own, and data.molecules "
                                  "gives many molecules; set it to False")
         for number, expert in enumerate(self.experts):

@@ -85,7 +85,7 @@ def bind(force_field: ForceField, topology) -> BoundForceField:
         "bonds_nm": {name: (scale_nm * values).tolist() for name, values in lengths.items()},
         "bound_to": found.source,
     }
-    constants = knowledge.constants(found.beads, force_field.metadata["model"]["settings"]["prior"])
+    constants = knowledge.constants(found.beads, force_field.kind, force_field.metadata["model"]["settings"]["prior"], force_field.weights())
     bound = BoundForceField(force_field.path, metadata, found.beads, constants)
     return bound if bound.wall is None else replace(bound, constants=constants | bound.wall.constants())
 

@@ -4,7 +4,7 @@ In: the record in model.pt or in a checkpoint. Out: for any bead table of known 
 the prior, by the names that they have in a force field of one molecule.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +36,8 @@ class Knowledge:
 
     residues: for each residue type the sets of bead names that it had in the training data. choice: the recipe's data.beads,
     by which atoms become beads. smooth_length: what the features add to distances in quadrature, normalised units.
-    smallest_variance: of the prior's modes, as of `gaussian_modes`; kept with the weights that were trained on it.
+    smallest_variance: of the prior's modes, as of `gaussian_modes`; kept with the weights that were trained on it. layout: of a
+    model whose molecules differ in their residue types alone, the names of every residue's beads, in order; None of any other.
     """
 
     vocabulary: Vocabulary
@@ -46,24 +47,26 @@ class Knowledge:
     smooth_length: float
     allow_d_residues: bool = False
     smallest_variance: float = SMALLEST_VARIANCE
+    layout: tuple[tuple[str, ...], ...] | None = None
 
     @staticmethod
     def of(tables: Sequence[BeadTable], statistics: Sequence[PairStatistics], choice: str, smooth_length: float,
-           allow_d_residues: bool) -> "Knowledge":
-        """What several molecules teach; statistics as of `measure` with the same smooth_length."""
+           allow_d_residues: bool, one_layout: bool = False) -> "Knowledge":
+        """What several molecules teach; statistics as of `measure` with the same smooth_length. one_layout: keep that of the first."""
         found: dict[str, set[tuple[str, ...]]] = {}
         for table in tables:
             for residue, names in beads_by_residue(table):
                 found.setdefault(residue, set()).add(tuple(sorted(names)))
         residues = {name: tuple(sorted(sets)) for name, sets in sorted(found.items())}
-        return Knowledge(Vocabulary.of(*tables), PairTable.of(tables, statistics), residues, choice, smooth_length, allow_d_residues)
+        return Knowledge(Vocabulary.of(*tables), PairTable.of(tables, statistics), residues, choice, smooth_length, allow_d_residues,
+                         layout=layout_of(tables[0]) if one_layout else None)
 
     def to_dict(self) -> dict:
         """A JSON-able dict; `from_dict` reads it back."""
         return {"names": list(self.vocabulary.names), "residue_types": list(self.vocabulary.residues), "pairs": self.pairs.to_dict(),
                 "residues": {name: [list(names) for names in sets] for name, sets in self.residues.items()},
                 "choice": self.choice, "smooth_length": self.smooth_length, "allow_d_residues": self.allow_d_residues,
-                "smallest_variance": self.smallest_variance}
+                "smallest_variance": self.smallest_variance, "layout": self.layout and [list(names) for names in self.layout]}
 
     @staticmethod
     def from_dict(record: dict) -> "Knowledge":
@@ -73,7 +76,7 @@ class Knowledge:
         residues = {name: tuple(tuple(names) for names in sets) for name, sets in record["residues"].items()}
         return Knowledge(Vocabulary(tuple(record["names"]), tuple(record["residue_types"])), PairTable.from_dict(record["pairs"]),
                          residues, record["choice"], record["smooth_length"], record["allow_d_residues"],
-                         record["smallest_variance"])
+                         record["smallest_variance"], record.get("layout") and tuple(map(tuple, record["layout"])))
 
     def network_constants(self, beads: BeadTable) -> dict[str, np.ndarray]:
         """Static data of the network, by the names of fpforce.training.models.molecule.Molecule.
@@ -96,6 +99,14 @@ class Knowledge:
                                  f"{' or '.join(', '.join(one) for one in known) or 'none'}; choose beads as in its training")
         self.pairs.require_same_bonds(beads)
 
+    def require_layout(self, beads: BeadTable) -> None:
+        """Raise InputError for a molecule with other beads, or with them in another order, than the layout has, if there is one."""
+        found = layout_of(beads)
+        if self.layout is not None and found != self.layout:
+            raise InputError(f"its residues have the beads {_listed(found)}, and the model (kind internal) is for molecules with "
+                             f"{_listed(self.layout)}, in this order, which differ in their residue types alone; bring them into this "
+                             "order, or train a graph_transformer for molecules of any kind")
+
     def prior_terms(self, beads: BeadTable) -> PriorTerms:
         """The prior's modes, and the pairs that it holds."""
         statistics = self.pairs.of_molecule(beads)
@@ -106,12 +117,35 @@ class Knowledge:
                           for values in (statistics.mean, np.maximum(statistics.variance, SMALLEST_SPREAD)))
         return PriorTerms(vectors, variances, pairs, mean, variance)
 
-    def constants(self, beads: BeadTable, prior: bool) -> dict[str, np.ndarray]:
+    def internal_constants(self, beads: BeadTable, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What the network of this molecule alone has of its own where the model is `internal`, by name.
+
+        weights: the shared network's. The molecule's residue types shift the biases of every hidden layer; from the pair statistics
+        come those of the coordinates.
+        """
+        known = self.pairs.of_molecule(beads)
+        of_pairs = {"coordinates.mean": known.mean, "coordinates.variance": np.maximum(known.variance, SMALLEST_SPREAD)}
+        shifts = weights["shift.weight"] @ weights["types.weight"][self.types_of_residues(beads)].ravel()
+        layers = sum(name.startswith("hidden.") and name.endswith(".bias") for name in weights)
+        return {name: values.astype(np.float32) for name, values in of_pairs.items()} | {
+            f"hidden.{k}.bias": weights[f"hidden.{k}.bias"] + shift for k, shift in enumerate(np.split(shifts, layers))}
+
+    def types_of_residues(self, beads: BeadTable) -> np.ndarray:
+        """(residues,) indices of the residues' types in the vocabulary."""
+        first = np.unique([bead.residue_index for bead in beads.beads], return_index=True)[1]
+        return self.vocabulary.indices(beads)[1][first]
+
+    def constants(self, beads: BeadTable, kind: str, prior: bool, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What a force field of this molecule alone has besides the shared weights, by name, in float32 and int64.
 
-        prior: whether the model has one.
+        kind: of the model. prior: whether it has one. weights: the shared ones, by name.
         """
-        found = {f"network.{name}": values for name, values in self.network_constants(beads).items()}
+        if kind == "internal":
+            shared = {name.removeprefix("network."): values for name, values in weights.items() if name.startswith("network.")}
+            own = self.internal_constants(beads, shared)
+        else:
+            own = self.network_constants(beads)
+        found = {f"network.{name}": values for name, values in own.items()}
         if prior:
             terms = self.prior_terms(beads)
             found |= {"prior.mode_vectors": terms.mode_vectors, "prior.mode_variances": terms.mode_variances,
@@ -148,6 +182,15 @@ def beads_by_residue(beads: BeadTable) -> list[tuple[str, list[str]]]:
     for bead in beads.beads:
         residues.setdefault(bead.residue_index, (bead.residue, []))[1].append(bead.name)
     return list(residues.values())
+
+
+def layout_of(beads: BeadTable) -> tuple[tuple[str, ...], ...]:
+    """The bead names of every residue, in order."""
+    return tuple(tuple(names) for _, names in beads_by_residue(beads))
+
+
+def _listed(layout: tuple[tuple[str, ...], ...]) -> str:
+    return " | ".join(" ".join(names) for names in layout)
 
 
 def _square(values: np.ndarray, beads: int, diagonal: float) -> np.ndarray:

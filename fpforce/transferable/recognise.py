@@ -44,7 +44,8 @@ def recognise(topology, knowledge: Knowledge) -> Recognised:
 
     Water and ions are left out with a notice, end groups without beads too; where the input shows that an end of the chain has no end
     group, a warning says that the model cannot tell. The order of the beads within a residue does not
-    matter: the beads keep it, and the model does not depend on it. Raises InputError, naming the residue, for an unknown residue or
+    matter to a graph transformer: the beads keep it. A model with a layout gets those of a topology of all atoms in its order, and refuses
+    a topology of the beads in another. Raises InputError, naming the residue, for an unknown residue or
     bead, a missing bead, several chains, gaps in the numbering, bonds as in no training molecule, and D residues.
     """
     atoms, xyz, source = _read(topology)
@@ -55,8 +56,11 @@ def recognise(topology, knowledge: Knowledge) -> Recognised:
     _check_residues(atoms, chosen, knowledge, source)
     _say_which_ends_are_bare(atoms, chosen, source)
     _say_which_states_are_unusual(atoms, chosen, source)
+    if knowledge.layout is not None and len(chosen) < atoms.n_atoms:
+        chosen = _in_order(atoms, chosen, knowledge.layout)
     beads = replace(map_beads(atoms, chosen), mapping=knowledge.choice)
     try:
+        knowledge.require_layout(beads)
         knowledge.network_constants(beads)
         knowledge.pairs.require_same_bonds(beads)
     except InputError as error:
@@ -174,6 +178,19 @@ def _check_beads(residue, names: tuple[str, ...], knowledge: Knowledge, source: 
     problem = f"lacks the bead {', '.join(missing)}" if missing else f"has the bead {', '.join(unknown)}" if unknown else "has a bead twice"
     raise InputError(f"{source}: residue {residue} {problem}; the model knows {residue.name} with {', '.join(nearest)}: complete the residue "
                      "(such as with pdbfixer)")
+
+
+def _in_order(topology, chosen, layout: tuple[tuple[str, ...], ...]) -> list[int]:
+    """The chosen atoms with those of every residue in the order of the layout's residue at this place."""
+    residues = {number: place for place, number in enumerate(dict.fromkeys(topology.atom(atom).residue.index for atom in chosen))}
+
+    def place(index: int) -> tuple[int, int]:
+        atom = topology.atom(index)
+        residue = residues[atom.residue.index]
+        names = layout[residue] if residue < len(layout) else ()
+        return residue, names.index(atom.name) if atom.name in names else len(names)
+
+    return sorted(chosen, key=place)
 
 
 def _chain(chain) -> str:

@@ -82,7 +82,8 @@ def test_a_killed_generator_goes_on_to_the_same_data(tmp_path):
     assert list(record["test"]["EA"]["runs"][0]["basins"]) == ["GLU2", "ALA3"]
 
 
-def test_recipe_is_for_the_beads_and_the_temperature_of_the_data(example):
+@pytest.mark.parametrize("name", ["recipe.yaml", "graph_transformer.yaml"])
+def test_recipe_is_for_the_beads_and_the_temperature_of_the_data(example, name):
     from openmm import app
     from task import BEADS, protocol_of
 
@@ -90,7 +91,7 @@ def test_recipe_is_for_the_beads_and_the_temperature_of_the_data(example):
     from fpforce.reference.peptide import build_peptide
     from fpforce.training.recipe import load_recipe
 
-    recipe = load_recipe(EXAMPLE / "recipe.yaml")
+    recipe = load_recipe(EXAMPLE / name)
     assert recipe.temperature_k == protocol_of(1).temperatures_k[0] == 310.0
     topology, _ = build_peptide("AS", app.ForceField("amber99sbildn.xml"), 1)
     beads = map_beads(mdtraj.Topology.from_openmm(topology), recipe.data.beads)

@@ -119,6 +119,7 @@ def transferable_recipe(peptide_folder):
         for key, value in changes.items():
             section, name = key.split("__")
             content.setdefault(section, {})[name] = value
+        # What is None is left out: it belongs to another kind of model.
         content["model"] = {name: value for name, value in content["model"].items() if value is not None}
         return parse_recipe(content)
 
@@ -126,30 +127,77 @@ def transferable_recipe(peptide_folder):
 
 
 @pytest.fixture(scope="session")
-def transferable_checkpoint(transferable_recipe, tmp_path_factory) -> Path:
-    """Checkpoint of two steps, its weights replaced by random ones: they depend on everything, as those of a long training do."""
+def dipeptide_recipe(peptide_folder, transferable_recipe):
+    """As transferable_recipe, of an `internal` model on AV, SA and VS, which differ in their residue types alone."""
+
+    def make(output, **changes):
+        molecules = [peptide_folder / f"{name}.pdb" for name in ("AV", "SA", "VS")]
+        model = {"model__kind": "internal", "model__width": 16, "model__head_width": None, "model__identity": None}
+        return transferable_recipe(output, molecules, **model | changes)
+
+    return make
+
+
+def with_random_weights(path: Path) -> Path:
+    """A checkpoint, its weights replaced by random ones: they depend on everything, as those of a long training do."""
     import torch
 
-    from fpforce.training.fit import train
-
-    path = train(transferable_recipe(tmp_path_factory.mktemp("transferable"), run__max_steps=2), show_progress=False)
     content, generator = torch.load(path, weights_only=True), torch.Generator().manual_seed(5)
     for name, value in content["state_dict"].items():
-        if "edges" not in name.split("."):
+        if not {"edges", "coordinates"} & set(name.split(".")):
             value += 0.2 * torch.randn(value.shape, generator=generator)
     torch.save(content, path)
     return path
 
 
 @pytest.fixture(scope="session")
-def transferable_model(transferable_checkpoint) -> Path:
-    """The exported model.pt of `transferable_checkpoint`."""
+def transferable_checkpoint(transferable_recipe, tmp_path_factory) -> Path:
+    """Checkpoint of a graph transformer after two steps, with random weights."""
+    from fpforce.training.fit import train
+
+    return with_random_weights(train(transferable_recipe(tmp_path_factory.mktemp("transferable"), run__max_steps=2), show_progress=False))
+
+
+@pytest.fixture(scope="session")
+def dipeptide_checkpoint(dipeptide_recipe, tmp_path_factory) -> Path:
+    """Checkpoint of an `internal` model of dipeptides after two steps, with random weights."""
+    from fpforce.training.fit import train
+
+    return with_random_weights(train(dipeptide_recipe(tmp_path_factory.mktemp("dipeptides"), run__max_steps=2), show_progress=False))
+
+
+@pytest.fixture(scope="session", params=["transferable_checkpoint", "dipeptide_checkpoint"])
+def each_checkpoint(request) -> Path:
+    """The checkpoint of a transferable model of either kind."""
+    return request.getfixturevalue(request.param)
+
+
+def exported(checkpoint: Path) -> Path:
+    """model.pt of a transferable checkpoint, beside it."""
     from fpforce.training.checkpoint import read_checkpoint
     from fpforce.training.export import write_transferable
 
-    path = transferable_checkpoint.with_name("model.pt")
-    write_transferable(read_checkpoint(transferable_checkpoint), path, 1e-5)
+    path = checkpoint.with_name("model.pt")
+    write_transferable(read_checkpoint(checkpoint), path, 1e-5, overwrite=True)
     return path
+
+
+@pytest.fixture(scope="session")
+def each_model(each_checkpoint) -> Path:
+    """The exported model.pt of `each_checkpoint`."""
+    return exported(each_checkpoint)
+
+
+@pytest.fixture(scope="session")
+def transferable_model(transferable_checkpoint) -> Path:
+    """The exported model.pt of `transferable_checkpoint`."""
+    return exported(transferable_checkpoint)
+
+
+@pytest.fixture(scope="session")
+def dipeptide_model(dipeptide_checkpoint) -> Path:
+    """The exported model.pt of `dipeptide_checkpoint`."""
+    return exported(dipeptide_checkpoint)
 
 
 @pytest.fixture(scope="session")

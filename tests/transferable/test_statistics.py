@@ -11,7 +11,8 @@ from fpforce.errors import InputError
 from fpforce.training.expert_training import ExpertTraining
 from fpforce.training.models.edges import SMOOTH_LENGTH, distance_statistics
 from fpforce.training.models.prior import fit_prior
-from fpforce.training.models.transferable import molecule_of, prior_of
+from fpforce.training.models.shared import molecule_of
+from fpforce.training.models.transferable import prior_of
 from fpforce.training.molecules import MoleculeSet
 from fpforce.transferable.knowledge import SMALLEST_VARIANCE, Knowledge, gaussian_modes
 from fpforce.transferable.statistics import PairStatistics, PairTable, measure, typed_pairs

@@ -7,6 +7,8 @@ All are smoothed, so that their derivatives stay moderate where noise lines thre
 diffused density is that smooth itself.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -49,13 +51,17 @@ class InternalCoordinates(nn.Module):
         self.noise_arm = NOISE_ARM
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.with_statistics(x, t, self.mean, self.variance)
+
+    def with_statistics(self, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        """The features with other statistics of the pairs, (pairs,) or (batch, pairs) for a batch of several molecules."""
         signal = alpha(t)[:, None]
         u = x[:, self.first] - x[:, self.second]
         distances = torch.sqrt(u.square().sum(-1) + self.smooth_length**2)
         noise = 2.0 * sigma_squared(t)[:, None]
-        variance = signal.square() * self.variance + noise
-        deviations = (distances - signal * self.mean) * torch.rsqrt(variance)
-        noisy = deviations * (noise / variance)
+        spread = signal.square() * variance + noise
+        deviations = (distances - signal * mean) * torch.rsqrt(spread)
+        noisy = deviations * (noise / spread)
         if self.beads < 4:
             return torch.cat([deviations, noisy], dim=-1)
         bonds = x[:, 1:] - x[:, :-1]
@@ -80,6 +86,12 @@ class InternalCoordinates(nn.Module):
         return 2.0 * (arms[:, self.volumes[:, 0]] * normals).sum(-1)
 
 
+def placeholder_coordinates(beads: int, *, volumes: bool) -> InternalCoordinates:
+    """Coordinates of as many features as those of `fit_coordinates`, for weights to be loaded into."""
+    pairs, triples = beads * (beads - 1) // 2, math.comb(beads, 3) if volumes and beads > 3 else 0
+    return InternalCoordinates(torch.zeros(pairs), torch.ones(pairs), beads, torch.zeros(min(pairs, triples), 3, dtype=torch.long))
+
+
 def fit_coordinates(x0: Tensor, *, volumes: bool) -> InternalCoordinates:
     """Coordinates with the pair statistics of normalised frames x0 (frames, beads, 3).
 
@@ -92,10 +104,14 @@ def fit_coordinates(x0: Tensor, *, volumes: bool) -> InternalCoordinates:
     coordinates = InternalCoordinates(distances.mean(0).to(x0.dtype), distances.var(0).to(x0.dtype), beads, triples)
     if len(triples) <= pairs.shape[1]:
         return coordinates
+    return InternalCoordinates(coordinates.mean, coordinates.variance, beads, triples[_most_handed(coordinates, x0)])
+
+
+def _most_handed(coordinates: InternalCoordinates, x0: Tensor) -> Tensor:
+    """Which volumes to keep, in order: as many as there are pairs, of the most definite sign in the frames."""
     some = x0[:: -(-len(x0) // 500)]
     handedness = coordinates.signed_volumes(some, x0.new_zeros(1)).mean(0).abs()
-    largest = handedness.topk(pairs.shape[1]).indices.sort().values
-    return InternalCoordinates(coordinates.mean, coordinates.variance, beads, triples[largest])
+    return handedness.topk(len(coordinates.mean)).indices.sort().values
 
 
 class InternalLayers(Network):
@@ -114,11 +130,15 @@ class InternalLayers(Network):
         return {"smooth_length": SMOOTH_LENGTH, "smooth_area": SMOOTH_AREA, "noise_area": NOISE_AREA, "smooth_arm": SMOOTH_ARM,
                 "noise_arm": NOISE_ARM}
 
-    def state(self, q: Tensor, level: Tensor) -> Tensor:
-        """Last hidden state (batch, width) from coordinates and noise features."""
+    def state(self, q: Tensor, level: Tensor, shifts: list[Tensor] | None = None) -> Tensor:
+        """Last hidden state (batch, width) from coordinates and noise features.
+
+        shifts: for each layer, added to its biases, (batch, width).
+        """
         h = q
-        for linear, condition in zip(self.hidden, self.conditions):  # noqa: B905 (TorchScript knows no strict=)
-            h = torch.nn.functional.silu(linear(h) + condition(level))
+        for k, (linear, condition) in enumerate(zip(self.hidden, self.conditions)):  # noqa: B905 (TorchScript knows no strict=)
+            before = linear(h) + condition(level)
+            h = torch.nn.functional.silu(before if shifts is None else before + shifts[k])
         return h * (1.0 + self.gate(level))
 
 
@@ -142,7 +162,10 @@ class InternalModel(InternalLayers):
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         level = self.noise(t)
-        h = self.state(self.coordinates(x, t), level)
+        return self.energy(self.state(self.coordinates(x, t), level), level, t)
+
+    def energy(self, h: Tensor, level: Tensor, t: Tensor) -> Tensor:
+        """Energies (batch,) of last hidden states (batch, width)."""
         return alpha(t).square() * self.out(h).squeeze(-1) + self.offset(level).squeeze(-1)
 
 

@@ -1,0 +1,94 @@
+"""`internal` models of many molecules, which share a layout: rows of a batch, residue types, order of beads, other layouts."""
+
+import numpy as np
+import openmm
+import pytest
+import torch
+
+from fpforce import load, make_system
+from fpforce.errors import InputError
+from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.expert_training import ExpertTraining
+from fpforce.training.fit import train
+from fpforce.training.molecules import MoleculeSet
+
+CHOICE = "name N CA CB C O and not resname ACE NME"
+
+
+def energy(system, positions_nm) -> float:
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+    context.setPositions(positions_nm)
+    return context.getState(energy=True).getPotentialEnergy()._value
+
+
+def test_rows_of_a_batch_have_the_energies_of_their_molecules(peptide, dipeptide_recipe, tmp_path):
+    molecules = MoleculeSet.of({name: peptide(name) for name in ("AV", "SA", "VS")}, CHOICE, one_layout=True)
+    module = ExpertTraining(dipeptide_recipe(tmp_path), molecules)
+    module.begin(0)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
+    module.double()
+    batches = module._batches.value
+    chosen = torch.cat([end - count + torch.arange(5) for end, count in zip(batches.ends, batches.counts, strict=True)])
+    x, t = molecules.frames[chosen].double(), torch.linspace(1e-4, 0.9, 15, dtype=torch.float64)
+    together = module.expert.of(batches.rows_of(chosen))
+    for k, one in enumerate(molecules.molecules.values()):
+        alone, part = module.expert.bind(one.beads), slice(5 * k, 5 * k + 5)
+        torch.testing.assert_close(together(x, t)[part], alone(x[part], t[part]), rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(together.score(x, t)[part], alone.score(x[part], t[part]), rtol=1e-8, atol=1e-8)
+
+
+def test_energy_depends_on_every_residue_type(dipeptide_checkpoint, peptide, peptide_beads):
+    checkpoint = read_checkpoint(dipeptide_checkpoint)
+    shared, x, t = checkpoint.shared_model(), torch.from_numpy(peptide("VA", 3).positions_nm), torch.tensor([1e-3])
+    x = (x - x.mean(1, keepdim=True)) / checkpoint.record.scale_nm
+    of = {sequence: shared.bind(peptide_beads(sequence)).network(x, t) for sequence in ("VA", "VS", "AA")}
+    assert min((of["VA"] - of[other]).abs().min() for other in ("VS", "AA")) > 1e-3
+
+
+def test_all_atoms_are_put_in_order_and_beads_in_another_order_refused(dipeptide_model, unseen_pdb, peptide, tmp_path):
+    r, lines = peptide("VA").positions_nm[0], [line for line in unseen_pdb.read_text().splitlines() if line.startswith("ATOM")]
+    order = [0, 1, 3, 4, 2, 5, 6, 8, 9, 7]  # N, CA, C, O, CB, as in PDB files
+    (tmp_path / "beads.pdb").write_text("\n".join([*(lines[k] for k in order), "END", ""]))
+    with pytest.raises(InputError, match=r"its residues have the beads N CA C O CB \| N CA C O CB, and the model \(kind internal\)"):
+        make_system(dipeptide_model, tmp_path / "beads.pdb")
+    hydrogens = [lines[0][:12] + " H  " + lines[0][16:76] + " H", lines[5][:12] + " H  " + lines[5][16:76] + " H"]
+    (tmp_path / "atoms.pdb").write_text("\n".join([*(lines[k] for k in order[:5]), hydrogens[0], *(lines[k] for k in order[5:]),
+                                                   hydrogens[1], "END", ""]))
+    bound = load(dipeptide_model).bind(tmp_path / "atoms.pdb")
+    assert bound.beads.names == ("N", "CA", "CB", "C", "O") * 2
+    np.testing.assert_allclose(bound.positions_nm, r, atol=1e-4)
+    expected = energy(make_system(dipeptide_model, unseen_pdb, backend="native"), r)
+    assert energy(make_system(bound, backend="native"), r) == pytest.approx(expected, rel=1e-6)
+
+
+def test_molecules_of_another_layout_are_refused_in_training_and_binding(dipeptide_model, dipeptide_recipe, peptide, peptide_folder, tmp_path):
+    with pytest.raises(InputError, match=r"molecule AV: its residues have the beads N CA CB C O \| N CA CB C O, and the model"):
+        train(dipeptide_recipe(tmp_path, data__molecules=[peptide_folder]), show_progress=False)
+    peptide("ASV").beads.write_pdb(tmp_path / "ASV.pdb", peptide("ASV").positions_nm[0])
+    with pytest.raises(InputError, match="which differ in their residue types alone"):
+        load(dipeptide_model).bind(tmp_path / "ASV.pdb")
+
+
+def test_training_goes_on_from_an_earlier_one(dipeptide_recipe, dipeptide_checkpoint, tmp_path):
+    path = train(dipeptide_recipe(tmp_path, run__max_steps=3), init=dipeptide_checkpoint, show_progress=False)
+    before, after = read_checkpoint(dipeptide_checkpoint), read_checkpoint(path)
+    assert after.record.initial and torch.equal(before.weights["0.network.coordinates.volumes"], after.weights["0.network.coordinates.volumes"])
+    assert not torch.equal(before.weights["0.network.types.weight"], after.weights["0.network.types.weight"])
+
+
+def test_model_learns_what_tells_residues_apart(dipeptide_recipe, peptide, tmp_path):
+    # In the data the torsions of V are shifted from those of A by 0.2 rad: a model that has learned the residue types prefers for
+    # V the frames of V. Energies of the same frames bound as either molecule, at small noise.
+    recipe = dipeptide_recipe(tmp_path, run__max_steps=400, model__width=48, optimizer__batch_size=96, optimizer__learning_rate=2e-3)
+    checkpoint = read_checkpoint(train(recipe, show_progress=False))
+    shared, t = checkpoint.shared_model(), torch.tensor([0.02])
+    preferred = {}
+    for sequence in ("AV", "VS"):
+        x = torch.from_numpy(peptide(sequence, 200, seed=50).positions_nm)
+        x = (x - x.mean(1, keepdim=True)) / checkpoint.record.scale_nm
+        preferred[sequence] = [float(shared.bind(peptide(other).beads)(x, t).detach().mean()) for other in ("AV", "VS")]
+    # The sum over both kinds of frames is free of the unknown constants of the two molecules.
+    assert preferred["AV"][0] + preferred["VS"][1] < preferred["AV"][1] + preferred["VS"][0] - 0.5
