@@ -50,6 +50,7 @@ def _up_to(t_max: float, part: float = 0.75) -> Row:
 
 
 _CALIBRATIONS = {"likelihoods": ("calibration.likelihood_frames=1000",), "4 rounds of simulation": ("calibration.rounds=4",)}
+_ROUNDS, LONG = "4 rounds of simulation", "fokker_planck, 4 times as long"
 _SOLVERS = {"euler-maruyama": (100, 300, 1000, 3000, 10000), "multistep": (50, 200), "ode": (50,)}
 
 TABLES = {
@@ -72,8 +73,9 @@ TABLES = {
     "width": Table({f"width {width}, alpha_FP {weight}": Row(overrides=(f"model.width={width}", f"loss.fokker_planck_weight={weight}"))
                     for width in (32, 128) for weight in ("0", "5e-5", "5e-4", "5e-3") if (width, weight) != (128, "5e-4")}, seeds=1),
     # simulated for longer, too: barriers that are learned better are higher
-    "long": Table({f"{prefix}fokker_planck, 4 times as long": replace(FOKKER_PLANCK, overrides=overrides, picoseconds=1200.0)
-                   for prefix, overrides in (("", ()), ("without volumes, ", WITHOUT_VOLUMES))}, length=4.0),
+    "long": Table({name: replace(FOKKER_PLANCK, overrides=overrides, picoseconds=1200.0)
+                   for name, overrides in ((LONG, ()), (f"{LONG}, {_ROUNDS}", _CALIBRATIONS[_ROUNDS]), (f"without volumes, {LONG}", WITHOUT_VOLUMES))},
+                  {f"{LONG}, {_ROUNDS}": LONG}, length=4.0),
     "every": Table({"fokker_planck, every 2nd step": replace(FOKKER_PLANCK, overrides=("loss.fokker_planck_every=2",))}),
     "score": Table({"score": Row("recipes/score.yaml", WITHOUT_VOLUMES)}, seeds=2),
 }  # fmt: skip
