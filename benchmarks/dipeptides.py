@@ -1,10 +1,12 @@
 """Dipeptides never trained on: one transferable model, with and without the Fokker-Planck term, against each sequence's own MD.
 
-python benchmarks/dipeptides.py [VARIANT ...] [--data runs/dipeptides] [--seeds 1] [--steps 20000] [--processes 2]
+python benchmarks/dipeptides.py [VARIANT ...] [--recipe recipe.yaml] [--data runs/dipeptides] [--seeds 1] [--steps 40000]
+    [--processes 2]
 Each variant is trained on all training sequences of the data (examples/dipeptides/generate.py makes them); then every test
 sequence is simulated from a phi < 0 and from a phi > 0 frame, and compared in the plane of psi and phi around its peptide bond
-with its two independent reference runs, whose distance from each other is the floor. Writes docs/results/dipeptides.json and
-.md; runs live in runs/dipeptides_table and are resumed stage by stage.
+with its two independent reference runs, whose distance from each other is the floor. --recipe is one of examples/dipeptides. Writes
+docs/results/dipeptides.json and .md, of another recipe dipeptides_NAME; runs live in runs/dipeptides_table and are resumed
+stage by stage.
 """
 
 import argparse
@@ -19,7 +21,7 @@ from jobs import run_jobs
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "dipeptides_table"
-RECIPE = ROOT / "examples" / "dipeptides" / "recipe.yaml"
+EXAMPLE = ROOT / "examples" / "dipeptides"
 _EXPERTS = ("experts=[{{t_max: 0.1, fokker_planck_weight: {0}, max_steps: {1}}}, "
             "{{t_max: 1.0, fokker_planck_weight: 0, max_steps: {2}}}]")
 VARIANTS = ("diffusion", "fokker_planck", "mixture", "both")
@@ -31,7 +33,8 @@ def main() -> None:
     parser.add_argument("variants", nargs="*", choices=[*VARIANTS, []], default=[])
     parser.add_argument("--data", type=Path, default=ROOT / "runs" / "dipeptides")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--recipe", default="recipe.yaml", choices=["recipe.yaml", "graph_transformer.yaml"])
+    parser.add_argument("--steps", type=int, default=40_000)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--picoseconds", type=float, default=PICOSECONDS)
     parser.add_argument("--one", nargs=2, metavar=("VARIANT", "SEED"), help="do this one in this process")
@@ -40,13 +43,15 @@ def main() -> None:
         run(chosen.one[0], int(chosen.one[1]), chosen)
         return
     jobs = [(variant, seed) for variant in chosen.variants or VARIANTS for seed in range(chosen.seeds)]
-    options = ["--data", str(chosen.data.resolve()), "--steps", str(chosen.steps), "--picoseconds", str(chosen.picoseconds)]
-    run_jobs(__file__, {_folder(*job): [*options, "--one", job[0], str(job[1])] for job in jobs}, chosen.processes)
-    results = [json.loads((_folder(*job) / "result.json").read_text()) for job in jobs]
+    options = ["--data", str(chosen.data.resolve()), "--recipe", chosen.recipe, "--steps", str(chosen.steps),
+               "--picoseconds", str(chosen.picoseconds)]
+    run_jobs(__file__, {_folder(chosen.recipe, *job): [*options, "--one", job[0], str(job[1])] for job in jobs}, chosen.processes)
+    results = [json.loads((_folder(chosen.recipe, *job) / "result.json").read_text()) for job in jobs]
     output = ROOT / "docs" / "results"
     output.mkdir(parents=True, exist_ok=True)
-    (output / "dipeptides.json").write_text(json.dumps(results, indent=1))
-    (output / "dipeptides.md").write_text(table(results))
+    name = "dipeptides" if chosen.recipe == "recipe.yaml" else f"dipeptides_{Path(chosen.recipe).stem}"
+    (output / f"{name}.json").write_text(json.dumps(results, indent=1))
+    (output / f"{name}.md").write_text(table(results))
     print(table(results), flush=True)
 
 
@@ -66,12 +71,12 @@ def run(variant: str, seed: int, chosen) -> None:
     from fpforce.training.fit import train
     from fpforce.training.recipe import load_recipe
 
-    folder = _folder(variant, seed)
+    folder = _folder(chosen.recipe, variant, seed)
     if (folder / "result.json").exists():
         return
     own = [f"data.molecules={chosen.data / 'train'}", f"output={folder}", f"run.seed={seed}", "run.max_minutes=null", "run.threads=1"]
     checkpoint = folder / "model.ckpt"
-    recipe = load_recipe(RECIPE, [*own, *overrides_of(variant, chosen.steps)])
+    recipe = load_recipe(EXAMPLE / chosen.recipe, [*own, *overrides_of(variant, chosen.steps)])
     train(recipe, resume=checkpoint.exists(), show_progress=False)
     model = folder / "model.pt"
     if not model.exists():
@@ -153,8 +158,8 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _folder(variant: str, seed: int) -> Path:
-    return RUNS / f"{variant}_{seed}"
+def _folder(recipe: str, variant: str, seed: int) -> Path:
+    return RUNS / f"{'' if recipe == 'recipe.yaml' else Path(recipe).stem + '_'}{variant}_{seed}"
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python examples/dipeptides/generate.py runs/dipeptides --processes 2
 
-Training sequences by Langevin dynamics, test sequences by two independent temperature replica exchanges. Every stage
+Training sequences by temperature replica exchange, test sequences by two independent ones of more rungs. Every stage
 leaves complete files, so that training can begin on short runs. It may be stopped or killed at any moment; the same
 command goes on. Beads only are kept: N, CA, CB, C, O of both amino acids.
 """
@@ -34,7 +34,7 @@ def main(
     train_ns: Annotated[float, typer.Option(help="final length of each training run, ns")] = 2.0,
     test_ns: Annotated[float, typer.Option(help="final length of each of the two test runs, ns")] = 2.0,
     discard_ps: Annotated[float, typer.Option(help="left out at the start of each run, ps")] = 100.0,
-    train_rungs: Annotated[int, typer.Option(help="temperatures of the training runs; 1: Langevin dynamics")] = 1,
+    train_rungs: Annotated[int, typer.Option(help="temperatures of the training runs; 1: Langevin dynamics")] = 3,
     test_rungs: Annotated[int, typer.Option(help="temperatures of the test runs")] = 4,
     processes: Annotated[int, typer.Option(help="simulations at a time, one core each")] = 1,
     only: Annotated[str, typer.Option(help="train, test, or a comma-separated list of sequences; all by default")] = "",

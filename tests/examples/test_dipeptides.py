@@ -15,7 +15,7 @@ import pytest
 from fpforce.chirality import d_residues
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "dipeptides"
-OPTIONS = ("--train-ns", "0.02", "--test-ns", "0.01", "--test-rungs", "2", "--discard-ps", "2")
+OPTIONS = ("--train-ns", "0.02", "--train-rungs", "1", "--test-ns", "0.01", "--test-rungs", "2", "--discard-ps", "2")
 
 
 @pytest.fixture
