@@ -152,32 +152,36 @@ def simulate(force_field, output, settings: SimulationSettings, *, show_progress
     if not (settings.resume or settings.overwrite):
         files.require_absent()
     description = _describe(force_field, settings, temperature_k)
-    if settings.resume:
-        arrays, stored = files.read_checkpoint()
-        _require_same_run(files, stored, description)
-        if stored["steps"] >= settings.steps:
-            logger.info("nothing left to do: %s is at step %d already; raise steps to go on", files.output, stored["steps"])
-        description |= {name: stored[name] for name in ("seed", "start")}
-    else:
+    if not settings.resume:
         start_nm, source = read_start_frame(force_field, settings.start, settings.start_topology)
         description["start"] = source | {"positions_nm": start_nm.tolist()}
         files.make_folder()
-    run = LangevinRun(force_field, settings, files, description)
+    else:
+        files.require_checkpoint()
+    files.lock()
     try:
         if settings.resume:
-            run.resume(arrays, stored)
-        else:
-            run.start(start_nm)
-        run.advance(settings, show_progress)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        if not files.checkpoint.exists():
-            raise InputError(f"no space left for {files.output}; free some and start again with --overwrite") from error
-        raise InputError(
-            f"no space left for {files.output} at step {run.step}; what was written and the checkpoint of "
-            f"step {run.saved_step} are intact: free space and continue with --resume"
-        ) from error
+            arrays, stored = files.read_checkpoint()
+            _require_same_run(files, stored, description)
+            if stored["steps"] >= settings.steps:
+                logger.info("nothing left to do: %s is at step %d already; raise steps to go on", files.output, stored["steps"])
+            description |= {name: stored[name] for name in ("seed", "start")}
+        run = LangevinRun(force_field, settings, files, description)
+        try:
+            if settings.resume:
+                run.resume(arrays, stored)
+            else:
+                run.start(start_nm)
+            run.advance(settings, show_progress)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            if not files.checkpoint.exists():
+                raise InputError(f"no space left for {files.output}; free some and start again with --overwrite") from error
+            raise InputError(
+                f"no space left for {files.output} at step {run.step}; what was written and the checkpoint of "
+                f"step {run.saved_step} are intact: free space and continue with --resume"
+            ) from error
     finally:
         files.close()
     if run.interrupted:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.errors import InputError
+from fpforce.locking import Lock
 from fpforce.trajectory_output import check_extension, open_trajectory
 
 # Frames are kept in memory for at most this long before they go to the file.
@@ -38,7 +39,7 @@ class SimulationFiles:
                 self.output.with_name(f"{self.output.stem}.replica{r:0{digits}d}{self.output.suffix}")
                 for r in range(replicas)
             ]
-        self._writers, self._pending, self._flushed_at = [], [], time.monotonic()
+        self._writers, self._pending, self._flushed_at, self._lock = [], [], time.monotonic(), None
 
     def require_absent(self) -> None:
         """Raise InputError if a file of an earlier simulation is in the way."""
@@ -65,6 +66,10 @@ class SimulationFiles:
             self.output.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"output folder {self.output.parent} cannot be made: {error.strerror}") from error
+
+    def lock(self) -> None:
+        """Keep other processes from writing these files until `close`; InputError where one does."""
+        self._lock = Lock(self.output.with_name(self.output.name + ".lock"), self.output)
 
     def start(self, positions_nm) -> None:
         """Begin new trajectory files and write the topology; files of an earlier simulation are replaced."""
@@ -124,10 +129,13 @@ class SimulationFiles:
         replace_file(self.checkpoint, lambda file: np.savez(file, extents=extents, metadata=json.dumps(metadata), **arrays))
         replace_file(self.sidecar, lambda file: file.write(json.dumps(metadata, indent=1).encode()))
 
-    def read_checkpoint(self) -> tuple[dict, dict]:
-        """The arrays (with `extents`) and the metadata that `save` wrote."""
+    def require_checkpoint(self) -> None:
+        """Raise InputError where no earlier run has left a checkpoint."""
         if not self.checkpoint.exists():
             raise InputError(f"nothing to resume: {self.checkpoint} does not exist; start without --resume")
+
+    def read_checkpoint(self) -> tuple[dict, dict]:
+        """The arrays (with `extents`) and the metadata that `save` wrote."""
         try:
             with np.load(self.checkpoint, allow_pickle=False) as stored:
                 arrays = dict(stored)
@@ -140,6 +148,8 @@ class SimulationFiles:
     def close(self) -> None:
         for writer in self._writers:
             writer.close()
+        if self._lock is not None:
+            self._lock.close()
 
 
 def replace_file(path: Path, write) -> None:

@@ -4,7 +4,6 @@ A part is complete when it appears, and the checkpoint names the parts that belo
 more than the time since the last checkpoint, and on the Reference platform the run then repeats the same frames.
 """
 
-import fcntl
 import json
 import os
 import time
@@ -13,6 +12,7 @@ import numpy as np
 
 from fpforce.chirality import d_residues
 from fpforce.errors import InputError
+from fpforce.locking import Lock
 from fpforce.progress import SimulationProgress, aggregate_ns_per_day
 from fpforce.reference.replica_exchange import ReplicaExchange
 from fpforce.stop_signals import stop_signals
@@ -72,7 +72,7 @@ class ReferenceRun:
         if occupied and not resume:
             raise InputError(f"{folder} is not empty: go on with --resume, or choose another folder")
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock()
+        self._lock = Lock(folder / "lock", folder)
         if occupied:
             self._restore()
 
@@ -137,18 +137,10 @@ class ReferenceRun:
 
     def close(self):
         """Unlock the folder."""
-        self._lock_file.close()
+        self._lock.close()
 
     def _part(self, number):
         return self._folder / f"part-{number:05d}.xtc"
-
-    def _lock(self):
-        self._lock_file = open(self._folder / "lock", "w")
-        try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock_file.close()
-            raise InputError(f"{self._folder} is being written by another process: wait for it, or stop it") from None
 
     def _checkpoint(self):
         """Write the frames since the last checkpoint as a part, then the state that goes with them."""

@@ -11,6 +11,7 @@ import pytest
 import fpforce
 from fpforce import trajectory_output
 from fpforce.errors import InputError
+from fpforce.locking import Lock
 from fpforce.platforms import is_gpu
 from fpforce.replicas import BondLimits
 from fpforce.simulation import SimulationSettings, read_simulation, simulate
@@ -106,6 +107,18 @@ def test_resumed_finished_run_is_left_as_it_is(field, tmp_path):
     before = (tmp_path / "out.xtc").read_bytes()
     assert simulate(field, tmp_path / "out.xtc", replace(SHORT, resume=True)).steps == 1000
     assert (tmp_path / "out.xtc").read_bytes() == before
+
+
+def test_output_that_another_process_writes_is_refused_and_left_alone(field, tmp_path):
+    output = simulate(field, tmp_path / "out.xtc", replace(SHORT, steps=500)).output
+    before, lock = output.read_bytes(), Lock(tmp_path / "out.xtc.lock", output)
+    for settings in (replace(SHORT, resume=True), replace(SHORT, overwrite=True)):
+        with pytest.raises(InputError, match="out.xtc is being written by another process"):
+            simulate(field, output, settings)
+    assert output.read_bytes() == before
+    lock.close()
+    assert simulate(field, output, replace(SHORT, resume=True)).steps == 1000
+    assert not (tmp_path / "out.xtc.lock").exists()
 
 
 def test_resume_without_openmm_checkpoint_goes_on_from_positions_and_velocities(field, tmp_path, caplog):

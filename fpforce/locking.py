@@ -1,0 +1,45 @@
+"""One writer at a time: a lock that a process holds on what it writes, gone with the process however that ends."""
+
+import os
+from pathlib import Path
+
+from fpforce.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+
+class Lock:
+    """The lock on `subject`, held from here to `close`, by a file of its own that `close` removes.
+
+    Raises InputError where another process, or another Lock, holds it.
+    """
+
+    def __init__(self, path: Path, subject):
+        self._path = Path(path)
+        while True:
+            self._file = open(self._path, "w")
+            if fcntl is None:
+                return
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._file.close()
+                raise InputError(f"{subject} is being written by another process: wait for it, or stop it") from None
+            if self._is_current():
+                return
+            self._file.close()  # its holder removed it in the meantime
+
+    def close(self) -> None:
+        """Let others write. May be called twice."""
+        if not self._file.closed:
+            self._path.unlink(missing_ok=True)
+            self._file.close()
+
+    def _is_current(self) -> bool:
+        try:
+            return os.stat(self._path).st_ino == os.fstat(self._file.fileno()).st_ino
+        except FileNotFoundError:
+            return False
