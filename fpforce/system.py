@@ -10,6 +10,7 @@ from fpforce.arguments import require_whole
 from fpforce.artifact import ForceField, load
 from fpforce.errors import InputError
 from fpforce.space import PLANE
+from fpforce.transferable.bound import BoundForceField
 
 logger = logging.getLogger("fpforce")
 
@@ -30,8 +31,9 @@ def make_system(
 
     force_field: a ForceField or the path of model.pt.
     topology: when given, checked against the beads: an openmm or mdtraj Topology of the molecule or of all replicas,
-        or a file mdtraj reads. A transferable force field needs one, of one molecule with all its atoms or its beads alone, and is
-        bound to it (ForceField.bind): the particles are its beads, in its order.
+        or a file mdtraj reads. A transferable force field needs one, of one molecule with all its atoms or its beads
+        alone, and is bound to it (ForceField.bind): the particles are its beads, in its order. One that is bound already
+        may be given it again.
     backend: `native`, `torchforce`, `python`, or `auto`, which takes the first of them that can compute this force field
         here and says so at INFO. `native` has a global parameter `fpforce_scale` (1 by default) that scales what the
         network has learned and leaves the bonded prior.
@@ -108,6 +110,9 @@ def _check_topology(force_field: ForceField, topology, replicas: int) -> None:
     """Raise InputError at the first atom of `topology` that is not the bead at its place."""
     expected = [(bead.name, bead.residue) for bead in force_field.beads.beads]
     found = _atoms_and_residues(topology)
+    if isinstance(force_field, BoundForceField) and len(found) not in (len(expected), replicas * len(expected)):
+        force_field.require_molecule(topology)
+        return
     if len(found) not in (len(expected), replicas * len(expected)):
         raise InputError(
             f"the topology has {len(found)} atoms, the force field {force_field.path} {len(expected)} beads"

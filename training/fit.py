@@ -159,12 +159,15 @@ def _molecule_set(recipe: Recipe, earlier: Checkpoint | None) -> MoleculeSet:
             if ours != theirs:
                 raise InputError(f"data.{name} = {ours!r}, and {earlier.path} was trained with {theirs!r}, by which its force field "
                                  "knows molecules; use the same")
+    internal = any(isinstance(plan.model, InternalRecipe) for plan in plan_experts(recipe))
+    if earlier is not None and internal and earlier.knowledge.layout is None:
+        raise InputError(f"{earlier.path} was trained with no model of kind internal, which the recipe asks for; give a checkpoint of "
+                         "such a model, or set model.kind to graph_transformer")
     frames = {}
     for files in find_molecules(data.molecules):
         frames[files.name] = read_bead_frames(files.trajectories, files.topology, beads=data.beads, stride=data.stride,
                                               allow_d_residues=data.allow_d_residues)
     given = {} if earlier is None else {"scale_nm": earlier.record.scale_nm, "knowledge": earlier.knowledge}
-    internal = any(isinstance(plan.model, InternalRecipe) for plan in plan_experts(recipe))
     return MoleculeSet.of(frames, data.beads, data.allow_d_residues, one_layout=internal, **given)
 
 

@@ -91,6 +91,7 @@ def _describe_types(transferable) -> list[str]:
     knowledge, names = transferable["knowledge"], transferable["trained_on"]
     return [
         f"molecules     any of its residue types; trained on {len(names)}: {', '.join(names)}",
+        *([f"layout        {' | '.join(map(' '.join, knowledge['layout']))}"] if knowledge.get("layout") else []),
         *(f"  {residue:<11} {' or '.join(', '.join(beads) for beads in sets)}" for residue, sets in knowledge["residues"].items()),
     ]
 

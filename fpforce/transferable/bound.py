@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.artifact import ForceField, load
+from fpforce.errors import InputError
 from fpforce.transferable.knowledge import Knowledge
 from fpforce.transferable.recognise import recognise
 
@@ -39,6 +40,14 @@ class BoundForceField(ForceField):
         knowledge = Knowledge.from_dict(load(self.path).metadata["transferable"]["knowledge"])
         found = recognise(frame, knowledge)
         return found.positions_nm[self.beads.order_in(found.beads.labels, "the frame")]
+
+    def require_molecule(self, topology) -> None:
+        """Raise InputError unless `topology`, of all atoms or of the beads, is of this molecule with its beads in this order."""
+        found = recognise(topology, Knowledge.from_dict(load(self.path).metadata["transferable"]["knowledge"]))
+        if found.beads.labels != self.beads.labels:
+            ours, theirs = (", ".join(beads.labels[:3]) for beads in (self.beads, found.beads))
+            raise InputError(f"{found.source} is {found.beads.residues} with the beads {theirs}, ..., and the force field is bound to "
+                             f"{self.molecule} with {ours}, ...; bind it to this topology instead, or leave the topology out")
 
     def model_bytes(self) -> bytes:
         """A TorchScript archive of the bound program."""

@@ -37,7 +37,8 @@ class Knowledge:
     residues: for each residue type the sets of bead names that it had in the training data. choice: the recipe's data.beads,
     by which atoms become beads. smooth_length: what the features add to distances in quadrature, normalised units.
     smallest_variance: of the prior's modes, as of `gaussian_modes`; kept with the weights that were trained on it. layout: of a
-    model whose molecules differ in their residue types alone, the names of every residue's beads, in order; None of any other.
+    model whose molecules differ in their residue types alone, the names of every residue's beads, in order, and types_at the residue
+    types that each residue had in training; None of any other.
     """
 
     vocabulary: Vocabulary
@@ -48,6 +49,7 @@ class Knowledge:
     allow_d_residues: bool = False
     smallest_variance: float = SMALLEST_VARIANCE
     layout: tuple[tuple[str, ...], ...] | None = None
+    types_at: tuple[tuple[str, ...], ...] | None = None
 
     @staticmethod
     def of(tables: Sequence[BeadTable], statistics: Sequence[PairStatistics], choice: str, smooth_length: float,
@@ -59,14 +61,15 @@ class Knowledge:
                 found.setdefault(residue, set()).add(tuple(sorted(names)))
         residues = {name: tuple(sorted(sets)) for name, sets in sorted(found.items())}
         return Knowledge(Vocabulary.of(*tables), PairTable.of(tables, statistics), residues, choice, smooth_length, allow_d_residues,
-                         layout=layout_of(tables[0]) if one_layout else None)
+                         layout=layout_of(tables[0]) if one_layout else None,
+                         types_at=_types_at(tables) if one_layout else None)
 
     def to_dict(self) -> dict:
         """A JSON-able dict; `from_dict` reads it back."""
         return {"names": list(self.vocabulary.names), "residue_types": list(self.vocabulary.residues), "pairs": self.pairs.to_dict(),
                 "residues": {name: [list(names) for names in sets] for name, sets in self.residues.items()},
                 "choice": self.choice, "smooth_length": self.smooth_length, "allow_d_residues": self.allow_d_residues,
-                "smallest_variance": self.smallest_variance, "layout": self.layout and [list(names) for names in self.layout]}
+                "smallest_variance": self.smallest_variance, "layout": _lists(self.layout), "types_at": _lists(self.types_at)}
 
     @staticmethod
     def from_dict(record: dict) -> "Knowledge":
@@ -76,7 +79,7 @@ class Knowledge:
         residues = {name: tuple(tuple(names) for names in sets) for name, sets in record["residues"].items()}
         return Knowledge(Vocabulary(tuple(record["names"]), tuple(record["residue_types"])), PairTable.from_dict(record["pairs"]),
                          residues, record["choice"], record["smooth_length"], record["allow_d_residues"],
-                         record["smallest_variance"], record.get("layout") and tuple(map(tuple, record["layout"])))
+                         record["smallest_variance"], _tuples(record.get("layout")), _tuples(record.get("types_at")))
 
     def network_constants(self, beads: BeadTable) -> dict[str, np.ndarray]:
         """Static data of the network, by the names of fpforce.training.models.molecule.Molecule.
@@ -106,6 +109,12 @@ class Knowledge:
             raise InputError(f"its residues have the beads {_listed(found)}, and the model (kind internal) is for molecules with "
                              f"{_listed(self.layout)}, in this order, which differ in their residue types alone; bring them into this "
                              "order, or train a graph_transformer for molecules of any kind")
+
+    def new_places(self, beads: BeadTable) -> list[str]:
+        """Residues, such as TRP3, of a type that no training molecule has at their place of the layout."""
+        residues = dict.fromkeys((bead.residue, bead.residue_number) for bead in beads.beads)
+        known = self.types_at or [[name for name, _ in residues]] * len(residues)
+        return [f"{name}{number}" for (name, number), types in zip(residues, known, strict=True) if name not in types]
 
     def prior_terms(self, beads: BeadTable) -> PriorTerms:
         """The prior's modes, and the pairs that it holds."""
@@ -187,6 +196,20 @@ def beads_by_residue(beads: BeadTable) -> list[tuple[str, list[str]]]:
 def layout_of(beads: BeadTable) -> tuple[tuple[str, ...], ...]:
     """The bead names of every residue, in order."""
     return tuple(tuple(names) for _, names in beads_by_residue(beads))
+
+
+def _types_at(tables: Sequence[BeadTable]) -> tuple[tuple[str, ...], ...]:
+    """Residue types at every place, as far as all molecules have as many residues."""
+    places = zip(*([residue for residue, _ in beads_by_residue(table)] for table in tables), strict=False)
+    return tuple(tuple(sorted(set(types))) for types in places)
+
+
+def _lists(groups: tuple[tuple[str, ...], ...] | None) -> list[list[str]] | None:
+    return None if groups is None else [list(group) for group in groups]
+
+
+def _tuples(groups: list[list[str]] | None) -> tuple[tuple[str, ...], ...] | None:
+    return None if groups is None else tuple(map(tuple, groups))
 
 
 def _listed(layout: tuple[tuple[str, ...], ...]) -> str:

@@ -65,6 +65,9 @@ def recognise(topology, knowledge: Knowledge) -> Recognised:
         knowledge.pairs.require_same_bonds(beads)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
+    if new := knowledge.new_places(beads):
+        logger.warning("%s: no molecule that the model was trained on has a residue of the type of %s at its place: what it does there "
+                       "is a guess", source, " and ".join(new))
     if xyz is None:
         return Recognised(beads, None, source)
     mirrored = [] if knowledge.allow_d_residues else d_residues(xyz, atoms)

@@ -1,5 +1,7 @@
 """`internal` models of many molecules, which share a layout: rows of a batch, residue types, order of beads, other layouts."""
 
+from dataclasses import replace
+
 import numpy as np
 import openmm
 import pytest
@@ -11,8 +13,14 @@ from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.expert_training import ExpertTraining
 from fpforce.training.fit import train
 from fpforce.training.molecules import MoleculeSet
+from fpforce.transferable.knowledge import Knowledge
+from fpforce.transferable.recognise import recognise
 
 CHOICE = "name N CA CB C O and not resname ACE NME"
+
+
+def read_knowledge(model) -> Knowledge:
+    return Knowledge.from_dict(load(model).metadata["transferable"]["knowledge"])
 
 
 def energy(system, positions_nm) -> float:
@@ -72,11 +80,41 @@ def test_molecules_of_another_layout_are_refused_in_training_and_binding(dipepti
         load(dipeptide_model).bind(tmp_path / "ASV.pdb")
 
 
+def test_bound_force_field_takes_its_topology_again_and_no_other(dipeptide_model, unseen_pdb, peptide, tmp_path):
+    def with_a_hydrogen(pdb):
+        lines = [line for line in pdb.read_text().splitlines() if line.startswith("ATOM")]
+        path = tmp_path / f"atoms_of_{pdb.name}"
+        path.write_text("\n".join([lines[0], lines[0][:12] + " H  " + lines[0][16:76] + " H", *lines[1:], "END", ""]))
+        return path
+
+    bound = load(dipeptide_model).bind(unseen_pdb)
+    for topology in (unseen_pdb, with_a_hydrogen(unseen_pdb)):
+        assert make_system(bound, topology).getNumParticles() == 10
+    peptide("AV").beads.write_pdb(tmp_path / "AV.pdb", peptide("AV").positions_nm[0])
+    with pytest.raises(InputError, match="atoms_of_AV.pdb is ALA2 VAL3 .* is bound to VAL2 ALA3"):
+        make_system(bound, with_a_hydrogen(tmp_path / "AV.pdb"))
+
+
+def test_residue_type_that_was_never_at_its_place_is_told(dipeptide_model, unseen_pdb, caplog):
+    knowledge = read_knowledge(dipeptide_model)
+    assert knowledge.types_at == (("ALA", "SER", "VAL"), ("ALA", "SER", "VAL"))
+    known = replace(knowledge, types_at=(("ALA", "SER"), knowledge.types_at[1]))
+    recognise(unseen_pdb, knowledge)
+    assert "is a guess" not in caplog.text
+    recognise(unseen_pdb, known)
+    assert "has a residue of the type of VAL2 at its place" in caplog.text
+
+
 def test_training_goes_on_from_an_earlier_one(dipeptide_recipe, dipeptide_checkpoint, tmp_path):
     path = train(dipeptide_recipe(tmp_path, run__max_steps=3), init=dipeptide_checkpoint, show_progress=False)
     before, after = read_checkpoint(dipeptide_checkpoint), read_checkpoint(path)
     assert after.record.initial and torch.equal(before.weights["0.network.coordinates.volumes"], after.weights["0.network.coordinates.volumes"])
     assert not torch.equal(before.weights["0.network.types.weight"], after.weights["0.network.types.weight"])
+
+
+def test_training_from_a_model_of_another_kind_is_refused(dipeptide_recipe, transferable_checkpoint, tmp_path):
+    with pytest.raises(InputError, match="was trained with no model of kind internal"):
+        train(dipeptide_recipe(tmp_path), init=transferable_checkpoint, show_progress=False)
 
 
 def test_model_learns_what_tells_residues_apart(dipeptide_recipe, peptide, tmp_path):
