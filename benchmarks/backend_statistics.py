@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from alanine import EXAMPLE, TIMESTEP_FS
+from rows import EXAMPLE, TIMESTEP_FS
 from hardware import describe_hardware
 
 import fpforce

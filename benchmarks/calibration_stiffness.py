@@ -1,6 +1,6 @@
 """How stiff a calibration should be: what each stiffness closes of the basins' difference, and what it costs of the shape.
 
-python benchmarks/calibration_stiffness.py FOLDER, where FOLDER holds a row of alanine.py (model.ckpt, model.pt, from_*.xtc).
+python benchmarks/calibration_stiffness.py FOLDER, where FOLDER holds a row of rows.py (model.ckpt, model.pt, from_*.xtc).
 The last layer is fitted to the log likelihoods of 1000 frames with several stiffnesses, and the frames simulated without
 calibration are reweighted by each fit and compared with the held-out reference. Prints a table (docs/method.md, Calibration).
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from alanine import EXAMPLE
+from rows import EXAMPLE
 
 import fpforce
 from fpforce.analysis.divergences import js_divergence

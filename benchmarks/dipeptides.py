@@ -15,7 +15,7 @@ import statistics
 from pathlib import Path
 
 import numpy as np
-from alanine import with_error
+from rows import with_error
 from hardware import describe_hardware
 from jobs import run_jobs
 

@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from alanine import EXAMPLE
+from rows import EXAMPLE
 from training_cost import CentralDifferences
 
 from fpforce.trajectory import read_bead_frames

@@ -16,8 +16,8 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from alanine import EXAMPLE, trained
-from alanine_tables import TABLES, folder_of
+from alanine_tables import STUDY
+from rows import EXAMPLE, trained
 from hardware import describe_hardware
 
 MODELS = {"with volumes": ("variants", "fokker_planck"), "without volumes": ("volumes", "without volumes, fokker_planck")}
@@ -33,7 +33,7 @@ def main() -> None:
     from fpforce.training.checkpoint import read_checkpoint
 
     torch.set_num_threads(1)
-    checkpoints = {name: read_checkpoint(trained(folder_of(row, 0), replace(TABLES[table].rows[row], steps=chosen.steps)))
+    checkpoints = {name: read_checkpoint(trained(STUDY.folder_of(row, 0), replace(STUDY.tables[table].rows[row], steps=chosen.steps)))
                    for name, (table, row) in MODELS.items()}
     models = {name: checkpoint.model() for name, checkpoint in checkpoints.items()}
     (scale_nm,) = {checkpoint.record.scale_nm for checkpoint in checkpoints.values()}

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from alanine import EXAMPLE, TIMESTEP_FS
+from rows import EXAMPLE, TIMESTEP_FS
 from hardware import describe_hardware
 
 from fpforce.analysis import evaluate

@@ -12,7 +12,7 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from alanine import with_error
+from rows import with_error
 
 EXCESS_JS, FREE_ENERGY_KT = 0.005, 0.3
 TABLES = ("variants", "variants_graph", "volumes", "calibration", "t_max", "long", "every")

@@ -19,7 +19,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import torch
-from alanine import EXAMPLE
+from rows import EXAMPLE
 from hardware import describe_hardware
 
 from fpforce.trajectory import read_bead_frames

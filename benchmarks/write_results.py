@@ -45,6 +45,14 @@ SECTIONS = (
      "little of; white and grey lines are the exact free energy at 2, 4 and 6 kT. `no_prior` variants do without the analytic prior, as "
      "the paper's networks do: what is unregularised is then farthest off at t = 1e-5, where spurious modes drain the true ones, though "
      "the same network is right at t = 0.01; with the Fokker-Planck term it is right at every t."),
+    ("Dipeptides never trained on", "dipeptides", "dipeptides.py",
+     "One `internal` model for all dipeptides (examples/dipeptides/recipe.yaml), with and without experts and the Fokker-Planck term, "
+     "against each unseen sequence's own molecular dynamics."),
+    ("The same, `graph_transformer`", "dipeptides_graph_transformer", "dipeptides.py --recipe graph_transformer.yaml",
+     "The model for molecules of any length."),
+    ("The paper's variants on chignolin", "chignolin_variants", "chignolin_tables.py",
+     "Ten CA beads, `internal` with a wall (examples/chignolin). Simulations begin folded and extended; F is F(folded) - F(unfolded)."),
+    ("Larger proteins", "protein_sizes", "protein_sizes.py", "Stability and cost on data of some picoseconds, not quality."),
     ("A long simulation of the demo's force field", "long_run", "long_run.py",
      "The force field of `make demo` (without volumes), simulated from both basins for longer than the demo has time for."),
     ("What the Fokker-Planck term costs", "training_cost", "training_cost.py",

@@ -118,11 +118,11 @@ def test_backend_statistics_long_run_and_calibration_stiffness(script, small_che
 
 
 def test_row_of_the_alanine_tables(script, small_checkpoint, tmp_path, monkeypatch):
-    alanine, tables = script("alanine"), script("alanine_tables")
-    monkeypatch.setattr(alanine, "trained", lambda folder, row: small_checkpoint)
+    rows, tables = script("rows"), script("tables")
+    monkeypatch.setattr(rows, "trained", lambda folder, row: small_checkpoint)
     folder = tmp_path / "row"
     folder.mkdir()
-    alanine.run(folder, alanine.Row(samples=600, solver_steps=10, replicas=4, picoseconds=2.0, timestep_fs=1.0))
+    rows.run(folder, rows.Row(samples=600, solver_steps=10, replicas=4, picoseconds=2.0, timestep_fs=1.0))
     row = {"name": "tiny"} | json.loads((folder / "row.json").read_text())
     assert row["simulation"]["frames_compared"] < 1000 and row["simulation"]["excess_js"] is None
     text = tables._markdown({"steps": 1, "rows": [row]})
@@ -194,9 +194,9 @@ def test_reference_distribution_and_time_step(script, capsys):
 
 def test_training_of_a_row_shares_its_steps_out(script, tmp_path, monkeypatch):
     """What a row trains, but for the training."""
-    alanine = script("alanine")
+    rows = script("rows")
     monkeypatch.setattr("fpforce.training.fit.train", lambda recipe, **_: recipe)
-    recipe = alanine.trained(tmp_path, alanine.Row("recipes/both.yaml", steps=800))
+    recipe = rows.trained(tmp_path, rows.Row("recipes/both.yaml", steps=800))
     assert sum(expert.max_steps for expert in recipe.experts) == 800 and recipe.run.compile is True
 
 

@@ -22,25 +22,26 @@ def test_script_can_be_imported(script):
     importlib.import_module(script)
 
 
-def test_rows_of_the_alanine_tables_are_recipes_and_name_rows_that_are_trained():
+@pytest.mark.parametrize("study", ["alanine_tables", "chignolin_tables"])
+def test_rows_of_the_tables_are_recipes_and_name_rows_that_are_trained(study):
     from fpforce.training.recipe import load_recipe
 
-    alanine, tables = importlib.import_module("alanine"), importlib.import_module("alanine_tables").TABLES
+    rows, tables = importlib.import_module("rows"), importlib.import_module(study).STUDY.tables
     names = {name for table in tables.values() for name in table.rows}
     for table in tables.values():
         assert set(table.trained) <= set(table.rows) and set(table.trained.values()) <= names
         for row in table.rows.values():
-            load_recipe(alanine.EXAMPLE / row.recipe, list(row.overrides))
+            load_recipe(rows.CASES[row.case].folder / row.recipe, list(row.overrides))
 
 
 def test_rows_that_the_results_hold_are_taken_only_for_the_same_settings():
-    tables = importlib.import_module("alanine_tables")
-    table = tables.TABLES["two_for_one"]
-    rows = {(name, 0): tables._with_seed(name, 0, table, 8000) for name in table.rows}
+    tables, study = importlib.import_module("tables"), importlib.import_module("alanine_tables").STUDY
+    table = study.tables["two_for_one"]
+    rows = {(name, 0): study.with_seed(name, 0, table, 8000) for name in table.rows}
     results = BENCHMARKS.parent / "docs" / "results" / "alanine_two_for_one.json"
-    assert tables._known(results, rows).keys() == rows.keys()
-    longer = {key: tables._with_seed(*key, table, 8001) for key in rows}
-    assert tables._known(results, longer) == {}
+    assert tables.known(results, rows).keys() == rows.keys()
+    longer = {key: study.with_seed(*key, table, 8001) for key in rows}
+    assert tables.known(results, longer) == {}
 
 
 def test_every_section_of_the_results_names_a_script_that_exists():
@@ -72,7 +73,7 @@ def test_targets_are_met_or_missed_by_the_means_over_seeds(tmp_path):
 
 
 def test_mean_that_takes_in_what_has_not_converged_is_marked():
-    tables = importlib.import_module("alanine_tables")
+    tables = importlib.import_module("tables")
     held = json.loads((BENCHMARKS.parent / "docs" / "results" / "alanine_variants.json").read_text())
     lines = tables._markdown(held).splitlines()
     for name in ("both", "fokker_planck"):

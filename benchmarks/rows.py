@@ -1,7 +1,7 @@
-"""One row of a table on alanine dipeptide: train, export, sample, simulate from both basins, evaluate.
+"""One row of a table on an example: train, export, sample, simulate from two starts, evaluate.
 
 Used by the other scripts here, which hand over rows to `run_all`; each runs in a process of its own, with one thread:
-python benchmarks/alanine.py FOLDER ROW [--only-train] (a Row as JSON). A finished stage is not repeated, so that an
+python benchmarks/rows.py FOLDER ROW [--only-train] (a Row as JSON). A finished stage is not repeated, so that an
 interrupted benchmark goes on where it stopped. FOLDER/row.json holds the result.
 """
 
@@ -14,15 +14,38 @@ from hardware import describe_hardware
 from jobs import run_jobs
 
 ROOT = Path(__file__).resolve().parent.parent
-EXAMPLE = ROOT / "examples" / "alanine_dipeptide"
 TIMESTEP_FS = 4.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """An example: its folder and the files in it. starts: frames that simulations begin with, by name. folded: PDB of the fold."""
+
+    folder: Path
+    training: tuple[str, ...]
+    reference: tuple[str, ...]
+    topology: str
+    starts: dict[str, str]
+    folded: str | None = None
+
+    def files(self, names: tuple[str, ...]) -> list[Path]:
+        return [self.folder / name for name in names]
+
+
+CASES = {
+    "alanine_dipeptide": Case(ROOT / "examples" / "alanine_dipeptide", ("train.xtc",), ("reference.xtc",), "alanine_dipeptide.pdb",
+                              {basin: f"start_{basin}.pdb" for basin in ("negative", "positive")}),
+    "chignolin": Case(ROOT / "examples" / "chignolin", ("data/train.xtc", "data/run3.xtc"), ("data/reference.xtc", "data/run4.xtc"),
+                      "data/data.pdb", {start: f"data/start_{start}.pdb" for start in ("folded", "extended")}, "folded.pdb"),
+}
+EXAMPLE = CASES["alanine_dipeptide"].folder
 
 
 @dataclass(frozen=True)
 class Row:
     """What is trained and how it is judged.
 
-    recipe: a file of the example, with `overrides`; `steps` of training are shared out among its experts as the recipe
+    case: one of CASES. recipe: a file of the example, with `overrides`; `steps` of training are shared out among its experts as the recipe
     shares out minutes. trained: the name of the folder, beside this row's, of a row whose checkpoint serves this one too, or
     is calibrated further by the overrides. samples: iid samples; none where 0. replicas: from each of two start frames, for so many picoseconds; none
     where 0.
@@ -40,6 +63,12 @@ class Row:
     replicas: int = 128
     picoseconds: float = 200.0
     timestep_fs: float = TIMESTEP_FS
+    case: str = "alanine_dipeptide"
+
+    @staticmethod
+    def from_dict(fields: dict) -> "Row":
+        """The row of which `asdict` made these fields; what is missing has its default."""
+        return Row(**fields | {"overrides": tuple(fields["overrides"])})
 
 
 def run(folder: Path, row: Row) -> None:
@@ -50,19 +79,19 @@ def run(folder: Path, row: Row) -> None:
     from fpforce.errors import InputError
     from fpforce.training.export import export
 
-    checkpoint = trained(folder, row)
+    checkpoint, case = trained(folder, row), CASES[row.case]
     model, iid = folder / "model.pt", folder / "iid.xtc" if row.samples else None
     if not model.exists():
         export(checkpoint, model, t_eval=row.t_eval)
     if iid is not None:
         _sample(checkpoint, iid, row)
     simulations, failures = [], {}
-    for number, basin in enumerate(("negative", "positive")):
-        simulations.append(folder / f"from_{basin}.xtc")
-        failures[basin] = _simulate(model, simulations[-1], EXAMPLE / f"start_{basin}.pdb", 2 * row.seed + number, row)
+    for number, (name, start) in enumerate(case.starts.items()):
+        simulations.append(folder / f"from_{name}.xtc")
+        failures[name] = _simulate(model, simulations[-1], case.folder / start, 2 * row.seed + number, row)
     try:
-        evaluate(model, EXAMPLE / "reference.xtc", simulations, topology=EXAMPLE / "alanine_dipeptide.pdb", iid=iid,
-                 training=EXAMPLE / "train.xtc", output=folder, overwrite=True)
+        evaluate(model, case.files(case.reference), simulations, topology=case.folder / case.topology, iid=iid,
+                 training=case.files(case.training), folded=case.folded and case.folder / case.folded, output=folder, overwrite=True)
         report = json.loads((folder / "report.json").read_text())
     except InputError as error:  # not a frame is left to judge
         report = {"error": str(error)}
@@ -102,11 +131,12 @@ def trained(folder: Path, row: Row) -> Path:
             shutil.copy(source, checkpoint)
     own = [f"output={folder}", f"run.max_steps={row.steps}", "run.max_minutes=null", "run.threads=1", "run.compile=true",
            f"run.seed={row.seed}"]
-    experts = load_recipe(EXAMPLE / row.recipe, row.overrides).experts
+    example = CASES[row.case].folder
+    experts = load_recipe(example / row.recipe, row.overrides).experts
     minutes = [expert.max_minutes or 1.0 for expert in experts]
     for k, share in enumerate(minutes):
         own += [f"experts.{k}.max_minutes=null", f"experts.{k}.max_steps={round(row.steps * share / sum(minutes))}"]
-    return train(load_recipe(EXAMPLE / row.recipe, [*row.overrides, *own]), resume=checkpoint.exists(), show_progress=False)
+    return train(load_recipe(example / row.recipe, [*row.overrides, *own]), resume=checkpoint.exists(), show_progress=False)
 
 
 def _sample(checkpoint: Path, output: Path, row: Row) -> None:
@@ -152,5 +182,4 @@ def _summary(row: Row, model: Path, report: dict, failures: dict[str, list[float
 
 
 if __name__ == "__main__":
-    fields = json.loads(sys.argv[2])
-    (trained if "--only-train" in sys.argv[3:] else run)(Path(sys.argv[1]), Row(**fields | {"overrides": tuple(fields["overrides"])}))
+    (trained if "--only-train" in sys.argv[3:] else run)(Path(sys.argv[1]), Row.from_dict(json.loads(sys.argv[2])))
