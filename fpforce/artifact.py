@@ -25,7 +25,7 @@ from fpforce.errors import InputError
 from fpforce.space import space_of
 from fpforce.wall import Wall
 
-FORMAT_VERSION = 3  # 2: models with a wall, which earlier readers would leave out; 3: internal models that see volumes
+FORMAT_VERSION = 4  # 2: models with a wall, which earlier readers would leave out; 3: internal models that see volumes; 4: of many molecules
 METADATA_ENTRY = "fpforce.json"
 WEIGHTS_ENTRY = "fpforce.safetensors"
 TOPOLOGY_ENTRY = "topology.pdb"
@@ -277,6 +277,8 @@ def load(path) -> ForceField:
 
 def format_version_of(metadata: dict) -> int:
     """The lowest format version whose readers know all that `metadata` (of fpforce.json) describes."""
+    if "transferable" in metadata and metadata["model"].get("kind") == "internal":
+        return 4
     if metadata["model"].get("settings", {}).get("volumes"):
         return 3
     return 2 if metadata.get("wall") else 1

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.artifact import ForceField, load
+from fpforce.artifact import ForceField, format_version_of, load
 from fpforce.errors import InputError
 from fpforce.transferable.knowledge import Knowledge
 from fpforce.transferable.recognise import recognise
@@ -94,6 +94,7 @@ def bind(force_field: ForceField, topology) -> BoundForceField:
         "bonds_nm": {name: (scale_nm * values).tolist() for name, values in lengths.items()},
         "bound_to": found.source,
     }
+    metadata["format_version"] = format_version_of(metadata)
     constants = knowledge.constants(found.beads, force_field.kind, force_field.metadata["model"]["settings"]["prior"], force_field.weights())
     bound = BoundForceField(force_field.path, metadata, found.beads, constants)
     return bound if bound.wall is None else replace(bound, constants=constants | bound.wall.constants())

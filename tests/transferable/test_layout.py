@@ -87,7 +87,9 @@ def test_bound_force_field_takes_its_topology_again_and_no_other(dipeptide_model
         path.write_text("\n".join([lines[0], lines[0][:12] + " H  " + lines[0][16:76] + " H", *lines[1:], "END", ""]))
         return path
 
-    bound = load(dipeptide_model).bind(unseen_pdb)
+    field = load(dipeptide_model)
+    bound = field.bind(unseen_pdb)
+    assert (field.metadata["format_version"], bound.metadata["format_version"]) == (4, 3)  # as any internal model from here on
     for topology in (unseen_pdb, with_a_hydrogen(unseen_pdb)):
         assert make_system(bound, topology).getNumParticles() == 10
     peptide("AV").beads.write_pdb(tmp_path / "AV.pdb", peptide("AV").positions_nm[0])
