@@ -43,7 +43,8 @@ TABLES = {
     "solver": Table({f"{solver}, {steps} steps": replace(DIFFUSION, samples=10_720, solver=solver, solver_steps=steps, replicas=108,
                                                           picoseconds=50.0)  # as many simulated frames, or samples are judged at fewer
                      for solver, counts in _SOLVERS.items() for steps in counts},
-                    {f"{solver}, {steps} steps": "diffusion" for solver, counts in _SOLVERS.items() for steps in counts}, seeds=1),
+                    {f"{solver}, {steps} steps": "diffusion" for solver, counts in _SOLVERS.items() for steps in counts}, seeds=1,
+                    samples_only=True),
     "width": Table({f"width {width}, alpha_FP {weight}": Row(overrides=(f"model.width={width}", f"loss.fokker_planck_weight={weight}"))
                     for width in (32, 128) for weight in ("0", "5e-5", "5e-4", "5e-3") if (width, weight) != (128, "5e-4")}, seeds=1),
     # simulated for longer, too: barriers that are learned better are higher

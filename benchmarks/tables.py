@@ -17,13 +17,14 @@ TWO_FOR_ONE_TIME = 0.01
 @dataclass(frozen=True)
 class Table:
     """rows by name; `trained` names the row, of any table, whose training a row takes; seeds: at most so many; length: of
-    the trainings, in units of --steps.
+    the trainings, in units of --steps; samples_only: the simulations, which a report cannot do without, are short and not shown.
     """
 
     rows: dict[str, Row]
     trained: dict[str, str] = field(default_factory=dict)
     seeds: int = 3
     length: float = 1.0
+    samples_only: bool = False
 
 
 def variants(prefix: str = "", overrides: tuple[str, ...] = (), length: float = 1.0, **common) -> Table:
@@ -66,7 +67,7 @@ class Study:
             results = [{"name": key[0]} | found[key] for key in rows if key in found]
             if not results:
                 continue
-            result = {"steps": chosen.steps, "rows": results}
+            result = {"steps": chosen.steps, "samples_only": table.samples_only, "rows": results}
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(result, indent=1))
             path.with_suffix(".md").write_text(_markdown(result))
@@ -100,6 +101,8 @@ def known(path: Path, rows: dict[tuple[str, int], Row]) -> dict[tuple[str, int],
 def _markdown(result: dict) -> str:
     """A row for each seed, and means with standard deviations where there are several."""
     judged = [row for row in result["rows"] if _is_usable(row)]
+    if result.get("samples_only"):
+        return _markdown_of_samples(judged)
     one, row = judged[0], judged[0]["row"]
     lines = [
         f"{max(r['row']['steps'] for r in result['rows'])} steps of training on one thread, {row['picoseconds']:g} ps x "
@@ -119,6 +122,20 @@ def _markdown(result: dict) -> str:
     if any("†" in line for line in lines):
         lines += ["", "† The mean takes in simulations that have not converged (last column), whose figures depend on where they began: "
                       "it is no figure of the model."]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_of_samples(rows: list[dict]) -> str:
+    """A row for each seed, of what samples alone are judged by."""
+    first = rows[0]
+    lines = [f"{first['row']['steps']} steps of training on one thread; {first['iid']['frames_compared']:,} samples. Floors: JS "
+             f"{first['iid']['js_floor']:.4f}, PMF error {first['iid']['pmf_error_floor']:.3f}; reference F "
+             f"{with_error(first['reference_kt'])} kT; {', '.join(dict.fromkeys(row['hardware'] for row in rows))}.", "",
+             "| sampler | seed | iid JS excess | iid PMF excess | iid F, kT |", "|---|---|---|---|---|"]
+    for row in rows:
+        iid = row["iid"]
+        lines.append(f"| {row['name']} | {row['row']['seed']} | {_excess(iid, 'excess_js', 4)} | {_excess(iid, 'excess_pmf_error', 3)} "
+                     f"| {with_error(iid['free_energy_kt'])} |")
     return "\n".join(lines) + "\n"
 
 

@@ -26,7 +26,8 @@ SECTIONS = (
     ("Discretisation or inconsistency: the time step", "alanine_timestep", "alanine_tables.py timestep",
      "The model of `diffusion` without volumes at t = 1e-5, simulated with smaller time steps (4 fs above)."),
     ("Discretisation or inconsistency: the samplers", "alanine_solver", "alanine_tables.py solver",
-     "Samples of the model of `diffusion` by several solvers; the simulations of these rows are short and mean nothing."),
+     "Samples of the model of `diffusion`, seed 0, by several solvers and numbers of steps. Its simulation is in the first table: what it lacks, "
+     "samples by any of these have."),
     ("Width of the network and weight of the Fokker-Planck term", "alanine_width", "alanine_tables.py width", "`internal`, one model over all t."),
     ("Longer trainings", "alanine_long", "alanine_tables.py long",
      "Four times the steps of the tables above, and six times as long simulations: barriers that are learned better are higher, and "
