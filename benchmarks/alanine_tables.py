@@ -1,14 +1,14 @@
 """The tables on alanine dipeptide: the paper's variants, and what each ingredient does.
 
 python benchmarks/alanine_tables.py [TABLE ...] [--seeds 3] [--processes 2] [--steps 8000]. Tables are listed in TABLES; all by
-default. Every row is trained, sampled, simulated from both basins and compared with the held-out reference (tables.py, rows.py).
+default. Every row is trained, sampled, simulated from both basins and compared with the held-out reference (studies.py, rows.py).
 Writes docs/results/alanine_TABLE.json and .md; runs live in runs/alanine.
 """
 
 from dataclasses import replace
 
 from rows import Row
-from tables import Study, Table, variants
+from studies import Study, Table, variants
 
 GRAPH = ("model.kind=graph_transformer", "model.width=32", "model.layers=2", "optimizer.batch_size=128")
 DIFFUSION, FOKKER_PLANCK, BOTH = (Row(f"recipes/{name}.yaml") for name in ("diffusion", "fokker_planck", "both"))

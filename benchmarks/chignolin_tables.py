@@ -6,7 +6,7 @@ compared with the held-out runs in the plane of the two slowest time-lagged inde
 docs/results/chignolin_variants.json and .md; runs live in runs/chignolin.
 """
 
-from tables import Study, variants
+from studies import Study, variants
 
 TABLES = {"variants": variants(case="chignolin", samples=8000, replicas=50, picoseconds=4000.0)}
 STUDY = Study("chignolin", TABLES, steps=20_000)

@@ -22,8 +22,7 @@ from jobs import run_jobs
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "dipeptides_table"
 EXAMPLE = ROOT / "examples" / "dipeptides"
-_EXPERTS = ("experts=[{{t_max: 0.1, fokker_planck_weight: {0}, max_steps: {1}}}, "
-            "{{t_max: 1.0, fokker_planck_weight: 0, max_steps: {2}}}]")
+_SHARES = {0.1: 1 / 2, 0.6: 1 / 3, 1.0: 1 / 6}  # of the steps, by t_max: as the recipes of the other examples have it
 VARIANTS = ("diffusion", "fokker_planck", "mixture", "both")
 REPLICAS, PICOSECONDS, TIMESTEP_FS, FOLLOWED_PS = 64, 200.0, 4.0, 0.5
 
@@ -57,11 +56,14 @@ def main() -> None:
 
 def overrides_of(variant: str, steps: int) -> list[str]:
     """What the recipe becomes for one of VARIANTS: experts and Fokker-Planck term are the paper's ingredients, alone and together."""
-    weight = "0" if variant in ("diffusion", "mixture") else "null"
     if variant in ("mixture", "both"):
-        small = round(0.75 * steps)
-        return [_EXPERTS.format(weight, small, steps - small)]
-    return [f"run.max_steps={steps}", *(["loss.fokker_planck_weight=0"] if weight == "0" else [])]
+        experts = [{"t_max": t_max, "max_steps": round(share * steps)} for t_max, share in _SHARES.items()]
+        for expert in experts if variant == "mixture" else experts[2:]:
+            expert["fokker_planck_weight"] = 0.0
+        if variant == "both":
+            experts[0]["anchor_weight"] = 0.01
+        return [f"experts={json.dumps(experts)}"]
+    return [f"run.max_steps={steps}", *(["loss.fokker_planck_weight=0"] if variant == "diffusion" else [])]
 
 
 def run(variant: str, seed: int, chosen) -> None:
@@ -71,7 +73,11 @@ def run(variant: str, seed: int, chosen) -> None:
     from fpforce.training.fit import train
     from fpforce.training.recipe import load_recipe
 
-    folder = _folder(chosen.recipe, variant, seed)
+    folder, settings = _folder(chosen.recipe, variant, seed), {"steps": chosen.steps, "picoseconds": chosen.picoseconds}
+    begun = folder / "settings.json"
+    if begun.exists() and json.loads(begun.read_text()) != settings:
+        raise SystemExit(f"{folder} was begun with {json.loads(begun.read_text())}, not {settings}; remove it, or put it elsewhere")
+    begun.write_text(json.dumps(settings))
     if (folder / "result.json").exists():
         return
     own = [f"data.molecules={chosen.data / 'train'}", f"output={folder}", f"run.seed={seed}", "run.max_minutes=null", "run.threads=1"]
@@ -84,8 +90,8 @@ def run(variant: str, seed: int, chosen) -> None:
     training = fpforce.load(model).metadata["training"]
     rows = [judge(model, topology, seed, chosen.picoseconds) for topology in sorted((chosen.data / "test").glob("*.pdb"))]
     (folder / "result.json").write_text(json.dumps({
-        "variant": variant, "seed": seed, "steps": chosen.steps, "training_seconds": training["seconds"], "hardware": describe_hardware(),
-        "picoseconds": chosen.picoseconds, "sequences": rows}, indent=1))
+        "variant": variant, "seed": seed, "training_seconds": training["seconds"], "hardware": describe_hardware(),
+        "sequences": rows} | settings, indent=1))
 
 
 def judge(model: Path, topology: Path, seed: int, picoseconds: float) -> dict:

@@ -74,6 +74,7 @@ class Row:
 def run(folder: Path, row: Row) -> None:
     """Do whatever of the row is not yet done in `folder`, on one thread."""
     if (folder / "row.json").exists():
+        require_same(folder / "row.json", row)
         return
     from fpforce.analysis import evaluate
     from fpforce.errors import InputError
@@ -96,6 +97,12 @@ def run(folder: Path, row: Row) -> None:
     except InputError as error:  # not a frame is left to judge
         report = {"error": str(error)}
     (folder / "row.json").write_text(json.dumps(_summary(row, model, report, failures), indent=1))
+
+
+def require_same(path: Path, row: Row) -> None:
+    """End where a result is that of another row: it was made with other settings in this folder."""
+    if Row.from_dict(json.loads(path.read_text())["row"]) != row:
+        raise SystemExit(f"{path} was made with other settings than {row}; remove its folder, or put it elsewhere")
 
 
 def run_all(rows: dict[Path, Row], bases: dict[Path, Row], processes: int) -> dict[Path, dict]:

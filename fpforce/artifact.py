@@ -78,7 +78,8 @@ class ForceField:
     def bound(self, topology) -> "ForceField":
         """The force field of one molecule: itself, or where it is transferable what `bind` makes of it.
 
-        Raises InputError for a transferable one without a topology, and for one of a molecule with a topology.
+        Raises InputError for a transferable one without a topology, for one of a molecule with a topology, and for one that is bound
+        with the topology of another molecule.
         """
         if not self.transferable and topology is None:
             return self
@@ -199,15 +200,15 @@ class ForceField:
 
     def description(self) -> str:
         """The text of fpforce.json, as the native plugin reads it."""
-        return _read_extra(self.path, METADATA_ENTRY).decode()
+        return read_extra(self.path, METADATA_ENTRY).decode()
 
     def weights_bytes(self) -> bytes:
         """The bytes of fpforce.safetensors, as the native plugin reads them."""
-        return _read_extra(self.path, WEIGHTS_ENTRY)
+        return read_extra(self.path, WEIGHTS_ENTRY)
 
     def topology_pdb(self) -> str:
         """The start frame as PDB text."""
-        return _read_extra(self.path, TOPOLOGY_ENTRY).decode()
+        return read_extra(self.path, TOPOLOGY_ENTRY).decode()
 
 
 def load(path) -> ForceField:
@@ -242,7 +243,7 @@ def load(path) -> ForceField:
     if found == "unknown":
         raise InputError(f"{path} is not a force field file; give a model.pt written by fpforce-export")
     try:
-        metadata = json.loads(_read_extra(path, METADATA_ENTRY))
+        metadata = json.loads(read_extra(path, METADATA_ENTRY))
     except ValueError as error:
         raise InputError(f"{path}: extra/{METADATA_ENTRY} is not JSON ({error}); repeat fpforce-export") from None
     version = metadata.get("format_version") if isinstance(metadata, dict) else None
@@ -312,10 +313,11 @@ def _starts_like_zip(path) -> bool:
         return False
 
 
-def _read_extra(path, name: str) -> bytes:
-    """Contents of the one archive entry ending in /extra/<name>."""
+def read_extra(archive, name: str, path=None) -> bytes:
+    """Contents of the one entry ending in /extra/<name> of an archive: a path, or an open file with the path it came from."""
+    path = path or archive
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(archive) as archive:
             entries = [entry for entry in archive.namelist() if entry.endswith(f"/extra/{name}")]
             if len(entries) != 1:
                 raise InputError(f"{path} has {len(entries)} entries extra/{name}, expected 1; repeat fpforce-export")

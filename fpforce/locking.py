@@ -14,29 +14,33 @@ except ImportError:  # Windows
 class Lock:
     """The lock on `subject`, held from here to `close`, by a file of its own that `close` removes.
 
-    Raises InputError where another process, or another Lock, holds it.
+    Raises InputError where another process, or another Lock, holds it. Where the system knows no locks it holds nothing off.
     """
 
     def __init__(self, path: Path, subject):
         self._path = Path(path)
         while True:
             self._file = open(self._path, "w")
-            if fcntl is None:
-                return
             try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if fcntl is not None:
+                    fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 self._file.close()
                 raise InputError(f"{subject} is being written by another process: wait for it, or stop it") from None
-            if self._is_current():
+            except OSError:  # a file system without locks
+                return
+            if fcntl is None or self._is_current():
                 return
             self._file.close()  # its holder removed it in the meantime
 
     def close(self) -> None:
         """Let others write. May be called twice."""
-        if not self._file.closed:
-            self._path.unlink(missing_ok=True)
+        if self._file.closed:
+            return
+        if fcntl is None:  # Windows removes no open file
             self._file.close()
+        self._path.unlink(missing_ok=True)
+        self._file.close()
 
     def _is_current(self) -> bool:
         try:

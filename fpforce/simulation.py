@@ -160,6 +160,8 @@ def simulate(force_field, output, settings: SimulationSettings, *, show_progress
         files.require_checkpoint()
     files.lock()
     try:
+        if not (settings.resume or settings.overwrite):
+            files.require_absent()  # again: another run may have come and gone
         if settings.resume:
             arrays, stored = files.read_checkpoint()
             _require_same_run(files, stored, description)

@@ -10,7 +10,6 @@ from fpforce.arguments import require_whole
 from fpforce.artifact import ForceField, load
 from fpforce.errors import InputError
 from fpforce.space import PLANE
-from fpforce.transferable.bound import BoundForceField
 
 logger = logging.getLogger("fpforce")
 
@@ -71,7 +70,12 @@ def make_system(
     if remove_cm_motion and force_field.space is PLANE:
         raise InputError(f"remove_cm_motion stops the one bead of {force_field.path} altogether; leave it out")
     if topology is not None:
-        _check_topology(force_field, topology, replicas)
+        try:
+            _check_topology(force_field, topology, replicas)
+        except InputError:
+            if force_field.molecule is None:
+                raise
+            force_field = force_field.bound(topology)
 
     if scale_derivative and backend not in ("auto", "native"):
         raise InputError(f"scale_derivative is for the native backend, not {backend}; leave one of the two out")
@@ -110,9 +114,6 @@ def _check_topology(force_field: ForceField, topology, replicas: int) -> None:
     """Raise InputError at the first atom of `topology` that is not the bead at its place."""
     expected = [(bead.name, bead.residue) for bead in force_field.beads.beads]
     found = _atoms_and_residues(topology)
-    if isinstance(force_field, BoundForceField) and len(found) not in (len(expected), replicas * len(expected)):
-        force_field.require_molecule(topology)
-        return
     if len(found) not in (len(expected), replicas * len(expected)):
         raise InputError(
             f"the topology has {len(found)} atoms, the force field {force_field.path} {len(expected)} beads"

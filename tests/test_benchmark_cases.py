@@ -118,7 +118,7 @@ def test_backend_statistics_long_run_and_calibration_stiffness(script, small_che
 
 
 def test_row_of_the_alanine_tables(script, small_checkpoint, tmp_path, monkeypatch):
-    rows, tables = script("rows"), script("tables")
+    rows, tables = script("rows"), script("studies")
     monkeypatch.setattr(rows, "trained", lambda folder, row: small_checkpoint)
     folder = tmp_path / "row"
     folder.mkdir()

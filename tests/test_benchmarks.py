@@ -35,7 +35,7 @@ def test_rows_of_the_tables_are_recipes_and_name_rows_that_are_trained(study):
 
 
 def test_rows_that_the_results_hold_are_taken_only_for_the_same_settings():
-    tables, study = importlib.import_module("tables"), importlib.import_module("alanine_tables").STUDY
+    tables, study = importlib.import_module("studies"), importlib.import_module("alanine_tables").STUDY
     table = study.tables["two_for_one"]
     rows = {(name, 0): study.with_seed(name, 0, table, 8000) for name in table.rows}
     results = BENCHMARKS.parent / "docs" / "results" / "alanine_two_for_one.json"
@@ -73,7 +73,7 @@ def test_targets_are_met_or_missed_by_the_means_over_seeds(tmp_path):
 
 
 def test_mean_that_takes_in_what_has_not_converged_is_marked():
-    tables = importlib.import_module("tables")
+    tables = importlib.import_module("studies")
     held = json.loads((BENCHMARKS.parent / "docs" / "results" / "alanine_variants.json").read_text())
     lines = tables._markdown(held).splitlines()
     for name in ("both", "fokker_planck"):

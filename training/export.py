@@ -91,9 +91,9 @@ def write_transferable(checkpoint: Checkpoint, model_path: Path, t_eval: float, 
     bound to each of the molecules in the checkpoint's record, whose largest deviations are returned.
     """
     _refuse_to_replace(model_path, overwrite)
-    molecules, knowledge = checkpoint.record.transferable["molecules"], checkpoint.knowledge
-    number = checkpoint.covering(t_eval)
+    molecules, number = checkpoint.record.transferable["molecules"], checkpoint.covering(t_eval)
     shared, kind = checkpoint.shared_model(number), checkpoint.plans[number].model.kind
+    knowledge = checkpoint.knowledge if kind == "internal" else checkpoint.knowledge.without_layout()
     weights = {name: tensor.numpy() for name, tensor in shared.state_dict().items()}
     program, measured = None, []
     for name, molecule in molecules.items():

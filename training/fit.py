@@ -4,11 +4,13 @@ Everything lands in the recipe's output folder: model.ckpt (always the latest ch
 recipe.yaml (the resolved recipe), logs/ (TensorBoard and CSV).
 """
 
+import contextlib
 import dataclasses
 import logging
 import math
 import shutil
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -17,10 +19,12 @@ import yaml
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.errors import InputError
 from fpforce.forces import ForceFiles
+from fpforce.locking import Lock
 from fpforce.trajectory import read_bead_frames
 from fpforce.training.calibration import calibrate, is_wanted, refuse_uncalibratable
 from fpforce.training.callbacks import CheckpointWriter, StepRecord, StopAfterStep, StoppedWhileCompiling, exponential_average
@@ -71,25 +75,46 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, init
         refuse_uncalibratable(module.experts[0], f"the expert over {module.plans[0]}")
     numbers, unfinished = _what_is_left(module, checkpoint)
     if not numbers:
-        _end_with_calibration(recipe, checkpoint, training_set)
+        with contextlib.closing(_lock(recipe)):
+            _end_with_calibration(recipe, checkpoint, training_set)
         return checkpoint.path
     _quiet_lightning()
-    path = recipe.output / CHECKPOINT_NAME
     stop = StopAfterStep()
     trainers = [_trainer(recipe, module.plans[number], number, stop, show_progress) for number in numbers]
     try:
         recipe.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot create the output folder {recipe.output}: {error.strerror}") from None
+    with contextlib.closing(_lock(recipe)):
+        _claim_output(recipe, resume, overwrite, init)  # again: another run may have come and gone
+        _begin_run(recipe, training_set, resume)
+        _train_experts(module, recipe, zip(numbers, trainers, strict=True), stop, unfinished)
+        if is_wanted(recipe.calibration, None) and trainers[-1].is_global_zero:
+            calibrate(recipe.output / CHECKPOINT_NAME, recipe, training_set)
+    return recipe.output / CHECKPOINT_NAME
+
+
+def _lock(recipe: Recipe) -> Lock | contextlib.ExitStack:
+    """The lock on the output folder, held by the first of several processes that train together."""
+    return Lock(recipe.output / "lock", recipe.output) if rank_zero_only.rank in (None, 0) else contextlib.ExitStack()
+
+
+def _begin_run(recipe: Recipe, training_set: TrainingSet | MoleculeSet, resume: bool) -> None:
+    """Make room for a new run, write its recipe and say what it trains on."""
     if not resume:  # only now: a mistake must not cost an earlier run
         shutil.rmtree(recipe.output / "logs", ignore_errors=True)
-        path.unlink(missing_ok=True)
+        (recipe.output / CHECKPOINT_NAME).unlink(missing_ok=True)
     _write(recipe)
     count = len(training_set.molecules) if isinstance(training_set, MoleculeSet) else 0
     kinds = f"{count} molecules of up to " if count > 1 else "1 molecule of " if count else ""
     logger.info("training on %d frames of %s%d beads; output in %s", len(training_set.frames), kinds, training_set.frames.shape[1],
                 recipe.output)
-    for number, trainer in zip(numbers, trainers, strict=True):
+
+
+def _train_experts(module: ExpertTraining, recipe: Recipe, runs: Iterable[tuple[int, pl.Trainer]], stop: StopAfterStep, unfinished: bool) -> None:
+    """Train each expert by its trainer, the first of them from its checkpoint where it is unfinished."""
+    path = recipe.output / CHECKPOINT_NAME
+    for number, trainer in runs:
         plan = module.plans[number]
         if len(module.plans) > 1:
             logger.info("expert over %s, %s", plan, "conservative" if plan.conservative else "not conservative")
@@ -103,9 +128,6 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, init
         if stop.requested:
             raise KeyboardInterrupt(f"stopped after step {trainer.global_step}; {path} is complete, go on with --resume")
         _measure_hand_overs(module, path, trainer.is_global_zero)
-    if is_wanted(recipe.calibration, None) and trainer.is_global_zero:
-        calibrate(path, recipe, training_set)
-    return path
 
 
 def _end_with_calibration(recipe: Recipe, checkpoint: Checkpoint, training_set: TrainingSet) -> None:

@@ -58,6 +58,8 @@ class MoleculeSet:
         if knowledge is None:
             statistics = [measure(one.frames.numpy(), SMOOTH_LENGTH) for one in sets.values()]
             knowledge = Knowledge.of([one.beads for one in sets.values()], statistics, choice, SMOOTH_LENGTH, allow_d_residues, one_layout)
+        else:
+            knowledge = knowledge.with_places([one.beads for one in sets.values()])
         for name, one in sets.items():
             try:
                 knowledge.require_layout(one.beads)

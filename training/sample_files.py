@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.errors import InputError
+from fpforce.locking import Lock
 from fpforce.simulation_files import replace_file
 from fpforce.trajectory_output import check_extension, open_trajectory
 
@@ -24,22 +25,32 @@ class SampleFiles:
         self.record, self.topology, self.densities = (
             self.output.with_name(self.output.name + suffix) for suffix in (".json", ".pdb", ".npz")
         )
-        self._writer, self._arrays = None, {}
+        self._writer, self._arrays, self._lock = None, {}, None
 
     def open(self, description: dict, topology_nm, *, resume: bool, overwrite: bool) -> dict:
         """Start the files, or go on with those of an earlier run; returns the record to be kept up to date.
 
         description: what a run to continue must have in common. topology_nm (beads, 3): the frame of the topology file.
         """
-        if resume:
-            return self._continue(description)
+        if not resume:
+            try:
+                self.output.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(f"output folder {self.output.parent} cannot be made: {error.strerror}") from None
+        elif not self.record.exists() or not self.output.exists():
+            raise InputError(f"nothing to resume: {self.output} or its record {self.record} does not exist; start without "
+                             "--resume")
+        self._lock = Lock(self.output.with_name(self.output.name + ".lock"), self.output)
+        try:
+            return self._continue(description) if resume else self._start(description, topology_nm, overwrite)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, description: dict, topology_nm, overwrite: bool) -> dict:
         for path in (self.output, self.record, self.topology, self.densities):
             if path.exists() and not overwrite:
                 raise InputError(f"{path} already exists; give another --output, or --overwrite, or --resume to go on")
-        try:
-            self.output.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"output folder {self.output.parent} cannot be made: {error.strerror}") from None
         for path in (self.record, self.densities):
             path.unlink(missing_ok=True)
         self._beads.write_pdb(self.topology, topology_nm)
@@ -61,6 +72,8 @@ class SampleFiles:
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def _save(self, record: dict) -> None:
         self._writer.sync()
@@ -70,9 +83,6 @@ class SampleFiles:
         replace_file(self.record, lambda file: file.write(json.dumps(content, indent=1).encode()))
 
     def _continue(self, description: dict) -> dict:
-        if not self.record.exists() or not self.output.exists():
-            raise InputError(f"nothing to resume: {self.output} or its record {self.record} does not exist; start without "
-                             "--resume")
         try:
             record = json.loads(self.record.read_text())
             for name, wanted in description.items():

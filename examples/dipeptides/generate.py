@@ -22,6 +22,7 @@ from task import BEADS, Task, do_task, protocol_of, write_json
 from fpforce.commands.entry import command
 from fpforce.errors import InputError
 
+RUNGS = {"train": 3, "test": 4}
 STAGES_NS = {"train": (0.5, 2.0), "test": (0.5, 2.0)}
 # Basins that hold less than this in both runs are not judged: their free energy is not known to 0.3 kT after some ns.
 _SMALLEST_BASIN = 0.01
@@ -34,8 +35,8 @@ def main(
     train_ns: Annotated[float, typer.Option(help="final length of each training run, ns")] = 2.0,
     test_ns: Annotated[float, typer.Option(help="final length of each of the two test runs, ns")] = 2.0,
     discard_ps: Annotated[float, typer.Option(help="left out at the start of each run, ps")] = 100.0,
-    train_rungs: Annotated[int, typer.Option(help="temperatures of the training runs; 1: Langevin dynamics")] = 3,
-    test_rungs: Annotated[int, typer.Option(help="temperatures of the test runs")] = 4,
+    train_rungs: Annotated[int, typer.Option(help="temperatures of the training runs; 1: Langevin dynamics")] = RUNGS["train"],
+    test_rungs: Annotated[int, typer.Option(help="temperatures of the test runs")] = RUNGS["test"],
     processes: Annotated[int, typer.Option(help="simulations at a time, one core each")] = 1,
     only: Annotated[str, typer.Option(help="train, test, or a comma-separated list of sequences; all by default")] = "",
     checkpoint_minutes: Annotated[float, typer.Option(help="between checkpoints, minutes")] = 1.0,
@@ -162,7 +163,7 @@ class Driver:
 
 
 def write_record(output, tasks):
-    """Gather the figures of all runs that are there into data.json; returns it. `tasks` tell the protocols."""
+    """Gather the figures of all runs that are there into data.json; returns it. `tasks` tell the protocols, of what they have made."""
     import openmm
 
     from fpforce.reference.basins import agreement
@@ -175,7 +176,7 @@ def write_record(output, tasks):
         "platform": "Reference",
         "openmm": openmm.version.version,
         "discarded_ps": tasks[0].discard_ps,
-        "protocols": {task.kind: protocol_of(task.rungs).describe() for task in tasks},
+        "protocols": _protocols(output, tasks),
     }
     for name in split["train"]:
         path = Task("train", name, 1, 0.0, 1, 0.0).record(output)
@@ -189,6 +190,13 @@ def write_record(output, tasks):
             record["test"][name] = {"runs": runs, "agreement": compared}
     write_json(output / "data.json", record)
     return record
+
+
+def _protocols(output, tasks):
+    """By kind; of a kind of which nothing is asked for, what an earlier call wrote."""
+    path = output / "data.json"
+    earlier = json.loads(path.read_text())["made"]["protocols"] if path.exists() else {}
+    return earlier | {task.kind: protocol_of(task.rungs).describe() for task in tasks if task.is_done(output)}
 
 
 def _new_ns(task, tasks, output):

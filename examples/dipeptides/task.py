@@ -52,9 +52,12 @@ class Task:
         return self.folder(output).with_suffix(".json")
 
     def is_done(self, output):
-        """Whether the run is published with at least these frames."""
+        """Whether the run is published, over as many rungs, with at least these frames."""
         record = self.record(output)
-        return record.exists() and json.loads(record.read_text())["frames"] >= self.frames
+        if not record.exists():
+            return False
+        facts = json.loads(record.read_text())
+        return len(facts["swap_acceptance"]) == self.rungs - 1 and facts["frames"] >= self.frames
 
     def __str__(self):
         return f"{self.kind} {self.sequence} run {self.run} to {self.ns:g} ns"

@@ -67,7 +67,7 @@ def evaluate(force_field, reference, simulation, *, topology=None, training=None
     refuse_repeated("simulation", listed(simulation))
     if not isinstance(force_field, ForceField):
         force_field = load(force_field)
-    if force_field.transferable:
+    if force_field.transferable or force_field.molecule is not None:
         force_field = force_field.bound(topology)
     structure = None if folded is None else FoldedStructure.read(folded, force_field.beads)
     reference, reference_files = read_trajectories(reference, topology, force_field.beads)

@@ -40,6 +40,7 @@ def describe(force_field) -> str:
         f"scale         {force_field.scale_nm:.5g} nm",
         f"t_eval        {force_field.t_eval:g}",
         f"mapping       {force_field.beads.mapping}",
+        *([f"bound to      {force_field.molecule}, from {metadata['bound_to']}"] if force_field.molecule else []),
     ]
     if force_field.transferable:
         lines += _describe_types(metadata["transferable"])

@@ -11,11 +11,12 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
-from fpforce.artifact import ForceField, format_version_of, load
+from fpforce.artifact import METADATA_ENTRY, WEIGHTS_ENTRY, ForceField, format_version_of, read_extra
 from fpforce.errors import InputError
 from fpforce.transferable.knowledge import Knowledge
 from fpforce.transferable.recognise import recognise
@@ -23,9 +24,14 @@ from fpforce.transferable.recognise import recognise
 
 @dataclass(frozen=True, repr=False)
 class BoundForceField(ForceField):
-    """A force field of one molecule, made from a transferable one; `constants` are the molecule's, by name of the weight."""
+    """A force field of one molecule, made from a transferable one.
+
+    constants: the molecule's, by name of the weight. transferable_one: what it was made from; content: the bytes of its file then.
+    """
 
     constants: dict[str, np.ndarray]
+    transferable_one: ForceField
+    content: bytes
 
     @property
     def molecule(self) -> str:
@@ -37,17 +43,22 @@ class BoundForceField(ForceField):
 
         Raises InputError as `bind` does, and for another molecule.
         """
-        knowledge = Knowledge.from_dict(load(self.path).metadata["transferable"]["knowledge"])
-        found = recognise(frame, knowledge)
+        found = recognise(frame, knowledge_of(self.transferable_one), any_order=True)
         return found.positions_nm[self.beads.order_in(found.beads.labels, "the frame")]
 
-    def require_molecule(self, topology) -> None:
-        """Raise InputError unless `topology`, of all atoms or of the beads, is of this molecule with its beads in this order."""
-        found = recognise(topology, Knowledge.from_dict(load(self.path).metadata["transferable"]["knowledge"]))
+    def bound(self, topology) -> "BoundForceField":
+        """Itself, or for a topology of the same molecule, of all atoms or of its beads, what `bind` makes of that, with the same beads.
+
+        Raises InputError as `bind` does, for another molecule, and for beads in another order.
+        """
+        if topology is None:
+            return self
+        found = bind(self.transferable_one, topology)
         if found.beads.labels != self.beads.labels:
-            ours, theirs = (", ".join(beads.labels[:3]) for beads in (self.beads, found.beads))
-            raise InputError(f"{found.source} is {found.beads.residues} with the beads {theirs}, ..., and the force field is bound to "
-                             f"{self.molecule} with {ours}, ...; bind it to this topology instead, or leave the topology out")
+            ours, theirs = (", ".join(one.beads.labels[:3]) for one in (self, found))
+            raise InputError(f"{found.metadata['bound_to']} is {found.molecule} with the beads {theirs}, ..., and the force field is bound "
+                             f"to {self.molecule} with {ours}, ...; bind it to this topology instead, or leave the topology out")
+        return found
 
     def model_bytes(self) -> bytes:
         """A TorchScript archive of the bound program."""
@@ -55,7 +66,7 @@ class BoundForceField(ForceField):
 
     @cached_property
     def _program(self) -> bytes:
-        return bound_program(self.path.read_bytes(), self.constants, len(self.beads))
+        return bound_program(self.content, self.constants, len(self.beads))
 
     def description(self) -> str:
         return json.dumps(self.metadata)
@@ -65,14 +76,19 @@ class BoundForceField(ForceField):
 
     @cached_property
     def _weights(self) -> bytes:
-        from safetensors.numpy import load, save
+        from safetensors.numpy import save
 
-        return save(load(super().weights_bytes()) | {name: np.ascontiguousarray(values) for name, values in self.constants.items()})
+        return save(_weights_in(self.content, self.path) | {name: np.ascontiguousarray(values) for name, values in self.constants.items()})
 
     def topology_pdb(self) -> str:
         text = io.StringIO()
         self.beads.write_pdb(text, np.zeros((len(self.beads), 3)) if self.positions_nm is None else self.positions_nm)
         return text.getvalue()
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the file that it was made from."""
+        return sha256(self.content).hexdigest()
 
     @contextlib.contextmanager
     def program_file(self) -> Iterator[Path]:
@@ -82,10 +98,23 @@ class BoundForceField(ForceField):
             yield path
 
 
+def knowledge_of(force_field: ForceField) -> Knowledge:
+    """What a transferable force field knows of types."""
+    return Knowledge.from_dict(force_field.metadata["transferable"]["knowledge"])
+
+
+def _weights_in(content: bytes, path: Path) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load
+
+    return load(read_extra(io.BytesIO(content), WEIGHTS_ENTRY, path))
+
+
 def bind(force_field: ForceField, topology) -> BoundForceField:
     """The force field for the molecule of a topology; see ForceField.bind."""
-    knowledge = Knowledge.from_dict(force_field.metadata["transferable"]["knowledge"])
+    knowledge, content = knowledge_of(force_field), force_field.path.read_bytes()
     found = recognise(topology, knowledge)
+    if json.loads(read_extra(io.BytesIO(content), METADATA_ENTRY, force_field.path)) != force_field.metadata:
+        raise InputError(f"{force_field.path} has been replaced since it was loaded; load it again")
     lengths = knowledge.bond_lengths(found.beads)
     scale_nm = force_field.metadata["transferable"]["scale_nm"]
     metadata = {name: value for name, value in force_field.metadata.items() if name != "transferable"} | {
@@ -95,8 +124,9 @@ def bind(force_field: ForceField, topology) -> BoundForceField:
         "bound_to": found.source,
     }
     metadata["format_version"] = format_version_of(metadata)
-    constants = knowledge.constants(found.beads, force_field.kind, force_field.metadata["model"]["settings"]["prior"], force_field.weights())
-    bound = BoundForceField(force_field.path, metadata, found.beads, constants)
+    prior, weights = force_field.metadata["model"]["settings"]["prior"], _weights_in(content, force_field.path)
+    constants = knowledge.constants(found.beads, force_field.kind, prior, weights)
+    bound = BoundForceField(force_field.path, metadata, found.beads, constants, force_field, content)
     return bound if bound.wall is None else replace(bound, constants=constants | bound.wall.constants())
 
 

@@ -4,8 +4,9 @@ In: the record in model.pt or in a checkpoint. Out: for any bead table of known 
 the prior, by the names that they have in a force field of one molecule.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -54,15 +55,26 @@ class Knowledge:
     @staticmethod
     def of(tables: Sequence[BeadTable], statistics: Sequence[PairStatistics], choice: str, smooth_length: float,
            allow_d_residues: bool, one_layout: bool = False) -> "Knowledge":
-        """What several molecules teach; statistics as of `measure` with the same smooth_length. one_layout: keep that of the first."""
+        """What several molecules teach; statistics as of `measure` with the same smooth_length. one_layout: keep that of most."""
         found: dict[str, set[tuple[str, ...]]] = {}
         for table in tables:
             for residue, names in beads_by_residue(table):
                 found.setdefault(residue, set()).add(tuple(sorted(names)))
         residues = {name: tuple(sorted(sets)) for name, sets in sorted(found.items())}
         return Knowledge(Vocabulary.of(*tables), PairTable.of(tables, statistics), residues, choice, smooth_length, allow_d_residues,
-                         layout=layout_of(tables[0]) if one_layout else None,
+                         layout=Counter(map(layout_of, tables)).most_common(1)[0][0] if one_layout else None,
                          types_at=_types_at(tables) if one_layout else None)
+
+    def with_places(self, tables: Sequence[BeadTable]) -> "Knowledge":
+        """The same, with the residue types that further molecules have at the places of the layout."""
+        if self.types_at is None:
+            return self
+        both = zip(self.types_at, _types_at(tables), strict=False)
+        return replace(self, types_at=tuple(tuple(sorted({*ours, *theirs})) for ours, theirs in both))
+
+    def without_layout(self) -> "Knowledge":
+        """The same for a model that takes molecules of any layout."""
+        return replace(self, layout=None, types_at=None)
 
     def to_dict(self) -> dict:
         """A JSON-able dict; `from_dict` reads it back."""
@@ -132,12 +144,15 @@ class Knowledge:
         weights: the shared network's. The molecule's residue types shift the biases of every hidden layer; from the pair statistics
         come those of the coordinates.
         """
-        known = self.pairs.of_molecule(beads)
-        of_pairs = {"coordinates.mean": known.mean, "coordinates.variance": np.maximum(known.variance, SMALLEST_SPREAD)}
         shifts = weights["shift.weight"] @ weights["types.weight"][self.types_of_residues(beads)].ravel()
         layers = sum(name.startswith("hidden.") and name.endswith(".bias") for name in weights)
-        return {name: values.astype(np.float32) for name, values in of_pairs.items()} | {
+        return {f"coordinates.{name}": values for name, values in self.distance_statistics(beads).items()} | {
             f"hidden.{k}.bias": weights[f"hidden.{k}.bias"] + shift for k, shift in enumerate(np.split(shifts, layers))}
+
+    def distance_statistics(self, beads: BeadTable) -> dict[str, np.ndarray]:
+        """Mean and variance (pairs,) of the distances, float32, as the coordinates of `internal` take them."""
+        known = self.pairs.of_molecule(beads)
+        return {"mean": known.mean.astype(np.float32), "variance": np.maximum(known.variance, SMALLEST_SPREAD).astype(np.float32)}
 
     def types_of_residues(self, beads: BeadTable) -> np.ndarray:
         """(residues,) indices of the residues' types in the vocabulary."""

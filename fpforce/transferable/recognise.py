@@ -39,13 +39,13 @@ class Recognised:
     source: str
 
 
-def recognise(topology, knowledge: Knowledge) -> Recognised:
+def recognise(topology, knowledge: Knowledge, *, any_order: bool = False) -> Recognised:
     """The beads of a topology: a file that mdtraj reads, an openmm or mdtraj Topology, or an mdtraj Trajectory (its first frame).
 
     Water and ions are left out with a notice, end groups without beads too; where the input shows that an end of the chain has no end
     group, a warning says that the model cannot tell. The order of the beads within a residue does not
-    matter to a graph transformer: the beads keep it. A model with a layout gets those of a topology of all atoms in its order, and refuses
-    a topology of the beads in another. Raises InputError, naming the residue, for an unknown residue or
+    matter to a graph transformer: the beads keep it. A model with a layout gets those of a topology of more atoms in its order, and
+    refuses a topology of the beads in another, unless any_order says that nobody counts on it. Raises InputError, naming the residue, for an unknown residue or
     bead, a missing bead, several chains, gaps in the numbering, bonds as in no training molecule, and D residues.
     """
     atoms, xyz, source = _read(topology)
@@ -56,7 +56,7 @@ def recognise(topology, knowledge: Knowledge) -> Recognised:
     _check_residues(atoms, chosen, knowledge, source)
     _say_which_ends_are_bare(atoms, chosen, source)
     _say_which_states_are_unusual(atoms, chosen, source)
-    if knowledge.layout is not None and len(chosen) < atoms.n_atoms:
+    if knowledge.layout is not None and (any_order or not _are_all(atoms, chosen)):
         chosen = _in_order(atoms, chosen, knowledge.layout)
     beads = replace(map_beads(atoms, chosen), mapping=knowledge.choice)
     try:
@@ -115,12 +115,17 @@ def _say_what_is_left_out(topology, source) -> None:
         logger.warning("%s: water and ions are left out (%s)", source, found)
 
 
+def _are_all(topology, chosen) -> bool:
+    """Whether these atoms are all but water and ions."""
+    return len(chosen) == sum(residue.n_atoms for residue in topology.residues if not is_solvent(residue))
+
+
 def _say_which_ends_are_bare(topology, chosen, source: str) -> None:
     """Warn where a topology of more atoms than the beads has an end without an end group: charged, or cut from something longer.
 
     The beads do not show it, and the model treats the ends as those of the molecules that it was trained on.
     """
-    if len(chosen) == sum(residue.n_atoms for residue in topology.residues if not is_solvent(residue)):
+    if _are_all(topology, chosen):
         return
     bare = []
     for atom, step in ((chosen[0], -1), (chosen[-1], 1)):

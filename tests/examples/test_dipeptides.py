@@ -46,7 +46,7 @@ def test_the_split_is_the_drawn_one_and_covers_every_amino_acid_at_both_places(e
 
 def test_short_runs_come_before_long_ones_and_training_before_test(example):
     sequences, generate = example
-    tasks = generate.list_tasks(sequences.load(), {"train": 2.0, "test": 2.0}, {"train": 1, "test": 4}, 100.0)
+    tasks = generate.list_tasks(sequences.load(), {"train": 2.0, "test": 2.0}, generate.RUNGS, 100.0)
     stages = list(dict.fromkeys((task.kind, task.ns) for task in tasks))
     assert stages == [("train", 0.5), ("test", 0.5), ("train", 2.0), ("test", 2.0)]
     assert len(tasks) == 2 * (60 + 2 * 20)
@@ -104,7 +104,7 @@ def test_the_data_that_come_with_it_are_of_the_split_and_the_generator_goes_on_f
     with tarfile.open(EXAMPLE / "data.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")
     folder, split = tmp_path / "dipeptides", sequences.load()
-    tasks = generate.list_tasks(split, {"train": 0.5, "test": 0.5}, {"train": 1, "test": 4}, 100.0)
+    tasks = generate.list_tasks(split, {"train": 0.5, "test": 0.5}, generate.RUNGS, 100.0)
     done = [task for task in tasks if task.is_done(folder)]
     assert {task.sequence for task in done if task.kind == "train"} == set(split["train"])
     assert any(task.kind == "test" for task in done)

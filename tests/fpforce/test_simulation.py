@@ -328,3 +328,11 @@ def test_opencl_on_a_cpu_is_not_taken_for_a_gpu():
     assert not is_gpu("Portable Computing Language", "pthread-haswell-Intel(R) Xeon(R)")
     assert not is_gpu("Intel(R) OpenCL", "Intel(R) Core(TM) i7-9700 CPU")
     assert is_gpu("NVIDIA CUDA", "NVIDIA H200") and is_gpu("AMD Accelerated Parallel Processing", "gfx90a")
+
+
+def test_a_file_system_without_locks_does_not_stop_a_simulation(field, tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fpforce.locking.fcntl.flock", no_locks)
+    assert simulate(field, tmp_path / "out.xtc", SHORT).steps == 1000 and not (tmp_path / "out.xtc.lock").exists()

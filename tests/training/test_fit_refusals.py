@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fpforce.errors import InputError
+from fpforce.locking import Lock
 from fpforce.training.checkpoint import read_checkpoint, replace_record
 from fpforce.training.fit import train
 
@@ -50,6 +51,15 @@ def test_impossible_hardware_is_named_and_costs_no_earlier_run(small_recipe, tmp
     with pytest.raises(InputError, match=override.split("=")[0]):
         train(small_recipe(tmp_path / "run", override), overwrite=True, show_progress=False)
     assert (recipe.output / "model.ckpt").read_bytes() == before
+
+
+def test_output_that_another_process_writes_is_refused(small_recipe, tmp_path):
+    recipe, lock = small_recipe(tmp_path, "run.max_steps=2"), Lock(tmp_path / "lock", tmp_path)
+    with pytest.raises(InputError, match=f"{tmp_path} is being written by another process"):
+        train(recipe, show_progress=False)
+    assert not (tmp_path / "model.ckpt").exists()
+    lock.close()
+    assert train(recipe, show_progress=False).exists() and not (tmp_path / "lock").exists()
 
 
 def test_resume_and_overwrite_exclude_each_other(small_recipe, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from fpforce.errors import InputError
+from fpforce.locking import Lock
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.diffusion import alpha
 from fpforce.training.iid import SampleSettings, sample
@@ -167,6 +168,19 @@ def test_earlier_samples_are_not_replaced_unasked_nor_mixed_with_others(small_ch
         sample(small_checkpoint, path, settings(steps=11, resume=True))
     sample(small_checkpoint, path, settings(samples=8, overwrite=True))
     assert len(read(path)) == 8
+
+
+def test_output_that_another_process_writes_is_refused_and_left_alone(small_checkpoint, tmp_path):
+    output = tmp_path / "iid.xtc"
+    sample(small_checkpoint, output, SampleSettings(samples=4, steps=5))
+    before, lock = output.read_bytes(), Lock(tmp_path / "iid.xtc.lock", output)
+    for changes in ({"resume": True}, {"overwrite": True}):
+        with pytest.raises(InputError, match="iid.xtc is being written by another process"):
+            sample(small_checkpoint, output, SampleSettings(samples=8, steps=5, **changes))
+    assert output.read_bytes() == before
+    lock.close()
+    assert sample(small_checkpoint, output, SampleSettings(samples=8, steps=5, resume=True)).samples == 8
+    assert not (tmp_path / "iid.xtc.lock").exists()
 
 
 def test_samples_of_which_none_is_finite_are_an_error(small_checkpoint, tmp_path):

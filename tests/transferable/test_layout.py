@@ -1,16 +1,20 @@
 """`internal` models of many molecules, which share a layout: rows of a batch, residue types, order of beads, other layouts."""
 
+import shutil
 from dataclasses import replace
 
+import mdtraj
 import numpy as np
 import openmm
 import pytest
 import torch
 
-from fpforce import load, make_system
+from fpforce import SimulationSettings, load, make_system, simulate
 from fpforce.errors import InputError
+from fpforce.start_frame import read_start_frame
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.expert_training import ExpertTraining
+from fpforce.training.export import write_transferable
 from fpforce.training.fit import train
 from fpforce.training.molecules import MoleculeSet
 from fpforce.transferable.knowledge import Knowledge
@@ -73,7 +77,7 @@ def test_all_atoms_are_put_in_order_and_beads_in_another_order_refused(dipeptide
 
 
 def test_molecules_of_another_layout_are_refused_in_training_and_binding(dipeptide_model, dipeptide_recipe, peptide, peptide_folder, tmp_path):
-    with pytest.raises(InputError, match=r"molecule AV: its residues have the beads N CA CB C O \| N CA CB C O, and the model"):
+    with pytest.raises(InputError, match=r"molecule ASV: its residues have the beads (N CA CB C O \| ){2}N CA CB C O, and the model"):
         train(dipeptide_recipe(tmp_path, data__molecules=[peptide_folder]), show_progress=False)
     peptide("ASV").beads.write_pdb(tmp_path / "ASV.pdb", peptide("ASV").positions_nm[0])
     with pytest.raises(InputError, match="which differ in their residue types alone"):
@@ -90,8 +94,11 @@ def test_bound_force_field_takes_its_topology_again_and_no_other(dipeptide_model
     field = load(dipeptide_model)
     bound = field.bind(unseen_pdb)
     assert (field.metadata["format_version"], bound.metadata["format_version"]) == (4, 3)  # as any internal model from here on
-    for topology in (unseen_pdb, with_a_hydrogen(unseen_pdb)):
+    for topology in (unseen_pdb, with_a_hydrogen(unseen_pdb), mdtraj.load(str(unseen_pdb))):
         assert make_system(bound, topology).getNumParticles() == 10
+    assert make_system(bound, bound.replicated_topology(3), replicas=3).getNumParticles() == 30
+    settings = SimulationSettings(steps=20, replicas=2, timestep_fs=0.1, report_interval_ps=0.001, topology=unseen_pdb)
+    assert simulate(bound, tmp_path / "again.xtc", settings).steps == 20
     peptide("AV").beads.write_pdb(tmp_path / "AV.pdb", peptide("AV").positions_nm[0])
     with pytest.raises(InputError, match="atoms_of_AV.pdb is ALA2 VAL3 .* is bound to VAL2 ALA3"):
         make_system(bound, with_a_hydrogen(tmp_path / "AV.pdb"))
@@ -112,6 +119,33 @@ def test_training_goes_on_from_an_earlier_one(dipeptide_recipe, dipeptide_checkp
     before, after = read_checkpoint(dipeptide_checkpoint), read_checkpoint(path)
     assert after.record.initial and torch.equal(before.weights["0.network.coordinates.volumes"], after.weights["0.network.coordinates.volumes"])
     assert not torch.equal(before.weights["0.network.types.weight"], after.weights["0.network.types.weight"])
+
+
+def test_places_of_further_training_are_known_too(peptide):
+    first = MoleculeSet.of({name: peptide(name) for name in ("AV", "AS")}, CHOICE, one_layout=True)
+    assert first.knowledge.new_places(peptide("VA").beads) == ["VAL2", "ALA3"]
+    later = MoleculeSet.of({"VA": peptide("VA")}, CHOICE, scale_nm=first.scale_nm, knowledge=first.knowledge, one_layout=True)
+    assert later.knowledge.new_places(peptide("VA").beads) == [] and later.knowledge.new_places(peptide("SV").beads) == ["SER2"]
+
+
+def test_bound_force_field_is_of_the_file_as_it_was(dipeptide_checkpoint, dipeptide_model, unseen_pdb, peptide, tmp_path):
+    path, r = tmp_path / "model.pt", peptide("VA").positions_nm[0]
+    shutil.copy(dipeptide_model, path)
+    field = load(path)
+    bound, expected = field.bind(unseen_pdb), energy(make_system(dipeptide_model, unseen_pdb, backend="native"), r)
+    write_transferable(read_checkpoint(dipeptide_checkpoint), path, 1e-3, overwrite=True)  # another energy
+    for backend in ("native", "python"):
+        assert energy(make_system(bound, backend=backend), r) == pytest.approx(expected, rel=1e-5)
+    assert bound.sha256 == load(dipeptide_model).sha256
+    with pytest.raises(InputError, match="has been replaced since it was loaded"):
+        field.bind(unseen_pdb)
+
+
+def test_start_frames_may_list_the_beads_in_another_order(dipeptide_model, unseen_pdb, tmp_path):
+    lines = [line for line in unseen_pdb.read_text().splitlines() if line.startswith("ATOM")]
+    (tmp_path / "other.pdb").write_text("\n".join([*(lines[k] for k in (0, 1, 3, 4, 2, 5, 6, 8, 9, 7)), "END", ""]))
+    bound = load(dipeptide_model).bind(unseen_pdb)
+    np.testing.assert_allclose(read_start_frame(bound, tmp_path / "other.pdb")[0], read_start_frame(bound, unseen_pdb)[0], atol=1e-6)
 
 
 def test_training_from_a_model_of_another_kind_is_refused(dipeptide_recipe, transferable_checkpoint, tmp_path):

@@ -79,8 +79,8 @@ class SharedInternal(InternalModel):
 
     def batch_of(self, molecules: Sequence[BeadTable]) -> dict[str, Tensor]:
         """What the network has of several molecules, (molecules, ...) by name."""
-        own = [self.knowledge.internal_constants(beads, self._arrays()) for beads in molecules]
-        found = {name: np.stack([one[f"coordinates.{name}"] for one in own]) for name in ("mean", "variance")}
+        own = [self.knowledge.distance_statistics(beads) for beads in molecules]
+        found = {name: np.stack([one[name] for one in own]) for name in ("mean", "variance")}
         types = np.stack([self.knowledge.types_of_residues(beads) for beads in molecules])
         return {name: torch.from_numpy(values) for name, values in (found | {"types": types}).items()}
 

@@ -1,6 +1,6 @@
 """Tables of rows (rows.py) on one example: what is missing is made, the rest is taken from the results.
 
-A row is kept where docs/results hold one that was made from the same settings. What a script with TABLES needs is `Study`.
+A row is kept where the results hold one that was made from the same settings. What a script with TABLES needs is `Study`.
 """
 
 import argparse
@@ -36,7 +36,10 @@ def variants(prefix: str = "", overrides: tuple[str, ...] = (), length: float = 
 
 @dataclass(frozen=True)
 class Study:
-    """Tables of one example, by name; runs live in runs/NAME, results in docs/results/NAME_TABLE.json and .md."""
+    """Tables of one example, by name; runs live in runs/NAME, results in docs/results/NAME_TABLE.json and .md.
+
+    With other than the usual number of steps both are in runs/NAME_STEPS.
+    """
 
     name: str
     tables: dict[str, Table]
@@ -52,8 +55,16 @@ class Study:
         parser.add_argument("--only-write", action="store_true", help="run nothing: tables of the rows that are there")
         parser.add_argument("--again", action="store_true", help=f"take no rows from the results, only from runs/{self.name}")
         chosen = parser.parse_args()
+        if chosen.steps != self.steps:
+            own = replace(self, name=f"{self.name}_{chosen.steps}", steps=chosen.steps)
+            own.make(chosen, own.runs)
+        else:
+            self.make(chosen, ROOT / "docs" / "results")
+
+    def make(self, chosen: argparse.Namespace, results_folder: Path) -> None:
+        """The tables that are asked for."""
         for name in chosen.tables or self.tables:
-            table, path = self.tables[name], ROOT / "docs" / "results" / f"{self.name}_{name}.json"
+            table, path = self.tables[name], results_folder / f"{self.name}_{name}.json"
             rows = {(row, seed): self.with_seed(row, seed, table, chosen.steps) for row in table.rows for seed in range(table.seeds)}
             found = known(path, rows)  # those of further seeds stay in the table
             missing = {key: row for key, row in rows.items() if key[1] < chosen.seeds and (chosen.again or key not in found)}
