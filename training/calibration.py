@@ -29,7 +29,7 @@ from fpforce.training.dataset import TrainingSet, conformation_weights
 from fpforce.training.diffusion import alpha, centred_noise, diffuse
 from fpforce.training.export import write_force_field
 from fpforce.training.last_layer import STIFFNESS, damped, last_layer_inputs, last_layer_slopes
-from fpforce.training.likelihood_fit import LikelihoodFit, log_likelihoods, smooth_shift
+from fpforce.training.likelihood_fit import LikelihoodFit, astray, log_likelihoods, smooth_shift
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.persistent_replicas import PersistentReplicas
 from fpforce.training.recipe_sections import CalibrationRecipe, Recipe
@@ -158,9 +158,14 @@ def _fit_to_likelihoods(checkpoint: Checkpoint, energy: DiffusionEnergy, count: 
     part = _bearable(change, 1.0)
     if part < 1.0:
         logger.warning("calibration by likelihoods is cut to %.0f%%: a model this far from its own likelihoods (%.1f kT) needs more "
-                       "training", 100 * part, float(excess.std()))
+                       "training", 100 * part, float(excess[~astray(excess)].std()))
     record.shift = part * shift
-    fit = LikelihoodFit(count, float(excess.std()), float((excess + inputs @ record.shift).std()), time.monotonic() - began)
+    after = excess + inputs @ record.shift
+    lost = astray(after)
+    if lost.any():
+        logger.warning("%d of %d frames have log likelihoods far off the others and count for little: the probability-flow ODE goes astray "
+                       "from there", int(lost.sum()), count)
+    fit = LikelihoodFit(count, int(lost.sum()), float(excess[~lost].std()), float(after[~lost].std()), time.monotonic() - began)
     record.likelihood = fit.summary()
     replace_record(checkpoint.path, checkpoint.record)
     logger.info("calibrated by likelihoods: energy and log likelihood %.2f kT apart, %.2f kT before", fit.spread_after_kt,

@@ -5,7 +5,10 @@ q the density that the probability-flow ODE gives from t = 1 on, is one constant
 free in each separated basin, whereas the ODE passes through large t, where the basins are joined: so the difference between
 basins of E + ln q is the energy's error, and least squares over frames of all basins takes it out of E = w.h + ... . Within
 basins the ODE knows no better than the energy, so the fit is held back from changing forces (last_layer.py).
-Source: Song et al., arXiv 2011.13456, section 4.3 (likelihood by the ODE); Hoerl and Kennard, Technometrics 12, 55 (1970) (ridge).
+A frame from which the ODE goes astray can be hundreds of kT off; so the fit is a robust one, in which such a frame counts for next to
+nothing.
+Source: Song et al., arXiv 2011.13456, section 4.3 (likelihood by the ODE); Hoerl and Kennard, Technometrics 12, 55 (1970) (ridge);
+Huber, Ann. Math. Statist. 35, 73 (1964) (robust loss).
 """
 
 import logging
@@ -15,6 +18,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
+from fpforce.errors import InputError
 from fpforce.training.last_layer import damped
 from fpforce.training.likelihood import log_likelihood
 from fpforce.training.models.experts import Experts
@@ -23,13 +27,18 @@ logger = logging.getLogger("fpforce")
 
 ODE_STEPS = 30  # of order 4; the exact mixture of tests/training/test_likelihood_fit.py keeps them within 0.03 kT between basins
 BATCH = 100
+_MOST_FITS = 50
+STRAY = 10.0  # standard deviations, of the frames that are not astray, beyond which a frame counts for less
 
 
 @dataclass(frozen=True)
 class LikelihoodFit:
-    """What a fit found: standard deviation over `frames` frames of E + ln q before and after it, in kT; seconds it took."""
+    """What a fit found: standard deviation over `frames` frames, but the `astray` ones, of E + ln q before and after it, in kT; seconds
+    it took.
+    """
 
     frames: int
+    astray: int
     spread_before_kt: float
     spread_after_kt: float
     seconds: float
@@ -56,6 +65,34 @@ def log_likelihoods(experts: Experts, x: Tensor, t_eval: float, generator: torch
 def smooth_shift(inputs: Tensor, excess: Tensor, slopes: Tensor) -> Tensor:
     """Shift (features,) of the weights for which excess + inputs.shift is the most even while forces stay what they are, from
     h (frames, features), E + ln q (frames,) and what the change of the forces costs (features, features) (last_layer).
+
+    Least squares, but beyond STRAY deviations a frame counts by its distance, no longer by its square: squares reweighted until
+    the weights agree with the fit. Raises InputError where no frame has a finite E + ln q.
     """
-    h, y = inputs - inputs.mean(0), excess - excess.mean()
-    return torch.linalg.solve(damped(h.T @ h / len(h), slopes), -(h.T @ y) / len(h))
+    finite = torch.isfinite(excess)
+    if not finite.any():
+        raise InputError("no frame has a finite log likelihood: the model is not trained far enough to be calibrated by likelihoods")
+    inputs, excess = inputs[finite], excess[finite]
+    shift, weights = inputs.new_zeros(inputs.shape[1]), torch.zeros_like(excess)
+    for _ in range(_MOST_FITS):
+        before, weights = weights, robust_weights(excess + inputs @ shift)
+        if torch.equal(weights, before):
+            break
+        share = weights / weights.sum()
+        h, y = inputs - share @ inputs, excess - share @ excess
+        shift = torch.linalg.solve(damped(h.T @ (share[:, None] * h), slopes), -h.T @ (share * y))
+    return shift
+
+
+def robust_weights(excess: Tensor) -> Tensor:
+    """Weights (frames,) of excess (frames,): 1 within STRAY robust standard deviations of the median, the less the farther beyond."""
+    away = (excess - excess.median()).abs()
+    limit = STRAY * 1.4826 * away.median()
+    return torch.where(away > limit, limit / away.clamp_min(1e-300), torch.ones_like(away))
+
+
+def astray(excess: Tensor) -> Tensor:
+    """Which frames (frames,) have an E + ln q that is not finite or counts for less than a tenth."""
+    finite, found = torch.isfinite(excess), torch.ones(len(excess), dtype=torch.bool)
+    found[finite] = robust_weights(excess[finite]) < 0.1
+    return found

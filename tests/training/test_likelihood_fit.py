@@ -18,7 +18,7 @@ from fpforce.training.diffusion import alpha, centred, sigma_squared
 from fpforce.training.export import export
 from fpforce.training.fit import train
 from fpforce.training.last_layer import STIFFNESS, last_layer_inputs
-from fpforce.training.likelihood_fit import log_likelihoods, smooth_shift
+from fpforce.training.likelihood_fit import astray, log_likelihoods, smooth_shift
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.experts import Expert, Experts
 
@@ -44,6 +44,23 @@ def points(count):
     second = torch.arange(count) % 2 == 1
     x = centred(torch.randn(count, BEADS, 3, generator=generator, dtype=torch.float64)) * VARIANCE**0.5
     return x + torch.where(second[:, None, None], -CENTRE, CENTRE), second
+
+
+def test_a_frame_whose_likelihood_went_astray_changes_next_to_nothing():
+    generator = torch.Generator().manual_seed(1)
+    second = torch.arange(400) % 10 == 0
+    inputs = torch.cat([second[:, None].double(), torch.randn(400, 5, generator=generator, dtype=torch.float64)], 1)
+    slopes = torch.eye(6, dtype=torch.float64)
+    slopes[0, 0] = 0.0
+    excess = 3.0 * second + 0.1 * torch.randn(400, generator=generator, dtype=torch.float64)  # 30 deviations, but of a basin
+    clean, spoilt = smooth_shift(inputs, excess, slopes), excess.clone()
+    assert clean[0].item() == pytest.approx(-3.0, abs=0.1)
+    spoilt[[7, 13]] = torch.tensor([-364.0, math.nan], dtype=torch.float64)
+    shift = smooth_shift(inputs, spoilt, slopes)
+    torch.testing.assert_close(shift, clean, rtol=0, atol=0.03)
+    assert astray(spoilt + inputs @ shift).nonzero().flatten().tolist() == [7, 13]
+    with pytest.raises(InputError, match="no frame has a finite log likelihood"):
+        smooth_shift(inputs, torch.full_like(excess, math.nan), slopes)
 
 
 def test_a_wrong_basin_weight_is_found_and_taken_out():
