@@ -25,6 +25,7 @@ def _up_to(t_max: float, part: float = 0.75) -> Row:
 
 _CALIBRATIONS = {"likelihoods": ("calibration.likelihood_frames=1000",), "4 rounds of simulation": ("calibration.rounds=4",)}
 _ROUNDS, LONG = "4 rounds of simulation", "fokker_planck, 4 times as long"
+_SIMULATED_LONG = ("fokker_planck", f"fokker_planck, {_ROUNDS}")
 _SOLVERS = {"euler-maruyama": (100, 300, 1000, 3000, 10000), "multistep": (50, 200), "ode": (50,)}
 
 TABLES = {
@@ -51,6 +52,8 @@ TABLES = {
     "long": Table({name: replace(FOKKER_PLANCK, overrides=overrides, picoseconds=1200.0)
                    for name, overrides in ((LONG, ()), (f"{LONG}, {_ROUNDS}", _CALIBRATIONS[_ROUNDS]), (f"without volumes, {LONG}", WITHOUT_VOLUMES))},
                   {f"{LONG}, {_ROUNDS}": LONG}, length=4.0),
+    "simulated_long": Table({f"{name}, simulated for 1.2 ns": replace(FOKKER_PLANCK, picoseconds=1200.0) for name in _SIMULATED_LONG},
+                            {f"{name}, simulated for 1.2 ns": name for name in _SIMULATED_LONG}),
     "every": Table({"fokker_planck, every 2nd step": replace(FOKKER_PLANCK, overrides=("loss.fokker_planck_every=2",))}),
     "score": Table({"score": Row("recipes/score.yaml", WITHOUT_VOLUMES)}, seeds=2),
 }  # fmt: skip

@@ -15,7 +15,7 @@ from pathlib import Path
 from rows import with_error
 
 EXCESS_JS, FREE_ENERGY_KT = 0.005, 0.3
-TABLES = ("variants", "variants_graph", "volumes", "calibration", "t_max", "long", "every")
+TABLES = ("variants", "variants_graph", "volumes", "calibration", "t_max", "long", "simulated_long", "every")
 
 
 @dataclass(frozen=True)

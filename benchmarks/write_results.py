@@ -32,6 +32,8 @@ SECTIONS = (
     ("Longer trainings", "alanine_long", "alanine_tables.py long",
      "Four times the steps of the tables above, and six times as long simulations: barriers that are learned better are higher, and "
      "within 200 ps replicas from the two basins do not yet agree."),
+    ("Longer simulations", "alanine_simulated_long", "alanine_tables.py simulated_long",
+     "Models of the tables above, simulated six times as long: what 200 ps leave uncertain are the weights of the basins."),
     ("The Fokker-Planck term in every second step", "alanine_every", "alanine_tables.py every",
      "The term at twice its weight in every second step; the tables above have it in every step."),
     ("A score that is no gradient", "alanine_score", "alanine_tables.py score", "Without volumes, and simulated against the command's advice."),
