@@ -190,7 +190,7 @@ def _mean_line(name: str, rows: list[dict], seeds: int) -> str:
     parts = [mean("iid", "excess_js"), mean("iid", "excess_pmf_error"), mean("iid", "free_energy_kt", "value"),
              mean("simulation", "excess_js"), mean("simulation", "excess_pmf_error"), mean("simulation", "free_energy_kt", "value"),
              mean("self_consistency", "excess_js")]
-    return (f"| **{name}, mean** | | {statistics.mean(row['training_seconds'] for row in rows):.0f} | " + " | ".join(parts)
+    return (f"| **{name}, mean** | | {statistics.mean(row['training_seconds'] + row['calibration_seconds'] for row in rows):.0f} | " + " | ".join(parts)
             + f" | {max(row['bond_w1_nm'] for row in rows):.1e} (largest) | | {converged} of {seeds} |")
 
 

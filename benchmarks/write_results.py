@@ -59,7 +59,7 @@ SECTIONS = (
     ("A long simulation of the demo's force field", "long_run", "long_run.py",
      "The force field of `make demo` (without volumes), simulated from both basins for longer than the demo has time for."),
     ("What the Fokker-Planck term costs", "training_cost", "training_cost.py",
-     "The demo's data, and networks without volumes: whole training steps with several ways to compute the term, and what trainings of "
+     "The demo's data: whole training steps with several ways to compute the term, and what trainings of "
      "equal length make of them."),
     ("What forces in the data buy", "forces_blending", "forces_blending.py run1.npz run2.npz all_atoms.pdb",
      "Alanine dipeptide as five beads, with the forces on all atoms of the training run (docs/method.md, Forces in the data)."),
