@@ -89,13 +89,13 @@ def _sentences(found: list[Reached]) -> list[str]:
     judged = [one for one in found if one.has_converged]
     if not judged:
         return ["No recipe's simulations have all converged."]
-    best = min(judged, key=lambda one: one.simulation)
+    best = max(judged, key=lambda one: (sum(one.verdicts().values()), one.seeds, -one.simulation))
     words = {"simulation": f"simulation JS {best.simulation:.4f} above its floor", "error_kt": f"F off by {best.error_kt:.2f} ± {best.error_kt_error:.2f} kT",
              "iid": f"iid JS {best.iid:.4f} above its floor",
              "consistency": f"simulation and samples {best.consistency:.4f} apart (above the floor)"}
     verdicts = best.verdicts()
     all_met = [one.name for one in found if all(one.verdicts().values())]
-    return [f"The best recipe by its simulation is `{best.name}` ({best.seeds} seed{'' if best.seeds == 1 else 's'}): "
+    return [f"The best recipe, by the targets it meets, its seeds and its simulation, is `{best.name}` ({best.seeds} seed{'' if best.seeds == 1 else 's'}): "
             + "; ".join(f"{text}: **{'met' if verdicts[name] else 'missed'}**" for name, text in words.items()) + ".",
             f"All four are met by: {', '.join(f'`{name}`' for name in all_met) or 'no recipe'}."]
 

@@ -68,7 +68,7 @@ def test_targets_are_met_or_missed_by_the_means_over_seeds(tmp_path):
     assert "| good | 2 of 2 | 0.0045 met | 0.05 ± 0.21 met | 0.0040 met | 0.0043 ± 0.0004 met |" in lines
     assert "| loose | 0 of 1 | 0.0010 missed | 0.00 ± 0.22 missed | 0.0010 met | 0.0010 ± 0.0006 missed |" in lines
     assert "| lost | 1 of 1 | 0.0200 missed | inf ± inf missed | 0.0010 met | 0.0300 ± 0.0006 missed |" in lines
-    assert any("best recipe by its simulation is `good` (2 seeds)" in line for line in lines)
+    assert any("best recipe, by the targets it meets, its seeds and its simulation, is `good` (2 seeds)" in line for line in lines)
     assert "All four are met by: `good`." in lines
 
 
