@@ -35,7 +35,8 @@ SECTIONS = (
     ("Longer simulations", "alanine_simulated_long", "alanine_tables.py simulated_long",
      "Models of the tables above, simulated six times as long: what 200 ps leave uncertain are the weights of the basins."),
     ("The Fokker-Planck term in every second step", "alanine_every", "alanine_tables.py every",
-     "The term at twice its weight in every second step; the tables above have it in every step."),
+     "The term at twice its weight in every second step, on 1/8 of the batch as in the tables above, which have it in every step, and on "
+     "1/4: what these save is in the table of costs."),
     ("A score that is no gradient", "alanine_score", "alanine_tables.py score", "Without volumes, and simulated against the command's advice."),
     ("Two Gaussians that are not joined at small t", "two_gaussians", "two_gaussians.py",
      "Ten standard deviations apart, with weights 0.9 and 0.1, in the plane: what the expert that is simulated knows of the weights."),
