@@ -55,7 +55,7 @@ TABLES = {
     "simulated_long": Table({f"{name}, simulated for 1.2 ns": replace(FOKKER_PLANCK, picoseconds=1200.0) for name in _SIMULATED_LONG},
                             {f"{name}, simulated for 1.2 ns": name for name in _SIMULATED_LONG}),
     "every": Table({f"fokker_planck, {part}every 2nd step": replace(FOKKER_PLANCK, overrides=("loss.fokker_planck_every=2", *more))
-                    for part, more in (("", ()), ("1/4 of the batch ", ("loss.fokker_planck_fraction=0.25",)))}),
+                    for part, more in (("", ()), ("a quarter of the batch ", ("loss.fokker_planck_fraction=0.25",)))}),
     "score": Table({"score": Row("recipes/score.yaml", WITHOUT_VOLUMES)}, seeds=2),
 }  # fmt: skip
 
