@@ -66,7 +66,7 @@ SECTIONS = (
      "Alanine dipeptide as five beads, with the forces on all atoms of the training run (docs/method.md, Forces in the data)."),
     ("Langevin steps per second", "langevin_speed", "langevin_speed.py", "Frozen models of several kinds and sizes on the Reference platform, every backend in one run."),
     ("The same simulation statistics with native and TorchForce", "backend_statistics", "backend_statistics.py",
-     "The demo's force field (without volumes) simulated from both basins with both backends, phi/psi compared with each "
+     "The demo's force field simulated from both basins with both backends, phi/psi compared with each "
      "other directly."),
     ("Scaling with the number of beads", "scaling", "scaling.py",
      "![Time and memory for one molecule against the number of beads](results/scaling.png)\n\n"
