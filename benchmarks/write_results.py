@@ -58,7 +58,7 @@ SECTIONS = (
      "Ten CA beads, `internal` with a wall (examples/chignolin). Simulations begin folded and extended; F is F(folded) - F(unfolded)."),
     ("Larger proteins", "protein_sizes", "protein_sizes.py", "Stability and cost on data of some picoseconds, not quality."),
     ("A long simulation of the demo's force field", "long_run", "long_run.py",
-     "The force field of `make demo` (without volumes), simulated from both basins for longer than the demo has time for."),
+     "The force field of `make demo`, simulated from both basins for longer than the demo has time for."),
     ("What the Fokker-Planck term costs", "training_cost", "training_cost.py",
      "The demo's data: whole training steps with several ways to compute the term, and what trainings of "
      "equal length make of them."),
