@@ -24,7 +24,7 @@ def _up_to(t_max: float, part: float = 0.75) -> Row:
 
 
 _CALIBRATIONS = {"likelihoods": ("calibration.likelihood_frames=1000",), "4 rounds of simulation": ("calibration.rounds=4",)}
-_ROUNDS, LONG = "4 rounds of simulation", "fokker_planck, 4 times as long"
+_ROUNDS, _LONG = "4 rounds of simulation", "fokker_planck, 4 times as long"
 _SIMULATED_LONG = ("fokker_planck", f"fokker_planck, {_ROUNDS}")
 _SOLVERS = {"euler-maruyama": (100, 300, 1000, 3000, 10000), "multistep": (50, 200), "ode": (50,)}
 
@@ -49,9 +49,9 @@ TABLES = {
     "width": Table({f"width {width}, alpha_FP {weight}": Row(overrides=(f"model.width={width}", f"loss.fokker_planck_weight={weight}"))
                     for width in (32, 128) for weight in ("0", "5e-5", "5e-4", "5e-3") if (width, weight) != (128, "5e-4")}, seeds=1),
     # simulated for longer, too: barriers that are learned better are higher
-    "long": Table({name: replace(FOKKER_PLANCK, overrides=overrides, picoseconds=1200.0)
-                   for name, overrides in ((LONG, ()), (f"{LONG}, {_ROUNDS}", _CALIBRATIONS[_ROUNDS]), (f"without volumes, {LONG}", WITHOUT_VOLUMES))},
-                  {f"{LONG}, {_ROUNDS}": LONG}, length=4.0),
+    "long": Table({name: replace(FOKKER_PLANCK, overrides=overrides, picoseconds=1200.0) for name, overrides in (
+                       (_LONG, ()), (f"{_LONG}, {_ROUNDS}", _CALIBRATIONS[_ROUNDS]), (f"without volumes, {_LONG}", WITHOUT_VOLUMES))},
+                  {f"{_LONG}, {_ROUNDS}": _LONG}, length=4.0),
     "simulated_long": Table({f"{name}, simulated for 1.2 ns": replace(FOKKER_PLANCK, picoseconds=1200.0) for name in _SIMULATED_LONG},
                             {f"{name}, simulated for 1.2 ns": name for name in _SIMULATED_LONG}),
     "every": Table({f"fokker_planck, {part}every 2nd step": replace(FOKKER_PLANCK, overrides=("loss.fokker_planck_every=2", *more))

@@ -5,7 +5,6 @@ recipe.yaml (the resolved recipe), logs/ (TensorBoard and CSV).
 """
 
 import contextlib
-import dataclasses
 import logging
 import math
 import shutil
@@ -21,30 +20,23 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.errors import InputError
-from fpforce.forces import ForceFiles
 from fpforce.locking import Lock
-from fpforce.trajectory import read_bead_frames
 from fpforce.training.calibration import calibrate, is_wanted, refuse_uncalibratable
 from fpforce.training.callbacks import CheckpointWriter, StepRecord, StopAfterStep, StoppedWhileCompiling, exponential_average
 from fpforce.training.checkpoint import CHECKPOINT_NAME, Checkpoint, read_checkpoint, replace_record
 from fpforce.training.dataset import TrainingSet
 from fpforce.training.expert_training import ExpertTraining
-from fpforce.training.force_scores import ForceScores
 from fpforce.training.hand_over import score_jumps
-from fpforce.training.model_recipe import InternalRecipe
 from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.models.transferable import TransferableEnergy
-from fpforce.training.molecule_files import find_molecules
 from fpforce.training.molecules import MoleculeSet
-from fpforce.training.plan import ExpertPlan, plan_experts
+from fpforce.training.plan import ExpertPlan
 from fpforce.training.progress import TrainingProgress
 from fpforce.training.recipe_sections import Recipe
+from fpforce.training.training_data import read_training_set
 
 logger = logging.getLogger("fpforce")
-
-RIGID_WIDTH_NM = 1e-3  # bonds of atoms at 300 K are some 2e-3 nm wide
 
 
 def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, init: str | Path | None = None,
@@ -62,9 +54,7 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, init
     if recipe.run.threads is not None:
         torch.set_num_threads(recipe.run.threads)
     torch.set_float32_matmul_precision("highest")  # the weak form subtracts scores 1e-4 apart: no TF32
-    training_set = _training_set(recipe, checkpoint or initial)
-    for one in [training_set] if isinstance(training_set, TrainingSet) else training_set.molecules.values():
-        _warn_of_rigid_bonds(one)
+    training_set = read_training_set(recipe, checkpoint or initial)
     pl.seed_everything(recipe.run.seed, verbose=False)
     module = ExpertTraining(recipe, training_set)
     if recipe.run.precision == "64-true":
@@ -149,65 +139,6 @@ def _write(recipe: Recipe) -> None:
     (recipe.output / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
 
 
-def _training_set(recipe: Recipe, earlier: Checkpoint | None) -> TrainingSet | MoleculeSet:
-    """The recipe's data, in the normalisation of an earlier checkpoint where one goes on from it."""
-    data = recipe.data
-    if earlier is not None:
-        earlier.refuse_other_scope(many=bool(data.molecules))
-    if data.molecules:
-        training_set = _molecule_set(recipe, earlier)
-        _refuse_too_few(training_set, recipe)
-        return training_set
-    bead_frames = read_bead_frames(data.trajectories, data.topology, beads=data.beads, length_unit=data.length_unit,
-                                   stride=data.stride, allow_d_residues=data.allow_d_residues, forces=_force_files(recipe))
-    if earlier is not None:
-        earlier.refuse_other_beads(bead_frames.beads)
-    normalisation = () if earlier is None else (earlier.record.scale_nm, earlier.record.origin_nm)
-    training_set = TrainingSet.of(bead_frames, *normalisation)
-    _refuse_too_few(training_set, recipe)
-    if bead_frames.forces is None:
-        return training_set
-    kt = BOLTZMANN_KJ_PER_MOL_K * recipe.temperature_k
-    return dataclasses.replace(training_set, forces=ForceScores.of(bead_frames, training_set.scale_nm, kt))
-
-
-def _molecule_set(recipe: Recipe, earlier: Checkpoint | None) -> MoleculeSet:
-    """Every molecule's frames; with --init and --resume in the scale, and with the statistics, of the earlier training."""
-    data = recipe.data
-    if earlier is not None:
-        known = earlier.knowledge
-        for name, ours, theirs in (("beads", data.beads, known.choice),
-                                   ("allow_d_residues", data.allow_d_residues, known.allow_d_residues)):
-            if ours != theirs:
-                raise InputError(f"data.{name} = {ours!r}, and {earlier.path} was trained with {theirs!r}, by which its force field "
-                                 "knows molecules; use the same")
-    internal = any(isinstance(plan.model, InternalRecipe) for plan in plan_experts(recipe))
-    if earlier is not None and internal and earlier.knowledge.layout is None:
-        raise InputError(f"{earlier.path} was trained with no model of kind internal, which the recipe asks for; give a checkpoint of "
-                         "such a model, or set model.kind to graph_transformer")
-    frames = {}
-    for files in find_molecules(data.molecules):
-        frames[files.name] = read_bead_frames(files.trajectories, files.topology, beads=data.beads, stride=data.stride,
-                                              allow_d_residues=data.allow_d_residues)
-    given = {} if earlier is None else {"scale_nm": earlier.record.scale_nm, "knowledge": earlier.knowledge}
-    return MoleculeSet.of(frames, data.beads, data.allow_d_residues, one_layout=internal, **given)
-
-
-def _refuse_too_few(training_set: TrainingSet | MoleculeSet, recipe: Recipe) -> None:
-    if len(training_set.frames) < recipe.optimizer.batch_size:
-        raise InputError(f"{len(training_set.frames)} frames in {', '.join(training_set.sources)} are fewer than "
-                         f"optimizer.batch_size={recipe.optimizer.batch_size}; give more frames or a smaller batch")
-
-
-def _force_files(recipe: Recipe) -> ForceFiles | None:
-    data = recipe.data
-    if data.forces is None:
-        return None
-    constraints = data.constraints if isinstance(data.constraints, str) else tuple(data.constraints)
-    return ForceFiles(paths=tuple(data.forces), unit=data.force_unit, constraints=constraints,
-                      optimal=data.force_map == "optimal")
-
-
 def _what_is_left(module: ExpertTraining, checkpoint: Checkpoint | None) -> tuple[list[int], bool]:
     """Numbers of the experts to train, the one of the largest times first, and whether the first has begun already.
 
@@ -240,20 +171,6 @@ def _measure_hand_overs(module: ExpertTraining, path: Path, writes: bool) -> Non
         logger.info("at t = %g the scores of the two experts differ by %.2g of their size", *jump.values())
     if writes and module.record.hand_overs:
         replace_record(path, module.record)
-
-
-def _warn_of_rigid_bonds(training_set: TrainingSet) -> None:
-    """A bond that constraints held has next to no width; its force would need a time step far below 1 fs."""
-    if not training_set.beads.bonds:
-        return
-    index = torch.tensor(training_set.beads.bonds, dtype=torch.long).reshape(-1, 2)
-    lengths = (training_set.frames[:, index[:, 0]] - training_set.frames[:, index[:, 1]]).norm(dim=-1)
-    widths_nm = lengths.double().std(0) * training_set.scale_nm
-    for (i, j), width_nm in zip(index.tolist(), widths_nm.tolist(), strict=True):
-        if width_nm < RIGID_WIDTH_NM:
-            beads = training_set.beads.beads
-            logger.warning("bond %s to %s varies by %.1e nm only, as if constrained: leave one of its beads out (hydrogens, "
-                           "usually), or simulate with a far shorter --timestep-fs", beads[i], beads[j], width_nm)
 
 
 def _trainer(recipe: Recipe, plan: ExpertPlan, number: int, stop: StopAfterStep, show_progress: bool) -> pl.Trainer:

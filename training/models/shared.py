@@ -14,7 +14,7 @@ from fpforce.beads import BeadTable
 from fpforce.training.models.contract import Network
 from fpforce.training.models.edges import FrameEdges
 from fpforce.training.models.graph_transformer import GraphTransformer, GraphTransformerModel
-from fpforce.training.models.internal import InternalCoordinates, InternalModel
+from fpforce.training.models.internal import InternalCoordinates, InternalModel, placeholder_coordinates
 from fpforce.training.models.molecule import Molecule, pad_molecules
 from fpforce.transferable.knowledge import Knowledge
 
@@ -34,7 +34,7 @@ class SharedGraph(Network):
         return self.core.edges.constants() | {"cutoff": self.core.cutoff or 0.0}
 
     def vocabulary(self) -> dict[str, list[str]]:
-        return _vocabulary(self.knowledge)
+        return {"names": list(self.knowledge.vocabulary.names), "residues": list(self.knowledge.vocabulary.residues)}
 
     def batch_of(self, molecules: Sequence[BeadTable]) -> dict[str, Tensor]:
         """What the network has of several molecules, (molecules, ...) by name, padded."""
@@ -70,12 +70,8 @@ class SharedInternal(InternalModel):
     def __init__(self, coordinates: InternalCoordinates, width: int, layers: int, v_min: float, knowledge: Knowledge):
         super().__init__(coordinates, width, layers, v_min)
         self.knowledge = knowledge
-        self.sizes, self.v_min = (width, layers), v_min
         self.types = nn.Embedding(len(knowledge.vocabulary.residues), TYPE_FEATURES)
         self.shift = nn.Linear(len(knowledge.layout) * TYPE_FEATURES, layers * width, bias=False)
-
-    def vocabulary(self) -> dict[str, list[str]]:
-        return _vocabulary(self.knowledge)
 
     def batch_of(self, molecules: Sequence[BeadTable]) -> dict[str, Tensor]:
         """What the network has of several molecules, (molecules, ...) by name."""
@@ -91,28 +87,13 @@ class SharedInternal(InternalModel):
 
     def bound(self, beads: BeadTable) -> InternalModel:
         """The network of one molecule, with a copy of these weights."""
-        reference = self.out.weight
-        coordinates = InternalCoordinates(self.coordinates.mean.clone(), self.coordinates.variance.clone(), self.coordinates.beads,
-                                          self.coordinates.volumes.clone())
-        model = OneOfLayout(coordinates, *self.sizes, self.v_min, self.knowledge).to(reference.device, reference.dtype)
-        own = self.knowledge.internal_constants(beads, self._arrays())
-        shared = {name: value for name, value in self.state_dict().items() if name in model.state_dict()}
-        model.load_state_dict(shared | {name: torch.from_numpy(value) for name, value in own.items()})
+        weights = self.state_dict()
+        coordinates = placeholder_coordinates(self.coordinates.beads, volumes=len(self.coordinates.volumes) > 0)
+        model = InternalModel(coordinates, self.out.in_features, len(self.hidden), self.noise.v_min).to(self.out.weight)
+        own = self.knowledge.internal_constants(beads, {name: value.cpu().numpy() for name, value in weights.items()})
+        weights |= {name: torch.from_numpy(value) for name, value in own.items()}
+        model.load_state_dict({name: weights[name] for name in model.state_dict()})
         return model
-
-    def _arrays(self) -> dict[str, np.ndarray]:
-        return {name: value.detach().cpu().numpy() for name, value in self.state_dict().items()}
-
-
-class OneOfLayout(InternalModel):
-    """The `internal` network of one molecule, made from shared weights."""
-
-    def __init__(self, coordinates: InternalCoordinates, width: int, layers: int, v_min: float, knowledge: Knowledge):
-        super().__init__(coordinates, width, layers, v_min)
-        self.words = _vocabulary(knowledge)
-
-    def vocabulary(self) -> dict[str, list[str]]:
-        return self.words
 
 
 class InternalOfRows(nn.Module):
@@ -125,7 +106,7 @@ class InternalOfRows(nn.Module):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         shared, level = self.shared, self.shared.noise(t)
         q = shared.coordinates.with_statistics(x, t, self.mean, self.variance)
-        shifts = shared.shift(shared.types(self.types).flatten(1)).chunk(shared.sizes[1], dim=-1)
+        shifts = shared.shift(shared.types(self.types).flatten(1)).chunk(len(shared.hidden), dim=-1)
         return shared.energy(shared.state(q, level, list(shifts)), level, t)
 
 
@@ -134,7 +115,3 @@ def molecule_of(beads: BeadTable, knowledge: Knowledge) -> Molecule:
     constants = knowledge.network_constants(beads)
     tensors = {name: torch.from_numpy(constants[name]) for name in Molecule._fields}
     return Molecule(**{name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()})
-
-
-def _vocabulary(knowledge: Knowledge) -> dict[str, list[str]]:
-    return {"names": list(knowledge.vocabulary.names), "residues": list(knowledge.vocabulary.residues)}
