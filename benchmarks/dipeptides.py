@@ -24,7 +24,7 @@ RUNS = ROOT / "runs" / "dipeptides_table"
 EXAMPLE = ROOT / "examples" / "dipeptides"
 _SHARES = {0.1: 1 / 2, 0.6: 1 / 3, 1.0: 1 / 6}  # of the steps, by t_max: as the recipes of the other examples have it
 VARIANTS = ("diffusion", "fokker_planck", "mixture", "both")
-REPLICAS, PICOSECONDS, TIMESTEP_FS, FOLLOWED_PS = 64, 200.0, 4.0, 0.5
+REPLICAS, PICOSECONDS, TIMESTEP_FS, FOLLOWED_PS = 32, 2000.0, 4.0, 0.5  # phi > 0 is left after some 250 ps
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ def main(
     interval_ps: Annotated[float, typer.Option(help="between frames, and between offers of exchange, ps")] = 5.0,
     runs: Annotated[int, typer.Option(help="runs, which start folded, extended, extended, folded")] = 4,
     seed: Annotated[int, typer.Option(help="of the first run; the next takes seed + 1")] = 1,
+    atoms: Annotated[str, typer.Option(help="heavy, all or ca, in the trajectories")] = "heavy",
     only: Annotated[int, typer.Option(help="simulate just this run, and write no data set; 0: all")] = 0,
     platform: Annotated[str, typer.Option(help="OpenMM platform; auto: a GPU where there is one, else CPU")] = "auto",
     threads: Annotated[int, typer.Option(help="of the CPU platform")] = 1,
@@ -50,7 +51,8 @@ def main(
 
     protocol = Protocol(temperatures_k=geometric_ladder(temperature_k, top_temperature_k, rungs), interval_ps=interval_ps)
     settings = ReferenceSettings(
-        protocol=protocol, capped=False, ns=ns, discard_ps=discard_ps, runs=runs, seed=seed, only=only, resume=resume,
+        protocol=protocol, capped=False, ns=ns, discard_ps=discard_ps, runs=runs, seed=seed, atoms=atoms, only=only,
+        resume=resume,
         starts=tuple(str(FOLDED) if start == "folded" else start for start in STARTS),
         smallest_population=SMALLEST_BASIN, platform=platform, threads=threads,
     )  # fmt: skip
@@ -58,6 +60,8 @@ def main(
     if record is None:
         print(f"run {only} is complete; `--resume` without --only writes the data set once all are")
         return 0
+    for number, run in enumerate(record["runs"].values()):
+        run["start"] = STARTS[number % len(STARTS)]  # without the path of folded.pdb
     record["folding"] = judge_folding(output, runs)
     (output / "data.json").write_text(json.dumps(record, indent=1) + "\n")
     write_starts(output, protocol)

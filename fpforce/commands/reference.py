@@ -35,7 +35,7 @@ def main(
     seed: Annotated[int, Option(help="of the first run; the next takes seed + 1")] = 1,
     only: Annotated[int, Option(help="simulate just this run, and write no data set; 0: all")] = 0,
     start: Annotated[str | None, Option(help=_START, show_default=False)] = None,
-    atoms: Annotated[str, Option(help="heavy or all, in the trajectories")] = "heavy",
+    atoms: Annotated[str, Option(help="heavy, all or ca, in the trajectories")] = "heavy",
     force_field: Annotated[
         str, Option(help="OpenMM force field files, comma-separated")
     ] = "amber99sbildn.xml,amber99_obc.xml",

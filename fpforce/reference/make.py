@@ -16,6 +16,8 @@ from fpforce.reference.run import ReferenceRun
 
 logger = logging.getLogger("fpforce")
 
+ATOMS = ("heavy", "all", "ca")  # beads' presets, of mapping.py, that trajectories may hold
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceSettings:
@@ -24,6 +26,7 @@ class ReferenceSettings:
     capped: None leaves the ends of a PDB as they are, and caps a sequence.
     starts: of the runs in turn; see `start_positions`. Empty: a sequence is built anew for each run, a PDB
         starts as it is.
+    atoms: one of ATOMS, in the trajectories; for `ca`, a fifth of the size, no other beads can be chosen later.
     only: simulate just this run (from 1) and write no data set; 0: all of them.
     smallest_population: basins below it in every run are not judged; see `basins.agreement`.
     """
@@ -52,8 +55,8 @@ class ReferenceSettings:
             )
         if self.runs < 1 or not 0 <= self.only <= self.runs:
             raise InputError(f"runs {self.runs}, only {self.only}: need at least one run, and only up to their number")
-        if self.atoms not in ("heavy", "all"):
-            raise InputError(f"atoms {self.atoms!r}: give heavy or all")
+        if self.atoms not in ATOMS:
+            raise InputError(f"atoms {self.atoms!r}: give {', '.join(ATOMS[:-1])} or {ATOMS[-1]}")
 
     @property
     def frames(self):

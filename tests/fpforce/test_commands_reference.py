@@ -68,7 +68,7 @@ def test_more_ns_go_on_from_the_same_frames(short_data):
         (("A", "--ladder", "300,290"), "rising temperatures"),
         (("A", "--timestep-fs", "3"), "no multiple of timestep-fs"),
         (("A", "--hydrogen-mass-da", "0"), "unstable with light hydrogens"),
-        (("A", "--atoms", "some"), "give heavy or all"),
+        (("A", "--atoms", "some"), "give heavy, all or ca"),
         (("A", "--only", "3"), "only 3"),
         (("A", "--rungs", "1", "--start", "curled"), "start 'curled'"),
         (("A", "--rungs", "1", "--start", "pdb"), "start pdb is for a PDB"),
