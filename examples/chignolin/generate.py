@@ -1,9 +1,9 @@
-"""Make the data of CLN025 (YYDPETGTWY, charged ends), started folded and extended: all atoms, implicit solvent, 340 K.
+"""Make the data of CLN025 (YYDPETGTWY, charged ends), started folded and extended: all atoms, implicit solvent, 400 K.
 
     python examples/chignolin/generate.py examples/chignolin/data
 
-This is `fpforce-reference` with this folder's protocol, four runs and two starts: temperature replica exchanges that begin
-folded (folded.pdb), extended, extended, folded. The first and third are for training, the second and fourth the held-out
+This is `fpforce-reference` with this folder's protocol, four runs and two starts: Langevin dynamics that begins folded
+(folded.pdb), extended, extended, folded; replica exchange with --rungs. The first and third are for training, the second and fourth the held-out
 reference, so that each has both starts. Beside the backbone's basins it judges folding, and it writes frames from which to
 start simulations. Ctrl-C and a kill are safe: `--resume` goes on, to a larger --ns too.
 """
@@ -28,12 +28,12 @@ SMALLEST_BASIN = 0.02
 @command
 def main(
     output: Annotated[Path, typer.Argument(help="folder for the data set")],
-    ns: Annotated[float, typer.Option(help="kept length of each run at the lowest temperature, ns")] = 250.0,
-    discard_ps: Annotated[float, typer.Option(help="left out at the start of each run, ps")] = 20_000.0,
-    temperature_k: Annotated[float, typer.Option(help="of the data, K")] = 340.0,
+    ns: Annotated[float, typer.Option(help="kept length of each run at the lowest temperature, ns")] = 10.0,
+    discard_ps: Annotated[float, typer.Option(help="left out at the start of each run, ps")] = 500.0,
+    temperature_k: Annotated[float, typer.Option(help="of the data, K")] = 400.0,
     top_temperature_k: Annotated[float, typer.Option(help="of the ladder, K")] = 600.0,
-    rungs: Annotated[int, typer.Option(help="temperatures of a run; 1: Langevin dynamics")] = 7,
-    interval_ps: Annotated[float, typer.Option(help="between frames, and between offers of exchange, ps")] = 5.0,
+    rungs: Annotated[int, typer.Option(help="temperatures of a run; 1: Langevin dynamics")] = 1,
+    interval_ps: Annotated[float, typer.Option(help="between frames, and between offers of exchange, ps")] = 2.0,
     runs: Annotated[int, typer.Option(help="runs, which start folded, extended, extended, folded")] = 4,
     seed: Annotated[int, typer.Option(help="of the first run; the next takes seed + 1")] = 1,
     atoms: Annotated[str, typer.Option(help="heavy, all or ca, in the trajectories")] = "heavy",
