@@ -3,9 +3,9 @@
     python examples/chignolin/generate.py examples/chignolin/data
 
 This is `fpforce-reference` with this folder's protocol, four runs and two starts: Langevin dynamics that begins folded
-(folded.pdb), extended, extended, folded; replica exchange with --rungs. The first and third are for training, the second and fourth the held-out
-reference, so that each has both starts. Beside the backbone's basins it judges folding, and it writes frames from which to
-start simulations. Ctrl-C and a kill are safe: `--resume` goes on, to a larger --ns too.
+(folded.pdb), extended, extended, folded; replica exchange with --rungs. The first and third are for training, the second and
+fourth the held-out reference, so that each has both starts. Beside the backbone's basins it judges folding, and it writes
+frames from which to start simulations. Ctrl-C and a kill are safe: `--resume` goes on, to a larger --ns too.
 """
 
 import json

@@ -26,7 +26,7 @@ class ReferenceSettings:
     capped: None leaves the ends of a PDB as they are, and caps a sequence.
     starts: of the runs in turn; see `start_positions`. Empty: a sequence is built anew for each run, a PDB
         starts as it is.
-    atoms: one of ATOMS, in the trajectories; for `ca`, a fifth of the size, no other beads can be chosen later.
+    atoms: one of ATOMS, in the trajectories; from `ca` no other beads can be chosen later.
     only: simulate just this run (from 1) and write no data set; 0: all of them.
     smallest_population: basins below it in every run are not judged; see `basins.agreement`.
     """

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -55,6 +56,18 @@ def test_more_ns_go_on_from_the_same_frames(short_data):
     after = mdtraj.load(str(output / "train.xtc"), top=str(output / "peptide.pdb"))
     assert after.n_frames == 25
     assert (after.xyz[:20] == before.xyz).all()
+
+
+def test_ca_alone_are_those_of_the_heavy_atoms(short_data, tmp_path):
+    output, _ = short_data
+    again = shutil.copytree(output, tmp_path / "peptide")
+    heavy = mdtraj.load(str(again / "train.xtc"), top=str(again / "peptide.pdb"))
+    kept = f"{heavy.n_frames / 1000:g}"
+    finished = reference("AS", again, "--ns", kept, *SHORT[2:], "--uncapped", "--start", "extended", "--resume", "--atoms", "ca")
+    assert finished.returncode == 1 and "NOT CONVERGED" in finished.stderr, finished.stderr
+    alone = mdtraj.load(str(again / "train.xtc"), top=str(again / "peptide.pdb"))
+    assert [atom.name for atom in alone.topology.atoms] == ["CA", "CA"]
+    assert alone.xyz.shape[0] == heavy.n_frames and abs(alone.xyz - heavy.xyz[:, heavy.topology.select("name CA")]).max() < 1e-6
 
 
 @pytest.mark.parametrize(
