@@ -19,7 +19,9 @@ TIMESTEP_FS = 4.0
 
 @dataclass(frozen=True)
 class Case:
-    """An example: its folder and the files in it. starts: frames that simulations begin with, by name. folded: PDB of the fold."""
+    """An example: its folder and the files in it. starts: frames that simulations begin with, by name. folded: PDB of the fold.
+    floor: of fpforce-evaluate.
+    """
 
     folder: Path
     training: tuple[str, ...]
@@ -27,6 +29,7 @@ class Case:
     topology: str
     starts: dict[str, str]
     folded: str | None = None
+    floor: str = "auto"
 
     def files(self, names: tuple[str, ...]) -> list[Path]:
         return [self.folder / name for name in names]
@@ -35,8 +38,9 @@ class Case:
 CASES = {
     "alanine_dipeptide": Case(ROOT / "examples" / "alanine_dipeptide", ("train.xtc",), ("reference.xtc",), "alanine_dipeptide.pdb",
                               {basin: f"start_{basin}.pdb" for basin in ("negative", "positive")}),
-    "chignolin": Case(ROOT / "examples" / "chignolin", ("data/train.xtc", "data/run3.xtc"), ("data/reference.xtc", "data/run4.xtc"),
-                      "data/data.pdb", {start: f"data/start_{start}.pdb" for start in ("folded", "extended")}, "folded.pdb"),
+    "chignolin": Case(ROOT / "examples" / "chignolin", tuple(f"data/train{run}.xtc" for run in range(1, 5)),
+                      tuple(f"data/reference{run}.xtc" for run in range(1, 5)), "data/data.pdb",
+                      {start: f"data/start_{start}.pdb" for start in ("folded", "extended")}, "folded.pdb", "training"),
 }
 EXAMPLE = CASES["alanine_dipeptide"].folder
 
@@ -92,7 +96,8 @@ def run(folder: Path, row: Row) -> None:
         failures[name] = _simulate(model, simulations[-1], case.folder / start, 2 * row.seed + number, row)
     try:
         evaluate(model, case.files(case.reference), simulations, topology=case.folder / case.topology, iid=iid,
-                 training=case.files(case.training), folded=case.folded and case.folder / case.folded, output=folder, overwrite=True)
+                 training=case.files(case.training), folded=case.folded and case.folder / case.folded, floor=case.floor, output=folder,
+                 overwrite=True)
         report = json.loads((folder / "report.json").read_text())
     except InputError as error:  # not a frame is left to judge
         report = {"error": str(error)}

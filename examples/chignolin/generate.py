@@ -3,9 +3,10 @@
     python examples/chignolin/generate.py examples/chignolin/data
 
 This is `fpforce-reference` with this folder's protocol, four runs and two starts: Langevin dynamics that begins folded
-(folded.pdb), extended, extended, folded; replica exchange with --rungs. The first and third are for training, the second and
-fourth the held-out reference, so that each has both starts. Beside the backbone's basins it judges folding, and it writes
-frames from which to start simulations. Ctrl-C and a kill are safe: `--resume` goes on, to a larger --ns too.
+(folded.pdb), extended, extended, folded; replica exchange with --rungs. For training are the first halves of the first two runs
+and the second halves of the others, held out is the rest: each has both starts, early and late. Beside the backbone's basins it
+judges folding, and it writes frames from which to start simulations. Ctrl-C and a kill are safe: `--resume` goes on, to a larger
+--ns too.
 """
 
 import json
@@ -62,7 +63,11 @@ def main(
         return 0
     for number, run in enumerate(record["runs"].values()):
         run["start"] = STARTS[number % len(STARTS)]  # without the path of folded.pdb
+    record["runs"] = {f"run{number}": run for number, run in enumerate(record["runs"].values(), start=1)}
     record["folding"] = judge_folding(output, runs)
+    record["division"] = divide(output, runs)
+    for name in record.pop("start_frames"):
+        (output / name).unlink()  # basins of a torsion are no starts of a hairpin: write_starts has those
     (output / "data.json").write_text(json.dumps(record, indent=1) + "\n")
     write_starts(output, protocol)
     return max(report(record, output), report_folding(record["folding"]))
@@ -81,9 +86,34 @@ def judge_folding(output, runs):
     for number, name in enumerate(run_files(runs)):
         frames = read_bead_frames(output / name, topology, beads="ca")
         folded = FoldedStructure.read(FOLDED, frames.beads).contact_fraction(frames.positions_nm) > FOLDED_ABOVE
-        statistics[name] = {"started": STARTS[number % len(STARTS)]} | indicator_statistics(folded)
+        statistics[f"run{number + 1}"] = {"started": STARTS[number % len(STARTS)]} | indicator_statistics(folded)
     compared = [{SEQUENCE: {"folded": figures}} for figures in statistics.values()]
     return {"runs": statistics, "agreement": agreement(compared)}
+
+
+def divide(output, runs):
+    """Replace the trajectories of whole runs by train1.xtc and reference1.xtc, ..., a half of each run.
+
+    Runs that disagree in folding would else give training and held-out set different distributions. Returns the folded population
+    of every file, as FILE -> float.
+    """
+    import mdtraj
+
+    from fpforce.analysis.folding import FOLDED_ABOVE, FoldedStructure
+    from fpforce.beads import map_beads
+
+    topology, populations = output / f"{output.resolve().name}.pdb", {}
+    for number, name in enumerate(run_files(runs), start=1):
+        whole = mdtraj.load(str(output / name), top=str(topology))
+        beads, half = map_beads(whole.topology, "ca"), len(whole) // 2
+        folded_structure = FoldedStructure.read(FOLDED, beads)
+        kinds = ("train", "reference") if number <= (runs + 1) // 2 else ("reference", "train")
+        for kind, part in zip(kinds, (whole[:half], whole[half:]), strict=True):
+            part.save_xtc(str(output / f"{kind}{number}.xtc"))
+            folded = folded_structure.contact_fraction(beads.positions(part.xyz, part.topology)) > FOLDED_ABOVE
+            populations[f"{kind}{number}.xtc"] = float(folded.mean())
+        (output / name).unlink()
+    return dict(sorted(populations.items()))
 
 
 def report_folding(folding):

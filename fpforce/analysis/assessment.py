@@ -39,7 +39,8 @@ class AssessmentSettings:
     """`discard` is the fraction of the simulated time left out at the start of every replica.
 
     `plane` as in `choose_planes`; `folded`: FoldedStructure, which makes folding the basins; `reference_time_step_ps`
-    between frames of the reference, None if unknown, for its time scales; `wall`: the force field's, or None.
+    between frames of the reference, None if unknown, for its time scales; `wall`: the force field's, or None; `floor` as in
+    `Floor.choose`.
     """
 
     discard: float = 0.5
@@ -50,6 +51,7 @@ class AssessmentSettings:
     folded: FoldedStructure | None = None
     reference_time_step_ps: float | None = None
     wall: Wall | None = None
+    floor: str = "auto"
     thresholds: Thresholds = field(default_factory=Thresholds)
 
     def __post_init__(self):
@@ -149,7 +151,7 @@ def assess(beads, reference, simulations, *, training=None, iid=None, iid_log_we
 
     samples = {name: Sample.from_trajectories(_bins(planes, each)) for name, each in projected.items()}
     samples["simulation"] = _simulation_sample(planes, simulated, counted)
-    floor = Floor.choose(samples["reference"], samples.get("training"))
+    floor = Floor.choose(samples["reference"], samples.get("training"), settings.floor)
     frames = min(len(samples["simulation"]), len(samples["reference"]), floor.frames)
     divergences = {
         name: compare(

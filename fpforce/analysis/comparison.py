@@ -6,7 +6,8 @@ at the same number of frames N. Reported are value, floor and excess = value - f
 
 Floors, in order of preference: whole trajectories of the reference against each other; the only reference trajectory
 against the training set, another independent run of the same ensemble; the two contiguous halves of the only
-reference trajectory, everything then at half the frames.
+reference trajectory, everything then at half the frames. Where the trajectories of a slow system disagree, as each holds a few
+of its events, their floor hides every error of a model; the one against the training set can be asked for.
 
 N is the smallest count among the sets compared; larger sets are thinned at random, without replacement, and the
 metrics averaged over several thinnings. Frames are NOT thinned further, to the number of effectively independent ones:
@@ -32,6 +33,7 @@ BLOCKS = 20
 FEWEST_FRAMES = 1000
 # and unless the floor of the JS divergence is within 5 % of ln 2, its value for distributions without common bins.
 LARGEST_FLOOR_JS = 0.95 * math.log(2.0)
+FLOORS = ("auto", "trajectories", "training")
 _CELLS = BINS_PER_AXIS**2
 
 
@@ -113,13 +115,20 @@ class Floor:
     description: str
 
     @classmethod
-    def choose(cls, reference: Sample, training: Sample | None):
+    def choose(cls, reference: Sample, training: Sample | None, wanted: str = "auto"):
+        """wanted: one of FLOORS; "auto" is the order of preference above. InputError for one that the sets do not have."""
         sizes = np.sort(np.bincount(reference.trajectory))
-        if len(sizes) > 1:
+        if wanted not in FLOORS:
+            raise InputError(f"floor {wanted!r} is unknown; give one of {', '.join(FLOORS)}")
+        if wanted == "trajectories" and len(sizes) < 2:
+            raise InputError("floor trajectories needs two or more reference trajectories, and there is one; give auto")
+        if wanted == "training" and training is None:
+            raise InputError("floor training needs the training trajectories; give them, or floor auto")
+        if wanted != "training" and len(sizes) > 1:
             frames, text = int(sizes[: len(sizes) // 2].sum()), "independent trajectories of the reference"
             return cls("trajectories", frames, text)
         if training is not None:
-            text = "the training set, an independent run, against the reference"
+            text = "the training set, independent of the reference, against it"
             return cls("training", min(len(training), len(reference)), text)
         return cls("halves", len(reference) // 2, "first half against second half of the only reference trajectory")
 

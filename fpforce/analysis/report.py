@@ -36,7 +36,7 @@ class Report:
 
 
 def evaluate(force_field, reference, simulation, *, topology=None, training=None, iid=None, output, discard=0.5, seed=0,
-             overwrite=False, plane="auto", tica_lag=10, folded=None):
+             overwrite=False, plane="auto", tica_lag=10, folded=None, floor="auto"):
     """Judge simulations of a force field against reference trajectories and write the report.
 
     Args:
@@ -55,6 +55,8 @@ def evaluate(force_field, reference, simulation, *, topology=None, training=None
         plane: "auto" (phi/psi where the beads define it, else TICA), "phi-psi" or "tica".
         tica_lag: of TICA and of the Markov models, in frames of the reference and of the simulation.
         folded: path of a PDB of a protein's folded structure, which makes folded and unfolded the basins of the TICA plane.
+        floor: what a distance means something beside: "trajectories" of the reference against each other, or the "training" set against the
+            reference, sharper where slow trajectories disagree; "auto" takes the first where the reference has several.
 
     Arrays (.npy, .npz) are taken in nm. Raises InputError for anything unreadable, for a simulation of another model,
     and for an existing report without `overwrite`.
@@ -75,6 +77,7 @@ def evaluate(force_field, reference, simulation, *, topology=None, training=None
     settings = AssessmentSettings(
         discard=discard, seed=seed, tica_lag_frames=tica_lag, plane=plane, folded=structure,
         reference_time_step_ps=steps.pop() if len(steps) == 1 else None, wall=force_field.wall,
+        floor=floor,
     )  # fmt: skip
     training, training_files = read_trajectories(training, topology, force_field.beads) if training else (None, [])
     simulations, records = zip(*(read_simulation_of(path, force_field) for path in listed(simulation)), strict=True)

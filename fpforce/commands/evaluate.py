@@ -31,6 +31,9 @@ def main(
     folded: Annotated[
         Path | None, Option(help="PDB of a protein's folded structure: folding then is what is judged", show_default=False)
     ] = None,
+    floor: Annotated[
+        str, Option(help="trajectories: of the reference, from each other; training: that set from the reference; auto: the first")
+    ] = "auto",
     overwrite: Annotated[bool, Option("--overwrite", help="replace an earlier report")] = False,
 ):
     """Judge whether simulations reproduce the reference ensemble.
@@ -42,7 +45,7 @@ def main(
 
     report = evaluate(
         model, reference, simulation, topology=topology, training=training, iid=iid, output=output, discard=discard,
-        seed=seed, overwrite=overwrite, plane=plane, tica_lag=tica_lag, folded=folded,
+        seed=seed, overwrite=overwrite, plane=plane, tica_lag=tica_lag, folded=folded, floor=floor,
     )  # fmt: skip
     _show(report)
 

@@ -34,7 +34,8 @@ def scripts(monkeypatch):
 def test_recipes_are_read_and_ask_for_a_wall(path):
     recipe = load_recipe(path)
     assert recipe.model.wall and recipe.data.beads == "ca"
-    assert [Path(name).name for name in recipe.data.trajectories] == ["train.xtc", "run3.xtc"]
+    files = ["train.xtc", "run3.xtc"] if "bba" in str(path.parent) else [f"train{run}.xtc" for run in range(1, 5)]
+    assert [Path(name).name for name in recipe.data.trajectories] == files
     assert {Path(name).parent.name for name in recipe.data.trajectories} == {"data"}
     denoising_alone = path.stem in ("diffusion", "two_for_one", "mixture")
     assert (recipe.loss.fokker_planck_weight == 0.0) == denoising_alone
@@ -77,3 +78,7 @@ def test_folding_of_the_runs_is_compared(scripts, tmp_path):
     assert folding["agreement"]["largest_kt"] == pytest.approx(0.539, abs=1e-3) and folding["agreement"]["reached"] is False
     assert generate.report_folding(folding) == 1
     assert json.loads(json.dumps(folding)) == folding
+    # the first half of run 1 trains, of run 2 is held out
+    assert generate.divide(output, 2) == {"train1.xtc": 1.0, "reference1.xtc": 0.6, "train2.xtc": 0.4, "reference2.xtc": 1.0}
+    assert sorted(path.name for path in output.glob("*.xtc")) == ["reference1.xtc", "reference2.xtc", "train1.xtc", "train2.xtc"]
+    assert len(mdtraj.load(str(output / "train2.xtc"), top=str(output / "data.pdb"))) == 50

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fpforce.analysis.comparison import Floor, Sample, compare
+from fpforce.errors import InputError
 
 
 def gaussian_bins(rng, frames, shift=0.0):
@@ -77,6 +78,25 @@ def test_floor_prefers_whole_trajectories_then_the_training_set_then_halves():
     assert Floor.choose(three, one) == Floor("trajectories", 100, "independent trajectories of the reference")
     assert (Floor.choose(one, one).source, Floor.choose(one, one).frames) == ("training", 300)
     assert (Floor.choose(one, None).source, Floor.choose(one, None).frames) == ("halves", 150)
+
+
+def test_floor_against_the_training_set_shows_a_model_that_trajectories_in_disagreement_would_hide():
+    rng = np.random.default_rng(8)
+
+    def disagreeing(n):  # two trajectories, each stuck in a basin of its own
+        return Sample.from_trajectories([gaussian_bins(rng, n), gaussian_bins(rng, n, shift=12.0)])
+
+    reference, training = disagreeing(1000), disagreeing(1000)
+    wrong = Sample.from_trajectories([gaussian_bins(rng, 2000)])
+    usual, sharp = (
+        compare(wrong, reference, training, Floor.choose(reference, training, wanted), 1000, rng)[-1].excess_js.value
+        for wanted in ("auto", "training")
+    )
+    assert usual < 0.0 < 0.02 < sharp
+    one = Sample.from_trajectories([gaussian_bins(rng, 300)])
+    for sets, wanted in (((one, training), "trajectories"), ((reference, None), "training"), ((reference, training), "halves of it")):
+        with pytest.raises(InputError, match=wanted):
+            Floor.choose(*sets, wanted)
 
 
 def test_floor_of_trajectories_never_puts_one_trajectory_on_both_sides():
