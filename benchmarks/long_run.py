@@ -1,7 +1,8 @@
-"""The demo's force field simulated for long: from both basins, until 10^9 replica-steps are done, then judged.
+"""A force field simulated for long: from both starts, by default until 10^9 replica-steps are done, then judged.
 
-python benchmarks/long_run.py [--model runs/demo/model.pt] [--steps 3910000] [--replicas 128] [--backend auto]. The two simulations run side
-by side, one thread each, and are resumed if interrupted. Writes runs/long_run/report.html and docs/results/long_run.md.
+python benchmarks/long_run.py [--case alanine_dipeptide] [--model runs/demo/model.pt] [--steps 3910000] [--replicas 128] [--backend auto]
+--case is one of rows.CASES. The two simulations run side by side, one thread each, and are resumed if interrupted; energies of all frames
+are those of the System. Writes runs/long_run/report.html and docs/results/long_run.md, of another case with _CASE behind the names.
 """
 
 import argparse
@@ -10,49 +11,72 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rows import EXAMPLE, TIMESTEP_FS
+import numpy as np
+from rows import CASES, TIMESTEP_FS, with_error
 from hardware import describe_hardware
 
+import fpforce
 from fpforce.analysis import evaluate
+from fpforce.simulation import read_simulation
 
 ROOT = Path(__file__).resolve().parent.parent
-BASINS = ("negative", "positive")
 REPORT_INTERVAL_PS = 10
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--case", choices=list(CASES), default="alanine_dipeptide")
     parser.add_argument("--model", type=Path, default=ROOT / "runs" / "demo" / "model.pt")
     parser.add_argument("--steps", type=int, default=3_910_000, help="of each replica")
     parser.add_argument("--replicas", type=int, default=128, help="for each of the two simulations")
     parser.add_argument("--backend", default="auto")
     chosen = parser.parse_args()
-    folder = ROOT / "runs" / "long_run"
-    outputs = [folder / f"from_{basin}.xtc" for basin in BASINS]
-    running = [subprocess.Popen(_command(chosen, output, basin, seed), env=os.environ | {"OMP_NUM_THREADS": "1", "OPENMM_CPU_THREADS": "1"})
-               for seed, (basin, output) in enumerate(zip(BASINS, outputs, strict=True), start=100)]
+    case, suffix = CASES[chosen.case], "" if chosen.case == "alanine_dipeptide" else f"_{chosen.case}"
+    folder = ROOT / "runs" / f"long_run{suffix}"
+    outputs = [folder / f"from_{start}.xtc" for start in case.starts]
+    running = [subprocess.Popen(_command(chosen, output, case.folder / start, seed),
+                                env=os.environ | {"OMP_NUM_THREADS": "1", "OPENMM_CPU_THREADS": "1"})
+               for seed, (start, output) in enumerate(zip(case.starts.values(), outputs, strict=True), start=100)]
     if any([process.wait() not in (0, 3) for process in running]):
         sys.exit(1)
-    report = evaluate(chosen.model, EXAMPLE / "reference.xtc", outputs, topology=EXAMPLE / "alanine_dipeptide.pdb",
-                      training=EXAMPLE / "train.xtc", output=folder, overwrite=True)
-    text = _summary(report.figures, chosen)
+    report = evaluate(chosen.model, case.files(case.reference), outputs, topology=case.folder / case.topology,
+                      training=case.files(case.training), folded=case.folded and case.folder / case.folded, floor=case.floor,
+                      output=folder, overwrite=True)
+    text = _summary(report.figures, chosen, energies_kt(chosen.model, outputs))
     output = ROOT / "docs" / "results"
     output.mkdir(parents=True, exist_ok=True)
-    (output / "long_run.md").write_text(text)
+    (output / f"long_run{suffix}.md").write_text(text)
     print(text)
 
 
-def _command(chosen, output: Path, basin: str, seed: int) -> list[str]:
+def energies_kt(model: Path, outputs: list[Path]) -> np.ndarray:
+    """Potential energies of all finite frames, in kT, as OpenMM has them."""
+    import openmm
+
+    force_field = fpforce.load(model)
+    context = openmm.Context(fpforce.make_system(force_field), openmm.VerletIntegrator(0.001),
+                             openmm.Platform.getPlatformByName("Reference"))
+    energies = []
+    for output in outputs:
+        frames = read_simulation(output, force_field.beads).positions_nm
+        for positions in frames.reshape(-1, *frames.shape[-2:]):
+            if np.isfinite(positions).all():
+                context.setPositions(positions)
+                energies.append(context.getState(energy=True).getPotentialEnergy()._value / force_field.kt_kj_per_mol)
+    return np.array(energies)
+
+
+def _command(chosen, output: Path, start: Path, seed: int) -> list[str]:
     resume = ["--resume"] if Path(f"{output}.checkpoint").exists() else []
     return [str(Path(sys.executable).parent / "fpforce-simulate"), str(chosen.model), "--output", str(output),
-            "--start", str(EXAMPLE / f"start_{basin}.pdb"), "--replicas", str(chosen.replicas),
+            "--start", str(start), "--replicas", str(chosen.replicas),
             "--timestep-fs", str(TIMESTEP_FS), "--steps", str(chosen.steps), "--seed", str(seed), "--backend", chosen.backend,
             "--report-interval-ps", str(REPORT_INTERVAL_PS), *resume]
 
 
-def _summary(figures: dict, chosen) -> str:
-    simulation, free = figures["simulation"], figures["simulation"]["free_energy_kt"]
-    reference = figures["reference"]["free_energy_kt"]
+def _summary(figures: dict, chosen, energies: np.ndarray) -> str:
+    simulation, reference = figures["simulation"], figures["reference"]["free_energy_kt"]
+    basins = figures["planes"][0]["basins"]["names"]
     total = 2 * chosen.replicas * chosen.steps
     rows = [
         ("replica-steps", f"{total:.3g} ({2 * chosen.replicas} replicas x {chosen.steps} steps of {TIMESTEP_FS:g} fs)"),
@@ -60,10 +84,10 @@ def _summary(figures: dict, chosen) -> str:
         ("JS, floor, excess", f"{simulation['js']:.4f}, {simulation['js_floor']:.4f}, {simulation['excess_js']:.4f}"),
         ("PMF error, floor, excess", f"{simulation['pmf_error']:.3f}, {simulation['pmf_error_floor']:.3f}, "
                                      f"{simulation['excess_pmf_error']:.3f}"),
-        ("F(phi > 0) - F(phi < 0), kT", f"{free['value']:.2f} ± {free['standard_error']:.2f} (reference "
-                                        f"{reference['value']:.2f} ± {reference['standard_error']:.2f})"),
+        (f"F({basins[1]}) - F({basins[0]}), kT", f"{with_error(simulation['free_energy_kt'])} (reference {with_error(reference)})"),
         ("worst bond W1, nm", f"{simulation['bond_w1_nm']['max']:.1e}"),
         ("non-finite frames", str(simulation["non_finite_frames"])),
+        ("energies of frames, kT: mean, smallest, largest", f"{energies.mean():.1f}, {energies.min():.1f}, {energies.max():.1f}"),
         ("failed replicas", str(simulation["failed_replicas"])),
         ("steps per second, one simulation", f"{figures['speed']['steps_per_second']:.0f}"),
     ]

@@ -56,6 +56,8 @@ SECTIONS = (
      "The model for molecules of any length."),
     ("The paper's variants on chignolin", "chignolin_variants", "chignolin_tables.py",
      "Ten CA beads, `internal` with a wall (examples/chignolin). Simulations begin folded and extended; F is F(folded) - F(unfolded)."),
+    ("A long simulation of chignolin", "long_run_chignolin", "long_run.py --case chignolin --model runs/chignolin/both_0/model.pt "
+     "--replicas 50 --steps 1000000", "100 replicas x 10^6 steps of the first seed of `both`."),
     ("Larger proteins", "protein_sizes", "protein_sizes.py", "Stability and cost on data of some picoseconds, not quality."),
     ("A long simulation of the demo's force field", "long_run", "long_run.py",
      "The force field of `make demo`, simulated from both basins for longer than the demo has time for."),

@@ -103,7 +103,9 @@ def test_backend_statistics_long_run_and_calibration_stiffness(script, small_che
 
     outputs = [statistics._path("native", number) for number in range(2)]
     report = evaluate(small_model, EXAMPLE / "reference.xtc", outputs, topology=EXAMPLE / "alanine_dipeptide.pdb", output=tmp_path)
-    assert "replica-steps" in long_run._summary(report.figures, argparse.Namespace(replicas=64, steps=40))
+    energies = long_run.energies_kt(small_model, outputs[:1])
+    assert energies.shape == (64 * 20,) and np.isfinite(energies).all()  # 40 steps, a frame every second
+    assert "replica-steps" in long_run._summary(report.figures, argparse.Namespace(replicas=64, steps=40), energies)
 
     for path in (small_checkpoint, small_model, *(Path(f"{output}{suffix}") for output in outputs for suffix in ("", ".json", ".pdb"))):
         shutil.copy(path, tmp_path / path.name.replace("native_", ""))
