@@ -1,14 +1,23 @@
-"""The paper's variants on chignolin, ten CA beads.
+"""The paper's variants on chignolin, ten CA beads, and what calibration adds to them.
 
-python benchmarks/chignolin_tables.py [--seeds 3] [--processes 2] [--steps 12000]. The data are those of examples/chignolin/generate.py.
-Every row is trained, sampled, simulated from the folded and from the extended peptide, 50 replicas x 2 ns of each, and compared with
-the held-out halves of the runs in the plane of the two slowest time-lagged independent components. Writes
-docs/results/chignolin_variants.json and .md; runs live in runs/chignolin.
+python benchmarks/chignolin_tables.py [TABLE ...] [--seeds 3] [--processes 2] [--steps 12000]. The data are those of
+examples/chignolin. Every row is trained, sampled, simulated from the folded and from the extended peptide, 50 replicas x 2 ns
+of each, and compared with the held-out halves of the runs in the plane of the two slowest time-lagged independent components. Writes
+docs/results/chignolin_TABLE.json and .md; runs live in runs/chignolin.
 """
 
-from studies import Study, variants
+from rows import Row
+from studies import Study, Table, variants
 
-TABLES = {"variants": variants(case="chignolin", samples=10_000, replicas=50, picoseconds=2000.0)}
+LENGTHS = {"case": "chignolin", "samples": 10_000, "replicas": 50, "picoseconds": 2000.0}
+LIKELIHOODS = ("calibration.likelihood_frames=1000",)
+REGULARISED = ("fokker_planck", "both")
+
+TABLES = {
+    "variants": variants(**LENGTHS),
+    "calibration": Table({f"{name}, likelihoods": Row(f"recipes/{name}.yaml", LIKELIHOODS, **LENGTHS) for name in REGULARISED},
+                         {f"{name}, likelihoods": name for name in REGULARISED}),
+}
 STUDY = Study("chignolin", TABLES, steps=12_000)
 
 if __name__ == "__main__":
