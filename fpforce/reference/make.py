@@ -10,7 +10,7 @@ import numpy as np
 from fpforce.errors import InputError
 from fpforce.reference.dataset import Run, write_dataset
 from fpforce.reference.peptide import build_peptide
-from fpforce.reference.platform import choose_platform
+from fpforce.reference.platform import choose_platform, context_for_minimisation
 from fpforce.reference.protocol import Protocol, load_force_field
 from fpforce.reference.run import ReferenceRun
 
@@ -184,8 +184,7 @@ class Molecule:
         from openmm import app
 
         system = self._force_field.createSystem(self.topology, nonbondedMethod=app.NoCutoff)
-        reference = openmm.Platform.getPlatformByName("Reference")
-        context = openmm.Context(system, openmm.VerletIntegrator(0.001), reference)
+        context = context_for_minimisation(system)
         context.setPositions(positions_nm)
         openmm.LocalEnergyMinimizer.minimize(context, 10.0, 500)
         positions_nm = context.getState(positions=True).getPositions(asNumpy=True)._value

@@ -9,6 +9,7 @@ result is checked.
 import numpy as np
 
 from fpforce.errors import InputError
+from fpforce.reference.platform import context_for_minimisation
 
 THREE_LETTERS = {
     "A": "ALA",
@@ -163,6 +164,8 @@ def _relax(topology, system, positions, extended):
     repulsion.addGlobalParameter("hardness", 0.0)
     for _ in range(system.getNumParticles()):
         repulsion.addParticle()
+    repulsion.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffNonPeriodic)  # a neighbour list: the time grows as the atoms
+    repulsion.setCutoffDistance(0.26)
     repulsion.createExclusionsFromBonds([(a.index, b.index) for a, b in topology.bonds()], 3)
     bonded.addForce(repulsion)
     bonded.addForce(_chirality_force(topology))
@@ -170,13 +173,13 @@ def _relax(topology, system, positions, extended):
     if extended:
         bonded.addForce(_extending_force(topology))
     # Atoms pass through each other until chirality and torsions are right; then they are moved apart.
-    context = openmm.Context(bonded, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+    context = context_for_minimisation(bonded)
     context.setPositions(positions)
     for hardness in (0.0, 200.0, 2000.0, 20000.0):
         context.setParameter("hardness", hardness)
         openmm.LocalEnergyMinimizer.minimize(context, 1.0, 2000)
     positions = context.getState(positions=True).getPositions(asNumpy=True)
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+    context = context_for_minimisation(system)
     context.setPositions(positions)
     openmm.LocalEnergyMinimizer.minimize(context, 1.0, 5000)
     positions = context.getState(positions=True).getPositions(asNumpy=True)

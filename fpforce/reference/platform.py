@@ -26,6 +26,14 @@ def choose_platform(platform, n_atoms):
     return "CPU" if name == "Reference" else name
 
 
+def context_for_minimisation(system):
+    """openmm.Context whose minima are the same in every process: Reference, for a larger molecule one thread of the faster CPU."""
+    import openmm
+
+    name = "Reference" if system.getNumParticles() <= _LARGEST_FOR_REFERENCE else "CPU"
+    return openmm.Context(system, openmm.VerletIntegrator(0.001), *platform_and_properties(name, threads=1))
+
+
 def platform_and_properties(name, threads):
     """openmm.Platform and the properties of its contexts."""
     import openmm
