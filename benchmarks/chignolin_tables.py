@@ -2,7 +2,7 @@
 
 python benchmarks/chignolin_tables.py [TABLE ...] [--seeds 3] [--processes 2] [--steps 12000]. The data are those of
 examples/chignolin. Every row is trained, sampled, simulated from the folded and from the extended peptide, 50 replicas x 2 ns
-of each, and compared with the held-out halves of the runs in the plane of the two slowest time-lagged independent components. Writes
+of each, and compared with the held-out blocks of the runs in the plane of the two slowest time-lagged independent components. Writes
 docs/results/chignolin_TABLE.json and .md; runs live in runs/chignolin.
 """
 

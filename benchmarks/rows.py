@@ -38,8 +38,7 @@ class Case:
 CASES = {
     "alanine_dipeptide": Case(ROOT / "examples" / "alanine_dipeptide", ("train.xtc",), ("reference.xtc",), "alanine_dipeptide.pdb",
                               {basin: f"start_{basin}.pdb" for basin in ("negative", "positive")}),
-    "chignolin": Case(ROOT / "examples" / "chignolin", tuple(f"data/train{run}.xtc" for run in range(1, 5)),
-                      tuple(f"data/reference{run}.xtc" for run in range(1, 5)), "data/data.pdb",
+    "chignolin": Case(ROOT / "examples" / "chignolin", ("data/train/*.xtc",), ("data/reference/*.xtc",), "data/data.pdb",
                       {start: f"data/start_{start}.pdb" for start in ("folded", "extended")}, "folded.pdb", "training"),
 }
 EXAMPLE = CASES["alanine_dipeptide"].folder

@@ -56,7 +56,7 @@ SECTIONS = (
      "The model for molecules of any length."),
     ("The paper's variants on chignolin", "chignolin_variants", "chignolin_tables.py",
      "Ten CA beads, `internal` with a wall (examples/chignolin). Simulations begin folded and extended; F is F(folded) - F(unfolded). Training and "
-     "held-out set are halves of the same four runs, which disagree in folding; the floor is the distance of the one from the other."),
+     "held-out set are alternate blocks of the same four runs, which disagree in folding; the floor is the distance of the one from the other."),
     ("The same, calibrated", "chignolin_calibration", "chignolin_tables.py calibration",
      "The trainings of the table above, calibrated by likelihoods (docs/method.md, Calibration)."),
     ("A long simulation of chignolin", "long_run_chignolin", "long_run.py --case chignolin --model runs/chignolin/both_0/model.pt "

@@ -24,6 +24,7 @@ from fpforce.trajectory_files import (
     existing_file,
     holds_topology,
     is_array,
+    matching_files,
     read_array,
     read_atoms,
     read_topology,
@@ -116,7 +117,7 @@ def read_bead_frames(
             of a model's `table` may be: they are judged by comparison); forces do not go with the trajectories, or
             constraints join two beads. Logs a warning where phi is mostly positive.
     """
-    paths = [trajectories] if isinstance(trajectories, (str, Path)) else list(trajectories)
+    paths = matching_files(trajectories)
     if not paths:
         raise InputError("no trajectory is given: name at least one file")
     if not isinstance(stride, int) or stride < 1:

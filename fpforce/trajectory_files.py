@@ -3,6 +3,7 @@
 mdtraj reads the molecular formats; numpy reads bare arrays, whose unit the caller must declare.
 """
 
+import glob
 import struct
 import zipfile
 from pathlib import Path
@@ -28,6 +29,23 @@ def existing_file(path, what):
     if path.stat().st_size == 0:
         raise InputError(f"{what} {path} is empty: make it anew")
     return path
+
+
+def matching_files(paths):
+    """A path or paths as a list of Path; what does not exist and holds *, ? or [ stands for all that it matches, by name.
+
+    Raises InputError for a pattern that matches nothing.
+    """
+    found = []
+    for path in map(Path, [paths] if isinstance(paths, (str, Path)) else paths):
+        if path.exists() or not glob.has_magic(str(path)):
+            found.append(path)
+            continue
+        matches = sorted(map(Path, glob.glob(str(path))))
+        if not matches:
+            raise InputError(f"no file matches {path}: check the pattern")
+        found.extend(matches)
+    return found
 
 
 def is_array(path):

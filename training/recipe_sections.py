@@ -17,7 +17,8 @@ FEWEST_LIKELIHOODS = 10  # frames; a fit to fewer is one to chance
 class DataRecipe(Section):
     """What is learned from: trajectories, and the beads they are mapped to."""
 
-    trajectories: list[Path] = Field([], description="one or more trajectories, any format mdtraj reads; this or molecules is required")
+    trajectories: list[Path] = Field([], description="one or more trajectories, or patterns such as data/*.xtc, any format mdtraj reads; "
+                                     "this or molecules is required")
     molecules: list[Path] = Field([], description="many molecules for one transferable model: folders (or patterns of PDBs) with "
                                   "NAME.pdb and NAME.xtc or NAME_*.xtc for each")
     topology: Path | None = Field(None, description="topology file, where the trajectories hold none")

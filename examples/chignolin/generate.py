@@ -1,18 +1,18 @@
 """Make the data of CLN025 (YYDPETGTWY, charged ends), started folded and extended: all atoms, implicit solvent, 400 K.
 
-    python examples/chignolin/generate.py examples/chignolin/data
+    python examples/chignolin/generate.py runs/chignolin_data
 
 This is `fpforce-reference` with this folder's protocol, four runs and two starts: Langevin dynamics that begins folded
-(folded.pdb), extended, extended, folded; replica exchange with --rungs. For training are the first halves of the first two runs
-and the second halves of the others, held out is the rest: each has both starts, early and late. Beside the backbone's basins it
-judges folding, and it writes frames from which to start simulations. Ctrl-C and a kill are safe: `--resume` goes on, to a larger
---ns too.
+(folded.pdb), extended, extended, folded; replica exchange with --rungs. Each run is cut into blocks of 1 ns, which are for training
+and held out by turns: both sets have both starts, early and late. Beside the backbone's basins it judges folding, and it writes
+frames from which to start simulations. Ctrl-C and a kill are safe: `--resume` goes on, to a larger --ns too.
 """
 
 import json
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from fpforce.commands.entry import command
@@ -22,6 +22,7 @@ from fpforce.reference.protocol import Protocol, geometric_ladder
 SEQUENCE = "YYDPETGTWY"
 FOLDED = Path(__file__).with_name("folded.pdb")
 STARTS = ("folded", "extended", "extended", "folded")
+BLOCK_NS = 1.0
 # Basins that hold less than this in every run are not judged: their free energy is not known to 0.3 kT.
 SMALLEST_BASIN = 0.02
 
@@ -65,7 +66,7 @@ def main(
         run["start"] = STARTS[number % len(STARTS)]  # without the path of folded.pdb
     record["runs"] = {f"run{number}": run for number, run in enumerate(record["runs"].values(), start=1)}
     record["folding"] = judge_folding(output, runs)
-    record["division"] = divide(output, runs)
+    record["division"] = divide(output, runs, interval_ps)
     for name in record.pop("start_frames"):
         (output / name).unlink()  # basins of a torsion are no starts of a hairpin: write_starts has those
     (output / "data.json").write_text(json.dumps(record, indent=1) + "\n")
@@ -91,29 +92,34 @@ def judge_folding(output, runs):
     return {"runs": statistics, "agreement": agreement(compared)}
 
 
-def divide(output, runs):
-    """Replace the trajectories of whole runs by train1.xtc and reference1.xtc, ..., a half of each run.
+def divide(output, runs, interval_ps):
+    """Replace the trajectories of whole runs by blocks, in turn for training and held out: train/run1_1.xtc, reference/run1_2.xtc, ...
 
-    Runs that disagree in folding would else give training and held-out set different distributions. Returns the folded population
-    of every file, as FILE -> float.
+    Runs that disagree in folding would else give training and held-out set different distributions. Every second run begins with a
+    held-out block. Returns the folded population of both sets.
     """
     import mdtraj
 
     from fpforce.analysis.folding import FOLDED_ABOVE, FoldedStructure
     from fpforce.beads import map_beads
 
-    topology, populations = output / f"{output.resolve().name}.pdb", {}
+    topology = output / f"{output.resolve().name}.pdb"
+    folded = {"train": [], "reference": []}
+    for kind in folded:
+        (output / kind).mkdir(exist_ok=True)
+        for earlier in (output / kind).glob("*.xtc"):
+            earlier.unlink()
     for number, name in enumerate(run_files(runs), start=1):
         whole = mdtraj.load(str(output / name), top=str(topology))
-        beads, half = map_beads(whole.topology, "ca"), len(whole) // 2
-        folded_structure = FoldedStructure.read(FOLDED, beads)
-        kinds = ("train", "reference") if number <= (runs + 1) // 2 else ("reference", "train")
-        for kind, part in zip(kinds, (whole[:half], whole[half:]), strict=True):
-            part.save_xtc(str(output / f"{kind}{number}.xtc"))
-            folded = folded_structure.contact_fraction(beads.positions(part.xyz, part.topology)) > FOLDED_ABOVE
-            populations[f"{kind}{number}.xtc"] = float(folded.mean())
+        beads = map_beads(whole.topology, "ca")
+        structure, length = FoldedStructure.read(FOLDED, beads), max(1, round(1000.0 * BLOCK_NS / interval_ps))
+        for block, begin in enumerate(range(0, len(whole), length), start=1):
+            part, kind = whole[begin : begin + length], ("reference", "train")[(block + number + 1) % 2]
+            part.save_xtc(str(output / kind / f"run{number}_{block}.xtc"))
+            folded[kind].append(structure.contact_fraction(beads.positions(part.xyz, part.topology)) > FOLDED_ABOVE)
         (output / name).unlink()
-    return dict(sorted(populations.items()))
+    populations = {kind: float(np.concatenate(parts).mean()) if parts else None for kind, parts in folded.items()}
+    return {"block_ns": BLOCK_NS, "folded_population": populations}
 
 
 def report_folding(folding):

@@ -32,10 +32,10 @@ def listed(paths):
 def read_trajectories(paths, topology, table):
     """One array per file, and what they are: [{"path", "sha256", "frames", "time_step_ps"}]."""
     from fpforce.trajectory import read_bead_frames
-    from fpforce.trajectory_files import is_array
+    from fpforce.trajectory_files import is_array, matching_files
 
     arrays, described = [], []
-    for path in map(Path, listed(paths)):
+    for path in matching_files(paths):
         frames = read_bead_frames(path, topology, table=table, length_unit="nm" if is_array(path) else None)
         arrays.append(frames.positions_nm)
         described.append({"path": str(path), "sha256": frames.sha256, "frames": len(frames.positions_nm),

@@ -21,6 +21,7 @@ from fpforce.analysis.folding import FoldedStructure
 from fpforce.analysis.inputs import listed, named_by_start, read_iid, read_simulation_of, read_trajectories, refuse_repeated
 from fpforce.analysis.summary import summarise
 from fpforce.errors import InputError
+from fpforce.trajectory_files import matching_files
 
 HTML_NAME, JSON_NAME = "report.html", "report.json"
 
@@ -65,7 +66,7 @@ def evaluate(force_field, reference, simulation, *, topology=None, training=None
 
     output = Path(output)
     html_path, json_path = _free_outputs(output, overwrite)
-    refuse_repeated("reference", listed(reference))
+    refuse_repeated("reference", matching_files(reference))
     refuse_repeated("simulation", listed(simulation))
     if not isinstance(force_field, ForceField):
         force_field = load(force_field)

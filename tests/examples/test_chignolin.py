@@ -13,6 +13,7 @@ from fpforce.analysis.observables import dihedrals
 from fpforce.beads import map_beads
 from fpforce.chirality import d_residues
 from fpforce.training.recipe import load_recipe
+from fpforce.trajectory_files import matching_files
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CHIGNOLIN = EXAMPLES / "chignolin"
@@ -34,9 +35,10 @@ def scripts(monkeypatch):
 def test_recipes_are_read_and_ask_for_a_wall(path):
     recipe = load_recipe(path)
     assert recipe.model.wall and recipe.data.beads == "ca"
-    files = ["train.xtc", "run3.xtc"] if "bba" in str(path.parent) else [f"train{run}.xtc" for run in range(1, 5)]
-    assert [Path(name).name for name in recipe.data.trajectories] == files
-    assert {Path(name).parent.name for name in recipe.data.trajectories} == {"data"}
+    data = path.parents[path.parent.name == "recipes"] / "data"
+    files = ["train.xtc", "run3.xtc"] if "bba" in str(path.parent) else ["train/*.xtc"]
+    assert recipe.data.trajectories == [data / name for name in files]
+    assert matching_files(recipe.data.trajectories)  # they are here
     denoising_alone = path.stem in ("diffusion", "two_for_one", "mixture")
     assert (recipe.loss.fokker_planck_weight == 0.0) == denoising_alone
     assert len(recipe.experts) == (3 if path.stem in ("mixture", "both") or "bba" in str(path.parent) else 0)
@@ -78,7 +80,10 @@ def test_folding_of_the_runs_is_compared(scripts, tmp_path):
     assert folding["agreement"]["largest_kt"] == pytest.approx(0.539, abs=1e-3) and folding["agreement"]["reached"] is False
     assert generate.report_folding(folding) == 1
     assert json.loads(json.dumps(folding)) == folding
-    # the first half of run 1 trains, of run 2 is held out
-    assert generate.divide(output, 2) == {"train1.xtc": 1.0, "reference1.xtc": 0.6, "train2.xtc": 0.4, "reference2.xtc": 1.0}
-    assert sorted(path.name for path in output.glob("*.xtc")) == ["reference1.xtc", "reference2.xtc", "train1.xtc", "train2.xtc"]
-    assert len(mdtraj.load(str(output / "train2.xtc"), top=str(output / "data.pdb"))) == 50
+    # of 200 ps an interval, five frames are a block of 1 ns; run 1 begins with training, run 2 with a held-out block
+    division = generate.divide(output, 2, 200.0)
+    assert division == {"block_ns": 1.0, "folded_population": {"train": 0.75, "reference": 0.75}}
+    blocks = {kind: sorted(path.name for path in (output / kind).glob("*.xtc")) for kind in ("train", "reference")}
+    assert [len(names) for names in blocks.values()] == [20, 20] and not list(output.glob("*.xtc"))
+    assert "run1_1.xtc" in blocks["train"] and "run1_2.xtc" in blocks["reference"] and "run2_1.xtc" in blocks["reference"]
+    assert len(mdtraj.load(str(output / "train" / "run2_20.xtc"), top=str(output / "data.pdb"))) == 5

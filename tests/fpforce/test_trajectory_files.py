@@ -68,3 +68,15 @@ def test_file_cut_anywhere_within_its_last_frame_is_truncated(heavy, tmp_path, s
         path.write_bytes(content[:length])
         with pytest.raises(InputError, match="truncated"):
             read_bead_frames(path, PDB, stride=stride)
+
+
+def test_a_pattern_stands_for_all_that_it_matches(tmp_path):
+    from fpforce.trajectory_files import matching_files
+
+    for name in ("b.xtc", "a.xtc", "odd[1].xtc"):
+        (tmp_path / name).touch()
+    assert matching_files(tmp_path / "?.xtc") == [tmp_path / "a.xtc", tmp_path / "b.xtc"]
+    literal = [tmp_path / "odd[1].xtc", tmp_path / "absent.xtc"]  # what exists is no pattern, and what is missing is named later
+    assert matching_files(literal) == literal
+    with pytest.raises(InputError, match=r"no file matches .*c\*\.xtc"):
+        matching_files([tmp_path / "a.xtc", tmp_path / "c*.xtc"])
