@@ -62,11 +62,13 @@ def main(
     if record is None:
         print(f"run {only} is complete; `--resume` without --only writes the data set once all are")
         return 0
-    for number, run in enumerate(record["runs"].values()):
-        run["start"] = STARTS[number % len(STARTS)]  # without the path of folded.pdb
-    record["runs"] = {f"run{number}": run for number, run in enumerate(record["runs"].values(), start=1)}
-    record["folding"] = judge_folding(output, runs)
-    record["division"] = divide(output, runs, interval_ps)
+    record["runs"] = {
+        f"run{number + 1}": run | {"start": STARTS[number % len(STARTS)]}  # without the path of folded.pdb
+        for number, run in enumerate(record["runs"].values())
+    }
+    folded = folded_frames(output, runs)
+    record["folding"] = judge_folding(folded)
+    record["division"] = divide(output, folded, interval_ps)
     for name in record.pop("start_frames"):
         (output / name).unlink()  # basins of a torsion are no starts of a hairpin: write_starts has those
     (output / "data.json").write_text(json.dumps(record, indent=1) + "\n")
@@ -74,25 +76,34 @@ def main(
     return max(report(record, output), report_folding(record["folding"]))
 
 
-def judge_folding(output, runs):
-    """Folded population of every run (more than half of folded.pdb's CA contacts) and whether the runs agree in it.
+def folded_frames(output, runs):
+    """Which frames of each run are folded, with more than half of folded.pdb's CA contacts: one (frames,) bool for each."""
+    from fpforce.analysis.folding import FOLDED_ABOVE, FoldedStructure
+    from fpforce.trajectory import read_bead_frames
+
+    folded = []
+    for name in run_files(runs):
+        frames = read_bead_frames(output / name, output / f"{output.resolve().name}.pdb", beads="ca")
+        folded.append(FoldedStructure.read(FOLDED, frames.beads).contact_fraction(frames.positions_nm) > FOLDED_ABOVE)
+    return folded
+
+
+def judge_folding(folded):
+    """Folded population of every run and whether the runs agree in it.
 
     As for the backbone's basins: the free energies of folding, of all runs, must lie within 0.3 kT.
     """
-    from fpforce.analysis.folding import FOLDED_ABOVE, FoldedStructure
     from fpforce.reference.basins import agreement, indicator_statistics
-    from fpforce.trajectory import read_bead_frames
 
-    topology, statistics = output / f"{output.resolve().name}.pdb", {}
-    for number, name in enumerate(run_files(runs)):
-        frames = read_bead_frames(output / name, topology, beads="ca")
-        folded = FoldedStructure.read(FOLDED, frames.beads).contact_fraction(frames.positions_nm) > FOLDED_ABOVE
-        statistics[f"run{number + 1}"] = {"started": STARTS[number % len(STARTS)]} | indicator_statistics(folded)
+    statistics = {
+        f"run{number + 1}": {"started": STARTS[number % len(STARTS)]} | indicator_statistics(frames)
+        for number, frames in enumerate(folded)
+    }
     compared = [{SEQUENCE: {"folded": figures}} for figures in statistics.values()]
     return {"runs": statistics, "agreement": agreement(compared)}
 
 
-def divide(output, runs, interval_ps):
+def divide(output, folded, interval_ps):
     """Replace the trajectories of whole runs by blocks, in turn for training and held out: train/run1_1.xtc, reference/run1_2.xtc, ...
 
     Runs that disagree in folding would else give training and held-out set different distributions. Every second run begins with a
@@ -100,25 +111,20 @@ def divide(output, runs, interval_ps):
     """
     import mdtraj
 
-    from fpforce.analysis.folding import FOLDED_ABOVE, FoldedStructure
-    from fpforce.beads import map_beads
-
-    topology = output / f"{output.resolve().name}.pdb"
-    folded = {"train": [], "reference": []}
-    for kind in folded:
+    topology, length = output / f"{output.resolve().name}.pdb", max(1, round(1000.0 * BLOCK_NS / interval_ps))
+    frames_of = {"train": [], "reference": []}
+    for kind in frames_of:
         (output / kind).mkdir(exist_ok=True)
         for earlier in (output / kind).glob("*.xtc"):
             earlier.unlink()
-    for number, name in enumerate(run_files(runs), start=1):
+    for number, name in enumerate(run_files(len(folded))):
         whole = mdtraj.load(str(output / name), top=str(topology))
-        beads = map_beads(whole.topology, "ca")
-        structure, length = FoldedStructure.read(FOLDED, beads), max(1, round(1000.0 * BLOCK_NS / interval_ps))
-        for block, begin in enumerate(range(0, len(whole), length), start=1):
-            part, kind = whole[begin : begin + length], ("reference", "train")[(block + number + 1) % 2]
-            part.save_xtc(str(output / kind / f"run{number}_{block}.xtc"))
-            folded[kind].append(structure.contact_fraction(beads.positions(part.xyz, part.topology)) > FOLDED_ABOVE)
+        for block, begin in enumerate(range(0, len(whole), length)):
+            part, kind = slice(begin, begin + length), ("train", "reference")[(number + block) % 2]
+            whole[part].save_xtc(str(output / kind / f"run{number + 1}_{block + 1}.xtc"))
+            frames_of[kind].append(folded[number][part])
         (output / name).unlink()
-    populations = {kind: float(np.concatenate(parts).mean()) if parts else None for kind, parts in folded.items()}
+    populations = {kind: float(np.concatenate(parts).mean()) if parts else None for kind, parts in frames_of.items()}
     return {"block_ns": BLOCK_NS, "folded_population": populations}
 
 

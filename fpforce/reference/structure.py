@@ -4,7 +4,9 @@ Missing heavy atoms are added by pdbfixer, hydrogens by OpenMM (histidine at NE2
 cannot be repaired without guessing is refused.
 """
 
+import contextlib
 import logging
+import random
 from collections import Counter
 
 import numpy as np
@@ -36,6 +38,7 @@ def read_structure(path, force_field, capped=None):
         InputError: no such file or no PDB, pdbfixer missing, several chains, a gap, a residue that is none of the 20
             amino acids, a D-residue, or a molecule that the force field has no parameters for.
     """
+    import openmm
     from openmm import app, unit
 
     fixer = _open(path)
@@ -63,7 +66,8 @@ def read_structure(path, force_field, capped=None):
     modeller = app.Modeller(fixer.topology, fixer.positions)
     variants = ["HIE" if residue.name == "HIS" else None for residue in modeller.topology.residues()]
     try:
-        modeller.addHydrogens(force_field, pH=7.0, variants=variants)
+        with _python_random_seeded(1):
+            modeller.addHydrogens(force_field, pH=7.0, variants=variants, platform=openmm.Platform.getPlatformByName("Reference"))
         force_field.createSystem(modeller.topology)
     except Exception as error:  # OpenMM raises bare ValueError and Exception alike
         raise InputError(f"{path}: the force field does not know this molecule: {error}") from error
@@ -108,6 +112,17 @@ def _atom_keys(topology):
         charged = {"H2", "H3"} <= set(names) and residue.name not in ("ACE", "NME")
         keys += [(number, residue.name, "H1" if charged and name == "H" else name) for name in names]
     return keys
+
+
+@contextlib.contextmanager
+def _python_random_seeded(seed):
+    """OpenMM places hydrogens by Python's generator, differently in every process; its state is put back."""
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def _open(path):

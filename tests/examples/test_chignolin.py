@@ -73,7 +73,8 @@ def test_folding_of_the_runs_is_compared(scripts, tmp_path):
         xyz = np.repeat(unfolded, 100, axis=0)
         xyz[: round(100 * part)] = frame.xyz
         mdtraj.Trajectory(xyz, frame.topology).save_xtc(str(output / name))
-    folding = generate.judge_folding(output, 2)
+    folded = generate.folded_frames(output, 2)
+    folding = generate.judge_folding(folded)
     assert [run["started"] for run in folding["runs"].values()] == ["folded", "extended"]
     assert [run["population"] for run in folding["runs"].values()] == [0.8, 0.7]
     # ln(0.8/0.2) - ln(0.7/0.3) = 0.54 kT
@@ -81,7 +82,7 @@ def test_folding_of_the_runs_is_compared(scripts, tmp_path):
     assert generate.report_folding(folding) == 1
     assert json.loads(json.dumps(folding)) == folding
     # of 200 ps an interval, five frames are a block of 1 ns; run 1 begins with training, run 2 with a held-out block
-    division = generate.divide(output, 2, 200.0)
+    division = generate.divide(output, folded, 200.0)
     assert division == {"block_ns": 1.0, "folded_population": {"train": 0.75, "reference": 0.75}}
     blocks = {kind: sorted(path.name for path in (output / kind).glob("*.xtc")) for kind in ("train", "reference")}
     assert [len(names) for names in blocks.values()] == [20, 20] and not list(output.glob("*.xtc"))

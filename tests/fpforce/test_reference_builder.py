@@ -115,6 +115,10 @@ class TestPdb:
         topology, _ = read_structure(write(), force_field, capped)
         assert one_letter_codes(topology) == ("AKS", capped)
 
+    def test_the_same_file_gives_the_same_positions_of_hydrogens_too(self, write, force_field):
+        path = write()
+        np.testing.assert_array_equal(*(read_structure(path, force_field)[1] for _ in range(2)))
+
     def test_a_pdb_gives_the_start_of_a_sequence(self, write, force_field):
         molecule = Molecule("AKS", force_field, True, 1)
         start = as_trajectory(molecule.topology, molecule.start_positions(str(write()), 1))
