@@ -10,13 +10,17 @@ from rows import Row
 from studies import Study, Table, variants
 
 LENGTHS = {"case": "chignolin", "samples": 10_000, "replicas": 50, "picoseconds": 2000.0}
-LIKELIHOODS = ("calibration.likelihood_frames=1000",)
 REGULARISED = ("fokker_planck", "both")
+CALIBRATIONS = {  # the second with replicas that have time to fold and unfold from round to round
+    "likelihoods": ("calibration.likelihood_frames=1000",),
+    "6 rounds of simulation": ("calibration.rounds=6", "calibration.replicas=256", "calibration.picoseconds=200", "calibration.timestep_fs=4"),
+}
 
 TABLES = {
     "variants": variants(**LENGTHS),
-    "calibration": Table({f"{name}, likelihoods": Row(f"recipes/{name}.yaml", LIKELIHOODS, **LENGTHS) for name in REGULARISED},
-                         {f"{name}, likelihoods": name for name in REGULARISED}),
+    "calibration": Table({f"{name}, {how}": Row(f"recipes/{name}.yaml", settings, **LENGTHS)
+                          for name in REGULARISED for how, settings in CALIBRATIONS.items()},
+                         {f"{name}, {how}": name for name in REGULARISED for how in CALIBRATIONS}),
 }
 STUDY = Study("chignolin", TABLES, steps=12_000)
 

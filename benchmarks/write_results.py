@@ -58,7 +58,7 @@ SECTIONS = (
      "Ten CA beads, `internal` with a wall (examples/chignolin). Simulations begin folded and extended; F is F(folded) - F(unfolded). Training and "
      "held-out set are alternate blocks of the same four runs, which disagree in folding; the floor is the distance of the one from the other."),
     ("The same, calibrated", "chignolin_calibration", "chignolin_tables.py calibration",
-     "The trainings of the table above, calibrated by likelihoods (docs/method.md, Calibration)."),
+     "The trainings of the table above, calibrated by likelihoods or in rounds of simulation (docs/method.md, Calibration)."),
     ("A long simulation of chignolin", "long_run_chignolin", "long_run.py --case chignolin --model runs/chignolin/both_0/model.pt "
      "--replicas 50 --steps 1000000", "100 replicas x 10^6 steps of the first seed of `both`."),
     ("Larger proteins", "protein_sizes", "protein_sizes.py", "Stability and cost on data of some picoseconds, not quality."),
