@@ -6,9 +6,9 @@ import time
 import numpy as np
 
 from fpforce import backends
-from fpforce.platforms import make_context
 from fpforce.progress import SimulationProgress, aggregate_ns_per_day
-from fpforce.replicas import BondLimits, freeze
+from fpforce.replicas import BondLimits
+from fpforce.rungs import Rungs
 from fpforce.stop_signals import stop_signals
 from fpforce.system import make_system
 
@@ -35,13 +35,13 @@ class LangevinRun:
         self._limits, self._space = BondLimits.of(force_field), force_field.space
         self._shape = (settings.replicas, len(force_field.beads), 3)
         self._wanted_platform = settings.platform
+        self._ladder_k = description["ladder_k"] or [description["temperature_k"]]
         self.backend, _ = backends.choose(force_field, settings.backend)
-        self._system = make_system(
-            force_field, backend=self.backend, replicas=settings.replicas, threads=settings.threads,
-            override_not_conservative=settings.override_not_conservative,
-        )  # fmt: skip
+        options = {"backend": self.backend, "threads": settings.threads, "override_not_conservative": settings.override_not_conservative}
+        self._system = make_system(force_field, replicas=settings.replicas, **options)
+        self._molecule = make_system(force_field, **options) if len(self._ladder_k) > 1 else None
         self._minimise = settings.minimise
-        self._context = self._last_good_nm = None
+        self._rungs = self._last_good_nm = None
         self._seconds = 0.0
         self.platform = None
         self.step = self.saved_times = self.saved_step = 0
@@ -50,42 +50,25 @@ class LangevinRun:
 
     def start(self, start_nm) -> None:
         """Put every replica at the start frame (n, 3) nm with velocities of its own; write the first checkpoint."""
-        from openmm import LocalEnergyMinimizer
-
-        noise_seed, velocity_seed = _seeds(self._seed)
-        self._make_context(noise_seed)
-        self._last_good_nm = np.tile(start_nm, (self._replicas, 1, 1))
-        self._context.setPositions(self._last_good_nm.reshape(-1, 3))
-        if self._minimise:
-            LocalEnergyMinimizer.minimize(self._context)
-            self._last_good_nm = self._positions()
-        self._context.setVelocitiesToTemperature(self._description["temperature_k"], velocity_seed)
+        seeds = self._seeds()
+        self._make_rungs(seeds)
+        self._rungs.start(np.tile(start_nm, (self._replicas, 1, 1)), [velocity for _, velocity in seeds], self._minimise)
+        self._last_good_nm = self._rungs.positions()
         self._files.start(start_nm)
         self._save()
 
     def resume(self, arrays: dict, metadata: dict) -> None:
         """Go back to a checkpoint of `SimulationFiles.save`."""
-        import openmm
-
         self.step = self.saved_step = metadata["steps"]
         self.saved_times, self._seconds = metadata["saved_times"], metadata["seconds"]
         self.failed = {int(replica): info for replica, info in metadata["failed"].items()}
-        self._last_good_nm = arrays["last_good_nm"]
+        self._last_good_nm = arrays["last_good_nm"].reshape(-1, *self._shape)
         n = self._shape[1]
         for replica in self.failed:
             for particle in range(replica * n, (replica + 1) * n):
                 self._system.setParticleMass(particle, 0.0)
-        self._make_context(_seeds(self._seed, self.step)[0])
-        try:
-            if metadata["platform"] != self.platform:
-                raise openmm.OpenMMException(f"it is of platform {metadata['platform']}")
-            self._context.loadCheckpoint(arrays["openmm_checkpoint"].tobytes())
-        except openmm.OpenMMException as error:
-            logger.info(
-                "OpenMM's checkpoint cannot be used here (%s): positions and velocities go on, with fresh noise", error
-            )
-            self._context.setPositions(arrays["positions_nm"].reshape(-1, 3))
-            self._context.setVelocities(arrays["velocities_nm_per_ps"].reshape(-1, 3))
+        self._make_rungs(self._seeds(self.step))
+        self._rungs.restore(arrays, metadata["platform"])
         self._files.continue_from(arrays["extents"])
 
     def advance(self, settings, show_progress: bool) -> None:
@@ -94,7 +77,6 @@ class LangevinRun:
         Then write a checkpoint.
         """
         last_step, longest = settings.steps, 60.0 * (settings.max_minutes or float("inf"))
-        integrator = self._context.getIntegrator()
         checkpointed_at = time.monotonic()
         steps_per_call = 10
         progress = SimulationProgress(last_step, self.step, self._replicas, self._timestep_fs, show_progress)
@@ -105,7 +87,7 @@ class LangevinRun:
                     break
                 began = time.monotonic()
                 steps = min(self._report_steps - self.step % self._report_steps, last_step - self.step, steps_per_call)
-                integrator.step(steps)
+                self._rungs.step(steps)
                 self.step += steps
                 seconds_per_step = (time.monotonic() - began) / steps
                 steps_per_call = int(np.clip(_STEP_CALL_SECONDS / max(seconds_per_step, 1e-9), 1, 4 * steps_per_call))
@@ -134,67 +116,59 @@ class LangevinRun:
             "steps_per_second": rate,
             "ns_per_day": aggregate_ns_per_day(rate, self._replicas, self._timestep_fs),
             "failed": {str(replica): info for replica, info in self.failed.items()},
-        }
+        } | ({} if self._molecule is None else {"swaps": {"attempts": self._rungs.attempts.tolist(), "accepted": self._rungs.accepted.tolist()}})
 
-    def _make_context(self, noise_seed: int) -> None:
-        import openmm
-        from openmm import unit
+    def _seeds(self, *more: int) -> list[tuple[int, int]]:
+        """Of noise and velocities, for every rung."""
+        return [_seeds(k, self._seed, *more) for k in range(len(self._ladder_k))]
 
-        def make_integrator():
-            integrator = openmm.LangevinMiddleIntegrator(
-                self._description["temperature_k"] * unit.kelvin,
-                self._description["friction_per_ps"] / unit.picosecond,
-                self._timestep_fs * unit.femtosecond,
-            )
-            integrator.setRandomNumberSeed(noise_seed)
-            return integrator
-
-        self._context, self.platform = make_context(self._system, make_integrator, self._wanted_platform)
+    def _make_rungs(self, seeds) -> None:
+        self._rungs = Rungs(
+            self._system, self._molecule, self._ladder_k, self._shape, timestep_fs=self._timestep_fs,
+            friction_per_ps=self._description["friction_per_ps"], noise_seeds=[noise for noise, _ in seeds],
+            swap_seed=self._seed, platform=self._wanted_platform,
+        )  # fmt: skip
+        self.platform = self._rungs.platform
         logger.info("platform %s", self.platform)
 
     def _report(self) -> None:
         """Look at every replica, freeze those that broke since the last report, and save a frame of each."""
-        positions_nm = self._positions()
-        broken = {
-            replica: reason
-            for replica, reason in self._limits.broken(positions_nm).items()
-            if replica not in self.failed
-        }
+        positions_nm = self._rungs.positions()
+        broken = self._broken(positions_nm)
         if broken:
             for replica, reason in broken.items():
-                positions_nm[replica] = self._last_good_nm[replica]
+                positions_nm[:, replica] = self._last_good_nm[:, replica]
                 self.failed[replica] = {"step": self.step, "frame": self.saved_times, "reason": reason}
                 logger.warning(
                     "replica %d failed at step %d: %s; it is frozen, the others go on", replica, self.step, reason
                 )
-            freeze(self._context, self._system, broken, positions_nm)
+            self._rungs.freeze(broken, positions_nm)
         projected_nm = self._space.project(positions_nm)
         if np.abs(positions_nm - projected_nm).max() > _LARGEST_DRIFT_NM:
             positions_nm = projected_nm
-            self._context.setPositions(positions_nm.reshape(-1, 3))
+            self._rungs.set_positions(positions_nm)
         self._last_good_nm = positions_nm
-        self._files.append(self._space.project(positions_nm), self.step * self._timestep_fs * 1e-3, self.step)
+        self._files.append(projected_nm[0], self.step * self._timestep_fs * 1e-3, self.step)
         self.saved_times += 1
+        self._rungs.exchange(positions_nm, self.failed)
 
-    def _positions(self):
-        """(R, n, 3) nm, a copy."""
-        state = self._context.getState(positions=True)
-        return np.array(state.getPositions(asNumpy=True)._value).reshape(self._shape)
+    def _broken(self, positions_nm) -> dict[int, str]:
+        """Which replicas broke since the last report, on whatever rung, and why."""
+        broken = {}
+        for rung, (temperature_k, each) in enumerate(zip(self._ladder_k, positions_nm, strict=True)):
+            where = f" (on the rung of {temperature_k:g} K)" if rung else ""
+            for replica, reason in self._limits.broken(each).items():
+                if replica not in self.failed:
+                    broken.setdefault(replica, reason + where)
+        return broken
 
     def _save(self) -> None:
-        velocities = self._context.getState(velocities=True).getVelocities(asNumpy=True)._value
-        self._files.save(
-            {
-                "positions_nm": self._positions(),
-                "velocities_nm_per_ps": np.array(velocities).reshape(self._shape),
-                "last_good_nm": self._last_good_nm,
-                "openmm_checkpoint": np.frombuffer(self._context.createCheckpoint(), dtype=np.uint8),
-            },
-            self.metadata(),
-        )
+        self._files.save(self._rungs.state() | {"last_good_nm": self._last_good_nm}, self.metadata())
         self.saved_step = self.step
 
 
-def _seeds(*entropy: int) -> list[int]:
+def _seeds(rung: int, *entropy: int) -> tuple[int, int]:
     """Two seeds in OpenMM's range; 0 is left out, since OpenMM takes it for "choose at random"."""
-    return [int(word % (2**31 - 2)) + 1 for word in np.random.SeedSequence(entropy).generate_state(2)]
+    sequence = np.random.SeedSequence(entropy, spawn_key=(rung,) if rung else ())
+    noise, velocities = (int(word % (2**31 - 2)) + 1 for word in sequence.generate_state(2))
+    return noise, velocities

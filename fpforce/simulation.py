@@ -14,6 +14,7 @@ import numpy as np
 from fpforce.arguments import require_finite, require_whole
 from fpforce.artifact import ForceField, load
 from fpforce.errors import InputError
+from fpforce.exchange import geometric_ladder
 from fpforce.langevin import LangevinRun
 from fpforce.platforms import require_platform
 from fpforce.simulation_files import SimulatedFrames, SimulationFiles, read_simulation
@@ -31,6 +32,7 @@ _FIXED_ON_RESUME = (
     "timestep_fs",
     "friction_per_ps",
     "temperature_k",
+    "ladder_k",
     "report_steps",
     "per_replica",
     "molecule",
@@ -47,6 +49,10 @@ class SimulationSettings:
     override_not_conservative: simulate forces that are no gradient.
     temperature_k: None takes the model's; any other value needs `override_temperature`, since U is a free energy at
         the model's temperature.
+    rungs: with two or more, temperature replica exchange: every replica has molecules at so many temperatures, equally spaced in
+        their logarithm up to top_temperature_k (None: twice the model's), which offer to swap at every saved time. The coldest is saved:
+        its distribution is the same as without exchange, but it crosses barriers over the hot rungs, so that saved
+        times are no dynamics. The cost is that of `rungs` times the replicas.
     report_interval_ps: time between saved frames, rounded to whole steps.
     seed: of velocities and noise; a resumed run keeps its own, and its start.
     platform: `auto` or an OpenMM platform; backend: `auto`, `native`, `torchforce`, `python`.
@@ -67,6 +73,8 @@ class SimulationSettings:
     temperature_k: float | None = None
     override_temperature: bool = False
     override_not_conservative: bool = False
+    rungs: int = 1
+    top_temperature_k: float | None = None
     report_interval_ps: float = 0.5
     checkpoint_minutes: float = 5.0
     seed: int = 0
@@ -87,7 +95,7 @@ class SimulationSettings:
 
     def check(self) -> None:
         """Raise InputError for a value out of range."""
-        for name, least in (("steps", 1), ("replicas", 1), ("seed", 0)):
+        for name, least in (("steps", 1), ("replicas", 1), ("rungs", 1), ("seed", 0)):
             require_whole(name, getattr(self, name), least)
         if self.threads is not None:
             require_whole("threads", self.threads, 1)
@@ -96,8 +104,11 @@ class SimulationSettings:
         require_finite("friction_per_ps", self.friction_per_ps, zero_allowed=True)
         if self.max_minutes is not None:
             require_finite("max_minutes", self.max_minutes)
-        if self.temperature_k is not None:
-            require_finite("temperature_k", self.temperature_k, unit=" K")
+        for name in ("temperature_k", "top_temperature_k"):
+            if getattr(self, name) is not None:
+                require_finite(name, getattr(self, name), unit=" K")
+        if self.top_temperature_k is not None and self.rungs == 1:
+            raise InputError(f"top_temperature_k is {self.top_temperature_k:g} K, but there is one rung; give rungs of 2 or more")
         if self.steps < self.report_steps:
             raise InputError(
                 f"steps is {self.steps}, but a frame is saved only every {self.report_steps} steps "
@@ -106,13 +117,19 @@ class SimulationSettings:
         if self.overwrite and self.resume:
             raise InputError("overwrite and resume exclude each other; give one of them")
 
+    def ladder_k(self, temperature_k: float) -> list[float] | None:
+        """Temperatures of the rungs, the coldest first; None without exchange."""
+        if self.rungs == 1:
+            return None
+        return list(geometric_ladder(temperature_k, self.top_temperature_k or 2.0 * temperature_k, self.rungs))
+
 
 @dataclass(frozen=True)
 class SimulationResult:
     """What a simulation reached.
 
     frames: saved_times * replicas. Speeds are of the whole run, resumed parts included; ns_per_day is summed over
-    replicas. failed: replica -> dict of `step`, `frame` (first saved time that is not valid) and `reason`.
+    replicas, of their coldest rungs. accepted_swaps: part of those offered, between neighbouring rungs; empty without exchange. failed: replica -> dict of `step`, `frame` (first saved time that is not valid) and `reason`.
     """
 
     output: Path
@@ -126,6 +143,7 @@ class SimulationResult:
     backend: str
     platform: str
     failed: dict[int, dict]
+    accepted_swaps: tuple[float, ...] = ()
 
 
 def simulate(force_field, output, settings: SimulationSettings, *, show_progress: bool = False) -> SimulationResult:
@@ -204,6 +222,8 @@ def simulate(force_field, output, settings: SimulationSettings, *, show_progress
         backend=run.backend,
         platform=run.platform,
         failed=run.failed,
+        accepted_swaps=tuple(np.divide(*(np.array(summary["swaps"][name]) for name in ("accepted", "attempts"))).tolist())
+        if "swaps" in summary else (),
     )
 
 
@@ -212,6 +232,8 @@ def _require_energy(force_field, settings) -> None:
         require_energy(force_field, "--override-not-conservative")
     if not force_field.conservative and settings.minimise:
         raise InputError(f"{force_field.path} has no energy to minimise; leave --minimise out")
+    if not force_field.conservative and settings.rungs > 1:
+        raise InputError(f"{force_field.path} has no energy, by which {settings.rungs} rungs would exchange; leave --rungs out")
 
 
 def _temperature(force_field, settings) -> float:
@@ -232,6 +254,7 @@ def _describe(force_field, settings, temperature_k) -> dict:
         "timestep_fs": settings.timestep_fs,
         "friction_per_ps": settings.friction_per_ps,
         "temperature_k": temperature_k,
+        "ladder_k": settings.ladder_k(temperature_k),
         "report_steps": settings.report_steps,
         "frame_interval_ps": settings.report_steps * settings.timestep_fs / 1000.0,
         "per_replica": settings.per_replica,

@@ -16,8 +16,9 @@ import numpy as np
 import typer
 
 from fpforce.commands.entry import command
+from fpforce.exchange import geometric_ladder
 from fpforce.reference.dataset import run_files
-from fpforce.reference.protocol import Protocol, geometric_ladder
+from fpforce.reference.protocol import Protocol
 
 SEQUENCE = "YYDPETGTWY"
 FOLDED = Path(__file__).with_name("folded.pdb")

@@ -202,7 +202,7 @@ def assess(beads, reference, simulations, *, training=None, iid=None, iid_log_we
         protein=assess_protein(
             beads, planes[0], ReferenceSide(list(reference), projected["reference"][0], settings.reference_time_step_ps),
             pools | {name: frames[0] for name, frames in trajectories.items() if name == "iid"},
-            [_time_series(s, c, mask) for s, c, mask in zip(simulations, simulated[0], counted, strict=True)],
+            [_time_series(s, c, mask) for s, c, mask in zip(simulations, simulated[0], counted, strict=True) if not s.exchanged],
             settings.folded, settings.seed,
         ),
         wall=None if settings.wall is None else settings.wall.action(pools["simulation"]),

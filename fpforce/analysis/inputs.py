@@ -62,6 +62,7 @@ def read_simulation_of(path, force_field):
         time_step_ps=frames.metadata.get("frame_interval_ps"),
         failed_replicas=len(frames.failed),
         start_nm=None if start is None else np.asarray(start),
+        exchanged=frames.metadata.get("ladder_k") is not None,
     )
     return simulation, frames.metadata
 

@@ -55,7 +55,7 @@ def assess_protein(beads, plane, reference, frames, simulated, folded, seed=0):
     Args:
         beads: the BeadTable. plane: the first plane of the assessment.
         reference: ReferenceSide. frames: name -> (F, beads, 3) nm of every set, "reference" and "simulation" among them.
-        simulated: TimeSeries of every simulation on the plane.
+        simulated: TimeSeries on the plane of every simulation that is dynamics.
         folded: FoldedStructure or None. seed: of the clusters.
     """
     chain = protein_chain(beads)

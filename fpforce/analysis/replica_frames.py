@@ -16,7 +16,8 @@ class ReplicaFrames:
 
     `positions_nm` (saved times, R, beads, 3); `valid` (saved times, R), False from a replica's failure on (None: all
     valid); `failed_replicas` counts those; `time_step_ps` between saved times, None if unknown; `start_nm` (beads, 3),
-    None to take the basin of the majority of first saved frames as the start basin.
+    None to take the basin of the majority of first saved frames as the start basin; `exchanged`: the replicas are the coldest rungs
+    of replica exchanges, whose saved times are no dynamics.
     """
 
     positions_nm: np.ndarray
@@ -25,6 +26,7 @@ class ReplicaFrames:
     time_step_ps: float | None = None
     failed_replicas: int = 0
     start_nm: np.ndarray | None = None
+    exchanged: bool = False
 
 
 def valid_frames(simulation):

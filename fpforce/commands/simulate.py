@@ -10,6 +10,10 @@ from fpforce.commands.entry import command
 
 _OVERRIDE = "run at another temperature than the model's, although its free energy does not hold there"
 _NOT_CONSERVATIVE = "simulate forces that are not the gradient of an energy, although they have no Boltzmann distribution"
+_RUNGS = (
+    "temperatures of a replica exchange, for barriers that a plain simulation does not cross: saved is the coldest, the model's, "
+    "with the same distribution but no dynamics; costs so many times as much"
+)
 _TOPOLOGY = (
     "PDB of the molecule, all atoms or the beads alone, for a transferable force field; every replica starts there unless "
     "--start says otherwise"
@@ -32,7 +36,9 @@ def main(
     temperature_k: Annotated[float | None, Option(help="K; the model's by default", show_default=False)] = None,
     override_temperature: Annotated[bool, Option("--override-temperature", help=_OVERRIDE)] = False,
     override_not_conservative: Annotated[bool, Option("--override-not-conservative", help=_NOT_CONSERVATIVE)] = False,
-    report_interval_ps: Annotated[float, Option(help="time between saved frames in ps")] = 0.5,
+    rungs: Annotated[int, Option(help=_RUNGS)] = 1,
+    top_temperature_k: Annotated[float | None, Option(help="of the hottest rung, K; twice the model's by default", show_default=False)] = None,
+    report_interval_ps: Annotated[float, Option(help="time between saved frames in ps, and between offers of exchange")] = 0.5,
     topology: Annotated[Path | None, Option(help=_TOPOLOGY, show_default=False)] = None,
     start: Annotated[str | None, Option(help=_START, show_default=False)] = None,
     start_topology: Annotated[
@@ -77,6 +83,8 @@ def main(
         temperature_k=temperature_k,
         override_temperature=override_temperature,
         override_not_conservative=override_not_conservative,
+        rungs=rungs,
+        top_temperature_k=top_temperature_k,
         report_interval_ps=report_interval_ps,
         checkpoint_minutes=checkpoint_minutes,
         seed=seed,
@@ -97,6 +105,8 @@ def main(
         f"{result.output}: {result.frames} frames, {result.steps} steps, {speed}, "
         f"backend {result.backend} on {result.platform}"
     )
+    if result.accepted_swaps:
+        print(f"swaps accepted between rungs: {', '.join(f'{part:.0%}' for part in result.accepted_swaps)}")
     if result.failed:
         first = min(info["step"] for info in result.failed.values())
         print(

@@ -78,17 +78,6 @@ def load_force_field(names):
         raise InputError(f"force field {' + '.join(names)}: {error}") from error
 
 
-def geometric_ladder(coldest_k, hottest_k, rungs):
-    """Temperatures with equal ratios, for which swaps are accepted about equally often; a tuple, in K."""
-    if rungs < 1 or coldest_k <= 0.0 or not np.isfinite(coldest_k):
-        raise InputError(f"{rungs} rungs from {coldest_k:g} K: give at least 1 rung and a temperature above 0")
-    if rungs == 1:
-        return (float(coldest_k),)
-    if not hottest_k > coldest_k or not np.isfinite(hottest_k):
-        raise InputError(f"top temperature {hottest_k:g} K: give one above the coldest, {coldest_k:g} K")
-    return tuple(round(float(t), 2) for t in np.geomspace(coldest_k, hottest_k, rungs))
-
-
 def suggest_rungs(coldest_k, hottest_k, n_atoms):
     """Number of rungs for which about a third of the swaps are accepted.
 

@@ -1,16 +1,15 @@
 """Temperature replica exchange: replicas walk over a ladder of temperatures, and barriers are crossed on the hot rungs.
 
 In: an OpenMM System, start positions, a ladder. Out: frames of the coldest rung, the counts by which an exchange is
-judged, and a state from which it goes on exactly as if it had not stopped.
-Source: Sugita and Okamoto, Chem. Phys. Lett. 314 (1999) 141, eq. 14 and 16.
+judged, and a state from which it goes on exactly as if it had not stopped. The criterion is fpforce.exchange.
 """
 
 import json
 
 import numpy as np
 
-from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.errors import InputError
+from fpforce.exchange import acceptance
 
 _COUNTERS = ("rungs", "attempts", "accepted", "round_trips", "_was_cold", "_was_hot")
 
@@ -113,9 +112,8 @@ class ReplicaExchange:
         for rung in range(self._sweep % 2, len(self.rungs) - 1, 2):
             low, high = replica_on[rung], replica_on[rung + 1]
             cold_k, hot_k = self.temperatures_k[rung], self.temperatures_k[rung + 1]
-            exponent = (1.0 / cold_k - 1.0 / hot_k) / BOLTZMANN_KJ_PER_MOL_K * (energies[low] - energies[high])
             self.attempts[rung] += 1
-            if self._generator.random() < np.exp(min(0.0, exponent)):
+            if self._generator.random() < acceptance(energies[low], energies[high], cold_k, hot_k):
                 self.accepted[rung] += 1
                 self.rungs[low], self.rungs[high] = rung + 1, rung
                 self._rescale(low, hot_k, np.sqrt(hot_k / cold_k))

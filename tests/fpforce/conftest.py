@@ -69,12 +69,15 @@ def modules():
     import torch
 
     class Molecule(torch.nn.Module):
-        """Chain with U per bond = 1/2 k u^2 - c u^3, u = d - d0, plus chirality * (bond 1 x bond 2) . bond 3."""
+        """Chain with U per bond = 1/2 k u^2 - c u^3 + q u^4 + t u, u = d - d0, plus chirality * (bond 1 x bond 2) . bond 3."""
 
-        def __init__(self, beads: int, stiffness: float, length_nm: float, cubic: float = 0.0, chirality: float = 0.0):
+        def __init__(
+            self, beads: int, stiffness: float, length_nm: float, cubic: float = 0.0, chirality: float = 0.0,
+            quartic: float = 0.0, tilt: float = 0.0,
+        ):  # fmt: skip
             super().__init__()
             self.beads, self.stiffness, self.length_nm = beads, stiffness, length_nm
-            self.cubic, self.chirality = cubic, chirality
+            self.cubic, self.chirality, self.quartic, self.tilt = cubic, chirality, quartic, tilt
 
         @torch.jit.export
         def energies(self, positions: torch.Tensor) -> torch.Tensor:
@@ -83,6 +86,7 @@ def modules():
             bonds = frames[:, 1:] - frames[:, :-1]
             stretch = bonds.square().sum(dim=-1).sqrt() - self.length_nm
             energy = (0.5 * self.stiffness * stretch.square() - self.cubic * stretch.pow(3)).sum(dim=1)
+            energy = energy + (self.quartic * stretch.pow(4) + self.tilt * stretch).sum(dim=1)
             if self.chirality != 0.0:
                 energy = energy + self.chirality * (torch.linalg.cross(bonds[:, 0], bonds[:, 1]) * bonds[:, 2]).sum(
                     dim=-1
@@ -131,3 +135,13 @@ def fragile_dimer(tmp_path_factory, modules):
         np.array([[0.0, 0.0, 0.0], [0.4, 0.0, 0.0]]),
         spread_nm=0.1,
     )
+
+
+@pytest.fixture(scope="session")
+def two_wells(tmp_path_factory, modules):
+    """A bond of 0.3 or 0.5 nm: U = 12 kT (((d - d0) / w)^2 - 1)^2 + 0.6 kT (d - d0) / w, d0 = 0.4 nm, w = 0.1 nm, but for a constant."""
+    barrier, tilt, width_nm = 12.0 * KT_300, 0.6 * KT_300, 0.1
+    module = modules(2, -4.0 * barrier / width_nm**2, 0.4, quartic=barrier / width_nm**4, tilt=tilt / width_nm)
+    positions_nm = np.array([[0.0, 0.0, 0.0], [0.3, 0.0, 0.0]])
+    return write_model(tmp_path_factory.mktemp("wells") / "model.pt", module, chain_beads([("CA", 12.0), ("N", 14.0)]), positions_nm,
+                       spread_nm=0.3)

@@ -154,6 +154,15 @@ def test_markov_model_finds_the_time_scale_of_the_rates(result):
         assert one.at_lag[0] == pytest.approx(2.0 * frames, rel=0.4)
 
 
+def test_replica_exchange_is_no_dynamics():
+    rng, table = np.random.default_rng(2), chain_table()
+    reference = [two_state(rng, 2000)[0]]
+    simulations = [ReplicaFrames(replicas(rng, 300, 8, True), name=name, start_nm=hairpin(), exchanged=name == "exchanged")
+                   for name in ("plain", "exchanged")]  # fmt: skip
+    kinetics = assess(table, reference, simulations, settings=AssessmentSettings(thinnings=1)).protein.kinetics
+    assert [one.name for one in kinetics.time_scales] == [one.name for one in kinetics.transitions] == ["reference", "plain"]
+
+
 def test_transitions_are_counted_between_cores_only():
     values = np.array([0.1, 0.5, 0.9, 0.5, 0.9, 0.4, 0.1, 0.6, 0.2, 0.95])
     assert count_transitions(values, 0.2, 0.8) == (2, 1)

@@ -5,7 +5,8 @@ import openmm
 import pytest
 
 from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
-from fpforce.reference.protocol import geometric_ladder, suggest_rungs
+from fpforce.exchange import geometric_ladder
+from fpforce.reference.protocol import suggest_rungs
 from fpforce.reference.replica_exchange import ReplicaExchange
 
 # V(x) = 20 ((x/0.2)^2 - 1)^2 + 5 x kJ/mol: two wells with a barrier of 8 kT at 300 K, the left one 0.8 kT deeper.

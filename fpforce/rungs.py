@@ -1,0 +1,159 @@
+"""The contexts of a simulation: one, or one for every temperature of a ladder, between which molecules change places.
+
+In: a System of R molecules that do not interact, the ladder, one molecule's System for its energy. Out: positions of all
+rungs, arrays from which they go on. Molecule r of one rung swaps with molecule r of the next (fpforce.exchange), so that the R
+ladders are independent of each other.
+"""
+
+import logging
+
+import numpy as np
+
+from fpforce.exchange import acceptance
+from fpforce.platforms import make_context
+from fpforce.replicas import freeze
+
+logger = logging.getLogger("fpforce")
+
+
+class Rungs:
+    """R molecules at each of K temperatures; with one temperature, plain Langevin dynamics.
+
+    Args:
+        system: openmm.System of R molecules. molecule: the System of one, for K > 1.
+        temperatures_k: the ladder, coldest first.
+        shape: (R, beads, 3).
+        timestep_fs, friction_per_ps: of LangevinMiddleIntegrator.
+        noise_seeds: one for each rung. swap_seed: of the exchanges; those of a sweep depend on it and the sweep's number alone.
+        platform: wanted, as in `make_context`.
+
+    Attributes: platform, sweeps, attempts and accepted (K - 1) of the swaps between neighbours.
+    """
+
+    def __init__(self, system, molecule, temperatures_k, shape, *, timestep_fs, friction_per_ps, noise_seeds, swap_seed, platform):
+        import openmm
+        from openmm import unit
+
+        self._system, self._shape, self._temperatures_k, self._swap_seed = system, shape, tuple(temperatures_k), swap_seed
+        self._contexts = []
+
+        def langevin(temperature_k, seed):
+            integrator = openmm.LangevinMiddleIntegrator(
+                temperature_k * unit.kelvin, friction_per_ps / unit.picosecond, timestep_fs * unit.femtosecond
+            )
+            integrator.setRandomNumberSeed(seed)
+            return integrator
+
+        for temperature_k, seed in zip(self._temperatures_k, noise_seeds, strict=True):
+            context, self.platform = make_context(system, lambda t=temperature_k, s=seed: langevin(t, s), platform)
+            self._contexts.append(context)
+        self._one = None
+        if len(self._contexts) > 1:
+            self._one, _ = make_context(molecule, lambda: openmm.VerletIntegrator(0.001), platform)
+        self.sweeps = 0
+        self.attempts, self.accepted = (np.zeros(len(self._contexts) - 1, dtype=int) for _ in range(2))
+
+    def start(self, positions_nm, velocity_seeds, minimise: bool) -> None:
+        """Put every rung at positions (R, n, 3) nm, or the nearest minimum, with velocities of its own."""
+        from openmm import LocalEnergyMinimizer
+
+        self._contexts[0].setPositions(positions_nm.reshape(-1, 3))
+        if minimise:
+            LocalEnergyMinimizer.minimize(self._contexts[0])
+            positions_nm = self.positions()[0]
+        for context, temperature_k, seed in zip(self._contexts, self._temperatures_k, velocity_seeds, strict=True):
+            context.setPositions(positions_nm.reshape(-1, 3))
+            context.setVelocitiesToTemperature(temperature_k, seed)
+
+    def step(self, steps: int) -> None:
+        """Step by step, where there are several: on Reference all contexts draw from one stream of random numbers, and which draws what
+        must not depend on where a run was cut."""
+        integrators = [context.getIntegrator() for context in self._contexts]
+        if len(integrators) == 1:
+            integrators[0].step(steps)
+            return
+        for _ in range(steps):
+            for integrator in integrators:
+                integrator.step(1)
+
+    def positions(self):
+        """(K, R, n, 3) nm, a copy."""
+        states = (context.getState(positions=True) for context in self._contexts)
+        return np.stack([state.getPositions(asNumpy=True)._value for state in states]).reshape(-1, *self._shape)
+
+    def velocities(self):
+        """(K, R, n, 3) nm/ps, a copy."""
+        states = (context.getState(velocities=True) for context in self._contexts)
+        return np.stack([state.getVelocities(asNumpy=True)._value for state in states]).reshape(-1, *self._shape)
+
+    def set_positions(self, positions_nm) -> None:
+        for context, each in zip(self._contexts, positions_nm, strict=True):
+            context.setPositions(each.reshape(-1, 3))
+
+    def freeze(self, replicas, positions_nm) -> None:
+        """Stop some molecules for good on every rung, at positions (K, R, n, 3) nm."""
+        for context, each in zip(self._contexts, positions_nm, strict=True):
+            freeze(context, self._system, replicas, each)
+
+    def exchange(self, positions_nm, frozen) -> None:
+        """Offer a swap to neighbours, every other pair of rungs in turn; positions (K, R, n, 3) nm are the present ones.
+
+        frozen: indices of the molecules that take no part.
+        """
+        if len(self._contexts) == 1:
+            return
+        uniform = np.random.default_rng((self._swap_seed, self.sweeps)).random(positions_nm.shape[:2])
+        moving = ~np.isin(np.arange(self._shape[0]), list(frozen))
+        energies, velocities, place = self._energies(positions_nm), self.velocities(), np.arange(len(self._contexts))
+        place = np.repeat(place[:, None], self._shape[0], axis=1)  # (K, R): the rung that a molecule comes from
+        for rung in range(self.sweeps % 2, len(self._contexts) - 1, 2):
+            probability = acceptance(energies[rung], energies[rung + 1], *self._temperatures_k[rung : rung + 2])
+            swapped = moving & (uniform[rung] < probability)
+            self.attempts[rung] += moving.sum()
+            self.accepted[rung] += swapped.sum()
+            place[rung, swapped], place[rung + 1, swapped] = rung + 1, rung
+        self.sweeps += 1
+        temperatures_k, column = np.array(self._temperatures_k), np.arange(self._shape[0])
+        factors = np.sqrt(temperatures_k[:, None] / temperatures_k[place])
+        for context, origin, factor in zip(self._contexts, place, factors, strict=True):
+            context.setPositions(positions_nm[origin, column].reshape(-1, 3))
+            context.setVelocities((factor[:, None, None] * velocities[origin, column]).reshape(-1, 3))
+
+    def _energies(self, positions_nm):
+        """(K, R) kJ/mol."""
+        energies = np.empty(positions_nm.shape[:2])
+        for index in np.ndindex(energies.shape):
+            self._one.setPositions(positions_nm[index])
+            energies[index] = self._one.getState(energy=True).getPotentialEnergy()._value
+        return energies
+
+    def state(self) -> dict:
+        """Arrays from which `restore` goes on."""
+        checkpoints = {_checkpoint_name(k): np.frombuffer(c.createCheckpoint(), np.uint8) for k, c in enumerate(self._contexts)}
+        return checkpoints | {"positions_nm": self.positions(), "velocities_nm_per_ps": self.velocities(), "sweeps": np.array(self.sweeps),
+                              "attempts": self.attempts, "accepted": self.accepted}  # fmt: skip
+
+    def restore(self, arrays: dict, platform: str) -> None:
+        """Go on from `state`, which was of this OpenMM platform or another one."""
+        import openmm
+
+        if len(self._contexts) > 1:
+            self.sweeps, self.attempts, self.accepted = int(arrays["sweeps"]), arrays["attempts"], arrays["accepted"]
+        try:
+            if platform != self.platform:
+                raise openmm.OpenMMException(f"it is of platform {platform}")
+            for k, context in enumerate(self._contexts):
+                context.loadCheckpoint(arrays[_checkpoint_name(k)].tobytes())
+        except openmm.OpenMMException as error:
+            logger.info(
+                "OpenMM's checkpoint cannot be used here (%s): positions and velocities go on, with fresh noise", error
+            )
+            rungs = len(self._contexts)
+            positions, velocities = (arrays[name].reshape(rungs, -1, 3) for name in ("positions_nm", "velocities_nm_per_ps"))
+            for context, x, v in zip(self._contexts, positions, velocities, strict=True):
+                context.setPositions(x)
+                context.setVelocities(v)
+
+
+def _checkpoint_name(rung: int) -> str:
+    return f"openmm_checkpoint_{rung}" if rung else "openmm_checkpoint"
