@@ -3,7 +3,7 @@
 python benchmarks/dipeptides.py [VARIANT ...] [--recipe recipe.yaml] [--data runs/dipeptides] [--seeds 1] [--steps 20000]
     [--processes 2]
 Each variant is trained on all training sequences of the data (examples/dipeptides/generate.py makes them); then every test
-sequence is simulated from a phi < 0 and from a phi > 0 frame, and compared in the plane of psi and phi around its peptide bond
+sequence is simulated by replica exchange from a phi < 0 and from a phi > 0 frame, and compared in the plane of psi and phi around its peptide bond
 with its two independent reference runs, whose distance from each other is the floor. --recipe is one of examples/dipeptides. Writes
 docs/results/dipeptides.json and .md, of another recipe dipeptides_NAME; runs live in runs/dipeptides_table and are resumed
 stage by stage.
@@ -25,7 +25,8 @@ RUNS = ROOT / "runs" / "dipeptides_table"
 EXAMPLE = ROOT / "examples" / "dipeptides"
 _SHARES = {0.1: 1 / 2, 0.6: 1 / 3, 1.0: 1 / 6}  # of the steps, by t_max: as the recipes of the other examples have it
 VARIANTS = ("diffusion", "fokker_planck", "mixture", "both")
-REPLICAS, PICOSECONDS, TIMESTEP_FS, FOLLOWED_PS = 32, 1200.0, 4.0, 0.5  # phi > 0 is left after some 250 ps
+REPLICAS, PICOSECONDS, TIMESTEP_FS, FOLLOWED_PS = 8, 800.0, 4.0, 0.5
+RUNGS = 4  # without exchange molecules stay where phi > 0 for nanoseconds; with it, for some 100 ps
 
 
 def main() -> None:
@@ -119,7 +120,7 @@ def judge(model: Path, topology: Path, seed: int, picoseconds: float) -> dict:
     for number, (name, frame) in enumerate(starts.items()):
         output = folder / f"from_{name}.xtc"
         simulate(force_field, output, SimulationSettings(
-            steps=round(1000 * picoseconds / TIMESTEP_FS), replicas=REPLICAS, timestep_fs=TIMESTEP_FS, report_interval_ps=FOLLOWED_PS,
+            steps=round(1000 * picoseconds / TIMESTEP_FS), replicas=REPLICAS, timestep_fs=TIMESTEP_FS, report_interval_ps=FOLLOWED_PS, rungs=RUNGS,
             seed=2 * seed + number, start=pooled[frame].astype(float), resume=Path(f"{output}.checkpoint").exists()))
         simulations.append(output)
     report = evaluate(force_field, runs, simulations, topology=topology, output=folder, overwrite=True).figures
@@ -137,7 +138,8 @@ def table(results: list[dict]) -> str:
     first = results[0]
     lines = [
         f"{len(first['sequences'])} sequences never trained on; {first['steps']} steps of training on one thread; per sequence {REPLICAS} "
-        f"replicas x {first['picoseconds']:g} ps from each start, the second half counted; {first['hardware']}.", "",
+        f"replica exchanges of {RUNGS} temperatures x {first['picoseconds']:g} ps from each start, the second half counted; "
+        f"{first['hardware']}.", "",
         "| variant | seed | training (s) | JS excess, mean | PMF excess, mean | PMF excess, worst | converged | replicas failed |",
         "|" + "---|" * 8, *map(_line, results), "", *_paired(results),
         "Excess of the PMF error (and F(phi > 0) - F(phi < 0) in kT) of every sequence, first seed; floor and reference are of its own MD:",
