@@ -59,8 +59,9 @@ SECTIONS = (
      "held-out set are alternate blocks of the same four runs, which disagree in folding; the floor is the distance of the one from the other."),
     ("The same, calibrated", "chignolin_calibration", "chignolin_tables.py calibration",
      "The trainings of the table above, calibrated by likelihoods or in rounds of simulation (docs/method.md, Calibration)."),
-    ("A long simulation of chignolin", "long_run_chignolin", "long_run.py --case chignolin --model runs/chignolin/both_0/model.pt "
-     "--replicas 50 --steps 1000000", "100 replicas x 10^6 steps of the first seed of `both`."),
+    ("A long simulation of chignolin", "long_run_chignolin", "long_run.py --case chignolin --model "
+     "runs/chignolin/fokker_planck_6_rounds_of_simulation_0/model.pt --replicas 50 --steps 1000000",
+     "100 replicas x 10^6 steps of the first seed of `fokker_planck, 6 rounds of simulation`."),
     ("Larger proteins", "protein_sizes", "protein_sizes.py", "Stability and cost on data of some picoseconds, not quality."),
     ("A long simulation of the demo's force field", "long_run", "long_run.py",
      "The force field of `make demo`, simulated from both basins for longer than the demo has time for."),

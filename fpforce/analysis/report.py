@@ -91,7 +91,7 @@ def evaluate(force_field, reference, simulation, *, topology=None, training=None
         assessment,
         training_record=force_field.metadata.get("training", {}),
         simulation_records=records,
-        provenance=_provenance(force_field, reference_files, training_files, listed(simulation), iid, seed),
+        provenance=_provenance(force_field, reference_files, training_files, listed(simulation), records, iid, seed),
     )
     html = _render(assessment, summary, force_field, seed)
     try:
@@ -113,7 +113,7 @@ def _free_outputs(output, overwrite):
     return paths
 
 
-def _provenance(force_field, reference, training, simulations, iid, seed):
+def _provenance(force_field, reference, training, simulations, records, iid, seed):
     from fpforce import __version__
 
     metadata = force_field.metadata
@@ -124,6 +124,7 @@ def _provenance(force_field, reference, training, simulations, iid, seed):
         "reference": reference,
         "training": training,
         "simulations": [str(path) for path in simulations],
+        "ladders_k": [record.get("ladder_k") for record in records],
         "iid": None if iid is None else str(iid),
         "seed": seed,
         "fpforce_version": __version__,

@@ -234,6 +234,7 @@ def test_the_report_has_the_protein_part(tmp_path, model_writer, modules):
             files.append(frame, 0.5 * k, 250 * k)
         record = {"replicas": 8, "trajectories": [f"{name}.xtc"], "saved_times": 300, "failed": {}, "frame_interval_ps": 0.5,
                   "steps": 75_000, "model_sha256": model.sha256, "start": {"positions_nm": start.tolist()}}  # fmt: skip
+        record["ladder_k"] = None if folded else [300.0, 450.0]
         files.save({}, record)
         files.close()
     arguments = ["--reference", tmp_path / "run1.npy", "--reference", tmp_path / "run2.npy", "--tica-lag", 5, "--plane", "tica"]
@@ -253,8 +254,9 @@ def test_the_report_has_the_protein_part(tmp_path, model_writer, modules):
     energies = model.wall.energies_kt(np.concatenate(late).reshape(-1, 10, 3))
     assert wall["frames"] == 2400 and wall["acted"] == pytest.approx(np.mean(energies > 0)) and 0.01 < wall["acted"] < 1.0
     assert content["kinetics"]["time_scales"][0]["time_unit"] == "frames"
+    assert [one["name"] for one in content["kinetics"]["time_scales"]] == ["reference", "folded"], "an exchange is no dynamics"
     html = (tmp_path / "report" / "report.html").read_text()
     assert "<h2>Folding</h2>" in html and "<h2>Contact maps</h2>" in html and "compared loosely" in html
-    assert "<dt>Wall</dt>" in html
+    assert "<dt>Wall</dt>" in html and "coldest of 2 temperatures of a replica exchange, 300 to 450 K" in html
     pictures = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', html)
     assert len(pictures) == 8 and all(b"</svg>" in base64.b64decode(picture) for picture in pictures)
