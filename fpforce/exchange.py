@@ -17,7 +17,7 @@ def geometric_ladder(coldest_k, hottest_k, rungs):
         return (float(coldest_k),)
     if not hottest_k > coldest_k or not np.isfinite(hottest_k):
         raise InputError(f"top temperature {hottest_k:g} K: give one above the coldest, {coldest_k:g} K")
-    return tuple(round(float(t), 2) for t in np.geomspace(coldest_k, hottest_k, rungs))
+    return (float(coldest_k), *(round(float(t), 2) for t in np.geomspace(coldest_k, hottest_k, rungs)[1:]))
 
 
 def acceptance(cold_energy, hot_energy, cold_k, hot_k):

@@ -39,7 +39,11 @@ class LangevinRun:
         self.backend, _ = backends.choose(force_field, settings.backend)
         options = {"backend": self.backend, "threads": settings.threads, "override_not_conservative": settings.override_not_conservative}
         self._system = make_system(force_field, replicas=settings.replicas, **options)
-        self._molecule = make_system(force_field, **options) if len(self._ladder_k) > 1 else None
+        self._molecule = None
+        if len(self._ladder_k) > 1:
+            logger.info("replica exchange between %s K; the energies for it are those of one molecule at a time:",
+                        ", ".join(f"{t:g}" for t in self._ladder_k))
+            self._molecule = make_system(force_field, **options)
         self._minimise = settings.minimise
         self._rungs = self._last_good_nm = None
         self._seconds = 0.0

@@ -3,6 +3,10 @@
 In: a System of R molecules that do not interact, the ladder, one molecule's System for its energy. Out: positions of all
 rungs, arrays from which they go on. Molecule r of one rung swaps with molecule r of the next (fpforce.exchange), so that the R
 ladders are independent of each other.
+
+LangevinMiddleIntegrator keeps velocities that lag by half a kick, v = w - (dt / 2) F / m, and it is w that has the Maxwell distribution of
+the temperature, whatever the positions: so w is what a swap scales. Scaling v biases the coldest rung where swaps are frequent.
+Source: Zhang, Liu, Yan, Tuckerman, Liu, J. Phys. Chem. A 123 (2019) 6056 (the integrator).
 """
 
 import logging
@@ -50,6 +54,8 @@ class Rungs:
         self._one = None
         if len(self._contexts) > 1:
             self._one, _ = make_context(molecule, lambda: openmm.VerletIntegrator(0.001), platform)
+            masses_da = np.array([molecule.getParticleMass(k)._value for k in range(molecule.getNumParticles())])
+            self._half_kick = 0.5e-3 * timestep_fs / masses_da[:, None]  # nm/ps for a force in kJ/mol/nm
         self.sweeps = 0
         self.attempts, self.accepted = (np.zeros(len(self._contexts) - 1, dtype=int) for _ in range(2))
 
@@ -86,6 +92,11 @@ class Rungs:
         states = (context.getState(velocities=True) for context in self._contexts)
         return np.stack([state.getVelocities(asNumpy=True)._value for state in states]).reshape(-1, *self._shape)
 
+    def _forces(self):
+        """(K, R, n, 3) kJ/mol/nm."""
+        states = (context.getState(forces=True) for context in self._contexts)
+        return np.stack([state.getForces(asNumpy=True)._value for state in states]).reshape(-1, *self._shape)
+
     def set_positions(self, positions_nm) -> None:
         for context, each in zip(self._contexts, positions_nm, strict=True):
             context.setPositions(each.reshape(-1, 3))
@@ -104,7 +115,7 @@ class Rungs:
             return
         uniform = np.random.default_rng((self._swap_seed, self.sweeps)).random(positions_nm.shape[:2])
         moving = ~np.isin(np.arange(self._shape[0]), list(frozen))
-        energies, velocities, place = self._energies(positions_nm), self.velocities(), np.arange(len(self._contexts))
+        energies, place = self._energies(positions_nm), np.arange(len(self._contexts))
         place = np.repeat(place[:, None], self._shape[0], axis=1)  # (K, R): the rung that a molecule comes from
         for rung in range(self.sweeps % 2, len(self._contexts) - 1, 2):
             probability = acceptance(energies[rung], energies[rung + 1], *self._temperatures_k[rung : rung + 2])
@@ -115,9 +126,11 @@ class Rungs:
         self.sweeps += 1
         temperatures_k, column = np.array(self._temperatures_k), np.arange(self._shape[0])
         factors = np.sqrt(temperatures_k[:, None] / temperatures_k[place])
+        velocities, kicks = self.velocities(), self._half_kick * self._forces()
         for context, origin, factor in zip(self._contexts, place, factors, strict=True):
+            v, kick, factor = velocities[origin, column], kicks[origin, column], factor[:, None, None]
             context.setPositions(positions_nm[origin, column].reshape(-1, 3))
-            context.setVelocities((factor[:, None, None] * velocities[origin, column]).reshape(-1, 3))
+            context.setVelocities(np.where(factor == 1.0, v, factor * (v + kick) - kick).reshape(-1, 3))
 
     def _energies(self, positions_nm):
         """(K, R) kJ/mol."""

@@ -25,6 +25,7 @@ logger = logging.getLogger("fpforce")
 
 __all__ = ["SimulatedFrames", "SimulationResult", "SimulationSettings", "read_simulation", "simulate"]
 
+_FEWEST_SWAPS = 0.1  # accepted of those offered, of a ladder that is worth its price
 # What a resumed run must have in common with the run it continues.
 _FIXED_ON_RESUME = (
     "model_sha256",
@@ -129,7 +130,8 @@ class SimulationResult:
     """What a simulation reached.
 
     frames: saved_times * replicas. Speeds are of the whole run, resumed parts included; ns_per_day is summed over
-    replicas, of their coldest rungs. accepted_swaps: part of those offered, between neighbouring rungs; empty without exchange. failed: replica -> dict of `step`, `frame` (first saved time that is not valid) and `reason`.
+    replicas, of their coldest rungs. accepted_swaps: part of those offered, between neighbouring rungs, None where none was; empty without
+    exchange. failed: replica -> dict of `step`, `frame` (first saved time that is not valid) and `reason`.
     """
 
     output: Path
@@ -143,7 +145,7 @@ class SimulationResult:
     backend: str
     platform: str
     failed: dict[int, dict]
-    accepted_swaps: tuple[float, ...] = ()
+    accepted_swaps: tuple[float | None, ...] = ()
 
 
 def simulate(force_field, output, settings: SimulationSettings, *, show_progress: bool = False) -> SimulationResult:
@@ -210,6 +212,7 @@ def simulate(force_field, output, settings: SimulationSettings, *, show_progress
             "complete up to there: continue with --resume"
         )
     summary = run.metadata()
+    _warn_of_ladder(summary)
     return SimulationResult(
         output=files.output,
         trajectories=files.trajectories,
@@ -222,9 +225,26 @@ def simulate(force_field, output, settings: SimulationSettings, *, show_progress
         backend=run.backend,
         platform=run.platform,
         failed=run.failed,
-        accepted_swaps=tuple(np.divide(*(np.array(summary["swaps"][name]) for name in ("accepted", "attempts"))).tolist())
-        if "swaps" in summary else (),
+        accepted_swaps=accepted_swaps(summary),
     )
+
+
+def accepted_swaps(metadata: dict) -> tuple[float | None, ...]:
+    """Part of the swaps offered between neighbouring rungs, of a sidecar; None where none was, empty without exchange."""
+    swaps = metadata.get("swaps", {"accepted": [], "attempts": []})
+    return tuple(a / n if n else None for a, n in zip(swaps["accepted"], swaps["attempts"], strict=True))
+
+
+def _warn_of_ladder(metadata: dict) -> None:
+    ladder, parts = metadata["ladder_k"], accepted_swaps(metadata)
+    poor = [f"{low:g} and {high:g} K: {part:.0%}" for low, high, part in zip(ladder or (), (ladder or ())[1:], parts)
+            if part is not None and part < _FEWEST_SWAPS]  # fmt: skip
+    if poor:
+        logger.warning("few swaps are accepted between %s: the ladder hardly helps; give more --rungs, or a lower --top-temperature-k",
+                       ", ".join(poor))
+    hot = sum("on the rung of" in info["reason"] for info in metadata["failed"].values())
+    if hot:
+        logger.warning("%d of %d failed replicas broke on a hot rung; give a lower --top-temperature-k", hot, len(metadata["failed"]))
 
 
 def _require_energy(force_field, settings) -> None:
@@ -269,7 +289,14 @@ def _describe(force_field, settings, temperature_k) -> dict:
 def _require_same_run(files, stored: dict, wanted: dict) -> None:
     for name in _FIXED_ON_RESUME:
         if stored.get(name) != wanted[name] and not (name == "beads" and name not in stored):  # runs from before it was recorded
+            now, then = wanted[name], stored.get(name)
+            if name == "ladder_k":
+                name, now, then = "the ladder of --rungs and --top-temperature-k", _ladder_text(now), _ladder_text(then)
             raise InputError(
-                f"cannot resume {files.output}: {name} is {wanted[name]}, the run to continue has "
-                f"{stored.get(name)}; use the same settings, or --overwrite to start anew"
+                f"cannot resume {files.output}: {name} is {now}, the run to continue has {then}; use the same settings, or "
+                "--overwrite to start anew"
             )
+
+
+def _ladder_text(ladder_k) -> str:
+    return "one rung" if ladder_k is None else f"{', '.join(f'{t:g}' for t in ladder_k)} K"

@@ -115,6 +115,7 @@ def _free_outputs(output, overwrite):
 
 def _provenance(force_field, reference, training, simulations, records, iid, seed):
     from fpforce import __version__
+    from fpforce.simulation import accepted_swaps
 
     metadata = force_field.metadata
     return {
@@ -124,7 +125,8 @@ def _provenance(force_field, reference, training, simulations, records, iid, see
         "reference": reference,
         "training": training,
         "simulations": [str(path) for path in simulations],
-        "ladders_k": [record.get("ladder_k") for record in records],
+        "exchanges": [{"ladder_k": record["ladder_k"], "accepted_swaps": accepted_swaps(record)} if record.get("ladder_k") else None
+                      for record in records],
         "iid": None if iid is None else str(iid),
         "seed": seed,
         "fpforce_version": __version__,

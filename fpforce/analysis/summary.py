@@ -146,7 +146,9 @@ def _speed(records):
     for name in ("backend", "platform"):
         speed[name] = ", ".join(dict.fromkeys(str(record[name]) for record in records if record.get(name))) or None
     speed["replicas_per_simulation"] = [record.get("replicas") for record in records]
-    speed["replica_steps"] = sum((record.get("steps") or 0) * (record.get("replicas") or 0) for record in records)
+    speed["replica_steps"] = sum(
+        (record.get("steps") or 0) * (record.get("replicas") or 0) * len(record.get("ladder_k") or [None]) for record in records
+    )
     return speed
 
 

@@ -12,7 +12,7 @@ _OVERRIDE = "run at another temperature than the model's, although its free ener
 _NOT_CONSERVATIVE = "simulate forces that are not the gradient of an energy, although they have no Boltzmann distribution"
 _RUNGS = (
     "temperatures of a replica exchange, for barriers that a plain simulation does not cross: saved is the coldest, the model's, "
-    "with the same distribution but no dynamics; costs so many times as much"
+    "with the same distribution but no dynamics; costs about so many times as much"
 )
 _TOPOLOGY = (
     "PDB of the molecule, all atoms or the beads alone, for a transferable force field; every replica starts there unless "
@@ -37,7 +37,7 @@ def main(
     override_temperature: Annotated[bool, Option("--override-temperature", help=_OVERRIDE)] = False,
     override_not_conservative: Annotated[bool, Option("--override-not-conservative", help=_NOT_CONSERVATIVE)] = False,
     rungs: Annotated[int, Option(help=_RUNGS)] = 1,
-    top_temperature_k: Annotated[float | None, Option(help="of the hottest rung, K; twice the model's by default", show_default=False)] = None,
+    top_temperature_k: Annotated[float | None, Option(help="of the hottest rung, K; twice the coldest by default", show_default=False)] = None,
     report_interval_ps: Annotated[float, Option(help="time between saved frames in ps, and between offers of exchange")] = 0.5,
     topology: Annotated[Path | None, Option(help=_TOPOLOGY, show_default=False)] = None,
     start: Annotated[str | None, Option(help=_START, show_default=False)] = None,
@@ -106,7 +106,7 @@ def main(
         f"backend {result.backend} on {result.platform}"
     )
     if result.accepted_swaps:
-        print(f"swaps accepted between rungs: {', '.join(f'{part:.0%}' for part in result.accepted_swaps)}")
+        print(f"swaps accepted between rungs: {', '.join('none offered' if part is None else f'{part:.0%}' for part in result.accepted_swaps)}")
     if result.failed:
         first = min(info["step"] for info in result.failed.values())
         print(

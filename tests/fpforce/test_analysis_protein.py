@@ -234,7 +234,8 @@ def test_the_report_has_the_protein_part(tmp_path, model_writer, modules):
             files.append(frame, 0.5 * k, 250 * k)
         record = {"replicas": 8, "trajectories": [f"{name}.xtc"], "saved_times": 300, "failed": {}, "frame_interval_ps": 0.5,
                   "steps": 75_000, "model_sha256": model.sha256, "start": {"positions_nm": start.tolist()}}  # fmt: skip
-        record["ladder_k"] = None if folded else [300.0, 450.0]
+        if not folded:
+            record |= {"ladder_k": [300.0, 450.0], "swaps": {"attempts": [10], "accepted": [4]}}
         files.save({}, record)
         files.close()
     arguments = ["--reference", tmp_path / "run1.npy", "--reference", tmp_path / "run2.npy", "--tica-lag", 5, "--plane", "tica"]
@@ -257,6 +258,7 @@ def test_the_report_has_the_protein_part(tmp_path, model_writer, modules):
     assert [one["name"] for one in content["kinetics"]["time_scales"]] == ["reference", "folded"], "an exchange is no dynamics"
     html = (tmp_path / "report" / "report.html").read_text()
     assert "<h2>Folding</h2>" in html and "<h2>Contact maps</h2>" in html and "compared loosely" in html
-    assert "<dt>Wall</dt>" in html and "coldest of 2 temperatures of a replica exchange, 300 to 450 K" in html
+    assert "<dt>Wall</dt>" in html and "coldest of 2 temperatures of a replica exchange, 300 to 450 K; swaps accepted 40 %" in html
+    assert "Simulations by replica exchange are left out" in html and figures["speed"]["replica_steps"] == 75_000 * 8 * (1 + 2)
     pictures = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', html)
     assert len(pictures) == 8 and all(b"</svg>" in base64.b64decode(picture) for picture in pictures)

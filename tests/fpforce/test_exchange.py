@@ -67,8 +67,18 @@ def test_extended_exchange_equals_an_uninterrupted_one(field, tmp_path):
     parts = simulate(field, tmp_path / "parts.xtc", replace(SHORT, resume=True))
     assert parts.accepted_swaps == whole.accepted_swaps
     np.testing.assert_allclose(lengths(tmp_path / "parts.xtc", field), lengths(tmp_path / "whole.xtc", field), atol=1e-5)
-    with pytest.raises(InputError, match="ladder_k is .*900"):
+    with pytest.raises(InputError, match="the ladder of --rungs and --top-temperature-k is 300, .*900 K, the run to continue has 300, .*1500 K"):
         simulate(field, tmp_path / "parts.xtc", replace(SHORT, steps=800, top_temperature_k=900.0, resume=True))
+
+
+def test_ladders_that_do_not_connect_are_warned_of(field, tmp_path, caplog, monkeypatch):
+    """A pair that was never offered a swap has no figure, and is not warned of."""
+    result = simulate(field, tmp_path / "out.xtc", replace(SHORT, steps=20))
+    assert result.accepted_swaps[0] is not None and result.accepted_swaps[1] is None
+    assert "few swaps" not in caplog.text
+    monkeypatch.setattr("fpforce.simulation._FEWEST_SWAPS", 1.1)
+    simulate(field, tmp_path / "wide.xtc", replace(SHORT, steps=20))
+    assert "few swaps are accepted between 300 and 670.82 K: " in caplog.text and "670.82 and 1500" not in caplog.text
 
 
 def test_exchange_goes_on_without_openmms_checkpoint(field, tmp_path):
@@ -79,13 +89,14 @@ def test_exchange_goes_on_without_openmms_checkpoint(field, tmp_path):
     assert sum(swaps["attempts"]) == 3 * 20  # one of two pairs, three molecules, twenty saved times
 
 
-def test_molecule_that_breaks_on_a_hot_rung_ends_its_ladder_alone(fragile_dimer, tmp_path):
+def test_molecule_that_breaks_on_a_hot_rung_ends_its_ladder_alone(fragile_dimer, tmp_path, caplog):
     """Barrier 3 kT at 300 K: cold molecules hold for long, those of 1200 K break at once."""
     field = fpforce.load(fragile_dimer)
     settings = SimulationSettings(steps=300, replicas=8, rungs=2, top_temperature_k=1200.0, report_interval_ps=0.1, seed=2)
     result = simulate(field, tmp_path / "out.xtc", settings)
     assert 0 < len(result.failed) < 8
     assert any("on the rung of 1200 K" in info["reason"] for info in result.failed.values())
+    assert "failed replicas broke on a hot rung; give a lower --top-temperature-k" in caplog.text
     frames = read_simulation(tmp_path / "out.xtc", field.beads)
     whole = [replica for replica in range(8) if replica not in result.failed]
     first = min(info["frame"] for info in result.failed.values())
