@@ -65,7 +65,7 @@ def overrides_of(variant: str, steps: int) -> list[str]:
         if variant == "both":
             experts[0]["anchor_weight"] = 0.01
         return [f"experts={json.dumps(experts)}"]
-    return [f"run.max_steps={steps}", *(["loss.fokker_planck_weight=0"] if variant == "diffusion" else [])]
+    return ["experts=[]", f"run.max_steps={steps}", *(["loss.fokker_planck_weight=0"] if variant == "diffusion" else [])]
 
 
 def run(variant: str, seed: int, chosen) -> None:

@@ -51,7 +51,7 @@ def run(name: str, kind: str, steps: int, training_steps: int) -> dict:
     data, folder = RUNS / name / "data", RUNS / name / kind
     model, trajectory = folder / "model.pt", folder / "simulation.xtc"
     if not (data / "data.json").exists():
-        command("fpforce-reference", SEQUENCES[name], data, "--uncapped", "--rungs", "1", "--ns", DATA_NS[name], "--discard-ps", "5",
+        command("fpforce-reference", SEQUENCES[name], data, "--uncapped", "--rungs", "1", "--runs", "1", "--ns", DATA_NS[name], "--discard-ps", "5",
                 "--interval-ps", "0.1", "--start", "extended", *(["--resume"] if data.exists() else []), accepted=(0, 1))
     if not model.exists():
         recipe = RUNS / name / f"{kind}.yaml"
