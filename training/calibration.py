@@ -31,6 +31,7 @@ from fpforce.training.export import write_force_field
 from fpforce.training.last_layer import STIFFNESS, damped, last_layer_inputs, last_layer_slopes
 from fpforce.training.likelihood_fit import LikelihoodFit, astray, log_likelihoods, smooth_shift
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
+from fpforce.training.models.experts import Experts
 from fpforce.training.persistent_replicas import PersistentReplicas
 from fpforce.training.recipe_sections import CalibrationRecipe, Recipe
 from fpforce.training.record import CalibrationRecord
@@ -123,7 +124,7 @@ def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) 
     settings, checkpoint = recipe.calibration, read_checkpoint(checkpoint_path)
     if not is_wanted(settings, checkpoint.record.calibration):
         return
-    energy = _calibratable(checkpoint)
+    energy = calibratable(checkpoint)
     _refuse_other_rounds(checkpoint, settings)
     generator = torch.Generator().manual_seed(recipe.run.seed)
     t_eval = checkpoint.recipe.diffusion.t_eval
@@ -142,34 +143,49 @@ def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) 
 def _fit_to_likelihoods(checkpoint: Checkpoint, energy: DiffusionEnergy, count: int, training_set: TrainingSet,
                         generator: torch.Generator, stop) -> None:
     """The first stage, on `count` frames drawn evenly over the conformations."""
-    record, began = checkpoint.record.calibration, time.monotonic()
-    logger.info("calibrating the last layer: log likelihoods of %d frames", count)
-    x = _noised(_evenly(training_set, count, generator), record.t_eval, generator)
-    log_density = log_likelihoods(checkpoint.experts(), x, record.t_eval, generator, stop)
-    if log_density is None:
+    record = checkpoint.record.calibration
+    x = _noised(evenly(training_set.frames, count, generator), record.t_eval, generator)
+    others = training_set.frames[torch.randint(len(training_set.frames), (4096,), generator=generator)]
+    found = likelihood_shift(checkpoint.experts(), energy, x, _noised(others, record.t_eval, generator), record.t_eval, generator, stop)
+    if found is None:
         raise KeyboardInterrupt(f"stopped before the calibration had its log likelihoods; {checkpoint.path} holds the finished "
                                 "training: go on with --resume")
-    t = torch.full((1,), record.t_eval, dtype=x.dtype)
-    excess = torch.cat([energy(part, t) for part in x.split(4096)]).double() + log_density
-    inputs = last_layer_inputs(energy, x, record.t_eval)
-    shift = smooth_shift(inputs, excess, last_layer_slopes(energy, x, record.t_eval))
-    sample = training_set.frames[torch.randint(len(training_set.frames), (4096,), generator=generator)]
-    change = last_layer_inputs(energy, _noised(sample, record.t_eval, generator), record.t_eval) @ shift
-    part = _bearable(change, 1.0)
+    record.shift, fit = found
+    record.likelihood = fit.summary()
+    replace_record(checkpoint.path, checkpoint.record)
+
+
+def likelihood_shift(experts: Experts, energy: DiffusionEnergy, x: Tensor, others: Tensor, t_eval: float, generator: torch.Generator,
+                     stop) -> tuple[Tensor, LikelihoodFit] | None:
+    """Shift (features,) of the energy's last layer towards the log likelihoods of x (frames, beads, 3), and what the fit found.
+
+    x covers all conformations, others (frames, beads, 3) are distributed as the data: over these the change of the energy is held back
+    where too few would count after it. Both have the noise of t_eval. None if the event `stop` is set meanwhile.
+    """
+    began = time.monotonic()
+    logger.info("calibrating the last layer: log likelihoods of %d frames", len(x))
+    log_density = log_likelihoods(experts, x, t_eval, generator, stop)
+    if log_density is None:
+        return None
+    t = torch.full((1,), t_eval, dtype=x.dtype)
+    with torch.no_grad():
+        excess = torch.cat([energy(part, t) for part in x.split(4096)]).double() + log_density
+    inputs = last_layer_inputs(energy, x, t_eval)
+    shift = smooth_shift(inputs, excess, last_layer_slopes(energy, x, t_eval))
+    part = _bearable(last_layer_inputs(energy, others, t_eval) @ shift, 1.0)
     if part < 1.0:
         logger.warning("calibration by likelihoods is cut to %.0f%%: a model this far from its own likelihoods (%.1f kT) needs more "
                        "training", 100 * part, float(excess[~astray(excess)].std()))
-    record.shift = part * shift
-    after = excess + inputs @ record.shift
+    shift = part * shift
+    after = excess + inputs @ shift
     lost = astray(after)
     if lost.any():
         logger.warning("%d of %d frames have log likelihoods far off the others and count for little: the probability-flow ODE goes astray "
-                       "from there", int(lost.sum()), count)
-    fit = LikelihoodFit(count, int(lost.sum()), float(excess[~lost].std()), float(after[~lost].std()), time.monotonic() - began)
-    record.likelihood = fit.summary()
-    replace_record(checkpoint.path, checkpoint.record)
+                       "from there", int(lost.sum()), len(x))
+    fit = LikelihoodFit(len(x), int(lost.sum()), float(excess[~lost].std()), float(after[~lost].std()), time.monotonic() - began)
     logger.info("calibrated by likelihoods: energy and log likelihood %.2f kT apart, %.2f kT before", fit.spread_after_kt,
                 fit.spread_before_kt)
+    return shift, fit
 
 
 def _calibrate_in_rounds(checkpoint: Checkpoint, energy: DiffusionEnergy, recipe: Recipe, training_set: TrainingSet,
@@ -177,7 +193,7 @@ def _calibrate_in_rounds(checkpoint: Checkpoint, energy: DiffusionEnergy, recipe
     """The second stage: rounds of simulation, each followed by a Newton step."""
     settings, record = recipe.calibration, checkpoint.record.calibration
     t_eval = record.t_eval
-    slopes = last_layer_slopes(energy, _noised(_evenly(training_set, SLOPE_FRAMES, generator), t_eval, generator), t_eval)
+    slopes = last_layer_slopes(energy, _noised(evenly(training_set.frames, SLOPE_FRAMES, generator), t_eval, generator), t_eval)
     data_mean = last_layer_inputs(energy, _noised(training_set.frames, t_eval, generator), t_eval).mean(0)
     if record.positions_nm is None:
         record.positions_nm = _start_nm(training_set, settings.replicas, generator)
@@ -242,17 +258,17 @@ def refuse_uncalibratable(model: DiffusionEnergy | DiffusionScore, where: str) -
         raise InputError(f"{where}: the network {type(network).__name__} names no linear last layer (readout) to calibrate; {remedy}")
 
 
-def _calibratable(checkpoint: Checkpoint) -> DiffusionEnergy:
+def calibratable(checkpoint: Checkpoint) -> DiffusionEnergy:
+    """The energy that becomes the force field; InputError where calibration cannot move it."""
     number = checkpoint.covering(checkpoint.recipe.diffusion.t_eval)
     model = checkpoint.model(number)
     refuse_uncalibratable(model, f"{checkpoint.path}, expert over {checkpoint.plans[number]}")
     return model
 
 
-def _evenly(training_set: TrainingSet, count: int, generator: torch.Generator) -> Tensor:
-    """Frames (count, beads, 3) of the data, drawn evenly over the conformations."""
-    weights = conformation_weights(training_set.frames, 1.0)
-    return training_set.frames[torch.multinomial(weights, count, replacement=True, generator=generator)]
+def evenly(frames: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`count` of the frames (frames, beads, 3), drawn evenly over the conformations."""
+    return frames[torch.multinomial(conformation_weights(frames, 1.0), count, replacement=True, generator=generator)]
 
 
 def _noised(frames: Tensor, t_eval: float, generator: torch.Generator) -> Tensor:

@@ -35,12 +35,16 @@ HANDED_UP_TO = 0.1  # diffusion time; the largest that a recipe may have as t_ev
 
 
 def export(checkpoint_path: str | Path, model_path: str | Path, *, t_eval: float | None = None, uncalibrated: bool = False,
-           overwrite: bool = False) -> dict:
+           topology=None, likelihood_frames: int = 0, overwrite: bool = False) -> dict:
     """Write model.pt from a checkpoint's averaged weights and return what the verification measured.
 
-    t_eval: diffusion time of the force field; None takes the recipe's. uncalibrated: leave a calibration out.
+    t_eval: diffusion time of the force field; None takes the recipe's. uncalibrated: leave a calibration out. topology: of a
+    transferable checkpoint write the force field of this molecule alone (ForceField.bind says of what); likelihood_frames: calibrated
+    by so many of the model's own samples of it (training.own_samples), 0: not.
     Raises InputError for an unusable checkpoint, an existing output (without overwrite) and a failed verification.
     """
+    from fpforce.training.own_samples import for_molecule  # which needs this module
+
     model_path = Path(model_path)
     if model_path.suffix == ".ckpt":
         raise InputError(f"output {model_path} is named like a checkpoint; call it something.pt")
@@ -53,6 +57,15 @@ def export(checkpoint_path: str | Path, model_path: str | Path, *, t_eval: float
         logger.info("the calibration is for t_eval = %g; the force field at %g goes without", calibration.t_eval, t_eval)
         checkpoint.record.calibration = None
     number = checkpoint.covering(t_eval)
+    if likelihood_frames and topology is None:
+        raise InputError(f"likelihood_frames is {likelihood_frames}, which calibrates a transferable model for one molecule; give its topology "
+                         "(calibration.likelihood_frames of a recipe does it for a model of one molecule)")
+    if topology is not None:
+        _refuse_to_replace(model_path, overwrite)
+        molecule = for_molecule(checkpoint, topology, likelihood_frames, t_eval)
+        verification = write_force_field(molecule, model_path, t_eval, overwrite=overwrite)
+        logger.info("wrote %s, of %s alone", model_path, molecule.beads.residues)
+        return verification
     write = write_force_field if checkpoint.knowledge is None else write_transferable
     verification = write(checkpoint, model_path, t_eval, lambda: _residual(checkpoint, number), overwrite=overwrite)
     logger.info("wrote %s", model_path)

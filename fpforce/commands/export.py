@@ -7,6 +7,9 @@ from typer import Argument, Option
 
 from fpforce.commands.entry import command
 
+_TOPOLOGY = "of a transferable checkpoint: PDB of the molecule, all atoms or the beads, that the force field is to be of alone"
+_LIKELIHOODS = "with --topology: calibrate by the log likelihoods of so many samples that the model draws of this molecule; 0: not"
+
 
 @command
 def main(
@@ -14,6 +17,8 @@ def main(
     model: Annotated[Path, Argument(help="force field to write, such as model.pt", show_default=False)],
     t_eval: Annotated[float | None, Option(help="diffusion time of the force field; the recipe's by default", show_default=False)] = None,
     uncalibrated: Annotated[bool, Option("--uncalibrated", help="leave a calibration out")] = False,
+    topology: Annotated[Path | None, Option(help=_TOPOLOGY, show_default=False)] = None,
+    likelihood_frames: Annotated[int, Option(help=_LIKELIHOODS)] = 0,
     overwrite: Annotated[bool, Option("--overwrite", help="replace an existing file")] = False,
 ):
     """Turn a training checkpoint into a force field for OpenMM.
@@ -23,7 +28,8 @@ def main(
     """
     from fpforce.training.export import export
 
-    measured = export(checkpoint, model, t_eval=t_eval, uncalibrated=uncalibrated, overwrite=overwrite)
+    measured = export(checkpoint, model, t_eval=t_eval, uncalibrated=uncalibrated, topology=topology,
+                      likelihood_frames=likelihood_frames, overwrite=overwrite)
     mirror = f", mirror images {measured['mirror_difference_kt']:.2g} kT apart" if measured["mirror_difference_kt"] else ""
     print(f"{model}: verified on {measured['frames']} frames, energy within {measured['energy_error_kt']:.1e} kT, forces "
           f"within {measured['force_error']:.1e} of their size{mirror}")

@@ -1,0 +1,58 @@
+"""A transferable model made the force field of one molecule, whose basins take their weights from the model's own samples.
+
+In: a transferable checkpoint and a topology. Out: a Checkpoint of that molecule, without any data of it. Trained over many molecules, the
+energy at t_eval has basins of wrong weights for a sequence never seen, though samples of the same model, which pass through
+large t, have better ones. So samples are drawn, evenly over what they cover log likelihoods follow the probability-flow ODE, and
+the last layer is fitted to these (training.likelihood_fit), as it is for one molecule to those of its data.
+"""
+
+import torch
+from torch import Tensor
+
+from fpforce.errors import InputError
+from fpforce.stop_signals import stop_signals
+from fpforce.training.calibration import calibratable, evenly, likelihood_shift
+from fpforce.training.checkpoint import Checkpoint
+from fpforce.training.iid import Sampler, SampleSettings
+from fpforce.training.record import CalibrationRecord
+from fpforce.training.recipe_sections import FEWEST_LIKELIHOODS
+
+SAMPLES, STEPS = 4096, 100
+CHECK_FRAMES = 64  # by which the export is verified
+
+
+def for_molecule(checkpoint: Checkpoint, topology, likelihood_frames: int, t_eval: float, seed: int = 0) -> Checkpoint:
+    """The checkpoint of a topology's molecule (Checkpoint.bound_to), calibrated by `likelihood_frames` of its own samples; 0: not.
+
+    Raises InputError as bound_to does, for too few frames, a model that calibration cannot move, experts that do not reach
+    t = 1, and samples that are not finite; KeyboardInterrupt where a signal comes meanwhile.
+    """
+    if likelihood_frames and likelihood_frames < FEWEST_LIKELIHOODS:
+        raise InputError(f"{likelihood_frames} likelihood frames are too few to fit an energy to; give {FEWEST_LIKELIHOODS} at least "
+                         "(500 are usual), or 0 for none")
+    bound = checkpoint.bound_to(topology)
+    bound.record.calibration = None
+    samples = _draw(bound, SAMPLES if likelihood_frames else CHECK_FRAMES, t_eval, seed)
+    bound.record.check_frames = samples[:CHECK_FRAMES]
+    if not likelihood_frames:
+        return bound
+    energy, generator = calibratable(bound), torch.Generator().manual_seed(seed)
+    with stop_signals() as stop:
+        found = likelihood_shift(bound.experts(), energy, evenly(samples, likelihood_frames, generator), samples, t_eval, generator, stop)
+    if found is None:
+        raise KeyboardInterrupt("stopped before the log likelihoods were known; nothing was written")
+    bound.record.calibration = CalibrationRecord(t_eval, found[0], found[1].summary())
+    return bound
+
+
+def _draw(bound: Checkpoint, count: int, t_eval: float, seed: int) -> Tensor:
+    """Normalised samples (count or less, beads, 3) of the bound model at t_eval."""
+    settings = SampleSettings(samples=count, steps=STEPS, seed=seed)
+    sampler, parts = Sampler(bound.experts(), len(bound.beads), settings, t_eval, torch.zeros(())), []
+    for batch in range(-(-count // settings.batch_size)):
+        *_, (x, _) = sampler.draw(batch, min(count, settings.batch_size))
+        parts.append(x[torch.isfinite(x).all(dim=(1, 2))])
+    samples = torch.cat(parts)
+    if len(samples) < CHECK_FRAMES // 2:
+        raise InputError(f"{len(samples)} of {count} samples of {bound.path} for this molecule are finite: train the model further")
+    return samples
