@@ -4,7 +4,8 @@ python benchmarks/dipeptides.py [VARIANT ...] [--recipe recipe.yaml] [--data run
     [--processes 2]
 Each variant is trained on all training sequences of the data (examples/dipeptides/generate.py makes them); then every test
 sequence is simulated by replica exchange from a phi < 0 and from a phi > 0 frame, and compared in the plane of psi and phi around its peptide bond
-with its two independent reference runs, whose distance from each other is the floor. --recipe is one of examples/dipeptides. Writes
+with its two independent reference runs, whose distance from each other is the floor. `calibrated` is `both`, of which each sequence's
+own samples have calibrated the force field (fpforce-export --topology SEQUENCE.pdb --likelihood-frames). --recipe is one of examples/dipeptides. Writes
 docs/results/dipeptides.json and .md, of another recipe dipeptides_NAME; runs live in runs/dipeptides_table and are resumed
 stage by stage.
 """
@@ -24,7 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "dipeptides_table"
 EXAMPLE = ROOT / "examples" / "dipeptides"
 _SHARES = {0.1: 1 / 2, 0.6: 1 / 3, 1.0: 1 / 6}  # of the steps, by t_max: as the recipes of the other examples have it
-VARIANTS = ("diffusion", "fokker_planck", "mixture", "both")
+VARIANTS = ("diffusion", "fokker_planck", "mixture", "both", "calibrated")
+LIKELIHOOD_FRAMES = 300  # of `calibrated`
 REPLICAS, PICOSECONDS, TIMESTEP_FS, FOLLOWED_PS = 8, 800.0, 4.0, 0.5
 RUNGS = 4  # without exchange molecules stay where phi > 0 for nanoseconds; with it, for some 100 ps
 
@@ -71,9 +73,6 @@ def overrides_of(variant: str, steps: int) -> list[str]:
 def run(variant: str, seed: int, chosen) -> None:
     """Do whatever of one variant is not yet done."""
     import fpforce
-    from fpforce.training.export import export
-    from fpforce.training.fit import train
-    from fpforce.training.recipe import load_recipe
 
     folder, settings = _folder(chosen.recipe, variant, seed), {"steps": chosen.steps, "picoseconds": chosen.picoseconds}
     begun = folder / "settings.json"
@@ -82,21 +81,54 @@ def run(variant: str, seed: int, chosen) -> None:
     begun.write_text(json.dumps(settings))
     if (folder / "result.json").exists():
         return
-    own = [f"data.molecules={chosen.data / 'train'}", f"output={folder}", f"run.seed={seed}", "run.max_minutes=null", "run.threads=1"]
-    checkpoint = folder / "model.ckpt"
-    recipe = load_recipe(EXAMPLE / chosen.recipe, [*own, *overrides_of(variant, chosen.steps)])
-    train(recipe, resume=checkpoint.exists(), show_progress=False)
-    model = folder / "model.pt"
-    if not model.exists():
-        export(checkpoint, model)
-    training = fpforce.load(model).metadata["training"]
-    rows = [judge(model, topology, seed, chosen.picoseconds) for topology in sorted((chosen.data / "test").glob("*.pdb"))]
+    topologies = sorted((chosen.data / "test").glob("*.pdb"))
+    if variant == "calibrated":
+        checkpoint = _folder(chosen.recipe, "both", seed) / "model.ckpt"
+        if not checkpoint.exists():
+            raise SystemExit(f"{checkpoint} is missing, which is calibrated; make the variant both first")
+        models = {topology: _calibrated(checkpoint, folder / topology.stem / "model.pt", topology) for topology in topologies}
+    else:
+        models = dict.fromkeys(topologies, _trained(variant, seed, folder, chosen))
+    rows = [judge(model, folder / topology.stem, topology, seed, chosen.picoseconds) for topology, model in models.items()]
+    seconds = [fpforce.load(model).metadata["training"] for model in models.values()]
     (folder / "result.json").write_text(json.dumps({
-        "variant": variant, "seed": seed, "training_seconds": training["seconds"], "hardware": describe_hardware(),
+        "variant": variant, "seed": seed, "training_seconds": seconds[0]["seconds"],
+        "calibration_seconds": statistics.mean(_calibration_seconds(one) for one in seconds), "hardware": describe_hardware(),
         "sequences": rows} | settings, indent=1))
 
 
-def judge(model: Path, topology: Path, seed: int, picoseconds: float) -> dict:
+def _trained(variant: str, seed: int, folder: Path, chosen) -> Path:
+    """The force field of a variant for all sequences."""
+    from fpforce.training.export import export
+    from fpforce.training.fit import train
+    from fpforce.training.recipe import load_recipe
+
+    own = [f"data.molecules={chosen.data / 'train'}", f"output={folder}", f"run.seed={seed}", "run.max_minutes=null", "run.threads=1"]
+    checkpoint, model = folder / "model.ckpt", folder / "model.pt"
+    train(load_recipe(EXAMPLE / chosen.recipe, [*own, *overrides_of(variant, chosen.steps)]), resume=checkpoint.exists(), show_progress=False)
+    if not model.exists():
+        export(checkpoint, model)
+    return model
+
+
+def _calibrated(checkpoint: Path, model: Path, topology: Path) -> Path:
+    """The force field of one sequence, calibrated by its own samples."""
+    import torch
+
+    from fpforce.training.export import export
+
+    torch.set_num_threads(1)
+    if not model.exists():
+        export(checkpoint, model, topology=topology, likelihood_frames=LIKELIHOOD_FRAMES)
+    return model
+
+
+def _calibration_seconds(training: dict) -> float:
+    calibration = training.get("calibration")
+    return calibration["likelihood"]["seconds"] if calibration else 0.0
+
+
+def judge(model: Path, folder: Path, topology: Path, seed: int, picoseconds: float) -> dict:
     """Simulate one sequence from two starts and compare it with its own MD."""
     import mdtraj
 
@@ -105,11 +137,12 @@ def judge(model: Path, topology: Path, seed: int, picoseconds: float) -> dict:
     from fpforce.analysis.planes import choose_planes, upper_basin
     from fpforce.simulation import SimulationSettings, simulate
 
-    folder = model.parent / topology.stem
     found = folder / "row.json"
     if found.exists():
         return json.loads(found.read_text())
-    force_field = fpforce.load(model).bind(topology)
+    force_field = fpforce.load(model)
+    if force_field.transferable:
+        force_field = force_field.bind(topology)
     runs = sorted(topology.parent.glob(f"{topology.stem}_run*.xtc"))
     frames = [mdtraj.load(str(path), top=str(topology)).xyz for path in runs]
     pooled = np.concatenate(frames)
@@ -140,8 +173,8 @@ def table(results: list[dict]) -> str:
         f"{len(first['sequences'])} sequences never trained on; {first['steps']} steps of training on one thread; per sequence {REPLICAS} "
         f"replica exchanges of {RUNGS} temperatures x {first['picoseconds']:g} ps from each start, the second half counted; "
         f"{first['hardware']}.", "",
-        "| variant | seed | training (s) | JS excess, mean | PMF excess, mean | PMF excess, worst | converged | replicas failed |",
-        "|" + "---|" * 8, *map(_line, results), "", *_paired(results),
+        "| variant | seed | training (s) | calibration of a sequence (s) | JS excess, mean | PMF excess, mean | PMF excess, worst | converged | replicas failed |",
+        "|" + "---|" * 9, *map(_line, results), "", *_paired(results),
         "Excess of the PMF error (and F(phi > 0) - F(phi < 0) in kT) of every sequence, first seed; floor and reference are of its own MD:",
         "",
     ]
@@ -159,7 +192,8 @@ def _line(result: dict) -> str:
     js, pmf = ([row[key] for row in rows if row[key] is not None] for key in ("excess_js", "excess_pmf_error"))
     worst = max(rows, key=lambda row: row["excess_pmf_error"] or 0.0)
     figures = f"{statistics.mean(js):.4f} | {statistics.mean(pmf):.3f} | {max(pmf):.3f} ({worst['sequence']})" if pmf else "- | - | -"
-    return (f"| {result['variant']} | {result['seed']} | {result['training_seconds']:.0f} | {figures} "
+    return (f"| {result['variant']} | {result['seed']} | {result['training_seconds']:.0f} | "
+            f"{result.get('calibration_seconds', 0.0):.0f} | {figures} "
             f"| {sum(row['converged'] for row in rows)} of {len(rows)} | {sum(row['failed_replicas'] for row in rows)} |")
 
 

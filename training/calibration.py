@@ -155,12 +155,13 @@ def _fit_to_likelihoods(checkpoint: Checkpoint, energy: DiffusionEnergy, count: 
     replace_record(checkpoint.path, checkpoint.record)
 
 
-def likelihood_shift(experts: Experts, energy: DiffusionEnergy, x: Tensor, others: Tensor, t_eval: float, generator: torch.Generator,
-                     stop) -> tuple[Tensor, LikelihoodFit] | None:
+def likelihood_shift(experts: Experts, energy: DiffusionEnergy, x: Tensor, data: Tensor | None, t_eval: float,
+                     generator: torch.Generator, stop) -> tuple[Tensor, LikelihoodFit] | None:
     """Shift (features,) of the energy's last layer towards the log likelihoods of x (frames, beads, 3), and what the fit found.
 
-    x covers all conformations, others (frames, beads, 3) are distributed as the data: over these the change of the energy is held back
-    where too few would count after it. Both have the noise of t_eval. None if the event `stop` is set meanwhile.
+    x covers all conformations; data (frames, beads, 3) are distributed as the training set: over these the change of the energy is held
+    back where too few would count after it; None: not held back. Both have the noise of t_eval. None if the event `stop` is
+    set meanwhile.
     """
     began = time.monotonic()
     logger.info("calibrating the last layer: log likelihoods of %d frames", len(x))
@@ -172,7 +173,7 @@ def likelihood_shift(experts: Experts, energy: DiffusionEnergy, x: Tensor, other
         excess = torch.cat([energy(part, t) for part in x.split(4096)]).double() + log_density
     inputs = last_layer_inputs(energy, x, t_eval)
     shift = smooth_shift(inputs, excess, last_layer_slopes(energy, x, t_eval))
-    part = _bearable(last_layer_inputs(energy, others, t_eval) @ shift, 1.0)
+    part = 1.0 if data is None else _bearable(last_layer_inputs(energy, data, t_eval) @ shift, 1.0)
     if part < 1.0:
         logger.warning("calibration by likelihoods is cut to %.0f%%: a model this far from its own likelihoods (%.1f kT) needs more "
                        "training", 100 * part, float(excess[~astray(excess)].std()))

@@ -18,7 +18,7 @@ from fpforce.training.record import CalibrationRecord
 from fpforce.training.recipe_sections import FEWEST_LIKELIHOODS
 
 SAMPLES, STEPS = 4096, 100
-CHECK_FRAMES = 64  # by which the export is verified
+FEWEST_FINITE = 32
 
 
 def for_molecule(checkpoint: Checkpoint, topology, likelihood_frames: int, t_eval: float, seed: int = 0) -> Checkpoint:
@@ -32,27 +32,26 @@ def for_molecule(checkpoint: Checkpoint, topology, likelihood_frames: int, t_eva
                          "(500 are usual), or 0 for none")
     bound = checkpoint.bound_to(topology)
     bound.record.calibration = None
-    samples = _draw(bound, SAMPLES if likelihood_frames else CHECK_FRAMES, t_eval, seed)
-    bound.record.check_frames = samples[:CHECK_FRAMES]
     if not likelihood_frames:
         return bound
     energy, generator = calibratable(bound), torch.Generator().manual_seed(seed)
+    samples = _draw(bound, t_eval, seed)
     with stop_signals() as stop:
-        found = likelihood_shift(bound.experts(), energy, evenly(samples, likelihood_frames, generator), samples, t_eval, generator, stop)
+        found = likelihood_shift(bound.experts(), energy, evenly(samples, likelihood_frames, generator), None, t_eval, generator, stop)
     if found is None:
         raise KeyboardInterrupt("stopped before the log likelihoods were known; nothing was written")
     bound.record.calibration = CalibrationRecord(t_eval, found[0], found[1].summary())
     return bound
 
 
-def _draw(bound: Checkpoint, count: int, t_eval: float, seed: int) -> Tensor:
-    """Normalised samples (count or less, beads, 3) of the bound model at t_eval."""
-    settings = SampleSettings(samples=count, steps=STEPS, seed=seed)
+def _draw(bound: Checkpoint, t_eval: float, seed: int) -> Tensor:
+    """Normalised samples (SAMPLES or less, beads, 3) of the bound model at t_eval."""
+    settings = SampleSettings(samples=SAMPLES, steps=STEPS, seed=seed)
     sampler, parts = Sampler(bound.experts(), len(bound.beads), settings, t_eval, torch.zeros(())), []
-    for batch in range(-(-count // settings.batch_size)):
-        *_, (x, _) = sampler.draw(batch, min(count, settings.batch_size))
+    for batch in range(-(-SAMPLES // settings.batch_size)):
+        *_, (x, _) = sampler.draw(batch, min(SAMPLES, settings.batch_size))
         parts.append(x[torch.isfinite(x).all(dim=(1, 2))])
     samples = torch.cat(parts)
-    if len(samples) < CHECK_FRAMES // 2:
-        raise InputError(f"{len(samples)} of {count} samples of {bound.path} for this molecule are finite: train the model further")
+    if len(samples) < FEWEST_FINITE:
+        raise InputError(f"{len(samples)} of {SAMPLES} samples of {bound.path} for this molecule are finite: train the model further")
     return samples

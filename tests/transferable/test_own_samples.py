@@ -1,0 +1,80 @@
+"""A transferable model as the force field of one molecule: the same energy, or calibrated by the model's own samples."""
+
+
+import numpy as np
+import openmm
+import pytest
+import torch
+
+from fpforce import load, make_system
+from fpforce.commands import export as command
+from fpforce.errors import InputError
+from fpforce.training import own_samples
+from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.export import export
+from fpforce.training.last_layer import last_layer_inputs
+
+
+def energies(force_field, positions_nm, backend):
+    context = openmm.Context(make_system(force_field, backend=backend), openmm.VerletIntegrator(0.001),
+                             openmm.Platform.getPlatformByName("Reference"))
+    found = []
+    for frame in positions_nm:
+        context.setPositions(frame)
+        found.append(context.getState(energy=True).getPotentialEnergy()._value)
+    return np.array(found)
+
+
+def test_the_force_field_of_one_molecule_is_what_binding_gives(transferable_checkpoint, transferable_model, unseen_pdb, peptide, tmp_path):
+    export(transferable_checkpoint, tmp_path / "va.pt", topology=unseen_pdb)
+    own, bound = load(tmp_path / "va.pt"), load(transferable_model).bind(unseen_pdb)
+    assert not own.transferable and own.beads.labels == bound.beads.labels
+    positions_nm = peptide("VA", 4, seed=5).positions_nm.astype(float)
+    for backend in ("native", "torchforce"):
+        np.testing.assert_allclose(energies(own, positions_nm, backend), energies(bound, positions_nm, backend), rtol=1e-5)
+    with pytest.raises(InputError, match="va.pt already exists"):
+        export(transferable_checkpoint, tmp_path / "va.pt", topology=unseen_pdb)
+
+
+def test_calibration_gives_the_energy_the_weights_that_the_likelihoods_have(transferable_checkpoint, unseen_pdb, peptide, tmp_path,
+                                                                            monkeypatch):
+    """Likelihoods of an energy whose last layer is known to be another one, on conformations in place of samples."""
+    checkpoint = read_checkpoint(transferable_checkpoint)
+    t_eval, bound = checkpoint.recipe.diffusion.t_eval, checkpoint.bound_to(unseen_pdb)
+    energy = bound.model(bound.covering(t_eval))
+
+    def normalised(count, seed):
+        positions_nm = peptide("VA", count, seed=seed).positions_nm
+        return torch.from_numpy(positions_nm - positions_nm.mean(1, keepdims=True)).float() / bound.record.scale_nm
+
+    h = last_layer_inputs(energy, normalised(400, 4), t_eval)
+    other = torch.linalg.svd(h - h.mean(0), full_matrices=False)[2][0]  # the direction in which conformations differ most
+    other *= 3.0 / (h @ other).std()
+
+    def likelihoods(experts, x, t_eval, generator, stop):
+        return -energy(x, x.new_full((1,), t_eval)).double() - last_layer_inputs(energy, x, t_eval) @ other
+
+    monkeypatch.setattr(own_samples, "_draw", lambda bound, t_eval, seed: normalised(400, 4))
+    monkeypatch.setattr("fpforce.training.calibration.log_likelihoods", likelihoods)
+    monkeypatch.setattr("fpforce.training.last_layer.STIFFNESS", 0.0)  # weights are random, and conformations no basins
+    export(transferable_checkpoint, tmp_path / "plain.pt", topology=unseen_pdb)
+    export(transferable_checkpoint, tmp_path / "own.pt", topology=unseen_pdb, likelihood_frames=100)
+    plain, own = load(tmp_path / "plain.pt"), load(tmp_path / "own.pt")
+    fit = own.metadata["training"]["calibration"]["likelihood"]
+    assert fit["frames"] == 100 and fit["spread_after_kt"] < 0.3 * fit["spread_before_kt"]
+    positions_nm = peptide("VA", 20, seed=5).positions_nm.astype(float)
+    expected = (last_layer_inputs(energy, normalised(20, 5), t_eval) @ other).numpy()
+    change = (energies(own, positions_nm, "native") - energies(plain, positions_nm, "native")) / plain.kt_kj_per_mol
+    assert np.std(change - expected) < 0.3 * np.std(expected)
+
+
+def test_it_is_refused_where_it_says_nothing(transferable_checkpoint, small_checkpoint, unseen_pdb, tmp_path):
+    with pytest.raises(InputError, match="likelihood_frames is 40, which calibrates a transferable model for one molecule"):
+        export(transferable_checkpoint, tmp_path / "a.pt", likelihood_frames=40)
+    with pytest.raises(InputError, match="3 likelihood frames are too few"):
+        export(transferable_checkpoint, tmp_path / "a.pt", topology=unseen_pdb, likelihood_frames=3)
+    with pytest.raises(InputError, match="trained on one molecule; leave the topology out"):
+        export(small_checkpoint, tmp_path / "a.pt", topology=unseen_pdb)
+    with pytest.raises(SystemExit) as ended:
+        command.main([str(transferable_checkpoint), str(tmp_path / "b.pt"), "--topology", str(tmp_path / "no.pdb")])
+    assert ended.value.code == 2 and not list(tmp_path.iterdir())
