@@ -13,7 +13,8 @@ LENGTHS = {"case": "chignolin", "samples": 10_000, "replicas": 50, "picoseconds"
 REGULARISED = ("fokker_planck", "both")
 CALIBRATIONS = {  # the second with replicas that have time to fold and unfold from round to round
     "likelihoods": ("calibration.likelihood_frames=1000",),
-    "6 rounds of simulation": ("calibration.rounds=6", "calibration.replicas=256", "calibration.picoseconds=200", "calibration.timestep_fs=4"),
+    "6 rounds of simulation": ("calibration.rounds=6", "calibration.replicas=256", "calibration.picoseconds=200",
+                               "calibration.timestep_fs=4"),
 }
 
 TABLES = {

@@ -105,7 +105,8 @@ def _trained(variant: str, seed: int, folder: Path, chosen) -> Path:
 
     own = [f"data.molecules={chosen.data / 'train'}", f"output={folder}", f"run.seed={seed}", "run.max_minutes=null", "run.threads=1"]
     checkpoint, model = folder / "model.ckpt", folder / "model.pt"
-    train(load_recipe(EXAMPLE / chosen.recipe, [*own, *overrides_of(variant, chosen.steps)]), resume=checkpoint.exists(), show_progress=False)
+    recipe = load_recipe(EXAMPLE / chosen.recipe, [*own, *overrides_of(variant, chosen.steps)])
+    train(recipe, resume=checkpoint.exists(), show_progress=False)
     if not model.exists():
         export(checkpoint, model)
     return model

@@ -51,8 +51,8 @@ def run(name: str, kind: str, steps: int, training_steps: int) -> dict:
     data, folder = RUNS / name / "data", RUNS / name / kind
     model, trajectory = folder / "model.pt", folder / "simulation.xtc"
     if not (data / "data.json").exists():
-        command("fpforce-reference", SEQUENCES[name], data, "--uncapped", "--rungs", "1", "--runs", "1", "--ns", DATA_NS[name], "--discard-ps", "5",
-                "--interval-ps", "0.1", "--start", "extended", *(["--resume"] if data.exists() else []), accepted=(0, 1))
+        command("fpforce-reference", SEQUENCES[name], data, "--uncapped", "--rungs", "1", "--runs", "1", "--ns", DATA_NS[name],
+                "--discard-ps", "5", "--interval-ps", "0.1", "--start", "extended", *(["--resume"] if data.exists() else []), accepted=(0, 1))
     if not model.exists():
         recipe = RUNS / name / f"{kind}.yaml"
         recipe.write_text("data: {trajectories: data/train.xtc, topology: data/data.pdb, beads: ca}\n"

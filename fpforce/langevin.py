@@ -120,7 +120,12 @@ class LangevinRun:
             "steps_per_second": rate,
             "ns_per_day": aggregate_ns_per_day(rate, self._replicas, self._timestep_fs),
             "failed": {str(replica): info for replica, info in self.failed.items()},
-        } | ({} if self._molecule is None else {"swaps": {"attempts": self._rungs.attempts.tolist(), "accepted": self._rungs.accepted.tolist()}})
+        } | self._swaps()
+
+    def _swaps(self) -> dict:
+        if self._molecule is None:
+            return {}
+        return {"swaps": {"attempts": self._rungs.attempts.tolist(), "accepted": self._rungs.accepted.tolist()}}
 
     def _seeds(self, *more: int) -> list[tuple[int, int]]:
         """Of noise and velocities, for every rung."""

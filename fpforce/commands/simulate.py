@@ -37,7 +37,9 @@ def main(
     override_temperature: Annotated[bool, Option("--override-temperature", help=_OVERRIDE)] = False,
     override_not_conservative: Annotated[bool, Option("--override-not-conservative", help=_NOT_CONSERVATIVE)] = False,
     rungs: Annotated[int, Option(help=_RUNGS)] = 1,
-    top_temperature_k: Annotated[float | None, Option(help="of the hottest rung, K; twice the coldest by default", show_default=False)] = None,
+    top_temperature_k: Annotated[
+        float | None, Option(help="of the hottest rung, K; twice the coldest by default", show_default=False)
+    ] = None,
     report_interval_ps: Annotated[float, Option(help="time between saved frames in ps, and between offers of exchange")] = 0.5,
     topology: Annotated[Path | None, Option(help=_TOPOLOGY, show_default=False)] = None,
     start: Annotated[str | None, Option(help=_START, show_default=False)] = None,
@@ -106,7 +108,8 @@ def main(
         f"backend {result.backend} on {result.platform}"
     )
     if result.accepted_swaps:
-        print(f"swaps accepted between rungs: {', '.join('none offered' if part is None else f'{part:.0%}' for part in result.accepted_swaps)}")
+        parts = ("none offered" if part is None else f"{part:.0%}" for part in result.accepted_swaps)
+        print(f"swaps accepted between rungs: {', '.join(parts)}")
     if result.failed:
         first = min(info["step"] for info in result.failed.values())
         print(

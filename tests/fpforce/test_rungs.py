@@ -25,8 +25,8 @@ def oscillators(count):
 def rungs_of(replicas, *, step=0.6, damping=0.03):
     """Rungs of so many oscillators, step and damping in units of their frequency."""
     system, molecule = oscillators(replicas), oscillators(1)
-    rungs = Rungs(system, molecule, TEMPERATURES_K, (replicas, 1, 3), timestep_fs=1e3 * step / FREQUENCY, friction_per_ps=damping * FREQUENCY,
-                  noise_seeds=(1, 2, 3), swap_seed=4, platform="Reference")
+    rungs = Rungs(system, molecule, TEMPERATURES_K, (replicas, 1, 3), timestep_fs=1e3 * step / FREQUENCY,
+                  friction_per_ps=damping * FREQUENCY, noise_seeds=(1, 2, 3), swap_seed=4, platform="Reference")
     rungs.start(np.zeros((replicas, 1, 3)), (5, 6, 7), minimise=False)
     return rungs
 
