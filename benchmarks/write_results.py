@@ -52,7 +52,7 @@ SECTIONS = (
     ("Dipeptides never trained on", "dipeptides", "dipeptides.py",
      "One `internal` model for all dipeptides (examples/dipeptides/recipe.yaml), with and without experts and the Fokker-Planck term, "
      "against each unseen sequence's own molecular dynamics, two runs of 1 ns, whose distance from each other is the floor. `calibrated` is "
-     "`both` with a force field of its own for each sequence, calibrated by 300 of the model's samples. 1,000 frames fill few of "
+     "`both` with a force field of its own for each sequence, calibrated by 300 of the model's samples: the worst get better, others worse. 1,000 frames fill few of "
      "64 x 64 bins, and a frame in a bin that is empty elsewhere counts (ln 1000)^2 times its weight: PMF errors are large, their floors too."),
     ("The same, `graph_transformer`", "dipeptides_graph_transformer", "dipeptides.py --recipe graph_transformer.yaml",
      "The model for molecules of any length."),
