@@ -3,9 +3,10 @@
 python benchmarks/dipeptides.py [VARIANT ...] [--recipe recipe.yaml] [--data runs/dipeptides] [--seeds 1] [--steps 20000]
     [--processes 2]
 Each variant is trained on all training sequences of the data (examples/dipeptides/generate.py makes them); then every test
-sequence is simulated by replica exchange from a phi < 0 and from a phi > 0 frame, and compared in the plane of psi and phi around its peptide bond
-with its two independent reference runs, whose distance from each other is the floor. `calibrated` is `both`, of which each sequence's
-own samples have calibrated the force field (fpforce-export --topology SEQUENCE.pdb --likelihood-frames). --recipe is one of examples/dipeptides. Writes
+sequence is simulated by replica exchange from a phi < 0 and from a phi > 0 frame, and compared in the plane of psi and phi around
+its peptide bond with its two independent reference runs, whose distance from each other is the floor. `calibrated` is `both`, of
+which each sequence's own samples have calibrated the force field (fpforce-export --topology SEQUENCE.pdb --likelihood-frames).
+--recipe is one of examples/dipeptides. Writes
 docs/results/dipeptides.json and .md, of another recipe dipeptides_NAME; runs live in runs/dipeptides_table and are resumed
 stage by stage.
 """
@@ -154,8 +155,8 @@ def judge(model: Path, folder: Path, topology: Path, seed: int, picoseconds: flo
     for number, (name, frame) in enumerate(starts.items()):
         output = folder / f"from_{name}.xtc"
         simulate(force_field, output, SimulationSettings(
-            steps=round(1000 * picoseconds / TIMESTEP_FS), replicas=REPLICAS, timestep_fs=TIMESTEP_FS, report_interval_ps=FOLLOWED_PS, rungs=RUNGS,
-            seed=2 * seed + number, start=pooled[frame].astype(float), resume=Path(f"{output}.checkpoint").exists()))
+            steps=round(1000 * picoseconds / TIMESTEP_FS), replicas=REPLICAS, timestep_fs=TIMESTEP_FS,
+            report_interval_ps=FOLLOWED_PS, rungs=RUNGS, seed=2 * seed + number, start=pooled[frame].astype(float), resume=Path(f"{output}.checkpoint").exists()))
         simulations.append(output)
     report = evaluate(force_field, runs, simulations, topology=topology, output=folder, overwrite=True).figures
     simulation = report["simulation"]
@@ -174,7 +175,8 @@ def table(results: list[dict]) -> str:
         f"{len(first['sequences'])} sequences never trained on; {first['steps']} steps of training on one thread; per sequence {REPLICAS} "
         f"replica exchanges of {RUNGS} temperatures x {first['picoseconds']:g} ps from each start, the second half counted; "
         f"{first['hardware']}.", "",
-        "| variant | seed | training (s) | calibration of a sequence (s) | JS excess, mean | PMF excess, mean | PMF excess, worst | converged | replicas failed |",
+        "| variant | seed | training (s) | calibration of a sequence (s) | JS excess, mean | PMF excess, mean | PMF excess, worst "
+        "| converged | replicas failed |",
         "|" + "---|" * 9, *map(_line, results), "", *_paired(results),
         "Excess of the PMF error (and F(phi > 0) - F(phi < 0) in kT) of every sequence, first seed; floor and reference are of its own MD:",
         "",

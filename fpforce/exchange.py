@@ -1,12 +1,18 @@
-"""Temperature replica exchange: the ladder of temperatures, and the probability with which neighbours on it swap.
+"""Temperature replica exchange: the ladder of temperatures, the probability with which neighbours on it swap, how often they did.
 
-Source: Sugita and Okamoto, Chem. Phys. Lett. 314 (1999) 141, eq. 14 (criterion) and 12 (velocities, times sqrt(new / old)).
+Source: Sugita and Okamoto, Chem. Phys. Lett. 314 (1999) 141, eq. 14 and 16.
 """
+
+import logging
 
 import numpy as np
 
 from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.errors import InputError
+
+logger = logging.getLogger("fpforce")
+
+FEWEST_SWAPS = 0.1  # accepted of those offered, of a ladder that is worth its price
 
 
 def geometric_ladder(coldest_k, hottest_k, rungs):
@@ -27,3 +33,27 @@ def acceptance(cold_energy, hot_energy, cold_k, hot_k):
     """
     exponent = (1.0 / cold_k - 1.0 / hot_k) / BOLTZMANN_KJ_PER_MOL_K * (np.asarray(cold_energy) - hot_energy)
     return np.exp(np.minimum(0.0, exponent))
+
+
+def accepted_swaps(metadata: dict) -> tuple[float | None, ...]:
+    """Part of the swaps offered between neighbouring rungs, of a simulation's sidecar; None where none was, empty without exchange."""
+    swaps = metadata.get("swaps", {"accepted": [], "attempts": []})
+    return tuple(a / n if n else None for a, n in zip(swaps["accepted"], swaps["attempts"], strict=True))
+
+
+def warn_of_ladder(metadata: dict) -> None:
+    """Say of a simulation's sidecar where the ladder does not connect, and whether it is too hot for the molecule."""
+    ladder, parts = metadata["ladder_k"] or (), accepted_swaps(metadata)
+    poor = [f"{low:g} and {high:g} K: {part:.0%}" for low, high, part in zip(ladder, ladder[1:], parts)
+            if part is not None and part < FEWEST_SWAPS]  # fmt: skip
+    if poor:
+        logger.warning("few swaps are accepted between %s: the ladder hardly helps; give more --rungs, or a lower --top-temperature-k",
+                       ", ".join(poor))
+    hot = sum("on the rung of" in info["reason"] for info in metadata["failed"].values())
+    if hot:
+        logger.warning("%d of %d failed replicas broke on a hot rung; give a lower --top-temperature-k", hot, len(metadata["failed"]))
+
+
+def ladder_text(ladder_k) -> str:
+    """A ladder, or None for one rung, in words."""
+    return "one rung" if ladder_k is None else f"{', '.join(f'{t:g}' for t in ladder_k)} K"

@@ -6,6 +6,7 @@ import time
 import numpy as np
 
 from fpforce import backends
+from fpforce.exchange import ladder_text
 from fpforce.progress import SimulationProgress, aggregate_ns_per_day
 from fpforce.replicas import BondLimits
 from fpforce.rungs import Rungs
@@ -41,8 +42,7 @@ class LangevinRun:
         self._system = make_system(force_field, replicas=settings.replicas, **options)
         self._molecule = None
         if len(self._ladder_k) > 1:
-            logger.info("replica exchange between %s K; the energies for it are those of one molecule at a time:",
-                        ", ".join(f"{t:g}" for t in self._ladder_k))
+            logger.info("replica exchange between %s; the energies for it are those of one molecule at a time:", ladder_text(self._ladder_k))
             self._molecule = make_system(force_field, **options)
         self._minimise = settings.minimise
         self._rungs = self._last_good_nm = None

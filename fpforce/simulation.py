@@ -14,7 +14,7 @@ import numpy as np
 from fpforce.arguments import require_finite, require_whole
 from fpforce.artifact import ForceField, load
 from fpforce.errors import InputError
-from fpforce.exchange import geometric_ladder
+from fpforce.exchange import accepted_swaps, geometric_ladder, ladder_text, warn_of_ladder
 from fpforce.langevin import LangevinRun
 from fpforce.platforms import require_platform
 from fpforce.simulation_files import SimulatedFrames, SimulationFiles, read_simulation
@@ -25,7 +25,6 @@ logger = logging.getLogger("fpforce")
 
 __all__ = ["SimulatedFrames", "SimulationResult", "SimulationSettings", "read_simulation", "simulate"]
 
-_FEWEST_SWAPS = 0.1  # accepted of those offered, of a ladder that is worth its price
 # What a resumed run must have in common with the run it continues.
 _FIXED_ON_RESUME = (
     "model_sha256",
@@ -212,7 +211,7 @@ def simulate(force_field, output, settings: SimulationSettings, *, show_progress
             "complete up to there: continue with --resume"
         )
     summary = run.metadata()
-    _warn_of_ladder(summary)
+    warn_of_ladder(summary)
     return SimulationResult(
         output=files.output,
         trajectories=files.trajectories,
@@ -227,24 +226,6 @@ def simulate(force_field, output, settings: SimulationSettings, *, show_progress
         failed=run.failed,
         accepted_swaps=accepted_swaps(summary),
     )
-
-
-def accepted_swaps(metadata: dict) -> tuple[float | None, ...]:
-    """Part of the swaps offered between neighbouring rungs, of a sidecar; None where none was, empty without exchange."""
-    swaps = metadata.get("swaps", {"accepted": [], "attempts": []})
-    return tuple(a / n if n else None for a, n in zip(swaps["accepted"], swaps["attempts"], strict=True))
-
-
-def _warn_of_ladder(metadata: dict) -> None:
-    ladder, parts = metadata["ladder_k"], accepted_swaps(metadata)
-    poor = [f"{low:g} and {high:g} K: {part:.0%}" for low, high, part in zip(ladder or (), (ladder or ())[1:], parts)
-            if part is not None and part < _FEWEST_SWAPS]  # fmt: skip
-    if poor:
-        logger.warning("few swaps are accepted between %s: the ladder hardly helps; give more --rungs, or a lower --top-temperature-k",
-                       ", ".join(poor))
-    hot = sum("on the rung of" in info["reason"] for info in metadata["failed"].values())
-    if hot:
-        logger.warning("%d of %d failed replicas broke on a hot rung; give a lower --top-temperature-k", hot, len(metadata["failed"]))
 
 
 def _require_energy(force_field, settings) -> None:
@@ -291,12 +272,8 @@ def _require_same_run(files, stored: dict, wanted: dict) -> None:
         if stored.get(name) != wanted[name] and not (name == "beads" and name not in stored):  # runs from before it was recorded
             now, then = wanted[name], stored.get(name)
             if name == "ladder_k":
-                name, now, then = "the ladder of --rungs and --top-temperature-k", _ladder_text(now), _ladder_text(then)
+                name, now, then = "the ladder of --rungs and --top-temperature-k", ladder_text(now), ladder_text(then)
             raise InputError(
                 f"cannot resume {files.output}: {name} is {now}, the run to continue has {then}; use the same settings, or "
                 "--overwrite to start anew"
             )
-
-
-def _ladder_text(ladder_k) -> str:
-    return "one rung" if ladder_k is None else f"{', '.join(f'{t:g}' for t in ladder_k)} K"

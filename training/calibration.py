@@ -124,10 +124,10 @@ def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) 
     settings, checkpoint = recipe.calibration, read_checkpoint(checkpoint_path)
     if not is_wanted(settings, checkpoint.record.calibration):
         return
-    energy = calibratable(checkpoint)
+    t_eval = checkpoint.recipe.diffusion.t_eval
+    energy = calibratable(checkpoint, t_eval)
     _refuse_other_rounds(checkpoint, settings)
     generator = torch.Generator().manual_seed(recipe.run.seed)
-    t_eval = checkpoint.recipe.diffusion.t_eval
     checkpoint.record.recipe = recipe.model_dump(mode="json")  # that of the training may have asked for less
     replace_record(checkpoint_path, checkpoint.record)
     if checkpoint.record.calibration is None:
@@ -259,9 +259,9 @@ def refuse_uncalibratable(model: DiffusionEnergy | DiffusionScore, where: str) -
         raise InputError(f"{where}: the network {type(network).__name__} names no linear last layer (readout) to calibrate; {remedy}")
 
 
-def calibratable(checkpoint: Checkpoint) -> DiffusionEnergy:
-    """The energy that becomes the force field; InputError where calibration cannot move it."""
-    number = checkpoint.covering(checkpoint.recipe.diffusion.t_eval)
+def calibratable(checkpoint: Checkpoint, t_eval: float) -> DiffusionEnergy:
+    """The energy that becomes the force field at t_eval; InputError where calibration cannot move it."""
+    number = checkpoint.covering(t_eval)
     model = checkpoint.model(number)
     refuse_uncalibratable(model, f"{checkpoint.path}, expert over {checkpoint.plans[number]}")
     return model

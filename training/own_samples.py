@@ -1,9 +1,9 @@
 """A transferable model made the force field of one molecule, whose basins take their weights from the model's own samples.
 
-In: a transferable checkpoint and a topology. Out: a Checkpoint of that molecule, without any data of it. Trained over many molecules, the
-energy at t_eval has basins of wrong weights for a sequence never seen, though samples of the same model, which pass through
-large t, have better ones. So samples are drawn, evenly over what they cover log likelihoods follow the probability-flow ODE, and
-the last layer is fitted to these (training.likelihood_fit), as it is for one molecule to those of its data.
+In: a transferable checkpoint and a topology. Out: a Checkpoint of that molecule, without any data of it. For a sequence never seen the
+energy at t_eval may give basins other weights than samples of the same model, which pass through large t. So samples are drawn,
+log likelihoods of some, spread evenly over what they cover, follow the probability-flow ODE, and the last layer is fitted to
+these (training.likelihood_fit), as it is for one molecule to those of its data. It is then as right as the samples are.
 """
 
 import torch
@@ -14,8 +14,8 @@ from fpforce.stop_signals import stop_signals
 from fpforce.training.calibration import calibratable, evenly, likelihood_shift
 from fpforce.training.checkpoint import Checkpoint
 from fpforce.training.iid import Sampler, SampleSettings
-from fpforce.training.record import CalibrationRecord
 from fpforce.training.recipe_sections import FEWEST_LIKELIHOODS
+from fpforce.training.record import CalibrationRecord
 
 SAMPLES, STEPS = 4096, 100
 FEWEST_FINITE = 32
@@ -29,12 +29,12 @@ def for_molecule(checkpoint: Checkpoint, topology, likelihood_frames: int, t_eva
     """
     if likelihood_frames and likelihood_frames < FEWEST_LIKELIHOODS:
         raise InputError(f"{likelihood_frames} likelihood frames are too few to fit an energy to; give {FEWEST_LIKELIHOODS} at least "
-                         "(500 are usual), or 0 for none")
+                         "(300 are usual), or 0 for none")
     bound = checkpoint.bound_to(topology)
     bound.record.calibration = None
     if not likelihood_frames:
         return bound
-    energy, generator = calibratable(bound), torch.Generator().manual_seed(seed)
+    energy, generator = calibratable(bound, t_eval), torch.Generator().manual_seed(seed)
     samples = _draw(bound, t_eval, seed)
     with stop_signals() as stop:
         found = likelihood_shift(bound.experts(), energy, evenly(samples, likelihood_frames, generator), None, t_eval, generator, stop)

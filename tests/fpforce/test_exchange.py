@@ -76,7 +76,7 @@ def test_ladders_that_do_not_connect_are_warned_of(field, tmp_path, caplog, monk
     result = simulate(field, tmp_path / "out.xtc", replace(SHORT, steps=20))
     assert result.accepted_swaps[0] is not None and result.accepted_swaps[1] is None
     assert "few swaps" not in caplog.text
-    monkeypatch.setattr("fpforce.simulation._FEWEST_SWAPS", 1.1)
+    monkeypatch.setattr("fpforce.exchange.FEWEST_SWAPS", 1.1)
     simulate(field, tmp_path / "wide.xtc", replace(SHORT, steps=20))
     assert "few swaps are accepted between 300 and 670.82 K: " in caplog.text and "670.82 and 1500" not in caplog.text
 
