@@ -5,7 +5,7 @@ python benchmarks/dipeptides.py [VARIANT ...] [--recipe recipe.yaml] [--data run
 Each variant is trained on all training sequences of the data (examples/dipeptides/generate.py makes them); then every test
 sequence is simulated by replica exchange from a phi < 0 and from a phi > 0 frame, and compared in the plane of psi and phi around
 its peptide bond with its two independent reference runs, whose distance from each other is the floor. `calibrated` is `both`, of
-which each sequence's own samples have calibrated the force field (fpforce-export --topology SEQUENCE.pdb --likelihood-frames).
+which each sequence's own samples have calibrated the force field (fpforce-export --topology SEQUENCE.pdb --likelihood-frames --rounds).
 --recipe is one of examples/dipeptides. Writes
 docs/results/dipeptides.json and .md, of another recipe dipeptides_NAME; runs live in runs/dipeptides_table and are resumed
 stage by stage.
@@ -27,7 +27,7 @@ RUNS = ROOT / "runs" / "dipeptides_table"
 EXAMPLE = ROOT / "examples" / "dipeptides"
 _SHARES = {0.1: 1 / 2, 0.6: 1 / 3, 1.0: 1 / 6}  # of the steps, by t_max: as the recipes of the other examples have it
 VARIANTS = ("diffusion", "fokker_planck", "mixture", "both", "calibrated")
-LIKELIHOOD_FRAMES = 300  # of `calibrated`
+LIKELIHOOD_FRAMES, ROUNDS = 300, 4  # of `calibrated`
 REPLICAS, PICOSECONDS, TIMESTEP_FS, FOLLOWED_PS = 8, 800.0, 4.0, 0.5
 RUNGS = 4  # without exchange molecules stay where phi > 0 for nanoseconds; with it, for some 100 ps
 
@@ -121,13 +121,13 @@ def _calibrated(checkpoint: Path, model: Path, topology: Path) -> Path:
 
     torch.set_num_threads(1)
     if not model.exists():
-        export(checkpoint, model, topology=topology, likelihood_frames=LIKELIHOOD_FRAMES)
+        export(checkpoint, model, topology=topology, likelihood_frames=LIKELIHOOD_FRAMES, rounds=ROUNDS)
     return model
 
 
 def _calibration_seconds(training: dict) -> float:
     calibration = training.get("calibration")
-    return calibration["likelihood"]["seconds"] if calibration else 0.0
+    return calibration["likelihood"]["seconds"] + calibration["seconds"] if calibration else 0.0
 
 
 def judge(model: Path, folder: Path, topology: Path, seed: int, picoseconds: float) -> dict:

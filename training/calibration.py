@@ -14,6 +14,7 @@ Source: Shell, J. Chem. Phys. 129, 144108 (2008) (relative entropy); Tieleman, I
 import logging
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,8 +34,8 @@ from fpforce.training.likelihood_fit import LikelihoodFit, astray, log_likelihoo
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.experts import Experts
 from fpforce.training.persistent_replicas import PersistentReplicas
-from fpforce.training.recipe_sections import CalibrationRecipe, Recipe
-from fpforce.training.record import CalibrationRecord
+from fpforce.training.recipe_sections import CalibrationRecipe, Recipe, RunRecipe
+from fpforce.training.record import CalibrationRecord, TrainingRecord
 
 logger = logging.getLogger("fpforce")
 
@@ -74,7 +75,8 @@ def newton_step(data_mean: Tensor, simulated: Tensor, slopes: Tensor, shift: Ten
 
 def _least_relative_entropy(h: Tensor, target: Tensor, slopes: Tensor, shift: Tensor, steps: int = 20) -> Tensor:
     """The change of the shift with the least relative entropy plus penalty, by damped Newton steps from none; as far as the
-    frames reach. <h> = target (features,) but for the penalty, under weights exp(-h.change)."""
+    frames reach, and some way where they hardly have the basin that is wanted. <h> = target (features,) but for the penalty, under
+    weights exp(-h.change)."""
     change = torch.zeros_like(target)
     for _ in range(steps):
         weights = torch.softmax(-(h @ change), 0)
@@ -84,8 +86,10 @@ def _least_relative_entropy(h: Tensor, target: Tensor, slopes: Tensor, shift: Te
         step = torch.linalg.solve(hessian, mean - target - STIFFNESS * slopes @ (shift + change))
         size = float((h @ step).std())  # kT
         step = step * min(1.0, 1.0 / max(size, 1e-12))
-        if _effective(h @ (change + step)) < 0.5 * SMALLEST_SHARE:
-            break
+        while _effective(h @ (change + step)) < 0.5 * SMALLEST_SHARE:
+            if change.any():
+                return change
+            step = 0.5 * step
         change = change + step
     return change
 
@@ -137,7 +141,11 @@ def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) 
         if _fit_is_wanted(settings, checkpoint.record.calibration):
             _fit_to_likelihoods(checkpoint, energy, settings.likelihood_frames, training_set, generator, stop)
         if settings.rounds > checkpoint.record.calibration.done:
-            _calibrate_in_rounds(checkpoint, energy, recipe, training_set, generator, stop)
+            done = calibrate_in_rounds(checkpoint, energy, settings, training_set.frames, recipe.run, generator, stop,
+                                       lambda: replace_record(checkpoint_path, checkpoint.record))
+            if not done:
+                raise KeyboardInterrupt(f"stopped in round {checkpoint.record.calibration.done + 1} of the calibration; "
+                                        f"{checkpoint_path} holds the rounds before: go on with --resume")
 
 
 def _fit_to_likelihoods(checkpoint: Checkpoint, energy: DiffusionEnergy, count: int, training_set: TrainingSet,
@@ -189,35 +197,39 @@ def likelihood_shift(experts: Experts, energy: DiffusionEnergy, x: Tensor, data:
     return shift, fit
 
 
-def _calibrate_in_rounds(checkpoint: Checkpoint, energy: DiffusionEnergy, recipe: Recipe, training_set: TrainingSet,
-                         generator: torch.Generator, stop) -> None:
-    """The second stage: rounds of simulation, each followed by a Newton step."""
-    settings, record = recipe.calibration, checkpoint.record.calibration
+def calibrate_in_rounds(checkpoint: Checkpoint, energy: DiffusionEnergy, settings: CalibrationRecipe, data: Tensor, run: RunRecipe,
+                        generator: torch.Generator, stop, keep: Callable[[], None]) -> bool:
+    """The second stage: rounds of simulation, each followed by a Newton step towards the averages of data (frames, beads, 3).
+
+    data: normalised. run: threads and seed. keep: called after each round, when the checkpoint's record has it. False if the event
+    `stop` is set meanwhile, in a round that is then lost.
+    """
+    record = checkpoint.record.calibration
     t_eval = record.t_eval
-    slopes = last_layer_slopes(energy, _noised(evenly(training_set.frames, SLOPE_FRAMES, generator), t_eval, generator), t_eval)
-    data_mean = last_layer_inputs(energy, _noised(training_set.frames, t_eval, generator), t_eval).mean(0)
+    slopes = last_layer_slopes(energy, _noised(evenly(data, SLOPE_FRAMES, generator), t_eval, generator), t_eval)
+    data_mean = last_layer_inputs(energy, _noised(data, t_eval, generator), t_eval).mean(0)
     if record.positions_nm is None:
-        record.positions_nm = _start_nm(training_set, settings.replicas, generator)
-    logger.info("calibrating the last layer: %d rounds of %g ps with %d replicas", settings.rounds, settings.picoseconds,
-                len(record.positions_nm))
+        record.positions_nm = _start_nm(checkpoint.record, data, settings, generator)
+    logger.info("calibrating the last layer: %d rounds of %g ps with %d replicas at %d temperature%s", settings.rounds,
+                settings.picoseconds, settings.replicas, settings.rungs, "" if settings.rungs == 1 else "s")
     with tempfile.TemporaryDirectory() as folder:
         while record.done < settings.rounds:
             began, model = time.monotonic(), Path(folder) / "model.pt"
             write_force_field(checkpoint, model, t_eval, overwrite=True)
-            replicas = PersistentReplicas(load(model), record.positions_nm.numpy(), settings, recipe.run.threads,
-                                          seed=recipe.run.seed + record.done)
+            replicas = PersistentReplicas(load(model), record.positions_nm.numpy(), settings, run.threads,
+                                          seed=run.seed + record.done)
             frames_nm = replicas.simulate(stop)
             if frames_nm is None:
-                raise KeyboardInterrupt(f"stopped in round {record.done + 1} of the calibration; {checkpoint.path} holds the "
-                                        "rounds before: go on with --resume")
+                return False
             left_out = SETTLING[min(record.done, len(SETTLING) - 1)]
             settled = torch.from_numpy(frames_nm[int(left_out * len(frames_nm)) :]).flatten(0, 1)
             x = space_of(settled.shape[1]).project(settled - torch.tensor(checkpoint.record.origin_nm))
             x = x * float(alpha(torch.tensor(t_eval, dtype=torch.float64))) / checkpoint.record.scale_nm
-            inputs = last_layer_inputs(energy, x.to(training_set.frames.dtype), t_eval)
+            inputs = last_layer_inputs(energy, x.to(data.dtype), t_eval)
             step = newton_step(data_mean, inputs, slopes, record.shift, gain=1.0 / max(record.done, 1))
-            _take(record, step, time.monotonic() - began, torch.from_numpy(frames_nm[-1]), settings)
-            replace_record(checkpoint.path, checkpoint.record)
+            _take(record, step, time.monotonic() - began, torch.from_numpy(replicas.positions_nm), settings)
+            keep()
+    return True
 
 
 def _take(record: CalibrationRecord, step: NewtonStep, seconds: float, positions_nm: Tensor, settings: CalibrationRecipe) -> None:
@@ -228,7 +240,7 @@ def _take(record: CalibrationRecord, step: NewtonStep, seconds: float, positions
         logger.warning("calibration round %d of %d: data and simulation %.3g nats apart, %.3g in round %d, to which it goes back: "
                        "simulate more than %d replicas or longer than %g ps in a round, or train further before calibrating "
                        "(--overwrite)", record.done, settings.rounds, nats, best["relative_entropy"], best["round"],
-                       len(positions_nm), settings.picoseconds)
+                       settings.replicas, settings.picoseconds)
         return
     record.add(step.change, nats, step.effective, seconds, positions_nm)
     logger.info("calibration round %d of %d: data and simulation %.4f nats apart, %.0f%% of the frames count after "
@@ -244,9 +256,11 @@ def _refuse_other_rounds(checkpoint: Checkpoint, settings: CalibrationRecipe) ->
         fitted = record.likelihood["frames"] if record.likelihood else 0
         raise InputError(f"{checkpoint.path} has had {record.done} rounds of calibration, and calibration.likelihood_frames = "
                          f"{settings.likelihood_frames} comes before them; set it to {fitted} as it was then, or train anew")
-    if settings.replicas != len(record.positions_nm):
-        raise InputError(f"{checkpoint.path} has had {record.done} rounds of calibration with {len(record.positions_nm)} replicas, "
-                         f"which go on; set calibration.replicas = {settings.replicas} back to that")
+    rungs, replicas = record.positions_nm.shape[:2]
+    for name, had in (("replicas", replicas), ("rungs", rungs)):
+        if getattr(settings, name) != had:
+            raise InputError(f"{checkpoint.path} has had {record.done} rounds of calibration with {had} {name}, "
+                             f"which go on; set calibration.{name} = {getattr(settings, name)} back to that")
 
 
 def refuse_uncalibratable(model: DiffusionEnergy | DiffusionScore, where: str) -> None:
@@ -277,7 +291,8 @@ def _noised(frames: Tensor, t_eval: float, generator: torch.Generator) -> Tensor
     return diffuse(frames, torch.full((len(frames),), t_eval), centred_noise(frames.shape, generator, frames))
 
 
-def _start_nm(training_set: TrainingSet, replicas: int, generator: torch.Generator) -> Tensor:
-    """Positions (replicas, beads, 3) of frames drawn from the data, so that every basin holds its share."""
-    chosen = torch.randint(len(training_set.frames), (replicas,), generator=generator)
-    return training_set.frames[chosen].double() * training_set.scale_nm + torch.tensor(training_set.origin_nm)
+def _start_nm(record: TrainingRecord, data: Tensor, settings: CalibrationRecipe, generator: torch.Generator) -> Tensor:
+    """Positions (rungs, replicas, beads, 3) of frames drawn from the data, so that every basin holds its share."""
+    chosen = torch.randint(len(data), (settings.rungs * settings.replicas,), generator=generator)
+    positions_nm = data[chosen].double() * record.scale_nm + torch.tensor(record.origin_nm)
+    return positions_nm.unflatten(0, (settings.rungs, settings.replicas))

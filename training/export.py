@@ -35,12 +35,12 @@ HANDED_UP_TO = 0.1  # diffusion time; the largest that a recipe may have as t_ev
 
 
 def export(checkpoint_path: str | Path, model_path: str | Path, *, t_eval: float | None = None, uncalibrated: bool = False,
-           topology=None, likelihood_frames: int = 0, overwrite: bool = False) -> dict:
+           topology=None, likelihood_frames: int = 0, rounds: int = 0, overwrite: bool = False) -> dict:
     """Write model.pt from a checkpoint's averaged weights and return what the verification measured.
 
     t_eval: diffusion time of the force field; None takes the recipe's. uncalibrated: leave a calibration out. topology: of a
-    transferable checkpoint write the force field of this molecule alone (ForceField.bind says of what); likelihood_frames: calibrated
-    by so many of the model's own samples of it (training.own_samples), 0: not.
+    transferable checkpoint write the force field of this molecule alone (ForceField.bind says of what), calibrated by the model's own
+    samples of it where likelihood_frames or rounds are not 0 (training.own_samples.for_molecule says of what).
     Raises InputError for an unusable checkpoint, an existing output (without overwrite) and a failed verification.
     """
     from fpforce.training.own_samples import for_molecule  # which needs this module
@@ -57,12 +57,13 @@ def export(checkpoint_path: str | Path, model_path: str | Path, *, t_eval: float
         logger.info("the calibration is for t_eval = %g; the force field at %g goes without", calibration.t_eval, t_eval)
         checkpoint.record.calibration = None
     number = checkpoint.covering(t_eval)
-    if likelihood_frames and topology is None:
-        raise InputError(f"likelihood_frames is {likelihood_frames}, which calibrates a transferable model for one molecule; give its topology "
-                         "(calibration.likelihood_frames of a recipe does it for a model of one molecule)")
+    for name, value in (("likelihood_frames", likelihood_frames), ("rounds", rounds)):
+        if value and topology is None:
+            raise InputError(f"{name} is {value}, which calibrates a transferable model for one molecule; give its topology "
+                             f"(calibration.{name} of a recipe does it for a model of one molecule)")
     if topology is not None:
         _refuse_to_replace(model_path, overwrite)
-        molecule = for_molecule(checkpoint, topology, likelihood_frames, t_eval)
+        molecule = for_molecule(checkpoint, topology, likelihood_frames, rounds, t_eval)
         verification = write_force_field(molecule, model_path, t_eval, overwrite=overwrite)
         logger.info("wrote %s, of %s alone", model_path, molecule.beads.residues)
         return verification

@@ -1,58 +1,68 @@
 """Replicas that a training simulates with the force field it has so far, in OpenMM.
 
-In: a force field and positions of the replicas. Out: their frames, the last of which the next simulation goes on from.
+In: a force field and positions of the replicas. Out: their frames, and where the next simulation goes on from.
 """
 
 import numpy as np
 
 from fpforce.artifact import ForceField
 from fpforce.errors import InputError
-from fpforce.platforms import make_context
+from fpforce.exchange import geometric_ladder
 from fpforce.replicas import BondLimits
+from fpforce.rungs import Rungs
 from fpforce.system import make_system
 from fpforce.training.recipe_sections import CalibrationRecipe
 
 INTERVAL_PS = 1.0
+SWAPS_PER_INTERVAL = 2
 
 
 class PersistentReplicas:
-    """Langevin dynamics of replicas from positions (R, n, 3) in nm, with fresh velocities."""
+    """Langevin dynamics of replicas from positions (K, R, n, 3) in nm, with fresh velocities; K temperatures, which exchange.
+
+    Attributes: positions_nm (K, R, n, 3), where they are.
+    """
 
     def __init__(self, force_field: ForceField, positions_nm: np.ndarray, settings: CalibrationRecipe, threads: int | None,
                  seed: int):
-        import openmm
-        from openmm import unit
-
-        replicas = len(positions_nm)
-        self._limits, self._space, self._shape = BondLimits.of(force_field), force_field.space, positions_nm.shape
-        self._interval = max(1, round(1000.0 * INTERVAL_PS / settings.timestep_fs))
+        shape = positions_nm.shape
+        coldest_k = force_field.temperature_k
+        self._ladder_k = geometric_ladder(coldest_k, settings.top_temperature_k or 2.0 * coldest_k, shape[0])
+        self._limits, self._space = BondLimits.of(force_field), force_field.space
+        self._pauses = 1 if shape[0] == 1 else SWAPS_PER_INTERVAL
+        self._steps = max(1, round(1000.0 * INTERVAL_PS / self._pauses / settings.timestep_fs))
         self._times = max(2, round(settings.picoseconds / INTERVAL_PS))
-        system = make_system(force_field, replicas=replicas, threads=threads)
-
-        def make_integrator():
-            integrator = openmm.LangevinMiddleIntegrator(force_field.temperature_k * unit.kelvin, 1.0 / unit.picosecond,
-                                                         settings.timestep_fs * unit.femtosecond)
-            integrator.setRandomNumberSeed(seed + 1)
-            return integrator
-
-        self._context, _ = make_context(system, make_integrator)
-        self._context.setPositions(positions_nm.reshape(-1, 3))
-        self._context.setVelocitiesToTemperature(force_field.temperature_k, seed + 1)
+        seeds = [seed + 1 + 1000 * rung for rung in range(shape[0])]
+        self._rungs = Rungs(make_system(force_field, replicas=shape[1], threads=threads), make_system(force_field, threads=threads),
+                            self._ladder_k, shape[1:], timestep_fs=settings.timestep_fs, friction_per_ps=1.0, noise_seeds=seeds,
+                            swap_seed=seed, platform="auto")
+        self._rungs.start(positions_nm[0], seeds, minimise=False)
+        self._rungs.set_positions(positions_nm)
+        self.positions_nm = positions_nm
 
     def simulate(self, stop) -> np.ndarray | None:
-        """Frames (times, R, n, 3) in nm, one every picosecond; None if the event `stop` is set meanwhile.
+        """Frames (times, R, n, 3) in nm of the coldest rung, one every picosecond; None if the event `stop` is set meanwhile.
 
         Raises InputError when a replica breaks.
         """
         frames = []
         for time in range(self._times):
-            self._context.getIntegrator().step(self._interval)
-            positions = self._context.getState(positions=True).getPositions(asNumpy=True)._value
-            frames.append(self._space.project(np.array(positions).reshape(self._shape)))
-            broken = self._limits.broken(frames[-1])
-            if broken:
-                raise InputError(f"calibration: replica {next(iter(broken))} broke after {(time + 1) * INTERVAL_PS:g} ps "
-                                 f"({next(iter(broken.values()))}); train further, or lower calibration.timestep_fs")
+            for _ in range(self._pauses):
+                self._rungs.step(self._steps)
+                positions = self._rungs.positions()
+                self._refuse_broken(positions, (time + 1) * INTERVAL_PS)
+                self._rungs.exchange(positions, ())
+            self.positions_nm = self._space.project(self._rungs.positions())
+            frames.append(self.positions_nm[0])
             if stop.is_set():
                 return None
         return np.stack(frames)
+
+    def _refuse_broken(self, positions_nm: np.ndarray, time_ps: float) -> None:
+        for temperature_k, each in zip(self._ladder_k, positions_nm, strict=True):
+            broken = self._limits.broken(self._space.project(each))
+            if broken:
+                remedy = ("lower calibration.timestep_fs" if temperature_k == self._ladder_k[0] else
+                          f"lower calibration.top_temperature_k: it is on the rung of {temperature_k:g} K")
+                raise InputError(f"calibration: replica {next(iter(broken))} broke after {time_ps:g} ps ({next(iter(broken.values()))}); "
+                                 f"train further, or {remedy}")

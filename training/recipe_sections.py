@@ -134,6 +134,8 @@ class CalibrationRecipe(Section):
     replicas: int = Field(512, ge=2, description="molecules simulated together, which start from frames of the data")
     picoseconds: float = Field(100.0, gt=0, description="simulated time of each replica in a round")
     timestep_fs: float = Field(2.0, gt=0, description="time step of the simulation")
+    rungs: int = Field(1, ge=1, description="temperatures of each replica, which exchange (fpforce-simulate --rungs); 1: none")
+    top_temperature_k: float | None = Field(None, gt=0, description="of the hottest rung; twice temperature_k by default")
 
 
 class RunRecipe(Section):

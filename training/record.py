@@ -57,7 +57,7 @@ class ExpertRecord:
 class CalibrationRecord:
     """How far the calibration has come: the shift (features,) of the last layer's weights that belongs to t_eval.
 
-    likelihood: summary of training.likelihood_fit.LikelihoodFit, or None without one. positions_nm (replicas, beads, 3):
+    likelihood: summary of training.likelihood_fit.LikelihoodFit, or None without one. positions_nm (rungs, replicas, beads, 3):
     where the replicas are, None before the first round. relative_entropy (nats), effective (part of the frames) and seconds
     have an entry a round, as in training.calibration.NewtonStep. best: relative entropy, number, shift and last positions of the
     round whose simulation was the nearest to the data. undone: numbers of the rounds that went back to such a one.
@@ -72,6 +72,11 @@ class CalibrationRecord:
     seconds: list[float] = field(default_factory=list)
     best: dict | None = None
     undone: list[int] = field(default_factory=list)
+
+    def __post_init__(self):
+        if self.positions_nm is not None and self.positions_nm.ndim == 3:  # of a checkpoint from before there were rungs
+            self.positions_nm = self.positions_nm[None]
+            self.best = self.best and self.best | {"positions_nm": self.best["positions_nm"][None]}
 
     @property
     def done(self) -> int:
@@ -99,7 +104,8 @@ class CalibrationRecord:
     def summary(self) -> dict:
         """What travels in model.pt."""
         return {"t_eval": self.t_eval, "likelihood": self.likelihood, "rounds": self.done,
-                "replicas": 0 if self.positions_nm is None else len(self.positions_nm),
+                "replicas": 0 if self.positions_nm is None else self.positions_nm.shape[1],
+                "rungs": 0 if self.positions_nm is None else len(self.positions_nm),
                 "relative_entropy": self.relative_entropy,
                 "undone": self.undone, "seconds": sum(self.seconds)}
 

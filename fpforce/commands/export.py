@@ -10,6 +10,8 @@ from fpforce.commands.entry import command
 _TOPOLOGY = "of a transferable checkpoint: PDB of the molecule, all atoms or the beads, that the force field is to be of alone"
 _LIKELIHOODS = "with --topology: calibrate by the log likelihoods of so many samples that the model draws of this molecule; 0: not"
 
+_ROUNDS = "with --topology: then calibrate by so many rounds of simulation, each followed by a step to the averages of these samples; 0: none"
+
 
 @command
 def main(
@@ -19,6 +21,7 @@ def main(
     uncalibrated: Annotated[bool, Option("--uncalibrated", help="leave a calibration out")] = False,
     topology: Annotated[Path | None, Option(help=_TOPOLOGY, show_default=False)] = None,
     likelihood_frames: Annotated[int, Option(help=_LIKELIHOODS)] = 0,
+    rounds: Annotated[int, Option(min=0, help=_ROUNDS)] = 0,
     overwrite: Annotated[bool, Option("--overwrite", help="replace an existing file")] = False,
 ):
     """Turn a training checkpoint into a force field for OpenMM.
@@ -29,7 +32,7 @@ def main(
     from fpforce.training.export import export
 
     measured = export(checkpoint, model, t_eval=t_eval, uncalibrated=uncalibrated, topology=topology,
-                      likelihood_frames=likelihood_frames, overwrite=overwrite)
+                      likelihood_frames=likelihood_frames, rounds=rounds, overwrite=overwrite)
     mirror = f", mirror images {measured['mirror_difference_kt']:.2g} kT apart" if measured["mirror_difference_kt"] else ""
     print(f"{model}: verified on {measured['frames']} frames, energy within {measured['energy_error_kt']:.1e} kT, forces "
           f"within {measured['force_error']:.1e} of their size{mirror}")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import mdtraj
@@ -33,15 +34,17 @@ def command(output, only, *options):
     return [sys.executable, str(EXAMPLE / "generate.py"), str(output), "--only", only, *OPTIONS, *options]
 
 
-def test_the_split_is_the_drawn_one_and_covers_every_amino_acid_at_both_places(example):
+def test_the_split_is_the_drawn_one_and_has_every_amino_acid_at_each_place_in_four_training_sequences(example):
     sequences, _ = example
     split = sequences.load()
     assert split == sequences.draw()
-    assert (len(set(split["train"])), len(set(split["test"]))) == (60, 20)
+    assert len({*split["train"], *split["test"]}) == len(split["train"]) + len(split["test"])
+    assert len(split["train"]) >= 60 and len(split["test"]) == 20
     assert not set(split["train"]) & set(split["test"])
     assert len(sequences.AMINO_ACIDS) == 18 and not set("GP") & set(sequences.AMINO_ACIDS)
     for place in (0, 1):
-        assert {sequence[place] for sequence in split["train"]} == set(sequences.AMINO_ACIDS)
+        standing = Counter(sequence[place] for sequence in split["train"])
+        assert set(standing) == set(sequences.AMINO_ACIDS) and min(standing.values()) == sequences.AT_EACH_PLACE
 
 
 def test_short_runs_come_before_long_ones_and_training_before_test(example):
@@ -49,7 +52,7 @@ def test_short_runs_come_before_long_ones_and_training_before_test(example):
     tasks = generate.list_tasks(sequences.load(), {"train": 2.0, "test": 2.0}, generate.RUNGS, 100.0)
     stages = list(dict.fromkeys((task.kind, task.ns) for task in tasks))
     assert stages == [("train", 0.5), ("test", 0.5), ("train", 2.0), ("test", 2.0)]
-    assert len(tasks) == 2 * (60 + 2 * 20)
+    assert len(tasks) == 2 * (len(sequences.load()["train"]) + 2 * 20)
 
 
 def read(folder, name):

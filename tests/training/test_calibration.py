@@ -61,6 +61,13 @@ def test_step_is_cut_where_the_reweighted_frames_would_be_too_few():
     assert step.change.item() < 0.0 and 0.49 < step.effective < 0.75
 
 
+def test_step_goes_some_way_where_the_simulation_hardly_has_the_basin_of_the_data():
+    # 20 of 10,000 frames are where the data have 40 %: one kT of standard deviation is some 22 kT between the two.
+    h = (torch.arange(10_000) < 20).double()[:, None]
+    step = freely(torch.tensor([0.4], dtype=torch.float64), h)
+    assert step.change.item() < -1.0 and step.effective >= 0.49
+
+
 def test_gain_scales_the_step():
     h = torch.randn(5000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     whole, half = (freely(torch.tensor([0.3, -0.2], dtype=torch.float64), h, gain).change for gain in (1.0, 0.5))
@@ -143,11 +150,11 @@ def test_round_that_makes_things_far_worse_goes_back_to_the_best_one(caplog):
     record, settings = CalibrationRecord(1e-5, torch.zeros(1)), CalibrationRecipe(rounds=4, replicas=2)
     nats = (0.03, 0.02, 0.55, 0.05)  # 0.55 is ten times 0.02 and 0.5 above it
     for number, value in enumerate(nats):
-        positions = torch.full((2, 5, 3), float(number))
+        positions = torch.full((1, 2, 5, 3), float(number))
         with caplog.at_level("WARNING", logger="fpforce"):
             _take(record, NewtonStep(torch.ones(1), value, 0.9), 1.0, positions, settings)
         if number == 2:  # the second round simulated the shift that the first made, 1
-            assert record.shift.item() == 1.0 and record.positions_nm[0, 0, 0] == 1.0
+            assert record.shift.item() == 1.0 and record.positions_nm[0, 0, 0, 0] == 1.0
     assert record.undone == [3] and record.relative_entropy == list(nats) and record.done == 4
     assert record.shift.item() == 2.0
     for part in ("round 3 of 4", "0.55 nats apart", "0.02 in round 2", "more than 2 replicas", "100 ps"):

@@ -1,5 +1,6 @@
 """A transferable model as the force field of one molecule: the same energy, or calibrated by the model's own samples."""
 
+from threading import Event
 
 import numpy as np
 import openmm
@@ -11,8 +12,10 @@ from fpforce.commands import export as command
 from fpforce.errors import InputError
 from fpforce.training import own_samples
 from fpforce.training.checkpoint import read_checkpoint
-from fpforce.training.export import export
+from fpforce.training.export import export, write_force_field
 from fpforce.training.last_layer import last_layer_inputs
+from fpforce.training.persistent_replicas import PersistentReplicas
+from fpforce.training.record import CalibrationRecord
 
 
 def energies(force_field, positions_nm, backend):
@@ -68,9 +71,44 @@ def test_calibration_gives_the_energy_the_weights_that_the_likelihoods_have(tran
     assert np.std(change - expected) < 0.3 * np.std(expected)
 
 
+def test_rounds_of_simulation_give_it_the_averages_of_the_samples(dipeptide_checkpoint, unseen_pdb, peptide, monkeypatch):
+    """Frames of a simulation with a last layer that is known to be another one, in place of samples."""
+    checkpoint = read_checkpoint(dipeptide_checkpoint)
+    checkpoint.record.recipe["calibration"] |= {"replicas": 48, "picoseconds": 40.0, "rungs": 2, "timestep_fs": 4.0}
+    t_eval, bound = checkpoint.recipe.diffusion.t_eval, checkpoint.bound_to(unseen_pdb)
+    energy, settings = bound.model(bound.covering(t_eval)), checkpoint.recipe.calibration
+    scale_nm, force_field = bound.record.scale_nm, bound.path.with_name("other.pt")
+    start_nm = np.broadcast_to(peptide("VA", 1, seed=4).positions_nm.astype(float), (2, 48, 10, 3))
+
+    def frames(shift, seed):
+        bound.record.calibration = CalibrationRecord(t_eval, shift)
+        write_force_field(bound, force_field, t_eval, overwrite=True)
+        found = PersistentReplicas(load(force_field), start_nm, settings, 1, seed).simulate(Event())
+        return torch.from_numpy(found[10:]).flatten(0, 1).float() / scale_nm
+
+    def inputs(shift, seed):
+        return last_layer_inputs(energy, frames(shift, seed), t_eval)
+
+    none = torch.zeros(energy.network.readout().in_features, dtype=torch.float64)
+    plain = inputs(none, 1)
+    other = torch.linalg.svd(plain - plain.mean(0), full_matrices=False)[2][0]
+    other /= (plain @ other).std()
+    samples = frames(other, 2)
+    monkeypatch.setattr(own_samples, "_draw", lambda bound, t_eval, seed: samples)
+    for module in ("last_layer", "calibration"):
+        monkeypatch.setattr(f"fpforce.training.{module}.STIFFNESS", 0.0)  # weights are random, and conformations no basins
+    calibrated = own_samples.for_molecule(checkpoint, unseen_pdb, 0, 3, t_eval).record.calibration
+    assert calibrated.positions_nm.shape == (2, 48, 10, 3) and calibrated.summary()["rungs"] == 2 and calibrated.done == 3
+    wanted, before, after = ((h @ other).mean().item() for h in (
+        last_layer_inputs(energy, samples, t_eval), plain, inputs(calibrated.shift, 3)))
+    assert abs(after - wanted) < 0.3 * abs(before - wanted), (before, after, wanted)
+
+
 def test_it_is_refused_where_it_says_nothing(transferable_checkpoint, small_checkpoint, unseen_pdb, tmp_path):
     with pytest.raises(InputError, match="likelihood_frames is 40, which calibrates a transferable model for one molecule"):
         export(transferable_checkpoint, tmp_path / "a.pt", likelihood_frames=40)
+    with pytest.raises(InputError, match="rounds is 2, which calibrates a transferable model for one molecule"):
+        export(transferable_checkpoint, tmp_path / "a.pt", rounds=2)
     with pytest.raises(InputError, match="3 likelihood frames are too few"):
         export(transferable_checkpoint, tmp_path / "a.pt", topology=unseen_pdb, likelihood_frames=3)
     with pytest.raises(InputError, match="trained on one molecule; leave the topology out"):
