@@ -33,9 +33,10 @@ class PersistentReplicas:
         self._steps = max(1, round(1000.0 * INTERVAL_PS / self._pauses / settings.timestep_fs))
         self._times = max(2, round(settings.picoseconds / INTERVAL_PS))
         seeds = [seed + 1 + 1000 * rung for rung in range(shape[0])]
-        self._rungs = Rungs(make_system(force_field, replicas=shape[1], threads=threads), make_system(force_field, threads=threads),
-                            self._ladder_k, shape[1:], timestep_fs=settings.timestep_fs, friction_per_ps=1.0, noise_seeds=seeds,
-                            swap_seed=seed, platform="auto")
+        system = make_system(force_field, replicas=shape[1], threads=threads)
+        molecule = make_system(force_field, threads=threads) if shape[0] > 1 else None
+        self._rungs = Rungs(system, molecule, self._ladder_k, shape[1:], timestep_fs=settings.timestep_fs, friction_per_ps=1.0,
+                            noise_seeds=seeds, swap_seed=seed, platform="auto")
         self._rungs.start(positions_nm[0], seeds, minimise=False)
         self._rungs.set_positions(positions_nm)
         self.positions_nm = positions_nm

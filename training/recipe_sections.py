@@ -202,7 +202,7 @@ class Recipe(Section):
         for name in ("likelihood_frames", "rounds"):
             if getattr(self.calibration, name):
                 raise ValueError(f"calibration.{name} = {getattr(self.calibration, name)} adjusts the force field of one molecule, and "
-                                 "data.molecules gives many; set it to 0")
+                                 "data.molecules gives many; set it to 0, and let fpforce-export --topology calibrate for one")
         return self
 
     @model_validator(mode="after")
@@ -215,6 +215,11 @@ class Recipe(Section):
         if 0 < asked["likelihood_frames"] < FEWEST_LIKELIHOODS:
             raise ValueError(f"calibration.likelihood_frames = {asked['likelihood_frames']} are too few to fit an energy to; give "
                              f"{FEWEST_LIKELIHOODS} at least (1000 are usual), or 0 for none")
+        top_k = self.calibration.top_temperature_k
+        if top_k is not None and not (self.calibration.rungs > 1 and top_k > self.temperature_k):
+            raise ValueError(f"calibration.top_temperature_k = {top_k:g} is that of the hottest of calibration.rungs = "
+                             f"{self.calibration.rungs}; give 2 rungs or more, and a temperature above temperature_k = "
+                             f"{self.temperature_k:g}, or leave it out")
         last = self.experts[-1].t_max if self.experts else self.diffusion.t_max
         if asked["likelihood_frames"] and last < 1.0:
             raise ValueError(f"calibration.likelihood_frames = {asked['likelihood_frames']} follows the model to t = 1, and it is "

@@ -158,6 +158,15 @@ def test_error_of_the_whole_recipe_has_no_empty_key_and_blames_what_it_names(rec
     assert part in str(caught.value) and "''" not in str(caught.value)
 
 
+def test_a_ladder_of_the_calibration_is_hotter_at_its_top_and_has_rungs(recipe_file):
+    path = recipe_file("")
+    for override, part in (("calibration.top_temperature_k=500", "the hottest of calibration.rungs = 1; give 2 rungs or more"),
+                           ("calibration={rungs: 2, top_temperature_k: 200}", "a temperature above temperature_k")):
+        with pytest.raises(InputError, match=f"calibration.top_temperature_k = .*{part}"):
+            load_recipe(path, [override])
+    assert load_recipe(path, ["calibration={rungs: 2, top_temperature_k: 500}"]).calibration.rungs == 2
+
+
 def test_every_wrong_entry_is_reported_at_once(recipe_file):
     with pytest.raises(InputError) as caught:
         load_recipe(recipe_file(SMALLEST_YAML), ["temperature_k=-1", "run.max_stepz=3"])
