@@ -11,7 +11,7 @@ import copy
 import io
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,12 +35,12 @@ HANDED_UP_TO = 0.1  # diffusion time; the largest that a recipe may have as t_ev
 
 
 def export(checkpoint_path: str | Path, model_path: str | Path, *, t_eval: float | None = None, uncalibrated: bool = False,
-           topology=None, likelihood_frames: int = 0, rounds: int = 0, overwrite: bool = False) -> dict:
+           topology=None, likelihood_frames: int = 0, rounds: int = 0, overrides: Sequence[str] = (), overwrite: bool = False) -> dict:
     """Write model.pt from a checkpoint's averaged weights and return what the verification measured.
 
     t_eval: diffusion time of the force field; None takes the recipe's. uncalibrated: leave a calibration out. topology: of a
     transferable checkpoint write the force field of this molecule alone (ForceField.bind says of what), calibrated by the model's own
-    samples of it where likelihood_frames or rounds are not 0 (training.own_samples.for_molecule says of what).
+    samples of it where likelihood_frames or rounds are not 0; overrides: of how (training.own_samples.for_molecule).
     Raises InputError for an unusable checkpoint, an existing output (without overwrite) and a failed verification.
     """
     from fpforce.training.own_samples import for_molecule  # which needs this module
@@ -57,13 +57,15 @@ def export(checkpoint_path: str | Path, model_path: str | Path, *, t_eval: float
         logger.info("the calibration is for t_eval = %g; the force field at %g goes without", calibration.t_eval, t_eval)
         checkpoint.record.calibration = None
     number = checkpoint.covering(t_eval)
+    if overrides and not rounds:
+        raise InputError(f"{overrides[0]!r} says how rounds of simulation calibrate, and there are none; give rounds, or leave it out")
     for name, value in (("likelihood_frames", likelihood_frames), ("rounds", rounds)):
         if value and topology is None:
             raise InputError(f"{name} is {value}, which calibrates a transferable model for one molecule; give its topology "
                              f"(calibration.{name} of a recipe does it for a model of one molecule)")
     if topology is not None:
         _refuse_to_replace(model_path, overwrite)
-        molecule = for_molecule(checkpoint, topology, likelihood_frames, rounds, t_eval)
+        molecule = for_molecule(checkpoint, topology, likelihood_frames, rounds, t_eval, overrides)
         verification = write_force_field(molecule, model_path, t_eval, overwrite=overwrite)
         logger.info("wrote %s, of %s alone", model_path, molecule.beads.residues)
         return verification

@@ -7,6 +7,8 @@ cover, follow the probability-flow ODE, and the last layer is fitted to these; t
 simulation has the averages of the samples. It is then as right as the samples are.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,7 @@ from fpforce.stop_signals import stop_signals
 from fpforce.training.calibration import calibratable, calibrate_in_rounds, evenly, likelihood_shift
 from fpforce.training.checkpoint import Checkpoint
 from fpforce.training.iid import Sampler, SampleSettings
+from fpforce.training.recipe import calibration_of
 from fpforce.training.recipe_sections import FEWEST_LIKELIHOODS, RunRecipe
 from fpforce.training.record import CalibrationRecord
 
@@ -22,17 +25,19 @@ SAMPLES, STEPS = 4096, 100
 FEWEST_FINITE = 32
 
 
-def for_molecule(checkpoint: Checkpoint, topology, likelihood_frames: int, rounds: int, t_eval: float, seed: int = 0) -> Checkpoint:
+def for_molecule(checkpoint: Checkpoint, topology, likelihood_frames: int, rounds: int, t_eval: float,
+                 overrides: Sequence[str] = (), seed: int = 0) -> Checkpoint:
     """The checkpoint of a topology's molecule (Checkpoint.bound_to), calibrated by its own samples.
 
     likelihood_frames: samples to whose log likelihoods the energy is fitted; 0: none. rounds: of simulation, with the replicas, times and
-    temperatures of the recipe's calibration; 0: none.
+    temperatures of the recipe's calibration; 0: none. overrides: of these, `calibration.key=value`.
     Raises InputError as bound_to does, for too few frames, a model that calibration cannot move, experts that do not reach
     t = 1, samples that are not finite, and where a replica breaks; KeyboardInterrupt where a signal comes meanwhile.
     """
     if likelihood_frames and likelihood_frames < FEWEST_LIKELIHOODS:
         raise InputError(f"{likelihood_frames} likelihood frames are too few to fit an energy to; give {FEWEST_LIKELIHOODS} at least "
                          "(300 are usual), or 0 for none")
+    settings = calibration_of(checkpoint.recipe, overrides).model_copy(update={"rounds": rounds})
     bound = checkpoint.bound_to(topology)
     bound.record.calibration = None
     if not (likelihood_frames or rounds):
@@ -46,7 +51,6 @@ def for_molecule(checkpoint: Checkpoint, topology, likelihood_frames: int, round
             done, (shift, fit) = found is not None, found or (shift, None)
         bound.record.calibration = CalibrationRecord(t_eval, shift, fit and fit.summary())
         if done and rounds:
-            settings = bound.recipe.calibration.model_copy(update={"rounds": rounds})
             run = RunRecipe(seed=seed, threads=torch.get_num_threads())
             done = calibrate_in_rounds(bound, energy, settings, samples, run, generator, stop, lambda: None)
     if not done:

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from fpforce.errors import InputError
 from fpforce.training.model_recipe import sections_of
-from fpforce.training.recipe_sections import Recipe
+from fpforce.training.recipe_sections import CalibrationRecipe, Recipe
 
 
 def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
@@ -56,6 +56,16 @@ def parse_recipe(content: dict, source: str = "recipe", overrides: list[str] | t
     if _has_no_energy(recipe):
         return recipe.model_copy(update={"loss": recipe.loss.model_copy(update={"fokker_planck_weight": 0.0})})
     return recipe
+
+
+def calibration_of(recipe: Recipe, overrides: list[str] | tuple[str, ...] = ()) -> CalibrationRecipe:
+    """The calibration of a recipe that was read, with overrides `calibration.key=value`, the only ones that may be given."""
+    content = recipe.model_dump(mode="json")
+    for override in overrides:
+        if not override.startswith("calibration."):
+            raise InputError(f"{override!r} would change a training that is done; what can be changed is calibration.KEY=VALUE")
+        _apply(content, override)
+    return parse_recipe(content, overrides=overrides).calibration
 
 
 def _has_no_energy(recipe: Recipe) -> bool:

@@ -17,6 +17,8 @@ _ROUNDS = "with --topology: then calibrate by so many rounds of simulation, each
 def main(
     checkpoint: Annotated[Path, Argument(help="checkpoint that fpforce-train wrote", show_default=False)],
     model: Annotated[Path, Argument(help="force field to write, such as model.pt", show_default=False)],
+    overrides: Annotated[list[str] | None, Argument(help="changes to how --rounds simulate, such as calibration.rungs=4",
+                                                    show_default=False)] = None,
     t_eval: Annotated[float | None, Option(help="diffusion time of the force field; the recipe's by default", show_default=False)] = None,
     uncalibrated: Annotated[bool, Option("--uncalibrated", help="leave a calibration out")] = False,
     topology: Annotated[Path | None, Option(help=_TOPOLOGY, show_default=False)] = None,
@@ -32,7 +34,7 @@ def main(
     from fpforce.training.export import export
 
     measured = export(checkpoint, model, t_eval=t_eval, uncalibrated=uncalibrated, topology=topology,
-                      likelihood_frames=likelihood_frames, rounds=rounds, overwrite=overwrite)
+                      likelihood_frames=likelihood_frames, rounds=rounds, overrides=overrides or (), overwrite=overwrite)
     mirror = f", mirror images {measured['mirror_difference_kt']:.2g} kT apart" if measured["mirror_difference_kt"] else ""
     print(f"{model}: verified on {measured['frames']} frames, energy within {measured['energy_error_kt']:.1e} kT, forces "
           f"within {measured['force_error']:.1e} of their size{mirror}")

@@ -15,6 +15,7 @@ from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.export import export, write_force_field
 from fpforce.training.last_layer import last_layer_inputs
 from fpforce.training.persistent_replicas import PersistentReplicas
+from fpforce.training.recipe import calibration_of
 from fpforce.training.record import CalibrationRecord
 
 
@@ -74,9 +75,9 @@ def test_calibration_gives_the_energy_the_weights_that_the_likelihoods_have(tran
 def test_rounds_of_simulation_give_it_the_averages_of_the_samples(dipeptide_checkpoint, unseen_pdb, peptide, monkeypatch):
     """Frames of a simulation with a last layer that is known to be another one, in place of samples."""
     checkpoint = read_checkpoint(dipeptide_checkpoint)
-    checkpoint.record.recipe["calibration"] |= {"replicas": 48, "picoseconds": 40.0, "rungs": 2, "timestep_fs": 4.0}
+    overrides = [f"calibration.{each}" for each in ("replicas=48", "picoseconds=40", "rungs=2", "timestep_fs=4")]
     t_eval, bound = checkpoint.recipe.diffusion.t_eval, checkpoint.bound_to(unseen_pdb)
-    energy, settings = bound.model(bound.covering(t_eval)), checkpoint.recipe.calibration
+    energy, settings = bound.model(bound.covering(t_eval)), calibration_of(checkpoint.recipe, overrides)
     scale_nm, force_field = bound.record.scale_nm, bound.path.with_name("other.pt")
     start_nm = np.broadcast_to(peptide("VA", 1, seed=4).positions_nm.astype(float), (2, 48, 10, 3))
 
@@ -97,7 +98,7 @@ def test_rounds_of_simulation_give_it_the_averages_of_the_samples(dipeptide_chec
     monkeypatch.setattr(own_samples, "_draw", lambda bound, t_eval, seed: samples)
     for module in ("last_layer", "calibration"):
         monkeypatch.setattr(f"fpforce.training.{module}.STIFFNESS", 0.0)  # weights are random, and conformations no basins
-    calibrated = own_samples.for_molecule(checkpoint, unseen_pdb, 0, 3, t_eval).record.calibration
+    calibrated = own_samples.for_molecule(checkpoint, unseen_pdb, 0, 3, t_eval, overrides).record.calibration
     assert calibrated.positions_nm.shape == (2, 48, 10, 3) and calibrated.summary()["rungs"] == 2 and calibrated.done == 3
     wanted, before, after = ((h @ other).mean().item() for h in (
         last_layer_inputs(energy, samples, t_eval), plain, inputs(calibrated.shift, 3)))
@@ -109,6 +110,12 @@ def test_it_is_refused_where_it_says_nothing(transferable_checkpoint, small_chec
         export(transferable_checkpoint, tmp_path / "a.pt", likelihood_frames=40)
     with pytest.raises(InputError, match="rounds is 2, which calibrates a transferable model for one molecule"):
         export(transferable_checkpoint, tmp_path / "a.pt", rounds=2)
+    for override, part in (("run.seed=2", "'run.seed=2' would change a training that is done"),
+                           ("calibration.rungs=0", "'calibration.rungs' = 0"), ("calibration.runs=2", "did you mean 'calibration.rungs'")):
+        with pytest.raises(InputError, match=part):
+            export(transferable_checkpoint, tmp_path / "a.pt", topology=unseen_pdb, rounds=1, overrides=[override])
+    with pytest.raises(InputError, match="'calibration.rungs=2' says how rounds of simulation calibrate, and there are none"):
+        export(transferable_checkpoint, tmp_path / "a.pt", topology=unseen_pdb, overrides=["calibration.rungs=2"])
     with pytest.raises(InputError, match="3 likelihood frames are too few"):
         export(transferable_checkpoint, tmp_path / "a.pt", topology=unseen_pdb, likelihood_frames=3)
     with pytest.raises(InputError, match="trained on one molecule; leave the topology out"):
