@@ -20,12 +20,17 @@ class BondLimits:
 
     @classmethod
     def of(cls, force_field) -> "BondLimits":
-        beads, seen = force_field.beads.beads, force_field.bonds_nm
+        return cls.of_bonds(force_field.beads, force_field.bonds_nm)
+
+    @classmethod
+    def of_bonds(cls, table, seen) -> "BondLimits":
+        """Of a BeadTable, with `mean`, `min` and `max` (bonds,) in nm of each of its bonds."""
+        mean, low, high = (np.asarray(seen[name], dtype=float) for name in ("mean", "min", "max"))
         return cls(
-            pairs=np.array(force_field.beads.bonds, dtype=int).reshape(-1, 2),
-            names=tuple(f"{beads[i]} to {beads[j]}" for i, j in force_field.beads.bonds),
-            lower_nm=np.maximum(seen["min"] - 0.5 * seen["mean"], 0.0),
-            upper_nm=seen["max"] + 0.5 * seen["mean"],
+            pairs=np.array(table.bonds, dtype=int).reshape(-1, 2),
+            names=tuple(f"{table.beads[i]} to {table.beads[j]}" for i, j in table.bonds),
+            lower_nm=np.maximum(low - 0.5 * mean, 0.0),
+            upper_nm=high + 0.5 * mean,
         )
 
     def broken(self, positions_nm) -> dict[int, str]:

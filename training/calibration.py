@@ -41,6 +41,7 @@ logger = logging.getLogger("fpforce")
 
 SETTLING = (0.5, 0.5, 0.1)  # part of rounds 1, 2, 3 ... left out, in which the replicas follow the new weights
 SLOPE_FRAMES = 1000  # over which the penalty on the change of the forces is averaged
+FAR_APART = 0.5  # nats after the last round; a calibration that went well ends below 0.1
 FAR_WORSE, FAR_WORSE_NATS = 10.0, 0.5  # times and nats above the best round; those of 64 replicas and 20 ps scatter by 0.1 nats
 SMALLEST_SHARE = 0.5  # of the frames that must still count after reweighting; a longer step is cut
 
@@ -205,12 +206,12 @@ def calibrate_in_rounds(checkpoint: Checkpoint, energy: DiffusionEnergy, setting
     `stop` is set meanwhile, in a round that is then lost.
     """
     record = checkpoint.record.calibration
-    t_eval = record.t_eval
+    record.settings, t_eval = settings.model_dump(mode="json"), record.t_eval
     slopes = last_layer_slopes(energy, _noised(evenly(data, SLOPE_FRAMES, generator), t_eval, generator), t_eval)
     data_mean = last_layer_inputs(energy, _noised(data, t_eval, generator), t_eval).mean(0)
     if record.positions_nm is None:
         record.positions_nm = _start_nm(checkpoint.record, data, settings, generator)
-    logger.info("calibrating the last layer: %d rounds of %g ps with %d replicas at %d temperature%s", settings.rounds,
+    logger.info("calibrating the last layer in rounds of simulation, up to %d: %g ps of %d replicas at %d temperature%s", settings.rounds,
                 settings.picoseconds, settings.replicas, settings.rungs, "" if settings.rungs == 1 else "s")
     with tempfile.TemporaryDirectory() as folder:
         while record.done < settings.rounds:
@@ -229,6 +230,10 @@ def calibrate_in_rounds(checkpoint: Checkpoint, energy: DiffusionEnergy, setting
             step = newton_step(data_mean, inputs, slopes, record.shift, gain=1.0 / max(record.done, 1))
             _take(record, step, time.monotonic() - began, torch.from_numpy(replicas.positions_nm), settings)
             keep()
+    if record.relative_entropy[-1] > FAR_APART:
+        logger.warning("the calibration is not done: %s and simulation are %.3g nats apart in its last round; give more rounds, more "
+                       "than %d replicas or longer ones than %g ps, or train further", record.target, record.relative_entropy[-1],
+                       settings.replicas, settings.picoseconds)
     return True
 
 
@@ -237,14 +242,14 @@ def _take(record: CalibrationRecord, step: NewtonStep, seconds: float, positions
     nats, best = step.relative_entropy, record.best
     if best is not None and nats > max(FAR_WORSE * best["relative_entropy"], best["relative_entropy"] + FAR_WORSE_NATS):
         record.undo(nats, seconds)
-        logger.warning("calibration round %d of %d: data and simulation %.3g nats apart, %.3g in round %d, to which it goes back: "
-                       "simulate more than %d replicas or longer than %g ps in a round, or train further before calibrating "
-                       "(--overwrite)", record.done, settings.rounds, nats, best["relative_entropy"], best["round"],
+        logger.warning("calibration round %d of %d: %s and simulation %.3g nats apart, %.3g in round %d, to which it goes back: "
+                       "simulate more than %d replicas or longer than %g ps in a round, or train further before calibrating",
+                       record.done, settings.rounds, record.target, nats, best["relative_entropy"], best["round"],
                        settings.replicas, settings.picoseconds)
         return
     record.add(step.change, nats, step.effective, seconds, positions_nm)
-    logger.info("calibration round %d of %d: data and simulation %.4f nats apart, %.0f%% of the frames count after "
-                "the step", record.done, settings.rounds, nats, 100 * step.effective)
+    logger.info("calibration round %d of %d: %s and simulation %.4f nats apart, %.0f%% of the frames count after "
+                "the step", record.done, settings.rounds, record.target, nats, 100 * step.effective)
 
 
 def _refuse_other_rounds(checkpoint: Checkpoint, settings: CalibrationRecipe) -> None:
@@ -260,7 +265,7 @@ def _refuse_other_rounds(checkpoint: Checkpoint, settings: CalibrationRecipe) ->
     for name, had in (("replicas", replicas), ("rungs", rungs)):
         if getattr(settings, name) != had:
             raise InputError(f"{checkpoint.path} has had {record.done} rounds of calibration with {had} {name}, "
-                             f"which go on; set calibration.{name} = {getattr(settings, name)} back to that")
+                             f"which go on; set calibration.{name} to {had}, not {getattr(settings, name)}")
 
 
 def refuse_uncalibratable(model: DiffusionEnergy | DiffusionScore, where: str) -> None:

@@ -57,6 +57,8 @@ def export(checkpoint_path: str | Path, model_path: str | Path, *, t_eval: float
         logger.info("the calibration is for t_eval = %g; the force field at %g goes without", calibration.t_eval, t_eval)
         checkpoint.record.calibration = None
     number = checkpoint.covering(t_eval)
+    if uncalibrated and (likelihood_frames or rounds):
+        raise InputError("uncalibrated contradicts likelihood_frames and rounds, which calibrate; leave one of them out")
     if overrides and not rounds:
         raise InputError(f"{overrides[0]!r} says how rounds of simulation calibrate, and there are none; give rounds, or leave it out")
     for name, value in (("likelihood_frames", likelihood_frames), ("rounds", rounds)):
@@ -154,6 +156,12 @@ def check_frames_nm(record: TrainingRecord) -> Tensor:
 
 
 def _refuse_to_replace(model_path: Path, overwrite: bool) -> None:
+    """Raise InputError for a path that nothing can be written to, too."""
+    if model_path.is_dir():
+        raise InputError(f"output {model_path} is a folder; give a file in it, such as {model_path / 'model.pt'}")
+    nearest = next(folder for folder in model_path.absolute().parents if folder.exists())
+    if not nearest.is_dir():
+        raise InputError(f"output {model_path}: {nearest} is a file, not a folder")
     if model_path.exists() and not overwrite:
         raise InputError(f"{model_path} already exists; --overwrite replaces it")
 

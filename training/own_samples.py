@@ -7,19 +7,24 @@ cover, follow the probability-flow ODE, and the last layer is fitted to these; t
 simulation has the averages of the samples. It is then as right as the samples are.
 """
 
+import logging
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from fpforce.errors import InputError
+from fpforce.replicas import BondLimits
 from fpforce.stop_signals import stop_signals
 from fpforce.training.calibration import calibratable, calibrate_in_rounds, evenly, likelihood_shift
 from fpforce.training.checkpoint import Checkpoint
+from fpforce.training.dataset import CHECK_FRAMES
 from fpforce.training.iid import Sampler, SampleSettings
 from fpforce.training.recipe import calibration_of
 from fpforce.training.recipe_sections import FEWEST_LIKELIHOODS, RunRecipe
 from fpforce.training.record import CalibrationRecord
+
+logger = logging.getLogger("fpforce")
 
 SAMPLES, STEPS = 4096, 100
 FEWEST_FINITE = 32
@@ -37,19 +42,25 @@ def for_molecule(checkpoint: Checkpoint, topology, likelihood_frames: int, round
     if likelihood_frames and likelihood_frames < FEWEST_LIKELIHOODS:
         raise InputError(f"{likelihood_frames} likelihood frames are too few to fit an energy to; give {FEWEST_LIKELIHOODS} at least "
                          "(300 are usual), or 0 for none")
-    settings = calibration_of(checkpoint.recipe, overrides).model_copy(update={"rounds": rounds})
+    if rounds < 0:
+        raise InputError(f"{rounds} rounds of calibration; give 0 or more")
+    settings = calibration_of(checkpoint.recipe, overrides).model_copy(update={"rounds": rounds, "likelihood_frames": likelihood_frames})
     bound = checkpoint.bound_to(topology)
     bound.record.calibration = None
+    _require_sound_frame(bound, topology)
     if not (likelihood_frames or rounds):
         return bound
     energy, generator = calibratable(bound, t_eval), torch.Generator().manual_seed(seed)
-    samples = _draw(bound, t_eval, seed)
-    shift, fit, done = torch.zeros(energy.network.readout().in_features, dtype=torch.float64), None, True
+    shift, fit = torch.zeros(energy.network.readout().in_features, dtype=torch.float64), None
     with stop_signals() as stop:
-        if likelihood_frames:
+        samples = _draw(bound, t_eval, seed, stop)
+        done = samples is not None
+        if done and likelihood_frames:
             found = likelihood_shift(bound.experts(), energy, evenly(samples, likelihood_frames, generator), None, t_eval, generator, stop)
             done, (shift, fit) = found is not None, found or (shift, None)
-        bound.record.calibration = CalibrationRecord(t_eval, shift, fit and fit.summary())
+        if done:
+            bound.record.calibration = CalibrationRecord(t_eval, shift, fit and fit.summary(), samples=len(samples))
+            bound.record.check_frames = evenly(samples, CHECK_FRAMES, generator)
         if done and rounds:
             run = RunRecipe(seed=seed, threads=torch.get_num_threads())
             done = calibrate_in_rounds(bound, energy, settings, samples, run, generator, stop, lambda: None)
@@ -58,12 +69,23 @@ def for_molecule(checkpoint: Checkpoint, topology, likelihood_frames: int, round
     return bound
 
 
-def _draw(bound: Checkpoint, t_eval: float, seed: int) -> Tensor:
-    """Normalised samples (SAMPLES or less, beads, 3) of the bound model at t_eval."""
+def _require_sound_frame(bound: Checkpoint, topology) -> None:
+    """Raise InputError where the topology has coordinates, and no simulation could start from them."""
+    frame_nm = bound.record.start_positions_nm.double().numpy()
+    problem = BondLimits.of_bonds(bound.beads, bound.record.bond_lengths_nm).broken(frame_nm[None]) if frame_nm.any() else None
+    if problem:
+        raise InputError(f"frame of {topology}: {problem[0]}; check the frame, and that its unit is nm")
+
+
+def _draw(bound: Checkpoint, t_eval: float, seed: int, stop) -> Tensor | None:
+    """Normalised samples (SAMPLES or less, beads, 3) of the bound model at t_eval; None if the event `stop` is set meanwhile."""
+    logger.info("drawing %d samples to calibrate to", SAMPLES)
     settings = SampleSettings(samples=SAMPLES, steps=STEPS, seed=seed)
     sampler, parts = Sampler(bound.experts(), len(bound.beads), settings, t_eval, torch.zeros(())), []
     for batch in range(-(-SAMPLES // settings.batch_size)):
-        *_, (x, _) = sampler.draw(batch, min(SAMPLES, settings.batch_size))
+        for x, _ in sampler.draw(batch, min(SAMPLES, settings.batch_size)):
+            if stop.is_set():
+                return None
         parts.append(x[torch.isfinite(x).all(dim=(1, 2))])
     samples = torch.cat(parts)
     if len(samples) < FEWEST_FINITE:

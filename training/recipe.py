@@ -64,6 +64,9 @@ def calibration_of(recipe: Recipe, overrides: list[str] | tuple[str, ...] = ()) 
     for override in overrides:
         if not override.startswith("calibration."):
             raise InputError(f"{override!r} would change a training that is done; what can be changed is calibration.KEY=VALUE")
+        key = override.partition("=")[0].removeprefix("calibration.")
+        if key in ("rounds", "likelihood_frames"):
+            raise InputError(f"{override!r}: give it as --{key.replace('_', '-')}")
         _apply(content, override)
     return parse_recipe(content, overrides=overrides).calibration
 

@@ -57,7 +57,9 @@ class ExpertRecord:
 class CalibrationRecord:
     """How far the calibration has come: the shift (features,) of the last layer's weights that belongs to t_eval.
 
-    likelihood: summary of training.likelihood_fit.LikelihoodFit, or None without one. positions_nm (rungs, replicas, beads, 3):
+    samples: of the model's own samples, to which it was calibrated; 0: to the training data. settings: of the last rounds, by the names
+    of the recipe's calibration. likelihood: summary of
+    training.likelihood_fit.LikelihoodFit, or None without one. positions_nm (rungs, replicas, beads, 3):
     where the replicas are, None before the first round. relative_entropy (nats), effective (part of the frames) and seconds
     have an entry a round, as in training.calibration.NewtonStep. best: relative entropy, number, shift and last positions of the
     round whose simulation was the nearest to the data. undone: numbers of the rounds that went back to such a one.
@@ -72,11 +74,18 @@ class CalibrationRecord:
     seconds: list[float] = field(default_factory=list)
     best: dict | None = None
     undone: list[int] = field(default_factory=list)
+    samples: int = 0
+    settings: dict = field(default_factory=dict)
 
     def __post_init__(self):
         if self.positions_nm is not None and self.positions_nm.ndim == 3:  # of a checkpoint from before there were rungs
             self.positions_nm = self.positions_nm[None]
             self.best = self.best and self.best | {"positions_nm": self.best["positions_nm"][None]}
+
+    @property
+    def target(self) -> str:
+        """What it was calibrated to, in a word."""
+        return "samples" if self.samples else "data"
 
     @property
     def done(self) -> int:
@@ -103,10 +112,10 @@ class CalibrationRecord:
 
     def summary(self) -> dict:
         """What travels in model.pt."""
-        return {"t_eval": self.t_eval, "likelihood": self.likelihood, "rounds": self.done,
+        return {"t_eval": self.t_eval, "samples": self.samples, "likelihood": self.likelihood, "rounds": self.done,
                 "replicas": 0 if self.positions_nm is None else self.positions_nm.shape[1],
                 "rungs": 0 if self.positions_nm is None else len(self.positions_nm),
-                "relative_entropy": self.relative_entropy,
+                "settings": self.settings, "relative_entropy": self.relative_entropy,
                 "undone": self.undone, "seconds": sum(self.seconds)}
 
 

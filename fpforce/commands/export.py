@@ -22,7 +22,7 @@ def main(
     t_eval: Annotated[float | None, Option(help="diffusion time of the force field; the recipe's by default", show_default=False)] = None,
     uncalibrated: Annotated[bool, Option("--uncalibrated", help="leave a calibration out")] = False,
     topology: Annotated[Path | None, Option(help=_TOPOLOGY, show_default=False)] = None,
-    likelihood_frames: Annotated[int, Option(help=_LIKELIHOODS)] = 0,
+    likelihood_frames: Annotated[int, Option(min=0, help=_LIKELIHOODS)] = 0,
     rounds: Annotated[int, Option(min=0, help=_ROUNDS)] = 0,
     overwrite: Annotated[bool, Option("--overwrite", help="replace an existing file")] = False,
 ):
@@ -36,5 +36,5 @@ def main(
     measured = export(checkpoint, model, t_eval=t_eval, uncalibrated=uncalibrated, topology=topology,
                       likelihood_frames=likelihood_frames, rounds=rounds, overrides=overrides or (), overwrite=overwrite)
     mirror = f", mirror images {measured['mirror_difference_kt']:.2g} kT apart" if measured["mirror_difference_kt"] else ""
-    print(f"{model}: verified on {measured['frames']} frames, energy within {measured['energy_error_kt']:.1e} kT, forces "
+    print(f"{model}: verified on {measured['frames']} frame{'' if measured['frames'] == 1 else 's'}, energy within {measured['energy_error_kt']:.1e} kT, forces "
           f"within {measured['force_error']:.1e} of their size{mirror}")

@@ -26,6 +26,9 @@ logger = logging.getLogger("fpforce")
 UNUSUAL_STATES = (("HIS", {"HD1", "HE2"}, set(), "doubly protonated"), ("ASP", {"HD2"}, set(), "protonated"), ("GLU", {"HE2"}, set(), "protonated"),
                   ("LYS", {"HZ2"}, {"HZ1"}, "neutral"), ("LYS", {"HZ2"}, {"HZ3"}, "neutral"), ("TYR", {"HD1"}, {"HH"}, "deprotonated"),
                   ("CYS", {"HB2"}, {"HG"}, "without the hydrogen of its sulfur, as in a disulfide"))
+# Names of residues in a PDB, which mdtraj reads as HIS and CYS, and the state that they mean.
+NAMED_STATES = {"HID": "protonated at ND1", "HSD": "protonated at ND1", "HIP": "doubly protonated", "HSP": "doubly protonated",
+                "HIH": "doubly protonated", "HSH": "doubly protonated", "CYX": "in a disulfide"}
 
 CAPS = ("ACE", "FOR", "NME", "NMA", "NHE", "NH2")  # end groups, which may be without beads
 
@@ -55,7 +58,7 @@ def recognise(topology, knowledge: Knowledge, *, any_order: bool = False) -> Rec
     _say_what_is_left_out(atoms, source)
     _check_residues(atoms, chosen, knowledge, source)
     _say_which_ends_are_bare(atoms, chosen, source)
-    _say_which_states_are_unusual(atoms, chosen, source)
+    _say_which_states_are_unusual(atoms, chosen, source, _named_states(topology))
     if knowledge.layout is not None and (any_order or not _are_all(atoms, chosen)):
         chosen = _in_order(atoms, chosen, knowledge.layout)
     beads = replace(map_beads(atoms, chosen), mapping=knowledge.choice)
@@ -139,13 +142,21 @@ def _say_which_ends_are_bare(topology, chosen, source: str) -> None:
                        "bind the capped molecule", source, " and ".join(dict.fromkeys(bare)))
 
 
-def _say_which_states_are_unusual(topology, chosen, source: str) -> None:
-    """Warn of residues whose hydrogens show another protonation state than the usual one at pH 7, or a disulfide.
+def _named_states(topology) -> dict[int, str]:
+    """What the residue names of a PDB file say of their state, by number; mdtraj reads HIP as HIS, CYX as CYS and so on, as does the model."""
+    if not (isinstance(topology, str | Path) and Path(topology).suffix.lower() in (".pdb", ".ent")):
+        return {}
+    atoms = [line for line in Path(topology).read_text(errors="replace").splitlines() if line.startswith(("ATOM", "HETATM"))]
+    named = dict.fromkeys((line[17:20].strip(), line[22:26].strip()) for line in atoms)
+    return {int(number): f"{name}{number} is {NAMED_STATES[name]}" for name, number in named if name in NAMED_STATES and number.isdigit()}
 
-    The names of residues do not show it: mdtraj reads HIP as HIS, CYX as CYS and so on, as does the model.
-    """
-    found = []
+
+def _say_which_states_are_unusual(topology, chosen, source: str, named: dict[int, str]) -> None:
+    """Warn of residues whose names (_named_states) or hydrogens show another protonation state than the usual one at pH 7, or a disulfide."""
+    found = list(named.values())
     for residue in dict.fromkeys(topology.atom(atom).residue for atom in chosen):
+        if residue.resSeq in named:
+            continue
         names = {atom.name for atom in residue.atoms}
         found += [f"{residue} is {state}" for name, present, absent, state in UNUSUAL_STATES
                   if residue.name == name and names >= present and not names & absent]

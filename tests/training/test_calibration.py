@@ -141,7 +141,7 @@ def test_calibration_goes_on_with_resume_from_the_rounds_it_has(calibrated, smal
 def test_replicas_that_go_on_cannot_change_their_number(calibrated):
     path, recipe = calibrated
     other = recipe.calibration.model_copy(update={"rounds": 9, "replicas": 16})
-    with pytest.raises(InputError, match="with 64 replicas, which go on; set calibration.replicas = 16 back"):
+    with pytest.raises(InputError, match="with 64 replicas, which go on; set calibration.replicas to 64, not 16"):
         train(recipe.model_copy(update={"calibration": other}), resume=True, show_progress=False)
     assert load_recipe(path.with_name("recipe.yaml")).calibration.rounds < 9
 
@@ -160,6 +160,15 @@ def test_round_that_makes_things_far_worse_goes_back_to_the_best_one(caplog):
     for part in ("round 3 of 4", "0.55 nats apart", "0.02 in round 2", "more than 2 replicas", "100 ps"):
         assert part in caplog.text
     assert CalibrationRecord(**dataclasses.asdict(record)).summary()["undone"] == [3]
+
+
+def test_a_calibration_that_ends_far_off_is_warned_of(calibrated, small_recipe, monkeypatch, caplog):
+    path, recipe = calibrated
+    monkeypatch.setattr("fpforce.training.calibration.newton_step", lambda *_, gain: NewtonStep(torch.zeros(_[3].shape), 3.0, 1.0))
+    longer = recipe.model_copy(update={"calibration": recipe.calibration.model_copy(update={"rounds": 4})})
+    with caplog.at_level("WARNING", logger="fpforce"):
+        train(longer, resume=True, show_progress=False)
+    assert "the calibration is not done: data and simulation are 3 nats apart in its last round; give more rounds" in caplog.text
 
 
 def test_further_training_drops_a_calibration_that_no_longer_fits(small_recipe, tmp_path):

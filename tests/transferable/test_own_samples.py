@@ -2,6 +2,7 @@
 
 from threading import Event
 
+import mdtraj
 import numpy as np
 import openmm
 import pytest
@@ -58,13 +59,14 @@ def test_calibration_gives_the_energy_the_weights_that_the_likelihoods_have(tran
     def likelihoods(experts, x, t_eval, generator, stop):
         return -energy(x, x.new_full((1,), t_eval)).double() - last_layer_inputs(energy, x, t_eval) @ other
 
-    monkeypatch.setattr(own_samples, "_draw", lambda bound, t_eval, seed: normalised(400, 4))
+    monkeypatch.setattr(own_samples, "_draw", lambda bound, t_eval, seed, stop: normalised(400, 4))
     monkeypatch.setattr("fpforce.training.calibration.log_likelihoods", likelihoods)
     monkeypatch.setattr("fpforce.training.last_layer.STIFFNESS", 0.0)  # weights are random, and conformations no basins
     export(transferable_checkpoint, tmp_path / "plain.pt", topology=unseen_pdb)
     export(transferable_checkpoint, tmp_path / "own.pt", topology=unseen_pdb, likelihood_frames=100)
     plain, own = load(tmp_path / "plain.pt"), load(tmp_path / "own.pt")
     fit = own.metadata["training"]["calibration"]["likelihood"]
+    assert own.metadata["training"]["calibration"]["samples"] == 400
     assert fit["frames"] == 100 and fit["spread_after_kt"] < 0.3 * fit["spread_before_kt"]
     positions_nm = peptide("VA", 20, seed=5).positions_nm.astype(float)
     expected = (last_layer_inputs(energy, normalised(20, 5), t_eval) @ other).numpy()
@@ -95,11 +97,12 @@ def test_rounds_of_simulation_give_it_the_averages_of_the_samples(dipeptide_chec
     other = torch.linalg.svd(plain - plain.mean(0), full_matrices=False)[2][0]
     other /= (plain @ other).std()
     samples = frames(other, 2)
-    monkeypatch.setattr(own_samples, "_draw", lambda bound, t_eval, seed: samples)
+    monkeypatch.setattr(own_samples, "_draw", lambda bound, t_eval, seed, stop: samples)
     for module in ("last_layer", "calibration"):
         monkeypatch.setattr(f"fpforce.training.{module}.STIFFNESS", 0.0)  # weights are random, and conformations no basins
     calibrated = own_samples.for_molecule(checkpoint, unseen_pdb, 0, 3, t_eval, overrides).record.calibration
     assert calibrated.positions_nm.shape == (2, 48, 10, 3) and calibrated.summary()["rungs"] == 2 and calibrated.done == 3
+    assert calibrated.settings["picoseconds"] == 40.0 and calibrated.samples == len(samples)
     wanted, before, after = ((h @ other).mean().item() for h in (
         last_layer_inputs(energy, samples, t_eval), plain, inputs(calibrated.shift, 3)))
     assert abs(after - wanted) < 0.3 * abs(before - wanted), (before, after, wanted)
@@ -114,6 +117,20 @@ def test_it_is_refused_where_it_says_nothing(transferable_checkpoint, small_chec
                            ("calibration.rungs=0", "'calibration.rungs' = 0"), ("calibration.runs=2", "did you mean 'calibration.rungs'")):
         with pytest.raises(InputError, match=part):
             export(transferable_checkpoint, tmp_path / "a.pt", topology=unseen_pdb, rounds=1, overrides=[override])
+    with pytest.raises(InputError, match="'calibration.rounds=3': give it as --rounds"):
+        export(transferable_checkpoint, tmp_path / "a.pt", topology=unseen_pdb, rounds=1, overrides=["calibration.rounds=3"])
+    with pytest.raises(InputError, match="-1 rounds of calibration; give 0 or more"):
+        export(transferable_checkpoint, tmp_path / "a.pt", topology=unseen_pdb, rounds=-1)
+    with pytest.raises(InputError, match="uncalibrated contradicts likelihood_frames and rounds"):
+        export(transferable_checkpoint, tmp_path / "a.pt", topology=unseen_pdb, rounds=1, uncalibrated=True)
+    with pytest.raises(InputError, match="is a folder; give a file in it"):
+        export(transferable_checkpoint, tmp_path, topology=unseen_pdb)
+    with pytest.raises(InputError, match="is a file, not a folder"):
+        export(transferable_checkpoint, unseen_pdb / "a.pt", topology=unseen_pdb)
+    far = mdtraj.load(str(unseen_pdb))
+    far.xyz[0, 3] += 5.0
+    with pytest.raises(InputError, match="frame of .*: bond .* check the frame, and that its unit is nm"):
+        export(transferable_checkpoint, tmp_path / "a.pt", topology=far, rounds=1)
     with pytest.raises(InputError, match="'calibration.rungs=2' says how rounds of simulation calibrate, and there are none"):
         export(transferable_checkpoint, tmp_path / "a.pt", topology=unseen_pdb, overrides=["calibration.rungs=2"])
     with pytest.raises(InputError, match="3 likelihood frames are too few"):

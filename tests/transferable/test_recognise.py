@@ -145,19 +145,19 @@ def test_ends_without_caps_are_warned_of(force_field, caplog, kept, capped, ends
     assert not caplog.text
 
 
-def test_unusual_protonation_and_disulfides_are_warned_of(force_field, caplog):
+def test_unusual_protonation_and_disulfides_are_warned_of(force_field, caplog, tmp_path):
     """Names of residues do not show them; that the model knows A and V is beside the point."""
     import mdtraj
     from openmm import app
 
     from fpforce.reference.peptide import build_peptide
-    from fpforce.transferable.recognise import _say_which_states_are_unusual
+    from fpforce.transferable.recognise import _named_states, _say_which_states_are_unusual
 
     usual = mdtraj.Topology.from_openmm(build_peptide("HDEKCY", app.ForceField("amber99sbildn.xml"), 1, capped=False)[0])
 
-    def say(topology):
+    def say(topology, named=()):
         caplog.clear()
-        _say_which_states_are_unusual(topology, topology.select("name CA"), "this.pdb")
+        _say_which_states_are_unusual(topology, topology.select("name CA"), "this.pdb", dict(named))
         return caplog.text
 
     assert not say(usual) and not say(usual.subset(usual.select("not element H")))
@@ -168,6 +168,12 @@ def test_unusual_protonation_and_disulfides_are_warned_of(force_field, caplog):
     assert "HIS1 is doubly protonated, ASP2 is protonated, GLU3 is protonated, which the beads do not show" in say(protonated)
     without = usual.subset([a.index for a in usual.atoms if (a.residue.name, a.name) not in (("LYS", "HZ1"), ("CYS", "HG"), ("TYR", "HH"))])
     assert "LYS4 is neutral, CYS5 is without the hydrogen of its sulfur, as in a disulfide, TYR6 is deprotonated" in say(without)
+    pdb = tmp_path / "named.pdb"
+    pdb.write_text("".join(f"ATOM  {k:5d}  CA  {name} A{k:4d}    {0.0:8.3f}{0.0:8.3f}{0.0:8.3f}\n"
+                           for k, name in enumerate(("HIP", "ASP", "GLU", "HIE", "CYX"), 1)))
+    named = _named_states(pdb)
+    assert named == {1: "HIP1 is doubly protonated", 5: "CYX5 is in a disulfide"} and not _named_states(usual)
+    assert "this.pdb: HIP1 is doubly protonated, CYX5 is in a disulfide, ASP2 is protonated, GLU3" in say(protonated, named)
 
 
 def test_topology_without_coordinates_binds_but_cannot_start_a_simulation(force_field, unseen_pdb):
