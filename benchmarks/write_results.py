@@ -50,10 +50,13 @@ SECTIONS = (
      "the paper's networks do: what is unregularised is then farthest off at t = 1e-5, where spurious modes drain the true ones, though "
      "the same network is right at t = 0.01; with the Fokker-Planck term it is right at every t."),
     ("Dipeptides never trained on", "dipeptides", "dipeptides.py",
-     "One `internal` model for all dipeptides (examples/dipeptides/recipe.yaml), with and without experts and the Fokker-Planck term, "
+     "One `internal` model for all dipeptides (examples/dipeptides/recipe.yaml, 77 training sequences), with and without experts and the "
+     "Fokker-Planck term, "
      "against each unseen sequence's own molecular dynamics, two runs of 1 ns, whose distance from each other is the floor. `calibrated` is "
-     "`both` with a force field of its own for each sequence, calibrated by 300 of the model's samples: the worst get better, others worse. 1,000 frames fill few of "
-     "64 x 64 bins, and a frame in a bin that is empty elsewhere counts (ln 1000)^2 times its weight: PMF errors are large, their floors too."),
+     "`both` with a force field of its own for each sequence, calibrated by the model's own samples of it: 300 likelihoods, then 4 rounds of "
+     "simulation (docs/method.md, Calibration). 1,000 frames fill few of 64 x 64 bins, and a frame in a bin that is empty elsewhere counts "
+     "(ln 1000)^2 times its weight: PMF errors are large, their floors too, and a simulation that is nearer to both runs together than these "
+     "are to each other has an excess below zero."),
     ("The same, `graph_transformer`", "dipeptides_graph_transformer", "dipeptides.py --recipe graph_transformer.yaml",
      "The model for molecules of any length."),
     ("The paper's variants on chignolin", "chignolin_variants", "chignolin_tables.py",
