@@ -24,6 +24,8 @@ _TIME_INSIDE = (".xtc", ".trr", ".h5", ".hdf5", ".lh5", ".nc", ".netcdf", ".ncdf
 def existing_file(path, what):
     """The path as Path; InputError if there is no such file or it is empty."""
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{what} {path} is a folder: give a file in it")
     if not path.is_file():
         raise InputError(f"{what} {path} does not exist: check the path")
     if path.stat().st_size == 0:

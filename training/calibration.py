@@ -262,10 +262,11 @@ def _refuse_other_rounds(checkpoint: Checkpoint, settings: CalibrationRecipe) ->
         raise InputError(f"{checkpoint.path} has had {record.done} rounds of calibration, and calibration.likelihood_frames = "
                          f"{settings.likelihood_frames} comes before them; set it to {fitted} as it was then, or train anew")
     rungs, replicas = record.positions_nm.shape[:2]
-    for name, had in (("replicas", replicas), ("rungs", rungs)):
+    top_k = {"top_temperature_k": record.settings.get("top_temperature_k")} if rungs > 1 else {}
+    for name, had in ({"replicas": replicas, "rungs": rungs} | top_k).items():
         if getattr(settings, name) != had:
-            raise InputError(f"{checkpoint.path} has had {record.done} rounds of calibration with {had} {name}, "
-                             f"which go on; set calibration.{name} to {had}, not {getattr(settings, name)}")
+            raise InputError(f"{checkpoint.path} has had {record.done} rounds of calibration with calibration.{name} = {had or 'null'}, "
+                             f"which go on; set it back to that from {getattr(settings, name) or 'null'}")
 
 
 def refuse_uncalibratable(model: DiffusionEnergy | DiffusionScore, where: str) -> None:

@@ -140,9 +140,11 @@ def test_calibration_goes_on_with_resume_from_the_rounds_it_has(calibrated, smal
 
 def test_replicas_that_go_on_cannot_change_their_number(calibrated):
     path, recipe = calibrated
-    other = recipe.calibration.model_copy(update={"rounds": 9, "replicas": 16})
-    with pytest.raises(InputError, match="with 64 replicas, which go on; set calibration.replicas to 64, not 16"):
-        train(recipe.model_copy(update={"calibration": other}), resume=True, show_progress=False)
+    for change, message in (({"replicas": 16}, "replicas = 64, which go on; set it back to that from 16"),
+                            ({"rungs": 2}, "rungs = 1, which go on; set it back to that from 2")):
+        other = recipe.calibration.model_copy(update={"rounds": 9} | change)
+        with pytest.raises(InputError, match=f"with calibration.{message}"):
+            train(recipe.model_copy(update={"calibration": other}), resume=True, show_progress=False)
     assert load_recipe(path.with_name("recipe.yaml")).calibration.rounds < 9
 
 
