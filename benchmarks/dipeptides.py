@@ -156,7 +156,8 @@ def judge(model: Path, folder: Path, topology: Path, seed: int, picoseconds: flo
         output = folder / f"from_{name}.xtc"
         simulate(force_field, output, SimulationSettings(
             steps=round(1000 * picoseconds / TIMESTEP_FS), replicas=REPLICAS, timestep_fs=TIMESTEP_FS,
-            report_interval_ps=FOLLOWED_PS, rungs=RUNGS, seed=2 * seed + number, start=pooled[frame].astype(float), resume=Path(f"{output}.checkpoint").exists()))
+            report_interval_ps=FOLLOWED_PS, rungs=RUNGS, seed=2 * seed + number, start=pooled[frame].astype(float),
+            resume=Path(f"{output}.checkpoint").exists()))
         simulations.append(output)
     report = evaluate(force_field, runs, simulations, topology=topology, output=folder, overwrite=True).figures
     simulation = report["simulation"]

@@ -16,11 +16,15 @@ FEWEST_SWAPS = 0.1  # accepted of those offered, of a ladder that is worth its p
 
 
 def geometric_ladder(coldest_k, hottest_k, rungs):
-    """Temperatures with equal ratios, for which swaps are accepted about equally often; a tuple, in K."""
+    """Temperatures with equal ratios, for which swaps are accepted about equally often; a tuple, in K.
+
+    hottest_k: None is twice the coldest.
+    """
     if rungs < 1 or coldest_k <= 0.0 or not np.isfinite(coldest_k):
         raise InputError(f"{rungs} rungs from {coldest_k:g} K: give at least 1 rung and a temperature above 0")
     if rungs == 1:
         return (float(coldest_k),)
+    hottest_k = 2.0 * coldest_k if hottest_k is None else hottest_k
     if not hottest_k > coldest_k or not np.isfinite(hottest_k):
         raise InputError(f"top temperature {hottest_k:g} K: give one above the coldest, {coldest_k:g} K")
     return (float(coldest_k), *(round(float(t), 2) for t in np.geomspace(coldest_k, hottest_k, rungs)[1:]))

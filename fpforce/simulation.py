@@ -121,7 +121,7 @@ class SimulationSettings:
         """Temperatures of the rungs, the coldest first; None without exchange."""
         if self.rungs == 1:
             return None
-        return list(geometric_ladder(temperature_k, self.top_temperature_k or 2.0 * temperature_k, self.rungs))
+        return list(geometric_ladder(temperature_k, self.top_temperature_k, self.rungs))
 
 
 @dataclass(frozen=True)

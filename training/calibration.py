@@ -202,13 +202,17 @@ def calibrate_in_rounds(checkpoint: Checkpoint, energy: DiffusionEnergy, setting
                         generator: torch.Generator, stop, keep: Callable[[], None]) -> bool:
     """The second stage: rounds of simulation, each followed by a Newton step towards the averages of data (frames, beads, 3).
 
-    data: normalised. run: threads and seed. keep: called after each round, when the checkpoint's record has it. False if the event
+    data: normalised; the model's own samples have the noise of t_eval, and training frames get it here. run: threads and seed. keep: called after each round, when the checkpoint's record has it. False if the event
     `stop` is set meanwhile, in a round that is then lost.
     """
     record = checkpoint.record.calibration
     record.settings, t_eval = settings.model_dump(mode="json"), record.t_eval
-    slopes = last_layer_slopes(energy, _noised(evenly(data, SLOPE_FRAMES, generator), t_eval, generator), t_eval)
-    data_mean = last_layer_inputs(energy, _noised(data, t_eval, generator), t_eval).mean(0)
+
+    def at_t_eval(frames: Tensor) -> Tensor:
+        return frames if record.samples else _noised(frames, t_eval, generator)
+
+    slopes = last_layer_slopes(energy, at_t_eval(evenly(data, SLOPE_FRAMES, generator)), t_eval)
+    data_mean = last_layer_inputs(energy, at_t_eval(data), t_eval).mean(0)
     if record.positions_nm is None:
         record.positions_nm = _start_nm(checkpoint.record, data, settings, generator)
     logger.info("calibrating the last layer in rounds of simulation, up to %d: %g ps of %d replicas at %d temperature%s", settings.rounds,

@@ -51,21 +51,22 @@ def for_molecule(checkpoint: Checkpoint, topology, likelihood_frames: int, round
     if not (likelihood_frames or rounds):
         return bound
     energy, generator = calibratable(bound, t_eval), torch.Generator().manual_seed(seed)
-    shift, fit = torch.zeros(energy.network.readout().in_features, dtype=torch.float64), None
+    stopped = KeyboardInterrupt("stopped before the calibration was done; nothing was written")
     with stop_signals() as stop:
         samples = _draw(bound, t_eval, seed, stop)
-        done = samples is not None
-        if done and likelihood_frames:
+        if samples is None:
+            raise stopped
+        none = torch.zeros(energy.network.readout().in_features, dtype=torch.float64)
+        bound.record.calibration = record = CalibrationRecord(t_eval, none, samples=len(samples))
+        if likelihood_frames:
             found = likelihood_shift(bound.experts(), energy, evenly(samples, likelihood_frames, generator), None, t_eval, generator, stop)
-            done, (shift, fit) = found is not None, found or (shift, None)
-        if done:
-            bound.record.calibration = CalibrationRecord(t_eval, shift, fit and fit.summary(), samples=len(samples))
-            bound.record.check_frames = evenly(samples, CHECK_FRAMES, generator)
-        if done and rounds:
-            run = RunRecipe(seed=seed, threads=torch.get_num_threads())
-            done = calibrate_in_rounds(bound, energy, settings, samples, run, generator, stop, lambda: None)
-    if not done:
-        raise KeyboardInterrupt("stopped before the calibration was done; nothing was written")
+            if found is None:
+                raise stopped
+            record.shift, record.likelihood = found[0], found[1].summary()
+        bound.record.check_frames = evenly(samples, CHECK_FRAMES, generator)
+        run = RunRecipe(seed=seed, threads=torch.get_num_threads())
+        if rounds and not calibrate_in_rounds(bound, energy, settings, samples, run, generator, stop, lambda: None):
+            raise stopped
     return bound
 
 

@@ -26,8 +26,7 @@ class PersistentReplicas:
     def __init__(self, force_field: ForceField, positions_nm: np.ndarray, settings: CalibrationRecipe, threads: int | None,
                  seed: int):
         shape = positions_nm.shape
-        coldest_k = force_field.temperature_k
-        self._ladder_k = geometric_ladder(coldest_k, settings.top_temperature_k or 2.0 * coldest_k, shape[0])
+        self._ladder_k = geometric_ladder(force_field.temperature_k, settings.top_temperature_k, shape[0])
         self._limits, self._space = BondLimits.of(force_field), force_field.space
         self._pauses = 1 if shape[0] == 1 else SWAPS_PER_INTERVAL
         self._steps = max(1, round(1000.0 * INTERVAL_PS / self._pauses / settings.timestep_fs))

@@ -114,7 +114,6 @@ class CalibrationRecord:
         """What travels in model.pt."""
         return {"t_eval": self.t_eval, "samples": self.samples, "likelihood": self.likelihood, "rounds": self.done,
                 "replicas": 0 if self.positions_nm is None else self.positions_nm.shape[1],
-                "rungs": 0 if self.positions_nm is None else len(self.positions_nm),
                 "settings": self.settings, "relative_entropy": self.relative_entropy,
                 "undone": self.undone, "seconds": sum(self.seconds)}
 

@@ -10,7 +10,7 @@ from fpforce.commands.entry import command
 _TOPOLOGY = "of a transferable checkpoint: PDB of the molecule, all atoms or the beads, that the force field is to be of alone"
 _LIKELIHOODS = "with --topology: calibrate by the log likelihoods of so many samples that the model draws of this molecule; 0: not"
 
-_ROUNDS = "with --topology: then calibrate by so many rounds of simulation, each followed by a step to the averages of these samples; 0: none"
+_ROUNDS = "with --topology: then calibrate by so many rounds of simulation, each with a step to the averages of these samples; 0: none"
 
 
 @command
@@ -36,5 +36,6 @@ def main(
     measured = export(checkpoint, model, t_eval=t_eval, uncalibrated=uncalibrated, topology=topology,
                       likelihood_frames=likelihood_frames, rounds=rounds, overrides=overrides or (), overwrite=overwrite)
     mirror = f", mirror images {measured['mirror_difference_kt']:.2g} kT apart" if measured["mirror_difference_kt"] else ""
-    print(f"{model}: verified on {measured['frames']} frame{'' if measured['frames'] == 1 else 's'}, energy within {measured['energy_error_kt']:.1e} kT, forces "
-          f"within {measured['force_error']:.1e} of their size{mirror}")
+    frames = "1 frame" if measured["frames"] == 1 else f"{measured['frames']} frames"
+    print(f"{model}: verified on {frames}, energy within {measured['energy_error_kt']:.1e} kT, "
+          f"forces within {measured['force_error']:.1e} of their size{mirror}")

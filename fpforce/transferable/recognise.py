@@ -143,7 +143,7 @@ def _say_which_ends_are_bare(topology, chosen, source: str) -> None:
 
 
 def _named_states(topology) -> dict[int, str]:
-    """What the residue names of a PDB file say of their state, by number; mdtraj reads HIP as HIS, CYX as CYS and so on, as does the model."""
+    """What the residue names of a PDB file say of their state, by number; mdtraj reads HIP as HIS, CYX as CYS, as does the model."""
     if not (isinstance(topology, str | Path) and Path(topology).suffix.lower() in (".pdb", ".ent")):
         return {}
     atoms = [line for line in Path(topology).read_text(errors="replace").splitlines() if line.startswith(("ATOM", "HETATM"))]
@@ -152,7 +152,7 @@ def _named_states(topology) -> dict[int, str]:
 
 
 def _say_which_states_are_unusual(topology, chosen, source: str, named: dict[int, str]) -> None:
-    """Warn of residues whose names (_named_states) or hydrogens show another protonation state than the usual one at pH 7, or a disulfide."""
+    """Warn of residues whose names (_named_states) or hydrogens show another state than the usual one at pH 7, or a disulfide."""
     found = list(named.values())
     for residue in dict.fromkeys(topology.atom(atom).residue for atom in chosen):
         if residue.resSeq in named:

@@ -101,7 +101,7 @@ def test_rounds_of_simulation_give_it_the_averages_of_the_samples(dipeptide_chec
     for module in ("last_layer", "calibration"):
         monkeypatch.setattr(f"fpforce.training.{module}.STIFFNESS", 0.0)  # weights are random, and conformations no basins
     calibrated = own_samples.for_molecule(checkpoint, unseen_pdb, 0, 3, t_eval, overrides).record.calibration
-    assert calibrated.positions_nm.shape == (2, 48, 10, 3) and calibrated.summary()["rungs"] == 2 and calibrated.done == 3
+    assert calibrated.positions_nm.shape == (2, 48, 10, 3) and calibrated.summary()["settings"]["rungs"] == 2 and calibrated.done == 3
     assert calibrated.settings["picoseconds"] == 40.0 and calibrated.samples == len(samples)
     wanted, before, after = ((h @ other).mean().item() for h in (
         last_layer_inputs(energy, samples, t_eval), plain, inputs(calibrated.shift, 3)))
