@@ -17,7 +17,7 @@ import torch
 from hardware import describe_hardware
 from torch import Tensor
 
-from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
+from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.forces import ForceFiles
 from fpforce.trajectory import read_bead_frames
 from fpforce.training.callbacks import exponential_average

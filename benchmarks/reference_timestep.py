@@ -13,7 +13,7 @@ import numpy as np
 import typer
 
 from fpforce.commands.entry import command
-from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
+from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 
 TEMPERATURE_K = 300.0
 SAMPLE_PS = 0.2

@@ -80,7 +80,7 @@ def run(folder: Path, row: Row) -> None:
         require_same(folder / "row.json", row)
         return
     from fpforce.analysis import evaluate
-    from fpforce.errors import InputError
+    from fpforce.foundation.errors import InputError
     from fpforce.training.export import export
 
     checkpoint, case = trained(folder, row), CASES[row.case]

@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 _HOME_OF = {
-    "InputError": "fpforce.errors",
+    "InputError": "fpforce.foundation.errors",
     "Bead": "fpforce.beads",
     "BeadTable": "fpforce.beads",
     "map_beads": "fpforce.beads",

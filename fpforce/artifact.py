@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.beads import BeadTable
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.space import space_of
 from fpforce.wall import Wall
 

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ bonded prior, the angles and the unit check rest.
 
 from collections import deque
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 
 def with_bonds(topology):

@@ -7,8 +7,8 @@ import logging
 
 import numpy as np
 
-from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
-from fpforce.errors import InputError
+from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
+from fpforce.foundation.errors import InputError
 
 logger = logging.getLogger("fpforce")
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fpforce.bonding import connected_components, with_bonds
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 RIGID_WIDTH_NM = 1e-3  # bonds that vibrate at 300 K are some 2e-3 nm wide; rounding to 0.001 nm adds 4e-4
 _FRAMES_TO_JUDGE_RIGIDITY = 1000

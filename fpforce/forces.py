@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.force_map import (
     MappedAtoms,
     group_weights,

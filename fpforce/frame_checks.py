@@ -9,7 +9,7 @@ import logging
 import numpy as np
 
 from fpforce.chirality import d_residues, dihedral
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 logger = logging.getLogger("fpforce")
 

@@ -7,10 +7,10 @@ import numpy as np
 
 from fpforce import backends
 from fpforce.exchange import ladder_text
-from fpforce.progress import SimulationProgress, aggregate_ns_per_day
+from fpforce.foundation.progress import SimulationProgress, aggregate_ns_per_day
 from fpforce.replicas import BondLimits
 from fpforce.rungs import Rungs
-from fpforce.stop_signals import stop_signals
+from fpforce.foundation.signals import stop_signals
 from fpforce.system import make_system
 
 logger = logging.getLogger("fpforce")

@@ -9,7 +9,7 @@ import numpy as np
 
 from fpforce.beads import Bead, BeadTable
 from fpforce.bonding import bead_bonds, require_connected
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 PRESETS = ("ca", "backbone5", "backbone", "heavy", "all")
 

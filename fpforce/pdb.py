@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 import numpy as np
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 
 def write_pdb(table, path_or_file, positions_nm):

@@ -6,7 +6,7 @@ hand-off alone, one of Reference 0.5 us, and the model is evaluated by torch or 
 
 import logging
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 logger = logging.getLogger("fpforce")
 

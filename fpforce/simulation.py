@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.arguments import require_finite, require_whole
+from fpforce.foundation.arguments import require_finite, require_whole
 from fpforce.artifact import ForceField, load
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.exchange import accepted_swaps, geometric_ladder, ladder_text, warn_of_ladder
 from fpforce.langevin import LangevinRun
 from fpforce.platforms import require_platform

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.errors import InputError
-from fpforce.locking import Lock
+from fpforce.foundation.errors import InputError
+from fpforce.foundation.locking import Lock
 from fpforce.trajectory_output import check_extension, open_trajectory
 
 # Frames are kept in memory for at most this long before they go to the file.

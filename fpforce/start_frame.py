@@ -7,7 +7,7 @@ import numpy as np
 from fpforce.artifact import ForceField
 from fpforce.bonding import with_bonds
 from fpforce.chirality import d_residues
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.periodic import make_whole
 from fpforce.replicas import BondLimits
 from fpforce.trajectory_files import existing_file, holds_topology, load_frame, read_topology

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from fpforce import backends
-from fpforce.arguments import require_whole
+from fpforce.foundation.arguments import require_whole
 from fpforce.artifact import ForceField, load
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.space import PLANE
 
 logger = logging.getLogger("fpforce")

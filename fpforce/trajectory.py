@@ -13,7 +13,7 @@ import numpy as np
 
 from fpforce.beads import BeadTable
 from fpforce.chirality import chiral_residues
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.force_map import MappedAtoms
 from fpforce.forces import BeadForces, ForceFiles, ForceReader
 from fpforce.frame_checks import check_bonds, check_chirality, check_finite, check_phi

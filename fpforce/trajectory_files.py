@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.periodic import make_whole
 from fpforce.quiet import native_output_silenced
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 
 def open_trajectory(path, beads, kept: int = 0):

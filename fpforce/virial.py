@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.forces import KJ_PER_MOL_NM
 
 ALLOWED_DEVIATION = 0.15

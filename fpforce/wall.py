@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 HEIGHT_KT = 1000.0  # of a pair's wall at distance 0: 1 kT at 0.9 of the smallest distance, 8 kT at 0.8
 FEWEST_BONDS = 3  # bonds and angles have the prior

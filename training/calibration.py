@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from fpforce.artifact import load
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.space import space_of
-from fpforce.stop_signals import stop_signals
+from fpforce.foundation.signals import stop_signals
 from fpforce.training.checkpoint import Checkpoint, read_checkpoint, replace_record
 from fpforce.training.dataset import TrainingSet, conformation_weights
 from fpforce.training.diffusion import alpha, centred_noise, diffuse

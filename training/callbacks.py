@@ -9,7 +9,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 
 class StepRecord(pl.Callback):

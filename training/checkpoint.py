@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fpforce.artifact import describe_file
 from fpforce.beads import BeadTable
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.training.model_recipe import has_wall
 from fpforce.training.models import build_model
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.training.step import StepDraws, StepLosses
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fpforce.beads import BeadTable
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.space import PLANE, space_of
 from fpforce.trajectory import BeadFrames
 from fpforce.transferable.graph import held_pairs

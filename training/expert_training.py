@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.space import MOLECULE, space_of
 from fpforce.training.checkpoint import CHECKPOINT_NAME, EXTRA_KEY, Checkpoint
 from fpforce.training.compiled_step import step_function

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
-from fpforce.errors import InputError
+from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
+from fpforce.foundation.errors import InputError
 from fpforce.space import PLANE, space_of
 from fpforce.training.archive import write_archive
 from fpforce.training.checkpoint import Checkpoint, read_checkpoint

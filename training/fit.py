@@ -20,8 +20,8 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from fpforce.errors import InputError
-from fpforce.locking import Lock
+from fpforce.foundation.errors import InputError
+from fpforce.foundation.locking import Lock
 from fpforce.training.calibration import calibrate, is_wanted, refuse_uncalibratable
 from fpforce.training.callbacks import CheckpointWriter, StepRecord, StopAfterStep, StoppedWhileCompiling, exponential_average
 from fpforce.training.checkpoint import CHECKPOINT_NAME, Checkpoint, read_checkpoint, replace_record

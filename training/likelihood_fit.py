@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.training.last_layer import damped
 from fpforce.training.likelihood import log_likelihood
 from fpforce.training.models.experts import Experts

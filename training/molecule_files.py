@@ -4,7 +4,7 @@ import glob
 from dataclasses import dataclass
 from pathlib import Path
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 TRAJECTORIES = (".xtc", ".trr", ".dcd", ".h5", ".nc")
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.trajectory import BeadFrames
 from fpforce.training.dataset import NoisedBatches, TrainingSet, conformation_weights
 from fpforce.training.diffusion import TimeSampler

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.replicas import BondLimits
-from fpforce.stop_signals import stop_signals
+from fpforce.foundation.signals import stop_signals
 from fpforce.training.calibration import calibratable, calibrate_in_rounds, evenly, likelihood_shift
 from fpforce.training.checkpoint import Checkpoint
 from fpforce.training.dataset import CHECK_FRAMES

@@ -6,7 +6,7 @@ In: a force field and positions of the replicas. Out: their frames, and where th
 import numpy as np
 
 from fpforce.artifact import ForceField
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.exchange import geometric_ladder
 from fpforce.replicas import BondLimits
 from fpforce.rungs import Rungs

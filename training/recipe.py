@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.training.model_recipe import sections_of
 from fpforce.training.recipe_sections import CalibrationRecipe, Recipe
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import fpforce
 from fpforce.beads import BeadTable
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.training.dataset import TrainingSet
 from fpforce.training.model_recipe import has_wall
 from fpforce.training.molecules import MoleculeSet

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.errors import InputError
-from fpforce.locking import Lock
+from fpforce.foundation.errors import InputError
+from fpforce.foundation.locking import Lock
 from fpforce.simulation_files import replace_file
 from fpforce.trajectory_output import check_extension, open_trajectory
 

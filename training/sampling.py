@@ -16,7 +16,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.training.diffusion import alpha, beta, degrees_of_freedom, log_snr, sigma_squared, time_of_log_snr
 
 Score = Callable[[Tensor, Tensor], Tensor]

@@ -5,8 +5,8 @@ import logging
 
 import torch
 
-from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
-from fpforce.errors import InputError
+from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
+from fpforce.foundation.errors import InputError
 from fpforce.forces import ForceFiles
 from fpforce.trajectory import read_bead_frames
 from fpforce.training.checkpoint import Checkpoint

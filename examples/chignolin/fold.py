@@ -19,7 +19,7 @@ import numpy as np
 import typer
 
 from fpforce.commands.entry import command
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 SEQUENCE = "YYDPETGTWY"
 HYDROGEN_BONDS = ((3, 8), (6, 3), (7, 3), (1, 10), (10, 1))  # residue of N, residue of O

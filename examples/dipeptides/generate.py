@@ -20,7 +20,7 @@ from sequences import load
 from task import BEADS, Task, do_task, protocol_of, write_json
 
 from fpforce.commands.entry import command
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 RUNGS = {"train": 3, "test": 4}
 STAGES_NS = {"train": (0.5, 2.0), "test": (0.5, 2.0)}
@@ -91,7 +91,7 @@ class Driver:
 
     def work(self, tasks):
         """Do all tasks in order; returns those that failed twice. KeyboardInterrupt if stopped by a signal."""
-        from fpforce.stop_signals import stop_signals
+        from fpforce.foundation.signals import stop_signals
 
         self._tasks, waiting = tasks, [task for task in tasks if not task.is_done(self._output)]
         self._new_ns = {task: _new_ns(task, tasks, self._output) for task in waiting}

@@ -68,7 +68,7 @@ def do_task(output, task, seconds_between_checkpoints, parent):
 
     parent: process id of the driver; when that is gone, the run stops with a checkpoint.
     """
-    from fpforce.errors import InputError
+    from fpforce.foundation.errors import InputError
 
     try:
         for attempt in range(_SEEDS_TO_TRY):

@@ -30,7 +30,7 @@ from fpforce.analysis.protein import ProteinAssessment, ReferenceSide, assess_pr
 from fpforce.analysis.replica_frames import check_shapes, counted_frames, counted_mask, valid_frames
 from fpforce.analysis.reweighting import Weights
 from fpforce.analysis.verdict import Check, Thresholds, checks_of, status_of
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.wall import Wall, WallAction
 
 

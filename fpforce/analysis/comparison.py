@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fpforce.analysis.divergences import BINS_PER_AXIS, js_divergence, pmf_error
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 BLOCKS = 20
 # An excess is given from this number of frames compared on,

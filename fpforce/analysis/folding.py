@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.analysis.observables import bond_lengths
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 SHORTEST_CHAIN = 4
 CONTACT_NM = 0.8

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.analysis.replica_frames import ReplicaFrames
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 logger = logging.getLogger("fpforce")
 

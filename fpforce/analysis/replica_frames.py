@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 
 @dataclass(frozen=True)

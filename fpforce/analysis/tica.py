@@ -11,7 +11,7 @@ import numpy as np
 from fpforce.analysis.folding import FOLDED_ABOVE, FoldedStructure, protein_chain
 from fpforce.analysis.histograms import main_barrier, plane_edges
 from fpforce.analysis.observables import bond_lengths, dihedral_paths, dihedrals
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 MOST_PAIRS = 1000
 _CHUNK = 5_000  # frames whose features are held at once

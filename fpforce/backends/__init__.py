@@ -12,7 +12,7 @@ import logging
 from importlib import import_module
 from types import ModuleType
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 logger = logging.getLogger("fpforce")
 

@@ -4,7 +4,7 @@ The Force holds the model itself: its XML carries the whole force field, and loa
 plugin, whether or not it imports fpforce.
 """
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.plugin import library
 from fpforce.space import PLANE
 

@@ -7,7 +7,7 @@ so load only files you trust. Not for GPUs: positions come to the host at every 
 import io
 from importlib.util import find_spec
 
-from fpforce.errors import install_extra
+from fpforce.foundation.errors import install_extra
 
 
 def unavailable(force_field) -> str | None:

@@ -7,7 +7,7 @@ import logging
 from importlib.metadata import distributions, version
 from importlib.util import find_spec
 
-from fpforce.errors import InputError, install_extra
+from fpforce.foundation.errors import InputError, install_extra
 
 _INSTALL = install_extra("cpu", "cuda13")
 

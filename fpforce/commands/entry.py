@@ -23,7 +23,7 @@ def command(function):
     def guarded(*args, **options):
         import typer
 
-        from fpforce.errors import InputError
+        from fpforce.foundation.errors import InputError
 
         try:
             status = function(*args, **options)

@@ -105,7 +105,7 @@ def main(
 
 
 def _numbers(text):
-    from fpforce.errors import InputError
+    from fpforce.foundation.errors import InputError
 
     try:
         temperatures = tuple(float(word) for word in text.split(","))

@@ -65,8 +65,8 @@ def main(
     Exit status: 0 done; 2 wrong input or disk full; 3 done, but replicas failed (non-finite or a broken bond) and were
     frozen; 130 interrupted.
     """
-    from fpforce.errors import InputError
-    from fpforce.progress import describe_rate
+    from fpforce.foundation.errors import InputError
+    from fpforce.foundation.progress import describe_rate
     from fpforce.simulation import SimulationSettings, simulate
 
     if log is not None:

@@ -35,7 +35,7 @@ def need_training() -> None:
     """Raise InputError where the packages of the training extra are missing."""
     from importlib.util import find_spec
 
-    from fpforce.errors import InputError, install_extra
+    from fpforce.foundation.errors import InputError, install_extra
 
     missing = [name for name in ("torch", "pytorch_lightning", "pydantic") if find_spec(name) is None]
     if missing:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
+from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.mapping import list_beads
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from fpforce.beads import map_beads
 from fpforce.chirality import d_residues, dihedral
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.reference.basins import agreement, basin_statistics
 
 _BASINS = {"negative": -1.0, "positive": 1.0}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.reference.dataset import Run, write_dataset
 from fpforce.reference.peptide import build_peptide
 from fpforce.reference.platform import choose_platform, context_for_minimisation

@@ -8,7 +8,7 @@ result is checked.
 
 import numpy as np
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.reference.platform import context_for_minimisation
 
 THREE_LETTERS = {

@@ -4,7 +4,7 @@ Reference is the fastest on one core up to about a hundred atoms with GBSAOBCFor
 run repeats the uninterrupted one exactly: the random numbers of the others are not part of a checkpoint.
 """
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 _LARGEST_FOR_REFERENCE = 100
 

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 FORCE_FIELD = ("amber99sbildn.xml", "amber99_obc.xml")
 

@@ -8,7 +8,7 @@ import json
 
 import numpy as np
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.exchange import acceptance
 
 _COUNTERS = ("rungs", "attempts", "accepted", "round_trips", "_was_cold", "_was_hot")

@@ -11,11 +11,11 @@ import time
 import numpy as np
 
 from fpforce.chirality import d_residues
-from fpforce.errors import InputError
-from fpforce.locking import Lock
-from fpforce.progress import SimulationProgress, aggregate_ns_per_day
+from fpforce.foundation.errors import InputError
+from fpforce.foundation.locking import Lock
+from fpforce.foundation.progress import SimulationProgress, aggregate_ns_per_day
 from fpforce.reference.replica_exchange import ReplicaExchange
-from fpforce.stop_signals import stop_signals
+from fpforce.foundation.signals import stop_signals
 
 
 class ReferenceRun:

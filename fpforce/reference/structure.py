@@ -12,7 +12,7 @@ from collections import Counter
 import numpy as np
 
 from fpforce.chirality import d_residues, dihedral
-from fpforce.errors import InputError, install_extra
+from fpforce.foundation.errors import InputError, install_extra
 from fpforce.reference.peptide import THREE_LETTERS
 
 logger = logging.getLogger("fpforce")

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.artifact import METADATA_ENTRY, WEIGHTS_ENTRY, ForceField, format_version_of, read_extra
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.transferable.knowledge import Knowledge
 from fpforce.transferable.recognise import recognise
 

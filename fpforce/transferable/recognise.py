@@ -14,7 +14,7 @@ import numpy as np
 from fpforce.beads import BeadTable
 from fpforce.bonding import with_bonds
 from fpforce.chirality import d_residues
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.mapping import chosen_atoms, is_solvent, map_beads
 from fpforce.periodic import make_whole
 from fpforce.trajectory_files import existing_file, holds_topology, load_frame, read_topology

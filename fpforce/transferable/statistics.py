@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fpforce.beads import BeadTable
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.transferable.graph import bond_distances
 
 FIELDS = ("mean", "variance", "smooth_mean", "smooth_variance", "low", "high")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fpforce.beads import BeadTable
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from fpforce.analysis import AssessmentSettings, ReplicaFrames, assess
 from fpforce.analysis.observables import dihedrals
 from fpforce.analysis.planes import PhiPsiPlane, TicaPlane, choose_planes, upper_basin
 from fpforce.beads import Bead, BeadTable
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"
 ALL_FRAMES = AssessmentSettings(discard=0.0, thinnings=3)

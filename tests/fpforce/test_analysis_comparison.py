@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fpforce.analysis.comparison import Floor, Sample, compare
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 
 def gaussian_bins(rng, frames, shift=0.0):

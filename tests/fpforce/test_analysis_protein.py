@@ -18,7 +18,7 @@ from fpforce.analysis.planes import TicaPlane, choose_planes, upper_basin
 from fpforce.analysis.tica import MOST_PAIRS
 from fpforce.beads import Bead, BeadTable
 from fpforce.commands.evaluate import main
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.simulation_files import SimulationFiles
 
 SEQUENCE = ("TYR", "TYR", "ASP", "PRO", "GLU", "THR", "GLY", "THR", "TRP", "TYR")

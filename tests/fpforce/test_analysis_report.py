@@ -20,7 +20,7 @@ from fpforce.analysis.figures import training_curves
 from fpforce.analysis.observables import dihedrals
 from fpforce.analysis.report import _render
 from fpforce.commands.evaluate import _show
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.simulation_files import SimulationFiles
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"

@@ -7,7 +7,7 @@ import pytest
 
 from fpforce.analysis import AssessmentSettings, ReplicaFrames, assess
 from fpforce.beads import Bead, BeadTable
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 ALL_FRAMES = AssessmentSettings(discard=0.0, thinnings=2)
 

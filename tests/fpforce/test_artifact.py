@@ -10,7 +10,7 @@ import pytest
 
 import fpforce
 from fpforce.artifact import FORMAT_VERSION, describe_file
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 
 def run_python(code, *arguments):

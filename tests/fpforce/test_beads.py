@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from openmm import app
 
 from fpforce.beads import BeadTable, map_beads
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.mapping import list_beads
 from fpforce.reference.peptide import build_peptide
 

@@ -10,7 +10,7 @@ import pytest
 
 import fpforce
 from fpforce.analysis.inputs import read_simulation_of
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.exchange import acceptance
 from fpforce.simulation import SimulationSettings, read_simulation, simulate
 

@@ -9,7 +9,7 @@ import pytest
 from openmm import app
 
 from fpforce.chirality import chiral_residues, d_residues
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.reference.make import Molecule
 from fpforce.reference.peptide import THREE_LETTERS, build_peptide
 from fpforce.reference.protocol import FORCE_FIELD, load_force_field

@@ -4,7 +4,7 @@ import numpy as np
 import openmm
 import pytest
 
-from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
+from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.exchange import geometric_ladder
 from fpforce.reference.protocol import suggest_rungs
 from fpforce.reference.replica_exchange import ReplicaExchange

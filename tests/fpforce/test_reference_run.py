@@ -4,7 +4,7 @@ import mdtraj
 import numpy as np
 import pytest
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.reference.peptide import build_peptide
 from fpforce.reference.protocol import FORCE_FIELD, Protocol, load_force_field
 from fpforce.reference.run import ReferenceRun

@@ -4,7 +4,7 @@ import numpy as np
 import openmm
 import pytest
 
-from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
+from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.rungs import Rungs
 
 MASS_DA, STIFFNESS, TEMPERATURES_K = 20.0, 2000.0, (300.0, 450.0, 675.0)

@@ -10,8 +10,8 @@ import pytest
 
 import fpforce
 from fpforce import trajectory_output
-from fpforce.errors import InputError
-from fpforce.locking import Lock
+from fpforce.foundation.errors import InputError
+from fpforce.foundation.locking import Lock
 from fpforce.platforms import is_gpu
 from fpforce.replicas import BondLimits
 from fpforce.simulation import SimulationSettings, read_simulation, simulate
@@ -334,5 +334,5 @@ def test_a_file_system_without_locks_does_not_stop_a_simulation(field, tmp_path,
     def no_locks(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("fpforce.locking.fcntl.flock", no_locks)
+    monkeypatch.setattr("fpforce.foundation.locking.fcntl.flock", no_locks)
     assert simulate(field, tmp_path / "out.xtc", SHORT).steps == 1000 and not (tmp_path / "out.xtc.lock").exists()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fpforce
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.simulation import SimulationSettings, read_simulation, simulate
 from fpforce.start_frame import read_start_frame
 

@@ -10,7 +10,7 @@ import pytest
 
 import fpforce
 from fpforce import backends
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 BACKENDS = backends.names()
 TORCH_BACKENDS = ("torchforce", "python")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fpforce.beads import map_beads
 from fpforce.chirality import dihedral
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.periodic import make_whole
 from fpforce.trajectory import read_bead_frames
 

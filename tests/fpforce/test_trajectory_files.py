@@ -7,7 +7,7 @@ import mdtraj
 import numpy as np
 import pytest
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.quiet import native_output_silenced
 from fpforce.trajectory import read_bead_frames
 

@@ -14,7 +14,7 @@ import torch
 from openmm import unit
 from safetensors.torch import save
 
-from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
+from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.plugin import FPForce
 from fpforce.training.models import build_model
 from fpforce.training.physical_energy import PhysicalEnergy

@@ -13,7 +13,7 @@ import pytest
 
 import fpforce
 from fpforce.backends import native
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.plugin import library
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import fpforce
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.training.calibration import NewtonStep, _take, newton_step
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.export import export

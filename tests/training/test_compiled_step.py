@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.forces import ForceFiles
 from fpforce.trajectory import read_bead_frames
 from fpforce.training.checkpoint import read_checkpoint

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 import fpforce
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.export import export
 from fpforce.training.fit import train

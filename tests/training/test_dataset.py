@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fpforce.chirality import dihedral
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.training.dataset import NoisedBatches, TrainingSet, conformation_weights, random_rotations
 from fpforce.training.diffusion import TimeSampler, alpha, sigma
 

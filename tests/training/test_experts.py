@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import fpforce
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.simulation import SimulationSettings, simulate
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.diffusion import alpha

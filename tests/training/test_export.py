@@ -8,7 +8,7 @@ import torch
 
 import fpforce
 from fpforce import backends
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.export import export, verify
 from fpforce.training.physical_energy import PhysicalEnergy

@@ -11,7 +11,7 @@ import time
 import pytest
 import torch
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.expert_training import learning_rate
 from fpforce.training.fit import train

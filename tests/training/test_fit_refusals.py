@@ -7,8 +7,8 @@ import mdtraj
 import numpy as np
 import pytest
 
-from fpforce.errors import InputError
-from fpforce.locking import Lock
+from fpforce.foundation.errors import InputError
+from fpforce.foundation.locking import Lock
 from fpforce.training.checkpoint import read_checkpoint, replace_record
 from fpforce.training.fit import train
 

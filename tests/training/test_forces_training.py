@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import fpforce
-from fpforce.constants import BOLTZMANN_KJ_PER_MOL_K
+from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.commands.info import describe
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.forces import ForceFiles
 from fpforce.trajectory import read_bead_frames
 from fpforce.training.checkpoint import read_checkpoint

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import fpforce
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint import read_checkpoint, replace_record
 from fpforce.training.export import export
 from fpforce.training.fit import train

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from fpforce.errors import InputError
-from fpforce.locking import Lock
+from fpforce.foundation.errors import InputError
+from fpforce.foundation.locking import Lock
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.diffusion import alpha
 from fpforce.training.iid import SampleSettings, sample

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import fpforce
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.training import calibration
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.diffusion import alpha, centred, sigma_squared

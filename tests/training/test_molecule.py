@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fpforce.beads import Bead, BeadTable
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.training.models.molecule import describe_molecule, pad_molecules
 from fpforce.transferable.graph import bond_distances, local_frames, separations
 from fpforce.transferable.vocabulary import Vocabulary

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fpforce.beads import Bead, BeadTable
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.diffusion import centred, centred_noise, diffuse
 from fpforce.training.fit import train

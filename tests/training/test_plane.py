@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import fpforce
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.space import MOLECULE, PLANE, space_of
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.dataset import TrainingSet

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.training.recipe import describe_recipe, load_recipe, parse_recipe
 from fpforce.training.recipe_sections import Recipe
 

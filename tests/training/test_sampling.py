@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.training.diffusion import alpha, centred, centred_noise, degrees_of_freedom, sigma_squared
 from fpforce.training.iid import Sampler, SampleSettings
 from fpforce.training.likelihood import estimated_divergence, exact_divergence, log_likelihood

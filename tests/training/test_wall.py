@@ -9,7 +9,7 @@ import torch
 import fpforce
 from fpforce import backends
 from fpforce.commands.info import describe
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.mapping import list_beads
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.export import export, write_force_field

@@ -10,7 +10,7 @@ import torch
 
 from fpforce import load, make_system
 from fpforce.backends import names
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.export import physical_energy, write_transferable
 from fpforce.wall import smallest_distances

@@ -9,7 +9,7 @@ import pytest
 
 from fpforce import SimulationSettings, evaluate, load, read_simulation, simulate
 from fpforce.commands import export, info, sample
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.training.residual import residual_curve
 
 

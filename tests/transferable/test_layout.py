@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fpforce import SimulationSettings, load, make_system, simulate
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.start_frame import read_start_frame
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.expert_training import ExpertTraining

@@ -10,7 +10,7 @@ import torch
 
 from fpforce import load, make_system
 from fpforce.commands import export as command
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.training import own_samples
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.export import export, write_force_field

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fpforce import load
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 
 @pytest.fixture(scope="module")

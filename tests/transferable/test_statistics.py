@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.training.expert_training import ExpertTraining
 from fpforce.training.models.edges import SMOOTH_LENGTH, distance_statistics
 from fpforce.training.models.prior import fit_prior

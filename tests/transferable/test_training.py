@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.compiled_step import CompiledStep
 from fpforce.training.diffusion import beta, centred_noise, degrees_of_freedom

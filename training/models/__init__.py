@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from fpforce.beads import BeadTable
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.space import PLANE, space_of
 from fpforce.training.model_recipe import CustomRecipe, GraphTransformerRecipe, MlpRecipe, ModelRecipe
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore, Network

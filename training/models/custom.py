@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fpforce.beads import BeadTable
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 from fpforce.training.model_recipe import CustomRecipe
 from fpforce.training.models.contract import Network
 

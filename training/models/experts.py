@@ -10,7 +10,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 
 class ScoreModel(Protocol):

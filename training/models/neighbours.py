@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 
 logger = logging.getLogger("fpforce")

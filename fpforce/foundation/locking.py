@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 try:
     import fcntl

@@ -3,7 +3,7 @@
 import math
 from numbers import Integral, Real
 
-from fpforce.errors import InputError
+from fpforce.foundation.errors import InputError
 
 
 def require_whole(name: str, value, least: int, most: int | None = None) -> None:
