@@ -8,9 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 _HOME_OF = {
     "InputError": "fpforce.foundation.errors",
-    "Bead": "fpforce.beads",
-    "BeadTable": "fpforce.beads",
-    "map_beads": "fpforce.beads",
+    "Bead": "fpforce.molecule.beads",
+    "BeadTable": "fpforce.molecule.beads",
+    "map_beads": "fpforce.molecule.beads",
     "BeadFrames": "fpforce.trajectory",
     "read_bead_frames": "fpforce.trajectory",
     "ForceField": "fpforce.artifact",

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.beads import BeadTable
+from fpforce.molecule.beads import BeadTable
 from fpforce.foundation.errors import InputError
-from fpforce.space import space_of
+from fpforce.molecule.space import space_of
 from fpforce.wall import Wall
 
 FORMAT_VERSION = 4  # 2: models with a wall, which earlier readers would leave out; 3: internal models that see volumes; 4: of many molecules
@@ -120,7 +120,7 @@ class ForceField:
 
     @property
     def space(self):
-        """What its degrees of freedom are: `fpforce.space.MOLECULE` or `PLANE`."""
+        """What its degrees of freedom are: `fpforce.molecule.space.MOLECULE` or `PLANE`."""
         return space_of(len(self.beads))
 
     @property

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fpforce.bonding import connected_components, with_bonds
+from fpforce.molecule.bonding import connected_components, with_bonds
 from fpforce.foundation.errors import InputError
 
 RIGID_WIDTH_NM = 1e-3  # bonds that vibrate at 300 K are some 2e-3 nm wide; rounding to 0.001 nm adds 4e-4

@@ -8,7 +8,7 @@ import logging
 
 import numpy as np
 
-from fpforce.chirality import d_residues, dihedral
+from fpforce.molecule.chirality import d_residues, dihedral
 from fpforce.foundation.errors import InputError
 
 logger = logging.getLogger("fpforce")

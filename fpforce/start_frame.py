@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.artifact import ForceField
-from fpforce.bonding import with_bonds
-from fpforce.chirality import d_residues
+from fpforce.molecule.bonding import with_bonds
+from fpforce.molecule.chirality import d_residues
 from fpforce.foundation.errors import InputError
-from fpforce.periodic import make_whole
+from fpforce.molecule.periodic import make_whole
 from fpforce.replicas import BondLimits
 from fpforce.trajectory_files import existing_file, holds_topology, load_frame, read_topology
 

@@ -9,7 +9,7 @@ from fpforce import backends
 from fpforce.foundation.arguments import require_whole
 from fpforce.artifact import ForceField, load
 from fpforce.foundation.errors import InputError
-from fpforce.space import PLANE
+from fpforce.molecule.space import PLANE
 
 logger = logging.getLogger("fpforce")
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.beads import BeadTable
-from fpforce.chirality import chiral_residues
+from fpforce.molecule.beads import BeadTable
+from fpforce.molecule.chirality import chiral_residues
 from fpforce.foundation.errors import InputError
 from fpforce.force_map import MappedAtoms
 from fpforce.forces import BeadForces, ForceFiles, ForceReader
 from fpforce.frame_checks import check_bonds, check_chirality, check_finite, check_phi
-from fpforce.mapping import list_beads, map_beads
-from fpforce.periodic import bonded_molecules
+from fpforce.molecule.mapping import list_beads, map_beads
+from fpforce.molecule.periodic import bonded_molecules
 from fpforce.trajectory_files import (
     NM_PER,
     existing_file,
@@ -99,8 +99,8 @@ def read_bead_frames(
             beads, 3); an .npz holds `positions` or exactly one 3-dimensional array.
         topology: path of a topology file (PDB, GRO, PRMTOP, ...) of the atoms or of the beads, or an mdtraj.Topology;
             not needed for formats that bring their own, with `table`, nor where `beads` is a list of bead records.
-        beads: the choice of beads, as for `fpforce.mapping.map_beads`; for arrays without a topology a list of bead
-            records (`fpforce.mapping.list_beads`).
+        beads: the choice of beads, as for `fpforce.molecule.mapping.map_beads`; for arrays without a topology a list of bead
+            records (`fpforce.molecule.mapping.list_beads`).
         length_unit: "nm" or "angstrom", required for arrays and refused for formats that have a unit.
         stride: take every stride-th frame of each file.
         allow_d_residues: accept D amino acids.

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.foundation.errors import InputError
-from fpforce.periodic import make_whole
+from fpforce.molecule.periodic import make_whole
 from fpforce.quiet import native_output_silenced
 
 ARRAY_SUFFIXES = (".npy", ".npz")

@@ -34,7 +34,7 @@ def plane_set():
     """2,000 exact samples of a particle on two islands of the plane, far from the origin, a TrainingSet."""
     import numpy as np
 
-    from fpforce.mapping import list_beads
+    from fpforce.molecule.mapping import list_beads
     from fpforce.trajectory import BeadFrames
     from fpforce.training.dataset import TrainingSet
 

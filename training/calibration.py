@@ -23,7 +23,7 @@ from torch import Tensor
 
 from fpforce.artifact import load
 from fpforce.foundation.errors import InputError
-from fpforce.space import space_of
+from fpforce.molecule.space import space_of
 from fpforce.foundation.signals import stop_signals
 from fpforce.training.checkpoint import Checkpoint, read_checkpoint, replace_record
 from fpforce.training.dataset import TrainingSet, conformation_weights

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fpforce.artifact import describe_file
-from fpforce.beads import BeadTable
+from fpforce.molecule.beads import BeadTable
 from fpforce.foundation.errors import InputError
 from fpforce.training.model_recipe import has_wall
 from fpforce.training.models import build_model

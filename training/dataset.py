@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fpforce.beads import BeadTable
+from fpforce.molecule.beads import BeadTable
 from fpforce.foundation.errors import InputError
-from fpforce.space import PLANE, space_of
+from fpforce.molecule.space import PLANE, space_of
 from fpforce.trajectory import BeadFrames
 from fpforce.transferable.graph import held_pairs
 from fpforce.training.diffusion import TimeSampler, centred_noise, diffuse, time_of_variance

@@ -1,7 +1,7 @@
 """The forward process: variance-preserving diffusion of centred, normalised bead positions.
 
 In: times t in [0, 1] and noise-free positions x_0 of shape (batch, beads, 3). Out: alpha, sigma, noised positions.
-Everything lives in the degrees of freedom of the system (fpforce.space): of a molecule the centre-of-mass-free subspace, of
+Everything lives in the degrees of freedom of the system (fpforce.molecule.space): of a molecule the centre-of-mass-free subspace, of
 dimension D = 3 (beads - 1), of one bead in an external potential its plane, D = 2. The functions of t compile
 with torch.jit.script, so that the energy models and the exported force field share them.
 Source: arXiv 2506.17139, section 2 (variance-preserving process with a linear beta).
@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from fpforce.space import space_of
+from fpforce.molecule.space import space_of
 
 
 def degrees_of_freedom(beads: int, mask: Tensor | None = None) -> int | Tensor:

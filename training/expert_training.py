@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fpforce.foundation.errors import InputError
-from fpforce.space import MOLECULE, space_of
+from fpforce.molecule.space import MOLECULE, space_of
 from fpforce.training.checkpoint import CHECKPOINT_NAME, EXTRA_KEY, Checkpoint
 from fpforce.training.compiled_step import step_function
 from fpforce.training.dataset import Points, TrainingSet

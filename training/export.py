@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.foundation.errors import InputError
-from fpforce.space import PLANE, space_of
+from fpforce.molecule.space import PLANE, space_of
 from fpforce.training.archive import write_archive
 from fpforce.training.checkpoint import Checkpoint, read_checkpoint
 from fpforce.training.diffusion import alpha, sigma

@@ -1,7 +1,7 @@
 """Log densities of a diffusion model by the probability-flow ODE.
 
 In: experts and normalised centred positions (batch, beads, 3). Out: ln q (batch,) per normalised length^D in the D degrees
-of freedom (fpforce.space). It is the density that the scores imply, independent of what an energy says of itself, basin
+of freedom (fpforce.molecule.space). It is the density that the scores imply, independent of what an energy says of itself, basin
 weights included.
 Source: Song et al., arXiv 2011.13456, section 4.3; Hutchinson's estimator of the divergence as in arXiv 1810.01367.
 """
@@ -12,7 +12,7 @@ from collections import deque
 import torch
 from torch import Tensor
 
-from fpforce.space import space_of
+from fpforce.molecule.space import space_of
 from fpforce.training.diffusion import centred, centred_noise, degrees_of_freedom
 from fpforce.training.models.experts import Experts, ScoreModel
 from fpforce.training.sampling import Field, Noise, probability_flow, shared_steps, time_grid

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fpforce.space import PLANE, space_of
+from fpforce.molecule.space import PLANE, space_of
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.wall import WallEnergy
 from fpforce.wall import Wall

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import fpforce
-from fpforce.beads import BeadTable
+from fpforce.molecule.beads import BeadTable
 from fpforce.foundation.errors import InputError
 from fpforce.training.dataset import TrainingSet
 from fpforce.training.model_recipe import has_wall

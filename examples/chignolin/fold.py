@@ -58,7 +58,7 @@ def fold(seed):
     import openmm
     from openmm import app, unit
 
-    from fpforce.chirality import d_residues
+    from fpforce.molecule.chirality import d_residues
     from fpforce.reference.peptide import build_peptide
     from fpforce.reference.protocol import Protocol, load_force_field
 

@@ -15,7 +15,7 @@ from fpforce.analysis.histograms import main_barrier, plane_edges
 from fpforce.analysis.observables import dihedrals
 from fpforce.analysis.tica import TicaPlane
 from fpforce.foundation.errors import InputError
-from fpforce.space import PLANE, space_of
+from fpforce.molecule.space import PLANE, space_of
 
 PLANES = ("auto", "phi-psi", "tica")
 

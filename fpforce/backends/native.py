@@ -6,7 +6,7 @@ plugin, whether or not it imports fpforce.
 
 from fpforce.foundation.errors import InputError
 from fpforce.plugin import library
-from fpforce.space import PLANE
+from fpforce.molecule.space import PLANE
 
 
 def unavailable(force_field) -> str | None:

@@ -26,7 +26,7 @@ def main(
 
 def describe(force_field) -> str:
     """The force field's metadata as text for a terminal."""
-    from fpforce.space import PLANE
+    from fpforce.molecule.space import PLANE
 
     metadata, weights = force_field.metadata, force_field.weights()
     parameters = sum(weight.size for weight in weights.values())

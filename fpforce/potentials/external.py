@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
-from fpforce.mapping import list_beads
+from fpforce.molecule.mapping import list_beads
 
 
 @dataclass(frozen=True, kw_only=True)

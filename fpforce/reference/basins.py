@@ -6,7 +6,7 @@ degrees) and `beta`. With phi alone there are `positive` and `negative`, with ps
 
 import numpy as np
 
-from fpforce.chirality import dihedral
+from fpforce.molecule.chirality import dihedral
 
 LARGEST_DISAGREEMENT_KT = 0.3
 _BLOCKS = 10

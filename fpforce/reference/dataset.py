@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.beads import map_beads
-from fpforce.chirality import d_residues, dihedral
+from fpforce.molecule.beads import map_beads
+from fpforce.molecule.chirality import d_residues, dihedral
 from fpforce.foundation.errors import InputError
 from fpforce.reference.basins import agreement, basin_statistics
 

@@ -256,7 +256,7 @@ def _is_sound(topology, system, positions):
     import openmm
     from openmm import unit
 
-    from fpforce.chirality import dihedral
+    from fpforce.molecule.chirality import dihedral
 
     xyz = np.array(positions.value_in_unit(unit.nanometer))
     if not np.isfinite(xyz).all():

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from fpforce.chirality import d_residues
+from fpforce.molecule.chirality import d_residues
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
 from fpforce.foundation.progress import SimulationProgress, aggregate_ns_per_day

@@ -11,7 +11,7 @@ from collections import Counter
 
 import numpy as np
 
-from fpforce.chirality import d_residues, dihedral
+from fpforce.molecule.chirality import d_residues, dihedral
 from fpforce.foundation.errors import InputError, install_extra
 from fpforce.reference.peptide import THREE_LETTERS
 
@@ -144,7 +144,7 @@ def _open(path):
 def _drop_solvent(fixer, path):
     from openmm import app
 
-    from fpforce.mapping import _ION_RESIDUES
+    from fpforce.molecule.mapping import _ION_RESIDUES
 
     def is_solvent(residue):
         alone = sum(1 for _ in residue.atoms()) == 1

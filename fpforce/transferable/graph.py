@@ -8,7 +8,7 @@ from collections import deque
 
 import numpy as np
 
-from fpforce.beads import BeadTable
+from fpforce.molecule.beads import BeadTable
 
 SEPARATIONS = 10  # residue offsets -4 .. 4 (clipped), and 9 for another chain
 BOND_DISTANCES = 6  # bonds on the shortest path, 0 .. 4, and 5 for farther or unconnected

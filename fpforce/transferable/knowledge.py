@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fpforce.beads import BeadTable
+from fpforce.molecule.beads import BeadTable
 from fpforce.foundation.errors import InputError
 from fpforce.transferable.graph import bond_distances, held_pairs, local_frames, separations
 from fpforce.transferable.statistics import PairStatistics, PairTable

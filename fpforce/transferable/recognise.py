@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.beads import BeadTable
-from fpforce.bonding import with_bonds
-from fpforce.chirality import d_residues
+from fpforce.molecule.beads import BeadTable
+from fpforce.molecule.bonding import with_bonds
+from fpforce.molecule.chirality import d_residues
 from fpforce.foundation.errors import InputError
-from fpforce.mapping import chosen_atoms, is_solvent, map_beads
-from fpforce.periodic import make_whole
+from fpforce.molecule.mapping import chosen_atoms, is_solvent, map_beads
+from fpforce.molecule.periodic import make_whole
 from fpforce.trajectory_files import existing_file, holds_topology, load_frame, read_topology
 from fpforce.transferable.knowledge import Knowledge
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fpforce.beads import BeadTable
+from fpforce.molecule.beads import BeadTable
 from fpforce.foundation.errors import InputError
 from fpforce.transferable.graph import bond_distances
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fpforce.beads import BeadTable
+from fpforce.molecule.beads import BeadTable
 from fpforce.foundation.errors import InputError
 
 

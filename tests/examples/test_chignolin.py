@@ -10,8 +10,8 @@ import pytest
 
 from fpforce.analysis.folding import FoldedStructure
 from fpforce.analysis.observables import dihedrals
-from fpforce.beads import map_beads
-from fpforce.chirality import d_residues
+from fpforce.molecule.beads import map_beads
+from fpforce.molecule.chirality import d_residues
 from fpforce.training.recipe import load_recipe
 from fpforce.trajectory_files import matching_files
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import mdtraj
 import pytest
 
-from fpforce.chirality import d_residues
+from fpforce.molecule.chirality import d_residues
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "dipeptides"
 OPTIONS = ("--train-ns", "0.02", "--train-rungs", "1", "--test-ns", "0.01", "--test-rungs", "2", "--discard-ps", "2")
@@ -90,7 +90,7 @@ def test_recipe_is_for_the_beads_and_the_temperature_of_the_data(example, name):
     from openmm import app
     from task import BEADS, protocol_of
 
-    from fpforce.beads import map_beads
+    from fpforce.molecule.beads import map_beads
     from fpforce.reference.peptide import build_peptide
     from fpforce.training.recipe import load_recipe
 

@@ -10,7 +10,7 @@ KT_300 = 8.314462618e-3 * 300.0
 
 def chain_beads(names_and_masses):
     """A linear molecule, one bead per residue ALA, bonded in order."""
-    from fpforce.beads import Bead, BeadTable
+    from fpforce.molecule.beads import Bead, BeadTable
 
     beads = tuple(
         Bead(

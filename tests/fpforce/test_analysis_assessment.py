@@ -9,7 +9,7 @@ import pytest
 from fpforce.analysis import AssessmentSettings, ReplicaFrames, assess
 from fpforce.analysis.observables import dihedrals
 from fpforce.analysis.planes import PhiPsiPlane, TicaPlane, choose_planes, upper_basin
-from fpforce.beads import Bead, BeadTable
+from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.foundation.errors import InputError
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"

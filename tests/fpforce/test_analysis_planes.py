@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fpforce.analysis.planes import PositionPlane, choose_planes, upper_basin
-from fpforce.mapping import list_beads
+from fpforce.molecule.mapping import list_beads
 
 BEADS = list_beads([{"name": "P", "residue": "PAR", "mass_da": 1.0}])
 

@@ -16,7 +16,7 @@ from fpforce.analysis.folding import FoldedStructure, protein_chain
 from fpforce.analysis.kinetics import count_transitions
 from fpforce.analysis.planes import TicaPlane, choose_planes, upper_basin
 from fpforce.analysis.tica import MOST_PAIRS
-from fpforce.beads import Bead, BeadTable
+from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.commands.evaluate import main
 from fpforce.foundation.errors import InputError
 from fpforce.simulation_files import SimulationFiles

@@ -218,7 +218,7 @@ def test_densities_of_other_samples_are_refused(inputs, tmp_path):
 
 def test_a_molecule_of_three_beads_in_one_basin_has_a_report(inputs, model_writer, modules, tmp_path):
     field = fpforce.load(inputs["model"])
-    table = fpforce.beads.BeadTable(field.beads.beads[1:4], ((0, 1), (1, 2)), "groups")
+    table = fpforce.molecule.beads.BeadTable(field.beads.beads[1:4], ((0, 1), (1, 2)), "groups")
     frames = fpforce.read_bead_frames(EXAMPLE / "train.xtc", TOPOLOGY, beads="backbone5").positions_nm[:, 1:4]
     start_nm = frames[0].astype(float)
     small = fpforce.load(model_writer(tmp_path / "small.pt", modules(3, 20000.0, 0.15), table, start_nm))

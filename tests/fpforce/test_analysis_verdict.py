@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fpforce.analysis import AssessmentSettings, ReplicaFrames, assess
-from fpforce.beads import Bead, BeadTable
+from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.foundation.errors import InputError
 
 ALL_FRAMES = AssessmentSettings(discard=0.0, thinnings=2)

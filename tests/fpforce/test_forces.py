@@ -6,7 +6,7 @@ import mdtraj
 import numpy as np
 import pytest
 
-from fpforce.beads import map_beads
+from fpforce.molecule.beads import map_beads
 from fpforce.foundation.errors import InputError
 from fpforce.force_map import MappedAtoms, group_weights, optimal_weights, rigid_groups
 from fpforce.forces import KJ_PER_MOL_NM, ForceFiles

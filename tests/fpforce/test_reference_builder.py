@@ -8,7 +8,7 @@ import openmm
 import pytest
 from openmm import app
 
-from fpforce.chirality import chiral_residues, d_residues
+from fpforce.molecule.chirality import chiral_residues, d_residues
 from fpforce.foundation.errors import InputError
 from fpforce.reference.make import Molecule
 from fpforce.reference.peptide import THREE_LETTERS, build_peptide

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from openmm import app
 
-from fpforce.chirality import chiral_residues, d_residues, dihedral
+from fpforce.molecule.chirality import chiral_residues, d_residues, dihedral
 from fpforce.reference.peptide import build_peptide
 from fpforce.trajectory import read_bead_frames
 

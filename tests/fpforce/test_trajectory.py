@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fpforce.beads import map_beads
-from fpforce.chirality import dihedral
+from fpforce.molecule.beads import map_beads
+from fpforce.molecule.chirality import dihedral
 from fpforce.foundation.errors import InputError
-from fpforce.periodic import make_whole
+from fpforce.molecule.periodic import make_whole
 from fpforce.trajectory import read_bead_frames
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"
@@ -264,7 +264,7 @@ def test_mirrored_file_among_right_ones_is_named(heavy, tmp_path):
 
 
 def test_handedness_is_seen_from_the_hydrogen_where_there_is_no_cb():
-    from fpforce.chirality import d_residues
+    from fpforce.molecule.chirality import d_residues
 
     topology = mdtraj.Topology()
     residue = topology.add_residue("ALA", topology.add_chain(), resSeq=1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fpforce.chirality import dihedral
+from fpforce.molecule.chirality import dihedral
 from fpforce.foundation.errors import InputError
 from fpforce.training.dataset import NoisedBatches, TrainingSet, conformation_weights, random_rotations
 from fpforce.training.diffusion import TimeSampler, alpha, sigma

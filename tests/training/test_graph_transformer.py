@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fpforce.beads import Bead, BeadTable
+from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.training.dataset import TrainingSet
 from fpforce.training.diffusion import alpha, sigma_squared
 from fpforce.training.model_recipe import GraphTransformerRecipe

@@ -27,6 +27,6 @@ def test_nearly_all_samples_are_l(alanine, tmp_path, experts):
     frames = mdtraj.load(str(tmp_path / "iid.dcd"), top=str(tmp_path / "iid.dcd.pdb"))
     n, ca, cb, c = (frames.topology.select(f"resname ALA and name {name}")[0] for name in ("N", "CA", "CB", "C"))
     bonds = [frames.xyz[:, atom] - frames.xyz[:, ca] for atom in (n, c, cb)]
-    # Positive for L, by the CORN rule (fpforce.chirality).
+    # Positive for L, by the CORN rule (fpforce.molecule.chirality).
     volume = np.einsum("fd,fd->f", bonds[0], np.cross(bonds[1], bonds[2]))
     assert np.mean(volume > 0) >= 0.999

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fpforce.beads import Bead, BeadTable
+from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.foundation.errors import InputError
 from fpforce.training.models.molecule import describe_molecule, pad_molecules
 from fpforce.transferable.graph import bond_distances, local_frames, separations

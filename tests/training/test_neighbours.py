@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from fpforce.beads import Bead, BeadTable
+from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.diffusion import centred, centred_noise, diffuse

@@ -14,7 +14,7 @@ import torch
 
 import fpforce
 from fpforce.foundation.errors import InputError
-from fpforce.space import MOLECULE, PLANE, space_of
+from fpforce.molecule.space import MOLECULE, PLANE, space_of
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.dataset import TrainingSet
 from fpforce.training.diffusion import centred_noise, degrees_of_freedom, diffuse

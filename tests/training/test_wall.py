@@ -10,7 +10,7 @@ import fpforce
 from fpforce import backends
 from fpforce.commands.info import describe
 from fpforce.foundation.errors import InputError
-from fpforce.mapping import list_beads
+from fpforce.molecule.mapping import list_beads
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.export import export, write_force_field
 from fpforce.training.fit import train

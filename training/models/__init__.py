@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from fpforce.beads import BeadTable
+from fpforce.molecule.beads import BeadTable
 from fpforce.foundation.errors import InputError
-from fpforce.space import PLANE, space_of
+from fpforce.molecule.space import PLANE, space_of
 from fpforce.training.model_recipe import CustomRecipe, GraphTransformerRecipe, MlpRecipe, ModelRecipe
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore, Network
 from fpforce.training.models.custom import build_custom

@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 import torch
 from torch import Tensor, nn
 
-from fpforce.beads import BeadTable
+from fpforce.molecule.beads import BeadTable
 from fpforce.foundation.errors import InputError
 from fpforce.training.model_recipe import CustomRecipe
 from fpforce.training.models.contract import Network

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fpforce.beads import BeadTable
+from fpforce.molecule.beads import BeadTable
 from fpforce.training.diffusion import alpha
 from fpforce.training.model_recipe import GraphTransformerRecipe
 from fpforce.training.models.contract import Network

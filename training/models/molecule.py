@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fpforce.beads import BeadTable
+from fpforce.molecule.beads import BeadTable
 from fpforce.transferable import graph
 from fpforce.transferable.graph import BOND_DISTANCES, SEPARATIONS
 from fpforce.transferable.vocabulary import Vocabulary

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fpforce.beads import BeadTable
+from fpforce.molecule.beads import BeadTable
 from fpforce.training.models.contract import Network
 from fpforce.training.models.edges import FrameEdges
 from fpforce.training.models.graph_transformer import GraphTransformer, GraphTransformerModel

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fpforce.beads import BeadTable
+from fpforce.molecule.beads import BeadTable
 from fpforce.training.model_recipe import GraphTransformerRecipe, InternalRecipe
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.edges import RADIAL, SMOOTH_LENGTH, DisplacementEdges, FrameEdges

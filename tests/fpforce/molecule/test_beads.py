@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openmm import app
 
-from fpforce.beads import BeadTable, map_beads
+from fpforce.molecule.beads import BeadTable, map_beads
 from fpforce.foundation.errors import InputError
-from fpforce.mapping import list_beads
+from fpforce.molecule.mapping import list_beads
 from fpforce.reference.peptide import build_peptide
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"

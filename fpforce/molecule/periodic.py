@@ -4,7 +4,7 @@ from collections import deque
 
 import numpy as np
 
-from fpforce.bonding import with_bonds
+from fpforce.molecule.bonding import with_bonds
 
 
 def bonded_molecules(topology, atoms):

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fpforce.beads import Bead, BeadTable
-from fpforce.bonding import bead_bonds, require_connected
+from fpforce.molecule.beads import Bead, BeadTable
+from fpforce.molecule.bonding import bead_bonds, require_connected
 from fpforce.foundation.errors import InputError
 
 PRESETS = ("ca", "backbone5", "backbone", "heavy", "all")

@@ -1,6 +1,6 @@
 """The beads of a coarse-grained molecule and how they come from atoms.
 
-In: an mdtraj topology with a choice of beads (fpforce.mapping does the choosing). Out: a BeadTable, which names the
+In: an mdtraj topology with a choice of beads (fpforce.molecule.mapping does the choosing). Out: a BeadTable, which names the
 beads, maps atomistic coordinates onto them, makes their topology for OpenMM and mdtraj, and travels in a model file.
 """
 
@@ -262,7 +262,7 @@ class BeadTable:
 
     def write_pdb(self, path_or_file, positions_nm):
         """Write the beads as PDB with element column and CONECT; (frames, n, 3) gives one MODEL per frame."""
-        from fpforce.pdb import write_pdb
+        from fpforce.molecule.pdb import write_pdb
 
         write_pdb(self, path_or_file, positions_nm)
 
@@ -280,7 +280,7 @@ class BeadTable:
 
 
 def map_beads(topology, beads):
-    """Choose beads from the atoms of an mdtraj topology; see `fpforce.mapping.map_beads`."""
-    from fpforce.mapping import map_beads as choose
+    """Choose beads from the atoms of an mdtraj topology; see `fpforce.molecule.mapping.map_beads`."""
+    from fpforce.molecule.mapping import map_beads as choose
 
     return choose(topology, beads)
