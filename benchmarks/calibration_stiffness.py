@@ -17,7 +17,7 @@ import fpforce
 from fpforce.analysis.divergences import js_divergence
 from fpforce.analysis.observables import dihedrals
 from fpforce.analysis.reweighting import Weights
-from fpforce.trajectory import read_bead_frames
+from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training import last_layer
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.dataset import TrainingSet, conformation_weights

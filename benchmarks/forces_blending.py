@@ -18,8 +18,8 @@ from hardware import describe_hardware
 from torch import Tensor
 
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
-from fpforce.forces import ForceFiles
-from fpforce.trajectory import read_bead_frames
+from fpforce.trajectories.forces import ForceFiles
+from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training.callbacks import exponential_average
 from fpforce.training.dataset import NoisedBatches, TrainingSet
 from fpforce.training.diffusion import TimeSampler, alpha, centred_noise, degrees_of_freedom, diffuse, sigma

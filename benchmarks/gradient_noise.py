@@ -11,7 +11,7 @@ import torch
 from rows import EXAMPLE
 from training_cost import CentralDifferences
 
-from fpforce.trajectory import read_bead_frames
+from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.dataset import TrainingSet
 from fpforce.training.expert_training import ExpertTraining

@@ -70,7 +70,7 @@ def _log_mean(first: torch.Tensor, second: torch.Tensor, third: torch.Tensor) ->
 
 def _frames(path, count: int, scale_nm: float) -> torch.Tensor:
     """(count, n, 3) normalised centred frames, evenly spaced over the trajectory."""
-    from fpforce.trajectory import read_bead_frames
+    from fpforce.trajectories.bead_frames import read_bead_frames
 
     found = read_bead_frames(path, EXAMPLE / "alanine_dipeptide.pdb", beads="backbone5").positions_nm
     chosen = torch.from_numpy(found[np.linspace(0, len(found) - 1, count).astype(int)]).double()

@@ -112,7 +112,7 @@ def _measure(trained: Path, model: Path, iid: Path, simulations: list[Path], t_e
     from fpforce.training.residual import residual_curve
 
     import fpforce
-    from fpforce.trajectory_files import read_atoms
+    from fpforce.trajectories.files import read_atoms
 
     density, beads, checkpoint = ExactDensity.of(MULLER_BROWN), fpforce.load(model).beads, read_checkpoint(trained)
     sampled, _ = read_atoms(iid, beads.to_mdtraj(), [0], 1)

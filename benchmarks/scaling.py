@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from hardware import describe_hardware
 
-from fpforce.trajectory import read_bead_frames
+from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training.dataset import TrainingSet
 from fpforce.training.expert_training import ExpertTraining
 from fpforce.training.models.neighbours import pairs_by_cluster, pairs_by_distance

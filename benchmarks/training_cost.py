@@ -22,7 +22,7 @@ import torch
 from rows import EXAMPLE
 from hardware import describe_hardware
 
-from fpforce.trajectory import read_bead_frames
+from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training.callbacks import exponential_average
 from fpforce.training.compiled_step import CompiledStep
 from fpforce.training.dataset import NoisedBatches, TrainingSet

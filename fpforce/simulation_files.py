@@ -16,7 +16,7 @@ import numpy as np
 
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
-from fpforce.trajectory_output import check_extension, open_trajectory
+from fpforce.trajectories.writers import check_extension, open_trajectory
 
 # Frames are kept in memory for at most this long before they go to the file.
 _FLUSH_SECONDS = 1.0

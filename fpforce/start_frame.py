@@ -10,7 +10,7 @@ from fpforce.molecule.chirality import d_residues
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.periodic import make_whole
 from fpforce.replicas import BondLimits
-from fpforce.trajectory_files import existing_file, holds_topology, load_frame, read_topology
+from fpforce.trajectories.files import existing_file, holds_topology, load_frame, read_topology
 
 
 def read_start_frame(force_field: ForceField, start=None, topology=None) -> tuple[np.ndarray, dict]:

@@ -16,7 +16,7 @@ def alanine() -> Path:
 @pytest.fixture(scope="session")
 def alanine_frames():
     """Every 20th training frame as five backbone beads, a BeadFrames."""
-    from fpforce.trajectory import read_bead_frames
+    from fpforce.trajectories.bead_frames import read_bead_frames
 
     return read_bead_frames(EXAMPLE / "train.xtc", EXAMPLE / "alanine_dipeptide.pdb", beads="backbone5", stride=20)
 
@@ -35,7 +35,7 @@ def plane_set():
     import numpy as np
 
     from fpforce.molecule.mapping import list_beads
-    from fpforce.trajectory import BeadFrames
+    from fpforce.trajectories.bead_frames import BeadFrames
     from fpforce.training.dataset import TrainingSet
 
     rng = np.random.default_rng(3)

@@ -14,7 +14,7 @@ from torch import Tensor
 from fpforce.molecule.beads import BeadTable
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import PLANE, space_of
-from fpforce.trajectory import BeadFrames
+from fpforce.trajectories.bead_frames import BeadFrames
 from fpforce.transferable.graph import held_pairs
 from fpforce.training.diffusion import TimeSampler, centred_noise, diffuse, time_of_variance
 from fpforce.training.force_scores import ForceScores

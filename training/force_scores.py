@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fpforce.trajectory import BeadFrames
-from fpforce.virial import check_forces
+from fpforce.trajectories.bead_frames import BeadFrames
+from fpforce.trajectories.virial import check_forces
 
 logger = logging.getLogger("fpforce")
 

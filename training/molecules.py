@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fpforce.foundation.errors import InputError
-from fpforce.trajectory import BeadFrames
+from fpforce.trajectories.bead_frames import BeadFrames
 from fpforce.training.dataset import NoisedBatches, TrainingSet, conformation_weights
 from fpforce.training.diffusion import TimeSampler
 from fpforce.training.models.edges import SMOOTH_LENGTH

@@ -12,7 +12,7 @@ import numpy as np
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
 from fpforce.simulation_files import replace_file
-from fpforce.trajectory_output import check_extension, open_trajectory
+from fpforce.trajectories.writers import check_extension, open_trajectory
 
 
 class SampleFiles:

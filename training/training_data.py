@@ -7,8 +7,8 @@ import torch
 
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.foundation.errors import InputError
-from fpforce.forces import ForceFiles
-from fpforce.trajectory import read_bead_frames
+from fpforce.trajectories.forces import ForceFiles
+from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training.checkpoint import Checkpoint
 from fpforce.training.dataset import TrainingSet
 from fpforce.training.force_scores import ForceScores

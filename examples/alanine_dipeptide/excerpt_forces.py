@@ -15,7 +15,7 @@ import numpy as np
 import typer
 
 from fpforce.commands.entry import command
-from fpforce.trajectory_files import existing_file
+from fpforce.trajectories.files import existing_file
 
 
 @command

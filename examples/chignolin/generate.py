@@ -80,7 +80,7 @@ def main(
 def folded_frames(output, runs):
     """Which frames of each run are folded, with more than half of folded.pdb's CA contacts: one (frames,) bool for each."""
     from fpforce.analysis.folding import FOLDED_ABOVE, FoldedStructure
-    from fpforce.trajectory import read_bead_frames
+    from fpforce.trajectories.bead_frames import read_bead_frames
 
     folded = []
     for name in run_files(runs):

@@ -83,7 +83,7 @@ class FoldedStructure:
 
         Raises InputError when its CA residues are not those of the model's chain.
         """
-        from fpforce.trajectory_files import existing_file, holds_topology, load_frame
+        from fpforce.trajectories.files import existing_file, holds_topology, load_frame
 
         path, chain = existing_file(Path(path), "folded structure"), protein_chain(beads)
         if not holds_topology(path):

@@ -31,8 +31,8 @@ def listed(paths):
 
 def read_trajectories(paths, topology, table):
     """One array per file, and what they are: [{"path", "sha256", "frames", "time_step_ps"}]."""
-    from fpforce.trajectory import read_bead_frames
-    from fpforce.trajectory_files import is_array, matching_files
+    from fpforce.trajectories.bead_frames import read_bead_frames
+    from fpforce.trajectories.files import is_array, matching_files
 
     arrays, described = [], []
     for path in matching_files(paths):
@@ -78,7 +78,7 @@ def named_by_start(simulations):
 def read_iid(path, force_field):
     """Finite sampled frames (frames, n, 3) in nm, for a sample, unlike a trajectory, may hold outliers; and their log weights
     (frames,), or None."""
-    from fpforce.trajectory_files import existing_file, is_array, read_array, read_atoms
+    from fpforce.trajectories.files import existing_file, is_array, read_array, read_atoms
 
     path = existing_file(path, "iid sample")
     order = _order_of_samples(path, force_field)

@@ -21,7 +21,7 @@ from fpforce.analysis.folding import FoldedStructure
 from fpforce.analysis.inputs import listed, named_by_start, read_iid, read_simulation_of, read_trajectories, refuse_repeated
 from fpforce.analysis.summary import summarise
 from fpforce.foundation.errors import InputError
-from fpforce.trajectory_files import matching_files
+from fpforce.trajectories.files import matching_files
 
 HTML_NAME, JSON_NAME = "report.html", "report.json"
 

@@ -13,7 +13,7 @@ from fpforce.analysis.observables import dihedrals
 from fpforce.molecule.beads import map_beads
 from fpforce.molecule.chirality import d_residues
 from fpforce.training.recipe import load_recipe
-from fpforce.trajectory_files import matching_files
+from fpforce.trajectories.files import matching_files
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CHIGNOLIN = EXAMPLES / "chignolin"

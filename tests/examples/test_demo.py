@@ -41,7 +41,7 @@ def test_a_tilt_of_one_and_a_half_kt_in_phi_fails_the_evaluation(demo, alanine):
 
     import fpforce
     from fpforce.analysis import ReplicaFrames, assess
-    from fpforce.trajectory import read_bead_frames
+    from fpforce.trajectories.bead_frames import read_bead_frames
 
     force_field = fpforce.load(demo / "model.pt")
     starts = {basin: fpforce.read_simulation(demo / f"from_{basin}.xtc", force_field.beads).positions_nm[-1]

@@ -20,7 +20,7 @@ REPLICAS = 32
 @pytest.fixture(scope="module")
 def runs():
     """Two independent runs of the same ensemble, with the phi angles of the first and the bead table."""
-    from fpforce.trajectory import read_bead_frames
+    from fpforce.trajectories.bead_frames import read_bead_frames
 
     first, second = (
         read_bead_frames(EXAMPLE / name, EXAMPLE / "alanine_dipeptide.pdb", beads="backbone5")

@@ -15,7 +15,7 @@ from openmm import app
 
 from fpforce.molecule.chirality import chiral_residues, d_residues, dihedral
 from fpforce.reference.peptide import build_peptide
-from fpforce.trajectory import read_bead_frames
+from fpforce.trajectories.bead_frames import read_bead_frames
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"
 PDB = EXAMPLE / "alanine_dipeptide.pdb"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fpforce
-from fpforce import trajectory_output
+from fpforce.trajectories import writers as trajectory_output
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
 from fpforce.platforms import is_gpu

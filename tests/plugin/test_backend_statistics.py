@@ -13,7 +13,7 @@ from fpforce.analysis.divergences import bin_indices
 from fpforce.analysis.planes import choose_planes
 from fpforce.training.export import export
 from fpforce.training.fit import train
-from fpforce.trajectory import read_bead_frames
+from fpforce.trajectories.bead_frames import read_bead_frames
 
 REPLICAS = 128  # from either basin
 STEPS, SAVE_EVERY = 20_000, 100

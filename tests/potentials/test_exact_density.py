@@ -9,7 +9,7 @@ from scipy.integrate import quad
 
 from fpforce.potentials import DOUBLE_WELL, MULLER_BROWN, ExactDensity, compare_with_exact
 from fpforce.potentials.dataset import DatasetSize, write_dataset
-from fpforce.trajectory import read_bead_frames
+from fpforce.trajectories.bead_frames import read_bead_frames
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from fpforce.foundation.errors import InputError
-from fpforce.forces import ForceFiles
-from fpforce.trajectory import read_bead_frames
+from fpforce.trajectories.forces import ForceFiles
+from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.compiled_step import CompiledStep, step_function
 from fpforce.training.dataset import TrainingSet

@@ -19,7 +19,7 @@ import fpforce
 from fpforce.analysis.divergences import js_divergence
 from fpforce.analysis.observables import bond_lengths, dihedrals
 from fpforce.simulation import SimulationSettings, read_simulation, simulate
-from fpforce.trajectory import read_bead_frames
+from fpforce.trajectories.bead_frames import read_bead_frames
 
 BASINS = ("negative", "positive")
 REPLICAS, PICOSECONDS, DISCARDED_PICOSECONDS = 64, 15.0, 5.0

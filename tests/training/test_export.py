@@ -12,7 +12,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.export import export, verify
 from fpforce.training.physical_energy import PhysicalEnergy
-from fpforce.trajectory import read_bead_frames
+from fpforce.trajectories.bead_frames import read_bead_frames
 
 ALPHA = math.exp(-0.05e-5 - 4.975e-10)  # at t = 1e-5
 KT_300 = 8.314462618e-3 * 300.0  # CODATA gas constant, kJ/mol/K

@@ -11,8 +11,8 @@ import fpforce
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.commands.info import describe
 from fpforce.foundation.errors import InputError
-from fpforce.forces import ForceFiles
-from fpforce.trajectory import read_bead_frames
+from fpforce.trajectories.forces import ForceFiles
+from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.dataset import TrainingSet
 from fpforce.training.export import export

@@ -17,7 +17,7 @@ from fpforce.training.models.graph_transformer import (
     fit_graph_transformer,
 )
 from fpforce.training.models.molecule import Molecule, Vocabulary, describe_molecule, pad_molecules
-from fpforce.trajectory import read_bead_frames
+from fpforce.trajectories.bead_frames import read_bead_frames
 
 TIMES = (1e-5, 0.1, 1.0)
 VARIANTS = [{}, {"identity": False}, {"cutoff_nm": 0.35}, {"edges": "displacement"},

@@ -97,7 +97,7 @@ def test_one_bead_lives_in_a_plane_and_several_are_a_molecule():
 
 
 def test_positions_are_normalised_by_one_mean_and_one_scale(folder):
-    from fpforce.trajectory import read_bead_frames
+    from fpforce.trajectories.bead_frames import read_bead_frames
 
     frames = read_bead_frames(folder / "train.npz", beads=RECORD, length_unit="nm")
     data = TrainingSet.of(frames)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fpforce.molecule.beads import Bead, BeadTable
-from fpforce.trajectory import BeadFrames
+from fpforce.trajectories.bead_frames import BeadFrames
 
 NAMES = ("N", "CA", "CB", "C", "O")
 RESIDUES = {"A": "ALA", "V": "VAL", "S": "SER"}

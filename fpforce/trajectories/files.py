@@ -12,7 +12,7 @@ import numpy as np
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.periodic import make_whole
-from fpforce.quiet import native_output_silenced
+from fpforce.trajectories.quiet import native_output_silenced
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 NM_PER = {"nm": 1.0, "angstrom": 0.1}

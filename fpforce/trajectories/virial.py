@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fpforce.foundation.errors import InputError
-from fpforce.forces import KJ_PER_MOL_NM
+from fpforce.trajectories.forces import KJ_PER_MOL_NM
 
 ALLOWED_DEVIATION = 0.15
 FEWEST_FRAMES = 100

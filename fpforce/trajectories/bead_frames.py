@@ -14,12 +14,12 @@ import numpy as np
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.chirality import chiral_residues
 from fpforce.foundation.errors import InputError
-from fpforce.force_map import MappedAtoms
-from fpforce.forces import BeadForces, ForceFiles, ForceReader
-from fpforce.frame_checks import check_bonds, check_chirality, check_finite, check_phi
+from fpforce.trajectories.force_map import MappedAtoms
+from fpforce.trajectories.forces import BeadForces, ForceFiles, ForceReader
+from fpforce.trajectories.frame_checks import check_bonds, check_chirality, check_finite, check_phi
 from fpforce.molecule.mapping import list_beads, map_beads
 from fpforce.molecule.periodic import bonded_molecules
-from fpforce.trajectory_files import (
+from fpforce.trajectories.files import (
     NM_PER,
     existing_file,
     holds_topology,

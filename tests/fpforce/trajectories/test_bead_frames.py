@@ -13,7 +13,7 @@ from fpforce.molecule.beads import map_beads
 from fpforce.molecule.chirality import dihedral
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.periodic import make_whole
-from fpforce.trajectory import read_bead_frames
+from fpforce.trajectories.bead_frames import read_bead_frames
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"
 PDB = EXAMPLE / "alanine_dipeptide.pdb"

@@ -2,7 +2,7 @@
 
 In: arrays of forces beside the trajectories, one file each. Out: BeadForces, frame by frame those of the BeadFrames.
 What cannot be right (another shape, an unknown unit, NaN, constraints that the map does not respect) is refused here;
-whether the numbers fit the positions is judged by fpforce.virial.
+whether the numbers fit the positions is judged by fpforce.trajectories.virial.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.foundation.errors import InputError
-from fpforce.force_map import (
+from fpforce.trajectories.force_map import (
     MappedAtoms,
     group_weights,
     optimal_weights,
@@ -22,7 +22,7 @@ from fpforce.force_map import (
     refuse_undeclared_constraints,
     rigid_groups,
 )
-from fpforce.trajectory_files import existing_file, is_array
+from fpforce.trajectories.files import existing_file, is_array
 
 logger = logging.getLogger("fpforce")
 

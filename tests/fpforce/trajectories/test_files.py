@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fpforce.foundation.errors import InputError
-from fpforce.quiet import native_output_silenced
-from fpforce.trajectory import read_bead_frames
+from fpforce.trajectories.quiet import native_output_silenced
+from fpforce.trajectories.bead_frames import read_bead_frames
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"
 PDB = EXAMPLE / "alanine_dipeptide.pdb"
@@ -71,7 +71,7 @@ def test_file_cut_anywhere_within_its_last_frame_is_truncated(heavy, tmp_path, s
 
 
 def test_a_pattern_stands_for_all_that_it_matches(tmp_path):
-    from fpforce.trajectory_files import matching_files
+    from fpforce.trajectories.files import matching_files
 
     for name in ("b.xtc", "a.xtc", "odd[1].xtc"):
         (tmp_path / name).touch()
