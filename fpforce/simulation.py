@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.foundation.arguments import require_finite, require_whole
-from fpforce.artifact import ForceField, load
+from fpforce.forcefield.artifact import ForceField, load
 from fpforce.foundation.errors import InputError
 from fpforce.exchange import accepted_swaps, geometric_ladder, ladder_text, warn_of_ladder
 from fpforce.langevin import LangevinRun

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.artifact import ForceField
+from fpforce.forcefield.artifact import ForceField
 from fpforce.molecule.bonding import with_bonds
 from fpforce.molecule.chirality import d_residues
 from fpforce.foundation.errors import InputError

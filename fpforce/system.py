@@ -7,7 +7,7 @@ import numpy as np
 
 from fpforce import backends
 from fpforce.foundation.arguments import require_whole
-from fpforce.artifact import ForceField, load
+from fpforce.forcefield.artifact import ForceField, load
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import PLANE
 

@@ -1,6 +1,6 @@
 """Writes model.pt: the TorchScript program with metadata, weights and topology beside it in one archive.
 
-The reader is fpforce.artifact.
+The reader is fpforce.forcefield.artifact.
 """
 
 import io
@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save as save_safetensors
 
 import fpforce
-from fpforce.artifact import METADATA_ENTRY, TOPOLOGY_ENTRY, WEIGHTS_ENTRY, format_version_of
+from fpforce.forcefield.artifact import METADATA_ENTRY, TOPOLOGY_ENTRY, WEIGHTS_ENTRY, format_version_of
 
 
 def write_archive(

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fpforce.artifact import load
+from fpforce.forcefield.artifact import load
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import space_of
 from fpforce.foundation.signals import stop_signals

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fpforce.artifact import describe_file
+from fpforce.forcefield.artifact import describe_file
 from fpforce.molecule.beads import BeadTable
 from fpforce.foundation.errors import InputError
 from fpforce.training.model_recipe import has_wall
@@ -25,9 +25,9 @@ from fpforce.training.plan import ExpertPlan, plan_experts
 from fpforce.training.recipe import parse_recipe
 from fpforce.training.recipe_sections import Recipe
 from fpforce.training.record import CHECKPOINT_VERSION, TrainingRecord
-from fpforce.transferable.knowledge import Knowledge
-from fpforce.transferable.recognise import recognise
-from fpforce.wall import Wall
+from fpforce.forcefield.transferable.knowledge import Knowledge
+from fpforce.forcefield.transferable.recognise import recognise
+from fpforce.forcefield.wall import Wall
 
 EXTRA_KEY = "fpforce"
 CHECKPOINT_NAME = "model.ckpt"

@@ -15,7 +15,7 @@ from fpforce.molecule.beads import BeadTable
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import PLANE, space_of
 from fpforce.trajectories.bead_frames import BeadFrames
-from fpforce.transferable.graph import held_pairs
+from fpforce.forcefield.transferable.graph import held_pairs
 from fpforce.training.diffusion import TimeSampler, centred_noise, diffuse, time_of_variance
 from fpforce.training.force_scores import ForceScores
 from fpforce.training.models import build_model
@@ -24,7 +24,7 @@ from fpforce.training.models.internal import fit_coordinates
 from fpforce.training.models.mlp import PlaneCoordinates
 from fpforce.training.models.molecule import Rows
 from fpforce.training.plan import ExpertPlan
-from fpforce.wall import smallest_distances
+from fpforce.forcefield.wall import smallest_distances
 
 CHECK_FRAMES = 256
 
@@ -98,7 +98,7 @@ class TrainingSet:
                 "forces": None if self.forces is None else self.forces.record}
 
     def smallest_distances(self) -> list[dict]:
-        """Of beads that are not near along the bonds, as in fpforce.wall."""
+        """Of beads that are not near along the bonds, as in fpforce.forcefield.wall."""
         return smallest_distances([(self.beads, self.frames.numpy() * self.scale_nm)])
 
     def check_frames(self) -> Tensor:

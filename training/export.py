@@ -1,7 +1,7 @@
 """Checkpoint in, model.pt out: the energy at t_eval as a TorchScript program in physical units, verified before writing.
 
 U(r) = kT [E_theta(alpha(t) (r - centre) / s, t) + wall(r)] at t = t_eval, r in nm, U in kJ/mol; the centre is that of each
-replica, or of a particle in the plane that of the data; the wall (fpforce.wall) is there where the recipe asks for it; alpha
+replica, or of a particle in the plane that of the data; the wall (fpforce.forcefield.wall) is there where the recipe asks for it; alpha
 undoes the shrinking of the noised positions, which matters where t_eval is not next to zero. Of a mixture, the expert whose
 interval holds t_eval is exported.
 Source: arXiv 2506.17139, section 2 (the score at t = 0 is the force over kT); Arts et al., arXiv 2302.00600 (t above 0).
@@ -27,7 +27,7 @@ from fpforce.training.diffusion import alpha, sigma
 from fpforce.training.physical_energy import PhysicalEnergy
 from fpforce.training.record import TrainingRecord
 from fpforce.training.residual import residual_curve
-from fpforce.transferable.bound import bound_program
+from fpforce.forcefield.transferable.bound import bound_program
 
 logger = logging.getLogger("fpforce")
 
@@ -105,7 +105,7 @@ def write_transferable(checkpoint: Checkpoint, model_path: Path, t_eval: float, 
                        overwrite: bool = False) -> dict:
     """Write the model.pt of a transferable checkpoint: shared weights, what is known of types, and a program to be bound.
 
-    The program has the constants of one training molecule, for binding to replace (fpforce.transferable.bound). It is verified as
+    The program has the constants of one training molecule, for binding to replace (fpforce.forcefield.transferable.bound). It is verified as
     bound to each of the molecules in the checkpoint's record, whose largest deviations are returned.
     """
     _refuse_to_replace(model_path, overwrite)

@@ -21,9 +21,9 @@ from fpforce.training.models.edges import SMOOTH_LENGTH
 from fpforce.training.models.molecule import Rows
 from fpforce.training.models.transferable import TransferableEnergy, build_transferable
 from fpforce.training.plan import ExpertPlan
-from fpforce.transferable.knowledge import Knowledge
-from fpforce.transferable.statistics import measure
-from fpforce.wall import smallest_distances
+from fpforce.forcefield.transferable.knowledge import Knowledge
+from fpforce.forcefield.transferable.statistics import measure
+from fpforce.forcefield.wall import smallest_distances
 
 CHECKED_MOLECULES, CHECK_FRAMES = 8, 32  # for the checks at export
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fpforce.molecule.space import PLANE, space_of
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.wall import WallEnergy
-from fpforce.wall import Wall
+from fpforce.forcefield.wall import Wall
 
 
 class CentreOfBeads(nn.Module):

@@ -128,8 +128,8 @@ class TrainingRecord:
     jump at each boundary between trained experts, as of training.hand_over. initial: path and hash of the checkpoint
     that the weights started from, or None. calibration: None unless the training ended with one. forces: the record of
     the data's forces (training.force_scores), or None. transferable: None for one molecule, else `knowledge` of the types
-    (fpforce.transferable), the names `trained_on`, and of a few `molecules` the entries that differ between them by name; the
-    record's own are then the first one's. smallest_distances: of the data, as in fpforce.wall, where a model of the recipe has
+    (fpforce.forcefield.transferable), the names `trained_on`, and of a few `molecules` the entries that differ between them by name; the
+    record's own are then the first one's. smallest_distances: of the data, as in fpforce.forcefield.wall, where a model of the recipe has
     a wall.
     """
 

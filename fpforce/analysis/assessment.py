@@ -31,7 +31,7 @@ from fpforce.analysis.replica_frames import check_shapes, counted_frames, counte
 from fpforce.analysis.reweighting import Weights
 from fpforce.analysis.verdict import Check, Thresholds, checks_of, status_of
 from fpforce.foundation.errors import InputError
-from fpforce.wall import Wall, WallAction
+from fpforce.forcefield.wall import Wall, WallAction
 
 
 @dataclass(frozen=True)

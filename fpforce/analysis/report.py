@@ -62,7 +62,7 @@ def evaluate(force_field, reference, simulation, *, topology=None, training=None
     Arrays (.npy, .npz) are taken in nm. Raises InputError for anything unreadable, for a simulation of another model,
     and for an existing report without `overwrite`.
     """
-    from fpforce.artifact import ForceField, load
+    from fpforce.forcefield.artifact import ForceField, load
 
     output = Path(output)
     html_path, json_path = _free_outputs(output, overwrite)

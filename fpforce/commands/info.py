@@ -16,7 +16,7 @@ def main(
     as_json: Annotated[bool, Option("--json", help="print all metadata as JSON")] = False,
 ):
     """Print what a force field file holds: model, temperature, beads, training and verification."""
-    from fpforce.artifact import load
+    from fpforce.forcefield.artifact import load
 
     force_field = load(model)
     if topology is not None:

@@ -40,7 +40,7 @@ class FPForce(openmm.Force):
     @classmethod
     def from_file(cls, force_field) -> "FPForce":
         """A force without replicas from a model.pt, or from a ForceField; InputError for a transferable one that is not bound."""
-        from fpforce.artifact import ForceField, load
+        from fpforce.forcefield.artifact import ForceField, load
 
         if not isinstance(force_field, ForceField):
             force_field = load(force_field)

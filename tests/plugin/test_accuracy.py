@@ -20,7 +20,7 @@ from fpforce.training.models import build_model
 from fpforce.training.physical_energy import PhysicalEnergy
 from fpforce.training.plan import plan_experts
 from fpforce.training.recipe import parse_recipe
-from fpforce.wall import Wall
+from fpforce.forcefield.wall import Wall
 
 KT = 300.0 * BOLTZMANN_KJ_PER_MOL_K
 MODELS = {

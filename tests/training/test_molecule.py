@@ -8,8 +8,8 @@ import torch
 from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.foundation.errors import InputError
 from fpforce.training.models.molecule import describe_molecule, pad_molecules
-from fpforce.transferable.graph import bond_distances, local_frames, separations
-from fpforce.transferable.vocabulary import Vocabulary
+from fpforce.forcefield.transferable.graph import bond_distances, local_frames, separations
+from fpforce.forcefield.transferable.vocabulary import Vocabulary
 
 
 def chain(count, bonds, names=None, chains=None):

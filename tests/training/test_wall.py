@@ -15,7 +15,7 @@ from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.export import export, write_force_field
 from fpforce.training.fit import train
 from fpforce.training.iid import SampleSettings, sample
-from fpforce.wall import HEIGHT_KT, Wall, distant_pairs, smallest_distances
+from fpforce.forcefield.wall import HEIGHT_KT, Wall, distant_pairs, smallest_distances
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from fpforce.backends import names
 from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.export import physical_energy, write_transferable
-from fpforce.wall import smallest_distances
+from fpforce.forcefield.wall import smallest_distances
 
 
 def energy_and_forces(system, positions_nm):

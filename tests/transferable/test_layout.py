@@ -17,8 +17,8 @@ from fpforce.training.expert_training import ExpertTraining
 from fpforce.training.export import write_transferable
 from fpforce.training.fit import train
 from fpforce.training.molecules import MoleculeSet
-from fpforce.transferable.knowledge import Knowledge
-from fpforce.transferable.recognise import recognise
+from fpforce.forcefield.transferable.knowledge import Knowledge
+from fpforce.forcefield.transferable.recognise import recognise
 
 CHOICE = "name N CA CB C O and not resname ACE NME"
 

@@ -151,7 +151,7 @@ def test_unusual_protonation_and_disulfides_are_warned_of(force_field, caplog, t
     from openmm import app
 
     from fpforce.reference.peptide import build_peptide
-    from fpforce.transferable.recognise import _named_states, _say_which_states_are_unusual
+    from fpforce.forcefield.transferable.recognise import _named_states, _say_which_states_are_unusual
 
     usual = mdtraj.Topology.from_openmm(build_peptide("HDEKCY", app.ForceField("amber99sbildn.xml"), 1, capped=False)[0])
 

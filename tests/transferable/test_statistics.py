@@ -14,8 +14,8 @@ from fpforce.training.models.prior import fit_prior
 from fpforce.training.models.shared import molecule_of
 from fpforce.training.models.transferable import prior_of
 from fpforce.training.molecules import MoleculeSet
-from fpforce.transferable.knowledge import SMALLEST_VARIANCE, Knowledge, gaussian_modes
-from fpforce.transferable.statistics import PairStatistics, PairTable, measure, typed_pairs
+from fpforce.forcefield.transferable.knowledge import SMALLEST_VARIANCE, Knowledge, gaussian_modes
+from fpforce.forcefield.transferable.statistics import PairStatistics, PairTable, measure, typed_pairs
 
 
 def test_table_of_one_molecule_gives_back_its_own_prior_and_features(peptide):

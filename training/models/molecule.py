@@ -1,6 +1,6 @@
 """What the graph transformer knows of a molecule besides its positions, all of it from the bead table's graph.
 
-In: a BeadTable (names, residues, chains, bonds). Out: a `Molecule` of index tensors (fpforce.transferable.graph), and padded
+In: a BeadTable (names, residues, chains, bonds). Out: a `Molecule` of index tensors (fpforce.forcefield.transferable.graph), and padded
 batches of several molecules.
 """
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from fpforce.molecule.beads import BeadTable
-from fpforce.transferable import graph
-from fpforce.transferable.graph import BOND_DISTANCES, SEPARATIONS
-from fpforce.transferable.vocabulary import Vocabulary
+from fpforce.forcefield.transferable import graph
+from fpforce.forcefield.transferable.graph import BOND_DISTANCES, SEPARATIONS
+from fpforce.forcefield.transferable.vocabulary import Vocabulary
 
 __all__ = ["BOND_DISTANCES", "SEPARATIONS", "Molecule", "Rows", "Vocabulary", "describe_molecule", "pad_molecules"]
 

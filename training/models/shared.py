@@ -1,6 +1,6 @@
 """Networks whose weights many molecules share: what they have of each molecule, a batch of several, and one on its own.
 
-In: what is known of types (fpforce.transferable). `SharedGraph` is for molecules of any kind; `SharedInternal` for those of
+In: what is known of types (fpforce.forcefield.transferable). `SharedGraph` is for molecules of any kind; `SharedInternal` for those of
 one layout, which differ in their residue types alone. Both have `batch_of`, `of_rows` and `bound`.
 """
 
@@ -16,7 +16,7 @@ from fpforce.training.models.edges import FrameEdges
 from fpforce.training.models.graph_transformer import GraphTransformer, GraphTransformerModel
 from fpforce.training.models.internal import InternalCoordinates, InternalModel, placeholder_coordinates
 from fpforce.training.models.molecule import Molecule, pad_molecules
-from fpforce.transferable.knowledge import Knowledge
+from fpforce.forcefield.transferable.knowledge import Knowledge
 
 TYPE_FEATURES = 16  # of a residue type's embedding
 

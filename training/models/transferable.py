@@ -1,6 +1,6 @@
 """One energy for many molecules: a shared network and a prior whose constants follow from a molecule's types.
 
-In: what is known of the types (fpforce.transferable). Out: `of`, the energy of a batch whose rows are different molecules,
+In: what is known of the types (fpforce.forcefield.transferable). Out: `of`, the energy of a batch whose rows are different molecules,
 padded to the same number of beads, for training; `bind`, the energy of one molecule, seen in training or not, as a model
 trained on it alone would be. Both obey the contract of the other models and have the same weights.
 """
@@ -21,7 +21,7 @@ from fpforce.training.models.molecule import Rows
 from fpforce.training.models.prior import AnalyticPrior, PriorBatch
 from fpforce.training.models.shared import SharedGraph, SharedInternal
 from fpforce.training.plan import ExpertPlan
-from fpforce.transferable.knowledge import Knowledge
+from fpforce.forcefield.transferable.knowledge import Knowledge
 
 
 class TransferableEnergy(nn.Module):

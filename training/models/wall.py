@@ -1,4 +1,4 @@
-"""The wall of fpforce.wall as a part of the exported program.
+"""The wall of fpforce.forcefield.wall as a part of the exported program.
 
 In: normalised positions (batch, beads, 3). Out: energies (batch,) in kT. It has no part in training.
 """
@@ -6,7 +6,7 @@ In: normalised positions (batch, beads, 3). Out: energies (batch,) in kT. It has
 import torch
 from torch import Tensor, nn
 
-from fpforce.wall import HEIGHT_KT, Wall
+from fpforce.forcefield.wall import HEIGHT_KT, Wall
 
 
 class WallEnergy(nn.Module):

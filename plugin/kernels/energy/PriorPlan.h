@@ -10,7 +10,7 @@ namespace FPForcePlugin {
 
 /**
  * What the energy is without the network, in normalised units and kT: the analytic prior at the time of evaluation (see
- * training/models/prior.py) and the wall (fpforce/wall.py), either of which a model may lack:
+ * training/models/prior.py) and the wall (fpforce/forcefield/wall.py), either of which a model may lack:
  *
  *     E(x) = 1/2 sum_ij quadratic_ij x_i . x_j + sum_pairs [ (d - a)^2 / (2 v) + ln(q / (1 - e^-q)) ] + constant
  *          + wallHeight sum_walls max(1 - d / distance, 0)^3,    q = rate d

@@ -18,7 +18,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.mapping import chosen_atoms, is_solvent, map_beads
 from fpforce.molecule.periodic import make_whole
 from fpforce.trajectories.files import existing_file, holds_topology, load_frame, read_topology
-from fpforce.transferable.knowledge import Knowledge
+from fpforce.forcefield.transferable.knowledge import Knowledge
 
 logger = logging.getLogger("fpforce")
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from fpforce.molecule.beads import BeadTable
 from fpforce.foundation.errors import InputError
-from fpforce.transferable.graph import bond_distances
+from fpforce.forcefield.transferable.graph import bond_distances
 
 FIELDS = ("mean", "variance", "smooth_mean", "smooth_variance", "low", "high")
 ANY = "*"

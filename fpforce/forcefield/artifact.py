@@ -23,7 +23,7 @@ import numpy as np
 from fpforce.molecule.beads import BeadTable
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import space_of
-from fpforce.wall import Wall
+from fpforce.forcefield.wall import Wall
 
 FORMAT_VERSION = 4  # 2: models with a wall, which earlier readers would leave out; 3: internal models that see volumes; 4: of many molecules
 METADATA_ENTRY = "fpforce.json"
@@ -67,9 +67,9 @@ class ForceField:
 
         topology: a file that mdtraj reads, an openmm or mdtraj Topology, or an mdtraj Trajectory, with all atoms or the beads alone.
         Water and ions are left out with a notice. Raises InputError for what the model does not know, naming the residue
-        (fpforce.transferable.recognise), and for a force field that is of one molecule already.
+        (fpforce.forcefield.transferable.recognise), and for a force field that is of one molecule already.
         """
-        from fpforce.transferable.bound import bind
+        from fpforce.forcefield.transferable.bound import bind
 
         if not self.transferable:
             raise InputError(f"{self.path} is the force field of one molecule already; leave the topology out, or give a transferable one")

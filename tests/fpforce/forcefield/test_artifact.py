@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fpforce
-from fpforce.artifact import FORMAT_VERSION, describe_file
+from fpforce.forcefield.artifact import FORMAT_VERSION, describe_file
 from fpforce.foundation.errors import InputError
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.artifact import METADATA_ENTRY, WEIGHTS_ENTRY, ForceField, format_version_of, read_extra
+from fpforce.forcefield.artifact import METADATA_ENTRY, WEIGHTS_ENTRY, ForceField, format_version_of, read_extra
 from fpforce.foundation.errors import InputError
-from fpforce.transferable.knowledge import Knowledge
-from fpforce.transferable.recognise import recognise
+from fpforce.forcefield.transferable.knowledge import Knowledge
+from fpforce.forcefield.transferable.recognise import recognise
 
 
 @dataclass(frozen=True, repr=False)

@@ -12,9 +12,9 @@ import numpy as np
 
 from fpforce.molecule.beads import BeadTable
 from fpforce.foundation.errors import InputError
-from fpforce.transferable.graph import bond_distances, held_pairs, local_frames, separations
-from fpforce.transferable.statistics import PairStatistics, PairTable
-from fpforce.transferable.vocabulary import Vocabulary
+from fpforce.forcefield.transferable.graph import bond_distances, held_pairs, local_frames, separations
+from fpforce.forcefield.transferable.statistics import PairStatistics, PairTable
+from fpforce.forcefield.transferable.vocabulary import Vocabulary
 
 SMALLEST_VARIANCE = 0.1  # of a mode, normalised units squared: below it are bonds and angles, which the shells hold
 SMALLEST_SPREAD = 1e-6  # of a distance; a bond's is some 1e-4

@@ -1,0 +1,1 @@
+"""model.pt: reading it, its wall, and binding a transferable one to a molecule; numpy only."""
