@@ -28,8 +28,8 @@ from frozen_models import frozen_model  # noqa: E402
 from hardware import describe_hardware  # noqa: E402
 
 import fpforce  # noqa: E402
-from fpforce import backends  # noqa: E402
-from fpforce.platforms import make_context  # noqa: E402
+from fpforce.system import backends  # noqa: E402
+from fpforce.system.platforms import make_context  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 

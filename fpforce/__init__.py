@@ -15,7 +15,7 @@ _HOME_OF = {
     "read_bead_frames": "fpforce.trajectories.bead_frames",
     "ForceField": "fpforce.forcefield.artifact",
     "load": "fpforce.forcefield.artifact",
-    "make_system": "fpforce.system",
+    "make_system": "fpforce.system.make_system",
     "SimulationSettings": "fpforce.simulation",
     "simulate": "fpforce.simulation",
     "read_simulation": "fpforce.simulation",

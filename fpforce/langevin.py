@@ -5,13 +5,13 @@ import time
 
 import numpy as np
 
-from fpforce import backends
+from fpforce.system import backends
 from fpforce.exchange import ladder_text
 from fpforce.foundation.progress import SimulationProgress, aggregate_ns_per_day
 from fpforce.replicas import BondLimits
 from fpforce.rungs import Rungs
 from fpforce.foundation.signals import stop_signals
-from fpforce.system import make_system
+from fpforce.system.make_system import make_system
 
 logger = logging.getLogger("fpforce")
 

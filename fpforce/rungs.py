@@ -14,7 +14,7 @@ import logging
 import numpy as np
 
 from fpforce.exchange import acceptance
-from fpforce.platforms import make_context
+from fpforce.system.platforms import make_context
 from fpforce.replicas import freeze
 
 logger = logging.getLogger("fpforce")

@@ -16,10 +16,10 @@ from fpforce.forcefield.artifact import ForceField, load
 from fpforce.foundation.errors import InputError
 from fpforce.exchange import accepted_swaps, geometric_ladder, ladder_text, warn_of_ladder
 from fpforce.langevin import LangevinRun
-from fpforce.platforms import require_platform
+from fpforce.system.platforms import require_platform
 from fpforce.simulation_files import SimulatedFrames, SimulationFiles, read_simulation
 from fpforce.start_frame import read_start_frame
-from fpforce.system import require_energy
+from fpforce.system.make_system import require_energy
 
 logger = logging.getLogger("fpforce")
 

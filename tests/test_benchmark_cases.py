@@ -77,7 +77,7 @@ def test_frozen_models_their_speed_and_memory(script):
     frozen, speed, memory = script("frozen_models"), script("langevin_speed"), script("memory")
     model = frozen.frozen_model("internal", 5, steps=100, width=8, layers=1)
     import fpforce
-    from fpforce import backends
+    from fpforce.system import backends
 
     steppers = {name: speed._stepper(fpforce.load(model), name, 2) for name in (*backends.names(), None)}
     assert all(rate > 0.0 for rate in speed._rates(steppers, SHORT).values())

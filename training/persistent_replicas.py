@@ -10,7 +10,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.exchange import geometric_ladder
 from fpforce.replicas import BondLimits
 from fpforce.rungs import Rungs
-from fpforce.system import make_system
+from fpforce.system.make_system import make_system
 from fpforce.training.recipe_sections import CalibrationRecipe
 
 INTERVAL_PS = 1.0

@@ -4,7 +4,7 @@ In:  a TorchScript archive (a zip) whose `extra/` folder holds `fpforce.json` (m
      `fpforce.safetensors` (the weights) and `topology.pdb`.
 Out: a `ForceField`.
 
-Nothing in the file is executed or unpickled here; torch itself loads the program later, in fpforce.backends.
+Nothing in the file is executed or unpickled here; torch itself loads the program later, in fpforce.system.backends.
 """
 
 import json

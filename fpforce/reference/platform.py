@@ -13,7 +13,7 @@ def choose_platform(platform, n_atoms):
     """Name of an OpenMM platform; `auto` takes Reference for a small molecule, else a GPU or the CPU platform."""
     import openmm
 
-    from fpforce.platforms import make_context, require_platform
+    from fpforce.system.platforms import make_context, require_platform
 
     require_platform(platform)
     if platform != "auto":

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fpforce
-from fpforce import backends
+from fpforce.system import backends
 from fpforce.simulation import read_simulation
 
 SIMULATE = [sys.executable, "-c", "from fpforce.commands.simulate import main; main()"]

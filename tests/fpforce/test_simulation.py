@@ -12,7 +12,7 @@ import fpforce
 from fpforce.trajectories import writers as trajectory_output
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
-from fpforce.platforms import is_gpu
+from fpforce.system.platforms import is_gpu
 from fpforce.replicas import BondLimits
 from fpforce.simulation import SimulationSettings, read_simulation, simulate
 

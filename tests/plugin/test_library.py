@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import fpforce
-from fpforce.backends import native
+from fpforce.system.backends import native
 from fpforce.foundation.errors import InputError
 from fpforce.plugin import library
 
@@ -33,7 +33,7 @@ def test_native_simulation_leaves_torch_alone(field, run_python):
 def test_asking_whether_native_is_available_imports_neither_openmm_nor_torch(field, run_python):
     code = (
         "import sys, fpforce\n"
-        "from fpforce.backends import native\n"
+        "from fpforce.system.backends import native\n"
         "print(native.unavailable(fpforce.load(sys.argv[1])), {'openmm', 'torch'} & set(sys.modules))"
     )
     assert run_python(code, field.path).strip() == "None set()"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import fpforce
-from fpforce import backends
+from fpforce.system import backends
 from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.export import export, verify

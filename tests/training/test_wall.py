@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import fpforce
-from fpforce import backends
+from fpforce.system import backends
 from fpforce.commands.info import describe
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.mapping import list_beads

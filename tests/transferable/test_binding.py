@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fpforce import load, make_system
-from fpforce.backends import names
+from fpforce.system.backends import names
 from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.export import physical_energy, write_transferable

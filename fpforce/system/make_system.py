@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce import backends
+from fpforce.system import backends
 from fpforce.foundation.arguments import require_whole
 from fpforce.forcefield.artifact import ForceField, load
 from fpforce.foundation.errors import InputError

@@ -18,9 +18,9 @@ logger = logging.getLogger("fpforce")
 
 # In the order in which `auto` tries them.
 _MODULE_OF = {
-    "native": "fpforce.backends.native",
-    "torchforce": "fpforce.backends.torchforce",
-    "python": "fpforce.backends.python",
+    "native": "fpforce.system.backends.native",
+    "torchforce": "fpforce.system.backends.torchforce",
+    "python": "fpforce.system.backends.python",
 }
 
 

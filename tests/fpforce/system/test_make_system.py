@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fpforce
-from fpforce import backends
+from fpforce.system import backends
 from fpforce.foundation.errors import InputError
 
 BACKENDS = backends.names()
@@ -257,7 +257,7 @@ def test_auto_takes_torchforce_for_a_model_that_native_cannot_read_and_says_why(
 
 def test_auto_falls_back_to_python_without_plugin_and_openmm_torch(field, caplog, monkeypatch):
     monkeypatch.setattr("fpforce.plugin.library.problem", lambda: "the native plugin was not built: no compiler")
-    monkeypatch.setattr("fpforce.backends.torchforce.find_spec", lambda name: None)
+    monkeypatch.setattr("fpforce.system.backends.torchforce.find_spec", lambda name: None)
     with caplog.at_level("INFO", logger="fpforce"):
         fpforce.make_system(field)
     assert "backend native is passed over: the native plugin was not built" in caplog.text
