@@ -137,7 +137,7 @@ def judge(model: Path, folder: Path, topology: Path, seed: int, picoseconds: flo
     import fpforce
     from fpforce.analysis import evaluate
     from fpforce.analysis.planes import choose_planes, upper_basin
-    from fpforce.simulation import SimulationSettings, simulate
+    from fpforce.simulation.simulate import SimulationSettings, simulate
 
     found = folder / "row.json"
     if found.exists():

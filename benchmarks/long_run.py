@@ -17,7 +17,7 @@ from hardware import describe_hardware
 
 import fpforce
 from fpforce.analysis import evaluate
-from fpforce.simulation import read_simulation
+from fpforce.simulation.simulate import read_simulation
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORT_INTERVAL_PS = 10

@@ -55,7 +55,7 @@ def run(variant: str, seed: int, fraction: float, picoseconds: float) -> None:
     if (folder / "result.json").exists():
         return
     from fpforce.analysis import evaluate
-    from fpforce.simulation import SimulationSettings, simulate
+    from fpforce.simulation.simulate import SimulationSettings, simulate
     from fpforce.training.export import export
     from fpforce.training.iid import SampleSettings, sample
     from fpforce.training.recipe import load_recipe
@@ -106,7 +106,7 @@ def _trained(variant: str, seed: int, fraction: float) -> Path:
 def _measure(trained: Path, model: Path, iid: Path, simulations: list[Path], t_eval: float) -> dict:
     """Distances from the exact density of samples, of the simulations' second half and of exp(-E), with bin counts."""
     from fpforce.potentials import MULLER_BROWN, ExactDensity
-    from fpforce.simulation import read_simulation
+    from fpforce.simulation.simulate import read_simulation
     from fpforce.training.checkpoint import read_checkpoint
     from fpforce.training.models.contract import DiffusionEnergy
     from fpforce.training.residual import residual_curve

@@ -80,7 +80,7 @@ def measure(model: Path, trajectory: Path) -> dict:
     """Speed, failures, and whether the chain kept its bonds and its volume, from the simulation's files."""
     import fpforce
     from fpforce.analysis.observables import bond_lengths
-    from fpforce.simulation import read_simulation
+    from fpforce.simulation.simulate import read_simulation
 
     force_field = fpforce.load(model)
     beads, frames = force_field.beads, read_simulation(trajectory, force_field.beads)

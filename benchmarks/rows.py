@@ -161,7 +161,7 @@ def _sample(checkpoint: Path, output: Path, row: Row) -> None:
 
 def _simulate(model: Path, output: Path, start: Path, seed: int, row: Row) -> list[float]:
     """Picoseconds at which replicas failed; forces without an energy are simulated too."""
-    from fpforce.simulation import SimulationSettings, simulate
+    from fpforce.simulation.simulate import SimulationSettings, simulate
 
     result = simulate(model, output, SimulationSettings(
         steps=round(1000 * row.picoseconds / row.timestep_fs), replicas=row.replicas, timestep_fs=row.timestep_fs, seed=seed,

@@ -16,9 +16,9 @@ _HOME_OF = {
     "ForceField": "fpforce.forcefield.artifact",
     "load": "fpforce.forcefield.artifact",
     "make_system": "fpforce.system.make_system",
-    "SimulationSettings": "fpforce.simulation",
-    "simulate": "fpforce.simulation",
-    "read_simulation": "fpforce.simulation",
+    "SimulationSettings": "fpforce.simulation.simulate",
+    "simulate": "fpforce.simulation.simulate",
+    "read_simulation": "fpforce.simulation.simulate",
     "evaluate": "fpforce.analysis",
 }
 

@@ -87,7 +87,7 @@ def test_frozen_models_their_speed_and_memory(script):
 
 def test_backend_statistics_long_run_and_calibration_stiffness(script, small_checkpoint, small_model, tmp_path, monkeypatch, capsys):
     from fpforce.analysis import evaluate
-    from fpforce.simulation import SimulationSettings, simulate
+    from fpforce.simulation.simulate import SimulationSettings, simulate
 
     statistics, long_run, stiffness = script("backend_statistics"), script("long_run"), script("calibration_stiffness")
     statistics.RUNS.mkdir()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fpforce.foundation.errors import InputError
-from fpforce.replicas import BondLimits
+from fpforce.simulation.replicas import BondLimits
 from fpforce.foundation.signals import stop_signals
 from fpforce.training.calibration import calibratable, calibrate_in_rounds, evenly, likelihood_shift
 from fpforce.training.checkpoint import Checkpoint

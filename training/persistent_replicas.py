@@ -7,9 +7,9 @@ import numpy as np
 
 from fpforce.forcefield.artifact import ForceField
 from fpforce.foundation.errors import InputError
-from fpforce.exchange import geometric_ladder
-from fpforce.replicas import BondLimits
-from fpforce.rungs import Rungs
+from fpforce.simulation.exchange import geometric_ladder
+from fpforce.simulation.replicas import BondLimits
+from fpforce.simulation.rungs import Rungs
 from fpforce.system.make_system import make_system
 from fpforce.training.recipe_sections import CalibrationRecipe
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
-from fpforce.simulation_files import replace_file
+from fpforce.simulation.files import replace_file
 from fpforce.trajectories.writers import check_extension, open_trajectory
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import typer
 
 from fpforce.commands.entry import command
-from fpforce.exchange import geometric_ladder
+from fpforce.simulation.exchange import geometric_ladder
 from fpforce.reference.dataset import run_files
 from fpforce.reference.protocol import Protocol
 

@@ -45,7 +45,7 @@ def read_trajectories(paths, topology, table):
 
 def read_simulation_of(path, force_field):
     """(ReplicaFrames, its metadata); the simulation must be of this very model."""
-    from fpforce.simulation import read_simulation
+    from fpforce.simulation.simulate import read_simulation
 
     frames = read_simulation(path, force_field.beads)
     simulated_with = frames.metadata.get("model_sha256")

@@ -115,7 +115,7 @@ def _free_outputs(output, overwrite):
 
 def _provenance(force_field, reference, training, simulations, records, iid, seed):
     from fpforce import __version__
-    from fpforce.exchange import accepted_swaps
+    from fpforce.simulation.exchange import accepted_swaps
 
     metadata = force_field.metadata
     return {

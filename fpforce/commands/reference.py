@@ -58,7 +58,7 @@ def main(
 
     Exit status: 0 done; 1 the runs do not agree; 2 wrong input; 130 interrupted.
     """
-    from fpforce.exchange import geometric_ladder
+    from fpforce.simulation.exchange import geometric_ladder
     from fpforce.reference.make import Molecule, ReferenceSettings, make_reference
     from fpforce.reference.protocol import Protocol, load_force_field, suggest_rungs
     from fpforce.reference.report import report

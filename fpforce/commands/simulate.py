@@ -67,7 +67,7 @@ def main(
     """
     from fpforce.foundation.errors import InputError
     from fpforce.foundation.progress import describe_rate
-    from fpforce.simulation import SimulationSettings, simulate
+    from fpforce.simulation.simulate import SimulationSettings, simulate
 
     if log is not None:
         try:

@@ -1,7 +1,7 @@
 """Temperature replica exchange: replicas walk over a ladder of temperatures, and barriers are crossed on the hot rungs.
 
 In: an OpenMM System, start positions, a ladder. Out: frames of the coldest rung, the counts by which an exchange is
-judged, and a state from which it goes on exactly as if it had not stopped. The criterion is fpforce.exchange.
+judged, and a state from which it goes on exactly as if it had not stopped. The criterion is fpforce.simulation.exchange.
 """
 
 import json
@@ -9,7 +9,7 @@ import json
 import numpy as np
 
 from fpforce.foundation.errors import InputError
-from fpforce.exchange import acceptance
+from fpforce.simulation.exchange import acceptance
 
 _COUNTERS = ("rungs", "attempts", "accepted", "round_trips", "_was_cold", "_was_hot")
 

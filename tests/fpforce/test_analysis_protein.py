@@ -19,7 +19,7 @@ from fpforce.analysis.tica import MOST_PAIRS
 from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.commands.evaluate import main
 from fpforce.foundation.errors import InputError
-from fpforce.simulation_files import SimulationFiles
+from fpforce.simulation.files import SimulationFiles
 
 SEQUENCE = ("TYR", "TYR", "ASP", "PRO", "GLU", "THR", "GLY", "THR", "TRP", "TYR")
 FOLD, UNFOLD = 0.02, 0.01  # probabilities per frame

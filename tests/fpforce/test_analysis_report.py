@@ -21,7 +21,7 @@ from fpforce.analysis.observables import dihedrals
 from fpforce.analysis.report import _render
 from fpforce.commands.evaluate import _show
 from fpforce.foundation.errors import InputError
-from fpforce.simulation_files import SimulationFiles
+from fpforce.simulation.files import SimulationFiles
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"
 TOPOLOGY = EXAMPLE / "alanine_dipeptide.pdb"

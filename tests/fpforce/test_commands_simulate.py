@@ -12,7 +12,7 @@ import pytest
 
 import fpforce
 from fpforce.system import backends
-from fpforce.simulation import read_simulation
+from fpforce.simulation.simulate import read_simulation
 
 SIMULATE = [sys.executable, "-c", "from fpforce.commands.simulate import main; main()"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}

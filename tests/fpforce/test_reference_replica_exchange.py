@@ -5,7 +5,7 @@ import openmm
 import pytest
 
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
-from fpforce.exchange import geometric_ladder
+from fpforce.simulation.exchange import geometric_ladder
 from fpforce.reference.protocol import suggest_rungs
 from fpforce.reference.replica_exchange import ReplicaExchange
 

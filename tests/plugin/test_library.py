@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_native_simulation_leaves_torch_alone(field, run_python):
     code = (
         "import sys, fpforce\n"
-        "from fpforce.simulation import SimulationSettings, simulate\n"
+        "from fpforce.simulation.simulate import SimulationSettings, simulate\n"
         "settings = SimulationSettings(steps=20, replicas=2, backend='auto', platform='Reference', report_interval_ps=0.02)\n"
         "result = simulate(sys.argv[1], 'out.xtc', settings, show_progress=False)\n"
         "print(result.backend, 'torch' in sys.modules, 'fpforce.training' in sys.modules)"

@@ -18,7 +18,7 @@ import pytest
 import fpforce
 from fpforce.analysis.divergences import js_divergence
 from fpforce.analysis.observables import bond_lengths, dihedrals
-from fpforce.simulation import SimulationSettings, read_simulation, simulate
+from fpforce.simulation.simulate import SimulationSettings, read_simulation, simulate
 from fpforce.trajectories.bead_frames import read_bead_frames
 
 BASINS = ("negative", "positive")

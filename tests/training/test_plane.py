@@ -211,7 +211,7 @@ def test_stopping_the_centre_of_mass_would_stop_the_particle_and_is_refused(fiel
 
 def test_simulation_stays_where_the_data_are_and_the_report_has_the_plane(field, folder, tmp_path):
     from fpforce.analysis import evaluate
-    from fpforce.simulation import SimulationSettings, read_simulation, simulate
+    from fpforce.simulation.simulate import SimulationSettings, read_simulation, simulate
 
     outputs = []
     for number, offset in enumerate((-0.5, 0.5)):

@@ -179,7 +179,7 @@ def test_unusual_protonation_and_disulfides_are_warned_of(force_field, caplog, t
 def test_topology_without_coordinates_binds_but_cannot_start_a_simulation(force_field, unseen_pdb):
     import mdtraj
 
-    from fpforce.start_frame import read_start_frame
+    from fpforce.simulation.start_frame import read_start_frame
 
     bound = force_field.bind(mdtraj.load_topology(str(unseen_pdb)))
     with pytest.raises(InputError, match="no coordinates to start from; give a frame"):

@@ -6,7 +6,7 @@ import pytest
 from fpforce import SimulationSettings, load, read_simulation, simulate
 from fpforce.analysis.inputs import read_iid, read_simulation_of
 from fpforce.foundation.errors import InputError
-from fpforce.start_frame import read_start_frame
+from fpforce.simulation.start_frame import read_start_frame
 from fpforce.training.fit import train
 from fpforce.training.iid import SampleSettings, sample
 

@@ -9,7 +9,7 @@ from fpforce.molecule.bonding import with_bonds
 from fpforce.molecule.chirality import d_residues
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.periodic import make_whole
-from fpforce.replicas import BondLimits
+from fpforce.simulation.replicas import BondLimits
 from fpforce.trajectories.files import existing_file, holds_topology, load_frame, read_topology
 
 

@@ -5,7 +5,7 @@ import openmm
 import pytest
 
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
-from fpforce.rungs import Rungs
+from fpforce.simulation.rungs import Rungs
 
 MASS_DA, STIFFNESS, TEMPERATURES_K = 20.0, 2000.0, (300.0, 450.0, 675.0)
 FREQUENCY = np.sqrt(STIFFNESS / MASS_DA)  # 1/ps
@@ -36,7 +36,7 @@ def test_a_swap_carries_positions_and_scales_the_velocities_of_the_whole_step(mo
     rungs, step_ps = rungs_of(4), 0.6 / FREQUENCY
     rungs.step(50)
     positions, velocities = rungs.positions(), rungs.velocities()
-    monkeypatch.setattr("fpforce.rungs.acceptance", lambda cold, hot, cold_k, hot_k: np.ones_like(cold))
+    monkeypatch.setattr("fpforce.simulation.rungs.acceptance", lambda cold, hot, cold_k, hot_k: np.ones_like(cold))
     rungs.exchange(positions, frozen={2})
     swapped, after = [0, 1, 3], rungs.velocities()
     np.testing.assert_array_equal(rungs.positions()[:, 2], positions[:, 2])

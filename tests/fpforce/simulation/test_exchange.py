@@ -11,8 +11,8 @@ import pytest
 import fpforce
 from fpforce.analysis.inputs import read_simulation_of
 from fpforce.foundation.errors import InputError
-from fpforce.exchange import acceptance
-from fpforce.simulation import SimulationSettings, read_simulation, simulate
+from fpforce.simulation.exchange import acceptance
+from fpforce.simulation.simulate import SimulationSettings, read_simulation, simulate
 
 PLAIN = SimulationSettings(steps=4000, replicas=64, timestep_fs=5.0, friction_per_ps=5.0, report_interval_ps=0.2, seed=3)
 EXCHANGED = replace(PLAIN, steps=6000, rungs=3, top_temperature_k=1500.0)
@@ -76,7 +76,7 @@ def test_ladders_that_do_not_connect_are_warned_of(field, tmp_path, caplog, monk
     result = simulate(field, tmp_path / "out.xtc", replace(SHORT, steps=20))
     assert result.accepted_swaps[0] is not None and result.accepted_swaps[1] is None
     assert "few swaps" not in caplog.text
-    monkeypatch.setattr("fpforce.exchange.FEWEST_SWAPS", 1.1)
+    monkeypatch.setattr("fpforce.simulation.exchange.FEWEST_SWAPS", 1.1)
     simulate(field, tmp_path / "wide.xtc", replace(SHORT, steps=20))
     assert "few swaps are accepted between 300 and 670.82 K: " in caplog.text and "670.82 and 1500" not in caplog.text
 

@@ -9,8 +9,8 @@ import pytest
 
 import fpforce
 from fpforce.foundation.errors import InputError
-from fpforce.simulation import SimulationSettings, read_simulation, simulate
-from fpforce.start_frame import read_start_frame
+from fpforce.simulation.simulate import SimulationSettings, read_simulation, simulate
+from fpforce.simulation.start_frame import read_start_frame
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"
 TOPOLOGY = EXAMPLE / "alanine_dipeptide.pdb"

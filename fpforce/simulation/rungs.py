@@ -1,7 +1,7 @@
 """The contexts of a simulation: one, or one for every temperature of a ladder, between which molecules change places.
 
 In: a System of R molecules that do not interact, the ladder, one molecule's System for its energy. Out: positions of all
-rungs, arrays from which they go on. Molecule r of one rung swaps with molecule r of the next (fpforce.exchange), so that the R
+rungs, arrays from which they go on. Molecule r of one rung swaps with molecule r of the next (fpforce.simulation.exchange), so that the R
 ladders are independent of each other.
 
 LangevinMiddleIntegrator keeps velocities that lag by half a kick, v = w - (dt / 2) F / m, and it is w that has the Maxwell distribution of
@@ -13,9 +13,9 @@ import logging
 
 import numpy as np
 
-from fpforce.exchange import acceptance
+from fpforce.simulation.exchange import acceptance
 from fpforce.system.platforms import make_context
-from fpforce.replicas import freeze
+from fpforce.simulation.replicas import freeze
 
 logger = logging.getLogger("fpforce")
 

@@ -1,7 +1,7 @@
 """simulate: many replicas of one force field by Langevin dynamics, with checkpoints and failed replicas set aside.
 
-In: a force field, an output name, SimulationSettings. Out: the files of fpforce.simulation_files and a
-SimulationResult. The loop itself is fpforce.langevin.
+In: a force field, an output name, SimulationSettings. Out: the files of fpforce.simulation.files and a
+SimulationResult. The loop itself is fpforce.simulation.langevin.
 """
 
 import errno
@@ -14,11 +14,11 @@ import numpy as np
 from fpforce.foundation.arguments import require_finite, require_whole
 from fpforce.forcefield.artifact import ForceField, load
 from fpforce.foundation.errors import InputError
-from fpforce.exchange import accepted_swaps, geometric_ladder, ladder_text, warn_of_ladder
-from fpforce.langevin import LangevinRun
+from fpforce.simulation.exchange import accepted_swaps, geometric_ladder, ladder_text, warn_of_ladder
+from fpforce.simulation.langevin import LangevinRun
 from fpforce.system.platforms import require_platform
-from fpforce.simulation_files import SimulatedFrames, SimulationFiles, read_simulation
-from fpforce.start_frame import read_start_frame
+from fpforce.simulation.files import SimulatedFrames, SimulationFiles, read_simulation
+from fpforce.simulation.start_frame import read_start_frame
 from fpforce.system.make_system import require_energy
 
 logger = logging.getLogger("fpforce")

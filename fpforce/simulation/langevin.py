@@ -6,10 +6,10 @@ import time
 import numpy as np
 
 from fpforce.system import backends
-from fpforce.exchange import ladder_text
+from fpforce.simulation.exchange import ladder_text
 from fpforce.foundation.progress import SimulationProgress, aggregate_ns_per_day
-from fpforce.replicas import BondLimits
-from fpforce.rungs import Rungs
+from fpforce.simulation.replicas import BondLimits
+from fpforce.simulation.rungs import Rungs
 from fpforce.foundation.signals import stop_signals
 from fpforce.system.make_system import make_system
 

@@ -13,8 +13,8 @@ from fpforce.trajectories import writers as trajectory_output
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
 from fpforce.system.platforms import is_gpu
-from fpforce.replicas import BondLimits
-from fpforce.simulation import SimulationSettings, read_simulation, simulate
+from fpforce.simulation.replicas import BondLimits
+from fpforce.simulation.simulate import SimulationSettings, read_simulation, simulate
 
 SHORT = SimulationSettings(steps=1000, replicas=3, report_interval_ps=0.1, friction_per_ps=2.0, seed=7)
 
@@ -133,7 +133,7 @@ def test_resume_without_openmm_checkpoint_goes_on_from_positions_and_velocities(
 
 def test_long_run_is_recentred_without_a_trace(field, tmp_path, monkeypatch):
     simulate(field, tmp_path / "free.xtc", SHORT)
-    monkeypatch.setattr("fpforce.langevin._LARGEST_DRIFT_NM", 0.02)
+    monkeypatch.setattr("fpforce.simulation.langevin._LARGEST_DRIFT_NM", 0.02)
     simulate(field, tmp_path / "often.xtc", SHORT)
     free, often = (read_simulation(tmp_path / name, field.beads).positions_nm for name in ("free.xtc", "often.xtc"))
     np.testing.assert_allclose(often, free, atol=1e-4)
@@ -225,7 +225,7 @@ def test_full_disk_leaves_a_readable_trajectory_and_a_checkpoint_to_resume_from(
         write_all(self, data)
 
     monkeypatch.setattr(trajectory_output._BlockTrajectory, "_write_all", write_until_full)
-    monkeypatch.setattr("fpforce.simulation_files._FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr("fpforce.simulation.files._FLUSH_SECONDS", 0.0)
     with pytest.raises(InputError, match="no space left.*--resume"):
         simulate(field, output, replace(SHORT, checkpoint_minutes=1e-4))
     frames = read_simulation(output, field.beads)
