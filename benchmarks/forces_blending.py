@@ -28,8 +28,8 @@ from fpforce.training.force_scores import ForceScores
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.force_blending import ForceBlending
 from fpforce.training.models import build_model
-from fpforce.training.plan import plan_experts
-from fpforce.training.recipe import parse_recipe
+from fpforce.training.recipe.plan import plan_experts
+from fpforce.training.recipe.read import parse_recipe
 
 TIMES = (1e-5, 1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
 BATCH = 256

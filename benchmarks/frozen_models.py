@@ -10,7 +10,7 @@ import numpy as np
 
 from fpforce.training.export import export
 from fpforce.training.fit import train
-from fpforce.training.recipe import parse_recipe
+from fpforce.training.recipe.read import parse_recipe
 
 FOLDER = Path(__file__).resolve().parent.parent / "runs" / "benchmarks"
 FRAMES = 40  # the export differentiates twice on up to 256 of them, which takes long for many beads

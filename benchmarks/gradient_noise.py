@@ -16,7 +16,7 @@ from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.dataset import TrainingSet
 from fpforce.training.expert_training import ExpertTraining
 from fpforce.training.losses.fokker_planck import perturb
-from fpforce.training.recipe import load_recipe
+from fpforce.training.recipe.read import load_recipe
 
 
 class PlainTimes(ExpertTraining):

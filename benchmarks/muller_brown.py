@@ -58,7 +58,7 @@ def run(variant: str, seed: int, fraction: float, picoseconds: float) -> None:
     from fpforce.simulation.simulate import SimulationSettings, simulate
     from fpforce.training.export import export
     from fpforce.training.iid import SampleSettings, sample
-    from fpforce.training.recipe import load_recipe
+    from fpforce.training.recipe.read import load_recipe
 
     recipe = _recipe(variant)
     trained = _trained(SHARED_TRAINING.get(variant, variant), seed, fraction)
@@ -88,7 +88,7 @@ def _trained(variant: str, seed: int, fraction: float) -> Path:
     """Checkpoint of a variant, trained as far as it is not yet."""
     from fpforce.training.checkpoint import read_checkpoint
     from fpforce.training.fit import train
-    from fpforce.training.recipe import load_recipe
+    from fpforce.training.recipe.read import load_recipe
 
     folder, path, overrides = _folder(variant, seed), _recipe(variant), VARIANTS[variant][1]
     whole = load_recipe(path)

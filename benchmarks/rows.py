@@ -131,7 +131,7 @@ def trained(folder: Path, row: Row) -> Path:
     import shutil
 
     from fpforce.training.fit import train
-    from fpforce.training.recipe import load_recipe
+    from fpforce.training.recipe.read import load_recipe
 
     checkpoint = folder / "model.ckpt"
     if row.trained is not None:

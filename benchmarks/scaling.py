@@ -26,7 +26,7 @@ from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training.dataset import TrainingSet
 from fpforce.training.expert_training import ExpertTraining
 from fpforce.training.models.neighbours import pairs_by_cluster, pairs_by_distance
-from fpforce.training.recipe import parse_recipe
+from fpforce.training.recipe.read import parse_recipe
 
 HERE = Path(__file__).resolve().parent
 BEADS = (5, 10, 20, 40, 80, 160, 300)

@@ -53,7 +53,7 @@ def run(name: str, seed: int, steps: int) -> None:
     from fpforce.training.checkpoint import read_checkpoint
     from fpforce.training.fit import train
     from fpforce.training.iid import SampleSettings, sample
-    from fpforce.training.recipe import load_recipe
+    from fpforce.training.recipe.read import load_recipe
 
     def recipe(into: Path, *more: str):
         return load_recipe(ROOT / "examples" / "double_well" / "recipe.yaml", [

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from fpforce.training.recipe import describe_recipe
+from fpforce.training.recipe.read import describe_recipe
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BEGIN, END = "<!-- recipe reference: begin -->\n", "<!-- recipe reference: end -->"

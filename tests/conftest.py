@@ -49,7 +49,7 @@ def plane_set():
 @pytest.fixture(scope="session")
 def small_recipe(alanine):
     """small_recipe(output, *overrides) -> a Recipe of 5 ms a step on the alanine dipeptide data."""
-    from fpforce.training.recipe import load_recipe
+    from fpforce.training.recipe.read import load_recipe
 
     def make(output, *overrides):
         small = ("data.stride=10", "model.width=16", "model.layers=2", "optimizer.batch_size=32", "run.max_steps=60",

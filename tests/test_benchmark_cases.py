@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.diffusion import alpha, sigma_squared
 from fpforce.training.fit import train
-from fpforce.training.recipe import load_recipe
+from fpforce.training.recipe.read import load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "alanine_dipeptide"

@@ -24,7 +24,7 @@ def test_script_can_be_imported(script):
 
 @pytest.mark.parametrize("study", ["alanine_tables", "chignolin_tables"])
 def test_rows_of_the_tables_are_recipes_and_name_rows_that_are_trained(study):
-    from fpforce.training.recipe import load_recipe
+    from fpforce.training.recipe.read import load_recipe
 
     rows, tables = importlib.import_module("rows"), importlib.import_module(study).STUDY.tables
     names = {name for table in tables.values() for name in table.rows}

@@ -34,7 +34,7 @@ from fpforce.training.likelihood_fit import LikelihoodFit, astray, log_likelihoo
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.experts import Experts
 from fpforce.training.persistent_replicas import PersistentReplicas
-from fpforce.training.recipe_sections import CalibrationRecipe, Recipe, RunRecipe
+from fpforce.training.recipe.sections import CalibrationRecipe, Recipe, RunRecipe
 from fpforce.training.record import CalibrationRecord, TrainingRecord
 
 logger = logging.getLogger("fpforce")

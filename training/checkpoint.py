@@ -16,14 +16,14 @@ from torch import Tensor
 from fpforce.forcefield.artifact import describe_file
 from fpforce.molecule.beads import BeadTable
 from fpforce.foundation.errors import InputError
-from fpforce.training.model_recipe import has_wall
+from fpforce.training.recipe.models import has_wall
 from fpforce.training.models import build_model
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.models.transferable import TransferableEnergy, build_transferable
-from fpforce.training.plan import ExpertPlan, plan_experts
-from fpforce.training.recipe import parse_recipe
-from fpforce.training.recipe_sections import Recipe
+from fpforce.training.recipe.plan import ExpertPlan, plan_experts
+from fpforce.training.recipe.read import parse_recipe
+from fpforce.training.recipe.sections import Recipe
 from fpforce.training.record import CHECKPOINT_VERSION, TrainingRecord
 from fpforce.forcefield.transferable.knowledge import Knowledge
 from fpforce.forcefield.transferable.recognise import recognise

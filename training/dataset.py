@@ -23,7 +23,7 @@ from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.internal import fit_coordinates
 from fpforce.training.models.mlp import PlaneCoordinates
 from fpforce.training.models.molecule import Rows
-from fpforce.training.plan import ExpertPlan
+from fpforce.training.recipe.plan import ExpertPlan
 from fpforce.forcefield.wall import smallest_distances
 
 CHECK_FRAMES = 256

@@ -25,8 +25,8 @@ from fpforce.training.models.molecule import Rows
 from fpforce.training.models.neighbours import require_cluster, warn_of_small_cutoff
 from fpforce.training.models.transferable import TransferableEnergy
 from fpforce.training.molecules import MoleculeSet
-from fpforce.training.plan import ExpertPlan, plan_experts
-from fpforce.training.recipe_sections import Recipe
+from fpforce.training.recipe.plan import ExpertPlan, plan_experts
+from fpforce.training.recipe.sections import Recipe
 from fpforce.training.record import LOSS_TERMS, TrainingRecord
 from fpforce.training.step import StepDraws, StepLosses
 

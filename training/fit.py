@@ -31,9 +31,9 @@ from fpforce.training.hand_over import score_jumps
 from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.models.transferable import TransferableEnergy
 from fpforce.training.molecules import MoleculeSet
-from fpforce.training.plan import ExpertPlan
+from fpforce.training.recipe.plan import ExpertPlan
 from fpforce.training.progress import TrainingProgress
-from fpforce.training.recipe_sections import Recipe
+from fpforce.training.recipe.sections import Recipe
 from fpforce.training.training_data import read_training_set
 
 logger = logging.getLogger("fpforce")

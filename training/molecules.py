@@ -20,7 +20,7 @@ from fpforce.training.diffusion import TimeSampler
 from fpforce.training.models.edges import SMOOTH_LENGTH
 from fpforce.training.models.molecule import Rows
 from fpforce.training.models.transferable import TransferableEnergy, build_transferable
-from fpforce.training.plan import ExpertPlan
+from fpforce.training.recipe.plan import ExpertPlan
 from fpforce.forcefield.transferable.knowledge import Knowledge
 from fpforce.forcefield.transferable.statistics import measure
 from fpforce.forcefield.wall import smallest_distances

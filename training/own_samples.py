@@ -20,8 +20,8 @@ from fpforce.training.calibration import calibratable, calibrate_in_rounds, even
 from fpforce.training.checkpoint import Checkpoint
 from fpforce.training.dataset import CHECK_FRAMES
 from fpforce.training.iid import Sampler, SampleSettings
-from fpforce.training.recipe import calibration_of
-from fpforce.training.recipe_sections import FEWEST_LIKELIHOODS, RunRecipe
+from fpforce.training.recipe.read import calibration_of
+from fpforce.training.recipe.sections import FEWEST_LIKELIHOODS, RunRecipe
 from fpforce.training.record import CalibrationRecord
 
 logger = logging.getLogger("fpforce")

@@ -11,7 +11,7 @@ from fpforce.simulation.exchange import geometric_ladder
 from fpforce.simulation.replicas import BondLimits
 from fpforce.simulation.rungs import Rungs
 from fpforce.system.make_system import make_system
-from fpforce.training.recipe_sections import CalibrationRecipe
+from fpforce.training.recipe.sections import CalibrationRecipe
 
 INTERVAL_PS = 1.0
 SWAPS_PER_INTERVAL = 2

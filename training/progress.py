@@ -5,7 +5,7 @@ import time
 
 import pytorch_lightning as pl
 
-from fpforce.training.recipe_sections import Recipe
+from fpforce.training.recipe.sections import Recipe
 
 _PLAIN_SECONDS = 30.0
 _FIRST_SECONDS = 5.0  # sampling shows sooner than that what it will take

@@ -15,11 +15,11 @@ import fpforce
 from fpforce.molecule.beads import BeadTable
 from fpforce.foundation.errors import InputError
 from fpforce.training.dataset import TrainingSet
-from fpforce.training.model_recipe import has_wall
+from fpforce.training.recipe.models import has_wall
 from fpforce.training.molecules import MoleculeSet
-from fpforce.training.plan import ExpertPlan, plan_experts
-from fpforce.training.recipe import parse_recipe
-from fpforce.training.recipe_sections import Recipe
+from fpforce.training.recipe.plan import ExpertPlan, plan_experts
+from fpforce.training.recipe.read import parse_recipe
+from fpforce.training.recipe.sections import Recipe
 
 CHECKPOINT_VERSION = 3  # 3: the internal model sees volumes
 LOSS_TERMS = ("denoising", "fokker_planck", "anchor")

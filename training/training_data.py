@@ -12,11 +12,11 @@ from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training.checkpoint import Checkpoint
 from fpforce.training.dataset import TrainingSet
 from fpforce.training.force_scores import ForceScores
-from fpforce.training.model_recipe import InternalRecipe
+from fpforce.training.recipe.models import InternalRecipe
 from fpforce.training.molecule_files import find_molecules
 from fpforce.training.molecules import MoleculeSet
-from fpforce.training.plan import plan_experts
-from fpforce.training.recipe_sections import Recipe
+from fpforce.training.recipe.plan import plan_experts
+from fpforce.training.recipe.sections import Recipe
 
 logger = logging.getLogger("fpforce")
 

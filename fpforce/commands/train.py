@@ -25,7 +25,7 @@ def main(
     """
     need_training()
     from fpforce.training.fit import train
-    from fpforce.training.recipe import load_recipe
+    from fpforce.training.recipe.read import load_recipe
 
     checkpoint = train(load_recipe(recipe, overrides or ()), init=init, resume=resume, overwrite=overwrite)
     print(f"{checkpoint} is ready; make the force field with: fpforce-export {checkpoint} {checkpoint.with_suffix('.pt')}")

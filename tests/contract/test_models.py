@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from fpforce.training.diffusion import centred_noise, diffuse
-from fpforce.training.model_recipe import ModelRecipe, sections_of
+from fpforce.training.recipe.models import ModelRecipe, sections_of
 from fpforce.training.models import build_model
-from fpforce.training.plan import plan_experts
-from fpforce.training.recipe import parse_recipe
+from fpforce.training.recipe.plan import plan_experts
+from fpforce.training.recipe.read import parse_recipe
 
 NETWORKS = {
     "internal": {"kind": "internal"},

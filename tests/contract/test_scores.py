@@ -9,8 +9,8 @@ import torch
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.diffusion import centred_noise, diffuse
 from fpforce.training.models import build_model
-from fpforce.training.plan import plan_experts
-from fpforce.training.recipe import parse_recipe
+from fpforce.training.recipe.plan import plan_experts
+from fpforce.training.recipe.read import parse_recipe
 
 NETWORKS = {
     "internal": {"kind": "internal", "width": 24, "layers": 2},

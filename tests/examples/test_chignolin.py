@@ -12,7 +12,7 @@ from fpforce.analysis.folding import FoldedStructure
 from fpforce.analysis.observables import dihedrals
 from fpforce.molecule.beads import map_beads
 from fpforce.molecule.chirality import d_residues
-from fpforce.training.recipe import load_recipe
+from fpforce.training.recipe.read import load_recipe
 from fpforce.trajectories.files import matching_files
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -92,7 +92,7 @@ def test_recipe_is_for_the_beads_and_the_temperature_of_the_data(example, name):
 
     from fpforce.molecule.beads import map_beads
     from fpforce.reference.peptide import build_peptide
-    from fpforce.training.recipe import load_recipe
+    from fpforce.training.recipe.read import load_recipe
 
     recipe = load_recipe(EXAMPLE / name)
     assert recipe.temperature_k == protocol_of(1).temperatures_k[0] == 310.0

@@ -30,7 +30,7 @@ def field(alanine, tmp_path_factory):
     """A force field trained on train.xtc with the example's recipe."""
     from fpforce.training.export import export
     from fpforce.training.fit import train
-    from fpforce.training.recipe import load_recipe
+    from fpforce.training.recipe.read import load_recipe
 
     output = tmp_path_factory.mktemp("end_to_end")
     overrides = ("run.max_steps=2000", "run.max_minutes=null", "optimizer.batch_size=256", "run.threads=1",

@@ -20,7 +20,7 @@ from fpforce.training.fit import train
 from fpforce.training.iid import SampleSettings, sample
 from fpforce.training.losses.anchor import anchor_loss
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
-from fpforce.training.plan import plan_experts
+from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.residual import residual_curve
 
 THREE = ("experts=[{t_max: 0.1, max_steps: 60, anchor_weight: 0.1}, {t_max: 0.6, max_steps: 30, fokker_planck_weight: 0}, "
@@ -226,7 +226,7 @@ def test_what_fine_tuning_cannot_start_from_is_named(small_recipe, small_checkpo
 
 
 def test_every_recipe_of_the_example_is_valid(alanine):
-    from fpforce.training.recipe import load_recipe
+    from fpforce.training.recipe.read import load_recipe
 
     recipes = {path.stem: load_recipe(path) for path in (alanine / "recipes").glob("*.yaml")}
     assert set(recipes) == {"diffusion", "two_for_one", "mixture", "fokker_planck", "both", "score"}

@@ -18,7 +18,7 @@ from fpforce.training.dataset import TrainingSet
 from fpforce.training.export import export
 from fpforce.training.fit import train
 from fpforce.training.force_scores import ForceScores
-from fpforce.training.recipe import load_recipe
+from fpforce.training.recipe.read import load_recipe
 
 KT_300 = 300.0 * BOLTZMANN_KJ_PER_MOL_K
 

@@ -8,7 +8,7 @@ import torch
 from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.training.dataset import TrainingSet
 from fpforce.training.diffusion import alpha, sigma_squared
-from fpforce.training.model_recipe import GraphTransformerRecipe
+from fpforce.training.recipe.models import GraphTransformerRecipe
 from fpforce.training.models.edges import DisplacementEdges, FrameEdges, distance_statistics
 from fpforce.training.models.graph_transformer import (
     EdgeAttention,

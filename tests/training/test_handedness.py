@@ -8,7 +8,7 @@ import pytest
 
 from fpforce.training.fit import train
 from fpforce.training.iid import SampleSettings, sample
-from fpforce.training.recipe import load_recipe
+from fpforce.training.recipe.read import load_recipe
 
 BEADS = "(resname ALA and name N CA CB C) or (resname ACE and name C) or (resname NME and name N)"
 

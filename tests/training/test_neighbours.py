@@ -11,7 +11,7 @@ from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.diffusion import centred, centred_noise, diffuse
 from fpforce.training.fit import train
 from fpforce.training.losses.fokker_planck import perturb, residuals
-from fpforce.training.model_recipe import GraphTransformerRecipe
+from fpforce.training.recipe.models import GraphTransformerRecipe
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.graph_transformer import RADIUS_BEADS, fit_graph_transformer, uses_radius_graph
 from fpforce.training.models.neighbours import find_neighbours, pairs_by_cluster, pairs_by_distance, warn_of_small_cutoff

@@ -25,8 +25,8 @@ from fpforce.training.likelihood import log_likelihood
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.models.plane_prior import fit_plane_gaussian
-from fpforce.training.plan import plan_experts
-from fpforce.training.recipe import load_recipe, parse_recipe
+from fpforce.training.recipe.plan import plan_experts
+from fpforce.training.recipe.read import load_recipe, parse_recipe
 from fpforce.training.residual import exact_residual
 
 MEAN = np.array([3.0, -1.0])

@@ -106,7 +106,7 @@ def peptide_folder(peptide, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def transferable_recipe(peptide_folder):
     """transferable_recipe(output, *overrides) -> a Recipe of a small model on the peptides."""
-    from fpforce.training.recipe import parse_recipe
+    from fpforce.training.recipe.read import parse_recipe
 
     def make(output, molecules=(peptide_folder,), **changes):
         content = {

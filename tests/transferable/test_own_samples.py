@@ -16,7 +16,7 @@ from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.export import export, write_force_field
 from fpforce.training.last_layer import last_layer_inputs
 from fpforce.training.persistent_replicas import PersistentReplicas
-from fpforce.training.recipe import calibration_of
+from fpforce.training.recipe.read import calibration_of
 from fpforce.training.record import CalibrationRecord
 
 

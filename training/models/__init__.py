@@ -5,7 +5,7 @@ from torch import Tensor
 from fpforce.molecule.beads import BeadTable
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import PLANE, space_of
-from fpforce.training.model_recipe import CustomRecipe, GraphTransformerRecipe, MlpRecipe, ModelRecipe
+from fpforce.training.recipe.models import CustomRecipe, GraphTransformerRecipe, MlpRecipe, ModelRecipe
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore, Network
 from fpforce.training.models.custom import build_custom
 from fpforce.training.models.graph_transformer import fit_graph_transformer
@@ -13,7 +13,7 @@ from fpforce.training.models.internal import InternalModel, InternalScore, fit_c
 from fpforce.training.models.mlp import MlpModel, MlpScore
 from fpforce.training.models.plane_prior import fit_plane_gaussian
 from fpforce.training.models.prior import fit_prior
-from fpforce.training.plan import ExpertPlan
+from fpforce.training.recipe.plan import ExpertPlan
 
 
 def build_model(plan: ExpertPlan, frames: Tensor, prior_pairs: list[tuple[int, int]], beads: BeadTable,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fpforce.molecule.beads import BeadTable
 from fpforce.foundation.errors import InputError
-from fpforce.training.model_recipe import CustomRecipe
+from fpforce.training.recipe.models import CustomRecipe
 from fpforce.training.models.contract import Network
 
 GROUP = "fpforce.networks"

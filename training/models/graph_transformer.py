@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fpforce.molecule.beads import BeadTable
 from fpforce.training.diffusion import alpha
-from fpforce.training.model_recipe import GraphTransformerRecipe
+from fpforce.training.recipe.models import GraphTransformerRecipe
 from fpforce.training.models.contract import Network
 from fpforce.training.models.edges import RADIAL, DisplacementEdges, FrameEdges, distance_statistics
 from fpforce.training.models.molecule import Molecule, Vocabulary, describe_molecule

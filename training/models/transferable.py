@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fpforce.molecule.beads import BeadTable
-from fpforce.training.model_recipe import GraphTransformerRecipe, InternalRecipe
+from fpforce.training.recipe.models import GraphTransformerRecipe, InternalRecipe
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.edges import RADIAL, SMOOTH_LENGTH, DisplacementEdges, FrameEdges
 from fpforce.training.models.graph_transformer import GraphTransformer, uses_radius_graph
@@ -20,7 +20,7 @@ from fpforce.training.models.internal import fit_coordinates, placeholder_coordi
 from fpforce.training.models.molecule import Rows
 from fpforce.training.models.prior import AnalyticPrior, PriorBatch
 from fpforce.training.models.shared import SharedGraph, SharedInternal
-from fpforce.training.plan import ExpertPlan
+from fpforce.training.recipe.plan import ExpertPlan
 from fpforce.forcefield.transferable.knowledge import Knowledge
 
 

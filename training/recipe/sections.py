@@ -1,6 +1,6 @@
 """The sections of a recipe: every choice of a training run, typed, with its default and the values that it may have.
 
-In: plain mappings, as training.recipe reads them. Out: a `Recipe`; pydantic reports what is wrong, with the words given here.
+In: plain mappings, as training.recipe.read reads them. Out: a `Recipe`; pydantic reports what is wrong, with the words given here.
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from fpforce.training.model_recipe import GraphTransformerRecipe, InternalRecipe, ModelRecipe, Section
+from fpforce.training.recipe.models import GraphTransformerRecipe, InternalRecipe, ModelRecipe, Section
 
 
 FEWEST_LIKELIHOODS = 10  # frames; a fit to fewer is one to chance

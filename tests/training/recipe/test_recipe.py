@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from fpforce.foundation.errors import InputError
-from fpforce.training.recipe import describe_recipe, load_recipe, parse_recipe
-from fpforce.training.recipe_sections import Recipe
+from fpforce.training.recipe.read import describe_recipe, load_recipe, parse_recipe
+from fpforce.training.recipe.sections import Recipe
 
 SMALLEST = {"data": {"trajectories": "a.xtc"}, "temperature_k": 300, "output": "out"}
 

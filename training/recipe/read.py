@@ -14,8 +14,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from fpforce.foundation.errors import InputError
-from fpforce.training.model_recipe import sections_of
-from fpforce.training.recipe_sections import CalibrationRecipe, Recipe
+from fpforce.training.recipe.models import sections_of
+from fpforce.training.recipe.sections import CalibrationRecipe, Recipe
 
 
 def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:

@@ -6,8 +6,8 @@ A recipe without `experts` is a mixture of one.
 from dataclasses import dataclass
 from typing import Any
 
-from fpforce.training.model_recipe import ModelRecipe
-from fpforce.training.recipe_sections import ExpertRecipe, Recipe
+from fpforce.training.recipe.models import ModelRecipe
+from fpforce.training.recipe.sections import ExpertRecipe, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
