@@ -25,7 +25,7 @@ from hardware import describe_hardware
 from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training.callbacks import exponential_average
 from fpforce.training.compiled_step import CompiledStep
-from fpforce.training.dataset import NoisedBatches, TrainingSet
+from fpforce.training.data.dataset import NoisedBatches, TrainingSet
 from fpforce.training.diffusion import TimeSampler, beta, centred_noise, degrees_of_freedom, diffuse
 from fpforce.training.expert_training import ExpertTraining, learning_rate
 from fpforce.training.likelihood import log_likelihood

@@ -24,7 +24,7 @@ def alanine_frames():
 @pytest.fixture(scope="session")
 def alanine_set(alanine_frames):
     """The same frames, centred and normalised, a TrainingSet."""
-    from fpforce.training.dataset import TrainingSet
+    from fpforce.training.data.dataset import TrainingSet
 
     return TrainingSet.of(alanine_frames)
 
@@ -36,7 +36,7 @@ def plane_set():
 
     from fpforce.molecule.mapping import list_beads
     from fpforce.trajectories.bead_frames import BeadFrames
-    from fpforce.training.dataset import TrainingSet
+    from fpforce.training.data.dataset import TrainingSet
 
     rng = np.random.default_rng(3)
     positions_nm = np.zeros((2000, 1, 3), dtype=np.float32)

@@ -26,7 +26,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import space_of
 from fpforce.foundation.signals import stop_signals
 from fpforce.training.checkpoint import Checkpoint, read_checkpoint, replace_record
-from fpforce.training.dataset import TrainingSet, conformation_weights
+from fpforce.training.data.dataset import TrainingSet, conformation_weights
 from fpforce.training.diffusion import alpha, centred_noise, diffuse
 from fpforce.training.export import write_force_field
 from fpforce.training.last_layer import STIFFNESS, damped, last_layer_inputs, last_layer_slopes

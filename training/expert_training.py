@@ -14,7 +14,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import MOLECULE, space_of
 from fpforce.training.checkpoint import CHECKPOINT_NAME, EXTRA_KEY, Checkpoint
 from fpforce.training.compiled_step import step_function
-from fpforce.training.dataset import Points, TrainingSet
+from fpforce.training.data.dataset import Points, TrainingSet
 from fpforce.training.diffusion import ResidualTimes, TimeSampler
 from fpforce.training.losses.anchor import anchor_loss, anchor_loss_of_molecules
 from fpforce.training.losses.denoising import denoising_loss
@@ -24,7 +24,7 @@ from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.molecule import Rows
 from fpforce.training.models.neighbours import require_cluster, warn_of_small_cutoff
 from fpforce.training.models.transferable import TransferableEnergy
-from fpforce.training.molecules import MoleculeSet
+from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.recipe.plan import ExpertPlan, plan_experts
 from fpforce.training.recipe.sections import Recipe
 from fpforce.training.record import LOSS_TERMS, TrainingRecord

@@ -18,7 +18,7 @@ from fpforce.simulation.replicas import BondLimits
 from fpforce.foundation.signals import stop_signals
 from fpforce.training.calibration import calibratable, calibrate_in_rounds, evenly, likelihood_shift
 from fpforce.training.checkpoint import Checkpoint
-from fpforce.training.dataset import CHECK_FRAMES
+from fpforce.training.data.dataset import CHECK_FRAMES
 from fpforce.training.iid import Sampler, SampleSettings
 from fpforce.training.recipe.read import calibration_of
 from fpforce.training.recipe.sections import FEWEST_LIKELIHOODS, RunRecipe

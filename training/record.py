@@ -14,9 +14,9 @@ from torch import Tensor
 import fpforce
 from fpforce.molecule.beads import BeadTable
 from fpforce.foundation.errors import InputError
-from fpforce.training.dataset import TrainingSet
+from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.recipe.models import has_wall
-from fpforce.training.molecules import MoleculeSet
+from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.recipe.plan import ExpertPlan, plan_experts
 from fpforce.training.recipe.read import parse_recipe
 from fpforce.training.recipe.sections import Recipe
@@ -127,7 +127,7 @@ class TrainingRecord:
     expert of the recipe, the smallest t first; `active` is the one in training, or trained last. hand_overs: the score's
     jump at each boundary between trained experts, as of training.hand_over. initial: path and hash of the checkpoint
     that the weights started from, or None. calibration: None unless the training ended with one. forces: the record of
-    the data's forces (training.force_scores), or None. transferable: None for one molecule, else `knowledge` of the types
+    the data's forces (training.data.force_scores), or None. transferable: None for one molecule, else `knowledge` of the types
     (fpforce.forcefield.transferable), the names `trained_on`, and of a few `molecules` the entries that differ between them by name; the
     record's own are then the first one's. smallest_distances: of the data, as in fpforce.forcefield.wall, where a model of the recipe has
     a wall.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from fpforce.training.dataset import NoisedBatch, Points
+from fpforce.training.data.dataset import NoisedBatch, Points
 from fpforce.training.losses.fokker_planck import Perturbed
 from fpforce.training.models.molecule import Rows
 

@@ -15,10 +15,10 @@ from fpforce.trajectories.forces import ForceFiles
 from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.compiled_step import CompiledStep, step_function
-from fpforce.training.dataset import TrainingSet
+from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.expert_training import ExpertTraining
 from fpforce.training.fit import train
-from fpforce.training.force_scores import ForceScores
+from fpforce.training.data.force_scores import ForceScores
 
 MIXTURE = "experts=[{t_max: 0.1, anchor_weight: 0.1}, {t_max: 0.6, fokker_planck_weight: 0}, {t_max: 1, conservative: false}]"
 GRAPH = "model={kind: graph_transformer, width: 16, layers: 1, edges: %s}"

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fpforce.training.dataset import NoisedBatches
+from fpforce.training.data.dataset import NoisedBatches
 from fpforce.training.diffusion import TimeSampler, alpha, centred_noise, degrees_of_freedom, diffuse, sigma
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.force_blending import ForceBlending

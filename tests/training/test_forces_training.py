@@ -14,10 +14,10 @@ from fpforce.foundation.errors import InputError
 from fpforce.trajectories.forces import ForceFiles
 from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training.checkpoint import read_checkpoint
-from fpforce.training.dataset import TrainingSet
+from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.export import export
 from fpforce.training.fit import train
-from fpforce.training.force_scores import ForceScores
+from fpforce.training.data.force_scores import ForceScores
 from fpforce.training.recipe.read import load_recipe
 
 KT_300 = 300.0 * BOLTZMANN_KJ_PER_MOL_K

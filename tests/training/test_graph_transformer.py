@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fpforce.molecule.beads import Bead, BeadTable
-from fpforce.training.dataset import TrainingSet
+from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.diffusion import alpha, sigma_squared
 from fpforce.training.recipe.models import GraphTransformerRecipe
 from fpforce.training.models.edges import DisplacementEdges, FrameEdges, distance_statistics

@@ -16,7 +16,7 @@ import fpforce
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import MOLECULE, PLANE, space_of
 from fpforce.training.checkpoint import read_checkpoint
-from fpforce.training.dataset import TrainingSet
+from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.diffusion import centred_noise, degrees_of_freedom, diffuse
 from fpforce.training.export import export
 from fpforce.training.fit import train

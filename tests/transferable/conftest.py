@@ -85,7 +85,7 @@ def peptide():
 @pytest.fixture(scope="session")
 def molecule_set(peptide):
     """Three dipeptides and a tripeptide, a MoleculeSet."""
-    from fpforce.training.molecules import MoleculeSet
+    from fpforce.training.data.molecules import MoleculeSet
 
     return MoleculeSet.of({name: peptide(name) for name in ("AV", "SA", "VS", "ASV")}, "name N CA CB C O and not resname ACE NME")
 

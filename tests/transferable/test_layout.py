@@ -16,7 +16,7 @@ from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.expert_training import ExpertTraining
 from fpforce.training.export import write_transferable
 from fpforce.training.fit import train
-from fpforce.training.molecules import MoleculeSet
+from fpforce.training.data.molecules import MoleculeSet
 from fpforce.forcefield.transferable.knowledge import Knowledge
 from fpforce.forcefield.transferable.recognise import recognise
 

@@ -13,7 +13,7 @@ from fpforce.training.models.edges import SMOOTH_LENGTH, distance_statistics
 from fpforce.training.models.prior import fit_prior
 from fpforce.training.models.shared import molecule_of
 from fpforce.training.models.transferable import prior_of
-from fpforce.training.molecules import MoleculeSet
+from fpforce.training.data.molecules import MoleculeSet
 from fpforce.forcefield.transferable.knowledge import SMALLEST_VARIANCE, Knowledge, gaussian_modes
 from fpforce.forcefield.transferable.statistics import PairStatistics, PairTable, measure, typed_pairs
 

@@ -18,8 +18,8 @@ from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.molecule import Rows
-from fpforce.training.molecule_files import find_molecules
-from fpforce.training.molecules import MoleculeSet
+from fpforce.training.data.molecule_files import find_molecules
+from fpforce.training.data.molecules import MoleculeSet
 
 
 def randomised(module, seed=0):

@@ -10,11 +10,11 @@ from fpforce.foundation.errors import InputError
 from fpforce.trajectories.forces import ForceFiles
 from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training.checkpoint import Checkpoint
-from fpforce.training.dataset import TrainingSet
-from fpforce.training.force_scores import ForceScores
+from fpforce.training.data.dataset import TrainingSet
+from fpforce.training.data.force_scores import ForceScores
 from fpforce.training.recipe.models import InternalRecipe
-from fpforce.training.molecule_files import find_molecules
-from fpforce.training.molecules import MoleculeSet
+from fpforce.training.data.molecule_files import find_molecules
+from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.sections import Recipe
 

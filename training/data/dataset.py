@@ -17,7 +17,7 @@ from fpforce.molecule.space import PLANE, space_of
 from fpforce.trajectories.bead_frames import BeadFrames
 from fpforce.forcefield.transferable.graph import held_pairs
 from fpforce.training.diffusion import TimeSampler, centred_noise, diffuse, time_of_variance
-from fpforce.training.force_scores import ForceScores
+from fpforce.training.data.force_scores import ForceScores
 from fpforce.training.models import build_model
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.internal import fit_coordinates

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fpforce.foundation.errors import InputError
 from fpforce.trajectories.bead_frames import BeadFrames
-from fpforce.training.dataset import NoisedBatches, TrainingSet, conformation_weights
+from fpforce.training.data.dataset import NoisedBatches, TrainingSet, conformation_weights
 from fpforce.training.diffusion import TimeSampler
 from fpforce.training.models.edges import SMOOTH_LENGTH
 from fpforce.training.models.molecule import Rows

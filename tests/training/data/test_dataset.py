@@ -8,7 +8,7 @@ import torch
 
 from fpforce.molecule.chirality import dihedral
 from fpforce.foundation.errors import InputError
-from fpforce.training.dataset import NoisedBatches, TrainingSet, conformation_weights, random_rotations
+from fpforce.training.data.dataset import NoisedBatches, TrainingSet, conformation_weights, random_rotations
 from fpforce.training.diffusion import TimeSampler, alpha, sigma
 
 TIMES = TimeSampler(1e-5, 1.0, 1e-3)
