@@ -20,10 +20,10 @@ from torch import Tensor
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.trajectories.forces import ForceFiles
 from fpforce.trajectories.bead_frames import read_bead_frames
-from fpforce.training.callbacks import exponential_average
+from fpforce.training.loop.callbacks import exponential_average
 from fpforce.training.data.dataset import NoisedBatches, TrainingSet
 from fpforce.training.diffusion import TimeSampler, alpha, centred_noise, degrees_of_freedom, diffuse, sigma
-from fpforce.training.expert_training import learning_rate
+from fpforce.training.loop.expert_training import learning_rate
 from fpforce.training.data.force_scores import ForceScores
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.force_blending import ForceBlending

@@ -14,7 +14,7 @@ from training_cost import CentralDifferences
 from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training.checkpoint import read_checkpoint
 from fpforce.training.data.dataset import TrainingSet
-from fpforce.training.expert_training import ExpertTraining
+from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.losses.fokker_planck import perturb
 from fpforce.training.recipe.read import load_recipe
 

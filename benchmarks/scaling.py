@@ -24,7 +24,7 @@ from hardware import describe_hardware
 
 from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training.data.dataset import TrainingSet
-from fpforce.training.expert_training import ExpertTraining
+from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.models.neighbours import pairs_by_cluster, pairs_by_distance
 from fpforce.training.recipe.read import parse_recipe
 

@@ -23,18 +23,18 @@ from rows import EXAMPLE
 from hardware import describe_hardware
 
 from fpforce.trajectories.bead_frames import read_bead_frames
-from fpforce.training.callbacks import exponential_average
-from fpforce.training.compiled_step import CompiledStep
+from fpforce.training.loop.callbacks import exponential_average
+from fpforce.training.loop.compiled_step import CompiledStep
 from fpforce.training.data.dataset import NoisedBatches, TrainingSet
 from fpforce.training.diffusion import TimeSampler, beta, centred_noise, degrees_of_freedom, diffuse
-from fpforce.training.expert_training import ExpertTraining, learning_rate
+from fpforce.training.loop.expert_training import ExpertTraining, learning_rate
 from fpforce.training.likelihood import log_likelihood
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.fokker_planck import Perturbed, fokker_planck_loss
 from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.recipe.read import load_recipe
 from fpforce.training.residual import residual_curve
-from fpforce.training.step import StepDraws, StepLosses
+from fpforce.training.loop.step import StepDraws, StepLosses
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "training_cost"

@@ -23,16 +23,16 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
 from fpforce.training.calibration import calibrate, is_wanted, refuse_uncalibratable
-from fpforce.training.callbacks import CheckpointWriter, StepRecord, StopAfterStep, StoppedWhileCompiling, exponential_average
+from fpforce.training.loop.callbacks import CheckpointWriter, StepRecord, StopAfterStep, StoppedWhileCompiling, exponential_average
 from fpforce.training.checkpoint import CHECKPOINT_NAME, Checkpoint, read_checkpoint, replace_record
 from fpforce.training.data.dataset import TrainingSet
-from fpforce.training.expert_training import ExpertTraining
-from fpforce.training.hand_over import score_jumps
+from fpforce.training.loop.expert_training import ExpertTraining
+from fpforce.training.loop.hand_over import score_jumps
 from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.models.transferable import TransferableEnergy
 from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.recipe.plan import ExpertPlan
-from fpforce.training.progress import TrainingProgress
+from fpforce.training.loop.progress import TrainingProgress
 from fpforce.training.recipe.sections import Recipe
 from fpforce.training.data.read import read_training_set
 

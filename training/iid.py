@@ -24,7 +24,7 @@ from fpforce.training.diffusion import alpha, centred, centred_noise, degrees_of
 from fpforce.training.likelihood import field_of, standard_log_density, without_divergence
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.experts import Experts
-from fpforce.training.progress import SamplingProgress
+from fpforce.training.loop.progress import SamplingProgress
 from fpforce.training.sample_files import SampleFiles
 from fpforce.training.sampling import euler_maruyama, multistep, probability_flow, shared_steps, time_grid
 

@@ -125,7 +125,7 @@ class TrainingRecord:
     origin_nm (3,), subtracted from positions before they are divided by scale_nm, is zero for a molecule.
     check_frames (256, beads, 3) are normalised training frames for the checks at export. experts: one record for each
     expert of the recipe, the smallest t first; `active` is the one in training, or trained last. hand_overs: the score's
-    jump at each boundary between trained experts, as of training.hand_over. initial: path and hash of the checkpoint
+    jump at each boundary between trained experts, as of training.loop.hand_over. initial: path and hash of the checkpoint
     that the weights started from, or None. calibration: None unless the training ended with one. forces: the record of
     the data's forces (training.data.force_scores), or None. transferable: None for one molecule, else `knowledge` of the types
     (fpforce.forcefield.transferable), the names `trained_on`, and of a few `molecules` the entries that differ between them by name; the

@@ -13,7 +13,7 @@ import torch
 
 from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint import read_checkpoint
-from fpforce.training.expert_training import learning_rate
+from fpforce.training.loop.expert_training import learning_rate
 from fpforce.training.fit import train
 
 TRAIN = [sys.executable, "-c", "from fpforce.commands.train import main; main()"]
@@ -92,7 +92,7 @@ def test_interrupt_while_the_step_is_compiled_ends_the_run_at_once(small_recipe,
         os.kill(os.getpid(), signal.SIGINT)
         raise AssertionError("went on compiling")
 
-    monkeypatch.setattr("fpforce.training.compiled_step.CompiledStep", compiler)
+    monkeypatch.setattr("fpforce.training.loop.compiled_step.CompiledStep", compiler)
     with pytest.raises(KeyboardInterrupt, match="stopped while the training step was compiled; nothing was trained yet"):
         train(recipe, show_progress=False)
     train(small_recipe(tmp_path / "run", "run.max_steps=3"), show_progress=False)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fpforce.training.diffusion import beta, centred, centred_noise, degrees_of_freedom
-from fpforce.training.expert_training import ExpertTraining
+from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.prior import fit_prior

@@ -13,7 +13,7 @@ from fpforce import SimulationSettings, load, make_system, simulate
 from fpforce.foundation.errors import InputError
 from fpforce.simulation.start_frame import read_start_frame
 from fpforce.training.checkpoint import read_checkpoint
-from fpforce.training.expert_training import ExpertTraining
+from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.export import write_transferable
 from fpforce.training.fit import train
 from fpforce.training.data.molecules import MoleculeSet

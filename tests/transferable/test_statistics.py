@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fpforce.foundation.errors import InputError
-from fpforce.training.expert_training import ExpertTraining
+from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.models.edges import SMOOTH_LENGTH, distance_statistics
 from fpforce.training.models.prior import fit_prior
 from fpforce.training.models.shared import molecule_of

@@ -9,9 +9,9 @@ import torch
 
 from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint import read_checkpoint
-from fpforce.training.compiled_step import CompiledStep
+from fpforce.training.loop.compiled_step import CompiledStep
 from fpforce.training.diffusion import beta, centred_noise, degrees_of_freedom
-from fpforce.training.expert_training import ExpertTraining
+from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.fit import train
 from fpforce.training.losses.anchor import anchor_loss, anchor_loss_of_molecules
 from fpforce.training.losses.denoising import denoising_loss

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import MOLECULE, space_of
 from fpforce.training.checkpoint import CHECKPOINT_NAME, EXTRA_KEY, Checkpoint
-from fpforce.training.compiled_step import step_function
+from fpforce.training.loop.compiled_step import step_function
 from fpforce.training.data.dataset import Points, TrainingSet
 from fpforce.training.diffusion import ResidualTimes, TimeSampler
 from fpforce.training.losses.anchor import anchor_loss, anchor_loss_of_molecules
@@ -28,7 +28,7 @@ from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.recipe.plan import ExpertPlan, plan_experts
 from fpforce.training.recipe.sections import Recipe
 from fpforce.training.record import LOSS_TERMS, TrainingRecord
-from fpforce.training.step import StepDraws, StepLosses
+from fpforce.training.loop.step import StepDraws, StepLosses
 
 
 class ExpertTraining(pl.LightningModule):

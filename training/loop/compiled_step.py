@@ -21,10 +21,10 @@ from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from fpforce.foundation.errors import InputError
-from fpforce.training.step import StepDraws, StepLosses
+from fpforce.training.loop.step import StepDraws, StepLosses
 
 if TYPE_CHECKING:
-    from fpforce.training.expert_training import ExpertTraining
+    from fpforce.training.loop.expert_training import ExpertTraining
 
 logger = logging.getLogger("fpforce")
 

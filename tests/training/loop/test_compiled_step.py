@@ -14,9 +14,9 @@ from fpforce.foundation.errors import InputError
 from fpforce.trajectories.forces import ForceFiles
 from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training.checkpoint import read_checkpoint
-from fpforce.training.compiled_step import CompiledStep, step_function
+from fpforce.training.loop.compiled_step import CompiledStep, step_function
 from fpforce.training.data.dataset import TrainingSet
-from fpforce.training.expert_training import ExpertTraining
+from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.fit import train
 from fpforce.training.data.force_scores import ForceScores
 
@@ -125,7 +125,7 @@ def test_short_trainings_are_not_compiled(small_recipe, alanine_set, tmp_path, o
 
 @pytest.mark.skipif(torch.version.cuda is None or torch.cuda.is_available(), reason="torch warns of no toolkit here")
 def test_compiling_does_not_warn_of_a_cuda_toolkit_without_a_gpu(tmp_path):
-    script = ("import sys, torch; from fpforce.training.compiled_step import _import_without_cuda_warning as quietly; quietly(); "
+    script = ("import sys, torch; from fpforce.training.loop.compiled_step import _import_without_cuda_warning as quietly; quietly(); "
               "print('then', file=sys.stderr, flush=True); import importlib; importlib.reload(torch.utils.cpp_extension)")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True,
                           env=os.environ | {"CUDA_HOME": str(tmp_path)})
