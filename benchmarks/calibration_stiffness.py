@@ -19,7 +19,7 @@ from fpforce.analysis.observables import dihedrals
 from fpforce.analysis.reweighting import Weights
 from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training import last_layer
-from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.data.dataset import TrainingSet, conformation_weights
 from fpforce.training.diffusion import alpha, centred, centred_noise, diffuse
 from fpforce.training.likelihood_fit import log_likelihoods, smooth_shift

@@ -12,7 +12,7 @@ from rows import EXAMPLE
 from training_cost import CentralDifferences
 
 from fpforce.trajectories.bead_frames import read_bead_frames
-from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.losses.fokker_planck import perturb

@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=400, help="noisy frames, of the held-out reference")
     parser.add_argument("--data", type=int, default=2000, help="training frames that make the exact density")
     chosen = parser.parse_args()
-    from fpforce.training.checkpoint import read_checkpoint
+    from fpforce.training.checkpoint.checkpoint import read_checkpoint
 
     torch.set_num_threads(1)
     checkpoints = {name: read_checkpoint(trained(STUDY.folder_of(row, 0), replace(STUDY.tables[table].rows[row], steps=chosen.steps)))

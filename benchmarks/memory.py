@@ -103,7 +103,7 @@ def model_bytes(model: Path) -> tuple[int, int]:
     import torch
 
     import fpforce
-    from fpforce.training.checkpoint import read_checkpoint
+    from fpforce.training.checkpoint.checkpoint import read_checkpoint
 
     force_field = fpforce.load(model)
     energy = read_checkpoint(model.with_name("model.ckpt")).model()

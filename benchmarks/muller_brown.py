@@ -86,7 +86,7 @@ def run(variant: str, seed: int, fraction: float, picoseconds: float) -> None:
 
 def _trained(variant: str, seed: int, fraction: float) -> Path:
     """Checkpoint of a variant, trained as far as it is not yet."""
-    from fpforce.training.checkpoint import read_checkpoint
+    from fpforce.training.checkpoint.checkpoint import read_checkpoint
     from fpforce.training.fit import train
     from fpforce.training.recipe.read import load_recipe
 
@@ -107,7 +107,7 @@ def _measure(trained: Path, model: Path, iid: Path, simulations: list[Path], t_e
     """Distances from the exact density of samples, of the simulations' second half and of exp(-E), with bin counts."""
     from fpforce.potentials import MULLER_BROWN, ExactDensity
     from fpforce.simulation.simulate import read_simulation
-    from fpforce.training.checkpoint import read_checkpoint
+    from fpforce.training.checkpoint.checkpoint import read_checkpoint
     from fpforce.training.models.contract import DiffusionEnergy
     from fpforce.training.residual import residual_curve
 

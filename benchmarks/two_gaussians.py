@@ -50,7 +50,7 @@ def run(name: str, seed: int, steps: int) -> None:
         return
     import mdtraj
 
-    from fpforce.training.checkpoint import read_checkpoint
+    from fpforce.training.checkpoint.checkpoint import read_checkpoint
     from fpforce.training.fit import train
     from fpforce.training.iid import SampleSettings, sample
     from fpforce.training.recipe.read import load_recipe
@@ -80,7 +80,7 @@ def _difference_kt(path: Path) -> float:
     """F(right) - F(left) of exp(-E) at t_eval."""
     from plane_density import density_of_model
 
-    from fpforce.training.checkpoint import read_checkpoint
+    from fpforce.training.checkpoint.checkpoint import read_checkpoint
 
     checkpoint = read_checkpoint(path)
     t = checkpoint.recipe.diffusion.t_eval

@@ -15,7 +15,7 @@ import pytest
 
 from scipy.spatial.transform import Rotation
 
-from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.diffusion import alpha, sigma_squared
 from fpforce.training.fit import train
 from fpforce.training.recipe.read import load_recipe

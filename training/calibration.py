@@ -25,7 +25,7 @@ from fpforce.forcefield.artifact import load
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import space_of
 from fpforce.foundation.signals import stop_signals
-from fpforce.training.checkpoint import Checkpoint, read_checkpoint, replace_record
+from fpforce.training.checkpoint.checkpoint import Checkpoint, read_checkpoint, replace_record
 from fpforce.training.data.dataset import TrainingSet, conformation_weights
 from fpforce.training.diffusion import alpha, centred_noise, diffuse
 from fpforce.training.export import write_force_field
@@ -35,7 +35,7 @@ from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.experts import Experts
 from fpforce.training.persistent_replicas import PersistentReplicas
 from fpforce.training.recipe.sections import CalibrationRecipe, Recipe, RunRecipe
-from fpforce.training.record import CalibrationRecord, TrainingRecord
+from fpforce.training.checkpoint.record import CalibrationRecord, TrainingRecord
 
 logger = logging.getLogger("fpforce")
 

@@ -22,10 +22,10 @@ from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import PLANE, space_of
 from fpforce.training.archive import write_archive
-from fpforce.training.checkpoint import Checkpoint, read_checkpoint
+from fpforce.training.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from fpforce.training.diffusion import alpha, sigma
 from fpforce.training.physical_energy import PhysicalEnergy
-from fpforce.training.record import TrainingRecord
+from fpforce.training.checkpoint.record import TrainingRecord
 from fpforce.training.residual import residual_curve
 from fpforce.forcefield.transferable.bound import bound_program
 

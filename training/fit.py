@@ -24,7 +24,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
 from fpforce.training.calibration import calibrate, is_wanted, refuse_uncalibratable
 from fpforce.training.loop.callbacks import CheckpointWriter, StepRecord, StopAfterStep, StoppedWhileCompiling, exponential_average
-from fpforce.training.checkpoint import CHECKPOINT_NAME, Checkpoint, read_checkpoint, replace_record
+from fpforce.training.checkpoint.checkpoint import CHECKPOINT_NAME, Checkpoint, read_checkpoint, replace_record
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.loop.hand_over import score_jumps

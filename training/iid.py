@@ -19,7 +19,7 @@ from torch import Tensor
 from fpforce.foundation.arguments import require_finite, require_whole
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.signals import stop_signals
-from fpforce.training.checkpoint import Checkpoint, read_checkpoint
+from fpforce.training.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from fpforce.training.diffusion import alpha, centred, centred_noise, degrees_of_freedom
 from fpforce.training.likelihood import field_of, standard_log_density, without_divergence
 from fpforce.training.models.contract import DiffusionEnergy

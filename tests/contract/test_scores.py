@@ -6,7 +6,7 @@ Models are built from real frames as training builds them, with random weights.
 import pytest
 import torch
 
-from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.diffusion import centred_noise, diffuse
 from fpforce.training.models import build_model
 from fpforce.training.recipe.plan import plan_experts

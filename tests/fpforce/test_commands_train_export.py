@@ -186,7 +186,7 @@ def test_full_disk_is_one_line_and_the_earlier_checkpoint_stays_readable(alanine
     assert len(errors) == 1 and f"no space left on the disk of {tmp_path}/model.ckpt" in errors[0], done.stderr
     assert "earlier checkpoint is intact" in errors[0] and "--resume" in errors[0]
 
-    from fpforce.training.checkpoint import read_checkpoint
+    from fpforce.training.checkpoint.checkpoint import read_checkpoint
 
     assert 0 < read_checkpoint(tmp_path / "model.ckpt").record.expert.steps < 2000
     assert not list(tmp_path.glob("*.part"))

@@ -10,13 +10,13 @@ import torch
 import fpforce
 from fpforce.foundation.errors import InputError
 from fpforce.training.calibration import NewtonStep, _take, newton_step
-from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.export import export
 from fpforce.training.fit import train
 from fpforce.training.last_layer import STIFFNESS, last_layer_inputs, last_layer_slopes
 from fpforce.training.recipe.read import load_recipe
 from fpforce.training.recipe.sections import CalibrationRecipe
-from fpforce.training.record import CalibrationRecord
+from fpforce.training.checkpoint.record import CalibrationRecord
 
 CALIBRATED = ("calibration.rounds=2", "calibration.replicas=64", "calibration.picoseconds=4", "calibration.timestep_fs=1")
 

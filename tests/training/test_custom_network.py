@@ -12,7 +12,7 @@ import yaml
 
 import fpforce
 from fpforce.foundation.errors import InputError
-from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.export import export
 from fpforce.training.fit import train
 from fpforce.training.residual import residual_curve

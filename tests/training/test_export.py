@@ -9,7 +9,7 @@ import torch
 import fpforce
 from fpforce.system import backends
 from fpforce.foundation.errors import InputError
-from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.export import export, verify
 from fpforce.training.physical_energy import PhysicalEnergy
 from fpforce.trajectories.bead_frames import read_bead_frames

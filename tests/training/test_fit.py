@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fpforce.foundation.errors import InputError
-from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.loop.expert_training import learning_rate
 from fpforce.training.fit import train
 

@@ -9,7 +9,7 @@ import pytest
 
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
-from fpforce.training.checkpoint import read_checkpoint, replace_record
+from fpforce.training.checkpoint.checkpoint import read_checkpoint, replace_record
 from fpforce.training.fit import train
 
 

@@ -14,7 +14,7 @@ import torch
 
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
-from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.diffusion import alpha
 from fpforce.training.iid import SampleSettings, sample
 from fpforce.training.likelihood import log_likelihood

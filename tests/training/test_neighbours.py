@@ -7,7 +7,7 @@ import torch
 
 from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.foundation.errors import InputError
-from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.diffusion import centred, centred_noise, diffuse
 from fpforce.training.fit import train
 from fpforce.training.losses.fokker_planck import perturb, residuals

@@ -15,7 +15,7 @@ import torch
 import fpforce
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import MOLECULE, PLANE, space_of
-from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.diffusion import centred_noise, degrees_of_freedom, diffuse
 from fpforce.training.export import export

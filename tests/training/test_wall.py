@@ -11,7 +11,7 @@ from fpforce.system import backends
 from fpforce.commands.info import describe
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.mapping import list_beads
-from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.export import export, write_force_field
 from fpforce.training.fit import train
 from fpforce.training.iid import SampleSettings, sample

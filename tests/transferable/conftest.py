@@ -174,7 +174,7 @@ def each_checkpoint(request) -> Path:
 
 def exported(checkpoint: Path) -> Path:
     """model.pt of a transferable checkpoint, beside it."""
-    from fpforce.training.checkpoint import read_checkpoint
+    from fpforce.training.checkpoint.checkpoint import read_checkpoint
     from fpforce.training.export import write_transferable
 
     path = checkpoint.with_name("model.pt")

@@ -11,7 +11,7 @@ import torch
 from fpforce import load, make_system
 from fpforce.system.backends import names
 from fpforce.foundation.errors import InputError
-from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.export import physical_energy, write_transferable
 from fpforce.forcefield.wall import smallest_distances
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.fit import train
 from fpforce.training.iid import SampleSettings, sample
 

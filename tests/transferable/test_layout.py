@@ -12,7 +12,7 @@ import torch
 from fpforce import SimulationSettings, load, make_system, simulate
 from fpforce.foundation.errors import InputError
 from fpforce.simulation.start_frame import read_start_frame
-from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.export import write_transferable
 from fpforce.training.fit import train

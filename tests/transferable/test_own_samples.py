@@ -12,12 +12,12 @@ from fpforce import load, make_system
 from fpforce.commands import export as command
 from fpforce.foundation.errors import InputError
 from fpforce.training import own_samples
-from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.export import export, write_force_field
 from fpforce.training.last_layer import last_layer_inputs
 from fpforce.training.persistent_replicas import PersistentReplicas
 from fpforce.training.recipe.read import calibration_of
-from fpforce.training.record import CalibrationRecord
+from fpforce.training.checkpoint.record import CalibrationRecord
 
 
 def energies(force_field, positions_nm, backend):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fpforce.foundation.errors import InputError
-from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.loop.compiled_step import CompiledStep
 from fpforce.training.diffusion import beta, centred_noise, degrees_of_freedom
 from fpforce.training.loop.expert_training import ExpertTraining

@@ -92,7 +92,7 @@ class TrainingSet:
         return conformation_weights(self.frames, evenness)
 
     def record(self) -> dict:
-        """What travels in a checkpoint, by the names of training.checkpoint.TrainingRecord."""
+        """What travels in a checkpoint, by the names of training.checkpoint.checkpoint.TrainingRecord."""
         return {"beads": self.beads.to_dict(), "origin_nm": list(self.origin_nm), "bond_lengths_nm": self.bond_lengths_nm(),
                 "start_positions_nm": self.start_positions_nm, "check_frames": self.check_frames(),
                 "forces": None if self.forces is None else self.forces.record}

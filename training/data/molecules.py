@@ -117,7 +117,7 @@ class MoleculeSet:
         return smallest_distances((one.beads, one.frames.numpy() * one.scale_nm) for one in self.molecules.values())
 
     def record(self) -> dict:
-        """What travels in a checkpoint, by the names of training.checkpoint.TrainingRecord."""
+        """What travels in a checkpoint, by the names of training.checkpoint.checkpoint.TrainingRecord."""
         names = list(self.molecules)
         chosen = {names[k] for k in np.linspace(0, len(names) - 1, min(CHECKED_MOLECULES, len(names))).round().astype(int)}
         molecules = {name: one.record() | {"check_frames": one.check_frames()[:: max(1, 256 // CHECK_FRAMES)].clone()}

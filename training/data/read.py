@@ -9,7 +9,7 @@ from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.foundation.errors import InputError
 from fpforce.trajectories.forces import ForceFiles
 from fpforce.trajectories.bead_frames import read_bead_frames
-from fpforce.training.checkpoint import Checkpoint
+from fpforce.training.checkpoint.checkpoint import Checkpoint
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.data.force_scores import ForceScores
 from fpforce.training.recipe.models import InternalRecipe

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import MOLECULE, space_of
-from fpforce.training.checkpoint import CHECKPOINT_NAME, EXTRA_KEY, Checkpoint
+from fpforce.training.checkpoint.checkpoint import CHECKPOINT_NAME, EXTRA_KEY, Checkpoint
 from fpforce.training.loop.compiled_step import step_function
 from fpforce.training.data.dataset import Points, TrainingSet
 from fpforce.training.diffusion import ResidualTimes, TimeSampler
@@ -27,7 +27,7 @@ from fpforce.training.models.transferable import TransferableEnergy
 from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.recipe.plan import ExpertPlan, plan_experts
 from fpforce.training.recipe.sections import Recipe
-from fpforce.training.record import LOSS_TERMS, TrainingRecord
+from fpforce.training.checkpoint.record import LOSS_TERMS, TrainingRecord
 from fpforce.training.loop.step import StepDraws, StepLosses
 
 

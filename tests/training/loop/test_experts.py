@@ -13,7 +13,7 @@ import torch
 import fpforce
 from fpforce.foundation.errors import InputError
 from fpforce.simulation.simulate import SimulationSettings, simulate
-from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.diffusion import alpha
 from fpforce.training.export import export
 from fpforce.training.fit import train

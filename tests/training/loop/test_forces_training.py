@@ -13,7 +13,7 @@ from fpforce.commands.info import describe
 from fpforce.foundation.errors import InputError
 from fpforce.trajectories.forces import ForceFiles
 from fpforce.trajectories.bead_frames import read_bead_frames
-from fpforce.training.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.export import export
 from fpforce.training.fit import train

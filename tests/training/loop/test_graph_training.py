@@ -6,7 +6,7 @@ import torch
 
 import fpforce
 from fpforce.foundation.errors import InputError
-from fpforce.training.checkpoint import read_checkpoint, replace_record
+from fpforce.training.checkpoint.checkpoint import read_checkpoint, replace_record
 from fpforce.training.export import export
 from fpforce.training.fit import train
 from fpforce.trajectories.bead_frames import read_bead_frames

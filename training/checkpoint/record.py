@@ -1,6 +1,6 @@
 """What a training writes down of itself: the recipe, the data, the molecule, and how far each expert has come.
 
-Plain values and tensors, so that nothing has to be unpickled to read them back (training.checkpoint).
+Plain values and tensors, so that nothing has to be unpickled to read them back (training.checkpoint.checkpoint).
 """
 
 import importlib.metadata

@@ -24,7 +24,7 @@ from fpforce.training.models.transferable import TransferableEnergy, build_trans
 from fpforce.training.recipe.plan import ExpertPlan, plan_experts
 from fpforce.training.recipe.read import parse_recipe
 from fpforce.training.recipe.sections import Recipe
-from fpforce.training.record import CHECKPOINT_VERSION, TrainingRecord
+from fpforce.training.checkpoint.record import CHECKPOINT_VERSION, TrainingRecord
 from fpforce.forcefield.transferable.knowledge import Knowledge
 from fpforce.forcefield.transferable.recognise import recognise
 from fpforce.forcefield.wall import Wall
