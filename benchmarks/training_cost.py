@@ -28,7 +28,7 @@ from fpforce.training.loop.compiled_step import CompiledStep
 from fpforce.training.data.dataset import NoisedBatches, TrainingSet
 from fpforce.training.diffusion import TimeSampler, beta, centred_noise, degrees_of_freedom, diffuse
 from fpforce.training.loop.expert_training import ExpertTraining, learning_rate
-from fpforce.training.likelihood import log_likelihood
+from fpforce.training.sampling.likelihood import log_likelihood
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.fokker_planck import Perturbed, fokker_planck_loss
 from fpforce.training.models.experts import Expert, Experts

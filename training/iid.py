@@ -21,12 +21,12 @@ from fpforce.foundation.errors import InputError
 from fpforce.foundation.signals import stop_signals
 from fpforce.training.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from fpforce.training.diffusion import alpha, centred, centred_noise, degrees_of_freedom
-from fpforce.training.likelihood import field_of, standard_log_density, without_divergence
+from fpforce.training.sampling.likelihood import field_of, standard_log_density, without_divergence
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.experts import Experts
 from fpforce.training.loop.progress import SamplingProgress
-from fpforce.training.sample_files import SampleFiles
-from fpforce.training.sampling import euler_maruyama, multistep, probability_flow, shared_steps, time_grid
+from fpforce.training.sampling.files import SampleFiles
+from fpforce.training.sampling.solvers import euler_maruyama, multistep, probability_flow, shared_steps, time_grid
 
 logger = logging.getLogger("fpforce")
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from fpforce.foundation.errors import InputError
 from fpforce.training.last_layer import damped
-from fpforce.training.likelihood import log_likelihood
+from fpforce.training.sampling.likelihood import log_likelihood
 from fpforce.training.models.experts import Experts
 
 logger = logging.getLogger("fpforce")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fpforce.training.diffusion import beta, centred_noise, degrees_of_freedom, diffuse
-from fpforce.training.likelihood import LARGEST_EXACT_DIMENSION
+from fpforce.training.sampling.likelihood import LARGEST_EXACT_DIMENSION
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
 from fpforce.training.models.contract import DiffusionEnergy
 

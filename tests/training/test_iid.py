@@ -17,7 +17,7 @@ from fpforce.foundation.locking import Lock
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.diffusion import alpha
 from fpforce.training.iid import SampleSettings, sample
-from fpforce.training.likelihood import log_likelihood
+from fpforce.training.sampling.likelihood import log_likelihood
 from fpforce.training.loop.progress import SamplingProgress
 
 SAMPLE = [sys.executable, "-c", "from fpforce.commands.sample import main; main()"]

@@ -21,7 +21,7 @@ from fpforce.training.diffusion import centred_noise, degrees_of_freedom, diffus
 from fpforce.training.export import export
 from fpforce.training.fit import train
 from fpforce.training.iid import Sampler, SampleSettings, sample
-from fpforce.training.likelihood import log_likelihood
+from fpforce.training.sampling.likelihood import log_likelihood
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.models.plane_prior import fit_plane_gaussian

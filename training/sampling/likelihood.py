@@ -15,7 +15,7 @@ from torch import Tensor
 from fpforce.molecule.space import space_of
 from fpforce.training.diffusion import centred, centred_noise, degrees_of_freedom
 from fpforce.training.models.experts import Experts, ScoreModel
-from fpforce.training.sampling import Field, Noise, probability_flow, shared_steps, time_grid
+from fpforce.training.sampling.solvers import Field, Noise, probability_flow, shared_steps, time_grid
 
 # Up to this many degrees of freedom the divergence is exact: D products of the score's Jacobian with a vector in one
 # batch cost about D scores, where an estimator's noise would need many probes.

@@ -1,0 +1,1 @@
+"""Independent samples without simulation: solvers of the reverse process, likelihoods, files."""
