@@ -109,7 +109,7 @@ def _measure(trained: Path, model: Path, iid: Path, simulations: list[Path], t_e
     from fpforce.simulation.simulate import read_simulation
     from fpforce.training.checkpoint.checkpoint import read_checkpoint
     from fpforce.training.models.contract import DiffusionEnergy
-    from fpforce.training.residual import residual_curve
+    from fpforce.training.modelfile.residual import residual_curve
 
     import fpforce
     from fpforce.trajectories.files import read_atoms

@@ -33,7 +33,7 @@ from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.fokker_planck import Perturbed, fokker_planck_loss
 from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.recipe.read import load_recipe
-from fpforce.training.residual import residual_curve
+from fpforce.training.modelfile.residual import residual_curve
 from fpforce.training.loop.step import StepDraws, StepLosses
 
 ROOT = Path(__file__).resolve().parent.parent

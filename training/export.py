@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import PLANE, space_of
-from fpforce.training.archive import write_archive
+from fpforce.training.modelfile.archive import write_archive
 from fpforce.training.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from fpforce.training.diffusion import alpha, sigma
-from fpforce.training.physical_energy import PhysicalEnergy
+from fpforce.training.modelfile.physical_energy import PhysicalEnergy
 from fpforce.training.checkpoint.record import TrainingRecord
-from fpforce.training.residual import residual_curve
+from fpforce.training.modelfile.residual import residual_curve
 from fpforce.forcefield.transferable.bound import bound_program
 
 logger = logging.getLogger("fpforce")

@@ -33,7 +33,7 @@ def write_model(path, module, beads, positions_nm, *, spread_nm=0.05, **changes)
     """Export `module` as a force field whose training data had bonds of the start frame +- spread_nm."""
     import torch
 
-    from fpforce.training.archive import write_archive
+    from fpforce.training.modelfile.archive import write_archive
 
     scripted = torch.jit.freeze(torch.jit.script(module.eval()), preserved_attrs=["energies"])
     lengths = np.array([np.linalg.norm(positions_nm[i] - positions_nm[j]) for i, j in beads.bonds])

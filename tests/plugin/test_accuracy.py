@@ -17,7 +17,7 @@ from safetensors.torch import save
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.plugin import FPForce
 from fpforce.training.models import build_model
-from fpforce.training.physical_energy import PhysicalEnergy
+from fpforce.training.modelfile.physical_energy import PhysicalEnergy
 from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.read import parse_recipe
 from fpforce.forcefield.wall import Wall

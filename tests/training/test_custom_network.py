@@ -15,7 +15,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.export import export
 from fpforce.training.fit import train
-from fpforce.training.residual import residual_curve
+from fpforce.training.modelfile.residual import residual_curve
 
 PAGE = (Path(__file__).parents[2] / "docs" / "custom-network.md").read_text()
 PACKAGE, PROJECT, RECIPE = (re.search(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)[1] for kind in ("python", "toml", "yaml"))

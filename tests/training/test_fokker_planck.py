@@ -8,7 +8,7 @@ from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.prior import fit_prior
-from fpforce.training.residual import exact_residual
+from fpforce.training.modelfile.residual import exact_residual
 
 BEADS, WRONG_VARIANCE = 3, 0.4
 D = degrees_of_freedom(BEADS)

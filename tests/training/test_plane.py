@@ -27,7 +27,7 @@ from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.models.plane_prior import fit_plane_gaussian
 from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.read import load_recipe, parse_recipe
-from fpforce.training.residual import exact_residual
+from fpforce.training.modelfile.residual import exact_residual
 
 MEAN = np.array([3.0, -1.0])
 COVARIANCE = np.array([[0.30, 0.10], [0.10, 0.08]])

@@ -7,7 +7,7 @@ import torch
 from fpforce.training.diffusion import alpha, centred, centred_noise, diffuse, sigma_squared
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.prior import AnalyticPrior, fit_prior
-from fpforce.training.residual import exact_residual
+from fpforce.training.modelfile.residual import exact_residual
 
 TIMES = (1e-5, 1e-3, 0.02, 0.2, 1.0)
 BOND, SPREAD = 1.4, 0.05  # a C-N bond and its width, in units of the scale 0.094 nm

@@ -10,7 +10,7 @@ from fpforce.training.diffusion import alpha, beta, centred_noise, degrees_of_fr
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
 from fpforce.training.models.contract import DiffusionEnergy
-from fpforce.training.residual import estimated_square, exact_residual, residual_curve
+from fpforce.training.modelfile.residual import estimated_square, exact_residual, residual_curve
 
 BEADS = 4
 D = degrees_of_freedom(BEADS)

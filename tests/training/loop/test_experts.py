@@ -21,7 +21,7 @@ from fpforce.training.iid import SampleSettings, sample
 from fpforce.training.losses.anchor import anchor_loss
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.recipe.plan import plan_experts
-from fpforce.training.residual import residual_curve
+from fpforce.training.modelfile.residual import residual_curve
 
 THREE = ("experts=[{t_max: 0.1, max_steps: 60, anchor_weight: 0.1}, {t_max: 0.6, max_steps: 30, fokker_planck_weight: 0}, "
          "{t_max: 1, max_steps: 20, conservative: false, model: {kind: internal, width: 8, layers: 1}}]")

@@ -1,0 +1,1 @@
+"""What is written into model.pt: the physical energy, its residual, the archive."""
