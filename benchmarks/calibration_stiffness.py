@@ -18,11 +18,11 @@ from fpforce.analysis.divergences import js_divergence
 from fpforce.analysis.observables import dihedrals
 from fpforce.analysis.reweighting import Weights
 from fpforce.trajectories.bead_frames import read_bead_frames
-from fpforce.training import last_layer
+from fpforce.training.calibration import last_layer
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.data.dataset import TrainingSet, conformation_weights
 from fpforce.training.diffusion import alpha, centred, centred_noise, diffuse
-from fpforce.training.likelihood_fit import log_likelihoods, smooth_shift
+from fpforce.training.calibration.likelihood_fit import log_likelihoods, smooth_shift
 
 STIFFNESSES = (1e-3, 1e-2, 2e-2, 3e-2, 1e-1, 1.0)
 FRAMES = 1000

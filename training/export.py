@@ -40,10 +40,10 @@ def export(checkpoint_path: str | Path, model_path: str | Path, *, t_eval: float
 
     t_eval: diffusion time of the force field; None takes the recipe's. uncalibrated: leave a calibration out. topology: of a
     transferable checkpoint write the force field of this molecule alone (ForceField.bind says of what), calibrated by the model's own
-    samples of it where likelihood_frames or rounds are not 0; overrides: of how (training.own_samples.for_molecule).
+    samples of it where likelihood_frames or rounds are not 0; overrides: of how (training.calibration.own_samples.for_molecule).
     Raises InputError for an unusable checkpoint, an existing output (without overwrite) and a failed verification.
     """
-    from fpforce.training.own_samples import for_molecule  # which needs this module
+    from fpforce.training.calibration.own_samples import for_molecule  # which needs this module
 
     model_path = Path(model_path)
     if model_path.suffix == ".ckpt":

@@ -22,7 +22,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
-from fpforce.training.calibration import calibrate, is_wanted, refuse_uncalibratable
+from fpforce.training.calibration.rounds import calibrate, is_wanted, refuse_uncalibratable
 from fpforce.training.loop.callbacks import CheckpointWriter, StepRecord, StopAfterStep, StoppedWhileCompiling, exponential_average
 from fpforce.training.checkpoint.checkpoint import CHECKPOINT_NAME, Checkpoint, read_checkpoint, replace_record
 from fpforce.training.data.dataset import TrainingSet

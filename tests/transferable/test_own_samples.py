@@ -11,11 +11,11 @@ import torch
 from fpforce import load, make_system
 from fpforce.commands import export as command
 from fpforce.foundation.errors import InputError
-from fpforce.training import own_samples
+from fpforce.training.calibration import own_samples
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.export import export, write_force_field
-from fpforce.training.last_layer import last_layer_inputs
-from fpforce.training.persistent_replicas import PersistentReplicas
+from fpforce.training.calibration.last_layer import last_layer_inputs
+from fpforce.training.calibration.persistent_replicas import PersistentReplicas
 from fpforce.training.recipe.read import calibration_of
 from fpforce.training.checkpoint.record import CalibrationRecord
 
@@ -60,8 +60,8 @@ def test_calibration_gives_the_energy_the_weights_that_the_likelihoods_have(tran
         return -energy(x, x.new_full((1,), t_eval)).double() - last_layer_inputs(energy, x, t_eval) @ other
 
     monkeypatch.setattr(own_samples, "_draw", lambda bound, t_eval, seed, stop: normalised(400, 4))
-    monkeypatch.setattr("fpforce.training.calibration.log_likelihoods", likelihoods)
-    monkeypatch.setattr("fpforce.training.last_layer.STIFFNESS", 0.0)  # weights are random, and conformations no basins
+    monkeypatch.setattr("fpforce.training.calibration.rounds.log_likelihoods", likelihoods)
+    monkeypatch.setattr("fpforce.training.calibration.last_layer.STIFFNESS", 0.0)  # weights are random, and conformations no basins
     export(transferable_checkpoint, tmp_path / "plain.pt", topology=unseen_pdb)
     export(transferable_checkpoint, tmp_path / "own.pt", topology=unseen_pdb, likelihood_frames=100)
     plain, own = load(tmp_path / "plain.pt"), load(tmp_path / "own.pt")

@@ -59,9 +59,9 @@ class CalibrationRecord:
 
     samples: of the model's own samples, to which it was calibrated; 0: to the training data. settings: of the last rounds, by the names
     of the recipe's calibration. likelihood: summary of
-    training.likelihood_fit.LikelihoodFit, or None without one. positions_nm (rungs, replicas, beads, 3):
+    training.calibration.likelihood_fit.LikelihoodFit, or None without one. positions_nm (rungs, replicas, beads, 3):
     where the replicas are, None before the first round. relative_entropy (nats), effective (part of the frames) and seconds
-    have an entry a round, as in training.calibration.NewtonStep. best: relative entropy, number, shift and last positions of the
+    have an entry a round, as in training.calibration.rounds.NewtonStep. best: relative entropy, number, shift and last positions of the
     round whose simulation was the nearest to the data. undone: numbers of the rounds that went back to such a one.
     """
 

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from fpforce.foundation.errors import InputError
-from fpforce.training.last_layer import damped
+from fpforce.training.calibration.last_layer import damped
 from fpforce.training.sampling.likelihood import log_likelihood
 from fpforce.training.models.experts import Experts
 
 logger = logging.getLogger("fpforce")
 
-ODE_STEPS = 30  # of order 4; the exact mixture of tests/training/test_likelihood_fit.py keeps them within 0.03 kT between basins
+ODE_STEPS = 30  # of order 4; the exact mixture of tests/training/calibration/test_likelihood_fit.py keeps them within 0.03 kT between basins
 BATCH = 100
 _MOST_FITS = 50
 STRAY = 10.0  # standard deviations, of the frames that are not astray, beyond which a frame counts for less

@@ -9,11 +9,11 @@ import torch
 
 import fpforce
 from fpforce.foundation.errors import InputError
-from fpforce.training.calibration import NewtonStep, _take, newton_step
+from fpforce.training.calibration.rounds import NewtonStep, _take, newton_step
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.export import export
 from fpforce.training.fit import train
-from fpforce.training.last_layer import STIFFNESS, last_layer_inputs, last_layer_slopes
+from fpforce.training.calibration.last_layer import STIFFNESS, last_layer_inputs, last_layer_slopes
 from fpforce.training.recipe.read import load_recipe
 from fpforce.training.recipe.sections import CalibrationRecipe
 from fpforce.training.checkpoint.record import CalibrationRecord
@@ -166,7 +166,7 @@ def test_round_that_makes_things_far_worse_goes_back_to_the_best_one(caplog):
 
 def test_a_calibration_that_ends_far_off_is_warned_of(calibrated, small_recipe, monkeypatch, caplog):
     path, recipe = calibrated
-    monkeypatch.setattr("fpforce.training.calibration.newton_step", lambda *_, gain: NewtonStep(torch.zeros(_[3].shape), 3.0, 1.0))
+    monkeypatch.setattr("fpforce.training.calibration.rounds.newton_step", lambda *_, gain: NewtonStep(torch.zeros(_[3].shape), 3.0, 1.0))
     longer = recipe.model_copy(update={"calibration": recipe.calibration.model_copy(update={"rounds": 4})})
     with caplog.at_level("WARNING", logger="fpforce"):
         train(longer, resume=True, show_progress=False)

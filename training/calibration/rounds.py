@@ -29,11 +29,11 @@ from fpforce.training.checkpoint.checkpoint import Checkpoint, read_checkpoint, 
 from fpforce.training.data.dataset import TrainingSet, conformation_weights
 from fpforce.training.diffusion import alpha, centred_noise, diffuse
 from fpforce.training.export import write_force_field
-from fpforce.training.last_layer import STIFFNESS, damped, last_layer_inputs, last_layer_slopes
-from fpforce.training.likelihood_fit import LikelihoodFit, astray, log_likelihoods, smooth_shift
+from fpforce.training.calibration.last_layer import STIFFNESS, damped, last_layer_inputs, last_layer_slopes
+from fpforce.training.calibration.likelihood_fit import LikelihoodFit, astray, log_likelihoods, smooth_shift
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.experts import Experts
-from fpforce.training.persistent_replicas import PersistentReplicas
+from fpforce.training.calibration.persistent_replicas import PersistentReplicas
 from fpforce.training.recipe.sections import CalibrationRecipe, Recipe, RunRecipe
 from fpforce.training.checkpoint.record import CalibrationRecord, TrainingRecord
 
