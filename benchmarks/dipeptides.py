@@ -101,7 +101,7 @@ def run(variant: str, seed: int, chosen) -> None:
 def _trained(variant: str, seed: int, folder: Path, chosen) -> Path:
     """The force field of a variant for all sequences."""
     from fpforce.training.export import export
-    from fpforce.training.fit import train
+    from fpforce.training.train import train
     from fpforce.training.recipe.read import load_recipe
 
     own = [f"data.molecules={chosen.data / 'train'}", f"output={folder}", f"run.seed={seed}", "run.max_minutes=null", "run.threads=1"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.training.export import export
-from fpforce.training.fit import train
+from fpforce.training.train import train
 from fpforce.training.recipe.read import parse_recipe
 
 FOLDER = Path(__file__).resolve().parent.parent / "runs" / "benchmarks"

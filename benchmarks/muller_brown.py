@@ -57,7 +57,7 @@ def run(variant: str, seed: int, fraction: float, picoseconds: float) -> None:
     from fpforce.analysis import evaluate
     from fpforce.simulation.simulate import SimulationSettings, simulate
     from fpforce.training.export import export
-    from fpforce.training.iid import SampleSettings, sample
+    from fpforce.training.sample import SampleSettings, sample
     from fpforce.training.recipe.read import load_recipe
 
     recipe = _recipe(variant)
@@ -87,7 +87,7 @@ def run(variant: str, seed: int, fraction: float, picoseconds: float) -> None:
 def _trained(variant: str, seed: int, fraction: float) -> Path:
     """Checkpoint of a variant, trained as far as it is not yet."""
     from fpforce.training.checkpoint.checkpoint import read_checkpoint
-    from fpforce.training.fit import train
+    from fpforce.training.train import train
     from fpforce.training.recipe.read import load_recipe
 
     folder, path, overrides = _folder(variant, seed), _recipe(variant), VARIANTS[variant][1]

@@ -130,7 +130,7 @@ def trained(folder: Path, row: Row) -> Path:
     """The row's checkpoint, trained as far as it is not yet."""
     import shutil
 
-    from fpforce.training.fit import train
+    from fpforce.training.train import train
     from fpforce.training.recipe.read import load_recipe
 
     checkpoint = folder / "model.ckpt"
@@ -151,7 +151,7 @@ def trained(folder: Path, row: Row) -> Path:
 
 
 def _sample(checkpoint: Path, output: Path, row: Row) -> None:
-    from fpforce.training.iid import SampleSettings, sample
+    from fpforce.training.sample import SampleSettings, sample
 
     record = Path(f"{output}.json")
     if not record.exists() or json.loads(record.read_text())["drawn"] < row.samples:

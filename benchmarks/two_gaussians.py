@@ -51,8 +51,8 @@ def run(name: str, seed: int, steps: int) -> None:
     import mdtraj
 
     from fpforce.training.checkpoint.checkpoint import read_checkpoint
-    from fpforce.training.fit import train
-    from fpforce.training.iid import SampleSettings, sample
+    from fpforce.training.train import train
+    from fpforce.training.sample import SampleSettings, sample
     from fpforce.training.recipe.read import load_recipe
 
     def recipe(into: Path, *more: str):

@@ -62,7 +62,7 @@ def small_recipe(alanine):
 @pytest.fixture(scope="session")
 def small_checkpoint(small_recipe, tmp_path_factory):
     """Checkpoint of 150 steps: the last layer, zero at the start, has learned chirality a little."""
-    from fpforce.training.fit import train
+    from fpforce.training.train import train
 
     output = tmp_path_factory.mktemp("small")
     return train(small_recipe(output, "run.max_steps=150", "optimizer.warmup_steps=10"), show_progress=False)

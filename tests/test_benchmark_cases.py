@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.diffusion import alpha, sigma_squared
-from fpforce.training.fit import train
+from fpforce.training.train import train
 from fpforce.training.recipe.read import load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -197,7 +197,7 @@ def test_reference_distribution_and_time_step(script, capsys):
 def test_training_of_a_row_shares_its_steps_out(script, tmp_path, monkeypatch):
     """What a row trains, but for the training."""
     rows = script("rows")
-    monkeypatch.setattr("fpforce.training.fit.train", lambda recipe, **_: recipe)
+    monkeypatch.setattr("fpforce.training.train.train", lambda recipe, **_: recipe)
     recipe = rows.trained(tmp_path, rows.Row("recipes/both.yaml", steps=800))
     assert sum(expert.max_steps for expert in recipe.experts) == 800 and recipe.run.compile is True
 

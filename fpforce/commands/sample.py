@@ -38,7 +38,7 @@ def main(
     from fpforce.commands.train import need_training
 
     need_training()
-    from fpforce.training.iid import SampleSettings, sample
+    from fpforce.training.sample import SampleSettings, sample
 
     settings = SampleSettings(
         samples=samples, solver=solver, steps=steps, t_end=t_end, batch_size=batch_size, seed=seed,

@@ -24,7 +24,7 @@ def main(
     Exit status: 0 done; 2 wrong input or disk full; 130 interrupted.
     """
     need_training()
-    from fpforce.training.fit import train
+    from fpforce.training.train import train
     from fpforce.training.recipe.read import load_recipe
 
     checkpoint = train(load_recipe(recipe, overrides or ()), init=init, resume=resume, overwrite=overwrite)

@@ -16,7 +16,7 @@ BEADS = 5
 def graph_model(small_recipe, tmp_path_factory):
     """model.pt of a `graph_transformer` after 150 steps."""
     from fpforce.training.export import export
-    from fpforce.training.fit import train
+    from fpforce.training.train import train
 
     output = tmp_path_factory.mktemp("graph")
     kind = ("model.kind=graph_transformer", "model.head_width=8", "run.max_steps=150", "optimizer.warmup_steps=10")

@@ -12,7 +12,7 @@ from fpforce.analysis.comparison import Floor, Sample, compare
 from fpforce.analysis.divergences import bin_indices
 from fpforce.analysis.planes import choose_planes
 from fpforce.training.export import export
-from fpforce.training.fit import train
+from fpforce.training.train import train
 from fpforce.trajectories.bead_frames import read_bead_frames
 
 REPLICAS = 128  # from either basin

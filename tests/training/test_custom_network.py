@@ -14,7 +14,7 @@ import fpforce
 from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.export import export
-from fpforce.training.fit import train
+from fpforce.training.train import train
 from fpforce.training.modelfile.residual import residual_curve
 
 PAGE = (Path(__file__).parents[2] / "docs" / "custom-network.md").read_text()

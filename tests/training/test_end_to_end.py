@@ -29,7 +29,7 @@ REPLICAS, PICOSECONDS, DISCARDED_PICOSECONDS = 64, 15.0, 5.0
 def field(alanine, tmp_path_factory):
     """A force field trained on train.xtc with the example's recipe."""
     from fpforce.training.export import export
-    from fpforce.training.fit import train
+    from fpforce.training.train import train
     from fpforce.training.recipe.read import load_recipe
 
     output = tmp_path_factory.mktemp("end_to_end")

@@ -6,8 +6,8 @@ Noise at t = 1 has no handedness: every expert on the way down must break the mi
 import numpy as np
 import pytest
 
-from fpforce.training.fit import train
-from fpforce.training.iid import SampleSettings, sample
+from fpforce.training.train import train
+from fpforce.training.sample import SampleSettings, sample
 from fpforce.training.recipe.read import load_recipe
 
 BEADS = "(resname ALA and name N CA CB C) or (resname ACE and name C) or (resname NME and name N)"

@@ -9,7 +9,7 @@ from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.diffusion import centred, centred_noise, diffuse
-from fpforce.training.fit import train
+from fpforce.training.train import train
 from fpforce.training.losses.fokker_planck import perturb, residuals
 from fpforce.training.recipe.models import GraphTransformerRecipe
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore

@@ -19,8 +19,8 @@ from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.diffusion import centred_noise, degrees_of_freedom, diffuse
 from fpforce.training.export import export
-from fpforce.training.fit import train
-from fpforce.training.iid import Sampler, SampleSettings, sample
+from fpforce.training.train import train
+from fpforce.training.sample import Sampler, SampleSettings, sample
 from fpforce.training.sampling.likelihood import log_likelihood
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.experts import Expert, Experts

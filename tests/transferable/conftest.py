@@ -153,7 +153,7 @@ def with_random_weights(path: Path) -> Path:
 @pytest.fixture(scope="session")
 def transferable_checkpoint(transferable_recipe, tmp_path_factory) -> Path:
     """Checkpoint of a graph transformer after two steps, with random weights."""
-    from fpforce.training.fit import train
+    from fpforce.training.train import train
 
     return with_random_weights(train(transferable_recipe(tmp_path_factory.mktemp("transferable"), run__max_steps=2), show_progress=False))
 
@@ -161,7 +161,7 @@ def transferable_checkpoint(transferable_recipe, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def dipeptide_checkpoint(dipeptide_recipe, tmp_path_factory) -> Path:
     """Checkpoint of an `internal` model of dipeptides after two steps, with random weights."""
-    from fpforce.training.fit import train
+    from fpforce.training.train import train
 
     return with_random_weights(train(dipeptide_recipe(tmp_path_factory.mktemp("dipeptides"), run__max_steps=2), show_progress=False))
 

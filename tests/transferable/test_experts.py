@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
-from fpforce.training.fit import train
-from fpforce.training.iid import SampleSettings, sample
+from fpforce.training.train import train
+from fpforce.training.sample import SampleSettings, sample
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from fpforce.simulation.start_frame import read_start_frame
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.export import write_transferable
-from fpforce.training.fit import train
+from fpforce.training.train import train
 from fpforce.training.data.molecules import MoleculeSet
 from fpforce.forcefield.transferable.knowledge import Knowledge
 from fpforce.forcefield.transferable.recognise import recognise

@@ -7,8 +7,8 @@ from fpforce import SimulationSettings, load, read_simulation, simulate
 from fpforce.analysis.inputs import read_iid, read_simulation_of
 from fpforce.foundation.errors import InputError
 from fpforce.simulation.start_frame import read_start_frame
-from fpforce.training.fit import train
-from fpforce.training.iid import SampleSettings, sample
+from fpforce.training.train import train
+from fpforce.training.sample import SampleSettings, sample
 
 ORDER = [1, 4, 0, 2, 3, 5, 9, 8, 6, 7]  # of the ten beads of VA in another PDB
 SHORT = {"steps": 20, "replicas": 2, "timestep_fs": 0.1, "report_interval_ps": 0.001, "backend": "native"}

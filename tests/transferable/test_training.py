@@ -12,7 +12,7 @@ from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.loop.compiled_step import CompiledStep
 from fpforce.training.diffusion import beta, centred_noise, degrees_of_freedom
 from fpforce.training.loop.expert_training import ExpertTraining
-from fpforce.training.fit import train
+from fpforce.training.train import train
 from fpforce.training.losses.anchor import anchor_loss, anchor_loss_of_molecules
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals

@@ -19,7 +19,7 @@ from fpforce.foundation.signals import stop_signals
 from fpforce.training.calibration.rounds import calibratable, calibrate_in_rounds, evenly, likelihood_shift
 from fpforce.training.checkpoint.checkpoint import Checkpoint
 from fpforce.training.data.dataset import CHECK_FRAMES
-from fpforce.training.iid import Sampler, SampleSettings
+from fpforce.training.sample import Sampler, SampleSettings
 from fpforce.training.recipe.read import calibration_of
 from fpforce.training.recipe.sections import FEWEST_LIKELIHOODS, RunRecipe
 from fpforce.training.checkpoint.record import CalibrationRecord

@@ -12,7 +12,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.training.calibration.rounds import NewtonStep, _take, newton_step
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.export import export
-from fpforce.training.fit import train
+from fpforce.training.train import train
 from fpforce.training.calibration.last_layer import STIFFNESS, last_layer_inputs, last_layer_slopes
 from fpforce.training.recipe.read import load_recipe
 from fpforce.training.recipe.sections import CalibrationRecipe

@@ -16,7 +16,7 @@ from fpforce.training.calibration import rounds as calibration
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.diffusion import alpha, centred, sigma_squared
 from fpforce.training.export import export
-from fpforce.training.fit import train
+from fpforce.training.train import train
 from fpforce.training.calibration.last_layer import STIFFNESS, last_layer_inputs
 from fpforce.training.calibration.likelihood_fit import astray, log_likelihoods, smooth_shift
 from fpforce.training.models.contract import DiffusionEnergy

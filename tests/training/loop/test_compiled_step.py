@@ -17,7 +17,7 @@ from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.loop.compiled_step import CompiledStep, step_function
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.loop.expert_training import ExpertTraining
-from fpforce.training.fit import train
+from fpforce.training.train import train
 from fpforce.training.data.force_scores import ForceScores
 
 MIXTURE = "experts=[{t_max: 0.1, anchor_weight: 0.1}, {t_max: 0.6, fokker_planck_weight: 0}, {t_max: 1, conservative: false}]"

@@ -16,8 +16,8 @@ from fpforce.simulation.simulate import SimulationSettings, simulate
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.diffusion import alpha
 from fpforce.training.export import export
-from fpforce.training.fit import train
-from fpforce.training.iid import SampleSettings, sample
+from fpforce.training.train import train
+from fpforce.training.sample import SampleSettings, sample
 from fpforce.training.losses.anchor import anchor_loss
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.recipe.plan import plan_experts

@@ -16,7 +16,7 @@ from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.export import export
-from fpforce.training.fit import train
+from fpforce.training.train import train
 from fpforce.training.data.force_scores import ForceScores
 from fpforce.training.recipe.read import load_recipe
 

@@ -8,7 +8,7 @@ import fpforce
 from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint.checkpoint import read_checkpoint, replace_record
 from fpforce.training.export import export
-from fpforce.training.fit import train
+from fpforce.training.train import train
 from fpforce.trajectories.bead_frames import read_bead_frames
 
 KT_300 = 8.314462618e-3 * 300.0  # CODATA gas constant, kJ/mol/K

@@ -13,8 +13,8 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.mapping import list_beads
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.export import export, write_force_field
-from fpforce.training.fit import train
-from fpforce.training.iid import SampleSettings, sample
+from fpforce.training.train import train
+from fpforce.training.sample import SampleSettings, sample
 from fpforce.forcefield.wall import HEIGHT_KT, Wall, distant_pairs, smallest_distances
 
 

@@ -9,7 +9,7 @@ from scipy import stats
 
 from fpforce.foundation.errors import InputError
 from fpforce.training.diffusion import alpha, centred, centred_noise, degrees_of_freedom, sigma_squared
-from fpforce.training.iid import Sampler, SampleSettings
+from fpforce.training.sample import Sampler, SampleSettings
 from fpforce.training.sampling.likelihood import estimated_divergence, exact_divergence, log_likelihood
 from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.sampling.solvers import euler_maruyama, multistep, probability_flow, shared_steps, time_grid

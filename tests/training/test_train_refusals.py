@@ -10,7 +10,7 @@ import pytest
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
 from fpforce.training.checkpoint.checkpoint import read_checkpoint, replace_record
-from fpforce.training.fit import train
+from fpforce.training.train import train
 
 
 def test_resume_with_other_data_under_the_same_name_is_refused(small_recipe, alanine, tmp_path):

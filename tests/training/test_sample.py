@@ -16,7 +16,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.diffusion import alpha
-from fpforce.training.iid import SampleSettings, sample
+from fpforce.training.sample import SampleSettings, sample
 from fpforce.training.sampling.likelihood import log_likelihood
 from fpforce.training.loop.progress import SamplingProgress
 

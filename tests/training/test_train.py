@@ -14,7 +14,7 @@ import torch
 from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.loop.expert_training import learning_rate
-from fpforce.training.fit import train
+from fpforce.training.train import train
 
 TRAIN = [sys.executable, "-c", "from fpforce.commands.train import main; main()"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
