@@ -34,7 +34,7 @@ for_the_plane = pytest.mark.parametrize("system", [name for name in MODELS if "m
 
 def test_every_kind_of_the_recipe_is_tested_here():
     kinds = {section.model_fields["kind"].default for section in sections_of(ModelRecipe)}
-    # A custom network is another's code; tests/training/test_custom_network.py takes one through the program.
+    # A custom network is another's code; tests/training/models/test_custom_network.py takes one through the program.
     assert kinds == {settings["kind"] for settings in NETWORKS.values()} | {"custom"}
 
 
