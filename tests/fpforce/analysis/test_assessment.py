@@ -12,7 +12,7 @@ from fpforce.analysis.planes import PhiPsiPlane, TicaPlane, choose_planes, upper
 from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.foundation.errors import InputError
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "alanine_dipeptide"
 ALL_FRAMES = AssessmentSettings(discard=0.0, thinnings=3)
 REPLICAS = 32
 

@@ -23,7 +23,7 @@ from fpforce.commands.evaluate import _show
 from fpforce.foundation.errors import InputError
 from fpforce.simulation.files import SimulationFiles
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "alanine_dipeptide"
 TOPOLOGY = EXAMPLE / "alanine_dipeptide.pdb"
 TIMES, REPLICAS = 150, 32
 TRAINING = {

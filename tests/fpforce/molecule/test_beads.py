@@ -16,7 +16,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.mapping import list_beads
 from fpforce.reference.peptide import build_peptide
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "alanine_dipeptide"
 BACKBONE5 = [("ACE", "C"), ("ALA", "N"), ("ALA", "CA"), ("ALA", "C"), ("NME", "N")]
 
 

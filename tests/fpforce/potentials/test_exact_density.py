@@ -114,7 +114,7 @@ def test_dataset_is_read_as_bead_frames_of_two_independent_runs(potential, tmp_p
 def test_the_examples_data_are_of_the_exact_density(folder, system):
     density, read = ExactDensity.of(system), []
     for name in ("train", "reference"):
-        path = Path(__file__).parents[2] / "examples" / folder / f"{name}.npz"
+        path = Path(__file__).parents[3] / "examples" / folder / f"{name}.npz"
         frames = read_bead_frames(path, table=system.beads, length_unit="nm").positions_nm
         found = compare_with_exact(frames, density)
         assert found.frames == 20_000 and found.excess_js < 0.002

@@ -17,7 +17,7 @@ from fpforce.molecule.chirality import chiral_residues, d_residues, dihedral
 from fpforce.reference.peptide import build_peptide
 from fpforce.trajectories.bead_frames import read_bead_frames
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "alanine_dipeptide"
 PDB = EXAMPLE / "alanine_dipeptide.pdb"
 RECORD = json.loads((EXAMPLE / "data.json").read_text())
 RUNS = ("train.xtc", "reference.xtc")

@@ -12,7 +12,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.simulation.simulate import SimulationSettings, read_simulation, simulate
 from fpforce.simulation.start_frame import read_start_frame
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "alanine_dipeptide"
 TOPOLOGY = EXAMPLE / "alanine_dipeptide.pdb"
 
 

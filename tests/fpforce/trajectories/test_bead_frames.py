@@ -15,7 +15,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.periodic import make_whole
 from fpforce.trajectories.bead_frames import read_bead_frames
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "alanine_dipeptide"
 PDB = EXAMPLE / "alanine_dipeptide.pdb"
 BACKBONE_LIST = [
     {"name": n, "residue": r} for n, r in zip(["C", "N", "CA", "C", "N"], ["ACE", "ALA", "ALA", "ALA", "NME"])

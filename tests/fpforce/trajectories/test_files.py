@@ -11,7 +11,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.trajectories.quiet import native_output_silenced
 from fpforce.trajectories.bead_frames import read_bead_frames
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "alanine_dipeptide"
 PDB = EXAMPLE / "alanine_dipeptide.pdb"
 
 

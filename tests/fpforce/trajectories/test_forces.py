@@ -13,7 +13,7 @@ from fpforce.trajectories.forces import KJ_PER_MOL_NM, ForceFiles
 from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.trajectories.virial import bond_virials, check_forces
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "alanine_dipeptide"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "alanine_dipeptide"
 EXCERPT, PDB = EXAMPLE / "forces_excerpt.npz", EXAMPLE / "forces_excerpt.pdb"
 KT_300 = 8.314462618e-3 * 300.0
 # Atoms of the excerpt: each bead of `backbone5` with what constraints=HBonds joins to it.

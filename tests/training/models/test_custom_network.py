@@ -17,7 +17,7 @@ from fpforce.training.export import export
 from fpforce.training.train import train
 from fpforce.training.modelfile.residual import residual_curve
 
-PAGE = (Path(__file__).parents[2] / "docs" / "custom-network.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "custom-network.md").read_text()
 PACKAGE, PROJECT, RECIPE = (re.search(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)[1] for kind in ("python", "toml", "yaml"))
 WRONG = """
 

@@ -258,7 +258,7 @@ def test_model_of_the_other_space_is_refused_with_the_remedy(folder, small_recip
 
 
 def test_every_recipe_of_the_toy_systems_is_valid():
-    examples = Path(__file__).parents[2] / "examples"
+    examples = Path(__file__).parents[3] / "examples"
     recipes = {path.stem: load_recipe(path) for path in (examples / "muller_brown" / "recipes").glob("*.yaml")}
     assert set(recipes) == {"diffusion", "two_for_one", "mixture", "fokker_planck", "both"}
     for name, variant in recipes.items():
