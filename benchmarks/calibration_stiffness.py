@@ -1,8 +1,10 @@
-"""How stiff a calibration should be: what each stiffness closes of the basins' difference, and what it costs of the shape.
+"""How stiff a calibration should be: what each stiffness closes of the basins' difference, and what it costs of the
+shape.
 
-python benchmarks/calibration_stiffness.py FOLDER, where FOLDER holds a row of rows.py (model.ckpt, model.pt, from_*.xtc).
-The last layer is fitted to the log likelihoods of 1000 frames with several stiffnesses, and the frames simulated without
-calibration are reweighted by each fit and compared with the held-out reference. Prints a table (docs/method.md, Calibration).
+python benchmarks/calibration_stiffness.py FOLDER, where FOLDER holds a row of rows.py (model.ckpt, model.pt,
+from_*.xtc). The last layer is fitted to the log likelihoods of 1000 frames with several stiffnesses, and the frames
+simulated without calibration are reweighted by each fit and compared with the held-out reference. Prints a table
+(docs/method.md, Calibration).
 """
 
 import argparse
@@ -17,12 +19,12 @@ import fpforce
 from fpforce.analysis.divergences import js_divergence
 from fpforce.analysis.observables import dihedrals
 from fpforce.analysis.reweighting import Weights
-from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training.calibration import last_layer
+from fpforce.training.calibration.likelihood_fit import log_likelihoods, smooth_shift
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.data.dataset import TrainingSet, conformation_weights
 from fpforce.training.diffusion import alpha, centred, centred_noise, diffuse
-from fpforce.training.calibration.likelihood_fit import log_likelihoods, smooth_shift
+from fpforce.trajectories.bead_frames import read_bead_frames
 
 STIFFNESSES = (1e-3, 1e-2, 2e-2, 3e-2, 1e-1, 1.0)
 FRAMES = 1000
@@ -45,14 +47,19 @@ def main() -> None:
     excess = energy(x, torch.full((1,), t)).double() + log_density
     inputs, slopes = (of(energy, x, t) for of in (last_layer.last_layer_inputs, last_layer.last_layer_slopes))
 
-    runs = [fpforce.read_simulation(folder / f"from_{basin}.xtc", beads).positions_nm for basin in ("negative", "positive")]
+    runs = [
+        fpforce.read_simulation(folder / f"from_{basin}.xtc", beads).positions_nm for basin in ("negative", "positive")
+    ]
     simulated = np.concatenate([run[len(run) // 2 :].reshape(-1, len(beads), 3) for run in runs])
     scaled = centred(torch.tensor(simulated)) * float(alpha(torch.tensor(t))) / checkpoint.record.scale_nm
     theirs = last_layer.last_layer_inputs(energy, scaled.float(), t)
     reference = _plane(read_bead_frames(EXAMPLE / "reference.xtc", **reading).positions_nm, beads)
     plane, upper = _plane(simulated, beads), _plane(x.double().numpy(), beads)[:, 0] > 0.0
 
-    print("| stiffness | difference of the basins left, kT | F by reweighting, kT | JS | frames that count |\n|---|---|---|---|---|")
+    print(
+        "| stiffness | difference of the basins left, kT | F by reweighting, kT | JS | frames that count "
+        "|\n|---|---|---|---|---|"
+    )
     shifts = {"none": torch.zeros(inputs.shape[1], dtype=torch.float64)}
     for last_layer.STIFFNESS in STIFFNESSES:
         shifts[f"{last_layer.STIFFNESS:g}"] = smooth_shift(inputs, excess, slopes)
@@ -61,8 +68,11 @@ def main() -> None:
         found = Weights.of(-(theirs @ shift).numpy())
         population = found.population(plane[:, 0] > 0.0).value
         js = js_divergence(_histogram(plane, found.values), _histogram(reference))
-        print(f"| {name} | {left[upper].mean() - left[~upper].mean():+.2f} | {np.log(1.0 / population - 1.0):.2f} | {float(js):.4f} "
-              f"| {found.effective / len(plane):.0%} |")
+        print(
+            f"| {name} | {left[upper].mean() - left[~upper].mean():+.2f} | {np.log(1.0 / population - 1.0):.2f} | "
+            f"{float(js):.4f} "
+            f"| {found.effective / len(plane):.0%} |"
+        )
 
 
 def _plane(positions, beads) -> np.ndarray:

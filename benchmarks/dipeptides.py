@@ -1,14 +1,15 @@
-"""Dipeptides never trained on: one transferable model, with and without the Fokker-Planck term, against each sequence's own MD.
+"""Dipeptides never trained on: one transferable model, with and without the Fokker-Planck term, against each sequence's
+own MD.
 
-python benchmarks/dipeptides.py [VARIANT ...] [--recipe recipe.yaml] [--data runs/dipeptides] [--seeds 1] [--steps 20000]
+python benchmarks/dipeptides.py [VARIANT ...] [--recipe recipe.yaml] [--data runs/dipeptides] [--seeds 1] [--steps
+20000]
     [--processes 2]
-Each variant is trained on all training sequences of the data (examples/dipeptides/generate.py makes them); then every test
-sequence is simulated by replica exchange from a phi < 0 and from a phi > 0 frame, and compared in the plane of psi and phi around
-its peptide bond with its two independent reference runs, whose distance from each other is the floor. `calibrated` is `both`, of
-which each sequence's own samples have calibrated the force field (fpforce-export --topology SEQUENCE.pdb --likelihood-frames --rounds).
---recipe is one of examples/dipeptides. Writes
-docs/results/dipeptides.json and .md, of another recipe dipeptides_NAME; runs live in runs/dipeptides_table and are resumed
-stage by stage.
+Each variant is trained on all training sequences of the data (examples/dipeptides/generate.py makes them); then every
+test sequence is simulated by replica exchange from a phi < 0 and from a phi > 0 frame, and compared in the plane of psi
+and phi around its peptide bond with its two independent reference runs, whose distance from each other is the floor.
+`calibrated` is `both`, of which each sequence's own samples have calibrated the force field (fpforce-export --topology
+SEQUENCE.pdb --likelihood-frames --rounds). --recipe is one of examples/dipeptides. Writes docs/results/dipeptides.json
+and .md, of another recipe dipeptides_NAME; runs live in runs/dipeptides_table and are resumed stage by stage.
 """
 
 import argparse
@@ -18,9 +19,9 @@ import statistics
 from pathlib import Path
 
 import numpy as np
-from rows import with_error
 from hardware import describe_hardware
 from jobs import run_jobs
+from rows import with_error
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "dipeptides_table"
@@ -47,9 +48,21 @@ def main() -> None:
         run(chosen.one[0], int(chosen.one[1]), chosen)
         return
     jobs = [(variant, seed) for variant in chosen.variants or VARIANTS for seed in range(chosen.seeds)]
-    options = ["--data", str(chosen.data.resolve()), "--recipe", chosen.recipe, "--steps", str(chosen.steps),
-               "--picoseconds", str(chosen.picoseconds)]
-    run_jobs(__file__, {_folder(chosen.recipe, *job): [*options, "--one", job[0], str(job[1])] for job in jobs}, chosen.processes)
+    options = [
+        "--data",
+        str(chosen.data.resolve()),
+        "--recipe",
+        chosen.recipe,
+        "--steps",
+        str(chosen.steps),
+        "--picoseconds",
+        str(chosen.picoseconds),
+    ]
+    run_jobs(
+        __file__,
+        {_folder(chosen.recipe, *job): [*options, "--one", job[0], str(job[1])] for job in jobs},
+        chosen.processes,
+    )
     results = [json.loads((_folder(chosen.recipe, *job) / "result.json").read_text()) for job in jobs]
     output = ROOT / "docs" / "results"
     output.mkdir(parents=True, exist_ok=True)
@@ -60,7 +73,9 @@ def main() -> None:
 
 
 def overrides_of(variant: str, steps: int) -> list[str]:
-    """What the recipe becomes for one of VARIANTS: experts and Fokker-Planck term are the paper's ingredients, alone and together."""
+    """What the recipe becomes for one of VARIANTS: experts and Fokker-Planck term are the paper's ingredients, alone
+    and together.
+    """
     if variant in ("mixture", "both"):
         experts = [{"t_max": t_max, "max_steps": round(share * steps)} for t_max, share in _SHARES.items()]
         for expert in experts if variant == "mixture" else experts[2:]:
@@ -68,7 +83,11 @@ def overrides_of(variant: str, steps: int) -> list[str]:
         if variant == "both":
             experts[0]["anchor_weight"] = 0.01
         return [f"experts={json.dumps(experts)}"]
-    return ["experts=[]", f"run.max_steps={steps}", *(["loss.fokker_planck_weight=0"] if variant == "diffusion" else [])]
+    return [
+        "experts=[]",
+        f"run.max_steps={steps}",
+        *(["loss.fokker_planck_weight=0"] if variant == "diffusion" else []),
+    ]
 
 
 def run(variant: str, seed: int, chosen) -> None:
@@ -78,7 +97,9 @@ def run(variant: str, seed: int, chosen) -> None:
     folder, settings = _folder(chosen.recipe, variant, seed), {"steps": chosen.steps, "picoseconds": chosen.picoseconds}
     begun = folder / "settings.json"
     if begun.exists() and json.loads(begun.read_text()) != settings:
-        raise SystemExit(f"{folder} was begun with {json.loads(begun.read_text())}, not {settings}; remove it, or put it elsewhere")
+        raise SystemExit(
+            f"{folder} was begun with {json.loads(begun.read_text())}, not {settings}; remove it, or put it elsewhere"
+        )
     begun.write_text(json.dumps(settings))
     if (folder / "result.json").exists():
         return
@@ -87,24 +108,44 @@ def run(variant: str, seed: int, chosen) -> None:
         checkpoint = _folder(chosen.recipe, "both", seed) / "model.ckpt"
         if not checkpoint.exists():
             raise SystemExit(f"{checkpoint} is missing, which is calibrated; make the variant both first")
-        models = {topology: _calibrated(checkpoint, folder / topology.stem / "model.pt", topology) for topology in topologies}
+        models = {
+            topology: _calibrated(checkpoint, folder / topology.stem / "model.pt", topology) for topology in topologies
+        }
     else:
         models = dict.fromkeys(topologies, _trained(variant, seed, folder, chosen))
-    rows = [judge(model, folder / topology.stem, topology, seed, chosen.picoseconds) for topology, model in models.items()]
+    rows = [
+        judge(model, folder / topology.stem, topology, seed, chosen.picoseconds) for topology, model in models.items()
+    ]
     seconds = [fpforce.load(model).metadata["training"] for model in models.values()]
-    (folder / "result.json").write_text(json.dumps({
-        "variant": variant, "seed": seed, "training_seconds": seconds[0]["seconds"],
-        "calibration_seconds": statistics.mean(_calibration_seconds(one) for one in seconds), "hardware": describe_hardware(),
-        "sequences": rows} | settings, indent=1))
+    (folder / "result.json").write_text(
+        json.dumps(
+            {
+                "variant": variant,
+                "seed": seed,
+                "training_seconds": seconds[0]["seconds"],
+                "calibration_seconds": statistics.mean(_calibration_seconds(one) for one in seconds),
+                "hardware": describe_hardware(),
+                "sequences": rows,
+            }
+            | settings,
+            indent=1,
+        )
+    )
 
 
 def _trained(variant: str, seed: int, folder: Path, chosen) -> Path:
     """The force field of a variant for all sequences."""
     from fpforce.training.export import export
-    from fpforce.training.train import train
     from fpforce.training.recipe.read import load_recipe
+    from fpforce.training.train import train
 
-    own = [f"data.molecules={chosen.data / 'train'}", f"output={folder}", f"run.seed={seed}", "run.max_minutes=null", "run.threads=1"]
+    own = [
+        f"data.molecules={chosen.data / 'train'}",
+        f"output={folder}",
+        f"run.seed={seed}",
+        "run.max_minutes=null",
+        "run.threads=1",
+    ]
     checkpoint, model = folder / "model.ckpt", folder / "model.pt"
     recipe = load_recipe(EXAMPLE / chosen.recipe, [*own, *overrides_of(variant, chosen.steps)])
     train(recipe, resume=checkpoint.exists(), show_progress=False)
@@ -150,21 +191,49 @@ def judge(model: Path, folder: Path, topology: Path, seed: int, picoseconds: flo
     pooled = np.concatenate(frames)
     (plane,) = choose_planes(force_field.beads, frames)
     upper = upper_basin(plane, plane.coordinates(pooled))
-    starts = {"negative": int(np.flatnonzero(~upper)[0])} | ({"positive": int(np.flatnonzero(upper)[0])} if upper.any() else {})
+    starts = {"negative": int(np.flatnonzero(~upper)[0])} | (
+        {"positive": int(np.flatnonzero(upper)[0])} if upper.any() else {}
+    )
     simulations = []
     for number, (name, frame) in enumerate(starts.items()):
         output = folder / f"from_{name}.xtc"
-        simulate(force_field, output, SimulationSettings(
-            steps=round(1000 * picoseconds / TIMESTEP_FS), replicas=REPLICAS, timestep_fs=TIMESTEP_FS,
-            report_interval_ps=FOLLOWED_PS, rungs=RUNGS, seed=2 * seed + number, start=pooled[frame].astype(float),
-            resume=Path(f"{output}.checkpoint").exists()))
+        simulate(
+            force_field,
+            output,
+            SimulationSettings(
+                steps=round(1000 * picoseconds / TIMESTEP_FS),
+                replicas=REPLICAS,
+                timestep_fs=TIMESTEP_FS,
+                report_interval_ps=FOLLOWED_PS,
+                rungs=RUNGS,
+                seed=2 * seed + number,
+                start=pooled[frame].astype(float),
+                resume=Path(f"{output}.checkpoint").exists(),
+            ),
+        )
         simulations.append(output)
     report = evaluate(force_field, runs, simulations, topology=topology, output=folder, overwrite=True).figures
     simulation = report["simulation"]
-    row = {"sequence": topology.stem, "converged": simulation["converged"], "failed_replicas": simulation["failed_replicas"],
-           "bond_w1_nm": simulation["bond_w1_nm"]["max"], "reference_kt": report["reference"]["free_energy_kt"]}
-    row |= {name: simulation[name] for name in ("js", "js_floor", "excess_js", "pmf_error", "pmf_error_floor", "excess_pmf_error",
-                                                "free_energy_kt", "frames_compared")}
+    row = {
+        "sequence": topology.stem,
+        "converged": simulation["converged"],
+        "failed_replicas": simulation["failed_replicas"],
+        "bond_w1_nm": simulation["bond_w1_nm"]["max"],
+        "reference_kt": report["reference"]["free_energy_kt"],
+    }
+    row |= {
+        name: simulation[name]
+        for name in (
+            "js",
+            "js_floor",
+            "excess_js",
+            "pmf_error",
+            "pmf_error_floor",
+            "excess_pmf_error",
+            "free_energy_kt",
+            "frames_compared",
+        )
+    }
     found.write_text(json.dumps(row, indent=1))
     return row
 
@@ -173,21 +242,34 @@ def table(results: list[dict]) -> str:
     """Means, worst cases, and every sequence."""
     first = results[0]
     lines = [
-        f"{len(first['sequences'])} sequences never trained on; {first['steps']} steps of training on one thread; per sequence {REPLICAS} "
-        f"replica exchanges of {RUNGS} temperatures x {first['picoseconds']:g} ps from each start, the second half counted; "
-        f"{first['hardware']}.", "",
-        "| variant | seed | training (s) | calibration of a sequence (s) | JS excess, mean | PMF excess, mean | PMF excess, worst "
+        f"{len(first['sequences'])} sequences never trained on; {first['steps']} steps of training on one thread; per "
+        f"sequence {REPLICAS} "
+        f"replica exchanges of {RUNGS} temperatures x {first['picoseconds']:g} ps from each start, the second half "
+        f"counted; "
+        f"{first['hardware']}.",
+        "",
+        "| variant | seed | training (s) | calibration of a sequence (s) | JS excess, mean | PMF excess, mean | PMF "
+        "excess, worst "
         "| converged | replicas failed |",
-        "|" + "---|" * 9, *map(_line, results), "", *_paired(results),
-        "Excess of the PMF error (and F(phi > 0) - F(phi < 0) in kT) of every sequence, first seed; floor and reference are of its own MD:",
+        "|" + "---|" * 9,
+        *map(_line, results),
+        "",
+        *_paired(results),
+        "Excess of the PMF error (and F(phi > 0) - F(phi < 0) in kT) of every sequence, first seed; floor and "
+        "reference are of its own MD:",
         "",
     ]
     of_variant = {result["variant"]: result["sequences"] for result in results if result["seed"] == first["seed"]}
-    lines += ["| sequence | floor | reference F | " + " | ".join(of_variant) + " |", "|---|---|---|" + "---|" * len(of_variant)]
+    lines += [
+        "| sequence | floor | reference F | " + " | ".join(of_variant) + " |",
+        "|---|---|---|" + "---|" * len(of_variant),
+    ]
     for rows in zip(*of_variant.values(), strict=True):
         cells = [f"{_number(row['excess_pmf_error'])} ({with_error(row['free_energy_kt'])})" for row in rows]
-        lines.append(f"| {rows[0]['sequence']} | {_number(rows[0]['pmf_error_floor'])} | {with_error(rows[0]['reference_kt'])} | "
-                     + " | ".join(cells) + " |")
+        lines.append(
+            f"| {rows[0]['sequence']} | {_number(rows[0]['pmf_error_floor'])} | {with_error(rows[0]['reference_kt'])} "
+            f"| " + " | ".join(cells) + " |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -195,26 +277,46 @@ def _line(result: dict) -> str:
     rows = result["sequences"]
     js, pmf = ([row[key] for row in rows if row[key] is not None] for key in ("excess_js", "excess_pmf_error"))
     worst = max(rows, key=lambda row: row["excess_pmf_error"] or 0.0)
-    figures = f"{statistics.mean(js):.4f} | {statistics.mean(pmf):.3f} | {max(pmf):.3f} ({worst['sequence']})" if pmf else "- | - | -"
-    return (f"| {result['variant']} | {result['seed']} | {result['training_seconds']:.0f} | "
-            f"{result.get('calibration_seconds', 0.0):.0f} | {figures} "
-            f"| {sum(row['converged'] for row in rows)} of {len(rows)} | {sum(row['failed_replicas'] for row in rows)} |")
+    figures = (
+        f"{statistics.mean(js):.4f} | {statistics.mean(pmf):.3f} | {max(pmf):.3f} ({worst['sequence']})"
+        if pmf
+        else "- | - | -"
+    )
+    return (
+        f"| {result['variant']} | {result['seed']} | {result['training_seconds']:.0f} | "
+        f"{result.get('calibration_seconds', 0.0):.0f} | {figures} "
+        f"| {sum(row['converged'] for row in rows)} of {len(rows)} | {sum(row['failed_replicas'] for row in rows)} |"
+    )
 
 
 def _paired(results: list[dict]) -> list[str]:
-    """Each variant less the unregularised one, sequence by sequence: their common reference, and its sampling error, cancel."""
+    """Each variant less the unregularised one, sequence by sequence: their common reference, and its sampling error,
+    cancel.
+    """
     plain = next((result["sequences"] for result in results if result["variant"] == "diffusion"), None)
     others = [result for result in results if result["variant"] != "diffusion"]
     if plain is None or not others:
         return []
-    lines = ["Less the first seed of `diffusion`, sequence by sequence (mean ± standard error over the sequences; both have the same "
-             "reference and floor):", "", "| variant | seed | JS | PMF error | smaller PMF error in |", "|" + "---|" * 5]
+    lines = [
+        "Less the first seed of `diffusion`, sequence by sequence (mean ± standard error over the sequences; both have "
+        "the same "
+        "reference and floor):",
+        "",
+        "| variant | seed | JS | PMF error | smaller PMF error in |",
+        "|" + "---|" * 5,
+    ]
     for result in others:
-        js, pmf = (np.array([row[key] - base[key] for row, base in zip(result["sequences"], plain, strict=True)])
-                   for key in ("js", "pmf_error"))
-        figures = [f"{each.mean():+.{digits}f} ± {each.std(ddof=1) / math.sqrt(len(each)):.{digits}f}"
-                   for each, digits in ((js, 4), (pmf, 2))]
-        lines.append(f"| {result['variant']} | {result['seed']} | {' | '.join(figures)} | {int((pmf < 0).sum())} of {len(pmf)} |")
+        js, pmf = (
+            np.array([row[key] - base[key] for row, base in zip(result["sequences"], plain, strict=True)])
+            for key in ("js", "pmf_error")
+        )
+        figures = [
+            f"{each.mean():+.{digits}f} ± {each.std(ddof=1) / math.sqrt(len(each)):.{digits}f}"
+            for each, digits in ((js, 4), (pmf, 2))
+        ]
+        lines.append(
+            f"| {result['variant']} | {result['seed']} | {' | '.join(figures)} | {int((pmf < 0).sum())} of {len(pmf)} |"
+        )
     return [*lines, ""]
 
 

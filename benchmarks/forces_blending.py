@@ -18,18 +18,18 @@ from hardware import describe_hardware
 from torch import Tensor
 
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
-from fpforce.trajectories.forces import ForceFiles
-from fpforce.trajectories.bead_frames import read_bead_frames
-from fpforce.training.loop.callbacks import exponential_average
 from fpforce.training.data.dataset import NoisedBatches, TrainingSet
-from fpforce.training.diffusion import TimeSampler, alpha, centred_noise, degrees_of_freedom, diffuse, sigma
-from fpforce.training.loop.expert_training import learning_rate
 from fpforce.training.data.force_scores import ForceScores
+from fpforce.training.diffusion import TimeSampler, alpha, centred_noise, degrees_of_freedom, diffuse, sigma
+from fpforce.training.loop.callbacks import exponential_average
+from fpforce.training.loop.expert_training import learning_rate
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.force_blending import ForceBlending
 from fpforce.training.models import build_model
 from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.read import parse_recipe
+from fpforce.trajectories.bead_frames import read_bead_frames
+from fpforce.trajectories.forces import ForceFiles
 
 TIMES = (1e-5, 1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
 BATCH = 256
@@ -47,33 +47,61 @@ def main() -> None:
     kt = BOLTZMANN_KJ_PER_MOL_K * chosen.temperature
     training_set, plain, best = _read(chosen.runs[0], chosen.topology, kt)
     held_set, _, held_forces = _read(chosen.runs[1], chosen.topology, kt, training_set.scale_nm)
-    recipe = parse_recipe({"data": {"trajectories": str(chosen.runs[0])}, "temperature_k": chosen.temperature, "output": ".",
-                           "run": {"max_steps": chosen.steps}, "optimizer": {"batch_size": BATCH, "learning_rate": 1e-3}})
+    recipe = parse_recipe(
+        {
+            "data": {"trajectories": str(chosen.runs[0])},
+            "temperature_k": chosen.temperature,
+            "output": ".",
+            "run": {"max_steps": chosen.steps},
+            "optimizer": {"batch_size": BATCH, "learning_rate": 1e-3},
+        }
+    )
     rows = []
     for name, forces, loss in _variants(plain.values, best.values):
         began = time.perf_counter()
         model = _train(recipe, training_set, forces, loss)
-        rows.append({"variant": name, "seconds": time.perf_counter() - began,
-                     "force_error": [_force_error(model, *data) for data in ((training_set.frames, best.values),
-                                                                             (held_set.frames, held_forces.values))],
-                     "denoising": [_denoising(model, held_set.frames, t) for t in (0.01, 0.1)]})
+        rows.append(
+            {
+                "variant": name,
+                "seconds": time.perf_counter() - began,
+                "force_error": [
+                    _force_error(model, *data)
+                    for data in ((training_set.frames, best.values), (held_set.frames, held_forces.values))
+                ],
+                "denoising": [_denoising(model, held_set.frames, t) for t in (0.01, 0.1)],
+            }
+        )
         print(rows[-1], flush=True)
         if name == BEST:
             spread = _target_spread(model, training_set.frames, plain.values, best.values)
-    result = {"hardware": describe_hardware(), "steps": chosen.steps, "batch": BATCH, "training": rows, "target": spread,
-              "virial_ratios": best.record["virial_ratios"],
-              "mode_variances": {"sum": ForceBlending(plain.values).variances.tolist(),
-                                 "optimal": ForceBlending(best.values).variances.tolist()}}
+    result = {
+        "hardware": describe_hardware(),
+        "steps": chosen.steps,
+        "batch": BATCH,
+        "training": rows,
+        "target": spread,
+        "virial_ratios": best.record["virial_ratios"],
+        "mode_variances": {
+            "sum": ForceBlending(plain.values).variances.tolist(),
+            "optimal": ForceBlending(best.values).variances.tolist(),
+        },
+    }
     output = Path(__file__).resolve().parent.parent / "docs" / "results"
     (output / "forces_blending.json").write_text(json.dumps(result, indent=1))
     (output / "forces_blending.md").write_text(_table(result))
     print(_table(result))
 
 
-def _read(run: Path, topology: Path, kt: float, scale_nm: float | None = None) -> tuple[TrainingSet, ForceScores, ForceScores]:
+def _read(
+    run: Path, topology: Path, kt: float, scale_nm: float | None = None
+) -> tuple[TrainingSet, ForceScores, ForceScores]:
     """Frames, with their forces by the plain sum and by the least noisy map."""
-    frames = [read_bead_frames(run, topology, beads="backbone5", length_unit="nm",
-                               forces=ForceFiles(paths=(run,), optimal=optimal)) for optimal in (False, True)]
+    frames = [
+        read_bead_frames(
+            run, topology, beads="backbone5", length_unit="nm", forces=ForceFiles(paths=(run,), optimal=optimal)
+        )
+        for optimal in (False, True)
+    ]
     training_set = TrainingSet.of(frames[0], scale_nm)
     return training_set, *(ForceScores.of(each, training_set.scale_nm, kt) for each in frames)
 
@@ -86,14 +114,18 @@ def _variants(plain: Tensor, best: Tensor):
         def loss(score, batch):
             error = sigma(batch.t)[:, None, None] * (score - blending.target(batch.t, batch.z, batch.force))
             return error.square().sum(dim=(1, 2)).mean() / degrees_of_freedom(score.shape[1])
+
         return loss
 
     return (
         ("no forces", None, lambda score, batch: denoising_loss(score, batch.t, batch.z)),
         ("forces, one weight for all modes, loss weighted by sigma^2", plain, as_denoising(one)),
         ("forces of more atoms, a weight for each mode, loss weighted by sigma^2", best, as_denoising(best_modes)),
-        ("forces, each mode and level by its precision", plain,
-         lambda score, batch: modes.loss(score, batch.t, batch.z, batch.force)),
+        (
+            "forces, each mode and level by its precision",
+            plain,
+            lambda score, batch: modes.loss(score, batch.t, batch.z, batch.force),
+        ),
         (BEST, best, lambda score, batch: best_modes.loss(score, batch.t, batch.z, batch.force)),
     )
 
@@ -112,7 +144,9 @@ def _train(recipe, training_set: TrainingSet, forces: Tensor | None, loss):
     model = build_model(plan, training_set.frames, training_set.prior_pairs, training_set.beads, training_set.scale_nm)
     averaged, average = copy.deepcopy(model), exponential_average(optimizer.ema_decay)
     adam = torch.optim.AdamW(model.parameters(), lr=optimizer.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
-    batches = NoisedBatches(training_set.frames, TimeSampler(plan.t_min, plan.t_max, plan.v_min), BATCH, 0, forces=forces)
+    batches = NoisedBatches(
+        training_set.frames, TimeSampler(plan.t_min, plan.t_max, plan.v_min), BATCH, 0, forces=forces
+    )
     for step in range(recipe.run.max_steps):
         for group in adam.param_groups:
             group["lr"] = learning_rate(recipe, step, step / recipe.run.max_steps)
@@ -137,49 +171,84 @@ def _force_error(model, frames: Tensor, forces: Tensor) -> float:
     return float((error.square().mean(dim=(0, 2)) / blending.variances).mean())
 
 
-def _denoising(model, frames: Tensor, time: float) -> float:
-    t = frames.new_full((len(frames),), time)
+def _denoising(model, frames: Tensor, t_value: float) -> float:
+    t = frames.new_full((len(frames),), t_value)
     z = centred_noise(frames.shape, torch.Generator().manual_seed(1), frames)
     return float(denoising_loss(_scores(model, diffuse(frames, t, z), t), t, z))
 
 
 def _target_spread(model, frames: Tensor, plain: Tensor, best: Tensor) -> list[dict]:
-    """Mean square distance of each target from the trained score, by degree of freedom: nearly its variance at given x."""
+    """Mean square distance of each target from the trained score, by degree of freedom: nearly its variance at
+    given x.
+    """
     one, modes, best_modes = _one_weight(plain), ForceBlending(plain), ForceBlending(best)
     generator, rows = torch.Generator().manual_seed(2), []
-    for time in TIMES:
-        t = frames.new_full((len(frames),), time)
+    for t_value in TIMES:
+        t = frames.new_full((len(frames),), t_value)
         z = centred_noise(frames.shape, generator, frames)
         score = _scores(model, diffuse(frames, t, z), t)
-        targets = {"noise": -z / sigma(t)[:, None, None], "forces": plain / alpha(t)[:, None, None],
-                   "one": one.target(t, z, plain), "modes": modes.target(t, z, plain), "best": best_modes.target(t, z, best)}
+        targets = {
+            "noise": -z / sigma(t)[:, None, None],
+            "forces": plain / alpha(t)[:, None, None],
+            "one": one.target(t, z, plain),
+            "modes": modes.target(t, z, plain),
+            "best": best_modes.target(t, z, best),
+        }
         count = degrees_of_freedom(frames.shape[1]) * len(frames)
-        rows.append({"t": time, "sigma": float(sigma(t[:1])),
-                     **{name: float((target - score).square().sum() / count) for name, target in targets.items()}})
+        rows.append(
+            {
+                "t": t_value,
+                "sigma": float(sigma(t[:1])),
+                **{name: float((target - score).square().sum() / count) for name, target in targets.items()},
+            }
+        )
     return rows
 
 
 def _table(result: dict) -> str:
-    variances = {name: ", ".join(f"{value:.0f}" for value in values) for name, values in result["mode_variances"].items()}
+    variances = {
+        name: ", ".join(f"{value:.0f}" for value in values) for name, values in result["mode_variances"].items()
+    }
     ratios = result["virial_ratios"]
     lines = [
-        f"Virials along the bonds: {min(ratios):.3f} to {max(ratios):.3f} of the exact values. Mean squares v of the four modes of "
-        f"F s / kT: {variances['sum']} for the sum over each bead's rigid group, {variances['optimal']} with the forces of further "
-        "atoms.", "",
-        "Variance of the target at given x_t for one degree of freedom, in normalised units, as its mean square distance from the "
-        "score of the last model below:", "",
-        "| t | sigma | -z/sigma | forces alone | both, one weight | both, a weight for each mode | the same, forces of more atoms "
-        "| gain over -z/sigma |", "|---|---|---|---|---|---|---|---|",
+        f"Virials along the bonds: {min(ratios):.3f} to {max(ratios):.3f} of the exact values. Mean squares v of the "
+        f"four modes of "
+        f"F s / kT: {variances['sum']} for the sum over each bead's rigid group, {variances['optimal']} with the "
+        f"forces of further "
+        "atoms.",
+        "",
+        "Variance of the target at given x_t for one degree of freedom, in normalised units, as its mean square "
+        "distance from the "
+        "score of the last model below:",
+        "",
+        "| t | sigma | -z/sigma | forces alone | both, one weight | both, a weight for each mode | the same, forces of "
+        "more atoms "
+        "| gain over -z/sigma |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    lines += [f"| {row['t']:g} | {row['sigma']:.2g} | " + " | ".join(f"{row[name]:.3g}" for name in (
-        "noise", "forces", "one", "modes", "best")) + f" | {row['noise'] / row['best']:.3g} |" for row in result["target"]]
-    lines += ["", f"Training of `internal` (128 x 3), {result['steps']} steps of {result['batch']} frames on one thread, without the "
-              f"Fokker-Planck term; {result['hardware']}. Force error: mean square of score less force at t = 1e-5 over that of the "
-              "force, mode by mode, with the least noisy forces. Their noise is a floor that no model passes.", "",
-              "| training | force error, held-out run | same, training run | denoising loss, held out, t = 0.01 | t = 0.1 |",
-              "|---|---|---|---|---|"]
-    lines += [f"| {row['variant']} | {row['force_error'][1]:.4f} | {row['force_error'][0]:.4f} | "
-              + " | ".join(f"{value:.4f}" for value in row["denoising"]) + " |" for row in result["training"]]
+    lines += [
+        f"| {row['t']:g} | {row['sigma']:.2g} | "
+        + " | ".join(f"{row[name]:.3g}" for name in ("noise", "forces", "one", "modes", "best"))
+        + f" | {row['noise'] / row['best']:.3g} |"
+        for row in result["target"]
+    ]
+    lines += [
+        "",
+        f"Training of `internal` (128 x 3), {result['steps']} steps of {result['batch']} frames on one thread, without "
+        f"the "
+        f"Fokker-Planck term; {result['hardware']}. Force error: mean square of score less force at t = 1e-5 over that "
+        f"of the "
+        "force, mode by mode, with the least noisy forces. Their noise is a floor that no model passes.",
+        "",
+        "| training | force error, held-out run | same, training run | denoising loss, held out, t = 0.01 | t = 0.1 |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['variant']} | {row['force_error'][1]:.4f} | {row['force_error'][0]:.4f} | "
+        + " | ".join(f"{value:.4f}" for value in row["denoising"])
+        + " |"
+        for row in result["training"]
+    ]
     return "\n".join(lines) + "\n"
 
 

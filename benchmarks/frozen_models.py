@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.training.export import export
-from fpforce.training.train import train
 from fpforce.training.recipe.read import parse_recipe
+from fpforce.training.train import train
 
 FOLDER = Path(__file__).resolve().parent.parent / "runs" / "benchmarks"
 FRAMES = 40  # the export differentiates twice on up to 256 of them, which takes long for many beads
@@ -25,12 +25,22 @@ def frozen_model(kind: str, beads: int, steps: int = 60, **settings) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / "chain.npy", _chain(beads))
         (folder / "chain.pdb").write_text(_pdb(beads))
-        recipe = parse_recipe({
-            "data": {"trajectories": [folder / "chain.npy"], "topology": folder / "chain.pdb", "beads": "name CA",
-                     "length_unit": "nm"},
-            "temperature_k": 300, "output": folder, "model": {"kind": kind, **settings},
-            "loss": {"fokker_planck_weight": 0}, "optimizer": {"batch_size": 32, "ema_decay": 0, "warmup_steps": 0},
-            "run": {"max_steps": steps, "accelerator": "cpu"}})
+        recipe = parse_recipe(
+            {
+                "data": {
+                    "trajectories": [folder / "chain.npy"],
+                    "topology": folder / "chain.pdb",
+                    "beads": "name CA",
+                    "length_unit": "nm",
+                },
+                "temperature_k": 300,
+                "output": folder,
+                "model": {"kind": kind, **settings},
+                "loss": {"fokker_planck_weight": 0},
+                "optimizer": {"batch_size": 32, "ema_decay": 0, "warmup_steps": 0},
+                "run": {"max_steps": steps, "accelerator": "cpu"},
+            }
+        )
         export(train(recipe, overwrite=True, show_progress=False), model, overwrite=True)
     return model
 
@@ -45,5 +55,8 @@ def _chain(beads: int) -> np.ndarray:
 
 
 def _pdb(beads: int) -> str:
-    lines = [f"ATOM  {i + 1:5d}  CA  ALA A{i + 1:4d}    {0:8.3f}{0:8.3f}{3.8 * i:8.3f}  1.00  0.00           C" for i in range(beads)]
+    lines = [
+        f"ATOM  {i + 1:5d}  CA  ALA A{i + 1:4d}    {0:8.3f}{0:8.3f}{3.8 * i:8.3f}  1.00  0.00           C"
+        for i in range(beads)
+    ]
     return "\n".join([*lines, "END", ""])

@@ -1,7 +1,7 @@
 """The noise of the Fokker-Planck loss and its gradient, for several ways to compute the loss, on a trained model.
 
-python benchmarks/gradient_noise.py MODEL.ckpt [--draws 120]: a checkpoint of the example's recipe (one expert). Prints, for every way,
-the mean loss, and the mean and standard deviation of its gradient in all weights over independent draws.
+python benchmarks/gradient_noise.py MODEL.ckpt [--draws 120]: a checkpoint of the example's recipe (one expert). Prints,
+for every way, the mean loss, and the mean and standard deviation of its gradient in all weights over independent draws.
 """
 
 import argparse
@@ -11,12 +11,12 @@ import torch
 from rows import EXAMPLE
 from training_cost import CentralDifferences
 
-from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.losses.fokker_planck import perturb
 from fpforce.training.recipe.read import load_recipe
+from fpforce.trajectories.bead_frames import read_bead_frames
 
 
 class PlainTimes(ExpertTraining):
@@ -34,7 +34,7 @@ WAYS = {
     "three evaluations, 1/4 of the batch": (PlainTimes, 0.25),
     "three evaluations, drawn times, 1/4 of the batch": (ExpertTraining, 0.25),
     "three evaluations, drawn times, 1/8 of the batch": (ExpertTraining, 0.125),
-}  # fmt: skip
+}
 
 
 def main() -> None:
@@ -46,15 +46,21 @@ def main() -> None:
     weights, recipe = read_checkpoint(chosen.checkpoint).weights, EXAMPLE / "recipe.yaml"
     data = load_recipe(recipe).data
     training_set = TrainingSet.of(read_bead_frames(data.trajectories, data.topology, beads=data.beads))
-    print("| Fokker-Planck term | mean loss | length of the mean gradient | standard deviation of the gradient |\n|---|---|---|---|")
+    print(
+        "| Fokker-Planck term | mean loss | length of the mean gradient | standard deviation of the gradient "
+        "|\n|---|---|---|---|"
+    )
     for name, (kind, fraction) in WAYS.items():
         module = kind(load_recipe(recipe, [f"loss.fokker_planck_fraction={fraction}"]), training_set)
         module.begin(0)
         module.experts.load_state_dict(weights)
         losses, gradients = zip(*(_draw(module, step) for step in range(chosen.draws)), strict=True)
         gradients = torch.stack(gradients)
-        print(f"| {name} | {sum(losses) / len(losses):.3g} | {gradients.mean(0).norm():.3g} | {gradients.var(0).sum().sqrt():.3g} |",
-              flush=True)
+        print(
+            f"| {name} | {sum(losses) / len(losses):.3g} | {gradients.mean(0).norm():.3g} | "
+            f"{gradients.var(0).sum().sqrt():.3g} |",
+            flush=True,
+        )
 
 
 def _draw(module: ExpertTraining, step: int) -> tuple[float, torch.Tensor]:

@@ -1,13 +1,14 @@
 """How well models tell a noisy frame from its mirror image, against the exact log odds of the training data.
 
 python benchmarks/handedness.py [--steps 8000] [--frames 400] [--data 2000]
-Alanine dipeptide as five beads, `internal` with signed volumes and without, trained as benchmarks/alanine_tables.py does (trainings in
-runs/alanine are taken). Writes docs/results/handedness.md.
+Alanine dipeptide as five beads, `internal` with signed volumes and without, trained as benchmarks/alanine_tables.py
+does (trainings in runs/alanine are taken). Writes docs/results/handedness.md.
 
-The diffused density of the data is a mean over data frames y and rotations R of Gaussians around alpha R y, whose integral over R is
-one over the angles of a matrix Fisher distribution: with the singular values s1 >= s2 >= |s3| of alpha x^T y / sigma^2, s3 with the
-sign of the determinant, it is the integral over u in [-1, 1] of 1/2 I0((s1 - s2)(1 - u)/2) I0((s1 + s2)(1 + u)/2) exp(s3 u)
-(Lee 2018, Bayesian attitude estimation with the matrix Fisher distribution on SO(3)). A mirror image turns the sign of s3.
+The diffused density of the data is a mean over data frames y and rotations R of Gaussians around alpha R y, whose
+integral over R is one over the angles of a matrix Fisher distribution: with the singular values s1 >= s2 >= |s3| of
+alpha x^T y / sigma^2, s3 with the sign of the determinant, it is the integral over u in [-1, 1] of 1/2 I0((s1 - s2)(1 -
+u)/2) I0((s1 + s2)(1 + u)/2) exp(s3 u) (Lee 2018, Bayesian attitude estimation with the matrix Fisher distribution on
+SO(3)). A mirror image turns the sign of s3.
 """
 
 import argparse
@@ -17,10 +18,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 from alanine_tables import STUDY
-from rows import EXAMPLE, trained
 from hardware import describe_hardware
+from rows import EXAMPLE, trained
 
-MODELS = {"with volumes": ("variants", "fokker_planck"), "without volumes": ("volumes", "without volumes, fokker_planck")}
+MODELS = {
+    "with volumes": ("variants", "fokker_planck"),
+    "without volumes": ("volumes", "without volumes, fokker_planck"),
+}
 TIMES = (0.1, 0.2, 0.3, 0.4)  # below, so few frames make no exact density
 
 
@@ -33,12 +37,18 @@ def main() -> None:
     from fpforce.training.checkpoint.checkpoint import read_checkpoint
 
     torch.set_num_threads(1)
-    checkpoints = {name: read_checkpoint(trained(STUDY.folder_of(row, 0), replace(STUDY.tables[table].rows[row], steps=chosen.steps)))
-                   for name, (table, row) in MODELS.items()}
+    checkpoints = {
+        name: read_checkpoint(
+            trained(STUDY.folder_of(row, 0), replace(STUDY.tables[table].rows[row], steps=chosen.steps))
+        )
+        for name, (table, row) in MODELS.items()
+    }
     models = {name: checkpoint.model() for name, checkpoint in checkpoints.items()}
     (scale_nm,) = {checkpoint.record.scale_nm for checkpoint in checkpoints.values()}
-    frames, data = (_frames(EXAMPLE / f"{name}.xtc", count, scale_nm)
-                    for name, count in (("reference", chosen.frames), ("train", chosen.data)))
+    frames, data = (
+        _frames(EXAMPLE / f"{name}.xtc", count, scale_nm)
+        for name, count in (("reference", chosen.frames), ("train", chosen.data))
+    )
     rows = [row for t in TIMES for row in _compare(models, frames, data, t)]
     output = EXAMPLE.parents[1] / "docs" / "results" / "handedness.md"
     output.write_text(_table(rows, chosen))
@@ -46,7 +56,9 @@ def main() -> None:
 
 
 def exact_log_odds(x: torch.Tensor, data: torch.Tensor, t: float) -> torch.Tensor:
-    """ln p_t(x) - ln p_t(mirrored x) of centred frames x (F, n, 3), for the mean over data frames (N, n, 3) and all rotations."""
+    """ln p_t(x) - ln p_t(mirrored x) of centred frames x (F, n, 3), for the mean over data frames (N, n, 3) and all
+    rotations.
+    """
     from fpforce.training.diffusion import alpha, sigma_squared
 
     signal, noise = (float(f(torch.tensor(t, dtype=torch.float64))) for f in (alpha, sigma_squared))
@@ -55,7 +67,10 @@ def exact_log_odds(x: torch.Tensor, data: torch.Tensor, t: float) -> torch.Tenso
     for one in x:
         product = signal / noise * torch.einsum("ia,nib->nab", one, data)
         values, side = torch.linalg.svdvals(product), torch.linalg.det(product).sign()
-        this, mirrored = (torch.logsumexp(weight + _log_mean(values[:, 0], values[:, 1], sign * side * values[:, 2]), 0) for sign in (1, -1))
+        this, mirrored = (
+            torch.logsumexp(weight + _log_mean(values[:, 0], values[:, 1], sign * side * values[:, 2]), 0)
+            for sign in (1, -1)
+        )
         odds.append(this - mirrored)
     return torch.stack(odds)
 
@@ -64,7 +79,9 @@ def _log_mean(first: torch.Tensor, second: torch.Tensor, third: torch.Tensor) ->
     """ln of the mean over rotations of exp(tr(S R)), S diagonal (N,) each."""
     u, weights = (torch.from_numpy(array) for array in np.polynomial.legendre.leggauss(80))
     across, along = (first - second)[:, None] * (1.0 - u) / 2.0, (first + second)[:, None] * (1.0 + u) / 2.0
-    terms = torch.log(torch.special.i0e(across)) + across + torch.log(torch.special.i0e(along)) + along + third[:, None] * u
+    terms = (
+        torch.log(torch.special.i0e(across)) + across + torch.log(torch.special.i0e(along)) + along + third[:, None] * u
+    )
     return torch.logsumexp(terms + torch.log(weights / 2.0), -1)
 
 
@@ -88,17 +105,33 @@ def _compare(models: dict, frames: torch.Tensor, data: torch.Tensor, t: float) -
     for name, model in models.items():
         with torch.no_grad():
             found = (model(mirrored.float(), time.float()) - model(x.float(), time.float())).double()
-        rows.append({"t": t, "sigma": math.sqrt(float(sigma_squared(time[:1]))), "model": name, "exact": float(exact.mean()),
-                     "slope": float((found * exact).sum() / exact.square().sum()),
-                     "correlation": float(torch.corrcoef(torch.stack([found, exact]))[0, 1])})
+        rows.append(
+            {
+                "t": t,
+                "sigma": math.sqrt(float(sigma_squared(time[:1]))),
+                "model": name,
+                "exact": float(exact.mean()),
+                "slope": float((found * exact).sum() / exact.square().sum()),
+                "correlation": float(torch.corrcoef(torch.stack([found, exact]))[0, 1]),
+            }
+        )
     return rows
 
 
 def _table(rows: list[dict], chosen) -> str:
-    lines = [f"{chosen.frames} noisy frames of the reference, exact odds by {chosen.data} training frames; {chosen.steps} steps of training, "
-             f"seed 0; {describe_hardware()}.", "",
-             "| t | sigma | mean log odds, exact | model | slope of the model's against the exact | correlation |", "|---|---|---|---|---|---|"]
-    lines += [f"| {r['t']:g} | {r['sigma']:.2f} | {r['exact']:.2f} | {r['model']} | {r['slope']:.2f} | {r['correlation']:.3f} |" for r in rows]
+    lines = [
+        f"{chosen.frames} noisy frames of the reference, exact odds by {chosen.data} training frames; {chosen.steps} "
+        f"steps of training, "
+        f"seed 0; {describe_hardware()}.",
+        "",
+        "| t | sigma | mean log odds, exact | model | slope of the model's against the exact | correlation |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r['t']:g} | {r['sigma']:.2f} | {r['exact']:.2f} | {r['model']} | {r['slope']:.2f} | "
+        f"{r['correlation']:.3f} |"
+        for r in rows
+    ]
     return "\n".join(lines) + "\n"
 
 

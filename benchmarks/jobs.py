@@ -19,6 +19,11 @@ def run_jobs(script: str, arguments: dict[Path, list[str]], processes: int) -> N
 def _run(script: str, folder: Path, arguments: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "log.txt", "a") as log:
-        subprocess.run([sys.executable, script, *arguments], stdout=log, stderr=log, check=True,
-                       env=os.environ | {"OMP_NUM_THREADS": "1", "OPENMM_CPU_THREADS": "1"})
+        subprocess.run(
+            [sys.executable, script, *arguments],
+            stdout=log,
+            stderr=log,
+            check=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENMM_CPU_THREADS": "1"},
+        )
     print(f"{folder} is done", flush=True)

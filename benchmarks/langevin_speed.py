@@ -1,10 +1,10 @@
 """Langevin steps per second of every backend on the same frozen models, side by side, as ratios; and what limits them.
 
-python benchmarks/langevin_speed.py [--rounds 7] [--seconds 0.4]. Models come from frozen_models.py. Backends alternate in rounds
-on one thread, and the median is taken, so that a noisy machine burdens all alike. The time of the force alone is that of a
-step less that of a step of the same particles without any force. Its arithmetic rate counts the multiply-adds of the
-matrix products only, and is compared with numpy's and torch's matrix products of the same shape. Writes
-docs/results/langevin_speed.md.
+python benchmarks/langevin_speed.py [--rounds 7] [--seconds 0.4]. Models come from frozen_models.py. Backends alternate
+in rounds on one thread, and the median is taken, so that a noisy machine burdens all alike. The time of the force alone
+is that of a step less that of a step of the same particles without any force. Its arithmetic rate counts the
+multiply-adds of the matrix products only, and is compared with numpy's and torch's matrix products of the same shape.
+Writes docs/results/langevin_speed.md.
 """
 
 import argparse
@@ -36,7 +36,9 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Case:
-    """One line of the table: a model, a number of replicas, and the least ratio of native to torchforce that is wanted."""
+    """One line of the table: a model, a number of replicas, and the least ratio of native to torchforce that is
+    wanted.
+    """
 
     kind: str
     beads: int
@@ -51,14 +53,17 @@ class Case:
 
     @property
     def multiply_adds(self) -> float:
-        """Of the matrix products, forwards and backwards, for all replicas: dense layers, and attention's over pairs."""
+        """Of the matrix products, forwards and backwards, for all replicas: dense layers, and attention's over
+        pairs.
+        """
         w = self.width
         if self.kind == "internal":
             features = self.beads * (self.beads - 1) // 2 + 4 * max(self.beads - 3, 0)
             return self.replicas * 2.0 * w * (features + (self.layers - 1) * w)
         n, heads, edge, geometric = self.beads, w // 16, 48, 32
         layer = 16 * w**2 + 4 * w * edge + n * (6 * w + heads * (4 * edge + 2 * geometric))
-        # The first layer's queries, keys and values are constant, and of its logits all but the geometric features' part.
+        # The first layer's queries, keys and values are constant, and of its logits all but the geometric features'
+        # part.
         first = 10 * w**2 + 2 * w * edge + n * (2 * w + heads * (2 * edge + 3 * geometric))
         return float(self.replicas * n * (first + (self.layers - 1) * layer + 2 * w**2))
 
@@ -79,9 +84,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.4, help="of each measurement")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    text = "\n\n".join([
-        f"One thread, LangevinMiddleIntegrator of 2 fs, Reference platform; medians of {chosen.rounds} rounds; {describe_hardware()}.",
-        _backends(chosen), _limits(chosen), _threads(chosen)]) + "\n"
+    text = (
+        "\n\n".join(
+            [
+                f"One thread, LangevinMiddleIntegrator of 2 fs, Reference platform; medians of {chosen.rounds} rounds; "
+                f"{describe_hardware()}.",
+                _backends(chosen),
+                _limits(chosen),
+                _threads(chosen),
+            ]
+        )
+        + "\n"
+    )
     output = HERE.parent / "docs" / "results"
     output.mkdir(parents=True, exist_ok=True)
     (output / "langevin_speed.md").write_text(text)
@@ -89,41 +103,67 @@ def main() -> None:
 
 
 def _backends(chosen) -> str:
-    lines = ["| model | replicas | native, steps/s | torchforce | python | native / torchforce | wanted |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| model | replicas | native, steps/s | torchforce | python | native / torchforce | wanted |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for case in CASES:
         force_field = _model(case)
         rates = _rates({name: _stepper(force_field, name, case.replicas) for name in backends.names()}, chosen)
         wanted = f">= {case.wanted:g}" if case.wanted else ""
-        lines.append(f"| {case.name} | {case.replicas} | {rates['native']:.0f} | {rates['torchforce']:.0f} | {rates['python']:.0f} | "
-                     f"{rates['native'] / rates['torchforce']:.1f} | {wanted} |")
+        lines.append(
+            f"| {case.name} | {case.replicas} | {rates['native']:.0f} | {rates['torchforce']:.0f} | "
+            f"{rates['python']:.0f} | "
+            f"{rates['native'] / rates['torchforce']:.1f} | {wanted} |"
+        )
     return "\n".join(lines)
 
 
 def _limits(chosen) -> str:
     """The native force's own time and rate, beside matrix products of its shapes and, for one molecule, a bare loop."""
-    lines = ["| model | replicas | force, us | products, GFLOP/s | numpy | torch | of the faster | bare loop, us |",
-             "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| model | replicas | force, us | products, GFLOP/s | numpy | torch | of the faster | bare loop, us |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for case in CASES:
         force_field = _model(case)
-        rates = _rates({"native": _stepper(force_field, "native", case.replicas), "empty": _stepper(force_field, None, case.replicas)}, chosen)
+        rates = _rates(
+            {
+                "native": _stepper(force_field, "native", case.replicas),
+                "empty": _stepper(force_field, None, case.replicas),
+            },
+            chosen,
+        )
         seconds = 1 / rates["native"] - 1 / rates["empty"]
         rows = case.replicas if case.kind == "internal" else case.replicas * case.beads
         products = _matrix_products(rows, case.width, chosen)
         rate = 2e-9 * case.multiply_adds / seconds
         loop = f"{1e6 * _bare_loop(case, chosen):.1f}" if case.kind == "internal" and case.replicas == 1 else ""
-        lines.append(f"| {case.name} | {case.replicas} | {1e6 * seconds:.1f} | {rate:.0f} | {products['numpy']:.0f} | {products['torch']:.0f} | "
-                     f"{rate / max(products.values()):.2f} | {loop} |")
+        lines.append(
+            f"| {case.name} | {case.replicas} | {1e6 * seconds:.1f} | {rate:.0f} | {products['numpy']:.0f} | "
+            f"{products['torch']:.0f} | "
+            f"{rate / max(products.values()):.2f} | {loop} |"
+        )
     return "\n".join(lines)
 
 
 def _threads(chosen) -> str:
     case = CASES[2]
     force_field = _model(case)
-    rates = _rates({1: _stepper(force_field, "native", case.replicas, 1), 2: _stepper(force_field, "native", case.replicas, 2),
-                    "empty": _stepper(force_field, None, case.replicas)}, chosen)
+    rates = _rates(
+        {
+            1: _stepper(force_field, "native", case.replicas, 1),
+            2: _stepper(force_field, "native", case.replicas, 2),
+            "empty": _stepper(force_field, None, case.replicas),
+        },
+        chosen,
+    )
     times = {threads: 1 / rates[threads] - 1 / rates["empty"] for threads in (1, 2)}
-    return (f"{case.name}, {case.replicas} replicas: the force takes {1e6 * times[1]:.0f} us on one thread, {1e6 * times[2]:.0f} us on two: "
-            f"{times[1] / times[2]:.2f} times as fast (wanted: >= 1.7).")
+    return (
+        f"{case.name}, {case.replicas} replicas: the force takes {1e6 * times[1]:.0f} us on one thread, "
+        f"{1e6 * times[2]:.0f} us on two: "
+        f"{times[1] / times[2]:.2f} times as fast (wanted: >= 1.7)."
+    )
 
 
 def _model(case: Case):
@@ -135,7 +175,9 @@ def _stepper(force_field, backend: str | None, replicas: int, threads: int = 1):
     system = fpforce.make_system(force_field, backend=backend or "native", replicas=replicas, threads=threads)
     if backend is None:
         system.removeForce(0)
-    context, _ = make_context(system, lambda: openmm.LangevinMiddleIntegrator(force_field.temperature_k, 1.0, 0.002), "auto")
+    context, _ = make_context(
+        system, lambda: openmm.LangevinMiddleIntegrator(force_field.temperature_k, 1.0, 0.002), "auto"
+    )
     context.setPositions([tuple(p) for _ in range(replicas) for p in force_field.positions_nm])
     context.setVelocitiesToTemperature(force_field.temperature_k, 1)
     context.getIntegrator().step(10)
@@ -194,11 +236,27 @@ def _bare_loop(case: Case, chosen) -> float:
         return float("nan")
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "bare_loop.so"
-        subprocess.run([compiler, "-O3", "-march=native", "-ffast-math", "-shared", "-fPIC", "-o", library, HERE / "bare_loop.cpp"], check=True)
+        subprocess.run(
+            [
+                compiler,
+                "-O3",
+                "-march=native",
+                "-ffast-math",
+                "-shared",
+                "-fPIC",
+                "-o",
+                library,
+                HERE / "bare_loop.cpp",
+            ],
+            check=True,
+        )
         function = ctypes.CDLL(str(library)).bare_loop
         inputs = case.beads * (case.beads - 1) // 2 + 4 * (case.beads - 3)
         features = (ctypes.c_float * inputs)(*([0.5] * inputs))
-        return 1 / _rates({"loop": lambda count: function(inputs, case.width, case.layers, count, features)}, chosen)["loop"]
+        return (
+            1
+            / _rates({"loop": lambda count: function(inputs, case.width, case.layers, count, features)}, chosen)["loop"]
+        )
 
 
 if __name__ == "__main__":

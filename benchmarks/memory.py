@@ -1,10 +1,10 @@
 """What a Context with the native force allocates beyond the same System without it, beside weights and activations.
 
-python benchmarks/memory.py. Every figure comes from two fresh processes, one with FPForce in its System and one without, each of
-which counts what malloc has handed out (mallinfo2, large blocks included) before the Context exists and after
-20 steps; the difference of the differences is the force's. One thread, Reference platform. `weights` is the size of
-fpforce.safetensors; `activations` is counted apart from the plugin: what torch's autograd keeps of one replica's energy in
-float32, each tensor once, parameters left out. Writes docs/results/memory.json and .md.
+python benchmarks/memory.py. Every figure comes from two fresh processes, one with FPForce in its System and one
+without, each of which counts what malloc has handed out (mallinfo2, large blocks included) before the Context exists
+and after 20 steps; the difference of the differences is the force's. One thread, Reference platform. `weights` is the
+size of fpforce.safetensors; `activations` is counted apart from the plugin: what torch's autograd keeps of one
+replica's energy in float32, each tensor once, parameters left out. Writes docs/results/memory.json and .md.
 """
 
 import ctypes
@@ -43,8 +43,21 @@ CASES = (Case("internal", 5, 128, 3, (1, 64, 256, 1024)), Case("graph_transforme
 class MallInfo(ctypes.Structure):
     """glibc's struct mallinfo2."""
 
-    _fields_ = [(name, ctypes.c_size_t) for name in (
-        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")]
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        )
+    ]
 
 
 def main() -> None:
@@ -59,9 +72,16 @@ def main() -> None:
         weights, activations = model_bytes(model)
         for replicas in case.replicas:
             used = {kind: _in_a_fresh_process(model, replicas, kind) for kind in ("with", "without")}
-            rows.append({"model": case.name, "replicas": replicas, "weights": weights, "activations": activations,
-                         "allowed": ALLOWANCE_BYTES + weights + replicas * activations,
-                         "allocated": used["with"] - used["without"]})
+            rows.append(
+                {
+                    "model": case.name,
+                    "replicas": replicas,
+                    "weights": weights,
+                    "activations": activations,
+                    "allowed": ALLOWANCE_BYTES + weights + replicas * activations,
+                    "allocated": used["with"] - used["without"],
+                }
+            )
     result = {"hardware": describe_hardware(), "steps": STEPS, "rows": rows}
     output = HERE.parent / "docs" / "results"
     output.mkdir(parents=True, exist_ok=True)
@@ -123,15 +143,25 @@ def model_bytes(model: Path) -> tuple[int, int]:
 
 
 def _in_a_fresh_process(model: Path, replicas: int, kind: str) -> int:
-    done = subprocess.run([sys.executable, __file__, str(model), str(replicas), kind], check=True, capture_output=True, text=True,
-                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        [sys.executable, __file__, str(model), str(replicas), kind],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     return json.loads(done.stdout)
 
 
 def _table(result: dict) -> str:
-    lines = [f"One thread, Reference platform, after {result['steps']} steps; {result['hardware']}. Sizes in kB of 1000 bytes.", "",
-             "| model | replicas | weights | activations of one | allowed: 1 MB + weights + R x activations | allocated | within |",
-             "|---|---|---|---|---|---|---|"]
+    lines = [
+        f"One thread, Reference platform, after {result['steps']} steps; {result['hardware']}. Sizes in kB of 1000 "
+        f"bytes.",
+        "",
+        "| model | replicas | weights | activations of one | allowed: 1 MB + weights + R x activations | allocated | "
+        "within |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for row in result["rows"]:
         sizes = " | ".join(f"{row[name] / 1e3:,.0f}" for name in ("weights", "activations", "allowed", "allocated"))
         within = "yes" if row["allocated"] < row["allowed"] else "no"

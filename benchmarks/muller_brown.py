@@ -2,9 +2,9 @@
 
 python benchmarks/muller_brown.py [--seeds 1] [--fraction 1.0] [--picoseconds 200] [--processes 2]
 Each recipe of examples/muller_brown/recipes is trained, sampled, simulated from both starts and compared with the exact
-density; `two_for_one` is the model of `diffusion` at a larger t, and two variants do without the analytic prior, as the paper's
-models do. --fraction shortens every training. Writes
-docs/results/muller_brown.json, .md and .png; runs live in runs/muller_brown and are resumed stage by stage.
+density; `two_for_one` is the model of `diffusion` at a larger t, and two variants do without the analytic prior, as the
+paper's models do. --fraction shortens every training. Writes docs/results/muller_brown.json, .md and .png; runs live in
+runs/muller_brown and are resumed stage by stage.
 """
 
 import argparse
@@ -20,9 +20,13 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "muller_brown"
 NO_PRIOR = ("model.prior=false",)
 VARIANTS = {  # recipe and overrides
-    "diffusion": ("diffusion", ()), "two_for_one": ("two_for_one", ()), "mixture": ("mixture", ()),
-    "fokker_planck": ("fokker_planck", ()), "both": ("both", ()),
-    "diffusion_no_prior": ("diffusion", NO_PRIOR), "fokker_planck_no_prior": ("fokker_planck", NO_PRIOR),
+    "diffusion": ("diffusion", ()),
+    "two_for_one": ("two_for_one", ()),
+    "mixture": ("mixture", ()),
+    "fokker_planck": ("fokker_planck", ()),
+    "both": ("both", ()),
+    "diffusion_no_prior": ("diffusion", NO_PRIOR),
+    "fokker_planck_no_prior": ("fokker_planck", NO_PRIOR),
 }
 SHARED_TRAINING = {"two_for_one": "diffusion"}
 SCANNED_TIMES = (1e-5, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -57,8 +61,8 @@ def run(variant: str, seed: int, fraction: float, picoseconds: float) -> None:
     from fpforce.analysis import evaluate
     from fpforce.simulation.simulate import SimulationSettings, simulate
     from fpforce.training.export import export
-    from fpforce.training.sample import SampleSettings, sample
     from fpforce.training.recipe.read import load_recipe
+    from fpforce.training.sample import SampleSettings, sample
 
     recipe = _recipe(variant)
     trained = _trained(SHARED_TRAINING.get(variant, variant), seed, fraction)
@@ -72,23 +76,46 @@ def run(variant: str, seed: int, fraction: float, picoseconds: float) -> None:
     simulations = []
     for number, start in enumerate(("upper", "lower")):
         output = folder / f"from_{start}.xtc"
-        simulate(model, output, SimulationSettings(
-            steps=round(1000 * picoseconds / TIMESTEP_FS), replicas=REPLICAS, timestep_fs=TIMESTEP_FS,
-            report_interval_ps=INTERVAL_PS, seed=2 * seed + number, start=EXAMPLE / f"start_{start}.pdb",
-            backend="torchforce", resume=Path(f"{output}.checkpoint").exists()))
+        simulate(
+            model,
+            output,
+            SimulationSettings(
+                steps=round(1000 * picoseconds / TIMESTEP_FS),
+                replicas=REPLICAS,
+                timestep_fs=TIMESTEP_FS,
+                report_interval_ps=INTERVAL_PS,
+                seed=2 * seed + number,
+                start=EXAMPLE / f"start_{start}.pdb",
+                backend="torchforce",
+                resume=Path(f"{output}.checkpoint").exists(),
+            ),
+        )
         simulations.append(output)
-    report = evaluate(model, EXAMPLE / "reference.npz", simulations, training=EXAMPLE / "train.npz", iid=iid, output=folder,
-                      overwrite=True)
-    result = {"variant": variant, "seed": seed, "t_eval": t_eval, **_measure(trained, model, iid, simulations, t_eval),
-              "converged": report.assessment.convergence_verdict, "failed_replicas": report.assessment.failed_replicas}
+    report = evaluate(
+        model,
+        EXAMPLE / "reference.npz",
+        simulations,
+        training=EXAMPLE / "train.npz",
+        iid=iid,
+        output=folder,
+        overwrite=True,
+    )
+    result = {
+        "variant": variant,
+        "seed": seed,
+        "t_eval": t_eval,
+        **_measure(trained, model, iid, simulations, t_eval),
+        "converged": report.assessment.convergence_verdict,
+        "failed_replicas": report.assessment.failed_replicas,
+    }
     (folder / "result.json").write_text(json.dumps(result))
 
 
 def _trained(variant: str, seed: int, fraction: float) -> Path:
     """Checkpoint of a variant, trained as far as it is not yet."""
     from fpforce.training.checkpoint.checkpoint import read_checkpoint
-    from fpforce.training.train import train
     from fpforce.training.recipe.read import load_recipe
+    from fpforce.training.train import train
 
     folder, path, overrides = _folder(variant, seed), _recipe(variant), VARIANTS[variant][1]
     whole = load_recipe(path)
@@ -105,13 +132,12 @@ def _trained(variant: str, seed: int, fraction: float) -> Path:
 
 def _measure(trained: Path, model: Path, iid: Path, simulations: list[Path], t_eval: float) -> dict:
     """Distances from the exact density of samples, of the simulations' second half and of exp(-E), with bin counts."""
+    import fpforce
     from fpforce.potentials import MULLER_BROWN, ExactDensity
     from fpforce.simulation.simulate import read_simulation
     from fpforce.training.checkpoint.checkpoint import read_checkpoint
-    from fpforce.training.models.contract import DiffusionEnergy
     from fpforce.training.modelfile.residual import residual_curve
-
-    import fpforce
+    from fpforce.training.models.contract import DiffusionEnergy
     from fpforce.trajectories.files import read_atoms
 
     density, beads, checkpoint = ExactDensity.of(MULLER_BROWN), fpforce.load(model).beads, read_checkpoint(trained)
@@ -125,16 +151,26 @@ def _measure(trained: Path, model: Path, iid: Path, simulations: list[Path], t_e
         if isinstance(expert, DiffusionEnergy):
             curve = residual_curve(expert, checkpoint.record.check_frames, plan.t_min, plan.t_max)
             residual = {name: residual[name] + curve[name] for name in residual}
-    energies = {f"{t:g}": density_of_model(checkpoint.model(checkpoint.covering(t)), checkpoint.record, t, density.edges,
-                                           MULLER_BROWN.in_basin).probabilities for t in SCANNED_TIMES}
+    energies = {
+        f"{t:g}": density_of_model(
+            checkpoint.model(checkpoint.covering(t)), checkpoint.record, t, density.edges, MULLER_BROWN.in_basin
+        ).probabilities
+        for t in SCANNED_TIMES
+    }
     records = checkpoint.record.experts
     return {
-        "iid": _compared(sampled, density), "simulation": _compared(simulated, density),
+        "iid": _compared(sampled, density),
+        "simulation": _compared(simulated, density),
         "energy": {t: _against(p, density) for t, p in energies.items()},
-        "exact_free_energy_kt": density.free_energy_kt, "residual": residual,
-        "steps": [record.steps for record in records], "training_seconds": sum(record.seconds for record in records),
-        "counts": {"iid": density.counts(sampled).tolist(), "simulation": density.counts(simulated).tolist(),
-                   "energy": np.round(energies[f"{t_eval:g}"], 9).tolist()},
+        "exact_free_energy_kt": density.free_energy_kt,
+        "residual": residual,
+        "steps": [record.steps for record in records],
+        "training_seconds": sum(record.seconds for record in records),
+        "counts": {
+            "iid": density.counts(sampled).tolist(),
+            "simulation": density.counts(simulated).tolist(),
+            "energy": np.round(energies[f"{t_eval:g}"], 9).tolist(),
+        },
     }
 
 
@@ -170,7 +206,12 @@ def _write(results: list[dict], chosen) -> None:
     output.mkdir(parents=True, exist_ok=True)
     draw([result for result in results if result["seed"] == 0], output / "muller_brown.png")
     rows = [{name: value for name, value in result.items() if name != "counts"} for result in results]
-    summary = {"hardware": describe_hardware(), "fraction": chosen.fraction, "picoseconds": chosen.picoseconds, "rows": rows}
+    summary = {
+        "hardware": describe_hardware(),
+        "fraction": chosen.fraction,
+        "picoseconds": chosen.picoseconds,
+        "rows": rows,
+    }
     (output / "muller_brown.json").write_text(json.dumps(summary, indent=1))
     (output / "muller_brown.md").write_text(_table(summary))
     print(_table(summary))
@@ -179,13 +220,18 @@ def _write(results: list[dict], chosen) -> None:
 def _table(summary: dict) -> str:
     rows = summary["rows"]
     exact = rows[0]["exact_free_energy_kt"]
-    part = "of the recipes' length" if summary["fraction"] == 1.0 else f"of {summary['fraction']:g} of the recipes' steps"
+    part = (
+        "of the recipes' length" if summary["fraction"] == 1.0 else f"of {summary['fraction']:g} of the recipes' steps"
+    )
     lines = [
         f"Trainings {part} on one thread; {rows[0]['iid']['frames']} samples; "
-        f"simulations of 2 x {REPLICAS} replicas x {summary['picoseconds']:g} ps, {TIMESTEP_FS:g} fs, the second half counted "
-        f"({rows[0]['simulation']['frames']} frames); {summary['hardware']}. The exact F(lower) - F(upper) is {exact:.2f} kT.",
+        f"simulations of 2 x {REPLICAS} replicas x {summary['picoseconds']:g} ps, {TIMESTEP_FS:g} fs, the second half "
+        f"counted "
+        f"({rows[0]['simulation']['frames']} frames); {summary['hardware']}. The exact F(lower) - F(upper) is "
+        f"{exact:.2f} kT.",
         "",
-        "| variant | seed | t | steps | training (s) | iid JS | floor | simulation JS | floor | JS of exp(-E) | F from iid, kT "
+        "| variant | seed | t | steps | training (s) | iid JS | floor | simulation JS | floor | JS of exp(-E) | F from "
+        "iid, kT "
         "| F from simulation, kT | starts agree |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -195,34 +241,50 @@ def _table(summary: dict) -> str:
         if len(same) > 1:
             lines.append(_mean_line(variant, same))
     times = list(rows[0]["energy"])
-    lines += ["", "JS of exp(-E(x, t)) from the exact density, by quadrature, against the t at which the force field is taken, "
-              "and the Fokker-Planck residual (root mean square per degree of freedom) of the conservative experts:", "",
-              "| variant | seed | " + " | ".join(f"t = {t}" for t in times) + " | residual at t = 1e-5 | largest |",
-              "|---|---|" + "---|" * (len(times) + 2)]
-    lines += [f"| {row['variant']} | {row['seed']} | " + " | ".join(f"{row['energy'][t]['js']:.4f}" for t in times)
-              + f" | {row['residual']['residual'][0]:.3g} | {max(row['residual']['residual']):.3g} |"
-              for variant in VARIANTS for row in rows if row["variant"] == variant and variant not in SHARED_TRAINING]
+    lines += [
+        "",
+        "JS of exp(-E(x, t)) from the exact density, by quadrature, against the t at which the force field is taken, "
+        "and the Fokker-Planck residual (root mean square per degree of freedom) of the conservative experts:",
+        "",
+        "| variant | seed | " + " | ".join(f"t = {t}" for t in times) + " | residual at t = 1e-5 | largest |",
+        "|---|---|" + "---|" * (len(times) + 2),
+    ]
+    lines += [
+        f"| {row['variant']} | {row['seed']} | "
+        + " | ".join(f"{row['energy'][t]['js']:.4f}" for t in times)
+        + f" | {row['residual']['residual'][0]:.3g} | {max(row['residual']['residual']):.3g} |"
+        for variant in VARIANTS
+        for row in rows
+        if row["variant"] == variant and variant not in SHARED_TRAINING
+    ]
     return "\n".join(lines) + "\n"
 
 
 def _line(row: dict) -> str:
     iid, simulation, energy = row["iid"], row["simulation"], row["energy"][f"{row['t_eval']:g}"]
-    return (f"| {row['variant']} | {row['seed']} | {row['t_eval']:g} | {' + '.join(map(str, row['steps']))} "
-            f"| {row['training_seconds']:.0f} | {iid['js']:.4f} | {iid['js_floor']:.4f} | {simulation['js']:.4f} "
-            f"| {simulation['js_floor']:.4f} | {energy['js']:.4f} | {iid['free_energy_kt']:.2f} "
-            f"| {simulation['free_energy_kt']:.2f} | {row['converged']} |")
+    return (
+        f"| {row['variant']} | {row['seed']} | {row['t_eval']:g} | {' + '.join(map(str, row['steps']))} "
+        f"| {row['training_seconds']:.0f} | {iid['js']:.4f} | {iid['js_floor']:.4f} | {simulation['js']:.4f} "
+        f"| {simulation['js_floor']:.4f} | {energy['js']:.4f} | {iid['free_energy_kt']:.2f} "
+        f"| {simulation['free_energy_kt']:.2f} | {row['converged']} |"
+    )
 
 
 def _mean_line(variant: str, rows: list[dict]) -> str:
     """Means with standard deviations over the seeds."""
+
     def mean(digits: int, value) -> str:
         values = [value(row) for row in rows]
         return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
 
-    return (f"| **{variant}, mean** | | | | {statistics.mean(row['training_seconds'] for row in rows):.0f} | {mean(4, lambda r: r['iid']['js'])} "
-            f"| | {mean(4, lambda r: r['simulation']['js'])} | | {mean(4, lambda r: r['energy'][format(r['t_eval'], 'g')]['js'])} "
-            f"| {mean(2, lambda r: r['iid']['free_energy_kt'])} | {mean(2, lambda r: r['simulation']['free_energy_kt'])} "
-            f"| {sum(r['converged'] == 'converged' for r in rows)} of {len(rows)} |")
+    return (
+        f"| **{variant}, mean** | | | | {statistics.mean(row['training_seconds'] for row in rows):.0f} | "
+        f"{mean(4, lambda r: r['iid']['js'])} "
+        f"| | {mean(4, lambda r: r['simulation']['js'])} | | "
+        f"{mean(4, lambda r: r['energy'][format(r['t_eval'], 'g')]['js'])} "
+        f"| {mean(2, lambda r: r['iid']['free_energy_kt'])} | {mean(2, lambda r: r['simulation']['free_energy_kt'])} "
+        f"| {sum(r['converged'] == 'converged' for r in rows)} of {len(rows)} |"
+    )
 
 
 if __name__ == "__main__":

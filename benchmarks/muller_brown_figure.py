@@ -12,13 +12,19 @@ from fpforce.potentials import MULLER_BROWN, ExactDensity
 
 HIGHEST_KT, COMPARED_KT, LARGEST_DIFFERENCE_KT = 10.0, 8.0, 2.0
 ROWS = (("iid", "iid samples"), ("simulation", "simulation"), ("energy", "force field, E"))
-COLOURS = {"diffusion": "#D55E00", "mixture": "#E69F00", "fokker_planck": "#0072B2", "both": "#009E73",
-           "diffusion_no_prior": "#CC79A7", "fokker_planck_no_prior": "#56B4E9"}
+COLOURS = {
+    "diffusion": "#D55E00",
+    "mixture": "#E69F00",
+    "fokker_planck": "#0072B2",
+    "both": "#009E73",
+    "diffusion_no_prior": "#CC79A7",
+    "fokker_planck_no_prior": "#56B4E9",
+}
 
 
 def draw(results: list[dict], path: Path) -> None:
-    """Maps: a column for each variant, rows of samples, simulation, energy, and energy minus exact; left the exact map and
-    the residuals.
+    """Maps: a column for each variant, rows of samples, simulation, energy, and energy minus exact; left the exact map
+    and the residuals.
     """
     from matplotlib.figure import Figure
 
@@ -44,8 +50,10 @@ def draw(results: list[dict], path: Path) -> None:
     beside = figure.add_subplot(grid[3, 0])
     beside.axis("off")
     beside.legend(handles=lines, fontsize=8, frameon=False, loc="upper center").set_in_layout(False)
-    for shown, rows, label, extend in ((image, axes[:3, 1:], "free energy / kT", "max"),
-                                       (change, axes[3:, 1:], "difference / kT", "both")):
+    for shown, rows, label, extend in (
+        (image, axes[:3, 1:], "free energy / kT", "max"),
+        (change, axes[3:, 1:], "difference / kT", "both"),
+    ):
         bar = figure.colorbar(shown, ax=list(rows.ravel()), label=label, extend=extend, shrink=0.8, aspect=25, pad=0.01)
         bar.outline.set_visible(False)
     figure.savefig(path, dpi=100)
@@ -53,8 +61,9 @@ def draw(results: list[dict], path: Path) -> None:
 
 def _map(axis, density: ExactDensity, weights: np.ndarray):
     surface = _without_outermost(free_energy_kt(weights))
-    image = axis.pcolormesh(*density.edges, np.where(surface <= HIGHEST_KT, surface, np.nan).T, cmap="viridis", vmin=0.0,
-                            vmax=HIGHEST_KT)
+    image = axis.pcolormesh(
+        *density.edges, np.where(surface <= HIGHEST_KT, surface, np.nan).T, cmap="viridis", vmin=0.0, vmax=HIGHEST_KT
+    )
     _finish(axis, density, "#FFFFFF")
     return image
 
@@ -91,7 +100,9 @@ def _residuals(axis, results: list[dict]) -> list:
         if result["variant"] in COLOURS:
             order = np.argsort(result["residual"]["t"], kind="stable")
             t, residual = (np.array(result["residual"][name])[order] for name in ("t", "residual"))
-            lines += axis.loglog(t, residual, color=COLOURS[result["variant"]], lw=1.4, label=result["variant"].replace("_", " "))
+            lines += axis.loglog(
+                t, residual, color=COLOURS[result["variant"]], lw=1.4, label=result["variant"].replace("_", " ")
+            )
     axis.set_xlabel("diffusion time t", fontsize=8)
     axis.set_title("Fokker-Planck residual", fontsize=9)
     axis.tick_params(labelsize=6.5)

@@ -8,7 +8,10 @@ from fpforce.training.diffusion import alpha, centred
 
 
 def density_of_model(model, record, t: float, edges, in_basin) -> ExactDensity:
-    """Of a DiffusionEnergy at t, with the checkpoint's record; bins between two `edges` in nm, in_basin of arrays x and y."""
+    """Of a DiffusionEnergy at t, with the checkpoint's record; bins between two `edges` in nm, in_basin of arrays x and
+    y.
+    """
+
     def energy_kt(x, y):
         points = torch.tensor(np.stack([x, y, 0.0 * x], -1)[:, None] - record.origin_nm)
         points = centred(points * float(alpha(torch.tensor(t))) / record.scale_nm).float()

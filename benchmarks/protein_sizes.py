@@ -1,10 +1,11 @@
-"""Larger proteins all the way, by the commands: short data, training, export and a long simulation of 35 and of 110 CA beads.
+"""Larger proteins all the way, by the commands: short data, training, export and a long simulation of 35 and of 110 CA
+beads.
 
 python benchmarks/protein_sizes.py [--steps 1000000] [--training-steps 1000] [--proteins villin barnase]
     [--models internal graph_transformer]
-By default `internal` alone, a step of which is far cheaper. Asks for stability and cost, not for quality: the data are far too short to
-hold the fold, and the simulation leaves them. Writes docs/results/protein_sizes.json and .md; runs live in runs/protein_sizes and are
-resumed stage by stage.
+By default `internal` alone, a step of which is far cheaper. Asks for stability and cost, not for quality: the data are
+far too short to hold the fold, and the simulation leaves them. Writes docs/results/protein_sizes.json and .md; runs
+live in runs/protein_sizes and are resumed stage by stage.
 """
 
 import argparse
@@ -21,14 +22,20 @@ ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "protein_sizes"
 SEQUENCES = {  # villin headpiece HP35; barnase
     "villin": "LSDEDFKAVFGMTRSAFANLPLWKQQNLKKEKGLF",
-    "barnase": "AQVINTFDGVADYLQTYHKLPDNYITKSEAQALGWVASKGNLADVAPGKSIGGDIFSNREGKLPGKSGRTWREADINYTSGFRNSDRILYSSDWLIYKTTDHYQTFTKIR",
+    "barnase": "AQVINTFDGVADYLQTYHKLPDNYITKSEAQALGWVASKGNLADVAPGKSIGGDIF"
+    "SNREGKLPGKSGRTWREADINYTSGFRNSDRILYSSDWLIYKTTDHYQTFTKIR",
 }
 DATA_NS = {"villin": 0.1, "barnase": 0.03}
 TIMESTEP_FS, REPORT_PS = 4.0, 4.0
 MODELS = {
     "internal": ("optimizer.batch_size=128",),
-    "graph_transformer": ("model.kind=graph_transformer", "model.width=32", "model.cutoff_nm=1.5", "model.neighbours=dense",
-                          "optimizer.batch_size=32"),
+    "graph_transformer": (
+        "model.kind=graph_transformer",
+        "model.width=32",
+        "model.cutoff_nm=1.5",
+        "model.neighbours=dense",
+        "optimizer.batch_size=32",
+    ),
 }
 
 
@@ -39,7 +46,9 @@ def main() -> None:
     parser.add_argument("--proteins", nargs="*", choices=list(SEQUENCES), default=list(SEQUENCES))
     parser.add_argument("--models", nargs="*", choices=list(MODELS), default=["internal"])
     chosen = parser.parse_args()
-    results = [run(name, model, chosen.steps, chosen.training_steps) for model in chosen.models for name in chosen.proteins]
+    results = [
+        run(name, model, chosen.steps, chosen.training_steps) for model in chosen.models for name in chosen.proteins
+    ]
     output = ROOT / "docs" / "results"
     output.mkdir(parents=True, exist_ok=True)
     summary = {"hardware": describe_hardware(), "training_steps": chosen.training_steps, "rows": results}
@@ -53,18 +62,58 @@ def run(name: str, kind: str, steps: int, training_steps: int) -> dict:
     data, folder = RUNS / name / "data", RUNS / name / kind
     model, trajectory = folder / "model.pt", folder / "simulation.xtc"
     if not (data / "data.json").exists():
-        command("fpforce-reference", SEQUENCES[name], data, "--uncapped", "--rungs", "1", "--runs", "1", "--ns", DATA_NS[name],
-                "--discard-ps", "5", "--interval-ps", "0.1", "--start", "extended", *(["--resume"] if data.exists() else []), accepted=(0, 1))
+        command(
+            "fpforce-reference",
+            SEQUENCES[name],
+            data,
+            "--uncapped",
+            "--rungs",
+            "1",
+            "--runs",
+            "1",
+            "--ns",
+            DATA_NS[name],
+            "--discard-ps",
+            "5",
+            "--interval-ps",
+            "0.1",
+            "--start",
+            "extended",
+            *(["--resume"] if data.exists() else []),
+            accepted=(0, 1),
+        )
     if not model.exists():
         recipe = RUNS / name / f"{kind}.yaml"
-        recipe.write_text("data: {trajectories: data/train.xtc, topology: data/data.pdb, beads: ca}\n"
-                          f"temperature_k: 300\noutput: {folder}\n")
+        recipe.write_text(
+            "data: {trajectories: data/train.xtc, topology: data/data.pdb, beads: ca}\n"
+            f"temperature_k: 300\noutput: {folder}\n"
+        )
         checkpoint = folder / "model.ckpt"
-        command("fpforce-train", recipe, *MODELS[kind], "model.wall=true", f"run.max_steps={training_steps}", "run.threads=1", "run.compile=false",
-                *(["--resume"] if checkpoint.exists() else []))
+        command(
+            "fpforce-train",
+            recipe,
+            *MODELS[kind],
+            "model.wall=true",
+            f"run.max_steps={training_steps}",
+            "run.threads=1",
+            "run.compile=false",
+            *(["--resume"] if checkpoint.exists() else []),
+        )
         command("fpforce-export", checkpoint, model)
-    command("fpforce-simulate", model, "--steps", steps, "--timestep-fs", TIMESTEP_FS, "--report-interval-ps", REPORT_PS, "-o", trajectory,
-            *(["--resume"] if Path(f"{trajectory}.checkpoint").exists() else []), accepted=(0, 3))
+    command(
+        "fpforce-simulate",
+        model,
+        "--steps",
+        steps,
+        "--timestep-fs",
+        TIMESTEP_FS,
+        "--report-interval-ps",
+        REPORT_PS,
+        "-o",
+        trajectory,
+        *(["--resume"] if Path(f"{trajectory}.checkpoint").exists() else []),
+        accepted=(0, 3),
+    )
     return measure(model, trajectory)
 
 
@@ -89,22 +138,43 @@ def measure(model: Path, trajectory: Path) -> dict:
     action = force_field.wall.action(positions)
     training = force_field.metadata["training"]
     speed = frames.metadata["steps_per_second"]
-    return {"protein": trajectory.parents[1].name, "model": force_field.kind, "beads": len(beads), "frames": len(positions), "steps": frames.metadata["steps"], "failed": len(frames.failed),
-            "non_finite_frames": int((~np.isfinite(positions).all(axis=(1, 2))).sum()), "ms_per_step": 1000.0 / speed,
-            "bond_nm": [float(lengths.min()), float(lengths.max())], "wall_acted": action.acted, "wall_largest_kt": action.largest_kt,
-            "training_seconds": training["seconds"]}
+    return {
+        "protein": trajectory.parents[1].name,
+        "model": force_field.kind,
+        "beads": len(beads),
+        "frames": len(positions),
+        "steps": frames.metadata["steps"],
+        "failed": len(frames.failed),
+        "non_finite_frames": int((~np.isfinite(positions).all(axis=(1, 2))).sum()),
+        "ms_per_step": 1000.0 / speed,
+        "bond_nm": [float(lengths.min()), float(lengths.max())],
+        "wall_acted": action.acted,
+        "wall_largest_kt": action.largest_kt,
+        "training_seconds": training["seconds"],
+    }
 
 
 def table(summary: dict) -> str:
-    lines = [f"CA beads, with the wall; `internal` 128 wide, batches of 128; `graph_transformer` 32 wide, 2 layers, cutoff 1.5 nm, batches of "
-             f"32; {summary['training_steps']} steps of training; one replica, native backend, {TIMESTEP_FS:g} fs, one thread; "
-             f"{summary['hardware']}.", "",
-             "| protein | model | beads | training (s) | steps simulated | ms per step | failed | non-finite frames | bonds, nm | wall acted in "
-             "| its largest energy, kT |", "|" + "---|" * 11]
+    lines = [
+        f"CA beads, with the wall; `internal` 128 wide, batches of 128; `graph_transformer` 32 wide, 2 layers, cutoff "
+        f"1.5 nm, batches of "
+        f"32; {summary['training_steps']} steps of training; one replica, native backend, {TIMESTEP_FS:g} fs, one "
+        f"thread; "
+        f"{summary['hardware']}.",
+        "",
+        "| protein | model | beads | training (s) | steps simulated | ms per step | failed | non-finite frames | "
+        "bonds, nm | wall acted in "
+        "| its largest energy, kT |",
+        "|" + "---|" * 11,
+    ]
     for row in summary["rows"]:
         low, high = row["bond_nm"]
-        lines.append(f"| {row['protein']} | `{row['model']}` | {row['beads']} | {row['training_seconds']:.0f} | {row['steps']} | {row['ms_per_step']:.3f} | {row['failed']} "
-                     f"| {row['non_finite_frames']} | {low:.3f} to {high:.3f} | {row['wall_acted']:.1%} | {row['wall_largest_kt']:.2f} |")
+        lines.append(
+            f"| {row['protein']} | `{row['model']}` | {row['beads']} | {row['training_seconds']:.0f} | {row['steps']} "
+            f"| {row['ms_per_step']:.3f} | {row['failed']} "
+            f"| {row['non_finite_frames']} | {low:.3f} to {high:.3f} | {row['wall_acted']:.1%} | "
+            f"{row['wall_largest_kt']:.2f} |"
+        )
     return "\n".join(lines) + "\n"
 
 

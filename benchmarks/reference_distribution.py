@@ -25,7 +25,9 @@ def main(trajectory: Annotated[Path, typer.Argument(help="heavy atoms of alanine
     import mdtraj
 
     topology = mdtraj.load_topology(str(EXAMPLE / "alanine_dipeptide.pdb"))
-    runs = [mdtraj.load(str(path), top=topology) for path in (EXAMPLE / "train.xtc", EXAMPLE / "reference.xtc", trajectory)]
+    runs = [
+        mdtraj.load(str(path), top=topology) for path in (EXAMPLE / "train.xtc", EXAMPLE / "reference.xtc", trajectory)
+    ]
     first, second, tested = (_geometry(run) for run in runs)
     n_frames = min(run.n_frames for run in runs)
     planes = [_plane(run[:n_frames]) for run in runs]

@@ -64,7 +64,7 @@ def measure(topology, positions_nm, timestep_fs, mass_da, ns, drift_ps):
         samples.append([2.0 * kinetic / (freedoms * BOLTZMANN_KJ_PER_MOL_K), *terms, sum(terms)])
     samples = np.array(samples)
     blocks = np.array([block.mean(axis=0) for block in np.array_split(samples, BLOCKS)])
-    row = list(zip(samples.mean(axis=0), blocks.std(axis=0, ddof=1) / np.sqrt(BLOCKS)))
+    row = list(zip(samples.mean(axis=0), blocks.std(axis=0, ddof=1) / np.sqrt(BLOCKS), strict=False))
     return [*row, _drift(system, context.getState(positions=True, velocities=True), timestep_fs, freedoms, drift_ps)]
 
 

@@ -19,7 +19,8 @@ TIMESTEP_FS = 4.0
 
 @dataclass(frozen=True)
 class Case:
-    """An example: its folder and the files in it. starts: frames that simulations begin with, by name. folded: PDB of the fold.
+    """An example: its folder and the files in it. starts: frames that simulations begin with, by name. folded: PDB of
+    the fold.
     floor: of fpforce-evaluate.
     """
 
@@ -36,10 +37,22 @@ class Case:
 
 
 CASES = {
-    "alanine_dipeptide": Case(ROOT / "examples" / "alanine_dipeptide", ("train.xtc",), ("reference.xtc",), "alanine_dipeptide.pdb",
-                              {basin: f"start_{basin}.pdb" for basin in ("negative", "positive")}),
-    "chignolin": Case(ROOT / "examples" / "chignolin", ("data/train/*.xtc",), ("data/reference/*.xtc",), "data/data.pdb",
-                      {start: f"data/start_{start}.pdb" for start in ("folded", "extended")}, "folded.pdb", "training"),
+    "alanine_dipeptide": Case(
+        ROOT / "examples" / "alanine_dipeptide",
+        ("train.xtc",),
+        ("reference.xtc",),
+        "alanine_dipeptide.pdb",
+        {basin: f"start_{basin}.pdb" for basin in ("negative", "positive")},
+    ),
+    "chignolin": Case(
+        ROOT / "examples" / "chignolin",
+        ("data/train/*.xtc",),
+        ("data/reference/*.xtc",),
+        "data/data.pdb",
+        {start: f"data/start_{start}.pdb" for start in ("folded", "extended")},
+        "folded.pdb",
+        "training",
+    ),
 }
 EXAMPLE = CASES["alanine_dipeptide"].folder
 
@@ -48,10 +61,10 @@ EXAMPLE = CASES["alanine_dipeptide"].folder
 class Row:
     """What is trained and how it is judged.
 
-    case: one of CASES. recipe: a file of the example, with `overrides`; `steps` of training are shared out among its experts as the recipe
-    shares out minutes. trained: the name of the folder, beside this row's, of a row whose checkpoint serves this one too, or
-    is calibrated further by the overrides. samples: iid samples; none where 0. replicas: from each of two start frames, for so many picoseconds; none
-    where 0.
+    case: one of CASES. recipe: a file of the example, with `overrides`; `steps` of training are shared out among its
+    experts as the recipe shares out minutes. trained: the name of the folder, beside this row's, of a row whose
+    checkpoint serves this one too, or is calibrated further by the overrides. samples: iid samples; none where 0.
+    replicas: from each of two start frames, for so many picoseconds; none where 0.
     """
 
     recipe: str = "recipe.yaml"
@@ -94,9 +107,18 @@ def run(folder: Path, row: Row) -> None:
         simulations.append(folder / f"from_{name}.xtc")
         failures[name] = _simulate(model, simulations[-1], case.folder / start, 2 * row.seed + number, row)
     try:
-        evaluate(model, case.files(case.reference), simulations, topology=case.folder / case.topology, iid=iid,
-                 training=case.files(case.training), folded=case.folded and case.folder / case.folded, floor=case.floor, output=folder,
-                 overwrite=True)
+        evaluate(
+            model,
+            case.files(case.reference),
+            simulations,
+            topology=case.folder / case.topology,
+            iid=iid,
+            training=case.files(case.training),
+            folded=case.folded and case.folder / case.folded,
+            floor=case.floor,
+            output=folder,
+            overwrite=True,
+        )
         report = json.loads((folder / "report.json").read_text())
     except InputError as error:  # not a frame is left to judge
         report = {"error": str(error)}
@@ -110,9 +132,13 @@ def require_same(path: Path, row: Row) -> None:
 
 
 def run_all(rows: dict[Path, Row], bases: dict[Path, Row], processes: int) -> dict[Path, dict]:
-    """Results by folder. bases: rows that others take their training from; those that are not in `rows` are only trained."""
+    """Results by folder. bases: rows that others take their training from; those that are not in `rows` are only
+    trained.
+    """
     arguments = {folder: [str(folder), json.dumps(asdict(row))] for folder, row in (bases | rows).items()}
-    run_jobs(__file__, {folder: [*arguments[folder], "--only-train"] for folder in bases if folder not in rows}, processes)
+    run_jobs(
+        __file__, {folder: [*arguments[folder], "--only-train"] for folder in bases if folder not in rows}, processes
+    )
     for wave in ([folder for folder, row in rows.items() if row.trained is None], rows):
         run_jobs(__file__, {folder: arguments[folder] for folder in wave}, processes)
     return {folder: json.loads((folder / "row.json").read_text()) for folder in rows}
@@ -130,8 +156,8 @@ def trained(folder: Path, row: Row) -> Path:
     """The row's checkpoint, trained as far as it is not yet."""
     import shutil
 
-    from fpforce.training.train import train
     from fpforce.training.recipe.read import load_recipe
+    from fpforce.training.train import train
 
     checkpoint = folder / "model.ckpt"
     if row.trained is not None:
@@ -140,14 +166,22 @@ def trained(folder: Path, row: Row) -> Path:
             return source
         if not checkpoint.exists():
             shutil.copy(source, checkpoint)
-    own = [f"output={folder}", f"run.max_steps={row.steps}", "run.max_minutes=null", "run.threads=1", "run.compile=true",
-           f"run.seed={row.seed}"]
+    own = [
+        f"output={folder}",
+        f"run.max_steps={row.steps}",
+        "run.max_minutes=null",
+        "run.threads=1",
+        "run.compile=true",
+        f"run.seed={row.seed}",
+    ]
     example = CASES[row.case].folder
     experts = load_recipe(example / row.recipe, row.overrides).experts
     minutes = [expert.max_minutes or 1.0 for expert in experts]
     for k, share in enumerate(minutes):
         own += [f"experts.{k}.max_minutes=null", f"experts.{k}.max_steps={round(row.steps * share / sum(minutes))}"]
-    return train(load_recipe(example / row.recipe, [*row.overrides, *own]), resume=checkpoint.exists(), show_progress=False)
+    return train(
+        load_recipe(example / row.recipe, [*row.overrides, *own]), resume=checkpoint.exists(), show_progress=False
+    )
 
 
 def _sample(checkpoint: Path, output: Path, row: Row) -> None:
@@ -155,17 +189,37 @@ def _sample(checkpoint: Path, output: Path, row: Row) -> None:
 
     record = Path(f"{output}.json")
     if not record.exists() or json.loads(record.read_text())["drawn"] < row.samples:
-        sample(checkpoint, output, SampleSettings(samples=row.samples, solver=row.solver, steps=row.solver_steps,
-                                                  t_end=row.t_eval, seed=row.seed, resume=record.exists()))
+        sample(
+            checkpoint,
+            output,
+            SampleSettings(
+                samples=row.samples,
+                solver=row.solver,
+                steps=row.solver_steps,
+                t_end=row.t_eval,
+                seed=row.seed,
+                resume=record.exists(),
+            ),
+        )
 
 
 def _simulate(model: Path, output: Path, start: Path, seed: int, row: Row) -> list[float]:
     """Picoseconds at which replicas failed; forces without an energy are simulated too."""
     from fpforce.simulation.simulate import SimulationSettings, simulate
 
-    result = simulate(model, output, SimulationSettings(
-        steps=round(1000 * row.picoseconds / row.timestep_fs), replicas=row.replicas, timestep_fs=row.timestep_fs, seed=seed,
-        start=start, override_not_conservative=True, resume=Path(f"{output}.checkpoint").exists()))
+    result = simulate(
+        model,
+        output,
+        SimulationSettings(
+            steps=round(1000 * row.picoseconds / row.timestep_fs),
+            replicas=row.replicas,
+            timestep_fs=row.timestep_fs,
+            seed=seed,
+            start=start,
+            override_not_conservative=True,
+            resume=Path(f"{output}.checkpoint").exists(),
+        ),
+    )
     return sorted(1e-3 * row.timestep_fs * failed["step"] for failed in result.failed.values())
 
 
@@ -175,8 +229,14 @@ def _summary(row: Row, model: Path, report: dict, failures: dict[str, list[float
 
     training = fpforce.load(model).metadata["training"]
     residual = (training.get("fokker_planck_residual") or {}).get("residual") or [None]
-    found = {"row": asdict(row), "hardware": describe_hardware(), "residual_at_t_eval": residual[0], "largest_residual": max(residual, key=lambda r: r or 0.0),
-             "failed_at_ps": failures, "error": report.get("error")}
+    found = {
+        "row": asdict(row),
+        "hardware": describe_hardware(),
+        "residual_at_t_eval": residual[0],
+        "largest_residual": max(residual, key=lambda r: r or 0.0),
+        "failed_at_ps": failures,
+        "error": report.get("error"),
+    }
     if "error" in report:
         return found
     keys = ("js", "js_floor", "excess_js", "pmf_error_floor", "excess_pmf_error", "free_energy_kt", "frames_compared")
@@ -185,11 +245,15 @@ def _summary(row: Row, model: Path, report: dict, failures: dict[str, list[float
     simulation, calibration = report["simulation"], report["training"].get("calibration") or {}
     likelihood = calibration.get("likelihood") or {"seconds": 0.0}
     return found | {
-        "converged": simulation["converged"], "bond_w1_nm": simulation["bond_w1_nm"]["max"],
-        "non_finite_frames": simulation["non_finite_frames"], "self_consistency": report.get("self_consistency"),
-        "reference_kt": report["reference"]["free_energy_kt"], "training_seconds": report["training"]["seconds"],
+        "converged": simulation["converged"],
+        "bond_w1_nm": simulation["bond_w1_nm"]["max"],
+        "non_finite_frames": simulation["non_finite_frames"],
+        "self_consistency": report.get("self_consistency"),
+        "reference_kt": report["reference"]["free_energy_kt"],
+        "training_seconds": report["training"]["seconds"],
         "hand_overs": report["training"].get("hand_overs"),
-        "calibration_seconds": calibration.get("seconds", 0.0) + likelihood["seconds"]}
+        "calibration_seconds": calibration.get("seconds", 0.0) + likelihood["seconds"],
+    }
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""What an energy with its forces and a training step cost from 5 to 300 beads, over all pairs and over the radius graph.
+"""What an energy with its forces and a training step cost from 5 to 300 beads, over all pairs and over the radius
+graph.
 
-python benchmarks/scaling.py [--rounds 3] [--threads 1]. The graph transformer of the recipe's default size on a chain that
-fills a cube at the density of a protein's CA beads, with a cutoff. Single evaluations are of the exported TorchScript form,
-which finds its neighbours in plain torch; training steps are those of fpforce-train at a batch of as many frames as give
-about 1200 beads, and find them with torch-cluster. Dense and radius alternate in every round; medians are taken. Peak
-memory is the growth of a process of its own for each case. Exponents are fitted to the sizes from 80 beads on. Writes
-docs/results/scaling.json, .md and .png.
+python benchmarks/scaling.py [--rounds 3] [--threads 1]. The graph transformer of the recipe's default size on a chain
+that fills a cube at the density of a protein's CA beads, with a cutoff. Single evaluations are of the exported
+TorchScript form, which finds its neighbours in plain torch; training steps are those of fpforce-train at a batch of as
+many frames as give about 1200 beads, and find them with torch-cluster. Dense and radius alternate in every round;
+medians are taken. Peak memory is the growth of a process of its own for each case. Exponents are fitted to the sizes
+from 80 beads on. Writes docs/results/scaling.json, .md and .png.
 """
 
 import argparse
@@ -22,11 +23,11 @@ import numpy as np
 import torch
 from hardware import describe_hardware
 
-from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.models.neighbours import pairs_by_cluster, pairs_by_distance
 from fpforce.training.recipe.read import parse_recipe
+from fpforce.trajectories.bead_frames import read_bead_frames
 
 HERE = Path(__file__).resolve().parent
 BEADS = (5, 10, 20, 40, 80, 160, 300)
@@ -35,8 +36,11 @@ BATCH_BEADS = 1200
 CUTOFF_NM = 1.0
 SPACING_NM = 0.51  # a residue of 110 Da at 1.35 g/cm^3 has a cube of this edge
 KINDS = ("dense", "radius")
-WORK = {"force": "energy and forces of one molecule", "denoising": "training step, denoising alone",
-        "fokker_planck": "training step, with Fokker-Planck on a quarter of the batch"}
+WORK = {
+    "force": "energy and forces of one molecule",
+    "denoising": "training step, denoising alone",
+    "fokker_planck": "training step, with Fokker-Planck on a quarter of the batch",
+}
 
 
 def main() -> None:
@@ -46,15 +50,25 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     # First of all: what this process frees, a fork of it could take without growing.
-    memory = {(work, kind, beads): _in_a_process_of_its_own(work, kind, beads)
-              for beads in BEADS for kind in KINDS for work in WORK}
+    memory = {
+        (work, kind, beads): _in_a_process_of_its_own(work, kind, beads)
+        for beads in BEADS
+        for kind in KINDS
+        for work in WORK
+    }
     rows = []
     for beads in BEADS:
         for row in measure(beads, chosen.rounds):
             rows.append(row | {"memory_mb": {work: memory[work, row["kind"], beads] for work in WORK}})
         print(rows[-2], rows[-1], sep="\n", flush=True)
-    result = {"hardware": describe_hardware(), "rounds": chosen.rounds, "threads": chosen.threads, "cutoff_nm": CUTOFF_NM,
-              "rows": rows, "search": search_times()}
+    result = {
+        "hardware": describe_hardware(),
+        "rounds": chosen.rounds,
+        "threads": chosen.threads,
+        "cutoff_nm": CUTOFF_NM,
+        "rows": rows,
+        "search": search_times(),
+    }
     output = HERE.parent / "docs" / "results"
     output.mkdir(parents=True, exist_ok=True)
     (output / "scaling.json").write_text(json.dumps(result, indent=1))
@@ -75,8 +89,16 @@ def measure(beads: int, rounds: int) -> list[dict]:
                     tasks[kind][work]()
                     repeats += 1
                 times[kind][work].append(1e3 * (time.perf_counter() - began) / repeats)
-    return [{"beads": beads, "kind": kind, "batch": batch_size(beads), "neighbours": neighbours(beads),
-             "ms": {work: statistics.median(times[kind][work]) for work in WORK}} for kind in KINDS]
+    return [
+        {
+            "beads": beads,
+            "kind": kind,
+            "batch": batch_size(beads),
+            "neighbours": neighbours(beads),
+            "ms": {work: statistics.median(times[kind][work]) for work in WORK},
+        }
+        for kind in KINDS
+    ]
 
 
 def batch_size(beads: int) -> int:
@@ -132,7 +154,9 @@ def search_times() -> list[dict]:
 
 
 def chain(beads: int, frames: int = 40) -> np.ndarray:
-    """(frames, beads, 3) positions in nm, float32: a chain that runs to and fro through a cube, row by row, and jitters."""
+    """(frames, beads, 3) positions in nm, float32: a chain that runs to and fro through a cube, row by row, and
+    jitters.
+    """
     edge = int(np.ceil(np.cbrt(beads)))
     sites, row = [], 0
     for k in range(edge):
@@ -157,16 +181,26 @@ def _training(work: str, kind: str, beads: int):
     with tempfile.TemporaryDirectory() as folder:
         trajectory, topology = Path(folder) / "chain.npy", Path(folder) / "chain.pdb"
         np.save(trajectory, chain(beads))
-        topology.write_text("\n".join(
-            f"ATOM  {i + 1:5d}  CA  ALA A{i + 1:4d}    {0:8.3f}{0:8.3f}{3.8 * i:8.3f}  1.00  0.00           C"
-            for i in range(beads)) + "\nEND\n")
+        topology.write_text(
+            "\n".join(
+                f"ATOM  {i + 1:5d}  CA  ALA A{i + 1:4d}    {0:8.3f}{0:8.3f}{3.8 * i:8.3f}  1.00  0.00           C"
+                for i in range(beads)
+            )
+            + "\nEND\n"
+        )
         data = {"trajectories": [trajectory], "topology": topology, "beads": "name CA", "length_unit": "nm"}
         training_set = TrainingSet.of(read_bead_frames([trajectory], topology, beads="name CA", length_unit="nm"))
-    recipe = parse_recipe({
-        "data": data, "temperature_k": 300, "output": "unused", "optimizer": {"batch_size": batch_size(beads)},
-        "model": {"kind": "graph_transformer", "cutoff_nm": CUTOFF_NM, "neighbours": kind},
-        "loss": {"fokker_planck_evenness": 0, "fokker_planck_fraction": 0.25}
-        | ({} if work == "fokker_planck" else {"fokker_planck_weight": 0})})
+    recipe = parse_recipe(
+        {
+            "data": data,
+            "temperature_k": 300,
+            "output": "unused",
+            "optimizer": {"batch_size": batch_size(beads)},
+            "model": {"kind": "graph_transformer", "cutoff_nm": CUTOFF_NM, "neighbours": kind},
+            "loss": {"fokker_planck_evenness": 0, "fokker_planck_fraction": 0.25}
+            | ({} if work == "fokker_planck" else {"fokker_planck_weight": 0}),
+        }
+    )
     training = ExpertTraining(recipe, training_set)
     training.begin(0)
     return training
@@ -196,21 +230,35 @@ def crossing(result: dict, work: str) -> float | None:
 
 
 def table(result: dict) -> str:
-    lines = [f"{result['threads']} thread(s), cutoff {result['cutoff_nm']:g} nm, medians of {result['rounds']} rounds; "
-             f"{result['hardware']}. Milliseconds; in brackets MB by which the peak memory grows over that of "
-             f"{BEADS[0]} beads.", "",
-             "| beads | neighbours of a bead | batch of a step | "
-             + " | ".join(f"{text}: {kind}" for text in WORK.values() for kind in KINDS) + " |", "|---" * 9 + "|"]
+    lines = [
+        f"{result['threads']} thread(s), cutoff {result['cutoff_nm']:g} nm, medians of {result['rounds']} rounds; "
+        f"{result['hardware']}. Milliseconds; in brackets MB by which the peak memory grows over that of "
+        f"{BEADS[0]} beads.",
+        "",
+        "| beads | neighbours of a bead | batch of a step | "
+        + " | ".join(f"{text}: {kind}" for text in WORK.values() for kind in KINDS)
+        + " |",
+        "|---" * 9 + "|",
+    ]
     for beads in BEADS:
-        dense, radius = (next(row for row in result["rows"] if row["beads"] == beads and row["kind"] == kind) for kind in KINDS)
+        dense, radius = (
+            next(row for row in result["rows"] if row["beads"] == beads and row["kind"] == kind) for kind in KINDS
+        )
         cells = [f"{row['ms'][work]:,.1f} ({row['memory_mb'][work]:,.0f})" for work in WORK for row in (dense, radius)]
         lines.append(f"| {beads} | {dense['neighbours']:.1f} | {dense['batch']} | {' | '.join(cells)} |")
     exponents = [f"{exponent(result, kind, work, work != 'force'):.2f}" for work in WORK for kind in KINDS]
     lines += [f"| exponent from {FITTED_FROM} beads, per molecule | | | {' | '.join(exponents)} |", ""]
     crossings = "; ".join(f"{text}: {_beads(crossing(result, work))}" for work, text in WORK.items())
-    lines += [f"The radius graph is the faster from: {crossings}.", "",
-              "| beads | batch | pairs by torch-cluster, ms | pairs from all distances, ms |", "|---|---|---|---|"]
-    lines += [f"| {row['beads']} | {row['batch']} | {row['cluster']:.2f} | {row['distance']:.2f} |" for row in result["search"]]
+    lines += [
+        f"The radius graph is the faster from: {crossings}.",
+        "",
+        "| beads | batch | pairs by torch-cluster, ms | pairs from all distances, ms |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['beads']} | {row['batch']} | {row['cluster']:.2f} | {row['distance']:.2f} |"
+        for row in result["search"]
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -231,8 +279,15 @@ def draw(result: dict, path: Path) -> None:
             beads, batch = ([row[name] for row in rows] for name in ("beads", "batch"))
             share = [1 if work == "force" else count for count in batch]
             slope = exponent(result, kind, work, work != "force")
-            axes[0, column].loglog(beads, [row["ms"][work] / n for row, n in zip(rows, share, strict=True)], "o-", ms=4, lw=1.4,
-                                   color=colours[kind], label=f"{kind}, n^{slope:.2f}")
+            axes[0, column].loglog(
+                beads,
+                [row["ms"][work] / n for row, n in zip(rows, share, strict=True)],
+                "o-",
+                ms=4,
+                lw=1.4,
+                color=colours[kind],
+                label=f"{kind}, n^{slope:.2f}",
+            )
             memory = [max(row["memory_mb"][work], 0.1) / n for row, n in zip(rows, share, strict=True)]
             axes[1, column].loglog(beads[1:], memory[1:], "o-", ms=4, lw=1.4, color=colours[kind])
         axes[0, column].set_title(title.replace(", with ", ",\nwith ").replace("of one", "\nof one"), fontsize=9)

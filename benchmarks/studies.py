@@ -1,6 +1,7 @@
 """Tables of rows (rows.py) on one example: what is missing is made, the rest is taken from the results.
 
-A row is kept where the results hold one that was made from the same settings. What a script with TABLES needs is `Study`.
+A row is kept where the results hold one that was made from the same settings. What a script with TABLES needs is
+`Study`.
 """
 
 import argparse
@@ -16,8 +17,9 @@ TWO_FOR_ONE_TIME = 0.01
 
 @dataclass(frozen=True)
 class Table:
-    """rows by name; `trained` names the row, of any table, whose training a row takes; seeds: at most so many; length: of
-    the trainings, in units of --steps; samples_only: the simulations, which a report cannot do without, are short and not shown.
+    """rows by name; `trained` names the row, of any table, whose training a row takes; seeds: at most so many; length:
+    of the trainings, in units of --steps; samples_only: the simulations, which a report cannot do without, are short
+    and not shown.
     """
 
     rows: dict[str, Row]
@@ -29,9 +31,16 @@ class Table:
 
 def variants(prefix: str = "", overrides: tuple[str, ...] = (), length: float = 1.0, **common) -> Table:
     """The paper's five, from the recipes of an example; common: of every Row."""
-    bare = {name: Row(f"recipes/{name}.yaml", overrides, **common) for name in ("diffusion", "mixture", "fokker_planck", "both")}
+    bare = {
+        name: Row(f"recipes/{name}.yaml", overrides, **common)
+        for name in ("diffusion", "mixture", "fokker_planck", "both")
+    }
     rows = {"diffusion": bare["diffusion"], "two_for_one": replace(bare["diffusion"], t_eval=TWO_FOR_ONE_TIME)} | bare
-    return Table({prefix + name: row for name, row in rows.items()}, {f"{prefix}two_for_one": f"{prefix}diffusion"}, length=length)
+    return Table(
+        {prefix + name: row for name, row in rows.items()},
+        {f"{prefix}two_for_one": f"{prefix}diffusion"},
+        length=length,
+    )
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,9 @@ class Study:
         parser.add_argument("--processes", type=int, default=2)
         parser.add_argument("--steps", type=int, default=self.steps)
         parser.add_argument("--only-write", action="store_true", help="run nothing: tables of the rows that are there")
-        parser.add_argument("--again", action="store_true", help=f"take no rows from the results, only from runs/{self.name}")
+        parser.add_argument(
+            "--again", action="store_true", help=f"take no rows from the results, only from runs/{self.name}"
+        )
         chosen = parser.parse_args()
         if chosen.steps != self.steps:
             own = replace(self, name=f"{self.name}_{chosen.steps}", steps=chosen.steps)
@@ -65,14 +76,24 @@ class Study:
         """The tables that are asked for."""
         for name in chosen.tables or self.tables:
             table, path = self.tables[name], results_folder / f"{self.name}_{name}.json"
-            rows = {(row, seed): self.with_seed(row, seed, table, chosen.steps) for row in table.rows for seed in range(table.seeds)}
+            rows = {
+                (row, seed): self.with_seed(row, seed, table, chosen.steps)
+                for row in table.rows
+                for seed in range(table.seeds)
+            }
             found = known(path, rows)  # those of further seeds stay in the table
-            missing = {key: row for key, row in rows.items() if key[1] < chosen.seeds and (chosen.again or key not in found)}
+            missing = {
+                key: row for key, row in rows.items() if key[1] < chosen.seeds and (chosen.again or key not in found)
+            }
             if chosen.only_write:
                 made = {key: self.folder_of(*key) / "row.json" for key in missing}
                 found |= {key: json.loads(row.read_text()) for key, row in made.items() if row.exists()}
             else:
-                bases = {self.runs / row.trained: self.base(*key, table, chosen.steps) for key, row in missing.items() if row.trained}
+                bases = {
+                    self.runs / row.trained: self.base(*key, table, chosen.steps)
+                    for key, row in missing.items()
+                    if row.trained
+                }
                 made = run_all({self.folder_of(*key): row for key, row in missing.items()}, bases, chosen.processes)
                 found |= {key: made[self.folder_of(*key)] for key in missing}
             results = [{"name": key[0]} | found[key] for key in rows if key in found]
@@ -93,8 +114,12 @@ class Study:
 
     def with_seed(self, name: str, seed: int, table: Table, steps: int) -> Row:
         trained = table.trained.get(name)
-        return replace(table.rows[name], seed=seed, steps=round(table.length * steps),
-                       trained=None if trained is None else self.folder_of(trained, seed).name)
+        return replace(
+            table.rows[name],
+            seed=seed,
+            steps=round(table.length * steps),
+            trained=None if trained is None else self.folder_of(trained, seed).name,
+        )
 
     def base(self, name: str, seed: int, table: Table, steps: int) -> Row:
         """The row that another row takes its training from."""
@@ -105,7 +130,10 @@ class Study:
 def known(path: Path, rows: dict[tuple[str, int], Row]) -> dict[tuple[str, int], dict]:
     """Rows that a file of results holds, made from the same settings."""
     held = json.loads(path.read_text())["rows"] if path.exists() else []
-    found = {(row["name"], row["row"]["seed"]): {name: value for name, value in row.items() if name != "name"} for row in held}
+    found = {
+        (row["name"], row["row"]["seed"]): {name: value for name, value in row.items() if name != "name"}
+        for row in held
+    }
     return {key: found[key] for key, row in rows.items() if key in found and Row.from_dict(found[key]["row"]) == row}
 
 
@@ -116,11 +144,15 @@ def _markdown(result: dict) -> str:
         return _markdown_of_samples(judged)
     one, row = judged[0], judged[0]["row"]
     lines = [
-        f"{max(r['row']['steps'] for r in result['rows'])} steps of training on one thread, {row['picoseconds']:g} ps x "
-        f"{2 * row['replicas']} replicas, the second half counted. Floors: JS {one['simulation']['js_floor']:.4f}, PMF error "
+        f"{max(r['row']['steps'] for r in result['rows'])} steps of training on one thread, {row['picoseconds']:g} ps "
+        f"x "
+        f"{2 * row['replicas']} replicas, the second half counted. Floors: JS {one['simulation']['js_floor']:.4f}, PMF "
+        f"error "
         f"{one['simulation']['pmf_error_floor']:.3f}; reference F {with_error(one['reference_kt'])} kT; "
-        f"{', '.join(dict.fromkeys(r['hardware'] for r in result['rows']))}.", "",
-        "| variant | seed | training (s) | iid JS excess | iid PMF excess | iid F, kT | simulation JS excess | simulation PMF excess "
+        f"{', '.join(dict.fromkeys(r['hardware'] for r in result['rows']))}.",
+        "",
+        "| variant | seed | training (s) | iid JS excess | iid PMF excess | iid F, kT | simulation JS excess | "
+        "simulation PMF excess "
         "| simulation F, kT | simulation - iid JS excess | bond W1 (nm) | FP residual at t = 1e-5 | converged |",
         "|" + "---|" * 13,
     ]
@@ -131,22 +163,34 @@ def _markdown(result: dict) -> str:
         if len(whole) > 1:
             lines.append(_mean_line(name, whole, len(rows)))
     if any("†" in line for line in lines):
-        lines += ["", "† The mean takes in simulations that have not converged (last column), whose figures depend on where they began: "
-                      "it is no figure of the model."]
+        lines += [
+            "",
+            "† The mean takes in simulations that have not converged (last column), whose figures depend on where they "
+            "began: "
+            "it is no figure of the model.",
+        ]
     return "\n".join(lines) + "\n"
 
 
 def _markdown_of_samples(rows: list[dict]) -> str:
     """A row for each seed, of what samples alone are judged by."""
     first = rows[0]
-    lines = [f"{first['row']['steps']} steps of training on one thread; {first['iid']['frames_compared']:,} samples. Floors: JS "
-             f"{first['iid']['js_floor']:.4f}, PMF error {first['iid']['pmf_error_floor']:.3f}; reference F "
-             f"{with_error(first['reference_kt'])} kT; {', '.join(dict.fromkeys(row['hardware'] for row in rows))}.", "",
-             "| sampler | seed | iid JS excess | iid PMF excess | iid F, kT |", "|---|---|---|---|---|"]
+    lines = [
+        f"{first['row']['steps']} steps of training on one thread; {first['iid']['frames_compared']:,} samples. "
+        f"Floors: JS "
+        f"{first['iid']['js_floor']:.4f}, PMF error {first['iid']['pmf_error_floor']:.3f}; reference F "
+        f"{with_error(first['reference_kt'])} kT; {', '.join(dict.fromkeys(row['hardware'] for row in rows))}.",
+        "",
+        "| sampler | seed | iid JS excess | iid PMF excess | iid F, kT |",
+        "|---|---|---|---|---|",
+    ]
     for row in rows:
         iid = row["iid"]
-        lines.append(f"| {row['name']} | {row['row']['seed']} | {_excess(iid, 'excess_js', 4)} | {_excess(iid, 'excess_pmf_error', 3)} "
-                     f"| {with_error(iid['free_energy_kt'])} |")
+        lines.append(
+            f"| {row['name']} | {row['row']['seed']} | {_excess(iid, 'excess_js', 4)} | "
+            f"{_excess(iid, 'excess_pmf_error', 3)} "
+            f"| {with_error(iid['free_energy_kt'])} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -156,13 +200,18 @@ def _line(row: dict) -> str:
         return f"| {name} | {seed} |" + " - |" * 10 + f" no{_failures(row)} |"
     simulation, iid = row["simulation"], row["iid"]
     consistency = _excess(row["self_consistency"], "excess_js", 4)
-    sampled = f"{_excess(iid, 'excess_js', 4)} | {_excess(iid, 'excess_pmf_error', 3)} | {with_error(iid and iid['free_energy_kt'])}"
+    sampled = (
+        f"{_excess(iid, 'excess_js', 4)} | {_excess(iid, 'excess_pmf_error', 3)} | "
+        f"{with_error(iid and iid['free_energy_kt'])}"
+    )
     residual = row["residual_at_t_eval"]
-    return (f"| {name} | {seed} | {row['training_seconds'] + row['calibration_seconds']:.0f} | {sampled} "
-            f"| {_excess(simulation, 'excess_js', 4)} | {_excess(simulation, 'excess_pmf_error', 3)} "
-            f"| {with_error(simulation['free_energy_kt'])} "
-            f"| {consistency} | {row['bond_w1_nm']:.1e} "
-            f"| {'-' if residual is None else f'{residual:.2g}'} | {'yes' if row['converged'] else 'no'}{_failures(row)} |")
+    return (
+        f"| {name} | {seed} | {row['training_seconds'] + row['calibration_seconds']:.0f} | {sampled} "
+        f"| {_excess(simulation, 'excess_js', 4)} | {_excess(simulation, 'excess_pmf_error', 3)} "
+        f"| {with_error(simulation['free_energy_kt'])} "
+        f"| {consistency} | {row['bond_w1_nm']:.1e} "
+        f"| {'-' if residual is None else f'{residual:.2g}'} | {'yes' if row['converged'] else 'no'}{_failures(row)} |"
+    )
 
 
 def _excess(figures: dict | None, name: str, digits: int) -> str:
@@ -187,11 +236,21 @@ def _mean_line(name: str, rows: list[dict], seeds: int) -> str:
         mark = "" if path[0] == "iid" else dagger
         return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}{mark}"
 
-    parts = [mean("iid", "excess_js"), mean("iid", "excess_pmf_error"), mean("iid", "free_energy_kt", "value"),
-             mean("simulation", "excess_js"), mean("simulation", "excess_pmf_error"), mean("simulation", "free_energy_kt", "value"),
-             mean("self_consistency", "excess_js")]
-    return (f"| **{name}, mean** | | {statistics.mean(row['training_seconds'] + row['calibration_seconds'] for row in rows):.0f} | " + " | ".join(parts)
-            + f" | {max(row['bond_w1_nm'] for row in rows):.1e} (largest) | | {converged} of {seeds} |")
+    parts = [
+        mean("iid", "excess_js"),
+        mean("iid", "excess_pmf_error"),
+        mean("iid", "free_energy_kt", "value"),
+        mean("simulation", "excess_js"),
+        mean("simulation", "excess_pmf_error"),
+        mean("simulation", "free_energy_kt", "value"),
+        mean("self_consistency", "excess_js"),
+    ]
+    return (
+        f"| **{name}, mean** | | "
+        f"{statistics.mean(row['training_seconds'] + row['calibration_seconds'] for row in rows):.0f} | "
+        + " | ".join(parts)
+        + f" | {max(row['bond_w1_nm'] for row in rows):.1e} (largest) | | {converged} of {seeds} |"
+    )
 
 
 def _is_usable(row: dict) -> bool:
@@ -204,4 +263,7 @@ def _failures(row: dict) -> str:
     times = sorted(time for each in row["failed_at_ps"].values() for time in each)
     if not times:
         return ""
-    return f", {len(times)} of {2 * row['row']['replicas']} replicas failed, half of these by {statistics.median(times):.3g} ps"
+    return (
+        f", {len(times)} of {2 * row['row']['replicas']} replicas failed, half of these by "
+        f"{statistics.median(times):.3g} ps"
+    )

@@ -2,11 +2,11 @@
 
 python benchmarks/training_cost.py [--steps 40] [--rounds 5] [--training-steps 2500] [--seeds 2] [--threads 1]
 
-Two parts. Steps: milliseconds of a whole training step of every variant, in rounds in which all variants take turns, so that a
-noisy machine burdens all alike; ratios are medians over the rounds. Trainings: every variant for the same number of steps,
-judged on frames that were never trained on, by the Fokker-Planck residual, the denoising loss, and the gap between the
-density of iid samples (by the probability-flow ODE) and exp(-E) of the force field. Results of each part lie in
-runs/training_cost and are not made again; writes docs/results/training_cost.md from what is there.
+Two parts. Steps: milliseconds of a whole training step of every variant, in rounds in which all variants take turns, so
+that a noisy machine burdens all alike; ratios are medians over the rounds. Trainings: every variant for the same number
+of steps, judged on frames that were never trained on, by the Fokker-Planck residual, the denoising loss, and the gap
+between the density of iid samples (by the probability-flow ODE) and exp(-E) of the force field. Results of each part
+lie in runs/training_cost and are not made again; writes docs/results/training_cost.md from what is there.
 """
 
 import argparse
@@ -19,22 +19,22 @@ from fractions import Fraction
 from pathlib import Path
 
 import torch
-from rows import EXAMPLE
 from hardware import describe_hardware
+from rows import EXAMPLE
 
-from fpforce.trajectories.bead_frames import read_bead_frames
-from fpforce.training.loop.callbacks import exponential_average
-from fpforce.training.loop.compiled_step import CompiledStep
 from fpforce.training.data.dataset import NoisedBatches, TrainingSet
 from fpforce.training.diffusion import TimeSampler, beta, centred_noise, degrees_of_freedom, diffuse
+from fpforce.training.loop.callbacks import exponential_average
+from fpforce.training.loop.compiled_step import CompiledStep
 from fpforce.training.loop.expert_training import ExpertTraining, learning_rate
-from fpforce.training.sampling.likelihood import log_likelihood
+from fpforce.training.loop.step import StepDraws, StepLosses
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.fokker_planck import Perturbed, fokker_planck_loss
+from fpforce.training.modelfile.residual import residual_curve
 from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.recipe.read import load_recipe
-from fpforce.training.modelfile.residual import residual_curve
-from fpforce.training.loop.step import StepDraws, StepLosses
+from fpforce.training.sampling.likelihood import log_likelihood
+from fpforce.trajectories.bead_frames import read_bead_frames
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "training_cost"
@@ -56,13 +56,19 @@ class CentralDifferences(ExpertTraining):
         (x, t, z, *_), (points, times, v, width, _) = draws.noised, draws.perturbed
         density = self.expert.log_density(torch.cat([x, points]), torch.cat([t, times]))
         around, beads, count = density.after(len(x)), x.shape[1], v.shape[1]
-        known = (degrees_of_freedom(beads) + ((points + around.score) * around.score).sum((1, 2))
-                 + self.expert.prior_divergence(points, times))
+        known = (
+            degrees_of_freedom(beads)
+            + ((points + around.score) * around.score).sum((1, 2))
+            + self.expert.prior_divergence(points, times)
+        )
         ahead, behind = around.network_score.view(2, 2, count, beads, 3).unbind(1)
         divergence = (v * (ahead - behind)).sum((2, 3)) / (2.0 * width**2)
-        residual = ((0.5 * beta(times) * known - around.time_derivative).view(2, 2, count).mean(1)
-                    + 0.5 * beta(times[:count]) * divergence)
-        return StepLosses(denoising_loss(density.score[: len(x)], t, z), fokker_planck_loss(residual, beads), x.new_zeros(()))
+        residual = (0.5 * beta(times) * known - around.time_derivative).view(2, 2, count).mean(1) + 0.5 * beta(
+            times[:count]
+        ) * divergence
+        return StepLosses(
+            denoising_loss(density.score[: len(x)], t, z), fokker_planck_loss(residual, beads), x.new_zeros(())
+        )
 
 
 @dataclass(frozen=True)
@@ -100,15 +106,25 @@ def main() -> None:
     data = load_recipe(EXAMPLE / "recipe.yaml").data
     training_set = TrainingSet.of(read_bead_frames(data.trajectories, data.topology, beads=data.beads))
     for model in MODELS:
-        settings = {"rounds": chosen.rounds, "steps": chosen.steps, "threads": chosen.threads,
-                    "variants": [variant.name for variant in MODELS[model]]}
+        settings = {
+            "rounds": chosen.rounds,
+            "steps": chosen.steps,
+            "threads": chosen.threads,
+            "variants": [variant.name for variant in MODELS[model]],
+        }
         _kept(f"steps_{model}", settings, lambda model=model: _time_steps(model, training_set, chosen))
-    held_out = TrainingSet.of(read_bead_frames([EXAMPLE / "reference.xtc"], data.topology, beads=data.beads),
-                              training_set.scale_nm, training_set.origin_nm).frames
+    held_out = TrainingSet.of(
+        read_bead_frames([EXAMPLE / "reference.xtc"], data.topology, beads=data.beads),
+        training_set.scale_nm,
+        training_set.origin_nm,
+    ).frames
     for seed in range(chosen.seeds):
         for number, variant in enumerate(VARIANTS):
-            _kept(f"training_{number}_{seed}", {"variant": variant.name, "steps": chosen.training_steps, "seed": seed},
-                  lambda variant=variant, seed=seed: _train(variant, seed, chosen.training_steps, training_set, held_out))
+            _kept(
+                f"training_{number}_{seed}",
+                {"variant": variant.name, "steps": chosen.training_steps, "seed": seed},
+                lambda variant=variant, seed=seed: _train(variant, seed, chosen.training_steps, training_set, held_out),
+            )
     text = _table(chosen)
     (ROOT / "docs" / "results" / "training_cost.md").write_text(text)
     print(text)
@@ -195,8 +211,12 @@ def _train(variant: Variant, seed: int, steps: int, training_set: TrainingSet, h
         losses.append(float(denoising_loss(energy.score(noised.x, noised.t), noised.t, noised.z)))
     spread = held_out[torch.linspace(0, len(held_out) - 1, HELD_OUT).long()]
     residual = residual_curve(energy, spread, plan.t_min, plan.t_max)
-    return {"seconds": seconds, "denoising": statistics.mean(losses), "residual": residual,
-            "gap_kt": _consistency_gap(energy, spread[::2], plan.t_min)}
+    return {
+        "seconds": seconds,
+        "denoising": statistics.mean(losses),
+        "residual": residual,
+        "gap_kt": _consistency_gap(energy, spread[::2], plan.t_min),
+    }
 
 
 def _consistency_gap(energy, frames, t: float) -> float:
@@ -213,11 +233,15 @@ def _table(chosen) -> str:
     for model, variants in MODELS.items():
         found = json.loads((RUNS / f"steps_{model}.json").read_text())
         ms = found["ms"]
-        lines += [f"`{model}`, batch 512, {chosen.threads} thread(s), medians over {chosen.rounds} rounds, of the times and of "
-                  "the ratios within a round, which suffer less from other programs; compiling took "
-                  f"{min(found['compile_seconds']):.0f} to {max(found['compile_seconds']):.0f} s; {found['hardware']}.", "",
-                  "| Fokker-Planck term | ms per step | against denoising alone | compiled, ms | against denoising alone |",
-                  "|---|---|---|---|---|"]
+        lines += [
+            f"`{model}`, batch 512, {chosen.threads} thread(s), medians over {chosen.rounds} rounds, of the times and "
+            f"of "
+            "the ratios within a round, which suffer less from other programs; compiling took "
+            f"{min(found['compile_seconds']):.0f} to {max(found['compile_seconds']):.0f} s; {found['hardware']}.",
+            "",
+            "| Fokker-Planck term | ms per step | against denoising alone | compiled, ms | against denoising alone |",
+            "|---|---|---|---|---|",
+        ]
         for variant in variants:
             ratios[model, variant.name] = _ratio(ms[variant.name], ms[NONE.name])
             row = f"| {variant.name} | {statistics.median(ms[variant.name]):.1f} | {ratios[model, variant.name]:.2f} |"
@@ -228,12 +252,15 @@ def _table(chosen) -> str:
                 row += " | |"
             lines.append(row)
         lines.append("")
-    lines += [f"`internal`, {chosen.training_steps} steps of every variant, {chosen.seeds} seeds (all values given), judged "
-              "on frames never trained on. Residual: root mean square per degree of freedom in units of d/dt ln q, over "
-              "times spaced evenly in ln t from 1e-5 to 1, and over those above 0.05. Gap: standard deviation over frames "
-              "of ln q (by the probability-flow ODE) + E at t = 1e-5.", "",
-              "| Fokker-Planck term | cost of a step | residual | residual, t > 0.05 | denoising loss | gap, kT |",
-              "|---|---|---|---|---|---|"]
+    lines += [
+        f"`internal`, {chosen.training_steps} steps of every variant, {chosen.seeds} seeds (all values given), judged "
+        "on frames never trained on. Residual: root mean square per degree of freedom in units of d/dt ln q, over "
+        "times spaced evenly in ln t from 1e-5 to 1, and over those above 0.05. Gap: standard deviation over frames "
+        "of ln q (by the probability-flow ODE) + E at t = 1e-5.",
+        "",
+        "| Fokker-Planck term | cost of a step | residual | residual, t > 0.05 | denoising loss | gap, kT |",
+        "|---|---|---|---|---|---|",
+    ]
     for number, variant in enumerate(VARIANTS):
         runs = [json.loads((RUNS / f"training_{number}_{seed}.json").read_text()) for seed in range(chosen.seeds)]
         columns = [f"{ratios['internal', variant.name]:.2f}"]

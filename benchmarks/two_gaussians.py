@@ -1,8 +1,9 @@
-"""Whether a training knows the weights of two basins that are not joined at small t: Gaussians 10 sigma apart, 0.9 and 0.1.
+"""Whether a training knows the weights of two basins that are not joined at small t: Gaussians 10 sigma apart, 0.9 and
+0.1.
 
-python benchmarks/two_gaussians.py [--steps 3000] [--seeds 1] [--processes 2]. For several t_max of the expert that becomes the
-force field, with and without the anchor to the next expert, and calibrated by likelihoods: the free-energy difference of
-exp(-E), by quadrature, and that of samples. Simulations could not tell: no particle crosses. Writes
+python benchmarks/two_gaussians.py [--steps 3000] [--seeds 1] [--processes 2]. For several t_max of the expert that
+becomes the force field, with and without the anchor to the next expert, and calibrated by likelihoods: the free-energy
+difference of exp(-E), by quadrature, and that of samples. Simulations could not tell: no particle crosses. Writes
 docs/results/two_gaussians.json and .md; runs live in runs/two_gaussians and are resumed.
 """
 
@@ -23,7 +24,7 @@ EXPERTS = {
     **{f"t_max {t:g}": f"[{{t_max: {t:g}}}, {{t_max: 1.0}}]" for t in (0.1, 0.3, 0.6)},
     **{f"t_max {t:g}, anchor": f"[{{t_max: {t:g}, anchor_weight: 0.01}}, {{t_max: 1.0}}]" for t in (0.1, 0.3, 0.6)},
     "t_max 1": "[]",
-}  # fmt: skip
+}
 
 
 def main() -> None:
@@ -38,8 +39,11 @@ def main() -> None:
         return
     _write_data()
     jobs = [(name, seed) for name in EXPERTS for seed in range(chosen.seeds)]
-    run_jobs(__file__, {_folder(name, seed): ["--one", name, str(seed), "--steps", str(chosen.steps)] for name, seed in jobs},
-             chosen.processes)
+    run_jobs(
+        __file__,
+        {_folder(name, seed): ["--one", name, str(seed), "--steps", str(chosen.steps)] for name, seed in jobs},
+        chosen.processes,
+    )
     _write([json.loads((_folder(*job) / "result.json").read_text()) for job in jobs], chosen.steps)
 
 
@@ -51,14 +55,22 @@ def run(name: str, seed: int, steps: int) -> None:
     import mdtraj
 
     from fpforce.training.checkpoint.checkpoint import read_checkpoint
-    from fpforce.training.train import train
-    from fpforce.training.sample import SampleSettings, sample
     from fpforce.training.recipe.read import load_recipe
+    from fpforce.training.sample import SampleSettings, sample
+    from fpforce.training.train import train
 
     def recipe(into: Path, *more: str):
-        return load_recipe(ROOT / "examples" / "double_well" / "recipe.yaml", [
-            f"data.trajectories={RUNS / 'data.npz'}", f"output={into}", f"run.seed={seed}", f"run.max_steps={steps}",
-            f"experts={EXPERTS[name]}", *more])
+        return load_recipe(
+            ROOT / "examples" / "double_well" / "recipe.yaml",
+            [
+                f"data.trajectories={RUNS / 'data.npz'}",
+                f"output={into}",
+                f"run.seed={seed}",
+                f"run.max_steps={steps}",
+                f"experts={EXPERTS[name]}",
+                *more,
+            ],
+        )
 
     trained = train(recipe(folder), resume=(folder / "model.ckpt").exists(), show_progress=False)
     samples = folder / "iid.dcd"
@@ -70,10 +82,19 @@ def run(name: str, seed: int, steps: int) -> None:
         shutil.copy(trained, calibrated)
     train(recipe(calibrated, "calibration.likelihood_frames=1000"), resume=True, show_progress=False)
     records = read_checkpoint(trained).record.experts
-    (folder / "result.json").write_text(json.dumps({
-        "name": name, "seed": seed, "steps": [record.steps for record in records],
-        "training_seconds": sum(record.seconds for record in records), "iid_kt": float(np.log((x < 0).mean() / (x >= 0).mean())),
-        "energy_kt": _difference_kt(trained), "calibrated_kt": _difference_kt(calibrated / "model.ckpt")}))
+    (folder / "result.json").write_text(
+        json.dumps(
+            {
+                "name": name,
+                "seed": seed,
+                "steps": [record.steps for record in records],
+                "training_seconds": sum(record.seconds for record in records),
+                "iid_kt": float(np.log((x < 0).mean() / (x >= 0).mean())),
+                "energy_kt": _difference_kt(trained),
+                "calibrated_kt": _difference_kt(calibrated / "model.ckpt"),
+            }
+        )
+    )
 
 
 def _difference_kt(path: Path) -> float:
@@ -106,13 +127,23 @@ def _folder(name: str, seed: int) -> Path:
 def _write(rows: list[dict], steps: int) -> None:
     from hardware import describe_hardware
 
-    lines = [f"{steps} steps of training an expert, on one thread; {describe_hardware()}. Exact: {EXACT_KT:.2f} kT.", "",
-             "| expert that is simulated | seed | training (s) | F(0.1) - F(0.9) of exp(-E), kT | after calibration by likelihoods "
-             "| of samples |", "|---|---|---|---|---|---|"]
-    lines += [f"| {row['name']} | {row['seed']} | {row['training_seconds']:.0f} | {row['energy_kt']:.2f} "
-              f"| {row['calibrated_kt']:.2f} | {row['iid_kt']:.2f} |" for row in rows]
+    lines = [
+        f"{steps} steps of training an expert, on one thread; {describe_hardware()}. Exact: {EXACT_KT:.2f} kT.",
+        "",
+        "| expert that is simulated | seed | training (s) | F(0.1) - F(0.9) of exp(-E), kT | after calibration by "
+        "likelihoods "
+        "| of samples |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['name']} | {row['seed']} | {row['training_seconds']:.0f} | {row['energy_kt']:.2f} "
+        f"| {row['calibrated_kt']:.2f} | {row['iid_kt']:.2f} |"
+        for row in rows
+    ]
     output = ROOT / "docs" / "results"
-    (output / "two_gaussians.json").write_text(json.dumps({"hardware": describe_hardware(), "steps": steps, "rows": rows}, indent=1))
+    (output / "two_gaussians.json").write_text(
+        json.dumps({"hardware": describe_hardware(), "steps": steps, "rows": rows}, indent=1)
+    )
     (output / "two_gaussians.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 

@@ -1,4 +1,6 @@
-"""Puts the tables that the other scripts wrote to docs/results/ into docs/results.md: python benchmarks/write_results.py."""
+"""Puts the tables that the other scripts wrote to docs/results/ into docs/results.md: python
+benchmarks/write_results.py.
+"""
 
 from pathlib import Path
 
@@ -6,95 +8,243 @@ import reach
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 SECTIONS = (
-    ("The paper's variants on alanine dipeptide, `internal`", "alanine_variants", "alanine_tables.py variants",
-     "Each recipe of examples/alanine_dipeptide/recipes, the same number of steps in all. Samples and two simulations, every replica "
-     "of the one started from a single phi < 0 frame, of the other from a single phi > 0 frame, pooled, against the held-out "
-     "reference at 21,417 frames; F is F(phi > 0) - F(phi < 0). Excesses are over the floor."),
-    ("The same, `graph_transformer`", "alanine_variants_graph", "alanine_tables.py variants_graph", "Two layers, 32 wide, half the steps."),
-    ("The variants without signed volumes", "alanine_volumes", "alanine_tables.py volumes",
-     "The first table's trainings with `model.volumes=false`: the network tells mirror images apart by dihedrals of consecutive beads alone "
-     "(docs/method.md, Handedness), and iid samples have too much phi > 0."),
-    ("Handedness in noise", "handedness", "handedness.py",
-     "Log odds of a noisy frame and its mirror image, by the energy and exactly. The slope is 1 for a model that knows the handedness as "
-     "well as the data do, and 0 for one that does not see it."),
-    ("Calibration of basin weights", "alanine_calibration", "alanine_tables.py calibration",
-     "The same trainings, calibrated in each way that a recipe offers (docs/method.md, Calibration)."),
-    ("Where the expert that is simulated ends", "alanine_t_max", "alanine_tables.py t_max",
-     "Two experts that meet at t_max; the second is a score of its own. `fokker_planck` above is t_max = 1."),
-    ("Two for one: the unregularised model at larger t", "alanine_two_for_one", "alanine_tables.py two_for_one",
-     "The model of `diffusion` without volumes, evaluated at t."),
-    ("Discretisation or inconsistency: the time step", "alanine_timestep", "alanine_tables.py timestep",
-     "The model of `diffusion` without volumes at t = 1e-5, simulated with smaller time steps (4 fs above)."),
-    ("Discretisation or inconsistency: the samplers", "alanine_solver", "alanine_tables.py solver",
-     "Samples of the model of `diffusion`, seed 0, by several solvers and numbers of steps. Its simulation is in the first table: what it lacks, "
-     "samples by any of these have."),
-    ("Width of the network and weight of the Fokker-Planck term", "alanine_width", "alanine_tables.py width", "`internal`, one model over all t."),
-    ("Longer trainings", "alanine_long", "alanine_tables.py long",
-     "Four times the steps of the tables above, and six times as long simulations: barriers that are learned better are higher, and "
-     "within 200 ps replicas from the two basins do not yet agree."),
-    ("Longer simulations", "alanine_simulated_long", "alanine_tables.py simulated_long",
-     "Models of the tables above, simulated six times as long: what 200 ps leave uncertain are the weights of the basins."),
-    ("The Fokker-Planck term in every second step", "alanine_every", "alanine_tables.py every",
-     "The term at twice its weight in every second step, on 1/8 of the batch as in the tables above, which have it in every step, and on "
-     "1/4: what these save is in the table of costs."),
-    ("A score that is no gradient", "alanine_score", "alanine_tables.py score", "Without volumes, and simulated against the command's advice."),
-    ("Two Gaussians that are not joined at small t", "two_gaussians", "two_gaussians.py",
-     "Ten standard deviations apart, with weights 0.9 and 0.1, in the plane: what the expert that is simulated knows of the weights."),
-    ("The paper's variants on the Müller-Brown potential", "muller_brown", "muller_brown.py",
-     "![Free-energy maps of all variants, and the Fokker-Planck residual](results/muller_brown.png)\n\n"
-     "Each variant of examples/muller_brown/recipes against the exact density, by JS divergence on 64 x 64 bins; the floor is "
-     "that of as many independent samples of the exact density, so that samples and simulations can be compared though "
-     "their numbers differ. JS of exp(-E) is that of the force field itself, by quadrature, without any sampling; F is F(lower) "
-     "- F(upper) across the path's higher saddle. The map in the last row is what the force field at that t has too much or too "
-     "little of; white and grey lines are the exact free energy at 2, 4 and 6 kT. `no_prior` variants do without the analytic prior, as "
-     "the paper's networks do: what is unregularised is then farthest off at t = 1e-5, where spurious modes drain the true ones, though "
-     "the same network is right at t = 0.01; with the Fokker-Planck term it is right at every t."),
-    ("Dipeptides never trained on", "dipeptides", "dipeptides.py",
-     "One `internal` model for all dipeptides (examples/dipeptides/recipe.yaml, 77 training sequences), with and without experts and the "
-     "Fokker-Planck term, "
-     "against each unseen sequence's own molecular dynamics, two runs of 1 ns, whose distance from each other is the floor. `calibrated` is "
-     "`both` with a force field of its own for each sequence, calibrated by the model's own samples of it: 300 likelihoods, then 4 rounds of "
-     "simulation (docs/method.md, Calibration). 1,000 frames fill few of 64 x 64 bins, and a frame in a bin that is empty elsewhere counts "
-     "(ln 1000)^2 times its weight: PMF errors are large, their floors too, and a simulation that is nearer to both runs together than these "
-     "are to each other has an excess below zero."),
-    ("The same, `graph_transformer`", "dipeptides_graph_transformer", "dipeptides.py --recipe graph_transformer.yaml",
-     "The model for molecules of any length."),
-    ("The paper's variants on chignolin", "chignolin_variants", "chignolin_tables.py",
-     "Ten CA beads, `internal` with a wall (examples/chignolin). Simulations begin folded and extended; F is F(folded) - F(unfolded). Training and "
-     "held-out set are alternate blocks of the same four runs, which disagree in folding; the floor is the distance of the one from the other."),
-    ("The same, calibrated", "chignolin_calibration", "chignolin_tables.py calibration",
-     "The trainings of the table above, calibrated by likelihoods or in rounds of simulation (docs/method.md, Calibration)."),
-    ("A long simulation of chignolin", "long_run_chignolin", "long_run.py --case chignolin --model "
-     "runs/chignolin/fokker_planck_6_rounds_of_simulation_0/model.pt --replicas 50 --steps 1000000",
-     "100 replicas x 10^6 steps of the first seed of `fokker_planck, 6 rounds of simulation`."),
-    ("Larger proteins", "protein_sizes", "protein_sizes.py", "Stability and cost on data of some picoseconds, not quality."),
-    ("A long simulation of the demo's force field", "long_run", "long_run.py",
-     "The force field of `make demo`, simulated from both basins for longer than the demo has time for."),
-    ("What the Fokker-Planck term costs", "training_cost", "training_cost.py",
-     "The demo's data: whole training steps with several ways to compute the term, and what trainings of "
-     "equal length make of them."),
-    ("What forces in the data buy", "forces_blending", "forces_blending.py run1.npz run2.npz all_atoms.pdb",
-     "Alanine dipeptide as five beads, with the forces on all atoms of the training run (docs/method.md, Forces in the data)."),
-    ("Langevin steps per second", "langevin_speed", "langevin_speed.py", "Frozen models of several kinds and sizes on the Reference platform, every backend in one run."),
-    ("The same simulation statistics with native and TorchForce", "backend_statistics", "backend_statistics.py",
-     "The demo's force field simulated from both basins with both backends, phi/psi compared with each "
-     "other directly."),
-    ("Scaling with the number of beads", "scaling", "scaling.py",
-     "![Time and memory for one molecule against the number of beads](results/scaling.png)\n\n"
-     "The graph transformer with a cutoff, over all pairs (`dense`) and over those within the cutoff (`radius`), on a chain that "
-     "fills a cube at the density of a protein's CA beads. Taken with other programs running."),
-    ("Memory of the native force", "memory", "memory.py",
-     "What a Context with FPForce allocates beyond one of the same System without it."),
+    (
+        "The paper's variants on alanine dipeptide, `internal`",
+        "alanine_variants",
+        "alanine_tables.py variants",
+        "Each recipe of examples/alanine_dipeptide/recipes, the same number of steps in all. Samples and two "
+        "simulations, every replica "
+        "of the one started from a single phi < 0 frame, of the other from a single phi > 0 frame, pooled, against the "
+        "held-out "
+        "reference at 21,417 frames; F is F(phi > 0) - F(phi < 0). Excesses are over the floor.",
+    ),
+    (
+        "The same, `graph_transformer`",
+        "alanine_variants_graph",
+        "alanine_tables.py variants_graph",
+        "Two layers, 32 wide, half the steps.",
+    ),
+    (
+        "The variants without signed volumes",
+        "alanine_volumes",
+        "alanine_tables.py volumes",
+        "The first table's trainings with `model.volumes=false`: the network tells mirror images apart by dihedrals of "
+        "consecutive beads alone "
+        "(docs/method.md, Handedness), and iid samples have too much phi > 0.",
+    ),
+    (
+        "Handedness in noise",
+        "handedness",
+        "handedness.py",
+        "Log odds of a noisy frame and its mirror image, by the energy and exactly. The slope is 1 for a model that "
+        "knows the handedness as "
+        "well as the data do, and 0 for one that does not see it.",
+    ),
+    (
+        "Calibration of basin weights",
+        "alanine_calibration",
+        "alanine_tables.py calibration",
+        "The same trainings, calibrated in each way that a recipe offers (docs/method.md, Calibration).",
+    ),
+    (
+        "Where the expert that is simulated ends",
+        "alanine_t_max",
+        "alanine_tables.py t_max",
+        "Two experts that meet at t_max; the second is a score of its own. `fokker_planck` above is t_max = 1.",
+    ),
+    (
+        "Two for one: the unregularised model at larger t",
+        "alanine_two_for_one",
+        "alanine_tables.py two_for_one",
+        "The model of `diffusion` without volumes, evaluated at t.",
+    ),
+    (
+        "Discretisation or inconsistency: the time step",
+        "alanine_timestep",
+        "alanine_tables.py timestep",
+        "The model of `diffusion` without volumes at t = 1e-5, simulated with smaller time steps (4 fs above).",
+    ),
+    (
+        "Discretisation or inconsistency: the samplers",
+        "alanine_solver",
+        "alanine_tables.py solver",
+        "Samples of the model of `diffusion`, seed 0, by several solvers and numbers of steps. Its simulation is in "
+        "the first table: what it lacks, "
+        "samples by any of these have.",
+    ),
+    (
+        "Width of the network and weight of the Fokker-Planck term",
+        "alanine_width",
+        "alanine_tables.py width",
+        "`internal`, one model over all t.",
+    ),
+    (
+        "Longer trainings",
+        "alanine_long",
+        "alanine_tables.py long",
+        "Four times the steps of the tables above, and six times as long simulations: barriers that are learned better "
+        "are higher, and "
+        "within 200 ps replicas from the two basins do not yet agree.",
+    ),
+    (
+        "Longer simulations",
+        "alanine_simulated_long",
+        "alanine_tables.py simulated_long",
+        "Models of the tables above, simulated six times as long: what 200 ps leave uncertain are the weights of the "
+        "basins.",
+    ),
+    (
+        "The Fokker-Planck term in every second step",
+        "alanine_every",
+        "alanine_tables.py every",
+        "The term at twice its weight in every second step, on 1/8 of the batch as in the tables above, which have it "
+        "in every step, and on "
+        "1/4: what these save is in the table of costs.",
+    ),
+    (
+        "A score that is no gradient",
+        "alanine_score",
+        "alanine_tables.py score",
+        "Without volumes, and simulated against the command's advice.",
+    ),
+    (
+        "Two Gaussians that are not joined at small t",
+        "two_gaussians",
+        "two_gaussians.py",
+        "Ten standard deviations apart, with weights 0.9 and 0.1, in the plane: what the expert that is simulated "
+        "knows of the weights.",
+    ),
+    (
+        "The paper's variants on the Müller-Brown potential",
+        "muller_brown",
+        "muller_brown.py",
+        "![Free-energy maps of all variants, and the Fokker-Planck residual](results/muller_brown.png)\n\n"
+        "Each variant of examples/muller_brown/recipes against the exact density, by JS divergence on 64 x 64 bins; "
+        "the floor is "
+        "that of as many independent samples of the exact density, so that samples and simulations can be compared "
+        "though "
+        "their numbers differ. JS of exp(-E) is that of the force field itself, by quadrature, without any sampling; F "
+        "is F(lower) "
+        "- F(upper) across the path's higher saddle. The map in the last row is what the force field at that t has too "
+        "much or too "
+        "little of; white and grey lines are the exact free energy at 2, 4 and 6 kT. `no_prior` variants do without "
+        "the analytic prior, as "
+        "the paper's networks do: what is unregularised is then farthest off at t = 1e-5, where spurious modes drain "
+        "the true ones, though "
+        "the same network is right at t = 0.01; with the Fokker-Planck term it is right at every t.",
+    ),
+    (
+        "Dipeptides never trained on",
+        "dipeptides",
+        "dipeptides.py",
+        "One `internal` model for all dipeptides (examples/dipeptides/recipe.yaml, 77 training sequences), with and "
+        "without experts and the "
+        "Fokker-Planck term, "
+        "against each unseen sequence's own molecular dynamics, two runs of 1 ns, whose distance from each other is "
+        "the floor. `calibrated` is "
+        "`both` with a force field of its own for each sequence, calibrated by the model's own samples of it: 300 "
+        "likelihoods, then 4 rounds of "
+        "simulation (docs/method.md, Calibration). 1,000 frames fill few of 64 x 64 bins, and a frame in a bin that is "
+        "empty elsewhere counts "
+        "(ln 1000)^2 times its weight: PMF errors are large, their floors too, and a simulation that is nearer to both "
+        "runs together than these "
+        "are to each other has an excess below zero.",
+    ),
+    (
+        "The same, `graph_transformer`",
+        "dipeptides_graph_transformer",
+        "dipeptides.py --recipe graph_transformer.yaml",
+        "The model for molecules of any length.",
+    ),
+    (
+        "The paper's variants on chignolin",
+        "chignolin_variants",
+        "chignolin_tables.py",
+        "Ten CA beads, `internal` with a wall (examples/chignolin). Simulations begin folded and extended; F is "
+        "F(folded) - F(unfolded). Training and "
+        "held-out set are alternate blocks of the same four runs, which disagree in folding; the floor is the distance "
+        "of the one from the other.",
+    ),
+    (
+        "The same, calibrated",
+        "chignolin_calibration",
+        "chignolin_tables.py calibration",
+        "The trainings of the table above, calibrated by likelihoods or in rounds of simulation (docs/method.md, "
+        "Calibration).",
+    ),
+    (
+        "A long simulation of chignolin",
+        "long_run_chignolin",
+        "long_run.py --case chignolin --model "
+        "runs/chignolin/fokker_planck_6_rounds_of_simulation_0/model.pt --replicas 50 --steps 1000000",
+        "100 replicas x 10^6 steps of the first seed of `fokker_planck, 6 rounds of simulation`.",
+    ),
+    (
+        "Larger proteins",
+        "protein_sizes",
+        "protein_sizes.py",
+        "Stability and cost on data of some picoseconds, not quality.",
+    ),
+    (
+        "A long simulation of the demo's force field",
+        "long_run",
+        "long_run.py",
+        "The force field of `make demo`, simulated from both basins for longer than the demo has time for.",
+    ),
+    (
+        "What the Fokker-Planck term costs",
+        "training_cost",
+        "training_cost.py",
+        "The demo's data: whole training steps with several ways to compute the term, and what trainings of "
+        "equal length make of them.",
+    ),
+    (
+        "What forces in the data buy",
+        "forces_blending",
+        "forces_blending.py run1.npz run2.npz all_atoms.pdb",
+        "Alanine dipeptide as five beads, with the forces on all atoms of the training run (docs/method.md, Forces in "
+        "the data).",
+    ),
+    (
+        "Langevin steps per second",
+        "langevin_speed",
+        "langevin_speed.py",
+        "Frozen models of several kinds and sizes on the Reference platform, every backend in one run.",
+    ),
+    (
+        "The same simulation statistics with native and TorchForce",
+        "backend_statistics",
+        "backend_statistics.py",
+        "The demo's force field simulated from both basins with both backends, phi/psi compared with each "
+        "other directly.",
+    ),
+    (
+        "Scaling with the number of beads",
+        "scaling",
+        "scaling.py",
+        "![Time and memory for one molecule against the number of beads](results/scaling.png)\n\n"
+        "The graph transformer with a cutoff, over all pairs (`dense`) and over those within the cutoff (`radius`), on "
+        "a chain that "
+        "fills a cube at the density of a protein's CA beads. Taken with other programs running.",
+    ),
+    (
+        "Memory of the native force",
+        "memory",
+        "memory.py",
+        "What a Context with FPForce allocates beyond one of the same System without it.",
+    ),
 )
 
 
 def main() -> None:
-    parts = ["# Results\n\nEvery table here is written by a script in benchmarks/, with its hardware; "
-             "`python benchmarks/write_results.py` collects them. Excess is the figure less its floor, the same "
-             "figure between training set and held-out reference, which are independent runs. "
-             "The recipe's defaults were chosen among some ten variants by comparison with this same reference, on seed 0, "
-             "so its figures are not those of a reference seen only once. Training times were taken with other programs "
-             "running.\n"]
+    parts = [
+        "# Results\n\nEvery table here is written by a script in benchmarks/, with its hardware; "
+        "`python benchmarks/write_results.py` collects them. Excess is the figure less its floor, the same "
+        "figure between training set and held-out reference, which are independent runs. "
+        "The recipe's defaults were chosen among some ten variants by comparison with this same reference, on seed 0, "
+        "so its figures are not those of a reference seen only once. Training times were taken with other programs "
+        "running.\n"
+    ]
     if reached := reach.section(DOCS / "results"):
         parts.append(f"## What is reached on alanine dipeptide\n\n{reached}")
     for title, name, script, text in SECTIONS:

@@ -1,4 +1,6 @@
-"""Prints the recipe reference, a Markdown table made from fpforce/training/recipe.py; `--write` puts it into README.md."""
+"""Prints the recipe reference, a Markdown table made from fpforce/training/recipe.py; `--write` puts it into
+README.md.
+"""
 
 import sys
 from pathlib import Path
@@ -11,8 +13,10 @@ BEGIN, END = "<!-- recipe reference: begin -->\n", "<!-- recipe reference: end -
 
 def reference() -> str:
     """The table, one row for each key."""
-    rows = [f"| `{key}` | {'**required**' if default == 'required' else f'`{default}`'} | {meaning} |"
-            for key, default, meaning in describe_recipe()]
+    rows = [
+        f"| `{key}` | {'**required**' if default == 'required' else f'`{default}`'} | {meaning} |"
+        for key, default, meaning in describe_recipe()
+    ]
     return "\n".join(["| key | default | meaning |", "|---|---|---|", *rows]) + "\n"
 
 

@@ -1,4 +1,6 @@
-"""The alanine dipeptide data that the repository carries, and one small model trained on it, for tests of real molecules."""
+"""The alanine dipeptide data that the repository carries, and one small model trained on it, for tests of real
+molecules.
+"""
 
 from pathlib import Path
 
@@ -35,8 +37,8 @@ def plane_set():
     import numpy as np
 
     from fpforce.molecule.mapping import list_beads
-    from fpforce.trajectories.bead_frames import BeadFrames
     from fpforce.training.data.dataset import TrainingSet
+    from fpforce.trajectories.bead_frames import BeadFrames
 
     rng = np.random.default_rng(3)
     positions_nm = np.zeros((2000, 1, 3), dtype=np.float32)
@@ -52,8 +54,17 @@ def small_recipe(alanine):
     from fpforce.training.recipe.read import load_recipe
 
     def make(output, *overrides):
-        small = ("data.stride=10", "model.width=16", "model.layers=2", "optimizer.batch_size=32", "run.max_steps=60",
-                 "run.max_minutes=null", "run.log_every_steps=10", "run.threads=1", "run.accelerator=cpu")
+        small = (
+            "data.stride=10",
+            "model.width=16",
+            "model.layers=2",
+            "optimizer.batch_size=32",
+            "run.max_steps=60",
+            "run.max_minutes=null",
+            "run.log_every_steps=10",
+            "run.threads=1",
+            "run.accelerator=cpu",
+        )
         return load_recipe(alanine / "recipe.yaml", [*small, f"output={output}", *overrides])
 
     return make

@@ -1,4 +1,5 @@
-"""Every script in benchmarks/ does a tiny case of what it does at length, so that a renamed method does not wait for hours of work.
+"""Every script in benchmarks/ does a tiny case of what it does at length, so that a renamed method does not wait for
+hours of work.
 
 Files go to a temporary folder; no figure is judged.
 """
@@ -12,13 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from scipy.spatial.transform import Rotation
 
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.diffusion import alpha, sigma_squared
-from fpforce.training.train import train
 from fpforce.training.recipe.read import load_recipe
+from fpforce.training.train import train
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "alanine_dipeptide"
@@ -54,11 +54,14 @@ def test_training_cost_and_gradient_noise(script, alanine_set, monkeypatch):
     monkeypatch.setattr(cost, "HELD_OUT", 4)
     small = ("model.width=8", "model.layers=1", "optimizer.batch_size=32")
     for variant in (cost.SECOND, cost.FOUR):
-        found = cost._train(dataclasses.replace(variant, overrides=(*variant.overrides, *small)), 0, 2, alanine_set,
-                            alanine_set.frames)
+        found = cost._train(
+            dataclasses.replace(variant, overrides=(*variant.overrides, *small)), 0, 2, alanine_set, alanine_set.frames
+        )
         assert found["gap_kt"] > 0.0 and len(found["residual"]["t"]) == len(found["residual"]["residual"])
     for kind, fraction in noise.WAYS.values():
-        module = kind(load_recipe(EXAMPLE / "recipe.yaml", [f"loss.fokker_planck_fraction={fraction}", *small]), alanine_set)
+        module = kind(
+            load_recipe(EXAMPLE / "recipe.yaml", [f"loss.fokker_planck_fraction={fraction}", *small]), alanine_set
+        )
         module.begin(0)
         assert noise._draw(module, 0)[1].isfinite().all()
 
@@ -67,10 +70,15 @@ def test_forces_blending(script):
     blending = script("forces_blending")
     training_set, plain, best = blending._read(EXAMPLE / "forces_excerpt.npz", EXAMPLE / "forces_excerpt.pdb", 2.494)
     recipe = load_recipe(EXAMPLE / "recipe.yaml", ["run.max_steps=1", "model.width=8", "model.layers=1"])
-    models = [blending._train(recipe, training_set, forces, loss) for _, forces, loss in blending._variants(plain.values, best.values)]
+    models = [
+        blending._train(recipe, training_set, forces, loss)
+        for _, forces, loss in blending._variants(plain.values, best.values)
+    ]
     assert blending._force_error(models[-1], training_set.frames, best.values) > 0.0
     assert blending._denoising(models[-1], training_set.frames, 0.1) > 0.0
-    assert len(blending._target_spread(models[-1], training_set.frames, plain.values, best.values)) == len(blending.TIMES)
+    assert len(blending._target_spread(models[-1], training_set.frames, plain.values, best.values)) == len(
+        blending.TIMES
+    )
 
 
 def test_frozen_models_their_speed_and_memory(script):
@@ -85,7 +93,9 @@ def test_frozen_models_their_speed_and_memory(script):
     assert min(memory.model_bytes(model)) > 0 and memory.measure_context(model, 2, with_force=True) > 0
 
 
-def test_backend_statistics_long_run_and_calibration_stiffness(script, small_checkpoint, small_model, tmp_path, monkeypatch, capsys):
+def test_backend_statistics_long_run_and_calibration_stiffness(
+    script, small_checkpoint, small_model, tmp_path, monkeypatch, capsys
+):
     from fpforce.analysis import evaluate
     from fpforce.simulation.simulate import SimulationSettings, simulate
 
@@ -93,21 +103,38 @@ def test_backend_statistics_long_run_and_calibration_stiffness(script, small_che
     statistics.RUNS.mkdir()
     for name in statistics.SAMPLES:
         for number, basin in enumerate(statistics.BASINS):
-            simulate(small_model, statistics._path(name, number), SimulationSettings(
-                steps=40, replicas=64, timestep_fs=1.0, report_interval_ps=0.002, start=EXAMPLE / f"start_{basin}.pdb"))
+            simulate(
+                small_model,
+                statistics._path(name, number),
+                SimulationSettings(
+                    steps=40,
+                    replicas=64,
+                    timestep_fs=1.0,
+                    report_interval_ps=0.002,
+                    start=EXAMPLE / f"start_{basin}.pdb",
+                ),
+            )
     import fpforce
 
     found = statistics._compare(fpforce.load(small_model).beads)
     assert found["frames_compared"] == 2 * 64 * 10
-    statistics._table(found | {"replicas": 64, "steps": 40, "timestep_fs": 1.0, "report_interval_ps": 0.002, "hardware": ""})
+    statistics._table(
+        found | {"replicas": 64, "steps": 40, "timestep_fs": 1.0, "report_interval_ps": 0.002, "hardware": ""}
+    )
 
     outputs = [statistics._path("native", number) for number in range(2)]
-    report = evaluate(small_model, EXAMPLE / "reference.xtc", outputs, topology=EXAMPLE / "alanine_dipeptide.pdb", output=tmp_path)
+    report = evaluate(
+        small_model, EXAMPLE / "reference.xtc", outputs, topology=EXAMPLE / "alanine_dipeptide.pdb", output=tmp_path
+    )
     energies = long_run.energies_kt(small_model, outputs[:1])
     assert energies.shape == (64 * 20,) and np.isfinite(energies).all()  # 40 steps, a frame every second
     assert "replica-steps" in long_run._summary(report.figures, argparse.Namespace(replicas=64, steps=40), energies)
 
-    for path in (small_checkpoint, small_model, *(Path(f"{output}{suffix}") for output in outputs for suffix in ("", ".json", ".pdb"))):
+    for path in (
+        small_checkpoint,
+        small_model,
+        *(Path(f"{output}{suffix}") for output in outputs for suffix in ("", ".json", ".pdb")),
+    ):
         shutil.copy(path, tmp_path / path.name.replace("native_", ""))
     for basin in statistics.BASINS:
         record = tmp_path / f"from_{basin}.xtc.json"
@@ -157,8 +184,10 @@ def test_handedness(script, small_checkpoint, alanine_set, monkeypatch):
 
 def test_muller_brown(script, tmp_path, monkeypatch):
     muller_brown = script("muller_brown")
-    recipe = load_recipe(muller_brown._recipe("diffusion"), [f"output={tmp_path / 'trained'}", "run.max_steps=30", "run.threads=1",
-                                                            "run.accelerator=cpu"])
+    recipe = load_recipe(
+        muller_brown._recipe("diffusion"),
+        [f"output={tmp_path / 'trained'}", "run.max_steps=30", "run.threads=1", "run.accelerator=cpu"],
+    )
     trained = train(recipe, show_progress=False)
     monkeypatch.setattr(muller_brown, "_trained", lambda *_: trained)
     monkeypatch.setattr(muller_brown, "_folder", lambda variant, seed: tmp_path)
@@ -200,5 +229,3 @@ def test_training_of_a_row_shares_its_steps_out(script, tmp_path, monkeypatch):
     monkeypatch.setattr("fpforce.training.train.train", lambda recipe, **_: recipe)
     recipe = rows.trained(tmp_path, rows.Row("recipes/both.yaml", steps=800))
     assert sum(expert.max_steps for expert in recipe.experts) == 800 and recipe.run.compile is True
-
-

@@ -1,4 +1,5 @@
-"""The scripts in benchmarks/ fit the program as it is: each can be imported, and the rows of the tables are valid recipes.
+"""The scripts in benchmarks/ fit the program as it is: each can be imported, and the rows of the tables are valid
+recipes.
 
 What they measure takes hours and is not repeated here; a renamed function would otherwise go unnoticed until then.
 """
@@ -51,24 +52,41 @@ def test_every_section_of_the_results_names_a_script_that_exists():
 
 def figures(name, seed, simulation, free_energy_kt, iid, apart, converged=True):
     """A row of alanine_tables.py, as far as benchmarks/reach.py reads it."""
-    return {"name": name, "row": {"seed": seed}, "error": None, "converged": converged, "iid": {"excess_js": iid},
-            "simulation": {"excess_js": simulation, "free_energy_kt": {"value": free_energy_kt, "standard_error": None if free_energy_kt is None else 0.1}},
-            "self_consistency": {"excess_js": apart, "excess_js_standard_error": 0.0006},
-            "reference_kt": {"value": 3.8, "standard_error": 0.2}}
+    return {
+        "name": name,
+        "row": {"seed": seed},
+        "error": None,
+        "converged": converged,
+        "iid": {"excess_js": iid},
+        "simulation": {
+            "excess_js": simulation,
+            "free_energy_kt": {"value": free_energy_kt, "standard_error": None if free_energy_kt is None else 0.1},
+        },
+        "self_consistency": {"excess_js": apart, "excess_js_standard_error": 0.0006},
+        "reference_kt": {"value": 3.8, "standard_error": 0.2},
+    }
 
 
 def test_targets_are_met_or_missed_by_the_means_over_seeds(tmp_path):
     reach = importlib.import_module("reach")
     assert reach.section(tmp_path) == ""
-    rows = [figures("good", 0, 0.004, 3.4, 0.006, 0.0045), figures("good", 1, 0.005, 4.1, 0.002, 0.0041),
-            figures("loose", 0, 0.001, 3.8, 0.001, 0.001, converged=False), figures("lost", 0, 0.02, None, 0.001, 0.03)]
+    rows = [
+        figures("good", 0, 0.004, 3.4, 0.006, 0.0045),
+        figures("good", 1, 0.005, 4.1, 0.002, 0.0041),
+        figures("loose", 0, 0.001, 3.8, 0.001, 0.001, converged=False),
+        figures("lost", 0, 0.02, None, 0.001, 0.03),
+    ]
     (tmp_path / "alanine_variants.json").write_text(json.dumps({"rows": rows}))
     lines = reach.section(tmp_path).splitlines()
-    # Means 0.0045, 3.75 - 3.8, 0.004; and 0.0043 apart, within 0.0006/sqrt(2) of the samples' 0.0040 from the reference.
+    # Means 0.0045, 3.75 - 3.8, 0.004; and 0.0043 apart, within 0.0006/sqrt(2) of the samples' 0.0040 from the
+    # reference.
     assert "| good | 2 of 2 | 0.0045 met | 0.05 ± 0.21 met | 0.0040 met | 0.0043 ± 0.0004 met |" in lines
     assert "| loose | 0 of 1 | 0.0010 missed | 0.00 ± 0.22 missed | 0.0010 met | 0.0010 ± 0.0006 missed |" in lines
     assert "| lost | 1 of 1 | 0.0200 missed | inf ± inf missed | 0.0010 met | 0.0300 ± 0.0006 missed |" in lines
-    assert any("best recipe, by the targets it meets, its seeds and its simulation, is `good` (2 seeds)" in line for line in lines)
+    assert any(
+        "best recipe, by the targets it meets, its seeds and its simulation, is `good` (2 seeds)" in line
+        for line in lines
+    )
     assert "All four are met by: `good`." in lines
 
 

@@ -1,9 +1,9 @@
 """The forward process: variance-preserving diffusion of centred, normalised bead positions.
 
 In: times t in [0, 1] and noise-free positions x_0 of shape (batch, beads, 3). Out: alpha, sigma, noised positions.
-Everything lives in the degrees of freedom of the system (fpforce.molecule.space): of a molecule the centre-of-mass-free subspace, of
-dimension D = 3 (beads - 1), of one bead in an external potential its plane, D = 2. The functions of t compile
-with torch.jit.script, so that the energy models and the exported force field share them.
+Everything lives in the degrees of freedom of the system (fpforce.molecule.space): of a molecule the centre-of-mass-free
+subspace, of dimension D = 3 (beads - 1), of one bead in an external potential its plane, D = 2. The functions of t
+compile with torch.jit.script, so that the energy models and the exported force field share them.
 Source: arXiv 2506.17139, section 2 (variance-preserving process with a linear beta).
 """
 
@@ -53,8 +53,9 @@ def centred(x: Tensor) -> Tensor:
     return space_of(x.shape[-2]).project(x)
 
 
-def centred_noise(shape: torch.Size | tuple[int, ...], generator: torch.Generator, like: Tensor,
-                  mask: Tensor | None = None) -> Tensor:
+def centred_noise(
+    shape: torch.Size | tuple[int, ...], generator: torch.Generator, like: Tensor, mask: Tensor | None = None
+) -> Tensor:
     """Standard normal noise of `shape` (..., beads, 3) in the degrees of freedom, on the device and dtype of `like`.
 
     mask (batch, beads): which beads of a padded batch exist; the others get none.
@@ -88,7 +89,7 @@ class TimeSampler:
 
     def __call__(self, count: int, generator: torch.Generator, like: Tensor) -> Tensor:
         """(count,) times; stratified, so that every batch covers the whole range."""
-        strata = (torch.arange(count, device=like.device) + torch.rand(count, generator=generator, device=like.device))
+        strata = torch.arange(count, device=like.device) + torch.rand(count, generator=generator, device=like.device)
         half = count // 2
         uniform = self.t_min + (self.t_max - self.t_min) * strata[:half] / max(half, 1)
         level = self._low + (self._high - self._low) * (strata[half:] - half) / (count - half)
@@ -107,8 +108,8 @@ class ResidualTimes:
     """Draws times mostly where a residual is large, with weights that make up for it.
 
     Means under these weights are means over the times of a TimeSampler. A residual is as large as what it is the small
-    difference of: the divergence grows as 1/(sigma^2 + v_min), and a time's part in the noise of a mean with it. So four
-    fifths are uniform in (sigma^2 + v_min)^(-1/2); the others are uniform in t, which keeps weights of order one.
+    difference of: the divergence grows as 1/(sigma^2 + v_min), and a time's part in the noise of a mean with it. So
+    four fifths are uniform in (sigma^2 + v_min)^(-1/2); the others are uniform in t, which keeps weights of order one.
     """
 
     def __init__(self, sampler: TimeSampler):

@@ -1,9 +1,9 @@
 """Independent samples of a trained model: checkpoint in, a trajectory of its beads out.
 
-Batches are drawn one after the other and written when they are done. The noise of a batch is that of batch_size samples from a
-seed of its own, (seed, number of the batch), of which a part is taken where fewer are wanted: so a run that was interrupted, or
-ended within a batch, goes on to the samples of an uninterrupted one. The solvers are in sampling.py, the files in
-sample_files.py.
+Batches are drawn one after the other and written when they are done. The noise of a batch is that of batch_size samples
+from a seed of its own, (seed, number of the batch), of which a part is taken where fewer are wanted: so a run that was
+interrupted, or ended within a batch, goes on to the samples of an uninterrupted one. The solvers are in sampling.py,
+the files in sample_files.py.
 """
 
 import errno
@@ -21,11 +21,11 @@ from fpforce.foundation.errors import InputError
 from fpforce.foundation.signals import stop_signals
 from fpforce.training.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from fpforce.training.diffusion import alpha, centred, centred_noise, degrees_of_freedom
-from fpforce.training.sampling.likelihood import field_of, standard_log_density, without_divergence
+from fpforce.training.loop.progress import SamplingProgress
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.experts import Experts
-from fpforce.training.loop.progress import SamplingProgress
 from fpforce.training.sampling.files import SampleFiles
+from fpforce.training.sampling.likelihood import field_of, standard_log_density, without_divergence
 from fpforce.training.sampling.solvers import euler_maruyama, multistep, probability_flow, shared_steps, time_grid
 
 logger = logging.getLogger("fpforce")
@@ -43,7 +43,8 @@ class SampleSettings:
         order 4, four scores a step). steps: from t = 1 to t_end, over all experts.
     batch_size: samples drawn together, and lost together by an interruption; the noise depends on it as on the seed.
     t_end: None takes the recipe's t_eval. log_likelihood: also follow the log density, with the solver `ode`.
-    device: `auto`, or torch's name of one. topology: of the molecule, for a transferable checkpoint (Checkpoint.bound_to).
+    device: `auto`, or torch's name of one. topology: of the molecule, for a transferable checkpoint
+    (Checkpoint.bound_to).
     """
 
     samples: int
@@ -70,8 +71,10 @@ class SampleSettings:
         if self.solver not in SOLVERS:
             raise InputError(f"solver {self.solver!r} is unknown; choose {', '.join(SOLVERS)}")
         if self.log_likelihood and self.solver != "ode":
-            raise InputError(f"log likelihoods follow the probability-flow ODE; --log-likelihood needs --solver ode, "
-                             f"not {self.solver}")
+            raise InputError(
+                f"log likelihoods follow the probability-flow ODE; --log-likelihood needs --solver ode, "
+                f"not {self.solver}"
+            )
         if self.overwrite and self.resume:
             raise InputError("--resume and --overwrite exclude each other; give one of them")
 
@@ -97,7 +100,8 @@ class Sampler:
         self.steps = sum(shares)
 
     def draw(self, batch: int, count: int, skip: int = 0):
-        """Iterate over (x, log density (count,)) after every step; the last is the sample: skip to skip + count of batch `batch`.
+        """Iterate over (x, log density (count,)) after every step; the last is the sample: skip to skip + count of
+        batch `batch`.
 
         The log density is that of the standard normal at the start unless settings.log_likelihood asks for more.
         """
@@ -128,10 +132,10 @@ class Sampler:
 def sample(checkpoint, output, settings: SampleSettings, *, show_progress: bool = False) -> SampleResult:
     """Draw settings.samples independent samples of a checkpoint's model and write them as frames of its beads.
 
-    checkpoint: a path or a Checkpoint. output: .xtc, .dcd or .h5; beside it OUTPUT.pdb (topology), OUTPUT.json and, with
-    log_likelihood, OUTPUT.npz: log_density (per nm^D) and energy_kt of the force field, as calibrated. Positions are those
-    whose density is exp(-U / kT) of the force field exported at t = t_end: r = s x / alpha(t_end). Ctrl-C or SIGTERM keeps
-    all complete batches and raises KeyboardInterrupt.
+    checkpoint: a path or a Checkpoint. output: .xtc, .dcd or .h5; beside it OUTPUT.pdb (topology), OUTPUT.json and,
+    with log_likelihood, OUTPUT.npz: log_density (per nm^D) and energy_kt of the force field, as calibrated. Positions
+    are those whose density is exp(-U / kT) of the force field exported at t = t_end: r = s x / alpha(t_end). Ctrl-C or
+    SIGTERM keeps all complete batches and raises KeyboardInterrupt.
     Raises InputError for a checkpoint whose trained experts do not reach from t = 1 to t_end, and for files in the way.
     """
     settings.check()
@@ -146,24 +150,36 @@ def sample(checkpoint, output, settings: SampleSettings, *, show_progress: bool 
     force_field = checkpoint.calibrated_model(checkpoint.covering(t_end), t_end).to(device)
     sampler = Sampler(experts, len(checkpoint.beads), settings, t_end, torch.zeros((), device=device))
     files = SampleFiles(output, checkpoint.beads, with_log_density=settings.log_likelihood)
-    record = files.open(_describe(checkpoint, settings, t_end), checkpoint.record.start_positions_nm.double().numpy(),
-                        resume=settings.resume, overwrite=settings.overwrite)
+    record = files.open(
+        _describe(checkpoint, settings, t_end),
+        checkpoint.record.start_positions_nm.double().numpy(),
+        resume=settings.resume,
+        overwrite=settings.overwrite,
+    )
     try:
         _refuse_fewer(record, settings, files.output)
         stopped = _draw_all(checkpoint, force_field, sampler, files, record, settings, t_end, show_progress)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise InputError(f"no space left for {files.output} after {record['samples']} samples, which are intact: free "
-                         "some and go on with --resume") from error
+        raise InputError(
+            f"no space left for {files.output} after {record['samples']} samples, which are intact: free "
+            "some and go on with --resume"
+        ) from error
     finally:
         files.close()
     if record["non_finite"]:
-        logger.warning("%d of %d samples were not finite and are left out: train further, or take more --steps",
-                       record["non_finite"], record["drawn"])
+        logger.warning(
+            "%d of %d samples were not finite and are left out: train further, or take more --steps",
+            record["non_finite"],
+            record["drawn"],
+        )
     if not stopped and record["drawn"] and not record["samples"]:
-        raise InputError(f"none of {record['drawn']} samples is finite, and {files.output} has no frame: the model is not trained far enough, "
-                         "or its scores diverge; train further, or take more --steps")
+        raise InputError(
+            f"none of {record['drawn']} samples is finite, and {files.output} has no frame: the model is not trained "
+            f"far enough, "
+            "or its scores diverge; train further, or take more --steps"
+        )
     if stopped:
         raise KeyboardInterrupt(_what_is_kept(record, settings, files.output))
     return SampleResult(files.output, record["samples"], record["non_finite"], record["seconds"])
@@ -201,18 +217,27 @@ def _draw_all(checkpoint, force_field, sampler, files, record, settings, t_end, 
 
 def _refuse_fewer(record: dict, settings: SampleSettings, output: Path) -> None:
     if record["drawn"] > settings.samples:
-        raise InputError(f"--resume goes on to a larger number of samples, and --samples {settings.samples} is less than the "
-                         f"{record['drawn']} that {output} holds already; ask for more, or --overwrite to draw anew")
+        raise InputError(
+            f"--resume goes on to a larger number of samples, and --samples {settings.samples} is less than the "
+            f"{record['drawn']} that {output} holds already; ask for more, or --overwrite to draw anew"
+        )
     if record["drawn"] == settings.samples:
-        logger.info("nothing left to do: %s holds %d samples already; give a larger --samples to go on", output, record["drawn"])
+        logger.info(
+            "nothing left to do: %s holds %d samples already; give a larger --samples to go on", output, record["drawn"]
+        )
 
 
 def _what_is_kept(record: dict, settings: SampleSettings, output: Path) -> str:
     if record["drawn"]:
-        return f"stopped after {record['drawn']} of {settings.samples} samples, which {output} holds: go on with --resume"
+        return (
+            f"stopped after {record['drawn']} of {settings.samples} samples, which {output} holds: go on with --resume"
+        )
     together = min(settings.batch_size, settings.samples)
-    return (f"stopped within the first {together} samples, which are drawn together, so that none is kept: start again with "
-            "--resume (a smaller --batch-size with --overwrite keeps more)")
+    return (
+        f"stopped within the first {together} samples, which are drawn together, so that none is kept: start again "
+        f"with "
+        "--resume (a smaller --batch-size with --overwrite keeps more)"
+    )
 
 
 def _describe(checkpoint: Checkpoint, settings: SampleSettings, t_end: float) -> dict:
@@ -237,6 +262,7 @@ def _device(name: str) -> torch.device:
     try:
         torch.zeros((), device=name)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}; leave it out, or give cpu "
-                         "or cuda") from None
+        raise InputError(
+            f"device {name!r} cannot be used here: {str(error).splitlines()[0]}; leave it out, or give cpu or cuda"
+        ) from None
     return torch.device(name)

@@ -23,24 +23,36 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
 from fpforce.training.calibration.rounds import calibrate, is_wanted, refuse_uncalibratable
-from fpforce.training.loop.callbacks import CheckpointWriter, StepRecord, StopAfterStep, StoppedWhileCompiling, exponential_average
 from fpforce.training.checkpoint.checkpoint import CHECKPOINT_NAME, Checkpoint, read_checkpoint, replace_record
 from fpforce.training.data.dataset import TrainingSet
+from fpforce.training.data.molecules import MoleculeSet
+from fpforce.training.data.read import read_training_set
+from fpforce.training.loop.callbacks import (
+    CheckpointWriter,
+    StepRecord,
+    StopAfterStep,
+    StoppedWhileCompiling,
+    exponential_average,
+)
 from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.loop.hand_over import score_jumps
+from fpforce.training.loop.progress import TrainingProgress
 from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.models.transferable import TransferableEnergy
-from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.recipe.plan import ExpertPlan
-from fpforce.training.loop.progress import TrainingProgress
 from fpforce.training.recipe.sections import Recipe
-from fpforce.training.data.read import read_training_set
 
 logger = logging.getLogger("fpforce")
 
 
-def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, init: str | Path | None = None,
-          show_progress: bool = True) -> Path:
+def train(
+    recipe: Recipe,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    init: str | Path | None = None,
+    show_progress: bool = True,
+) -> Path:
     """Train the recipe's experts, from the largest diffusion time down, and return the path of model.ckpt.
 
     resume: go on from output/model.ckpt; the recipe must agree with the one that made it, except for the length of
@@ -97,11 +109,22 @@ def _begin_run(recipe: Recipe, training_set: TrainingSet | MoleculeSet, resume: 
     _write(recipe)
     count = len(training_set.molecules) if isinstance(training_set, MoleculeSet) else 0
     kinds = f"{count} molecules of up to " if count > 1 else "1 molecule of " if count else ""
-    logger.info("training on %d frames of %s%d beads; output in %s", len(training_set.frames), kinds, training_set.frames.shape[1],
-                recipe.output)
+    logger.info(
+        "training on %d frames of %s%d beads; output in %s",
+        len(training_set.frames),
+        kinds,
+        training_set.frames.shape[1],
+        recipe.output,
+    )
 
 
-def _train_experts(module: ExpertTraining, recipe: Recipe, runs: Iterable[tuple[int, pl.Trainer]], stop: StopAfterStep, unfinished: bool) -> None:
+def _train_experts(
+    module: ExpertTraining,
+    recipe: Recipe,
+    runs: Iterable[tuple[int, pl.Trainer]],
+    stop: StopAfterStep,
+    unfinished: bool,
+) -> None:
     """Train each expert by its trainer, the first of them from its checkpoint where it is unfinished."""
     path = recipe.output / CHECKPOINT_NAME
     for number, trainer in runs:
@@ -112,11 +135,17 @@ def _train_experts(module: ExpertTraining, recipe: Recipe, runs: Iterable[tuple[
         try:
             trainer.fit(module, range(plan.max_steps), ckpt_path=path if unfinished else None, weights_only=True)
         except StoppedWhileCompiling:
-            kept = f"{path} is as it was, go on with --resume" if path.exists() else "nothing was trained yet, start again"
-            raise KeyboardInterrupt(f"stopped while the training step was compiled; {kept} (run.compile=false does without)") from None
+            kept = (
+                f"{path} is as it was, go on with --resume" if path.exists() else "nothing was trained yet, start again"
+            )
+            raise KeyboardInterrupt(
+                f"stopped while the training step was compiled; {kept} (run.compile=false does without)"
+            ) from None
         unfinished = False
         if stop.requested:
-            raise KeyboardInterrupt(f"stopped after step {trainer.global_step}; {path} is complete, go on with --resume")
+            raise KeyboardInterrupt(
+                f"stopped after step {trainer.global_step}; {path} is complete, go on with --resume"
+            )
         _measure_hand_overs(module, path, trainer.is_global_zero)
 
 
@@ -130,9 +159,19 @@ def _end_with_calibration(recipe: Recipe, checkpoint: Checkpoint, training_set: 
             if read_checkpoint(checkpoint.path).recipe == recipe:  # unless it was refused
                 _write(recipe)
         return
-    calibrated = "" if had is None else f" and calibrated (likelihood_frames {(had.likelihood or {}).get('frames', 0)}, rounds {had.done})"
-    logger.info("nothing left to do: %s is trained to its end%s; raise run.max_steps, run.max_minutes or calibration.rounds to go "
-                "on%s", checkpoint.path, calibrated, "" if had is None else "; fpforce-export --uncalibrated leaves the calibration out")
+    calibrated = (
+        ""
+        if had is None
+        else f" and calibrated (likelihood_frames {(had.likelihood or {}).get('frames', 0)}, rounds {had.done})"
+    )
+    logger.info(
+        "nothing left to do: %s is trained to its end%s; raise run.max_steps, run.max_minutes or calibration.rounds to "
+        "go "
+        "on%s",
+        checkpoint.path,
+        calibrated,
+        "" if had is None else "; fpforce-export --uncalibrated leaves the calibration out",
+    )
 
 
 def _write(recipe: Recipe) -> None:
@@ -157,12 +196,19 @@ def _what_is_left(module: ExpertTraining, checkpoint: Checkpoint | None) -> tupl
 
 def _measure_hand_overs(module: ExpertTraining, path: Path, writes: bool) -> None:
     """Put the score's jumps between the experts that are trained by now into the checkpoint."""
-    trained = [(model, plan) for model, plan, record in zip(module.experts, module.plans, module.record.experts, strict=True)
-               if record.steps]
+    trained = [
+        (model, plan)
+        for model, plan, record in zip(module.experts, module.plans, module.record.experts, strict=True)
+        if record.steps
+    ]
     measured = []
     for beads, frames in module.record.samples():
-        bound = [(model.bind(beads) if isinstance(model, TransferableEnergy) else model, plan) for model, plan in trained]
-        measured.append(score_jumps(Experts(tuple(Expert(model, plan.t_min, plan.t_max) for model, plan in bound)), frames))
+        bound = [
+            (model.bind(beads) if isinstance(model, TransferableEnergy) else model, plan) for model, plan in trained
+        ]
+        measured.append(
+            score_jumps(Experts(tuple(Expert(model, plan.t_min, plan.t_max) for model, plan in bound)), frames)
+        )
     module.record.hand_overs = [
         {"t": jumps[0]["t"], "relative_jump": math.sqrt(sum(jump["relative_jump"] ** 2 for jump in jumps) / len(jumps))}
         for jumps in zip(*measured, strict=True)
@@ -177,8 +223,10 @@ def _trainer(recipe: Recipe, plan: ExpertPlan, number: int, stop: StopAfterStep,
     run = recipe.run
     callbacks = [
         WeightAveraging(use_buffers=False, multi_avg_fn=exponential_average(recipe.optimizer.ema_decay)),
-        StepRecord(), CheckpointWriter(recipe.output / CHECKPOINT_NAME, run.checkpoint_minutes),
-        TrainingProgress(recipe, show_progress), stop,
+        StepRecord(),
+        CheckpointWriter(recipe.output / CHECKPOINT_NAME, run.checkpoint_minutes),
+        TrainingProgress(recipe, show_progress),
+        stop,
     ]
     logs = recipe.output / "logs" / (f"expert_{number}" if len(recipe.experts) > 1 else "")
     many = {"auto": torch.cuda.device_count(), -1: torch.cuda.device_count()}
@@ -187,17 +235,30 @@ def _trainer(recipe: Recipe, plan: ExpertPlan, number: int, stop: StopAfterStep,
     strategy = "ddp_find_unused_parameters_true" if count > 1 and run.strategy == "auto" else run.strategy
     try:
         return pl.Trainer(
-            accelerator=run.accelerator, devices=run.devices, strategy=strategy, precision=run.precision,
-            max_steps=plan.max_steps, max_epochs=-1, callbacks=callbacks, log_every_n_steps=1,
-            gradient_clip_val=recipe.optimizer.gradient_clip, default_root_dir=recipe.output,
-            logger=[TensorBoardLogger(logs, name="", version="tensorboard"),
-                    CSVLogger(logs, name="csv", flush_logs_every_n_steps=1)],
-            enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+            accelerator=run.accelerator,
+            devices=run.devices,
+            strategy=strategy,
+            precision=run.precision,
+            max_steps=plan.max_steps,
+            max_epochs=-1,
+            callbacks=callbacks,
+            log_every_n_steps=1,
+            gradient_clip_val=recipe.optimizer.gradient_clip,
+            default_root_dir=recipe.output,
+            logger=[
+                TensorBoardLogger(logs, name="", version="tensorboard"),
+                CSVLogger(logs, name="csv", flush_logs_every_n_steps=1),
+            ],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
             use_distributed_sampler=False,
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
-        raise InputError(f"run.accelerator={run.accelerator}, run.devices={run.devices}, run.strategy={run.strategy} "
-                         f"cannot be used here: {' '.join(str(error).split())[:200]}") from None
+        raise InputError(
+            f"run.accelerator={run.accelerator}, run.devices={run.devices}, run.strategy={run.strategy} "
+            f"cannot be used here: {' '.join(str(error).split())[:200]}"
+        ) from None
 
 
 def _claim_output(recipe: Recipe, resume: bool, overwrite: bool, init: str | Path | None) -> Checkpoint | None:

@@ -30,19 +30,54 @@ def main() -> int:
         shutil.rmtree(out)
     _run("fpforce-train", HERE / "recipe.yaml", f"output={out}", f"run.max_minutes={chosen.train_minutes}")
     _run("fpforce-export", out / "model.ckpt", out / "model.pt")
-    _run_together(*(
-        ["fpforce-simulate", out / "model.pt", "--output", out / f"from_{basin}.xtc",
-         "--start", HERE / f"start_{basin}.pdb", "--replicas", chosen.replicas, "--timestep-fs", 4, "--steps", 10_000_000,
-         "--max-minutes", chosen.simulate_minutes, "--seed", seed]
-        for seed, basin in enumerate(("negative", "positive"))
-    ))
-    _run("fpforce-evaluate", out / "model.pt", "--topology", HERE / "alanine_dipeptide.pdb",
-         "--reference", HERE / "reference.xtc", "--training", HERE / "train.xtc",
-         "--simulation", out / "from_negative.xtc", "--simulation", out / "from_positive.xtc", "--output", out)
+    _run_together(
+        *(
+            [
+                "fpforce-simulate",
+                out / "model.pt",
+                "--output",
+                out / f"from_{basin}.xtc",
+                "--start",
+                HERE / f"start_{basin}.pdb",
+                "--replicas",
+                chosen.replicas,
+                "--timestep-fs",
+                4,
+                "--steps",
+                10_000_000,
+                "--max-minutes",
+                chosen.simulate_minutes,
+                "--seed",
+                seed,
+            ]
+            for seed, basin in enumerate(("negative", "positive"))
+        )
+    )
+    _run(
+        "fpforce-evaluate",
+        out / "model.pt",
+        "--topology",
+        HERE / "alanine_dipeptide.pdb",
+        "--reference",
+        HERE / "reference.xtc",
+        "--training",
+        HERE / "train.xtc",
+        "--simulation",
+        out / "from_negative.xtc",
+        "--simulation",
+        out / "from_positive.xtc",
+        "--output",
+        out,
+    )
     figures = json.loads((out / "report.json").read_text())["simulation"]
-    print(f"\ndone in {(time.monotonic() - began) / 60:.1f} min; look at {out / 'report.html'}, figures in {out / 'report.json'}")
-    print(f"JS {figures['js']:.4f} (floor {figures['js_floor']:.4f}), PMF error {figures['pmf_error']:.3f} "
-          f"(floor {figures['pmf_error_floor']:.3f}), {'converged' if figures['converged'] else 'not converged'}")
+    print(
+        f"\ndone in {(time.monotonic() - began) / 60:.1f} min; look at {out / 'report.html'}, figures in "
+        f"{out / 'report.json'}"
+    )
+    print(
+        f"JS {figures['js']:.4f} (floor {figures['js_floor']:.4f}), PMF error {figures['pmf_error']:.3f} "
+        f"(floor {figures['pmf_error_floor']:.3f}), {'converged' if figures['converged'] else 'not converged'}"
+    )
     return 0
 
 

@@ -1,14 +1,16 @@
-"""Make folded.pdb: CLN025 (YYDPETGTWY) in its fold, all atoms, from what is published of the fold and no structure file.
+"""Make folded.pdb: CLN025 (YYDPETGTWY) in its fold, all atoms, from what is published of the fold and no structure
+file.
 
     python examples/chignolin/fold.py examples/chignolin/folded.pdb
 
-CLN025 is a hairpin. Residues 1 to 3 pair with 10 to 8 across a turn: Pro4, Glu5 and Thr6 are right-handed helical, Gly7 is
-left-handed; Asp3 O takes the hydrogens of Thr6 and Gly7, and Asp3 N gives its own to Thr8 O. Trp9 lies on Tyr2 and Pro4. The
-extended peptide is annealed in the force field under restraints that say this, then minimised and simulated without them; it
-is written if every hydrogen bond has stayed.
+CLN025 is a hairpin. Residues 1 to 3 pair with 10 to 8 across a turn: Pro4, Glu5 and Thr6 are right-handed helical, Gly7
+is left-handed; Asp3 O takes the hydrogens of Thr6 and Gly7, and Asp3 N gives its own to Thr8 O. Trp9 lies on Tyr2 and
+Pro4. The extended peptide is annealed in the force field under restraints that say this, then minimised and simulated
+without them; it is written if every hydrogen bond has stayed.
 
-Sources: S. Honda et al., Structure 12, 1507 (2004) (chignolin: strands, turn, Trp9) and J. Am. Chem. Soc. 130, 15327 (2008) (CLN025:
-Tyr1 and Tyr10 paired too); D. Satoh et al., FEBS Lett. 580, 3422 (2006) (Asp3 N - Thr8 O tells the fold from its look-alike).
+Sources: S. Honda et al., Structure 12, 1507 (2004) (chignolin: strands, turn, Trp9) and J. Am. Chem. Soc. 130, 15327
+(2008) (CLN025: Tyr1 and Tyr10 paired too); D. Satoh et al., FEBS Lett. 580, 3422 (2006) (Asp3 N - Thr8 O tells the fold
+from its look-alike).
 """
 
 import math
@@ -52,8 +54,9 @@ def main(
 
 
 def fold(seed):
-    """(openmm topology, minimised positions (atoms, 3) nm, N - O distances (bonds,) nm: the longer of theirs and of the mean of a
-    free simulation at 300 K)."""
+    """(openmm topology, minimised positions (atoms, 3) nm, N - O distances (bonds,) nm: the longer of theirs and of the
+    mean of a free simulation at 300 K).
+    """
     import mdtraj
     import openmm
     from openmm import app, unit
@@ -100,7 +103,9 @@ def fold(seed):
 
 
 def _bond_lengths(positions_nm, atoms):
-    return np.array([np.linalg.norm(positions_nm[atoms[n - 1]["N"]] - positions_nm[atoms[o - 1]["O"]]) for n, o in HYDROGEN_BONDS])
+    return np.array(
+        [np.linalg.norm(positions_nm[atoms[n - 1]["N"]] - positions_nm[atoms[o - 1]["O"]]) for n, o in HYDROGEN_BONDS]
+    )
 
 
 def _restraints(atoms):
@@ -117,7 +122,9 @@ def _restraints(atoms):
     rings = openmm.CustomCentroidBondForce(2, "0.5*strength*500*max(0, distance(g1, g2)-longest)^2")
     rings.addPerBondParameter("longest")
     for pair in RING_CONTACTS:
-        groups = [rings.addGroup([index for name, index in atoms[number - 1].items() if name in _RING]) for number in pair]
+        groups = [
+            rings.addGroup([index for name, index in atoms[number - 1].items() if name in _RING]) for number in pair
+        ]
         rings.addBond(groups, [RING_NM])
     torsions = openmm.CustomTorsionForce("turning*100*(1-cos(theta-wanted))")
     torsions.addPerTorsionParameter("wanted")

@@ -3,9 +3,10 @@
     python examples/chignolin/generate.py runs/chignolin_data
 
 This is `fpforce-reference` with this folder's protocol, four runs and two starts: Langevin dynamics that begins folded
-(folded.pdb), extended, extended, folded; replica exchange with --rungs. Each run is cut into blocks of 1 ns, which are for training
-and held out by turns: both sets have both starts, early and late. Beside the backbone's basins it judges folding, and it writes
-frames from which to start simulations. Ctrl-C and a kill are safe: `--resume` goes on, to a larger --ns too.
+(folded.pdb), extended, extended, folded; replica exchange with --rungs. Each run is cut into blocks of 1 ns, which are
+for training and held out by turns: both sets have both starts, early and late. Beside the backbone's basins it judges
+folding, and it writes frames from which to start simulations. Ctrl-C and a kill are safe: `--resume` goes on, to a
+larger --ns too.
 """
 
 import json
@@ -16,9 +17,9 @@ import numpy as np
 import typer
 
 from fpforce.commands.entry import command
-from fpforce.simulation.exchange import geometric_ladder
 from fpforce.reference.dataset import run_files
 from fpforce.reference.protocol import Protocol
+from fpforce.simulation.exchange import geometric_ladder
 
 SEQUENCE = "YYDPETGTWY"
 FOLDED = Path(__file__).with_name("folded.pdb")
@@ -52,13 +53,24 @@ def main(
     from fpforce.reference.make import ReferenceSettings, make_reference
     from fpforce.reference.report import report
 
-    protocol = Protocol(temperatures_k=geometric_ladder(temperature_k, top_temperature_k, rungs), interval_ps=interval_ps)
+    protocol = Protocol(
+        temperatures_k=geometric_ladder(temperature_k, top_temperature_k, rungs), interval_ps=interval_ps
+    )
     settings = ReferenceSettings(
-        protocol=protocol, capped=False, ns=ns, discard_ps=discard_ps, runs=runs, seed=seed, atoms=atoms, only=only,
+        protocol=protocol,
+        capped=False,
+        ns=ns,
+        discard_ps=discard_ps,
+        runs=runs,
+        seed=seed,
+        atoms=atoms,
+        only=only,
         resume=resume,
         starts=tuple(str(FOLDED) if start == "folded" else start for start in STARTS),
-        smallest_population=SMALLEST_BASIN, platform=platform, threads=threads,
-    )  # fmt: skip
+        smallest_population=SMALLEST_BASIN,
+        platform=platform,
+        threads=threads,
+    )
     record = make_reference(SEQUENCE, output, settings)
     if record is None:
         print(f"run {only} is complete; `--resume` without --only writes the data set once all are")
@@ -78,7 +90,9 @@ def main(
 
 
 def folded_frames(output, runs):
-    """Which frames of each run are folded, with more than half of folded.pdb's CA contacts: one (frames,) bool for each."""
+    """Which frames of each run are folded, with more than half of folded.pdb's CA contacts: one (frames,) bool for
+    each.
+    """
     from fpforce.analysis.folding import FOLDED_ABOVE, FoldedStructure
     from fpforce.trajectories.bead_frames import read_bead_frames
 
@@ -105,10 +119,11 @@ def judge_folding(folded):
 
 
 def divide(output, folded, interval_ps):
-    """Replace the trajectories of whole runs by blocks, in turn for training and held out: train/run1_1.xtc, reference/run1_2.xtc, ...
+    """Replace the trajectories of whole runs by blocks, in turn for training and held out: train/run1_1.xtc,
+    reference/run1_2.xtc, ...
 
-    Runs that disagree in folding would else give training and held-out set different distributions. Every second run begins with a
-    held-out block. Returns the folded population of both sets.
+    Runs that disagree in folding would else give training and held-out set different distributions. Every second run
+    begins with a held-out block. Returns the folded population of both sets.
     """
     import mdtraj
 
@@ -132,13 +147,22 @@ def divide(output, folded, interval_ps):
 def report_folding(folding):
     """Print it; exit status 1 where the runs do not agree."""
     for name, run in folding["runs"].items():
-        print(f"{name}, started {run['started']}: folded {run['population']:.4f} (folded or unfolded {run['crossings']} times)")
+        print(
+            f"{name}, started {run['started']}: folded {run['population']:.4f} (folded or unfolded {run['crossings']} "
+            f"times)"
+        )
     found = folding["agreement"]
     if found["reached"]:
         print(f"folding agrees to {found['largest_kt']:.2f} kT ({found['allowed_kt']} kT is allowed)")
         return 0
-    why = "a run never folded or never unfolded" if found["largest_kt"] is None else f"the runs differ by {found['largest_kt']:.2f} kT"
-    print(f"NOT CONVERGED in folding: {why}; {found['allowed_kt']} kT is allowed: go on with --resume and a larger --ns")
+    why = (
+        "a run never folded or never unfolded"
+        if found["largest_kt"] is None
+        else f"the runs differ by {found['largest_kt']:.2f} kT"
+    )
+    print(
+        f"NOT CONVERGED in folding: {why}; {found['allowed_kt']} kT is allowed: go on with --resume and a larger --ns"
+    )
     return 1
 
 

@@ -35,7 +35,9 @@ def main(
     train_ns: Annotated[float, typer.Option(help="final length of each training run, ns")] = 2.0,
     test_ns: Annotated[float, typer.Option(help="final length of each of the two test runs, ns")] = 2.0,
     discard_ps: Annotated[float, typer.Option(help="left out at the start of each run, ps")] = 100.0,
-    train_rungs: Annotated[int, typer.Option(help="temperatures of the training runs; 1: Langevin dynamics")] = RUNGS["train"],
+    train_rungs: Annotated[int, typer.Option(help="temperatures of the training runs; 1: Langevin dynamics")] = RUNGS[
+        "train"
+    ],
     test_rungs: Annotated[int, typer.Option(help="temperatures of the test runs")] = RUNGS["test"],
     processes: Annotated[int, typer.Option(help="simulations at a time, one core each")] = 1,
     only: Annotated[str, typer.Option(help="train, test, or a comma-separated list of sequences; all by default")] = "",
@@ -45,7 +47,8 @@ def main(
     if min(train_ns, test_ns) < 0.01 or processes < 1 or min(discard_ps, checkpoint_minutes) < 0.0:
         raise InputError(
             f"train-ns {train_ns:g}, test-ns {test_ns:g}, processes {processes}, discard-ps {discard_ps:g}, "
-            f"checkpoint-minutes {checkpoint_minutes:g}: need lengths of at least 0.01, at least one process and nothing negative"
+            f"checkpoint-minutes {checkpoint_minutes:g}: need lengths of at least 0.01, at least one process and "
+            f"nothing negative"
         )
     rungs = {"train": train_rungs, "test": test_rungs}
     tasks = list_tasks(load(), {"train": train_ns, "test": test_ns}, rungs, discard_ps, only)
@@ -163,7 +166,9 @@ class Driver:
 
 
 def write_record(output, tasks):
-    """Gather the figures of all runs that are there into data.json; returns it. `tasks` tell the protocols, of what they have made."""
+    """Gather the figures of all runs that are there into data.json; returns it. `tasks` tell the protocols, of what
+    they have made.
+    """
     import openmm
 
     from fpforce.reference.basins import agreement

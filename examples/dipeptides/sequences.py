@@ -2,9 +2,10 @@
 
     python examples/dipeptides/sequences.py          writes sequences.json anew
 
-Drawn with a fixed seed from all pairs of the 18 amino acids other than glycine and proline: 60 to train on, with each amino acid
-at both places, and 20 to test; then more to train on, until every amino acid stands at each place in four of them. A model knows
-an amino acid at a place from these alone, and of a single one it learns the chance of its run as well.
+Drawn with a fixed seed from all pairs of the 18 amino acids other than glycine and proline: 60 to train on, with each
+amino acid at both places, and 20 to test; then more to train on, until every amino acid stands at each place in four of
+them. A model knows an amino acid at a place from these alone, and of a single one it learns the chance of its run as
+well.
 """
 
 import json
@@ -30,13 +31,19 @@ def draw(seed=SEED, n_train=N_TRAIN, n_test=N_TEST, at_each_place=AT_EACH_PLACE)
 
 
 def _more(train, taken, at_each_place, generator):
-    """Pairs of what stands at a place fewer times than it should; where one place lacks more than the other, any fill it up."""
-    lacking = [[amino for amino in AMINO_ACIDS for _ in range(at_each_place - sum(pair[place] == amino for pair in train))]
-               for place in (0, 1)]
+    """Pairs of what stands at a place fewer times than it should; where one place lacks more than the other, any fill
+    it up.
+    """
+    lacking = [
+        [amino for amino in AMINO_ACIDS for _ in range(at_each_place - sum(pair[place] == amino for pair in train))]
+        for place in (0, 1)
+    ]
     longest = max(map(len, lacking))
     while True:
         first, second = (
-            generator.permutation([*some, *generator.choice(list(AMINO_ACIDS), longest - len(some))]) for some in lacking)
+            generator.permutation([*some, *generator.choice(list(AMINO_ACIDS), longest - len(some))])
+            for some in lacking
+        )
         more = [str(a + b) for a, b in zip(first, second, strict=True)]
         if len({*more} - taken) == longest:
             return more

@@ -138,8 +138,8 @@ def write_json(path, record):
 
 def protocol_of(rungs):
     """Protocol of runs with so many rungs."""
-    from fpforce.simulation.exchange import geometric_ladder
     from fpforce.reference.protocol import Protocol
+    from fpforce.simulation.exchange import geometric_ladder
 
     return Protocol(temperatures_k=geometric_ladder(TEMPERATURE_K, HOTTEST_K, rungs), interval_ps=INTERVAL_PS)
 

@@ -30,8 +30,8 @@ from fpforce.analysis.protein import ProteinAssessment, ReferenceSide, assess_pr
 from fpforce.analysis.replica_frames import check_shapes, counted_frames, counted_mask, valid_frames
 from fpforce.analysis.reweighting import Weights
 from fpforce.analysis.verdict import Check, Thresholds, checks_of, status_of
-from fpforce.foundation.errors import InputError
 from fpforce.forcefield.wall import Wall, WallAction
+from fpforce.foundation.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class AssessmentSettings:
     """`discard` is the fraction of the simulated time left out at the start of every replica.
 
     `plane` as in `choose_planes`; `folded`: FoldedStructure, which makes folding the basins; `reference_time_step_ps`
-    between frames of the reference, None if unknown, for its time scales; `wall`: the force field's, or None; `floor` as in
-    `Floor.choose`.
+    between frames of the reference, None if unknown, for its time scales; `wall`: the force field's, or None; `floor`
+    as in `Floor.choose`.
     """
 
     discard: float = 0.5
@@ -136,7 +136,8 @@ def assess(beads, reference, simulations, *, training=None, iid=None, iid_log_we
     if not any(mask.any() for mask in counted):
         raise InputError(
             f"no simulated frame is left after discarding {settings.discard:.0%} of the time "
-            f"({sum(simulation.failed_replicas for simulation in simulations)} replicas failed); simulate longer, or with "
+            f"({sum(simulation.failed_replicas for simulation in simulations)} replicas failed); simulate longer, or "
+            f"with "
             "a shorter time step if replicas failed"
         )
     planes = choose_planes(beads, reference, settings.tica_lag_frames, wanted=settings.plane, folded=settings.folded)
@@ -155,26 +156,43 @@ def assess(beads, reference, simulations, *, training=None, iid=None, iid_log_we
     frames = min(len(samples["simulation"]), len(samples["reference"]), floor.frames)
     divergences = {
         name: compare(
-            samples[name], samples["reference"], samples.get("training"), floor, frames, rng, settings.thinnings,
+            samples[name],
+            samples["reference"],
+            samples.get("training"),
+            floor,
+            frames,
+            rng,
+            settings.thinnings,
             is_training=name == "training",
         )
-        for name in ("simulation", "training", "iid") if name in samples
-    }  # fmt: skip
+        for name in ("simulation", "training", "iid")
+        if name in samples
+    }
     consistency = None
     if "iid" in samples:
         consistency = compare(
-            samples["simulation"], samples["reference"], samples.get("training"), floor, frames, rng, settings.thinnings,
+            samples["simulation"],
+            samples["reference"],
+            samples.get("training"),
+            floor,
+            frames,
+            rng,
+            settings.thinnings,
             target=samples["iid"],
-        )  # fmt: skip
+        )
     plane_results = tuple(
         _assess_plane(
             plane,
             {name: result[p] for name, result in divergences.items()},
             {name: each[p] for name, each in projected.items()},
-            simulated[p], simulations, counted, weights, rng,
+            simulated[p],
+            simulations,
+            counted,
+            weights,
+            rng,
         )
         for p, plane in enumerate(planes)
-    )  # fmt: skip
+    )
     pools = {name: np.concatenate(each) for name, each in trajectories.items() if name != "iid"}
     pools["simulation"] = counted_frames([s.positions_nm for s in simulations], counted)
     thinned = draw_geometry(pools, samples, floor, frames, rng)
@@ -200,13 +218,20 @@ def assess(beads, reference, simulations, *, training=None, iid=None, iid_log_we
         replicas=replicas,
         discard=settings.discard,
         protein=assess_protein(
-            beads, planes[0], ReferenceSide(list(reference), projected["reference"][0], settings.reference_time_step_ps),
+            beads,
+            planes[0],
+            ReferenceSide(list(reference), projected["reference"][0], settings.reference_time_step_ps),
             pools | {name: frames[0] for name, frames in trajectories.items() if name == "iid"},
-            [_time_series(s, c, mask) for s, c, mask in zip(simulations, simulated[0], counted, strict=True) if not s.exchanged],
-            settings.folded, settings.seed,
+            [
+                _time_series(s, c, mask)
+                for s, c, mask in zip(simulations, simulated[0], counted, strict=True)
+                if not s.exchanged
+            ],
+            settings.folded,
+            settings.seed,
         ),
         wall=None if settings.wall is None else settings.wall.action(pools["simulation"]),
-    )  # fmt: skip
+    )
     checks = checks_of(figures, settings.thresholds)
     return Assessment(**figures, checks=checks, status=status_of(verdict, checks))
 
@@ -230,8 +255,9 @@ def _assess_plane(plane, divergences, projected, simulated, simulations, counted
     coordinates["simulation"] = counted_frames(simulated, counted)
     effective = {
         name: _effective_frames(plane, lambda signal, each=each: as_columns([signal(c) for c in each]))
-        for name, each in projected.items() if name != "iid"
-    }  # fmt: skip
+        for name, each in projected.items()
+        if name != "iid"
+    }
     each_simulation = [
         _effective_frames(plane, lambda signal, c=c, mask=mask: (signal(c), mask))
         for c, mask in zip(simulated, counted, strict=True)
@@ -248,7 +274,9 @@ def _assess_plane(plane, divergences, projected, simulated, simulations, counted
         effective_frames=effective,
         coordinates=coordinates,
         reference_trajectories=projected["reference"],
-        series=tuple(population_series(s, basin, valid_frames(s), rng) for s, basin in zip(simulations, basins, strict=True)),
+        series=tuple(
+            population_series(s, basin, valid_frames(s), rng) for s, basin in zip(simulations, basins, strict=True)
+        ),
         weights=weights,
     )
 
@@ -272,15 +300,17 @@ def _time_series(simulation, coordinates, counted):
 
 
 def _simulation_sample(planes, simulated, counted):
-    bins = np.stack([bin_indices(counted_frames(c, counted), p.edges) for p, c in zip(planes, simulated)], axis=1)
+    bins = np.stack(
+        [bin_indices(counted_frames(c, counted), p.edges) for p, c in zip(planes, simulated, strict=False)], axis=1
+    )
     offsets = np.cumsum([0] + [mask.shape[1] for mask in counted])
-    numbers = [np.broadcast_to(o + np.arange(m.shape[1]), m.shape) for o, m in zip(offsets, counted)]
+    numbers = [np.broadcast_to(o + np.arange(m.shape[1]), m.shape) for o, m in zip(offsets, counted, strict=False)]
     return Sample.from_replicas(bins, counted_frames(numbers, counted))
 
 
 def _bins(planes, projected):
     """[(frames, planes)] per trajectory, from projected[plane][trajectory]."""
     return [
-        np.stack([bin_indices(c, plane.edges) for plane, c in zip(planes, of_planes)], axis=1)
-        for of_planes in zip(*projected)
+        np.stack([bin_indices(c, plane.edges) for plane, c in zip(planes, of_planes, strict=False)], axis=1)
+        for of_planes in zip(*projected, strict=False)
     ]

@@ -6,8 +6,8 @@ at the same number of frames N. Reported are value, floor and excess = value - f
 
 Floors, in order of preference: whole trajectories of the reference against each other; the only reference trajectory
 against the training set, another independent run of the same ensemble; the two contiguous halves of the only
-reference trajectory, everything then at half the frames. Where the trajectories of a slow system disagree, as each holds a few
-of its events, their floor hides every error of a model; the one against the training set can be asked for.
+reference trajectory, everything then at half the frames. Where the trajectories of a slow system disagree, as each
+holds a few of its events, their floor hides every error of a model; the one against the training set can be asked for.
 
 N is the smallest count among the sets compared; larger sets are thinned at random, without replacement, and the
 metrics averaged over several thinnings. Frames are NOT thinned further, to the number of effectively independent ones:
@@ -92,8 +92,8 @@ class Sample:
 class Divergences:
     """JS divergence (nats) and PMF error ((kT)^2) of a sample from the reference, `frames` frames of each.
 
-    Floor and excess are None where the sample itself served as the floor. Where the frames are too few for an excess it is None
-    alone, and `no_excess` says why.
+    Floor and excess are None where the sample itself served as the floor. Where the frames are too few for an excess it
+    is None alone, and `no_excess` says why.
     """
 
     frames: int
@@ -116,7 +116,9 @@ class Floor:
 
     @classmethod
     def choose(cls, reference: Sample, training: Sample | None, wanted: str = "auto"):
-        """wanted: one of FLOORS; "auto" is the order of preference above. InputError for one that the sets do not have."""
+        """wanted: one of FLOORS; "auto" is the order of preference above. InputError for one that the sets do
+        not have.
+        """
         sizes = np.sort(np.bincount(reference.trajectory))
         if wanted not in FLOORS:
             raise InputError(f"floor {wanted!r} is unknown; give one of {', '.join(FLOORS)}")
@@ -167,8 +169,15 @@ def compare(candidate, reference, training, floor, frames, rng, thinnings=10, is
         totals = [counts.sum(axis=0) for counts in blocks]
         full.append(_metrics(totals))
         for name in {name for name, _ in draws}:
-            rows = [_metrics([t - b[k] if source == name else t for (source, _), t, b in zip(draws, totals, blocks)])
-                    for k in range(sets[name].block.max() + 1)]  # fmt: skip
+            rows = [
+                _metrics(
+                    [
+                        t - b[k] if source == name else t
+                        for (source, _), t, b in zip(draws, totals, blocks, strict=False)
+                    ]
+                )
+                for k in range(sets[name].block.max() + 1)
+            ]
             deleted.setdefault(name, []).append(rows)
     value = np.mean(full, axis=0)
     variance = sum(_jackknife_variance(np.mean(rows, axis=0)) for rows in deleted.values())
@@ -181,12 +190,17 @@ def compare(candidate, reference, training, floor, frames, rng, thinnings=10, is
 
 
 def _divergences(frames, estimates):
-    """Without the excess where it would be the difference of two values that say nothing, about 0 whatever the sample."""
+    """Without the excess where it would be the difference of two values that say nothing, about 0 whatever the
+    sample.
+    """
     reason, floor = None, estimates.get("js_floor")
     if floor is not None and frames < FEWEST_FRAMES:
         reason = f"{frames} frames are compared, and an excess takes {FEWEST_FRAMES:,}"
     elif floor is not None and floor.value > LARGEST_FLOOR_JS:
-        reason = f"independent sets of {frames:,} frames of the reference have hardly a bin in common (floor {floor.value:.2f} of ln 2)"
+        reason = (
+            f"independent sets of {frames:,} frames of the reference have hardly a bin in common (floor "
+            f"{floor.value:.2f} of ln 2)"
+        )
     if reason is not None:
         estimates |= {"excess_js": None, "excess_pmf_error": None}
     return Divergences(frames, **estimates, no_excess=reason)

@@ -85,9 +85,9 @@ def replica_population(inside, counted, rng, resamples=1000):
 def trajectory_population(inside, rng, resamples=1000):
     """Population over trajectories [(F_k,) bool] with a bootstrap error over about TIME_BLOCKS contiguous blocks.
 
-    Long blocks, since the autocorrelation of a basin has slow tails (in replica exchange, the walkers' round trips). Blocks are not
-    independent where a trajectory hardly changes its basin, so the error is that of the effective number of frames at least,
-    sqrt(p (1 - p) / n_eff), which knows the spread between whole trajectories.
+    Long blocks, since the autocorrelation of a basin has slow tails (in replica exchange, the walkers' round trips).
+    Blocks are not independent where a trajectory hardly changes its basin, so the error is that of the effective number
+    of frames at least, sqrt(p (1 - p) / n_eff), which knows the spread between whole trajectories.
     """
     total = sum(len(values) for values in inside)
     length = max(1, total // TIME_BLOCKS)

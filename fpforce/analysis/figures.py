@@ -15,8 +15,12 @@ from fpforce.analysis.divergences import bin_indices, free_energy_kt
 from fpforce.analysis.planes import PhiPsiPlane
 
 COLOURS = {
-    "reference": "#333333", "simulation": "#0072B2", "training": "#E69F00", "iid": "#009E73", "reweighted": "#CC79A7",
-}  # fmt: skip
+    "reference": "#333333",
+    "simulation": "#0072B2",
+    "training": "#E69F00",
+    "iid": "#009E73",
+    "reweighted": "#CC79A7",
+}
 START_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 TITLES = {"reference": "Reference", "simulation": "Simulation", "training": "Training set", "iid": "iid samples"}
 HIGHEST_KT = 8.0
@@ -69,12 +73,12 @@ def free_energy_maps(result):
     figure, axes = subplots(rows, columns, width=10.5, height=rows * (7.6 / columns + 1.1), share=True)
     differences = (axes[2], axes[panels - 1])[: len(compared)]
     maps = [axis for axis in axes if axis not in differences]
-    for axis, name in zip(maps, names):
+    for axis, name in zip(maps, names, strict=False):
         surface = free_energy_kt(counts[name])
         image = _mesh(axis, result.plane, np.where(surface <= HIGHEST_KT, surface, np.nan), "viridis", 0, HIGHEST_KT)
         axis.set_title(f"{TITLES[name]}\n{counts[name].sum():,.0f} frames")
     limit = LARGEST_DIFFERENCE_KT
-    for axis, other in zip(differences, compared):
+    for axis, other in zip(differences, compared, strict=False):
         both = (counts[other] > 0) & (counts["simulation"] > 0)
         p, q = (np.where(both, counts[name] / counts[name].sum(), np.nan) for name in (other, "simulation"))
         change = _mesh(axis, result.plane, np.log(p / q), "PuOr_r", -limit, limit)
@@ -130,7 +134,7 @@ def population_history(result, discard):
     highest = [high]
     axis.axhspan(max(low, 0.0), high, color=COLOURS["reference"], alpha=0.15, lw=0)
     axis.axhline(reference.value, color=COLOURS["reference"], lw=1.2, ls="--", label="reference, 95 %")
-    for colour, series in zip(START_COLOURS * len(result.series), result.series):
+    for colour, series in zip(START_COLOURS * len(result.series), result.series, strict=False):
         error = 2.0 * np.nan_to_num(series.standard_error)
         lower, upper = np.clip([series.mean - error, series.mean + error], 0.0, 1.0)
         axis.fill_between(series.time, lower, upper, color=colour, alpha=0.2, lw=0)
@@ -155,7 +159,7 @@ def geometry_histograms(distances, quantity, unit, scale=1.0):
     columns = min(4, len(shown))
     rows = -(-len(shown) // columns)
     figure, axes = subplots(rows, columns, width=2.65 * columns, height=2.3 * rows)
-    for axis, distance in zip(axes, shown):
+    for axis, distance in zip(axes, shown, strict=False):
         reference, simulation = scale * distance.reference, scale * distance.simulation
         both = np.concatenate([reference, simulation])
         # Rice's rule, 2 N^(1/3) bins
@@ -187,10 +191,12 @@ def fokker_planck_residual(curve):
 
 @styled
 def training_curves(curves):
-    """Losses against steps, from `{"step": [...], "denoising": [...], "fokker_planck": [...]}`; one panel for each that was on."""
+    """Losses against steps, from `{"step": [...], "denoising": [...], "fokker_planck": [...]}`; one panel for each that
+    was on.
+    """
     terms = [name for name in ("denoising", "fokker_planck") if _usable(curves.get(name))]
     figure, axes = subplots(1, len(terms), width=5.1 * len(terms), height=3.1)
-    for axis, name, colour in zip(axes, terms, (COLOURS["simulation"], "#D55E00")):
+    for axis, name, colour in zip(axes, terms, (COLOURS["simulation"], "#D55E00"), strict=False):
         values = np.array(curves[name], dtype=float)
         axis.plot(curves["step"], values, color=colour)
         axis.set(xlabel="training step", ylabel=f"{name.replace('fokker_planck', 'Fokker–Planck')} loss")
@@ -244,7 +250,9 @@ def _angle_ticks(axis, plane):
 
 
 def _counts_2d(result, name):
-    """Frames of a set in each bin of its plane, those beyond an edge in the outermost bins, as the distances count them."""
+    """Frames of a set in each bin of its plane, those beyond an edge in the outermost bins, as the distances count
+    them.
+    """
     bins = tuple(len(edges) - 1 for edges in result.plane.edges)
     flat = bin_indices(result.coordinates[name], result.plane.edges)
     return np.bincount(flat, minlength=math.prod(bins)).reshape(bins).astype(float)

@@ -19,8 +19,12 @@ FOLDED_ABOVE = 0.5  # a frame with more than this fraction of native contacts is
 _CHUNK = 20_000
 # Names of protonation states in force fields, which PDBs do not tell apart.
 _STATES = dict.fromkeys(("HID", "HIE", "HIP", "HSD", "HSE", "HSP"), "HIS") | {
-    "CYX": "CYS", "CYM": "CYS", "ASH": "ASP", "GLH": "GLU", "LYN": "LYS",
-}  # fmt: skip
+    "CYX": "CYS",
+    "CYM": "CYS",
+    "ASH": "ASP",
+    "GLH": "GLU",
+    "LYN": "LYS",
+}
 
 
 def protein_chain(beads):
@@ -61,10 +65,15 @@ class FoldedStructure:
         """
         chain = protein_chain(beads)
         if chain is None:
-            raise InputError(f"folding needs at least {SHORTEST_CHAIN} consecutive CA beads, which this model lacks; leave out --folded")
+            raise InputError(
+                f"folding needs at least {SHORTEST_CHAIN} consecutive CA beads, which this model lacks; leave out "
+                f"--folded"
+            )
         positions_nm = np.asarray(chain_positions_nm, dtype=np.float64)
         if positions_nm.shape != (len(chain), 3):
-            raise InputError(f"the folded structure has CA positions {positions_nm.shape}; this model needs ({len(chain)}, 3)")
+            raise InputError(
+                f"the folded structure has CA positions {positions_nm.shape}; this model needs ({len(chain)}, 3)"
+            )
         everywhere = np.zeros((len(beads), 3))
         everywhere[chain] = positions_nm
         pairs = contact_pairs(chain)
@@ -72,14 +81,16 @@ class FoldedStructure:
         native = lengths < CONTACT_NM
         if not native.any():
             raise InputError(
-                f"{source} has no CA pair within {CONTACT_NM} nm at least {FEWEST_APART} residues apart: it is not folded; "
+                f"{source} has no CA pair within {CONTACT_NM} nm at least {FEWEST_APART} residues apart: it is not "
+                f"folded; "
                 "give the folded structure, in the unit of its format"
             )
         return cls(chain, positions_nm, pairs[native], lengths[native], source)
 
     @classmethod
     def read(cls, path, beads):
-        """From a PDB (or another file that brings its topology) of the same sequence, its first frame: CA atoms by order.
+        """From a PDB (or another file that brings its topology) of the same sequence, its first frame: CA atoms by
+        order.
 
         Raises InputError when its CA residues are not those of the model's chain.
         """
@@ -94,25 +105,31 @@ class FoldedStructure:
             raise InputError(f"folded structure {path} cannot be read: {error}; give a PDB") from error
         atoms = [atom for atom in frame.topology.atoms if atom.name == "CA" and atom.residue.name != "CA"]  # no calcium
         found, wanted = [atom.residue.name for atom in atoms], [beads.beads[k].residue for k in chain or []]
-        alike = [_STATES.get(theirs, theirs) == _STATES.get(ours, ours) for theirs, ours in zip(found, wanted)]
+        alike = [
+            _STATES.get(theirs, theirs) == _STATES.get(ours, ours) for theirs, ours in zip(found, wanted, strict=False)
+        ]
         if chain is not None and (len(found) != len(wanted) or not all(alike)):
             at = alike.index(False) if False in alike else len(alike)
             theirs, ours = (names[at] if at < len(names) else "nothing" for names in (found, wanted))
             raise InputError(
-                f"folded structure {path} has {len(found)} residues with CA, the model's chain {len(wanted)}: residue {at + 1} is "
+                f"folded structure {path} has {len(found)} residues with CA, the model's chain {len(wanted)}: residue "
+                f"{at + 1} is "
                 f"{theirs} there and {ours} here; give a PDB of the same sequence"
             )
         return cls.of(beads, frame.xyz[0, [atom.index for atom in atoms]], str(path))
 
     def contact_fraction(self, positions_nm):
-        """Fraction of native contacts Q (F,) of frames (F, beads, 3): those within FORMED_WITHIN of their native length.
+        """Fraction of native contacts Q (F,) of frames (F, beads, 3): those within FORMED_WITHIN of their native
+        length.
 
         Source: C. Clementi, H. Nymeyer and J. N. Onuchic, J. Mol. Biol. 298, 937 (2000), for CA chains.
         """
         formed = np.empty(len(positions_nm))
         for first in range(0, len(positions_nm), _CHUNK):
             part = slice(first, first + _CHUNK)
-            formed[part] = np.mean(bond_lengths(positions_nm[part], self.contacts) < FORMED_WITHIN * self.lengths_nm, axis=-1)
+            formed[part] = np.mean(
+                bond_lengths(positions_nm[part], self.contacts) < FORMED_WITHIN * self.lengths_nm, axis=-1
+            )
         return formed
 
     def rmsd_nm(self, positions_nm):

@@ -12,8 +12,8 @@ def main_barrier(values, edges, smoothing_bins=3):
     """(position, height in kT) of the main barrier of the free energy along one coordinate.
 
     The bin whose free energy rises most above the minimum of the shallower of its two sides: a barrier counts by the
-    height seen from the basin that is easier to leave, so the noisy minima of a histogram do not. Of a flat top, such as
-    unvisited bins, the middle.
+    height seen from the basin that is easier to leave, so the noisy minima of a histogram do not. Of a flat top, such
+    as unvisited bins, the middle.
     """
     counts = np.histogram(values, bins=edges)[0] + 1e-3
     smooth = np.convolve(counts, np.ones(smoothing_bins) / smoothing_bins, mode="same")

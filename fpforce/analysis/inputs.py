@@ -38,8 +38,14 @@ def read_trajectories(paths, topology, table):
     for path in matching_files(paths):
         frames = read_bead_frames(path, topology, table=table, length_unit="nm" if is_array(path) else None)
         arrays.append(frames.positions_nm)
-        described.append({"path": str(path), "sha256": frames.sha256, "frames": len(frames.positions_nm),
-                          "time_step_ps": frames.time_step_ps})  # fmt: skip
+        described.append(
+            {
+                "path": str(path),
+                "sha256": frames.sha256,
+                "frames": len(frames.positions_nm),
+                "time_step_ps": frames.time_step_ps,
+            }
+        )
     return arrays, described
 
 
@@ -76,8 +82,9 @@ def named_by_start(simulations):
 
 
 def read_iid(path, force_field):
-    """Finite sampled frames (frames, n, 3) in nm, for a sample, unlike a trajectory, may hold outliers; and their log weights
-    (frames,), or None."""
+    """Finite sampled frames (frames, n, 3) in nm, for a sample, unlike a trajectory, may hold outliers; and their log
+    weights (frames,), or None.
+    """
     from fpforce.trajectories.files import existing_file, is_array, read_array, read_atoms
 
     path = existing_file(path, "iid sample")
@@ -91,15 +98,23 @@ def read_iid(path, force_field):
 
 
 def _read_log_weights(path, force_field, frames):
-    """ln of exp(-U/kT)/q (frames,) from the files that fpforce-sample wrote beside samples at the force field's t, or None."""
+    """ln of exp(-U/kT)/q (frames,) from the files that fpforce-sample wrote beside samples at the force field's t, or
+    None.
+    """
     record, densities = path.with_name(path.name + ".json"), path.with_name(path.name + ".npz")
     if not (record.is_file() and densities.is_file()):
         return None
     drawn, metadata = json.loads(record.read_text()), force_field.metadata
     calibrated = bool((metadata.get("training") or {}).get("calibration"))
     if drawn.get("t_end") != metadata.get("t_eval") or drawn.get("calibrated", False) != calibrated:
-        logger.warning("%s is not reweighted: its densities are at t = %s, %s, the force field is at t = %s, %s", path,
-                       drawn.get("t_end"), _calibrated(drawn.get("calibrated", False)), metadata.get("t_eval"), _calibrated(calibrated))
+        logger.warning(
+            "%s is not reweighted: its densities are at t = %s, %s, the force field is at t = %s, %s",
+            path,
+            drawn.get("t_end"),
+            _calibrated(drawn.get("calibrated", False)),
+            metadata.get("t_eval"),
+            _calibrated(calibrated),
+        )
         return None
     with np.load(densities) as arrays:
         if not {"energy_kt", "log_density"} <= set(arrays.files):
@@ -117,16 +132,22 @@ def _calibrated(flag):
 
 
 def _order_of_samples(path, force_field):
-    """Where the force field's beads stand in samples by fpforce-sample, which leaves a record of checkpoint and beads beside them.
+    """Where the force field's beads stand in samples by fpforce-sample, which leaves a record of checkpoint and beads
+    beside them.
 
-    Samples of other origin have none, and list the beads in order. InputError for samples of another checkpoint or molecule.
+    Samples of other origin have none, and list the beads in order. InputError for samples of another checkpoint or
+    molecule.
     """
     record = path.with_name(path.name + ".json")
     drawn = json.loads(record.read_text()) if record.is_file() else {}
-    drawn_from, exported_from = drawn.get("checkpoint_sha256"), force_field.metadata.get("training", {}).get("checkpoint_sha256")
+    drawn_from, exported_from = (
+        drawn.get("checkpoint_sha256"),
+        force_field.metadata.get("training", {}).get("checkpoint_sha256"),
+    )
     if drawn_from and exported_from and drawn_from != exported_from:
         raise InputError(
-            f"iid samples {path} were drawn from another checkpoint (sha256 {drawn_from[:12]}) than {force_field.path} was "
+            f"iid samples {path} were drawn from another checkpoint (sha256 {drawn_from[:12]}) than {force_field.path} "
+            f"was "
             f"exported from ({exported_from[:12]}); repeat fpforce-sample or fpforce-export"
         )
     return force_field.beads.order_in(drawn.get("beads", force_field.beads.labels), f"iid sample {path}")

@@ -1,7 +1,7 @@
 """Transitions between two basins, and the slowest time scales of a Markov model, on a plane.
 
-In: coordinates of whole trajectories and of replicas, on a plane. Out: counts and time scales. Coarse-grained dynamics is
-faster than that of all atoms, by no fixed factor, so time scales are shown beside each other and not judged.
+In: coordinates of whole trajectories and of replicas, on a plane. Out: counts and time scales. Coarse-grained dynamics
+is faster than that of all atoms, by no fixed factor, so time scales are shown beside each other and not judged.
 """
 
 from dataclasses import dataclass
@@ -30,10 +30,11 @@ class Transitions:
 
 @dataclass(frozen=True)
 class TimeScales:
-    """Slowest implied time scales of one set, longest first, at a lag and at twice the lag, with the lag, in `time_unit`.
+    """Slowest implied time scales of one set, longest first, at a lag and at twice the lag, with the lag, in
+    `time_unit`.
 
-    `connected` is the part of the frames in the largest set of states that transitions connect both ways: the model is of
-    these. Without a model the lists are empty.
+    `connected` is the part of the frames in the largest set of states that transitions connect both ways: the model is
+    of these. Without a model the lists are empty.
     """
 
     name: str
@@ -118,7 +119,9 @@ def _time_scales(clusters, one, lag_frames):
     step, unit = _unit(one)
     states = [clusters.transform(np.ascontiguousarray(piece[:, :2])) for piece in one.pieces]
     (first, connected), (second, _) = (_implied(states, lag) for lag in (lag_frames, 2 * lag_frames))
-    return TimeScales(one.name, step * lag_frames, [step * t for t in first], [step * t for t in second], connected, unit)
+    return TimeScales(
+        one.name, step * lag_frames, [step * t for t in first], [step * t for t in second], connected, unit
+    )
 
 
 def _implied(states, lag_frames):

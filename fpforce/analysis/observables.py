@@ -25,12 +25,12 @@ def bond_angles(positions_nm, triples):
 
 
 def dihedrals(positions_nm, quadruples):
-    """Dihedral angles i-j-k-l in radians in [-pi, pi], shape (..., len(quadruples)).
+    """Dihedral angles i-j-k-m in radians in [-pi, pi], shape (..., len(quadruples)).
 
     Sign by the IUPAC convention (positive: looking along j-k, the far bond is turned clockwise), as in mdtraj.
     """
-    i, j, k, l = _index_columns(quadruples, 4)
-    b1, b2, b3 = (_displacements(positions_nm, a, b) for a, b in ((i, j), (j, k), (k, l)))
+    i, j, k, m = _index_columns(quadruples, 4)
+    b1, b2, b3 = (_displacements(positions_nm, a, b) for a, b in ((i, j), (j, k), (k, m)))
     normal_far = np.cross(b2, b3)
     sine = np.sum(b1 * normal_far, axis=-1) * np.linalg.norm(b2, axis=-1)
     cosine = np.sum(np.cross(b1, b2) * normal_far, axis=-1)
@@ -48,8 +48,8 @@ def dihedral_paths(bonds, bead_count):
         neighbours[j].add(i)
     paths = []
     for j, k in sorted(tuple(sorted(bond)) for bond in bonds):
-        ends = ((i, l) for i in sorted(neighbours[j] - {k}) for l in sorted(neighbours[k] - {j}) if i != l)
-        paths.extend((i, j, k, l) for i, l in list(ends)[:1])
+        ends = ((i, m) for i in sorted(neighbours[j] - {k}) for m in sorted(neighbours[k] - {j}) if i != m)
+        paths.extend((i, j, k, m) for i, m in list(ends)[:1])
     return paths
 
 

@@ -1,8 +1,9 @@
 """The two-dimensional planes on which distributions are compared, and the two basins of each.
 
-`choose_planes` gives phi/psi of every residue whose beads define both; without any, psi and phi on the two sides of every
-peptide bond; without these, the first two TICA components of the reference; of a single bead, its position. A plane turns positions
-(..., beads, 3) in nm into coordinates (..., 2); where its basins are those of another quantity, that follows as a third coordinate.
+`choose_planes` gives phi/psi of every residue whose beads define both; without any, psi and phi on the two sides of
+every peptide bond; without these, the first two TICA components of the reference; of a single bead, its position. A
+plane turns positions (..., beads, 3) in nm into coordinates (..., 2); where its basins are those of another quantity,
+that follows as a third coordinate.
 """
 
 import math
@@ -24,8 +25,8 @@ PLANES = ("auto", "phi-psi", "tica")
 class PhiPsiPlane:
     """Backbone dihedrals of one residue, or around one peptide bond, in radians; the basins are phi < 0 and phi > 0.
 
-    peptide_bond: the residues before and after the bond, such as ("TRP2", "HIS3"): psi is of the first and phi of the second. None for
-    the dihedrals of one residue.
+    peptide_bond: the residues before and after the bond, such as ("TRP2", "HIS3"): psi is of the first and phi of the
+    second. None for the dihedrals of one residue.
     """
 
     residue: str
@@ -77,7 +78,8 @@ class PositionPlane:
 
     @classmethod
     def fit(cls, trajectories):
-        """Bins over the range of reference trajectories [(frames, 1, 3) nm], without the outermost thousandth at either end.
+        """Bins over the range of reference trajectories [(frames, 1, 3) nm], without the outermost thousandth at either
+        end.
 
         Few frames far out would else make a basin of their own, behind a barrier of empty bins.
         """
@@ -102,14 +104,17 @@ class PositionPlane:
 
 
 def upper_basin(plane, coordinates):
-    """Whether each point lies in the plane's second basin (phi > 0, the high side of the first component, or folded)."""
+    """Whether each point lies in the plane's second basin (phi > 0, the high side of the first component, or
+    folded).
+    """
     return coordinates[..., plane.split_axis] > plane.split
 
 
 def choose_planes(beads, reference, tica_lag_frames=10, *, wanted="auto", folded=None):
     """Planes for a bead table, given reference trajectories [(frames, beads, 3) nm].
 
-    wanted: "auto" gives phi/psi per residue, else per peptide bond, else TICA, and with `folded` TICA; "phi-psi" and "tica" ask for
+    wanted: "auto" gives phi/psi per residue, else per peptide bond, else TICA, and with `folded` TICA; "phi-psi" and
+    "tica" ask for
         one of them.
     folded: FoldedStructure, which makes folded and unfolded the basins of the TICA plane.
 
@@ -119,17 +124,22 @@ def choose_planes(beads, reference, tica_lag_frames=10, *, wanted="auto", folded
         raise InputError(f"plane {wanted!r} is unknown; give one of {', '.join(PLANES)}")
     if space_of(len(beads)) is PLANE:
         if wanted != "auto" or folded is not None:
-            raise InputError("a particle in an external potential is compared in x and y; leave out --plane and --folded")
+            raise InputError(
+                "a particle in an external potential is compared in x and y; leave out --plane and --folded"
+            )
         return (PositionPlane.fit(reference),)
     residues = beads.phi_psi or beads.phi_psi_across_peptide_bonds
     if wanted == "phi-psi" and folded is not None:
         raise InputError("--folded makes folding the basins of the TICA plane; leave out --plane phi-psi, or --folded")
     if wanted == "phi-psi" and not residues:
         raise InputError(
-            "--plane phi-psi needs the backbone beads of two residues that follow each other, and this model has none; give tica"
+            "--plane phi-psi needs the backbone beads of two residues that follow each other, and this model has none; "
+            "give tica"
         )
     if residues and wanted != "tica" and folded is None:
-        return tuple(PhiPsiPlane(r["residue"], tuple(r["phi"]), tuple(r["psi"]), r.get("peptide_bond")) for r in residues)
+        return tuple(
+            PhiPsiPlane(r["residue"], tuple(r["phi"]), tuple(r["psi"]), r.get("peptide_bond")) for r in residues
+        )
     if len(beads) < 3:
         raise InputError(
             f"the evaluation compares two internal coordinates, and {len(beads)} beads have fewer; it needs a model of "

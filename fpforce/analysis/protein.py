@@ -42,7 +42,9 @@ class ProteinAssessment:
 
 @dataclass(frozen=True)
 class ReferenceSide:
-    """Reference trajectories in nm [(frames, beads, 3)], their coordinates on the plane, and the time between frames."""
+    """Reference trajectories in nm [(frames, beads, 3)], their coordinates on the plane, and the time between
+    frames.
+    """
 
     trajectories: list
     coordinates: list
@@ -54,7 +56,8 @@ def assess_protein(beads, plane, reference, frames, simulated, folded, seed=0):
 
     Args:
         beads: the BeadTable. plane: the first plane of the assessment.
-        reference: ReferenceSide. frames: name -> (F, beads, 3) nm of every set, "reference" and "simulation" among them.
+        reference: ReferenceSide. frames: name -> (F, beads, 3) nm of every set, "reference" and "simulation" among
+        them.
         simulated: TimeSeries on the plane of every simulation that is dynamics.
         folded: FoldedStructure or None. seed: of the clusters.
     """
@@ -73,7 +76,9 @@ def assess_protein(beads, plane, reference, frames, simulated, folded, seed=0):
     return ProteinAssessment(
         residues=tuple(f"{beads.beads[k].residue}{beads.beads[k].residue_number}" for k in chain),
         contact_maps=maps,
-        map_differences={name: map_difference(one, maps["reference"]) for name, one in maps.items() if name != "reference"},
+        map_differences={
+            name: map_difference(one, maps["reference"]) for name, one in maps.items() if name != "reference"
+        },
         map_floor=map_difference(*halves),
         folded=folded,
         distances=distances,

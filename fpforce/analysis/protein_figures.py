@@ -16,7 +16,7 @@ def contact_maps(protein):
     """Contact maps of the reference and the simulation on one scale, and their difference."""
     figure, axes = subplots(1, 3, width=10.5, height=3.7)
     maps = [protein.contact_maps[name] for name in ("reference", "simulation")]
-    for axis, values, name in zip(axes, maps, ("reference", "simulation")):
+    for axis, values, name in zip(axes, maps, ("reference", "simulation"), strict=False):
         image = axis.imshow(values, cmap="Blues", vmin=0, vmax=1, origin="lower", interpolation="nearest")
         axis.set_title(TITLES[name])
     change = maps[1] - maps[0]
@@ -66,7 +66,7 @@ def time_scales(kinetics):
 
     units = dict.fromkeys(one.time_unit for one in kinetics.time_scales if one.at_lag)
     figure, axes = subplots(1, len(units), width=5.2 * len(units), height=3.1)
-    for axis, unit in zip(axes, units):
+    for axis, unit in zip(axes, units, strict=False):
         shown = [one for one in kinetics.time_scales if one.time_unit == unit and one.at_lag]
         for k, one in enumerate(shown):
             number = kinetics.time_scales.index(one)

@@ -46,7 +46,9 @@ def _folding(protein, plane, estimate):
                 "folding_free_energy_kt": estimate(plane.free_energies_kt[name]),
                 "contact_fraction_mean": float(np.mean(distances.contact_fraction)),
                 "rmsd_nm_mean": float(np.mean(distances.rmsd_nm)),
-                "rmsd_nm_quantiles": dict(zip(("5%", "50%", "95%"), np.quantile(distances.rmsd_nm, [0.05, 0.5, 0.95]))),
+                "rmsd_nm_quantiles": dict(
+                    zip(("5%", "50%", "95%"), np.quantile(distances.rmsd_nm, [0.05, 0.5, 0.95]), strict=False)
+                ),
             }
             for name, distances in protein.distances.items()
         },

@@ -1,6 +1,7 @@
 """Simulations as arrays of frames, and which of the frames count.
 
-In: positions in nm with the mask of frames before a replica failed. Out: `ReplicaFrames`, masks, and the counted frames.
+In: positions in nm with the mask of frames before a replica failed. Out: `ReplicaFrames`, masks, and the counted
+frames.
 """
 
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ class ReplicaFrames:
 
     `positions_nm` (saved times, R, beads, 3); `valid` (saved times, R), False from a replica's failure on (None: all
     valid); `failed_replicas` counts those; `time_step_ps` between saved times, None if unknown; `start_nm` (beads, 3),
-    None to take the basin of the majority of first saved frames as the start basin; `exchanged`: the replicas are the coldest rungs
-    of replica exchanges, whose saved times are no dynamics.
+    None to take the basin of the majority of first saved frames as the start basin; `exchanged`: the replicas are the
+    coldest rungs of replica exchanges, whose saved times are no dynamics.
     """
 
     positions_nm: np.ndarray

@@ -18,7 +18,14 @@ from fpforce.analysis import figures, protein_figures
 from fpforce.analysis.assessment import Assessment, AssessmentSettings, assess
 from fpforce.analysis.comparison import FEWEST_FRAMES
 from fpforce.analysis.folding import FoldedStructure
-from fpforce.analysis.inputs import listed, named_by_start, read_iid, read_simulation_of, read_trajectories, refuse_repeated
+from fpforce.analysis.inputs import (
+    listed,
+    named_by_start,
+    read_iid,
+    read_simulation_of,
+    read_trajectories,
+    refuse_repeated,
+)
 from fpforce.analysis.summary import summarise
 from fpforce.foundation.errors import InputError
 from fpforce.trajectories.files import matching_files
@@ -36,8 +43,23 @@ class Report:
     json_path: Path
 
 
-def evaluate(force_field, reference, simulation, *, topology=None, training=None, iid=None, output, discard=0.5, seed=0,
-             overwrite=False, plane="auto", tica_lag=10, folded=None, floor="auto"):
+def evaluate(
+    force_field,
+    reference,
+    simulation,
+    *,
+    topology=None,
+    training=None,
+    iid=None,
+    output,
+    discard=0.5,
+    seed=0,
+    overwrite=False,
+    plane="auto",
+    tica_lag=10,
+    folded=None,
+    floor="auto",
+):
     """Judge simulations of a force field against reference trajectories and write the report.
 
     Args:
@@ -47,7 +69,8 @@ def evaluate(force_field, reference, simulation, *, topology=None, training=None
         topology: topology file of the reference and training trajectories (atoms or beads); None where they bring
             their own or hold the beads. A transferable force field is bound to it.
         training: path or paths of the training trajectories.
-        iid: samples of the beads, .npz / .npy in nm or a trajectory; with the log densities that fpforce-sample wrote beside
+        iid: samples of the beads, .npz / .npy in nm or a trajectory; with the log densities that fpforce-sample wrote
+        beside
             them (--log-likelihood) they are reweighted to the force field, too.
         output: folder for report.html and report.json.
         discard: fraction of the simulated time left out at the start of each replica.
@@ -55,8 +78,10 @@ def evaluate(force_field, reference, simulation, *, topology=None, training=None
         overwrite: replace an existing report.
         plane: "auto" (phi/psi where the beads define it, else TICA), "phi-psi" or "tica".
         tica_lag: of TICA and of the Markov models, in frames of the reference and of the simulation.
-        folded: path of a PDB of a protein's folded structure, which makes folded and unfolded the basins of the TICA plane.
-        floor: what a distance means something beside: "trajectories" of the reference against each other, or the "training" set against the
+        folded: path of a PDB of a protein's folded structure, which makes folded and unfolded the basins of the TICA
+        plane.
+        floor: what a distance means something beside: "trajectories" of the reference against each other, or the
+        "training" set against the
             reference, sharper where slow trajectories disagree; "auto" takes the first where the reference has several.
 
     Arrays (.npy, .npz) are taken in nm. Raises InputError for anything unreadable, for a simulation of another model,
@@ -76,17 +101,27 @@ def evaluate(force_field, reference, simulation, *, topology=None, training=None
     reference, reference_files = read_trajectories(reference, topology, force_field.beads)
     steps = {file["time_step_ps"] for file in reference_files}
     settings = AssessmentSettings(
-        discard=discard, seed=seed, tica_lag_frames=tica_lag, plane=plane, folded=structure,
-        reference_time_step_ps=steps.pop() if len(steps) == 1 else None, wall=force_field.wall,
+        discard=discard,
+        seed=seed,
+        tica_lag_frames=tica_lag,
+        plane=plane,
+        folded=structure,
+        reference_time_step_ps=steps.pop() if len(steps) == 1 else None,
+        wall=force_field.wall,
         floor=floor,
-    )  # fmt: skip
+    )
     training, training_files = read_trajectories(training, topology, force_field.beads) if training else (None, [])
     simulations, records = zip(*(read_simulation_of(path, force_field) for path in listed(simulation)), strict=True)
     sampled, log_weights = read_iid(iid, force_field) if iid else (None, None)
     assessment = assess(
-        force_field.beads, reference, named_by_start(simulations), training=training, iid=sampled,
-        iid_log_weights=log_weights, settings=settings,
-    )  # fmt: skip
+        force_field.beads,
+        reference,
+        named_by_start(simulations),
+        training=training,
+        iid=sampled,
+        iid_log_weights=log_weights,
+        settings=settings,
+    )
     summary = summarise(
         assessment,
         training_record=force_field.metadata.get("training", {}),
@@ -119,18 +154,27 @@ def _provenance(force_field, reference, training, simulations, records, iid, see
 
     metadata = force_field.metadata
     return {
-        "model": {"path": str(force_field.path), "sha256": force_field.sha256, "kind": force_field.kind,
-                  "molecule": force_field.molecule,
-                  "temperature_k": force_field.temperature_k, "fpforce_version": metadata.get("fpforce_version")},
+        "model": {
+            "path": str(force_field.path),
+            "sha256": force_field.sha256,
+            "kind": force_field.kind,
+            "molecule": force_field.molecule,
+            "temperature_k": force_field.temperature_k,
+            "fpforce_version": metadata.get("fpforce_version"),
+        },
         "reference": reference,
         "training": training,
         "simulations": [str(path) for path in simulations],
-        "exchanges": [{"ladder_k": record["ladder_k"], "accepted_swaps": accepted_swaps(record)} if record.get("ladder_k") else None
-                      for record in records],
+        "exchanges": [
+            {"ladder_k": record["ladder_k"], "accepted_swaps": accepted_swaps(record)}
+            if record.get("ladder_k")
+            else None
+            for record in records
+        ],
         "iid": None if iid is None else str(iid),
         "seed": seed,
         "fpforce_version": __version__,
-    }  # fmt: skip
+    }
 
 
 def _render(assessment, summary, force_field, seed):
@@ -168,8 +212,15 @@ def _render(assessment, summary, force_field, seed):
     strict = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     strict.loader = jinja2.FunctionLoader(lambda name: (resources.files("fpforce.analysis") / name).read_text("utf-8"))
     template = strict.get_template("report.html.j2")
-    return template.render(a=assessment, s=summary, planes=planes, pictures=pictures, colours=figures.COLOURS,
-                           infinity=math.inf, fewest_frames=FEWEST_FRAMES)  # fmt: skip
+    return template.render(
+        a=assessment,
+        s=summary,
+        planes=planes,
+        pictures=pictures,
+        colours=figures.COLOURS,
+        infinity=math.inf,
+        fewest_frames=FEWEST_FRAMES,
+    )
 
 
 def _protein_pictures(protein):
@@ -177,7 +228,9 @@ def _protein_pictures(protein):
     return {
         "contacts": _data_uri(protein_figures.contact_maps(protein)),
         "folded": None if protein.folded is None else _data_uri(protein_figures.folded_distances(protein)),
-        "time_scales": _data_uri(protein_figures.time_scales(kinetics)) if kinetics and kinetics.has_time_scales else None,
+        "time_scales": _data_uri(protein_figures.time_scales(kinetics))
+        if kinetics and kinetics.has_time_scales
+        else None,
     }
 
 

@@ -1,10 +1,13 @@
-"""Independent samples with known densities, reweighted to the force field: what it says of basins without any simulation.
+"""Independent samples with known densities, reweighted to the force field: what it says of basins without any
+simulation.
 
-In: ln of exp(-U/kT)/q of every sample, with q the density it was drawn from (by the probability-flow ODE), up to one constant.
-Out: weights, and populations under them. For a consistent model all weights are alike; how many samples still count says how
-far its energy is from its own samples.
-Source: Noé et al., Science 365, eaaw1147 (2019) (reweighting of samples with known densities); Kish, Survey Sampling (1965),
-11.7 (effective number); Owen, Monte Carlo theory, methods and examples, ch. 9 (error of a self-normalised mean).
+In: ln of exp(-U/kT)/q of every sample, with q the density it was drawn from (by the probability-flow ODE), up to one
+constant.
+Out: weights, and populations under them. For a consistent model all weights are alike; how many samples still count
+says how far its energy is from its own samples.
+Source: Noé et al., Science 365, eaaw1147 (2019) (reweighting of samples with known densities); Kish, Survey Sampling
+(1965), 11.7 (effective number); Owen, Monte Carlo theory, methods and examples, ch. 9 (error of a self-normalised
+mean).
 """
 
 from dataclasses import dataclass

@@ -105,7 +105,8 @@ def _plane(plane):
                 "population": _estimate(population),
                 "free_energy_kt": _estimate(plane.free_energies_kt[name]),
                 "effective_frames": plane.effective_frames.get(name),
-            } | (_divergences(plane.divergences[name]) if name in plane.divergences else {})
+            }
+            | (_divergences(plane.divergences[name]) if name in plane.divergences else {})
             for name, population in plane.populations.items()
         },
         "convergence": {
@@ -123,7 +124,7 @@ def _plane(plane):
                 for s in convergence.simulations
             ],
         },
-    }  # fmt: skip
+    }
 
 
 def _geometry(distances):
@@ -147,7 +148,8 @@ def _speed(records):
         speed[name] = ", ".join(dict.fromkeys(str(record[name]) for record in records if record.get(name))) or None
     speed["replicas_per_simulation"] = [record.get("replicas") for record in records]
     speed["replica_steps"] = sum(
-        (record.get("steps") or 0) * (record.get("replicas") or 0) * len(record.get("ladder_k") or [None]) for record in records
+        (record.get("steps") or 0) * (record.get("replicas") or 0) * len(record.get("ladder_k") or [None])
+        for record in records
     )
     return speed
 

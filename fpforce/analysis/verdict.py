@@ -2,7 +2,8 @@
 
 A simulation that has not converged is never passed, whatever its figures, nor one whose convergence cannot be judged,
 nor one of which too little was measured: distributions of few frames, or whose floor is that of sets without overlap,
-agree with anything. One that lost replicas or gave frames that are not finite fails, whether or not the rest can be judged.
+agree with anything. One that lost replicas or gave frames that are not finite fails, whether or not the rest can be
+judged.
 """
 
 from dataclasses import dataclass
@@ -54,10 +55,15 @@ def checks_of(figures, thresholds):
     )
     measured = divergences.no_excess is None
     checks = [
-        Check(name, label, excess and excess.value, getattr(thresholds, name),
-              excess.value <= getattr(thresholds, name) if measured else None)
+        Check(
+            name,
+            label,
+            excess and excess.value,
+            getattr(thresholds, name),
+            excess.value <= getattr(thresholds, name) if measured else None,
+        )
         for name, label, excess in limits
-    ]  # fmt: skip
+    ]
     errors = [error for error in map(free_energy_error_kt, figures["planes"]) if error is not None]
     label = "Free-energy difference of the basins, error beyond the reference's own, kT"
     allowed, worst = thresholds.free_energy_error_kt, max(errors, default=None)

@@ -16,7 +16,8 @@ def command(function):
     """Turn a function with typer annotations into a command's `main(arguments=None)`.
 
     The function's docstring is the help. It returns an exit status or None. InputError, a full disk and a
-    file that cannot be opened are shown as `error: ...` on one line with exit status 2, KeyboardInterrupt as its message with 130.
+    file that cannot be opened are shown as `error: ...` on one line with exit status 2, KeyboardInterrupt as its
+    message with 130.
     """
 
     @functools.wraps(function)

@@ -17,22 +17,28 @@ def main(
     reference: Annotated[list[Path], Option(help="held-out trajectory; repeatable", show_default=False)],
     simulation: Annotated[list[Path], Option(help="output of fpforce-simulate; repeat per start", show_default=False)],
     output: Annotated[Path, Option("--output", "-o", help="folder for the report", show_default=False)],
-    topology: Annotated[
-        Path | None, Option(help=_TOPOLOGY, show_default=False)
-    ] = None,
+    topology: Annotated[Path | None, Option(help=_TOPOLOGY, show_default=False)] = None,
     training: Annotated[list[Path] | None, Option(help="training trajectory; repeatable", show_default=False)] = None,
     iid: Annotated[
-        Path | None, Option(help="samples of the same model: by fpforce-sample, .npz or .npy in nm, or a trajectory", show_default=False)
+        Path | None,
+        Option(
+            help="samples of the same model: by fpforce-sample, .npz or .npy in nm, or a trajectory", show_default=False
+        ),
     ] = None,
     discard: Annotated[float, Option(help="fraction of the time left out at the start of each replica")] = 0.5,
     seed: Annotated[int, Option(help="of random thinning and bootstraps")] = 0,
     plane: Annotated[str, Option(help="auto, phi-psi or tica; auto takes phi/psi where the beads define it")] = "auto",
     tica_lag: Annotated[int, Option(help="lag of TICA and Markov models, in frames of reference and simulation")] = 10,
     folded: Annotated[
-        Path | None, Option(help="PDB of a protein's folded structure: folding then is what is judged", show_default=False)
+        Path | None,
+        Option(help="PDB of a protein's folded structure: folding then is what is judged", show_default=False),
     ] = None,
     floor: Annotated[
-        str, Option(help="trajectories: of the reference, from each other; training: that set from the reference; auto: the first")
+        str,
+        Option(
+            help="trajectories: of the reference, from each other; training: that set from the reference; auto: the "
+            "first"
+        ),
     ] = "auto",
     overwrite: Annotated[bool, Option("--overwrite", help="replace an earlier report")] = False,
 ):
@@ -44,9 +50,21 @@ def main(
     from fpforce.analysis import evaluate
 
     report = evaluate(
-        model, reference, simulation, topology=topology, training=training, iid=iid, output=output, discard=discard,
-        seed=seed, overwrite=overwrite, plane=plane, tica_lag=tica_lag, folded=folded, floor=floor,
-    )  # fmt: skip
+        model,
+        reference,
+        simulation,
+        topology=topology,
+        training=training,
+        iid=iid,
+        output=output,
+        discard=discard,
+        seed=seed,
+        overwrite=overwrite,
+        plane=plane,
+        tica_lag=tica_lag,
+        folded=folded,
+        floor=floor,
+    )
     _show(report)
 
 

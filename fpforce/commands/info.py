@@ -12,7 +12,9 @@ from fpforce.commands.entry import command
 @command
 def main(
     model: Annotated[Path, Argument(help="force field, model.pt", show_default=False)],
-    topology: Annotated[Path | None, Option(help="PDB of a molecule to bind a transferable force field to", show_default=False)] = None,
+    topology: Annotated[
+        Path | None, Option(help="PDB of a molecule to bind a transferable force field to", show_default=False)
+    ] = None,
     as_json: Annotated[bool, Option("--json", help="print all metadata as JSON")] = False,
 ):
     """Print what a force field file holds: model, temperature, beads, training and verification."""
@@ -34,7 +36,8 @@ def describe(force_field) -> str:
         f"file          {force_field.path}, {force_field.path.stat().st_size / 1e6:.2f} MB",
         f"sha256        {force_field.sha256}",
         f"format        version {metadata['format_version']}, written by fpforce {metadata.get('fpforce_version')}",
-        f"model         {force_field.kind}{'' if force_field.conservative else ', not conservative'}, {parameters:,} weights in {len(weights)} tensors",
+        f"model         {force_field.kind}{'' if force_field.conservative else ', not conservative'}, {parameters:,} "
+        f"weights in {len(weights)} tensors",
         f"settings      {_compact(metadata['model'].get('settings', {}))}",
         f"temperature   {force_field.temperature_k:g} K (kT = {force_field.kt_kj_per_mol:.5g} kJ/mol)",
         f"scale         {force_field.scale_nm:.5g} nm",
@@ -55,7 +58,9 @@ def describe(force_field) -> str:
     if force_field.space is PLANE:
         lines.append("space         x and y of a particle in an external potential")
     if metadata.get("wall"):
-        distances = [f"{'-'.join(entry['names'])} {entry['distance_nm']:.4f}" for entry in metadata["wall"]["smallest_distances"]]
+        distances = [
+            f"{'-'.join(entry['names'])} {entry['distance_nm']:.4f}" for entry in metadata["wall"]["smallest_distances"]
+        ]
         lines.append("wall (nm)     " + ", ".join(distances))
     training = metadata.get("training", {})
     if "steps" in training:
@@ -93,7 +98,10 @@ def _describe_types(transferable) -> list[str]:
     return [
         f"molecules     any of its residue types; trained on {len(names)}: {', '.join(names)}",
         *([f"layout        {' | '.join(map(' '.join, knowledge['layout']))}"] if knowledge.get("layout") else []),
-        *(f"  {residue:<11} {' or '.join(', '.join(beads) for beads in sets)}" for residue, sets in knowledge["residues"].items()),
+        *(
+            f"  {residue:<11} {' or '.join(', '.join(beads) for beads in sets)}"
+            for residue, sets in knowledge["residues"].items()
+        ),
     ]
 
 

@@ -58,10 +58,10 @@ def main(
 
     Exit status: 0 done; 1 the runs do not agree; 2 wrong input; 130 interrupted.
     """
-    from fpforce.simulation.exchange import geometric_ladder
     from fpforce.reference.make import Molecule, ReferenceSettings, make_reference
     from fpforce.reference.protocol import Protocol, load_force_field, suggest_rungs
     from fpforce.reference.report import report
+    from fpforce.simulation.exchange import geometric_ladder
 
     files = tuple(filter(None, force_field.split(",")))
     if ladder is not None:
@@ -111,6 +111,10 @@ def _numbers(text):
         temperatures = tuple(float(word) for word in text.split(","))
     except ValueError:
         temperatures = ()
-    if not temperatures or temperatures[0] <= 0.0 or any(b <= a for a, b in zip(temperatures, temperatures[1:])):
+    if (
+        not temperatures
+        or temperatures[0] <= 0.0
+        or any(b <= a for a, b in zip(temperatures, temperatures[1:], strict=False))
+    ):
         raise InputError(f"ladder {text!r}: give rising temperatures in K, comma-separated, such as 300,357,424,505")
     return temperatures

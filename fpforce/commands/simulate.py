@@ -9,13 +9,17 @@ from typer import Argument, Option
 from fpforce.commands.entry import command
 
 _OVERRIDE = "run at another temperature than the model's, although its free energy does not hold there"
-_NOT_CONSERVATIVE = "simulate forces that are not the gradient of an energy, although they have no Boltzmann distribution"
+_NOT_CONSERVATIVE = (
+    "simulate forces that are not the gradient of an energy, although they have no Boltzmann distribution"
+)
 _RUNGS = (
-    "temperatures of a replica exchange, for barriers that a plain simulation does not cross: saved is the coldest, the model's, "
+    "temperatures of a replica exchange, for barriers that a plain simulation does not cross: saved is the coldest, "
+    "the model's, "
     "with the same distribution but no dynamics; costs about so many times as much"
 )
 _TOPOLOGY = (
-    "PDB of the molecule, all atoms or the beads alone, for a transferable force field; every replica starts there unless "
+    "PDB of the molecule, all atoms or the beads alone, for a transferable force field; every replica starts there "
+    "unless "
     "--start says otherwise"
 )
 _START = (
@@ -40,7 +44,9 @@ def main(
     top_temperature_k: Annotated[
         float | None, Option(help="of the hottest rung, K; twice the coldest by default", show_default=False)
     ] = None,
-    report_interval_ps: Annotated[float, Option(help="time between saved frames in ps, and between offers of exchange")] = 0.5,
+    report_interval_ps: Annotated[
+        float, Option(help="time between saved frames in ps, and between offers of exchange")
+    ] = 0.5,
     topology: Annotated[Path | None, Option(help=_TOPOLOGY, show_default=False)] = None,
     start: Annotated[str | None, Option(help=_START, show_default=False)] = None,
     start_topology: Annotated[
@@ -50,7 +56,9 @@ def main(
     platform: Annotated[str, Option(help="OpenMM platform; auto: CUDA, HIP, OpenCL on a GPU, else Reference")] = "auto",
     backend: Annotated[str, Option(help="auto, native, torchforce or python")] = "auto",
     threads: Annotated[int, Option(help="CPU threads that evaluate the energy")] = 1,
-    minimise: Annotated[bool, Option("--minimise", help="go to the nearest energy minimum before the first step")] = False,
+    minimise: Annotated[
+        bool, Option("--minimise", help="go to the nearest energy minimum before the first step")
+    ] = False,
     per_replica: Annotated[bool, Option("--per-replica", help="one trajectory file per replica")] = False,
     checkpoint_minutes: Annotated[float, Option(help="time between checkpoints in minutes")] = 5.0,
     resume: Annotated[bool, Option("--resume", help="go on from the checkpoint, to a larger --steps too")] = False,

@@ -11,7 +11,9 @@ from fpforce.commands.entry import command
 @command
 def main(
     recipe: Annotated[Path, Argument(help="recipe, a YAML file", show_default=False)],
-    overrides: Annotated[list[str] | None, Argument(help="changes to the recipe, such as run.max_steps=1000", show_default=False)] = None,
+    overrides: Annotated[
+        list[str] | None, Argument(help="changes to the recipe, such as run.max_steps=1000", show_default=False)
+    ] = None,
     init: Annotated[Path | None, Option(help="start from the weights of this checkpoint", show_default=False)] = None,
     resume: Annotated[bool, Option("--resume", help="go on from the run's last checkpoint")] = False,
     overwrite: Annotated[bool, Option("--overwrite", help="replace an earlier run")] = False,
@@ -24,11 +26,13 @@ def main(
     Exit status: 0 done; 2 wrong input or disk full; 130 interrupted.
     """
     need_training()
-    from fpforce.training.train import train
     from fpforce.training.recipe.read import load_recipe
+    from fpforce.training.train import train
 
     checkpoint = train(load_recipe(recipe, overrides or ()), init=init, resume=resume, overwrite=overwrite)
-    print(f"{checkpoint} is ready; make the force field with: fpforce-export {checkpoint} {checkpoint.with_suffix('.pt')}")
+    print(
+        f"{checkpoint} is ready; make the force field with: fpforce-export {checkpoint} {checkpoint.with_suffix('.pt')}"
+    )
 
 
 def need_training() -> None:

@@ -20,12 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.molecule.beads import BeadTable
-from fpforce.foundation.errors import InputError
-from fpforce.molecule.space import space_of
 from fpforce.forcefield.wall import Wall
+from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import BeadTable
+from fpforce.molecule.space import space_of
 
-FORMAT_VERSION = 4  # 2: models with a wall, which earlier readers would leave out; 3: internal models that see volumes; 4: of many molecules
+# 2: models with a wall, which earlier readers would leave out; 3: internal models that see volumes; 4: of many
+# molecules
+FORMAT_VERSION = 4
 METADATA_ENTRY = "fpforce.json"
 WEIGHTS_ENTRY = "fpforce.safetensors"
 TOPOLOGY_ENTRY = "topology.pdb"
@@ -37,8 +39,8 @@ UNREADABLE_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError,
 class ForceField:
     """A trained coarse-grained force field: its beads, a start frame, its temperature and its program.
 
-    `metadata` is the file's fpforce.json as a dict. One that was trained over many molecules is `transferable`: it has no beads, and
-    asked for a topology, masses or positions raises InputError, until `bind` gives it a molecule.
+    `metadata` is the file's fpforce.json as a dict. One that was trained over many molecules is `transferable`: it has
+    no beads, and asked for a topology, masses or positions raises InputError, until `bind` gives it a molecule.
     Units: nm, Da, K, kJ/mol.
     """
 
@@ -59,40 +61,52 @@ class ForceField:
 
     @property
     def molecule(self) -> str | None:
-        """The residues of the molecule that a transferable force field is bound to; None where it was trained on one."""
+        """The residues of the molecule that a transferable force field is bound to; None where it was trained
+        on one.
+        """
         return None
 
     def bind(self, topology) -> "ForceField":
         """The force field for one molecule, perhaps of a sequence never trained on, of a transferable one.
 
-        topology: a file that mdtraj reads, an openmm or mdtraj Topology, or an mdtraj Trajectory, with all atoms or the beads alone.
-        Water and ions are left out with a notice. Raises InputError for what the model does not know, naming the residue
-        (fpforce.forcefield.transferable.recognise), and for a force field that is of one molecule already.
+        topology: a file that mdtraj reads, an openmm or mdtraj Topology, or an mdtraj Trajectory, with all atoms or the
+        beads alone. Water and ions are left out with a notice. Raises InputError for what the model does not know,
+        naming the residue (fpforce.forcefield.transferable.recognise), and for a force field that is of one molecule
+        already.
         """
         from fpforce.forcefield.transferable.bound import bind
 
         if not self.transferable:
-            raise InputError(f"{self.path} is the force field of one molecule already; leave the topology out, or give a transferable one")
+            raise InputError(
+                f"{self.path} is the force field of one molecule already; leave the topology out, or give a "
+                f"transferable one"
+            )
         return bind(self, topology)
 
     def bound(self, topology) -> "ForceField":
         """The force field of one molecule: itself, or where it is transferable what `bind` makes of it.
 
-        Raises InputError for a transferable one without a topology, for one of a molecule with a topology, and for one that is bound
-        with the topology of another molecule.
+        Raises InputError for a transferable one without a topology, for one of a molecule with a topology, and for one
+        that is bound with the topology of another molecule.
         """
         if not self.transferable and topology is None:
             return self
         if topology is None:
-            raise InputError(f"{self.path} is a transferable force field: say for which molecule, with a topology (--topology FILE.pdb, "
-                             "of all atoms or of the beads)")
+            raise InputError(
+                f"{self.path} is a transferable force field: say for which molecule, with a topology (--topology "
+                f"FILE.pdb, "
+                "of all atoms or of the beads)"
+            )
         return self.bind(topology)
 
     def refuse_unbound(self) -> None:
         """Raise InputError for a transferable force field that is of no molecule yet."""
         if self.transferable:
-            raise InputError(f"{self.path} is a transferable force field and has no beads yet: bind it to a molecule, with a topology of "
-                             "all atoms or of the beads (ForceField.bind)")
+            raise InputError(
+                f"{self.path} is a transferable force field and has no beads yet: bind it to a molecule, with a "
+                f"topology of "
+                "all atoms or of the beads (ForceField.bind)"
+            )
 
     @property
     def kind(self) -> str:
@@ -130,7 +144,9 @@ class ForceField:
 
     @cached_property
     def positions_nm(self) -> np.ndarray | None:
-        """(n, 3) float64: a frame of the training data; of a bound one the topology's own, or None where that has no coordinates."""
+        """(n, 3) float64: a frame of the training data; of a bound one the topology's own, or None where that has no
+        coordinates.
+        """
         self.refuse_unbound()
         positions_nm = self.metadata["start_positions_nm"]
         return None if positions_nm is None else np.asarray(positions_nm, dtype=float)
@@ -270,8 +286,7 @@ def load(path) -> ForceField:
         raise InputError(f"{path}: extra/{METADATA_ENTRY} is damaged ({error}); repeat fpforce-export") from None
     if start_shape != (len(force_field.beads), 3):
         raise InputError(
-            f"{path}: the start frame has shape {start_shape} for "
-            f"{len(force_field.beads)} beads; repeat fpforce-export"
+            f"{path}: the start frame has shape {start_shape} for {len(force_field.beads)} beads; repeat fpforce-export"
         )
     return force_field
 
@@ -314,7 +329,9 @@ def _starts_like_zip(path) -> bool:
 
 
 def read_extra(archive, name: str, path=None) -> bytes:
-    """Contents of the one entry ending in /extra/<name> of an archive: a path, or an open file with the path it came from."""
+    """Contents of the one entry ending in /extra/<name> of an archive: a path, or an open file with the path it came
+    from.
+    """
     path = path or archive
     try:
         with zipfile.ZipFile(archive) as archive:

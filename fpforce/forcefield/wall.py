@@ -1,8 +1,8 @@
 """The excluded volume of a coarse-grained molecule: a wall below the smallest distances of the data.
 
-In: a bead table, and the frames of a training. Out: a `Wall`, which is a part of the force field where the recipe asks for it
-(`model.wall`). Zero for everything that the data have seen, so it takes no part in training; it keeps a simulation that left the
-data from letting beads pass through each other.
+In: a bead table, and the frames of a training. Out: a `Wall`, which is a part of the force field where the recipe asks
+for it (`model.wall`). Zero for everything that the data have seen, so it takes no part in training; it keeps a
+simulation that left the data from letting beads pass through each other.
 """
 
 from collections import deque
@@ -21,7 +21,8 @@ _CHUNK_DISTANCES = 4_000_000  # held at once
 class WallAction:
     """How often the wall acted in frames, and how strongly.
 
-    `acted`: part of the frames with any pair within it; `more_than_a_kt`: with an energy above 1 kT; `largest_kt` energy.
+    `acted`: part of the frames with any pair within it; `more_than_a_kt`: with an energy above 1 kT; `largest_kt`
+    energy.
     """
 
     frames: int
@@ -45,7 +46,8 @@ class Wall:
     def of(cls, beads, smallest):
         """From the bead table and the smallest distances of the data, as `smallest_distances` gives them.
 
-        Pairs of names that the data never had so far apart along the bonds, which another molecule may have, get no wall.
+        Pairs of names that the data never had so far apart along the bonds, which another molecule may have, get no
+        wall.
         """
         by_names = {tuple(entry["names"]): entry["distance_nm"] for entry in smallest}
         pairs = [pair for pair in distant_pairs(beads) if _names(beads, pair) in by_names]
@@ -54,19 +56,27 @@ class Wall:
 
     def energies_kt(self, positions_nm):
         """Energy (F,) in kT of frames (F, beads, 3)."""
-        return np.concatenate([
-            HEIGHT_KT * np.sum(np.maximum(1.0 - distances / self.distances_nm, 0.0) ** 3, axis=1)
-            for distances in _distances(positions_nm, self.pairs)
-        ])  # fmt: skip
+        return np.concatenate(
+            [
+                HEIGHT_KT * np.sum(np.maximum(1.0 - distances / self.distances_nm, 0.0) ** 3, axis=1)
+                for distances in _distances(positions_nm, self.pairs)
+            ]
+        )
 
     def action(self, positions_nm):
         """WallAction in frames (F, beads, 3)."""
         energies = self.energies_kt(positions_nm)
-        return WallAction(len(energies), float(np.mean(energies > 0.0)), float(np.mean(energies > 1.0)), float(energies.max()))
+        return WallAction(
+            len(energies), float(np.mean(energies > 0.0)), float(np.mean(energies > 1.0)), float(energies.max())
+        )
 
     def constants(self):
         """What the weights of a force field hold of it, by name."""
-        return {"wall.first": self.pairs[:, 0].copy(), "wall.second": self.pairs[:, 1].copy(), "wall.distance_nm": self.distances_nm}
+        return {
+            "wall.first": self.pairs[:, 0].copy(),
+            "wall.second": self.pairs[:, 1].copy(),
+            "wall.distance_nm": self.distances_nm,
+        }
 
     def record(self, smallest):
         """What fpforce.json says of it."""
@@ -76,8 +86,8 @@ class Wall:
 def smallest_distances(molecules):
     """The smallest distance of each pair of bead names in the data: [{"names": [a, b], "distance_nm": d}].
 
-    molecules: (bead table, frames (F, beads, 3) in nm) of each molecule. One distance for all beads of two names, so that it holds
-    where the data are thin, too. Raises InputError where no two beads are FEWEST_BONDS bonds apart.
+    molecules: (bead table, frames (F, beads, 3) in nm) of each molecule. One distance for all beads of two names, so
+    that it holds where the data are thin, too. Raises InputError where no two beads are FEWEST_BONDS bonds apart.
     """
     smallest = {}
     for beads, frames_nm in molecules:
@@ -90,7 +100,8 @@ def smallest_distances(molecules):
             smallest[names] = min(distance, smallest.get(names, np.inf))
     if not smallest:
         raise InputError(
-            f"model.wall = true keeps beads apart that are at least {FEWEST_BONDS} bonds from each other, and the data have no such "
+            f"model.wall = true keeps beads apart that are at least {FEWEST_BONDS} bonds from each other, and the data "
+            f"have no such "
             "pair; set it to false"
         )
     return [{"names": list(names), "distance_nm": distance} for names, distance in sorted(smallest.items())]

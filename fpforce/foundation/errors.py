@@ -7,4 +7,7 @@ class InputError(Exception):
 
 def install_extra(*extras: str) -> str:
     """The remedy where a package is missing that comes with one of these extras."""
-    return f"install fpforce with the extra {' or '.join(f'`{extra}`' for extra in extras)} (pip install '.[{extras[0]}]' in its folder)"
+    return (
+        f"install fpforce with the extra {' or '.join(f'`{extra}`' for extra in extras)} (pip install "
+        f"'.[{extras[0]}]' in its folder)"
+    )

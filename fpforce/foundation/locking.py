@@ -14,7 +14,8 @@ except ImportError:  # Windows
 class Lock:
     """The lock on `subject`, held from here to `close`, by a file of its own that `close` removes.
 
-    Raises InputError where another process, or another Lock, holds it. Where the system knows no locks it holds nothing off.
+    Raises InputError where another process, or another Lock, holds it. Where the system knows no locks it holds nothing
+    off.
     """
 
     def __init__(self, path: Path, subject):

@@ -1,4 +1,6 @@
-"""Ctrl-C and SIGTERM as an event to look at between two steps, so that files are never left in the middle of a write."""
+"""Ctrl-C and SIGTERM as an event to look at between two steps, so that files are never left in the middle of a
+write.
+"""
 
 import signal
 import threading

@@ -1,7 +1,8 @@
 """The beads of a coarse-grained molecule and how they come from atoms.
 
-In: an mdtraj topology with a choice of beads (fpforce.molecule.mapping does the choosing). Out: a BeadTable, which names the
-beads, maps atomistic coordinates onto them, makes their topology for OpenMM and mdtraj, and travels in a model file.
+In: an mdtraj topology with a choice of beads (fpforce.molecule.mapping does the choosing). Out: a BeadTable, which
+names the beads, maps atomistic coordinates onto them, makes their topology for OpenMM and mdtraj, and travels in a
+model file.
 """
 
 from dataclasses import asdict, dataclass
@@ -57,9 +58,12 @@ class BeadTable:
 
     @cached_property
     def labels(self):
-        """What each bead is, whatever the numbering of the file: a tuple such as ("TRP1-N", "TRP1-CA", ...), residues counted
-        from the first that has a bead."""
-        counted = {index: number for number, index in enumerate(dict.fromkeys(b.residue_index for b in self.beads), start=1)}
+        """What each bead is, whatever the numbering of the file: a tuple such as ("TRP1-N", "TRP1-CA", ...), residues
+        counted from the first that has a bead.
+        """
+        counted = {
+            index: number for number, index in enumerate(dict.fromkeys(b.residue_index for b in self.beads), start=1)
+        }
         return tuple(f"{bead.residue}{counted[bead.residue_index]}-{bead.name}" for bead in self.beads)
 
     def order_in(self, labels, source):
@@ -74,12 +78,15 @@ class BeadTable:
             ours, theirs = self.labels.count(label), labels.count(label)
             if ours != theirs:
                 raise InputError(
-                    f"{source} is of another molecule: it has {theirs or 'no'} bead {label}, and {ours or 'none'} is asked for "
-                    f"(there {', '.join(labels[:3])}, ..., here {', '.join(self.labels[:3])}, ...); give what belongs together"
+                    f"{source} is of another molecule: it has {theirs or 'no'} bead {label}, and {ours or 'none'} is "
+                    f"asked for "
+                    f"(there {', '.join(labels[:3])}, ..., here {', '.join(self.labels[:3])}, ...); give what belongs "
+                    f"together"
                 )
             if ours > 1:
                 raise InputError(
-                    f"{source} lists its beads in another order, and {ours} of them are called {label}, so that they cannot be put "
+                    f"{source} lists its beads in another order, and {ours} of them are called {label}, so that they "
+                    f"cannot be put "
                     "in order; give the topology in the order of that file"
                 )
         return np.array([labels.index(label) for label in self.labels])
@@ -120,8 +127,8 @@ class BeadTable:
 
     @cached_property
     def phi_psi_across_peptide_bonds(self):
-        """As `phi_psi`, but psi of the residue before each peptide bond with phi of the one after it (residue="TRP1-LYS2",
-        peptide_bond=("TRP1", "LYS2")).
+        """As `phi_psi`, but psi of the residue before each peptide bond with phi of the one after it
+        (residue="TRP1-LYS2", peptide_bond=("TRP1", "LYS2")).
 
         These are all that a dipeptide without its caps has.
         """

@@ -80,8 +80,10 @@ def require_connected(beads, pairs):
         pairs: bead bonds.
     """
     if len(beads) < 2:
-        raise InputError(f"the mapping gives {len(beads)} bead; a force field needs at least two bonded beads (a single "
-                         "particle in an external potential comes as a .npz and a list of one bead record)")
+        raise InputError(
+            f"the mapping gives {len(beads)} bead; a force field needs at least two bonded beads (a single "
+            "particle in an external potential comes as a .npz and a list of one bead record)"
+        )
     components = connected_components(len(beads), pairs)
     if len(components) > 1:
         body = max(components, key=len)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.molecule.bonding import bead_bonds, require_connected
-from fpforce.foundation.errors import InputError
 
 PRESETS = ("ca", "backbone5", "backbone", "heavy", "all")
 
@@ -65,7 +65,7 @@ def map_beads(topology, beads):
     _refuse_shared_atoms(topology, groups)
     chains = _chain_names(topology, groups)
     table = BeadTable(
-        tuple(_bead(topology, name, group, chains) for name, group in zip(names, groups)),
+        tuple(_bead(topology, name, group, chains) for name, group in zip(names, groups, strict=False)),
         bead_bonds(topology, groups),
         mapping,
     )
@@ -237,11 +237,11 @@ def _chain_names(topology, groups):
     used = sorted({topology.atom(group[0]).residue.chain.index for group in groups})
     given = [getattr(topology.chain(index), "chain_id", None) for index in used]
     if all(name and len(name) == 1 and name.strip() for name in given) and len(set(given)) == len(given):
-        return dict(zip(used, given))
+        return dict(zip(used, given, strict=False))
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
     if len(used) > len(letters):
         raise InputError(f"the beads come from {len(used)} chains; {len(letters)} at most are supported: choose fewer")
-    return dict(zip(used, letters))
+    return dict(zip(used, letters, strict=False))
 
 
 def _bead(topology, name, group, chains):

@@ -2,8 +2,8 @@
 
 Several beads are a molecule, whose energy depends on neither its place nor its orientation: its degrees of freedom are
 all coordinates but those of the centre of mass. One bead has nothing inside to learn; it is a particle in an external
-potential, and its degrees of freedom are x and y, where the potential acts. Positions are (..., beads, 3) throughout, so
-that files, OpenMM and the networks see one shape; what is no degree of freedom is projected out.
+potential, and its degrees of freedom are x and y, where the potential acts. Positions are (..., beads, 3) throughout,
+so that files, OpenMM and the networks see one shape; what is no degree of freedom is projected out.
 
 Arrays and tensors go through the same code: both know mean(axis=, keepdims=).
 """

@@ -1,7 +1,7 @@
 """The data of a toy system: training set and reference, two independent runs, and one frame of each start.
 
-In: an ExternalPotential. Out: train.npz and reference.npz (positions (frames, 1, 3) in nm, one particle after the other)
-and start_<name>.pdb. Everything follows from the seeds.
+In: an ExternalPotential. Out: train.npz and reference.npz (positions (frames, 1, 3) in nm, one particle after the
+other) and start_<name>.pdb. Everything follows from the seeds.
 """
 
 from dataclasses import dataclass
@@ -31,12 +31,20 @@ def write_dataset(potential: ExternalPotential, folder: str | Path, size: Datase
     folder.mkdir(parents=True, exist_ok=True)
     density = ExactDensity.of(potential)
     for name, seed in SEEDS.items():
-        positions = potential.simulate(particles=size.particles, frames=size.frames, discarded_ps=size.discarded_ps,
-                                       interval_ps=size.interval_ps, seed=seed).reshape(-1, 1, 3)
+        positions = potential.simulate(
+            particles=size.particles,
+            frames=size.frames,
+            discarded_ps=size.discarded_ps,
+            interval_ps=size.interval_ps,
+            seed=seed,
+        ).reshape(-1, 1, 3)
         np.savez_compressed(folder / f"{name}.npz", positions=positions)
         found = compare_with_exact(positions, density)
         inside = potential.in_basin(*positions[:, 0, :2].T).mean()
-        print(f"{name}.npz: {found.frames} frames, JS from the exact density {found.js:.4f} (floor {found.js_floor:.4f}), "
-              f"basin weight {inside:.4f} (exact {density.basin_weight:.4f})")
+        print(
+            f"{name}.npz: {found.frames} frames, JS from the exact density {found.js:.4f} (floor "
+            f"{found.js_floor:.4f}), "
+            f"basin weight {inside:.4f} (exact {density.basin_weight:.4f})"
+        )
     for name, point in potential.starts_nm.items():
         potential.beads.write_pdb(folder / f"start_{name}.pdb", [[*point, 0.0]])

@@ -33,7 +33,9 @@ class ExactDensity:
         What lies up to a box's width beyond an edge belongs to the outermost bin, as samples there do.
         """
         edges = tuple(np.linspace(low, high, BINS_PER_AXIS + 1) for low, high in potential.box_nm)
-        return density_of_energy(lambda x, y: potential.energy(x, y) / potential.kt_kj_per_mol, edges, potential.in_basin)
+        return density_of_energy(
+            lambda x, y: potential.energy(x, y) / potential.kt_kj_per_mol, edges, potential.in_basin
+        )
 
     @property
     def free_energy_kt(self) -> float:
@@ -44,7 +46,9 @@ class ExactDensity:
         return rng.multinomial(frames, self.probabilities.ravel()).reshape(self.probabilities.shape)
 
     def counts(self, positions_nm) -> np.ndarray:
-        """Bin counts (bins, bins) of positions (..., 1, 3) or (..., 3); points beyond an edge count in the outermost bin."""
+        """Bin counts (bins, bins) of positions (..., 1, 3) or (..., 3); points beyond an edge count in the outermost
+        bin.
+        """
         points = np.asarray(positions_nm, dtype=np.float64).reshape(-1, 3)[:, :2]
         flat = np.bincount(bin_indices(points, self.edges), minlength=self.probabilities.size)
         return flat.reshape(self.probabilities.shape)
@@ -63,7 +67,9 @@ def density_of_energy(energy_kt, edges, in_basin, points_per_bin: int = POINTS_P
 
 @dataclass(frozen=True)
 class ExactComparison:
-    """Distance of `frames` samples from the exact density; floors are means over independent samples in the same number."""
+    """Distance of `frames` samples from the exact density; floors are means over independent samples in the same
+    number.
+    """
 
     frames: int
     js: float
@@ -81,13 +87,20 @@ class ExactComparison:
 
 
 def compare_with_exact(positions_nm, density: ExactDensity, seed: int = 0) -> ExactComparison:
-    """JS divergence and PMF error of positions (..., 3) in nm from the exact density, as in fpforce.analysis.divergences."""
+    """JS divergence and PMF error of positions (..., 3) in nm from the exact density, as in
+    fpforce.analysis.divergences.
+    """
     rng = np.random.default_rng(seed)
     exact, counts = density.probabilities.ravel(), density.counts(positions_nm).ravel()
     frames = int(counts.sum())
     drawn = np.stack([density.sample_counts(frames, rng).ravel() for _ in range(FLOOR_SAMPLES)])
-    return ExactComparison(frames, float(js_divergence(counts, exact)), float(js_divergence(drawn, exact).mean()),
-                           float(pmf_error(counts, exact)), float(pmf_error(drawn, exact).mean()))
+    return ExactComparison(
+        frames,
+        float(js_divergence(counts, exact)),
+        float(js_divergence(drawn, exact).mean()),
+        float(pmf_error(counts, exact)),
+        float(pmf_error(drawn, exact).mean()),
+    )
 
 
 def free_energy_kt(weight: float) -> float:

@@ -57,8 +57,17 @@ class ExternalPotential:
         system.addForce(force)
         return system
 
-    def simulate(self, *, particles: int, frames: int, discarded_ps: float, interval_ps: float, seed: int,
-                 timestep_fs: float = 5.0, friction_per_ps: float = 1.0):
+    def simulate(
+        self,
+        *,
+        particles: int,
+        frames: int,
+        discarded_ps: float,
+        interval_ps: float,
+        seed: int,
+        timestep_fs: float = 5.0,
+        friction_per_ps: float = 1.0,
+    ):
         """Positions (particles, frames, 3) float32 in nm by Langevin dynamics, z dropped; a function of the seed.
 
         Particles start at the start frames in turn; frames are saved from discarded_ps on.
@@ -66,10 +75,13 @@ class ExternalPotential:
         import openmm
         from openmm import unit
 
-        integrator = openmm.LangevinMiddleIntegrator(self.temperature_k * unit.kelvin, friction_per_ps / unit.picosecond,
-                                                     timestep_fs * unit.femtosecond)
+        integrator = openmm.LangevinMiddleIntegrator(
+            self.temperature_k * unit.kelvin, friction_per_ps / unit.picosecond, timestep_fs * unit.femtosecond
+        )
         integrator.setRandomNumberSeed(2 * seed + 1)
-        context = openmm.Context(self.make_system(particles), integrator, openmm.Platform.getPlatformByName("Reference"))
+        context = openmm.Context(
+            self.make_system(particles), integrator, openmm.Platform.getPlatformByName("Reference")
+        )
         starts = list(self.starts_nm.values())
         context.setPositions([(*starts[k % len(starts)], 0.0) for k in range(particles)])
         context.setVelocitiesToTemperature(self.temperature_k, 2 * seed + 2)
@@ -82,5 +94,7 @@ class ExternalPotential:
 
 
 def _evaluate(expression, x, y):
-    """A formula of this package (never of a file), with numpy's exp; the one place where it is written serves OpenMM too."""
+    """A formula of this package (never of a file), with numpy's exp; the one place where it is written serves OpenMM
+    too.
+    """
     return eval(expression, {"__builtins__": {}, "exp": np.exp}, {"x": x, "y": y})

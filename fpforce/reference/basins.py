@@ -21,7 +21,7 @@ def backbone_torsions(topology):
     torsions = {}
     for chain in topology.chains:
         atoms = [{atom.name: atom.index for atom in residue.atoms} for residue in chain.residues]
-        for residue, before, here, after in zip(chain.residues, [{}, *atoms], atoms, [*atoms[1:], {}]):
+        for residue, before, here, after in zip(chain.residues, [{}, *atoms], atoms, [*atoms[1:], {}], strict=False):
             if not {"N", "CA", "C"} <= set(here):
                 continue
             n, ca, c = here["N"], here["CA"], here["C"]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import map_beads
 from fpforce.molecule.chirality import d_residues, dihedral
-from fpforce.foundation.errors import InputError
 from fpforce.reference.basins import agreement, basin_statistics
 
 _BASINS = {"negative": -1.0, "positive": 1.0}
@@ -133,6 +133,6 @@ def _density(phi, psi):
     """Periodic kernel density at each point, up to a factor; every k-th point carries a kernel."""
     every = -(-len(phi) // _MOST_KERNELS)
     density = np.zeros(len(phi))
-    for centre_phi, centre_psi in zip(phi[::every], psi[::every]):
+    for centre_phi, centre_psi in zip(phi[::every], psi[::every], strict=False):
         density += np.exp((np.cos(phi - centre_phi) + np.cos(psi - centre_psi) - 2.0) / _KERNEL_RAD**2)
     return density

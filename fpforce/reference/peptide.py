@@ -164,7 +164,9 @@ def _relax(topology, system, positions, extended):
     repulsion.addGlobalParameter("hardness", 0.0)
     for _ in range(system.getNumParticles()):
         repulsion.addParticle()
-    repulsion.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffNonPeriodic)  # a neighbour list: the time grows as the atoms
+    repulsion.setNonbondedMethod(
+        openmm.CustomNonbondedForce.CutoffNonPeriodic
+    )  # a neighbour list: the time grows as the atoms
     repulsion.setCutoffDistance(0.26)
     repulsion.createExclusionsFromBonds([(a.index, b.index) for a, b in topology.bonds()], 3)
     bonded.addForce(repulsion)
@@ -222,7 +224,7 @@ def _extending_force(topology):
     force.addPerTorsionParameter("angle")
     residues = list(topology.residues())
     atoms = [{atom.name: atom.index for atom in residue.atoms()} for residue in residues]
-    for residue, before, here, after in zip(residues, [{}, *atoms], atoms, [*atoms[1:], {}]):
+    for residue, before, here, after in zip(residues, [{}, *atoms], atoms, [*atoms[1:], {}], strict=False):
         if not {"N", "CA", "C"} <= set(here):
             continue
         if "C" in before and residue.name != "PRO":
@@ -247,7 +249,7 @@ def peptide_bonds(topology):
     residues = [{atom.name: atom.index for atom in residue.atoms()} for residue in topology.residues()]
     return [
         (left.get("CA", left.get("CH3")), left["C"], right["N"], right.get("CA", right.get("C")))
-        for left, right in zip(residues, residues[1:])
+        for left, right in zip(residues, residues[1:], strict=False)
     ]
 
 

@@ -27,7 +27,9 @@ def choose_platform(platform, n_atoms):
 
 
 def context_for_minimisation(system):
-    """openmm.Context whose minima are the same in every process: Reference, for a larger molecule one thread of the faster CPU."""
+    """openmm.Context whose minima are the same in every process: Reference, for a larger molecule one thread of the
+    faster CPU.
+    """
     import openmm
 
     name = "Reference" if system.getNumParticles() <= _LARGEST_FOR_REFERENCE else "CPU"

@@ -1,7 +1,8 @@
 """Temperature replica exchange: replicas walk over a ladder of temperatures, and barriers are crossed on the hot rungs.
 
 In: an OpenMM System, start positions, a ladder. Out: frames of the coldest rung, the counts by which an exchange is
-judged, and a state from which it goes on exactly as if it had not stopped. The criterion is fpforce.simulation.exchange.
+judged, and a state from which it goes on exactly as if it had not stopped. The criterion is
+fpforce.simulation.exchange.
 """
 
 import json

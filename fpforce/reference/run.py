@@ -10,12 +10,12 @@ import time
 
 import numpy as np
 
-from fpforce.molecule.chirality import d_residues
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
 from fpforce.foundation.progress import SimulationProgress, aggregate_ns_per_day
-from fpforce.reference.replica_exchange import ReplicaExchange
 from fpforce.foundation.signals import stop_signals
+from fpforce.molecule.chirality import d_residues
+from fpforce.reference.replica_exchange import ReplicaExchange
 
 
 class ReferenceRun:

@@ -11,8 +11,8 @@ from collections import Counter
 
 import numpy as np
 
-from fpforce.molecule.chirality import d_residues, dihedral
 from fpforce.foundation.errors import InputError, install_extra
+from fpforce.molecule.chirality import d_residues, dihedral
 from fpforce.reference.peptide import THREE_LETTERS
 
 logger = logging.getLogger("fpforce")
@@ -67,7 +67,9 @@ def read_structure(path, force_field, capped=None):
     variants = ["HIE" if residue.name == "HIS" else None for residue in modeller.topology.residues()]
     try:
         with _python_random_seeded(1):
-            modeller.addHydrogens(force_field, pH=7.0, variants=variants, platform=openmm.Platform.getPlatformByName("Reference"))
+            modeller.addHydrogens(
+                force_field, pH=7.0, variants=variants, platform=openmm.Platform.getPlatformByName("Reference")
+            )
         force_field.createSystem(modeller.topology)
     except Exception as error:  # OpenMM raises bare ValueError and Exception alike
         raise InputError(f"{path}: the force field does not know this molecule: {error}") from error
@@ -176,7 +178,7 @@ def _require_no_gap(residues, positions, path):
     from openmm import unit
 
     xyz = np.array(positions.value_in_unit(unit.nanometer))
-    for before, after in zip(residues, residues[1:]):
+    for before, after in zip(residues, residues[1:], strict=False):
         carbon, nitrogen = _atom(before, "C"), _atom(after, "N")
         if None in (carbon, nitrogen):
             continue
@@ -218,6 +220,6 @@ def _say_cis_bonds(topology, positions):
 
     xyz = np.array(positions.value_in_unit(unit.nanometer))
     residues = list(topology.residues())
-    for residue, omega in zip(residues, peptide_bonds(topology)):
+    for residue, omega in zip(residues, peptide_bonds(topology), strict=False):
         if abs(dihedral(xyz[None], omega)[0]) < np.radians(90.0):
             logger.info("the peptide bond after %s %s is cis", residue.name, residue.id)

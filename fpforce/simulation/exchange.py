@@ -1,4 +1,5 @@
-"""Temperature replica exchange: the ladder of temperatures, the probability with which neighbours on it swap, how often they did.
+"""Temperature replica exchange: the ladder of temperatures, the probability with which neighbours on it swap, how often
+they did.
 
 Source: Sugita and Okamoto, Chem. Phys. Lett. 314 (1999) 141, eq. 14 and 16.
 """
@@ -40,7 +41,9 @@ def acceptance(cold_energy, hot_energy, cold_k, hot_k):
 
 
 def accepted_swaps(metadata: dict) -> tuple[float | None, ...]:
-    """Part of the swaps offered between neighbouring rungs, of a simulation's sidecar; None where none was, empty without exchange."""
+    """Part of the swaps offered between neighbouring rungs, of a simulation's sidecar; None where none was, empty
+    without exchange.
+    """
     swaps = metadata.get("swaps", {"accepted": [], "attempts": []})
     return tuple(a / n if n else None for a, n in zip(swaps["accepted"], swaps["attempts"], strict=True))
 
@@ -48,14 +51,24 @@ def accepted_swaps(metadata: dict) -> tuple[float | None, ...]:
 def warn_of_ladder(metadata: dict) -> None:
     """Say of a simulation's sidecar where the ladder does not connect, and whether it is too hot for the molecule."""
     ladder, parts = metadata["ladder_k"] or (), accepted_swaps(metadata)
-    poor = [f"{low:g} and {high:g} K: {part:.0%}" for low, high, part in zip(ladder, ladder[1:], parts)
-            if part is not None and part < FEWEST_SWAPS]  # fmt: skip
+    poor = [
+        f"{low:g} and {high:g} K: {part:.0%}"
+        for low, high, part in zip(ladder, ladder[1:], parts, strict=False)
+        if part is not None and part < FEWEST_SWAPS
+    ]
     if poor:
-        logger.warning("few swaps are accepted between %s: the ladder hardly helps; give more --rungs, or a lower --top-temperature-k",
-                       ", ".join(poor))
+        logger.warning(
+            "few swaps are accepted between %s: the ladder hardly helps; give more --rungs, or a lower "
+            "--top-temperature-k",
+            ", ".join(poor),
+        )
     hot = sum("on the rung of" in info["reason"] for info in metadata["failed"].values())
     if hot:
-        logger.warning("%d of %d failed replicas broke on a hot rung; give a lower --top-temperature-k", hot, len(metadata["failed"]))
+        logger.warning(
+            "%d of %d failed replicas broke on a hot rung; give a lower --top-temperature-k",
+            hot,
+            len(metadata["failed"]),
+        )
 
 
 def ladder_text(ladder_k) -> str:

@@ -126,7 +126,9 @@ class SimulationFiles:
         for writer in self._writers:
             writer.sync()
         extents = np.array([writer.extent for writer in self._writers])
-        replace_file(self.checkpoint, lambda file: np.savez(file, extents=extents, metadata=json.dumps(metadata), **arrays))
+        replace_file(
+            self.checkpoint, lambda file: np.savez(file, extents=extents, metadata=json.dumps(metadata), **arrays)
+        )
         replace_file(self.sidecar, lambda file: file.write(json.dumps(metadata, indent=1).encode()))
 
     def require_checkpoint(self) -> None:
@@ -182,8 +184,8 @@ class SimulatedFrames:
 def read_simulation(path, table) -> SimulatedFrames:
     """Read the trajectory that fpforce-simulate wrote to `path`, with its sidecar `<path>.json`.
 
-    Frames beyond the last checkpoint, which a killed run can leave, are not returned. Beads, those of the start in the metadata
-    too, are put in the order of `table`, which may be another one.
+    Frames beyond the last checkpoint, which a killed run can leave, are not returned. Beads, those of the start in the
+    metadata too, are put in the order of `table`, which may be another one.
     Raises InputError when trajectory or sidecar are missing, cannot be read, or do not fit `table`.
     """
     import mdtraj
@@ -226,7 +228,10 @@ def read_simulation(path, table) -> SimulatedFrames:
         order = table.order_in(metadata["beads"], f"simulation {path}")
         positions_nm, start = positions_nm[:, :, order], metadata.get("start", {})
         if "positions_nm" in start:
-            metadata |= {"start": start | {"positions_nm": [start["positions_nm"][k] for k in order]}, "beads": list(table.labels)}
+            metadata |= {
+                "start": start | {"positions_nm": [start["positions_nm"][k] for k in order]},
+                "beads": list(table.labels),
+            }
     valid = np.ones((saved_times, replicas), dtype=bool)
     for replica, info in failed.items():
         valid[info["frame"] :, replica] = False

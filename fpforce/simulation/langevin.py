@@ -5,12 +5,12 @@ import time
 
 import numpy as np
 
-from fpforce.system import backends
-from fpforce.simulation.exchange import ladder_text
 from fpforce.foundation.progress import SimulationProgress, aggregate_ns_per_day
+from fpforce.foundation.signals import stop_signals
+from fpforce.simulation.exchange import ladder_text
 from fpforce.simulation.replicas import BondLimits
 from fpforce.simulation.rungs import Rungs
-from fpforce.foundation.signals import stop_signals
+from fpforce.system import backends
 from fpforce.system.make_system import make_system
 
 logger = logging.getLogger("fpforce")
@@ -38,11 +38,18 @@ class LangevinRun:
         self._wanted_platform = settings.platform
         self._ladder_k = description["ladder_k"] or [description["temperature_k"]]
         self.backend, _ = backends.choose(force_field, settings.backend)
-        options = {"backend": self.backend, "threads": settings.threads, "override_not_conservative": settings.override_not_conservative}
+        options = {
+            "backend": self.backend,
+            "threads": settings.threads,
+            "override_not_conservative": settings.override_not_conservative,
+        }
         self._system = make_system(force_field, replicas=settings.replicas, **options)
         self._molecule = None
         if len(self._ladder_k) > 1:
-            logger.info("replica exchange between %s; the energies for it are those of one molecule at a time:", ladder_text(self._ladder_k))
+            logger.info(
+                "replica exchange between %s; the energies for it are those of one molecule at a time:",
+                ladder_text(self._ladder_k),
+            )
             self._molecule = make_system(force_field, **options)
         self._minimise = settings.minimise
         self._rungs = self._last_good_nm = None
@@ -56,7 +63,9 @@ class LangevinRun:
         """Put every replica at the start frame (n, 3) nm with velocities of its own; write the first checkpoint."""
         seeds = self._seeds()
         self._make_rungs(seeds)
-        self._rungs.start(np.tile(start_nm, (self._replicas, 1, 1)), [velocity for _, velocity in seeds], self._minimise)
+        self._rungs.start(
+            np.tile(start_nm, (self._replicas, 1, 1)), [velocity for _, velocity in seeds], self._minimise
+        )
         self._last_good_nm = self._rungs.positions()
         self._files.start(start_nm)
         self._save()
@@ -109,18 +118,22 @@ class LangevinRun:
     def metadata(self) -> dict:
         """The sidecar's contents at this moment."""
         rate = self.step / self._seconds if self._seconds else 0.0
-        return self._description | {
-            "steps": self.step,
-            "saved_times": self.saved_times,
-            "backend": self.backend,
-            "platform": self.platform,
-            "trajectories": [path.name for path in self._files.trajectories],
-            "topology": self._files.topology.name,
-            "seconds": self._seconds,
-            "steps_per_second": rate,
-            "ns_per_day": aggregate_ns_per_day(rate, self._replicas, self._timestep_fs),
-            "failed": {str(replica): info for replica, info in self.failed.items()},
-        } | self._swaps()
+        return (
+            self._description
+            | {
+                "steps": self.step,
+                "saved_times": self.saved_times,
+                "backend": self.backend,
+                "platform": self.platform,
+                "trajectories": [path.name for path in self._files.trajectories],
+                "topology": self._files.topology.name,
+                "seconds": self._seconds,
+                "steps_per_second": rate,
+                "ns_per_day": aggregate_ns_per_day(rate, self._replicas, self._timestep_fs),
+                "failed": {str(replica): info for replica, info in self.failed.items()},
+            }
+            | self._swaps()
+        )
 
     def _swaps(self) -> dict:
         if self._molecule is None:
@@ -133,10 +146,16 @@ class LangevinRun:
 
     def _make_rungs(self, seeds) -> None:
         self._rungs = Rungs(
-            self._system, self._molecule, self._ladder_k, self._shape, timestep_fs=self._timestep_fs,
-            friction_per_ps=self._description["friction_per_ps"], noise_seeds=[noise for noise, _ in seeds],
-            swap_seed=self._seed, platform=self._wanted_platform,
-        )  # fmt: skip
+            self._system,
+            self._molecule,
+            self._ladder_k,
+            self._shape,
+            timestep_fs=self._timestep_fs,
+            friction_per_ps=self._description["friction_per_ps"],
+            noise_seeds=[noise for noise, _ in seeds],
+            swap_seed=self._seed,
+            platform=self._wanted_platform,
+        )
         self.platform = self._rungs.platform
         logger.info("platform %s", self.platform)
 

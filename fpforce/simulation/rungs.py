@@ -1,11 +1,12 @@
 """The contexts of a simulation: one, or one for every temperature of a ladder, between which molecules change places.
 
-In: a System of R molecules that do not interact, the ladder, one molecule's System for its energy. Out: positions of all
-rungs, arrays from which they go on. Molecule r of one rung swaps with molecule r of the next (fpforce.simulation.exchange), so that the R
-ladders are independent of each other.
+In: a System of R molecules that do not interact, the ladder, one molecule's System for its energy. Out: positions of
+all rungs, arrays from which they go on. Molecule r of one rung swaps with molecule r of the next
+(fpforce.simulation.exchange), so that the R ladders are independent of each other.
 
-LangevinMiddleIntegrator keeps velocities that lag by half a kick, v = w - (dt / 2) F / m, and it is w that has the Maxwell distribution of
-the temperature, whatever the positions: so w is what a swap scales. Scaling v biases the coldest rung where swaps are frequent.
+LangevinMiddleIntegrator keeps velocities that lag by half a kick, v = w - (dt / 2) F / m, and it is w that has the
+Maxwell distribution of the temperature, whatever the positions: so w is what a swap scales. Scaling v biases the
+coldest rung where swaps are frequent.
 Source: Zhang, Liu, Yan, Tuckerman, Liu, J. Phys. Chem. A 123 (2019) 6056 (the integrator).
 """
 
@@ -14,8 +15,8 @@ import logging
 import numpy as np
 
 from fpforce.simulation.exchange import acceptance
-from fpforce.system.platforms import make_context
 from fpforce.simulation.replicas import freeze
+from fpforce.system.platforms import make_context
 
 logger = logging.getLogger("fpforce")
 
@@ -28,17 +29,25 @@ class Rungs:
         temperatures_k: the ladder, coldest first.
         shape: (R, beads, 3).
         timestep_fs, friction_per_ps: of LangevinMiddleIntegrator.
-        noise_seeds: one for each rung. swap_seed: of the exchanges; those of a sweep depend on it and the sweep's number alone.
+        noise_seeds: one for each rung. swap_seed: of the exchanges; those of a sweep depend on it and the sweep's
+        number alone.
         platform: wanted, as in `make_context`.
 
     Attributes: platform, sweeps, attempts and accepted (K - 1) of the swaps between neighbours.
     """
 
-    def __init__(self, system, molecule, temperatures_k, shape, *, timestep_fs, friction_per_ps, noise_seeds, swap_seed, platform):
+    def __init__(
+        self, system, molecule, temperatures_k, shape, *, timestep_fs, friction_per_ps, noise_seeds, swap_seed, platform
+    ):
         import openmm
         from openmm import unit
 
-        self._system, self._shape, self._temperatures_k, self._swap_seed = system, shape, tuple(temperatures_k), swap_seed
+        self._system, self._shape, self._temperatures_k, self._swap_seed = (
+            system,
+            shape,
+            tuple(temperatures_k),
+            swap_seed,
+        )
         self._contexts = []
 
         def langevin(temperature_k, seed):
@@ -72,8 +81,9 @@ class Rungs:
             context.setVelocitiesToTemperature(temperature_k, seed)
 
     def step(self, steps: int) -> None:
-        """Step by step, where there are several: on Reference all contexts draw from one stream of random numbers, and which draws what
-        must not depend on where a run was cut."""
+        """Step by step, where there are several: on Reference all contexts draw from one stream of random numbers, and
+        which draws what must not depend on where a run was cut.
+        """
         integrators = [context.getIntegrator() for context in self._contexts]
         if len(integrators) == 1:
             integrators[0].step(steps)
@@ -107,7 +117,8 @@ class Rungs:
             freeze(context, self._system, replicas, each)
 
     def exchange(self, positions_nm, frozen) -> None:
-        """Offer a swap to neighbours, every other pair of rungs in turn; positions (K, R, n, 3) nm are the present ones.
+        """Offer a swap to neighbours, every other pair of rungs in turn; positions (K, R, n, 3) nm are the present
+        ones.
 
         frozen: indices of the molecules that take no part.
         """
@@ -142,9 +153,16 @@ class Rungs:
 
     def state(self) -> dict:
         """Arrays from which `restore` goes on."""
-        checkpoints = {_checkpoint_name(k): np.frombuffer(c.createCheckpoint(), np.uint8) for k, c in enumerate(self._contexts)}
-        return checkpoints | {"positions_nm": self.positions(), "velocities_nm_per_ps": self.velocities(), "sweeps": np.array(self.sweeps),
-                              "attempts": self.attempts, "accepted": self.accepted}  # fmt: skip
+        checkpoints = {
+            _checkpoint_name(k): np.frombuffer(c.createCheckpoint(), np.uint8) for k, c in enumerate(self._contexts)
+        }
+        return checkpoints | {
+            "positions_nm": self.positions(),
+            "velocities_nm_per_ps": self.velocities(),
+            "sweeps": np.array(self.sweeps),
+            "attempts": self.attempts,
+            "accepted": self.accepted,
+        }
 
     def restore(self, arrays: dict, platform: str) -> None:
         """Go on from `state`, which was of this OpenMM platform or another one."""
@@ -162,7 +180,9 @@ class Rungs:
                 "OpenMM's checkpoint cannot be used here (%s): positions and velocities go on, with fresh noise", error
             )
             rungs = len(self._contexts)
-            positions, velocities = (arrays[name].reshape(rungs, -1, 3) for name in ("positions_nm", "velocities_nm_per_ps"))
+            positions, velocities = (
+                arrays[name].reshape(rungs, -1, 3) for name in ("positions_nm", "velocities_nm_per_ps")
+            )
             for context, x, v in zip(self._contexts, positions, velocities, strict=True):
                 context.setPositions(x)
                 context.setVelocities(v)

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.foundation.arguments import require_finite, require_whole
 from fpforce.forcefield.artifact import ForceField, load
+from fpforce.foundation.arguments import require_finite, require_whole
 from fpforce.foundation.errors import InputError
 from fpforce.simulation.exchange import accepted_swaps, geometric_ladder, ladder_text, warn_of_ladder
-from fpforce.simulation.langevin import LangevinRun
-from fpforce.system.platforms import require_platform
 from fpforce.simulation.files import SimulatedFrames, SimulationFiles, read_simulation
+from fpforce.simulation.langevin import LangevinRun
 from fpforce.simulation.start_frame import read_start_frame
 from fpforce.system.make_system import require_energy
+from fpforce.system.platforms import require_platform
 
 logger = logging.getLogger("fpforce")
 
@@ -49,17 +49,19 @@ class SimulationSettings:
     override_not_conservative: simulate forces that are no gradient.
     temperature_k: None takes the model's; any other value needs `override_temperature`, since U is a free energy at
         the model's temperature.
-    rungs: with two or more, temperature replica exchange: every replica has molecules at so many temperatures, equally spaced in
-        their logarithm up to top_temperature_k (None: twice the model's), which offer to swap at every saved time. The coldest is saved:
-        its distribution is the same as without exchange, but it crosses barriers over the hot rungs, so that saved
-        times are no dynamics. The cost is that of `rungs` times the replicas.
+    rungs: with two or more, temperature replica exchange: every replica has molecules at so many temperatures, equally
+    spaced in
+        their logarithm up to top_temperature_k (None: twice the model's), which offer to swap at every saved time. The
+        coldest is saved: its distribution is the same as without exchange, but it crosses barriers over the hot rungs,
+        so that saved times are no dynamics. The cost is that of `rungs` times the replicas.
     report_interval_ps: time between saved frames, rounded to whole steps.
     seed: of velocities and noise; a resumed run keeps its own, and its start.
     platform: `auto` or an OpenMM platform; backend: `auto`, `native`, `torchforce`, `python`.
     threads: how many evaluate the energy; None leaves it to the backend (make_system).
     start: the frame from which every replica starts: None (the model's), `FILE[:index]` or an (n, 3) array in nm;
         start_topology: its topology file, where the format holds none.
-    topology: of the molecule, for a transferable force field (ForceField.bind); its coordinates are the start unless `start`
+    topology: of the molecule, for a transferable force field (ForceField.bind); its coordinates are the start unless
+    `start`
         says otherwise.
     minimise: go to the nearest minimum of the (free) energy before the first step.
     per_replica: one trajectory file per replica instead of one for all.
@@ -108,7 +110,9 @@ class SimulationSettings:
             if getattr(self, name) is not None:
                 require_finite(name, getattr(self, name), unit=" K")
         if self.top_temperature_k is not None and self.rungs == 1:
-            raise InputError(f"top_temperature_k is {self.top_temperature_k:g} K, but there is one rung; give rungs of 2 or more")
+            raise InputError(
+                f"top_temperature_k is {self.top_temperature_k:g} K, but there is one rung; give rungs of 2 or more"
+            )
         if self.steps < self.report_steps:
             raise InputError(
                 f"steps is {self.steps}, but a frame is saved only every {self.report_steps} steps "
@@ -129,8 +133,9 @@ class SimulationResult:
     """What a simulation reached.
 
     frames: saved_times * replicas. Speeds are of the whole run, resumed parts included; ns_per_day is summed over
-    replicas, of their coldest rungs. accepted_swaps: part of those offered, between neighbouring rungs, None where none was; empty without
-    exchange. failed: replica -> dict of `step`, `frame` (first saved time that is not valid) and `reason`.
+    replicas, of their coldest rungs. accepted_swaps: part of those offered, between neighbouring rungs, None where none
+    was; empty without exchange. failed: replica -> dict of `step`, `frame` (first saved time that is not valid) and
+    `reason`.
     """
 
     output: Path
@@ -185,7 +190,9 @@ def simulate(force_field, output, settings: SimulationSettings, *, show_progress
             arrays, stored = files.read_checkpoint()
             _require_same_run(files, stored, description)
             if stored["steps"] >= settings.steps:
-                logger.info("nothing left to do: %s is at step %d already; raise steps to go on", files.output, stored["steps"])
+                logger.info(
+                    "nothing left to do: %s is at step %d already; raise steps to go on", files.output, stored["steps"]
+                )
             description |= {name: stored[name] for name in ("seed", "start")}
         run = LangevinRun(force_field, settings, files, description)
         try:
@@ -198,7 +205,9 @@ def simulate(force_field, output, settings: SimulationSettings, *, show_progress
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             if not files.checkpoint.exists():
-                raise InputError(f"no space left for {files.output}; free some and start again with --overwrite") from error
+                raise InputError(
+                    f"no space left for {files.output}; free some and start again with --overwrite"
+                ) from error
             raise InputError(
                 f"no space left for {files.output} at step {run.step}; what was written and the checkpoint of "
                 f"step {run.saved_step} are intact: free space and continue with --resume"
@@ -234,7 +243,9 @@ def _require_energy(force_field, settings) -> None:
     if not force_field.conservative and settings.minimise:
         raise InputError(f"{force_field.path} has no energy to minimise; leave --minimise out")
     if not force_field.conservative and settings.rungs > 1:
-        raise InputError(f"{force_field.path} has no energy, by which {settings.rungs} rungs would exchange; leave --rungs out")
+        raise InputError(
+            f"{force_field.path} has no energy, by which {settings.rungs} rungs would exchange; leave --rungs out"
+        )
 
 
 def _temperature(force_field, settings) -> float:
@@ -269,11 +280,14 @@ def _describe(force_field, settings, temperature_k) -> dict:
 
 def _require_same_run(files, stored: dict, wanted: dict) -> None:
     for name in _FIXED_ON_RESUME:
-        if stored.get(name) != wanted[name] and not (name == "beads" and name not in stored):  # runs from before it was recorded
+        if stored.get(name) != wanted[name] and not (
+            name == "beads" and name not in stored
+        ):  # runs from before it was recorded
             now, then = wanted[name], stored.get(name)
             if name == "ladder_k":
                 name, now, then = "the ladder of --rungs and --top-temperature-k", ladder_text(now), ladder_text(then)
             raise InputError(
-                f"cannot resume {files.output}: {name} is {now}, the run to continue has {then}; use the same settings, or "
+                f"cannot resume {files.output}: {name} is {now}, the run to continue has {then}; use the same "
+                f"settings, or "
                 "--overwrite to start anew"
             )

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.forcefield.artifact import ForceField
+from fpforce.foundation.errors import InputError
 from fpforce.molecule.bonding import with_bonds
 from fpforce.molecule.chirality import d_residues
-from fpforce.foundation.errors import InputError
 from fpforce.molecule.periodic import make_whole
 from fpforce.simulation.replicas import BondLimits
 from fpforce.trajectories.files import existing_file, holds_topology, load_frame, read_topology
@@ -17,15 +17,21 @@ def read_start_frame(force_field: ForceField, start=None, topology=None) -> tupl
     """Positions (n, 3) in nm, float64, centred (in the plane: at z = 0), with a record of where they come from.
 
     start: None takes the model's own start frame; `FILE` or `FILE:index` (from 0, negative from the end) takes that
-        frame of any file mdtraj reads, of the beads or of the source molecule; an (n, 3) array is used as it is. Of a transferable
-        force field the beads may be in another order.
+        frame of any file mdtraj reads, of the beads or of the source molecule; an (n, 3) array is used as it is. Of a
+        transferable force field the beads may be in another order.
     topology: a topology file, for trajectory formats without one; without it they must hold the beads.
     Raises InputError when the file cannot be read or the frame does not fit the beads.
     """
     if start is None and force_field.positions_nm is None:
-        raise InputError(f"the topology that {force_field.path} was bound to has no coordinates to start from; give a frame (--start)")
+        raise InputError(
+            f"the topology that {force_field.path} was bound to has no coordinates to start from; give a frame "
+            f"(--start)"
+        )
     if start is None:
-        positions_nm, record = force_field.positions_nm, {"source": force_field.metadata.get("bound_to", "model"), "frame": None}
+        positions_nm, record = (
+            force_field.positions_nm,
+            {"source": force_field.metadata.get("bound_to", "model"), "frame": None},
+        )
     elif isinstance(start, str | Path):
         path, index = _split_index(str(start))
         positions_nm = _read(force_field, path, index, topology)

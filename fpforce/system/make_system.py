@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.system import backends
-from fpforce.foundation.arguments import require_whole
 from fpforce.forcefield.artifact import ForceField, load
+from fpforce.foundation.arguments import require_whole
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import PLANE
+from fpforce.system import backends
 
 logger = logging.getLogger("fpforce")
 
@@ -31,9 +31,10 @@ def make_system(
     force_field: a ForceField or the path of model.pt.
     topology: when given, checked against the beads: an openmm or mdtraj Topology of the molecule or of all replicas,
         or a file mdtraj reads. A transferable force field needs one, of one molecule with all its atoms or its beads
-        alone, and is bound to it (ForceField.bind): the particles are its beads, in its order. One that is bound already
-        may be given it again.
-    backend: `native`, `torchforce`, `python`, or `auto`, which takes the first of them that can compute this force field
+        alone, and is bound to it (ForceField.bind): the particles are its beads, in its order. One that is bound
+        already may be given it again.
+    backend: `native`, `torchforce`, `python`, or `auto`, which takes the first of them that can compute this force
+    field
         here and says so at INFO. `native` has a global parameter `fpforce_scale` (1 by default) that scales what the
         network has learned and leaves the bonded prior.
     replicas: R copies that do not interact, evaluated as one batch; replica r owns particles r*n .. (r+1)*n - 1.
@@ -47,8 +48,8 @@ def make_system(
     override_not_conservative: accept forces that are no gradient, as of a score that is no energy.
 
     Particle masses are the beads'. U holds at `force_field.temperature_k` only: run a thermostat at that temperature.
-    Raises InputError for a file that cannot be read, a topology that does not match, options out of range, and forces that are not
-    the gradient of an energy.
+    Raises InputError for a file that cannot be read, a topology that does not match, options out of range, and forces
+    that are not the gradient of an energy.
     """
     import openmm
 
@@ -88,7 +89,9 @@ def make_system(
     if remove_cm_motion:
         system.addForce(openmm.CMMotionRemover())
     if not force_field.conservative:
-        logger.warning("the forces of %s are no gradient: the energy that OpenMM reports means nothing", force_field.path)
+        logger.warning(
+            "the forces of %s are no gradient: the energy that OpenMM reports means nothing", force_field.path
+        )
     logger.info(
         "backend %s: %d replica%s of %d beads; the free energy is that of %g K",
         name,
@@ -101,10 +104,13 @@ def make_system(
 
 
 def require_energy(force_field: ForceField, override: str) -> None:
-    """Raise InputError for forces that are not the gradient of an energy; `override` names what accepts them all the same."""
+    """Raise InputError for forces that are not the gradient of an energy; `override` names what accepts them all the
+    same.
+    """
     if not force_field.conservative:
         raise InputError(
-            f"the forces of {force_field.path} are a score that is not the gradient of an energy: they can do work around a "
+            f"the forces of {force_field.path} are a score that is not the gradient of an energy: they can do work "
+            f"around a "
             "closed path, so that their simulation has no Boltzmann distribution and may heat up until it fails; train "
             f"the first expert with conservative: true, or give {override} to see it"
         )

@@ -11,12 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.chirality import chiral_residues
-from fpforce.foundation.errors import InputError
-from fpforce.trajectories.force_map import MappedAtoms
-from fpforce.trajectories.forces import BeadForces, ForceFiles, ForceReader
-from fpforce.trajectories.frame_checks import check_bonds, check_chirality, check_finite, check_phi
 from fpforce.molecule.mapping import list_beads, map_beads
 from fpforce.molecule.periodic import bonded_molecules
 from fpforce.trajectories.files import (
@@ -29,6 +26,9 @@ from fpforce.trajectories.files import (
     read_atoms,
     read_topology,
 )
+from fpforce.trajectories.force_map import MappedAtoms
+from fpforce.trajectories.forces import BeadForces, ForceFiles, ForceReader
+from fpforce.trajectories.frame_checks import check_bonds, check_chirality, check_finite, check_phi
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,8 @@ def read_bead_frames(
             beads, 3); an .npz holds `positions` or exactly one 3-dimensional array.
         topology: path of a topology file (PDB, GRO, PRMTOP, ...) of the atoms or of the beads, or an mdtraj.Topology;
             not needed for formats that bring their own, with `table`, nor where `beads` is a list of bead records.
-        beads: the choice of beads, as for `fpforce.molecule.mapping.map_beads`; for arrays without a topology a list of bead
+        beads: the choice of beads, as for `fpforce.molecule.mapping.map_beads`; for arrays without a topology a list of
+        bead
             records (`fpforce.molecule.mapping.list_beads`).
         length_unit: "nm" or "angstrom", required for arrays and refused for formats that have a unit.
         stride: take every stride-th frame of each file.

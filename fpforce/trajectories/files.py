@@ -34,7 +34,8 @@ def existing_file(path, what):
 
 
 def matching_files(paths):
-    """A path or paths as a list of Path; what does not exist and holds *, ? or [ stands for all that it matches, by name.
+    """A path or paths as a list of Path; what does not exist and holds *, ? or [ stands for all that it matches, by
+    name.
 
     Raises InputError for a pattern that matches nothing.
     """

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fpforce.molecule.bonding import connected_components, with_bonds
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.bonding import connected_components, with_bonds
 
 RIGID_WIDTH_NM = 1e-3  # bonds that vibrate at 300 K are some 2e-3 nm wide; rounding to 0.001 nm adds 4e-4
 _FRAMES_TO_JUDGE_RIGIDITY = 1000
@@ -136,6 +136,7 @@ def refuse_undeclared_constraints(atoms, weights, xyz, path):
             raise InputError(
                 f"{path}: the bond {first} - {second} keeps its length of {length.mean():.4g} nm within "
                 f"{length.std():.1e} nm, so that it was constrained, and data.constraints does not say so: list all "
-                "constrained pairs there (h-bonds where hydrogens are); where that joins two beads, choose other beads or "
+                "constrained pairs there (h-bonds where hydrogens are); where that joins two beads, choose other beads "
+                "or "
                 "leave data.forces out"
             )

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.foundation.errors import InputError
+from fpforce.trajectories.files import existing_file, is_array
 from fpforce.trajectories.force_map import (
     MappedAtoms,
     group_weights,
@@ -22,7 +23,6 @@ from fpforce.trajectories.force_map import (
     refuse_undeclared_constraints,
     rigid_groups,
 )
-from fpforce.trajectories.files import existing_file, is_array
 
 logger = logging.getLogger("fpforce")
 
@@ -89,7 +89,8 @@ class ForceReader:
         refuse_joined_beads(atoms, rigid)
         if files.constraints == "h-bonds" and len(rigid) == len(atoms.indices):
             logger.warning(
-                "forces: no hydrogens are listed; the forces on those that were constrained must have been added to the "
+                "forces: no hydrogens are listed; the forces on those that were constrained must have been added to "
+                "the "
                 "forces of the atoms that hold them, or the result is wrong and no check can tell"
             )
         self.weights = group_weights(atoms, rigid)
@@ -131,12 +132,15 @@ class ForceReader:
                 frames += len(forces)
         if frames and _COMPONENTS_A_WEIGHT * len(rigid) > 3 * frames:
             raise InputError(
-                f"{', '.join(map(str, self.files.paths))}: {frames} frames are too few for the weights of {len(rigid)} rigid "
+                f"{', '.join(map(str, self.files.paths))}: {frames} frames are too few for the weights of {len(rigid)} "
+                f"rigid "
                 "groups of atoms, which would be fitted to chance: give more frames, or set data.force_map = sum"
             )
         if frames and not np.trace(total) > 0.0:
-            raise InputError(f"{', '.join(map(str, self.files.paths))}: all forces are zero; give those of the simulation, or leave "
-                             "data.forces out")
+            raise InputError(
+                f"{', '.join(map(str, self.files.paths))}: all forces are zero; give those of the simulation, or leave "
+                "data.forces out"
+            )
         return total if frames else np.eye(len(rigid))
 
     def _read(self, path):

@@ -1,15 +1,15 @@
 """What frames of a molecule cannot be: not finite, in another unit, of another topology, torn apart, or mirrored.
 
-In: coordinates as read from a file, with what is known of them. Each check raises InputError naming the file, the place and the
-remedy.
+In: coordinates as read from a file, with what is known of them. Each check raises InputError naming the file, the place
+and the remedy.
 """
 
 import logging
 
 import numpy as np
 
-from fpforce.molecule.chirality import d_residues, dihedral
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.chirality import d_residues, dihedral
 
 logger = logging.getLogger("fpforce")
 
@@ -96,8 +96,9 @@ def check_chirality(xyz, topology, path, stride):
 
 
 def check_phi(frames, refuse):
-    """Judge the handedness of BeadFrames by the sign of phi, where no CB or HA is there to tell; only a warning where `refuse` is
-    false."""
+    """Judge the handedness of BeadFrames by the sign of phi, where no CB or HA is there to tell; only a warning where
+    `refuse` is false.
+    """
     torsions = [torsion for torsion in frames.beads.phi_psi if not torsion["residue"].startswith("GLY")]
     if len(frames) < _FEWEST_FRAMES_TO_JUDGE_PHI or not torsions:
         return

@@ -67,7 +67,8 @@ def check_forces(frames, kt_kj_per_mol):
         typical = float(np.median([virial.ratio for virial in virials]))
         raise InputError(
             f"{files}: the forces do not fit the positions: along the bond {first} - {second} <(d - dbar) u.f> is "
-            f"{worst.ratio:.3g} +- {worst.error:.1g} of -kT <1 + 2 (d - dbar)/d> (median over the bonds {typical:.3g}), "
+            f"{worst.ratio:.3g} +- {worst.error:.1g} of -kT <1 + 2 (d - dbar)/d> (median over the bonds "
+            f"{typical:.3g}), "
             f"and {ALLOWED_DEVIATION:.0%} is allowed: {_likely_cause(typical, worst.error, frames.forces.unit)}"
         )
     return virials

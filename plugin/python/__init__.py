@@ -3,8 +3,8 @@
 In:  libFPForce.so, which lies among OpenMM's own libraries, and build.json, the record of how it was built.
 Out: `FPForce`, an openmm.Force; `problem()`, why it cannot be used.
 
-Nothing is compiled for Python: the library's C functions are called through ctypes, and OpenMM's XML serializer makes the
-Python object. Importing this package loads neither OpenMM nor the library.
+Nothing is compiled for Python: the library's C functions are called through ctypes, and OpenMM's XML serializer makes
+the Python object. Importing this package loads neither OpenMM nor the library.
 """
 
 from fpforce.plugin.library import problem

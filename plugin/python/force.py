@@ -18,8 +18,8 @@ class FPForce(openmm.Force):
 
         U = sum over replicas of [ prior + fpforce_scale * network ]      kJ/mol
 
-    Every replica is one molecule of `getNumBeads()` beads, made of any particles of the System; replicas do not interact.
-    `fpforce_scale` is a global parameter of the Context. Methods and their rules are those of the C++ class
+    Every replica is one molecule of `getNumBeads()` beads, made of any particles of the System; replicas do not
+    interact. `fpforce_scale` is a global parameter of the Context. Methods and their rules are those of the C++ class
     (plugin/openmmapi/include/FPForce.h); errors are openmm.OpenMMException.
 
     System.getForce returns a plain openmm.Force; `FPForce.cast` makes it an FPForce again.
@@ -29,7 +29,9 @@ class FPForce(openmm.Force):
     All, Network, Prior = 0, 1, 2
 
     def __init__(self, description: str, weights: bytes):
-        """A force without replicas. description: the text of fpforce.json; weights: the bytes of fpforce.safetensors."""
+        """A force without replicas. description: the text of fpforce.json; weights: the bytes of
+        fpforce.safetensors.
+        """
         reason = problem()
         if reason is not None:
             raise openmm.OpenMMException(reason)
@@ -39,7 +41,9 @@ class FPForce(openmm.Force):
 
     @classmethod
     def from_file(cls, force_field) -> "FPForce":
-        """A force without replicas from a model.pt, or from a ForceField; InputError for a transferable one that is not bound."""
+        """A force without replicas from a model.pt, or from a ForceField; InputError for a transferable one that is not
+        bound.
+        """
         from fpforce.forcefield.artifact import ForceField, load
 
         if not isinstance(force_field, ForceField):
@@ -54,7 +58,9 @@ class FPForce(openmm.Force):
 
     @classmethod
     def cast(cls, force) -> "FPForce":
-        """The FPForce that an openmm.Force is; both are the same object of the System. Raises TypeError for another Force."""
+        """The FPForce that an openmm.Force is; both are the same object of the System. Raises TypeError for another
+        Force.
+        """
         if not cls.isinstance(force):
             raise TypeError(f"{force!r} is not an FPForce")
         found = cls.__new__(cls)
@@ -127,7 +133,9 @@ class FPForce(openmm.Force):
         return self._get("terms")
 
     def setTerms(self, terms: int) -> None:
-        """Set which parts of the energy this force adds, FPForce.All (the default), FPForce.Network or FPForce.Prior."""
+        """Set which parts of the energy this force adds, FPForce.All (the default), FPForce.Network or
+        FPForce.Prior.
+        """
         self._call("set_terms", _whole(terms))
 
     def getScaleParameter(self) -> str:
@@ -147,7 +155,9 @@ class FPForce(openmm.Force):
         self._call("set_default_scale", scale)
 
     def updateParametersInContext(self, context: openmm.Context) -> None:
-        """Copy the model, precision and number of threads to a Context made with this force; kind and beads must be as before."""
+        """Copy the model, precision and number of threads to a Context made with this force; kind and beads must be as
+        before.
+        """
         if not isinstance(context, openmm.Context):
             raise TypeError(f"{context!r} is not an openmm.Context")
         self._call("update_parameters_in_context", int(context.this))

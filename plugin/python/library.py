@@ -18,7 +18,8 @@ _REINSTALL = "then install fpforce again"
 _TEXT, _FORCE = c_char_p, c_void_p
 _MODEL = [c_char_p, c_size_t, c_char_p, c_size_t]
 
-# Name -> (result, arguments). A result of _TEXT is the message of a failure, or None; see plugin/openmmapi/src/CInterface.cpp.
+# Name -> (result, arguments). A result of _TEXT is the message of a failure, or None; see
+# plugin/openmmapi/src/CInterface.cpp.
 _SIGNATURES = {
     "problem": (_TEXT, []),
     "check_model": (_TEXT, _MODEL),

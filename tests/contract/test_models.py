@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from fpforce.training.diffusion import centred_noise, diffuse
-from fpforce.training.recipe.models import ModelRecipe, sections_of
 from fpforce.training.models import build_model
+from fpforce.training.recipe.models import ModelRecipe, sections_of
 from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.read import parse_recipe
 
@@ -17,12 +17,20 @@ NETWORKS = {
     "internal": {"kind": "internal"},
     "graph_transformer": {"kind": "graph_transformer", "head_width": 8},
     "graph_transformer, cutoff": {"kind": "graph_transformer", "head_width": 8, "cutoff_nm": 0.35},
-    "graph_transformer, radius": {"kind": "graph_transformer", "head_width": 8, "cutoff_nm": 0.35, "neighbours": "radius"},
+    "graph_transformer, radius": {
+        "kind": "graph_transformer",
+        "head_width": 8,
+        "cutoff_nm": 0.35,
+        "neighbours": "radius",
+    },
     "graph_transformer, displacement": {"kind": "graph_transformer", "head_width": 8, "edges": "displacement"},
     "mlp": {"kind": "mlp"},
 }
-MODELS = {f"{name}, {'prior' if prior else 'bare'}": settings | {"prior": prior, "width": 24, "layers": 2}
-          for name, settings in NETWORKS.items() for prior in (True, False)}
+MODELS = {
+    f"{name}, {'prior' if prior else 'bare'}": settings | {"prior": prior, "width": 24, "layers": 2}
+    for name, settings in NETWORKS.items()
+    for prior in (True, False)
+}
 MOLECULAR = [name for name in MODELS if "mlp" not in name]
 INVARIANT = [name for name in MOLECULAR if "displacement" not in name]
 TIMES = (1e-5, 1e-3, 0.1, 1.0)
@@ -48,12 +56,17 @@ def system(request, alanine_set, plane_set):
 @pytest.fixture(scope="module")
 def energy(system):
     settings, data = system
-    recipe = parse_recipe({
-        "data": {"trajectories": ["unread.xtc"]}, "temperature_k": 300, "output": "unused",
-        "model": settings,
-    })
-    model = build_model(plan_experts(recipe)[0], data.frames.double(), data.prior_pairs, data.beads,
-                        data.scale_nm).double()
+    recipe = parse_recipe(
+        {
+            "data": {"trajectories": ["unread.xtc"]},
+            "temperature_k": 300,
+            "output": "unused",
+            "model": settings,
+        }
+    )
+    model = build_model(
+        plan_experts(recipe)[0], data.frames.double(), data.prior_pairs, data.beads, data.scale_nm
+    ).double()
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -151,8 +164,9 @@ def test_torchscript_gives_the_same_energies_and_forces(energy, x):
     ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
     expected, found = energy(ours, t), program(theirs, t)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(*(torch.autograd.grad(e.sum(), p)[0] for e, p in ((found, theirs), (expected, ours))),
-                               rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(e.sum(), p)[0] for e, p in ((found, theirs), (expected, ours))), rtol=1e-9, atol=1e-9
+    )
 
 
 def degenerate_frames(x):

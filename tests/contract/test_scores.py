@@ -1,4 +1,5 @@
-"""What every score network must satisfy, run over each kind the recipe knows; as tests/contract/test_models.py for energies.
+"""What every score network must satisfy, run over each kind the recipe knows; as tests/contract/test_models.py for
+energies.
 
 Models are built from real frames as training builds them, with random weights.
 """
@@ -16,16 +17,27 @@ NETWORKS = {
     "internal": {"kind": "internal", "width": 24, "layers": 2},
     "graph_transformer": {"kind": "graph_transformer", "width": 24, "head_width": 8},
     "graph_transformer, cutoff": {"kind": "graph_transformer", "width": 24, "head_width": 8, "cutoff_nm": 0.35},
-    "graph_transformer, radius": {"kind": "graph_transformer", "width": 24, "head_width": 8, "cutoff_nm": 0.35,
-                                  "neighbours": "radius"},
-    "graph_transformer, displacement": {"kind": "graph_transformer", "width": 24, "head_width": 8, "edges": "displacement"},
+    "graph_transformer, radius": {
+        "kind": "graph_transformer",
+        "width": 24,
+        "head_width": 8,
+        "cutoff_nm": 0.35,
+        "neighbours": "radius",
+    },
+    "graph_transformer, displacement": {
+        "kind": "graph_transformer",
+        "width": 24,
+        "head_width": 8,
+        "edges": "displacement",
+    },
     "mlp": {"kind": "mlp", "width": 24, "layers": 2},
 }
 MOLECULAR = [name for name in NETWORKS if name != "mlp"]
 
 for_molecules = pytest.mark.parametrize("system", MOLECULAR, indirect=True)
-for_invariant_scores = pytest.mark.parametrize("system", [name for name in MOLECULAR if "displacement" not in name],
-                                               indirect=True)
+for_invariant_scores = pytest.mark.parametrize(
+    "system", [name for name in MOLECULAR if "displacement" not in name], indirect=True
+)
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -38,10 +50,15 @@ def system(request, alanine_set, plane_set):
 @pytest.fixture(scope="module")
 def random_score(system):
     settings, data = system
-    recipe = parse_recipe({
-        "data": {"trajectories": ["unread.xtc"]}, "temperature_k": 300, "output": "unused",
-        "model": settings, "experts": [{"t_max": 1.0, "conservative": False}],
-    })
+    recipe = parse_recipe(
+        {
+            "data": {"trajectories": ["unread.xtc"]},
+            "temperature_k": 300,
+            "output": "unused",
+            "model": settings,
+            "experts": [{"t_max": 1.0, "conservative": False}],
+        }
+    )
     (plan,) = plan_experts(recipe)
     model = build_model(plan, data.frames.double(), data.prior_pairs, data.beads, data.scale_nm).double()
     generator = torch.Generator().manual_seed(4)

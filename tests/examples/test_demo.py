@@ -44,8 +44,10 @@ def test_a_tilt_of_one_and_a_half_kt_in_phi_fails_the_evaluation(demo, alanine):
     from fpforce.trajectories.bead_frames import read_bead_frames
 
     force_field = fpforce.load(demo / "model.pt")
-    starts = {basin: fpforce.read_simulation(demo / f"from_{basin}.xtc", force_field.beads).positions_nm[-1]
-              for basin in ("negative", "positive")}
+    starts = {
+        basin: fpforce.read_simulation(demo / f"from_{basin}.xtc", force_field.beads).positions_nm[-1]
+        for basin in ("negative", "positive")
+    }
     positions = np.concatenate(list(starts.values()))
     replicas, beads = positions.shape[:2]
     system = fpforce.make_system(force_field, replicas=replicas)
@@ -69,7 +71,9 @@ def test_a_tilt_of_one_and_a_half_kt_in_phi_fails_the_evaluation(demo, alanine):
         for name in ("reference.xtc", "train.xtc")
     )
     assessment = assess(
-        force_field.beads, reference, [ReplicaFrames(frames[:, :half], name="a"), ReplicaFrames(frames[:, half:], name="b")],
+        force_field.beads,
+        reference,
+        [ReplicaFrames(frames[:, :half], name="a"), ReplicaFrames(frames[:, half:], name="b")],
         training=training,
     )
     failed = {check.name for check in assessment.checks if check.passed is False}

@@ -113,6 +113,8 @@ def test_the_data_that_come_with_it_are_of_the_split_and_the_generator_goes_on_f
     assert any(task.kind == "test" for task in done)
     for task in done[:: len(done) // 5]:
         name = task.sequence if task.kind == "train" else f"{task.sequence}_run{task.run}"
-        beads = mdtraj.load(str(folder / task.kind / f"{name}.xtc"), top=str(folder / task.kind / f"{task.sequence}.pdb"))
+        beads = mdtraj.load(
+            str(folder / task.kind / f"{name}.xtc"), top=str(folder / task.kind / f"{task.sequence}.pdb")
+        )
         assert beads.n_frames == json.loads(task.record(folder).read_text())["frames"] and beads.n_atoms == 10
         assert not d_residues(beads.xyz, beads.topology)

@@ -69,12 +69,20 @@ def modules():
     import torch
 
     class Molecule(torch.nn.Module):
-        """Chain with U per bond = 1/2 k u^2 - c u^3 + q u^4 + t u, u = d - d0, plus chirality * (bond 1 x bond 2) . bond 3."""
+        """Chain with U per bond = 1/2 k u^2 - c u^3 + q u^4 + t u, u = d - d0, plus chirality * (bond 1 x bond 2) .
+        bond 3.
+        """
 
         def __init__(
-            self, beads: int, stiffness: float, length_nm: float, cubic: float = 0.0, chirality: float = 0.0,
-            quartic: float = 0.0, tilt: float = 0.0,
-        ):  # fmt: skip
+            self,
+            beads: int,
+            stiffness: float,
+            length_nm: float,
+            cubic: float = 0.0,
+            chirality: float = 0.0,
+            quartic: float = 0.0,
+            tilt: float = 0.0,
+        ):
             super().__init__()
             self.beads, self.stiffness, self.length_nm = beads, stiffness, length_nm
             self.cubic, self.chirality, self.quartic, self.tilt = cubic, chirality, quartic, tilt
@@ -139,9 +147,16 @@ def fragile_dimer(tmp_path_factory, modules):
 
 @pytest.fixture(scope="session")
 def two_wells(tmp_path_factory, modules):
-    """A bond of 0.3 or 0.5 nm: U = 12 kT (((d - d0) / w)^2 - 1)^2 + 0.6 kT (d - d0) / w, d0 = 0.4 nm, w = 0.1 nm, but for a constant."""
+    """A bond of 0.3 or 0.5 nm: U = 12 kT (((d - d0) / w)^2 - 1)^2 + 0.6 kT (d - d0) / w, d0 = 0.4 nm, w = 0.1 nm, but
+    for a constant.
+    """
     barrier, tilt, width_nm = 12.0 * KT_300, 0.6 * KT_300, 0.1
     module = modules(2, -4.0 * barrier / width_nm**2, 0.4, quartic=barrier / width_nm**4, tilt=tilt / width_nm)
     positions_nm = np.array([[0.0, 0.0, 0.0], [0.3, 0.0, 0.0]])
-    return write_model(tmp_path_factory.mktemp("wells") / "model.pt", module, chain_beads([("CA", 12.0), ("N", 14.0)]), positions_nm,
-                       spread_nm=0.3)
+    return write_model(
+        tmp_path_factory.mktemp("wells") / "model.pt",
+        module,
+        chain_beads([("CA", 12.0), ("N", 14.0)]),
+        positions_nm,
+        spread_nm=0.3,
+    )

@@ -22,7 +22,10 @@ def test_importing_the_package_loads_no_engine():
 
 @pytest.mark.parametrize("command", ["train", "export", "sample", "simulate", "evaluate", "info"])
 def test_help_of_a_command_loads_no_engine(command):
-    code = f"from fpforce.commands.{command} import main\ntry: main(['--help'])\nexcept SystemExit as stop: assert stop.code == 0"
+    code = (
+        f"from fpforce.commands.{command} import main\ntry: main(['--help'])\nexcept SystemExit as stop: assert "
+        f"stop.code == 0"
+    )
     assert loaded_after(code) == "[]"
 
 
@@ -38,6 +41,8 @@ def test_unknown_name_is_an_attribute_error():
 
 
 def test_runtime_package_never_imports_the_training_package():
-    code = "import fpforce\nfor name in fpforce.__all__: getattr(fpforce, name)\n" \
-           "assert not [name for name in sys.modules if name.startswith('fpforce.training')]"
+    code = (
+        "import fpforce\nfor name in fpforce.__all__: getattr(fpforce, name)\n"
+        "assert not [name for name in sys.modules if name.startswith('fpforce.training')]"
+    )
     loaded_after(code)

@@ -14,23 +14,34 @@ import torch
 from openmm import unit
 from safetensors.torch import save
 
+from fpforce.forcefield.wall import Wall
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.plugin import FPForce
-from fpforce.training.models import build_model
 from fpforce.training.modelfile.physical_energy import PhysicalEnergy
+from fpforce.training.models import build_model
 from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.read import parse_recipe
-from fpforce.forcefield.wall import Wall
 
 KT = 300.0 * BOLTZMANN_KJ_PER_MOL_K
 MODELS = {
     "internal": {"kind": "internal", "width": 40, "layers": 3},
     "graph_transformer": {"kind": "graph_transformer", "width": 48, "layers": 2, "head_width": 16},
-    "graph_transformer, narrow heads, no identity": {"kind": "graph_transformer", "width": 30, "layers": 3, "head_width": 10,
-                                                     "identity": False},
+    "graph_transformer, narrow heads, no identity": {
+        "kind": "graph_transformer",
+        "width": 30,
+        "layers": 3,
+        "head_width": 10,
+        "identity": False,
+    },
     "internal, wall": {"kind": "internal", "width": 24, "layers": 2, "wall": True},
-    "graph_transformer, wall, no prior": {"kind": "graph_transformer", "width": 16, "layers": 1, "head_width": 16, "wall": True,
-                                          "prior": False},
+    "graph_transformer, wall, no prior": {
+        "kind": "graph_transformer",
+        "width": 16,
+        "layers": 1,
+        "head_width": 16,
+        "wall": True,
+        "prior": False,
+    },
 }
 
 
@@ -38,9 +49,12 @@ MODELS = {
 def model(request, alanine_set):
     """(eager float64 model, description, weights) of one kind."""
     settings = MODELS[request.param]
-    recipe = parse_recipe({"data": {"trajectories": ["unread.xtc"]}, "temperature_k": 300, "output": "unused", "model": settings})
-    energy = build_model(plan_experts(recipe)[0], alanine_set.frames, alanine_set.prior_pairs, alanine_set.beads,
-                         alanine_set.scale_nm)
+    recipe = parse_recipe(
+        {"data": {"trajectories": ["unread.xtc"]}, "temperature_k": 300, "output": "unused", "model": settings}
+    )
+    energy = build_model(
+        plan_experts(recipe)[0], alanine_set.frames, alanine_set.prior_pairs, alanine_set.beads, alanine_set.scale_nm
+    )
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for name, parameter in energy.named_parameters():
@@ -56,14 +70,26 @@ def model(request, alanine_set):
         smallest = [entry | {"distance_nm": 1.25 * entry["distance_nm"]} for entry in alanine_set.smallest_distances()]
         wall = Wall.of(alanine_set.beads, smallest)
     eager = PhysicalEnergy(copy.deepcopy(energy).double(), 5, alanine_set.scale_nm, KT, 1e-5, wall=wall)
-    description = json.dumps({
-        "format": "fpforce", "format_version": 1 if wall is None else 2,
-        "wall": None if wall is None else wall.record(smallest),
-        "model": {"kind": settings["kind"], "settings": recipe.model.model_dump(mode="json") | {"v_min": recipe.diffusion.v_min},
-                  "constants": energy.network.constants()},
-        "scale_nm": alanine_set.scale_nm, "temperature_k": 300.0, "kt_kj_per_mol": KT, "t_eval": 1e-5,
-        "beads": alanine_set.beads.to_dict()})
-    tensors = energy.state_dict() | ({} if wall is None else {name: torch.from_numpy(values) for name, values in wall.constants().items()})
+    description = json.dumps(
+        {
+            "format": "fpforce",
+            "format_version": 1 if wall is None else 2,
+            "wall": None if wall is None else wall.record(smallest),
+            "model": {
+                "kind": settings["kind"],
+                "settings": recipe.model.model_dump(mode="json") | {"v_min": recipe.diffusion.v_min},
+                "constants": energy.network.constants(),
+            },
+            "scale_nm": alanine_set.scale_nm,
+            "temperature_k": 300.0,
+            "kt_kj_per_mol": KT,
+            "t_eval": 1e-5,
+            "beads": alanine_set.beads.to_dict(),
+        }
+    )
+    tensors = energy.state_dict() | (
+        {} if wall is None else {name: torch.from_numpy(values) for name, values in wall.constants().items()}
+    )
     weights = save({name: value.contiguous() for name, value in tensors.items()})
     return eager, description, weights
 
@@ -94,8 +120,12 @@ def context_of(description, weights, replicas, precision=FPForce.Single, threads
 def energy_and_forces(context, positions_nm):
     context.setPositions(positions_nm.reshape(-1, 3))
     state = context.getState(energy=True, forces=True)
-    return (state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole),
-            state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer).reshape(positions_nm.shape))
+    return (
+        state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole),
+        state.getForces(asNumpy=True)
+        .value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
+        .reshape(positions_nm.shape),
+    )
 
 
 def eager_energies_and_forces(eager, positions_nm):
@@ -116,7 +146,9 @@ def test_energies_and_forces_equal_the_eager_model_in_float64(model, frames, pre
         part.energy.network.forward = lambda x, t: torch.zeros(len(x), dtype=x.dtype)
     energies, forces = eager_energies_and_forces(part, frames)
     found, found_forces = energy_and_forces(
-        context_of(description, weights, len(frames), getattr(FPForce, precision), terms=getattr(FPForce, terms)), frames)
+        context_of(description, weights, len(frames), getattr(FPForce, precision), terms=getattr(FPForce, terms)),
+        frames,
+    )
     assert abs(found - energies.sum()) < tolerance * np.abs(energies).sum()
     rms = np.sqrt(np.square(forces).mean(axis=(1, 2), keepdims=True))
     assert (np.abs(found_forces - forces) <= tolerance * rms).all()
@@ -136,7 +168,9 @@ def test_force_is_minus_the_energy_gradient(model, frames):
             step = np.zeros_like(frame)
             step[bead, axis] = h
             later, earlier = (energy_and_forces(context, (frame + sign * step)[None])[0] for sign in (1, -1))
-            assert -(later - earlier) / (2 * h) == pytest.approx(forces[0, bead, axis], rel=1e-5, abs=1e-5 * np.abs(forces).max())
+            assert -(later - earlier) / (2 * h) == pytest.approx(
+                forces[0, bead, axis], rel=1e-5, abs=1e-5 * np.abs(forces).max()
+            )
 
 
 def test_energy_is_invariant_under_rotation_and_translation_and_mirror_images_differ(model, frames):

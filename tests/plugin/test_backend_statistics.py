@@ -1,4 +1,5 @@
-"""The plugin and TorchForce simulate one distribution: phi/psi of independent runs differ no more than those of one backend do.
+"""The plugin and TorchForce simulate one distribution: phi/psi of independent runs differ no more than those of one
+backend do.
 
 benchmarks/backend_statistics.py does the same for the demo's force field, for longer.
 """
@@ -31,10 +32,16 @@ def trained_model(small_recipe, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sample(trained_model, alanine):
-    """sample(backend, seed, scale=1) -> the phi/psi histogram bins of the second half of a run from both basins, a Sample."""
+    """sample(backend, seed, scale=1) -> the phi/psi histogram bins of the second half of a run from both basins, a
+    Sample.
+    """
     field = fpforce.load(trained_model)
-    starts = [read_bead_frames(alanine / f"start_{basin}.pdb", alanine / f"start_{basin}.pdb", table=field.beads).positions_nm[0]
-              for basin in ("negative", "positive")]
+    starts = [
+        read_bead_frames(
+            alanine / f"start_{basin}.pdb", alanine / f"start_{basin}.pdb", table=field.beads
+        ).positions_nm[0]
+        for basin in ("negative", "positive")
+    ]
     positions = np.repeat(starts, REPLICAS, axis=0)
 
     def run(backend, seed, scale=1.0):
@@ -50,7 +57,9 @@ def sample(trained_model, alanine):
         for step in range(0, STEPS, SAVE_EVERY):
             integrator.step(SAVE_EVERY)
             if step >= STEPS // 2:
-                frames.append(context.getState(positions=True).getPositions(asNumpy=True)._value.reshape(positions.shape))
+                frames.append(
+                    context.getState(positions=True).getPositions(asNumpy=True)._value.reshape(positions.shape)
+                )
         by_replica = np.array(frames).swapaxes(0, 1)
         assert np.isfinite(by_replica).all()
         plane, *_ = choose_planes(field.beads, [by_replica[0]])

@@ -1,4 +1,6 @@
-"""The C++ tests of the native plugin's kernels, built and run where a compiler is found (`make test-native` does more)."""
+"""The C++ tests of the native plugin's kernels, built and run where a compiler is found (`make test-native`
+does more).
+"""
 
 import os
 import shutil

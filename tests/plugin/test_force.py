@@ -12,7 +12,8 @@ R0, R1 = (0, 1, 2, 3, 4), (5, 6, 7, 8, 9)
 def test_replicas_among_other_particles_feel_what_they_feel_alone(
     make_force, frames_nm, system_of, context_of, evaluate
 ):
-    # Nine particles, bead order reversed in the second replica's indices, two particles in no replica and one bond there.
+    # Nine particles, bead order reversed in the second replica's indices, two particles in no replica and one bond
+    # there.
     frames = frames_nm(2)
     places = [(11, 3, 7, 0, 5), (9, 8, 6, 4, 2)]
     positions = np.random.default_rng(1).uniform(-1, 1, (12, 3))
@@ -68,7 +69,9 @@ def test_force_is_minus_the_energy_gradient(any_field, frames_nm, system_of, con
         assert forces[particle, axis] == pytest.approx(-slope, rel=1e-6, abs=1e-3)
 
 
-def test_terms_add_up_and_the_scale_multiplies_the_network_alone(make_force, frames_nm, system_of, context_of, evaluate):
+def test_terms_add_up_and_the_scale_multiplies_the_network_alone(
+    make_force, frames_nm, system_of, context_of, evaluate
+):
     positions = frames_nm(1)
     parts = {}
     for terms in (FPForce.Network, FPForce.Prior):
@@ -216,8 +219,9 @@ def test_force_of_a_system_is_cast_back(make_force, system_of, field):
             FPForce.cast(wrong)
 
 
-def test_a_force_that_was_never_added_can_be_dropped_and_an_added_one_outlives_its_name(make_force, system_of, frames_nm,
-                                                                                      context_of, evaluate):
+def test_a_force_that_was_never_added_can_be_dropped_and_an_added_one_outlives_its_name(
+    make_force, system_of, frames_nm, context_of, evaluate
+):
     for _ in range(100):
         make_force(R0)
     system = system_of(5, make_force(R0))

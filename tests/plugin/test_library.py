@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import fpforce
-from fpforce.system.backends import native
 from fpforce.foundation.errors import InputError
 from fpforce.plugin import library
+from fpforce.system.backends import native
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,7 +23,8 @@ def test_native_simulation_leaves_torch_alone(field, run_python):
     code = (
         "import sys, fpforce\n"
         "from fpforce.simulation.simulate import SimulationSettings, simulate\n"
-        "settings = SimulationSettings(steps=20, replicas=2, backend='auto', platform='Reference', report_interval_ps=0.02)\n"
+        "settings = SimulationSettings(steps=20, replicas=2, backend='auto', platform='Reference', "
+        "report_interval_ps=0.02)\n"
         "result = simulate(sys.argv[1], 'out.xtc', settings, show_progress=False)\n"
         "print(result.backend, 'torch' in sys.modules, 'fpforce.training' in sys.modules)"
     )
@@ -70,7 +71,7 @@ def other_openmm(tmp_path):
 
 REGISTERED = (
     "import openmm\n"
-    "try: openmm.XmlSerializer.deserialize('<Force type=\"FPForce\" version=\"0\"/>')\n"
+    'try: openmm.XmlSerializer.deserialize(\'<Force type="FPForce" version="0"/>\')\n'
     "except openmm.OpenMMException as error: print(error)\n"
     "try:\n"
     "    from fpforce.plugin import library\n"
@@ -108,8 +109,14 @@ def record(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "content, message",
     [
-        ({"missing": "no C++ compiler was found"}, "was not built: no C.. compiler was found; .* install fpforce again"),
-        ({"openmm": "8.4.1"}, f"was built against openmm 8.4.1 and cannot be used with openmm {version('openmm')}; pip install"),
+        (
+            {"missing": "no C++ compiler was found"},
+            "was not built: no C.. compiler was found; .* install fpforce again",
+        ),
+        (
+            {"openmm": "8.4.1"},
+            f"was built against openmm 8.4.1 and cannot be used with openmm {version('openmm')}; pip install",
+        ),
         (None, "was not built: fpforce was not installed by pip"),
     ],
 )
@@ -123,7 +130,11 @@ def test_why_native_is_unavailable_is_said_with_the_remedy(field, record, conten
     "compiler, python, missing",
     [
         ("/bin/false", sys.executable, "no C++ compiler that works was found"),
-        (None, os.path.realpath(Path(sys.base_prefix) / "bin" / "python3"), "openmm was not installed in the Python that built"),
+        (
+            None,
+            os.path.realpath(Path(sys.base_prefix) / "bin" / "python3"),
+            "openmm was not installed in the Python that built",
+        ),
     ],
     ids=["compiler", "openmm"],
 )
@@ -135,8 +146,11 @@ def test_where_compiling_is_impossible_the_build_succeeds_and_records_why(tmp_pa
     if compiler is None and subprocess.run([python, "-c", "import openmm"], capture_output=True).returncode == 0:
         pytest.skip("the Python of this environment has an openmm of its own")
     environment = os.environ | ({"CXX": compiler} if compiler else {})
-    for step in (["-S", ROOT, "-B", tmp_path / "build", f"-DPython_EXECUTABLE={python}"], ["--build", tmp_path / "build"],
-                 ["--install", tmp_path / "build", "--prefix", tmp_path / "site"]):
+    for step in (
+        ["-S", ROOT, "-B", tmp_path / "build", f"-DPython_EXECUTABLE={python}"],
+        ["--build", tmp_path / "build"],
+        ["--install", tmp_path / "build", "--prefix", tmp_path / "site"],
+    ):
         done = subprocess.run([cmake, *map(str, step)], capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr
     installed = [path for path in (tmp_path / "site").rglob("*") if path.is_file()]

@@ -36,8 +36,18 @@ def force(any_field):
 
 
 def state_of(force):
-    names = ("Description", "Weights", "NumReplicas", "Name", "ForceGroup", "Precision", "NumThreads", "Terms",
-             "ScaleParameter", "DefaultScale")
+    names = (
+        "Description",
+        "Weights",
+        "NumReplicas",
+        "Name",
+        "ForceGroup",
+        "Precision",
+        "NumThreads",
+        "Terms",
+        "ScaleParameter",
+        "DefaultScale",
+    )
     replicas = [force.getReplicaParticles(i) for i in range(force.getNumReplicas())]
     return replicas, {name: getattr(force, f"get{name}")() for name in names}
 
@@ -63,8 +73,9 @@ def test_copies_have_the_same_state_forces_and_energy(force, duplicate, frames_n
     np.testing.assert_array_equal(results[0][1], results[1][1])
 
 
-def test_xml_gives_the_same_energy_in_a_process_without_fpforce(force, frames_nm, system_of, context_of, evaluate,
-                                                               run_python, tmp_path):
+def test_xml_gives_the_same_energy_in_a_process_without_fpforce(
+    force, frames_nm, system_of, context_of, evaluate, run_python, tmp_path
+):
     system = system_of(10, force)
     energy, forces = evaluate(context_of(system, frames_nm(2)))
     (tmp_path / "system.xml").write_text(openmm.XmlSerializer.serialize(system))
@@ -107,7 +118,9 @@ def test_checkpoint_continues_the_same_path(make_force, frames_nm, system_of, co
 
 
 def test_five_megabytes_of_weights_load_in_a_moment(field):
-    tensors = load(field.weights_bytes()) | {"unused": np.random.default_rng(0).normal(size=(5, 131072, 2)).astype("f4")}
+    tensors = load(field.weights_bytes()) | {
+        "unused": np.random.default_rng(0).normal(size=(5, 131072, 2)).astype("f4")
+    }
     xml = openmm.XmlSerializer.serialize(FPForce(field.description(), save(tensors)))
     assert len(xml) > 7e6
     seconds = []

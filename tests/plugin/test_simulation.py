@@ -86,8 +86,10 @@ def test_multiple_time_steps_by_force_groups_follow_the_single_step_path(make_fo
         part.setTerms(terms)
         part.setForceGroup(group)
     ends = []
-    for integrator, forces in ((MTSIntegrator(0.0005, [(0, 1), (1, 1)]), parts),
-                               (openmm.mtsintegrator.MTSIntegrator(0.0005, [(0, 1)]), [make_force(R0)])):
+    for integrator, forces in (
+        (MTSIntegrator(0.0005, [(0, 1), (1, 1)]), parts),
+        (openmm.mtsintegrator.MTSIntegrator(0.0005, [(0, 1)]), [make_force(R0)]),
+    ):
         context = context_of(system_of(5, *forces), frames_nm(1), integrator)
         context.setVelocitiesToTemperature(300.0, 6)
         integrator.step(100)
@@ -97,7 +99,9 @@ def test_multiple_time_steps_by_force_groups_follow_the_single_step_path(make_fo
 
 @pytest.fixture(params=["Reference", "CPU", "OpenCL"])
 def platform(request, system_of, context_of):
-    """The name of a platform that works here; OpenCL is skipped without a driver, such as the package pocl-opencl-icd."""
+    """The name of a platform that works here; OpenCL is skipped without a driver, such as the package
+    pocl-opencl-icd.
+    """
     names = [openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())]
     if request.param not in names:
         pytest.skip(f"no {request.param} platform here")
@@ -128,7 +132,9 @@ def test_platforms_agree_with_reference(make_force, frames_nm, system_of, contex
     assert np.isfinite(evaluate(context)[1]).all()
 
 
-def test_positions_that_are_not_finite_give_an_energy_that_is_not(make_force, frames_nm, system_of, context_of, evaluate, platform):
+def test_positions_that_are_not_finite_give_an_energy_that_is_not(
+    make_force, frames_nm, system_of, context_of, evaluate, platform
+):
     positions = frames_nm(2)
     positions[1, 2, 0] = np.nan
     context = context_of(system_of(10, make_force(R0, R1)), positions, platform=platform)
@@ -139,14 +145,16 @@ def test_positions_that_are_not_finite_give_an_energy_that_is_not(make_force, fr
         assert np.isnan(evaluate(context)[0])
 
 
-def test_replicas_that_do_not_fit_are_refused_when_the_context_is_made(make_force, frames_nm, system_of, context_of, platform):
+def test_replicas_that_do_not_fit_are_refused_when_the_context_is_made(
+    make_force, frames_nm, system_of, context_of, platform
+):
     with pytest.raises(openmm.OpenMMException, match="replica 0 names particle 4"):
         context_of(system_of(4, make_force(R0)), np.zeros((4, 3)), platform=platform)
 
 
 def test_an_exception_inside_a_step_is_an_openmm_exception(graph_model, run_python, platform):
-    # On OpenCL a step evaluates the force in a thread of OpenMM's own. What can fail there is memory: of each of 2000 threads'
-    # workspaces, some 20 kB, with room for 8 MB left to the process.
+    # On OpenCL a step evaluates the force in a thread of OpenMM's own. What can fail there is memory: of each of 2000
+    # threads' workspaces, some 20 kB, with room for 8 MB left to the process.
     code = (
         "import sys, resource, numpy, openmm, fpforce\n"
         "from fpforce.plugin import FPForce\n"

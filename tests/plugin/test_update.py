@@ -18,7 +18,9 @@ def other_weights(weights):
     return save(tensors)
 
 
-def test_new_weights_act_at_once_and_equal_those_of_a_new_context(make_force, frames_nm, system_of, context_of, evaluate):
+def test_new_weights_act_at_once_and_equal_those_of_a_new_context(
+    make_force, frames_nm, system_of, context_of, evaluate
+):
     force = make_force(R0, R1)
     system = system_of(10, force)
     context = context_of(system, frames_nm(2))
@@ -50,14 +52,18 @@ def test_integrator_does_not_use_forces_of_the_old_weights(make_force, frames_nm
     np.testing.assert_array_equal(*ends)
 
 
-def test_changes_that_need_a_new_context_are_refused(make_force, frames_nm, system_of, context_of, evaluate, graph_model):
+def test_changes_that_need_a_new_context_are_refused(
+    make_force, frames_nm, system_of, context_of, evaluate, graph_model
+):
     force = make_force(R0)
     context = context_of(system_of(10, force), frames_nm(2))
     before, _ = evaluate(context)
     model = force.getDescription(), force.getWeights()
     graph = FPForce.from_file(graph_model)
     force.setModel(graph.getDescription(), graph.getWeights())
-    with pytest.raises(openmm.OpenMMException, match="kind internal.*new one is of kind graph_transformer.*reinitialize"):
+    with pytest.raises(
+        openmm.OpenMMException, match="kind internal.*new one is of kind graph_transformer.*reinitialize"
+    ):
         force.updateParametersInContext(context)
     larger = json.loads(model[0])
     larger["beads"]["beads"] = [*larger["beads"]["beads"], larger["beads"]["beads"][0]]

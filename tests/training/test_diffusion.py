@@ -5,7 +5,16 @@ import pytest
 import torch
 
 from fpforce.training.diffusion import (
-    ResidualTimes, TimeSampler, alpha, beta, centred_noise, degrees_of_freedom, diffuse, log_alpha, sigma, sigma_squared,
+    ResidualTimes,
+    TimeSampler,
+    alpha,
+    beta,
+    centred_noise,
+    degrees_of_freedom,
+    diffuse,
+    log_alpha,
+    sigma,
+    sigma_squared,
     time_of_variance,
 )
 
@@ -23,7 +32,9 @@ def test_log_alpha_is_minus_half_the_integral_of_beta():
 
 def test_signal_and_noise_keep_unit_variance_at_every_time():
     # alpha^2 + sigma^2 = 1 is what "variance preserving" means.
-    torch.testing.assert_close(alpha(TIMES).square() + sigma(TIMES).square(), torch.ones_like(TIMES), rtol=0, atol=1e-15)
+    torch.testing.assert_close(
+        alpha(TIMES).square() + sigma(TIMES).square(), torch.ones_like(TIMES), rtol=0, atol=1e-15
+    )
 
 
 def test_noise_variance_keeps_its_digits_at_small_times_in_single_precision():
@@ -51,7 +62,8 @@ def test_times_are_half_uniform_and_half_uniform_in_log_noise():
 
 
 def test_times_are_in_random_order_and_differ_from_draw_to_draw():
-    # The denoising loss uses every time, the Fokker-Planck loss the first part of a batch: it must not be one half only.
+    # The denoising loss uses every time, the Fokker-Planck loss the first part of a batch: it must not be one half
+    # only.
     sampler, generator = TimeSampler(1e-5, 1.0, 1e-3), torch.Generator().manual_seed(0)
     first, second = (sampler(2000, generator, torch.zeros(())) for _ in range(2))
     assert not torch.equal(first, second)
@@ -78,7 +90,9 @@ def test_residual_times_lessen_the_noise_of_what_grows_at_small_times():
     noise = torch.randn(2000, 64, generator=generator, dtype=torch.float64).square()
     square = lambda t: noise * (sigma_squared(t) + 1e-3) ** -2  # noqa: E731
     plain = torch.stack([sampler(64, generator, like) for _ in range(2000)])
-    times, weights = map(torch.stack, zip(*(ResidualTimes(sampler)(64, generator, like) for _ in range(2000)), strict=True))
+    times, weights = map(
+        torch.stack, zip(*(ResidualTimes(sampler)(64, generator, like) for _ in range(2000)), strict=True)
+    )
     plain, weighted = square(plain).mean(1), (weights * square(times)).mean(1)
     assert weighted.mean().item() == pytest.approx(plain.mean().item(), rel=0.05)
     assert weighted.var() < 0.5 * plain.var()
@@ -86,7 +100,9 @@ def test_residual_times_lessen_the_noise_of_what_grows_at_small_times():
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_few_residual_times_are_within_the_range(count):
-    times, weights = ResidualTimes(TimeSampler(1e-5, 1.0, 1e-3))(count, torch.Generator().manual_seed(5), torch.zeros(()))
+    times, weights = ResidualTimes(TimeSampler(1e-5, 1.0, 1e-3))(
+        count, torch.Generator().manual_seed(5), torch.zeros(())
+    )
     assert times.shape == weights.shape == (count,) and (weights > 0).all()
     assert 1e-5 <= times.min() and times.max() <= 1.0
 

@@ -29,12 +29,18 @@ REPLICAS, PICOSECONDS, DISCARDED_PICOSECONDS = 64, 15.0, 5.0
 def field(alanine, tmp_path_factory):
     """A force field trained on train.xtc with the example's recipe."""
     from fpforce.training.export import export
-    from fpforce.training.train import train
     from fpforce.training.recipe.read import load_recipe
+    from fpforce.training.train import train
 
     output = tmp_path_factory.mktemp("end_to_end")
-    overrides = ("run.max_steps=2000", "run.max_minutes=null", "optimizer.batch_size=256", "run.threads=1",
-                 "run.accelerator=cpu", f"output={output}")
+    overrides = (
+        "run.max_steps=2000",
+        "run.max_minutes=null",
+        "optimizer.batch_size=256",
+        "run.threads=1",
+        "run.accelerator=cpu",
+        f"output={output}",
+    )
     checkpoint = train(load_recipe(alanine / "recipe.yaml", overrides), show_progress=False)
     export(checkpoint, output / "model.pt")
     return fpforce.load(output / "model.pt")
@@ -47,20 +53,25 @@ def simulated(alanine, field):
     for seed, basin in enumerate(BASINS):
         output = field.path.with_name(f"from_{basin}.xtc")
         settings = SimulationSettings(
-            steps=round(PICOSECONDS * 500), replicas=REPLICAS, report_interval_ps=0.1, seed=seed,
+            steps=round(PICOSECONDS * 500),
+            replicas=REPLICAS,
+            report_interval_ps=0.1,
+            seed=seed,
             start=alanine / f"start_{basin}.pdb",
         )
         simulate(field, output, settings)
         read = read_simulation(output, field.beads)
         assert not read.failed and read.positions_nm.shape == (150, REPLICAS, 5, 3)
-        frames[basin] = read.positions_nm[round(DISCARDED_PICOSECONDS * 10):]
+        frames[basin] = read.positions_nm[round(DISCARDED_PICOSECONDS * 10) :]
     return frames
 
 
 @pytest.fixture(scope="module")
 def reference(alanine, field):
     """Held-out frames (21417, 5, 3) nm."""
-    return read_bead_frames(alanine / "reference.xtc", alanine / "alanine_dipeptide.pdb", table=field.beads).positions_nm
+    return read_bead_frames(
+        alanine / "reference.xtc", alanine / "alanine_dipeptide.pdb", table=field.beads
+    ).positions_nm
 
 
 def phi_psi(field, positions_nm):
@@ -79,7 +90,9 @@ def test_every_simulated_frame_is_finite(simulated):
 
 @pytest.mark.parametrize("basin", BASINS)
 def test_map_of_phi_and_psi_is_that_of_the_held_out_reference(field, simulated, reference, basin):
-    js = js_divergence(map_of_negative_phi(phi_psi(field, simulated[basin])), map_of_negative_phi(phi_psi(field, reference)))
+    js = js_divergence(
+        map_of_negative_phi(phi_psi(field, simulated[basin])), map_of_negative_phi(phi_psi(field, reference))
+    )
     assert js < 0.12
 
 
@@ -145,8 +158,12 @@ def test_energy_is_conserved_without_a_thermostat(field):
 
 def test_evaluation_of_the_run_reports_every_figure(alanine, field, simulated, tmp_path):
     report = fpforce.evaluate(
-        field, alanine / "reference.xtc", [field.path.with_name(f"from_{basin}.xtc") for basin in BASINS],
-        topology=alanine / "alanine_dipeptide.pdb", training=alanine / "train.xtc", output=tmp_path,
+        field,
+        alanine / "reference.xtc",
+        [field.path.with_name(f"from_{basin}.xtc") for basin in BASINS],
+        topology=alanine / "alanine_dipeptide.pdb",
+        training=alanine / "train.xtc",
+        output=tmp_path,
     )
     figures = json.loads(report.json_path.read_text())
     for key in ("js", "js_floor", "pmf_error", "pmf_error_floor", "frames"):

@@ -16,9 +16,9 @@ from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.diffusion import alpha
+from fpforce.training.loop.progress import SamplingProgress
 from fpforce.training.sample import SampleSettings, sample
 from fpforce.training.sampling.likelihood import log_likelihood
-from fpforce.training.loop.progress import SamplingProgress
 
 SAMPLE = [sys.executable, "-c", "from fpforce.commands.sample import main; main()"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -62,8 +62,13 @@ def test_interrupted_run_keeps_its_batches_and_goes_on_to_the_same_samples(small
     whole, parts = tmp_path / "whole.dcd", tmp_path / "parts.dcd"
     options = ["--samples", "240", "--steps", "60", "--batch-size", "20"]
     subprocess.run([*SAMPLE, small_checkpoint, *options, "-o", whole], check=True, env=ENVIRONMENT, capture_output=True)
-    process = subprocess.Popen([*SAMPLE, small_checkpoint, *options, "-o", parts], env=ENVIRONMENT, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*SAMPLE, small_checkpoint, *options, "-o", parts],
+        env=ENVIRONMENT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     record, deadline = tmp_path / "parts.dcd.json", time.monotonic() + 60
     while not record.exists() or json.loads(record.read_text())["samples"] == 0:
         assert process.poll() is None and time.monotonic() < deadline
@@ -73,7 +78,9 @@ def test_interrupted_run_keeps_its_batches_and_goes_on_to_the_same_samples(small
     assert process.returncode == 130 and "--resume" in errors, errors
     kept = json.loads(record.read_text())["samples"]
     assert 0 < kept < 240 and kept % 20 == 0 and len(read(parts)) == kept
-    subprocess.run([*SAMPLE, small_checkpoint, *options, "-o", parts, "--resume"], check=True, env=ENVIRONMENT, capture_output=True)
+    subprocess.run(
+        [*SAMPLE, small_checkpoint, *options, "-o", parts, "--resume"], check=True, env=ENVIRONMENT, capture_output=True
+    )
     np.testing.assert_array_equal(read(parts), read(whole))
 
 
@@ -97,7 +104,9 @@ def test_run_that_ended_within_a_batch_goes_on_to_the_samples_of_one_that_did_no
     np.testing.assert_allclose(read(parts), read(whole), atol=1e-4)
 
 
-def test_asking_for_fewer_samples_than_there_are_is_refused_and_for_as_many_is_nothing_left_to_do(small_checkpoint, tmp_path, caplog):
+def test_asking_for_fewer_samples_than_there_are_is_refused_and_for_as_many_is_nothing_left_to_do(
+    small_checkpoint, tmp_path, caplog
+):
     path = tmp_path / "iid.dcd"
     sample(small_checkpoint, path, settings(samples=10))
     with pytest.raises(InputError, match="--samples 5 is less than the 10 .*iid.dcd holds already.*--overwrite"):
@@ -107,12 +116,17 @@ def test_asking_for_fewer_samples_than_there_are_is_refused_and_for_as_many_is_n
     assert "nothing left to do" in caplog.text and len(read(path)) == 10
 
 
-@pytest.mark.parametrize("batch, step, before, parts", [
-    (0, 3, 0, ["within the first 16 samples", "none is kept", "--batch-size"]),
-    (0, 10, 16, ["after 16 of 48 samples, which"]),  # in the last step of a batch
-    (1, 3, 16, ["after 16 of 48 samples, which"]),
-])
-def test_interruption_says_what_is_kept_and_resuming_gives_the_rest(small_checkpoint, tmp_path, monkeypatch, batch, step, before, parts):
+@pytest.mark.parametrize(
+    "batch, step, before, parts",
+    [
+        (0, 3, 0, ["within the first 16 samples", "none is kept", "--batch-size"]),
+        (0, 10, 16, ["after 16 of 48 samples, which"]),  # in the last step of a batch
+        (1, 3, 16, ["after 16 of 48 samples, which"]),
+    ],
+)
+def test_interruption_says_what_is_kept_and_resuming_gives_the_rest(
+    small_checkpoint, tmp_path, monkeypatch, batch, step, before, parts
+):
     whole, path = tmp_path / "whole.dcd", tmp_path / "iid.dcd"
     sample(small_checkpoint, whole, settings())
 
@@ -142,15 +156,18 @@ def test_progress_shows_steps_within_a_batch(capsys, monkeypatch):
     assert len(lines) == 2 and "step 60 of 200" in lines[1]
 
 
-@pytest.mark.parametrize("changes, parts", [
-    ({"solver": "magic"}, ["'magic'", "multistep"]),
-    ({"samples": 0}, ["samples is 0"]),
-    ({"steps": 0}, ["steps is 0"]),
-    ({"log_likelihood": True}, ["--solver ode"]),
-    ({"t_end": 1e-7}, ["1e-07", "cover (1e-05, 1]"]),
-    ({"device": "abacus"}, ["'abacus'"]),
-    ({"resume": True}, ["nothing to resume"]),
-])
+@pytest.mark.parametrize(
+    "changes, parts",
+    [
+        ({"solver": "magic"}, ["'magic'", "multistep"]),
+        ({"samples": 0}, ["samples is 0"]),
+        ({"steps": 0}, ["steps is 0"]),
+        ({"log_likelihood": True}, ["--solver ode"]),
+        ({"t_end": 1e-7}, ["1e-07", "cover (1e-05, 1]"]),
+        ({"device": "abacus"}, ["'abacus'"]),
+        ({"resume": True}, ["nothing to resume"]),
+    ],
+)
 def test_what_cannot_be_sampled_is_named(small_checkpoint, tmp_path, changes, parts):
     with pytest.raises(InputError) as caught:
         sample(small_checkpoint, tmp_path / "iid.xtc", settings(**changes))
@@ -192,6 +209,7 @@ def test_samples_of_which_none_is_finite_are_an_error(small_checkpoint, tmp_path
 
 
 def test_wrong_files_are_one_line(small_model, tmp_path):
-    done = subprocess.run([*SAMPLE, small_model, "-n", "8", "-o", tmp_path / "iid.xtc"], capture_output=True, text=True,
-                          env=ENVIRONMENT)
+    done = subprocess.run(
+        [*SAMPLE, small_model, "-n", "8", "-o", tmp_path / "iid.xtc"], capture_output=True, text=True, env=ENVIRONMENT
+    )
     assert done.returncode == 2 and done.stderr.startswith("error: ") and "model.ckpt it came from" in done.stderr

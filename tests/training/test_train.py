@@ -1,4 +1,6 @@
-"""The training loop: resumed runs repeat uninterrupted ones, limits hold, nothing earlier is lost, everything is logged."""
+"""The training loop: resumed runs repeat uninterrupted ones, limits hold, nothing earlier is lost, everything is
+logged.
+"""
 
 import csv
 import json
@@ -25,7 +27,9 @@ def start_process(recipe):
     recipe.output.mkdir(parents=True, exist_ok=True)
     path = recipe.output.parent / f"{recipe.output.name}.yaml"
     path.write_text(json.dumps(recipe.model_dump(mode="json")))
-    return subprocess.Popen([*TRAIN, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    return subprocess.Popen(
+        [*TRAIN, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
 
 
 def wait_for_checkpoint(process, path, seconds=120.0):
@@ -93,7 +97,9 @@ def test_interrupt_while_the_step_is_compiled_ends_the_run_at_once(small_recipe,
         raise AssertionError("went on compiling")
 
     monkeypatch.setattr("fpforce.training.loop.compiled_step.CompiledStep", compiler)
-    with pytest.raises(KeyboardInterrupt, match="stopped while the training step was compiled; nothing was trained yet"):
+    with pytest.raises(
+        KeyboardInterrupt, match="stopped while the training step was compiled; nothing was trained yet"
+    ):
         train(recipe, show_progress=False)
     train(small_recipe(tmp_path / "run", "run.max_steps=3"), show_progress=False)
     with pytest.raises(KeyboardInterrupt, match="model.ckpt is as it was, go on with --resume"):
@@ -174,7 +180,11 @@ def test_minutes_limit_the_run_and_the_learning_rate_ends_with_them(small_recipe
     record = read_checkpoint(train(recipe, show_progress=False)).record
     # 0.03 min = 1.8 s, overstepped by the step in progress, which takes long on a very busy machine only.
     assert 1.8 <= record.expert.seconds < 5.0 and 0 < record.expert.steps < 1_000_000
-    rates = [float(row["learning_rate"]) for path in tmp_path.glob("logs/csv/*/metrics.csv") for row in csv.DictReader(path.open())]
+    rates = [
+        float(row["learning_rate"])
+        for path in tmp_path.glob("logs/csv/*/metrics.csv")
+        for row in csv.DictReader(path.open())
+    ]
     assert rates[-1] < 0.1 * max(rates)
 
 
@@ -220,7 +230,9 @@ def test_resolved_recipe_is_stored_with_the_run_and_trains_again(small_recipe, u
 
 def test_checkpoint_holds_the_averaged_weights(small_recipe, tmp_path):
     def both(decay):
-        path = train(small_recipe(tmp_path / str(decay), "run.max_steps=40", f"optimizer.ema_decay={decay}"), show_progress=False)
+        path = train(
+            small_recipe(tmp_path / str(decay), "run.max_steps=40", f"optimizer.ema_decay={decay}"), show_progress=False
+        )
         content = torch.load(path, weights_only=True)
         last = {name.removeprefix("experts.0."): value for name, value in content["current_model_state"].items()}
         return read_checkpoint(path).weights["0.network.out.weight"], last["network.out.weight"]

@@ -39,7 +39,11 @@ def test_run_begun_before_a_key_of_the_recipe_existed_is_resumed(small_recipe, t
     del record.recipe["loss"]["fokker_planck_every"]
     replace_record(path, record)
     with pytest.raises(InputError, match="loss.fokker_planck_every was 1, is 2"):
-        train(small_recipe(tmp_path / "run", "run.max_steps=20", "loss.fokker_planck_every=2"), resume=True, show_progress=False)
+        train(
+            small_recipe(tmp_path / "run", "run.max_steps=20", "loss.fokker_planck_every=2"),
+            resume=True,
+            show_progress=False,
+        )
     longer = small_recipe(tmp_path / "run", "run.max_steps=20")
     assert read_checkpoint(train(longer, resume=True, show_progress=False)).record.expert.steps == 20
 
@@ -74,7 +78,9 @@ def test_constrained_bond_is_warned_of_by_name(small_recipe, alanine, tmp_path, 
     bond = trajectory.xyz[:, n] - trajectory.xyz[:, c]
     trajectory.xyz[:, c] = trajectory.xyz[:, n] - 0.1335 * bond / np.linalg.norm(bond, axis=1, keepdims=True)
     trajectory.save_dcd(tmp_path / "rigid.dcd")
-    recipe = small_recipe(tmp_path / "run", "run.max_steps=2", "data.stride=1", f"data.trajectories={tmp_path / 'rigid.dcd'}")
+    recipe = small_recipe(
+        tmp_path / "run", "run.max_steps=2", "data.stride=1", f"data.trajectories={tmp_path / 'rigid.dcd'}"
+    )
     with caplog.at_level(logging.WARNING, logger="fpforce"):
         train(recipe, show_progress=False)
     messages = [record.getMessage() for record in caplog.records if "as if constrained" in record.getMessage()]

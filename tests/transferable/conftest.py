@@ -32,8 +32,10 @@ def place(a, b, c, length, angle, torsion):
     normal = np.cross(b - a, axis)
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
     side = np.cross(normal, axis)
-    return c + length[:, None] * (-np.cos(angle)[:, None] * axis + np.sin(angle)[:, None] * (
-        np.cos(torsion)[:, None] * side + np.sin(torsion)[:, None] * normal))
+    return c + length[:, None] * (
+        -np.cos(angle)[:, None] * axis
+        + np.sin(angle)[:, None] * (np.cos(torsion)[:, None] * side + np.sin(torsion)[:, None] * normal)
+    )
 
 
 def peptide_positions_nm(sequence: str, frames: int, seed: int) -> np.ndarray:
@@ -87,7 +89,9 @@ def molecule_set(peptide):
     """Three dipeptides and a tripeptide, a MoleculeSet."""
     from fpforce.training.data.molecules import MoleculeSet
 
-    return MoleculeSet.of({name: peptide(name) for name in ("AV", "SA", "VS", "ASV")}, "name N CA CB C O and not resname ACE NME")
+    return MoleculeSet.of(
+        {name: peptide(name) for name in ("AV", "SA", "VS", "ASV")}, "name N CA CB C O and not resname ACE NME"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -111,9 +115,11 @@ def transferable_recipe(peptide_folder):
     def make(output, molecules=(peptide_folder,), **changes):
         content = {
             "data": {"molecules": list(molecules), "beads": "name N CA CB C O and not resname ACE NME"},
-            "temperature_k": 310.0, "output": output,
+            "temperature_k": 310.0,
+            "output": output,
             "model": {"kind": "graph_transformer", "width": 16, "head_width": 8, "layers": 2, "identity": False},
-            "optimizer": {"batch_size": 32, "warmup_steps": 5}, "loss": {"fokker_planck_weight": 1e-4},
+            "optimizer": {"batch_size": 32, "warmup_steps": 5},
+            "loss": {"fokker_planck_weight": 1e-4},
             "run": {"max_steps": 40, "log_every_steps": 10, "threads": 1, "accelerator": "cpu"},
         }
         for key, value in changes.items():
@@ -155,7 +161,9 @@ def transferable_checkpoint(transferable_recipe, tmp_path_factory) -> Path:
     """Checkpoint of a graph transformer after two steps, with random weights."""
     from fpforce.training.train import train
 
-    return with_random_weights(train(transferable_recipe(tmp_path_factory.mktemp("transferable"), run__max_steps=2), show_progress=False))
+    return with_random_weights(
+        train(transferable_recipe(tmp_path_factory.mktemp("transferable"), run__max_steps=2), show_progress=False)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -163,7 +171,9 @@ def dipeptide_checkpoint(dipeptide_recipe, tmp_path_factory) -> Path:
     """Checkpoint of an `internal` model of dipeptides after two steps, with random weights."""
     from fpforce.training.train import train
 
-    return with_random_weights(train(dipeptide_recipe(tmp_path_factory.mktemp("dipeptides"), run__max_steps=2), show_progress=False))
+    return with_random_weights(
+        train(dipeptide_recipe(tmp_path_factory.mktemp("dipeptides"), run__max_steps=2), show_progress=False)
+    )
 
 
 @pytest.fixture(scope="session", params=["transferable_checkpoint", "dipeptide_checkpoint"])

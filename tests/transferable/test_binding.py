@@ -1,4 +1,6 @@
-"""A transferable model.pt bound to sequences it was never trained on: the same forces on every backend, and as in training."""
+"""A transferable model.pt bound to sequences it was never trained on: the same forces on every backend, and as in
+training.
+"""
 
 import io
 from dataclasses import replace
@@ -9,11 +11,11 @@ import pytest
 import torch
 
 from fpforce import load, make_system
-from fpforce.system.backends import names
+from fpforce.forcefield.wall import smallest_distances
 from fpforce.foundation.errors import InputError
+from fpforce.system.backends import names
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.export import physical_energy, write_transferable
-from fpforce.forcefield.wall import smallest_distances
 
 
 def energy_and_forces(system, positions_nm):
@@ -35,11 +37,15 @@ def training_side(checkpoint_path, beads, positions_nm):
 
 @pytest.mark.parametrize("backend", names())
 @pytest.mark.parametrize("sequence", ["AV", "VA", "AS"])
-def test_bound_force_is_that_of_the_training_on_every_backend(each_model, each_checkpoint, peptide, tmp_path, backend, sequence):
+def test_bound_force_is_that_of_the_training_on_every_backend(
+    each_model, each_checkpoint, peptide, tmp_path, backend, sequence
+):
     frames = peptide(sequence, 4, seed=9)
     frames.beads.write_pdb(tmp_path / "new.pdb", frames.positions_nm[0])
     system = make_system(each_model, tmp_path / "new.pdb", backend=backend)
-    assert [system.getParticleMass(k)._value for k in range(10)] == pytest.approx(list(frames.beads.masses_da), abs=0.01)
+    assert [system.getParticleMass(k)._value for k in range(10)] == pytest.approx(
+        list(frames.beads.masses_da), abs=0.01
+    )
     for positions_nm in frames.positions_nm:
         energy, forces = energy_and_forces(system, positions_nm)
         expected, expected_forces = training_side(each_checkpoint, frames.beads, positions_nm)
@@ -83,7 +89,9 @@ def test_order_of_beads_within_a_residue_does_not_matter(transferable_model, uns
     (tmp_path / "other.pdb").write_text("\n".join([*reordered, "END", ""]))
     r = peptide("VA").positions_nm[0]
     energy, forces = energy_and_forces(make_system(transferable_model, unseen_pdb, backend="native"), r)
-    other, theirs = energy_and_forces(make_system(transferable_model, tmp_path / "other.pdb", backend="native"), r[order])
+    other, theirs = energy_and_forces(
+        make_system(transferable_model, tmp_path / "other.pdb", backend="native"), r[order]
+    )
     assert other == pytest.approx(energy, rel=1e-6)
     np.testing.assert_allclose(theirs, forces[order], atol=1e-4 * np.abs(forces).max())
 
@@ -94,8 +102,14 @@ def test_topologies_of_openmm_and_mdtraj_do_as_well_as_a_file(each_model, unseen
 
     r = peptide("VA").positions_nm[0]
     expected = energy_and_forces(make_system(each_model, unseen_pdb, backend="native"), r)[0]
-    for topology in (PDBFile(str(unseen_pdb)).topology, mdtraj.load_topology(str(unseen_pdb)), mdtraj.load(str(unseen_pdb))):
-        assert energy_and_forces(make_system(each_model, topology, backend="native"), r)[0] == pytest.approx(expected, rel=1e-7)
+    for topology in (
+        PDBFile(str(unseen_pdb)).topology,
+        mdtraj.load_topology(str(unseen_pdb)),
+        mdtraj.load(str(unseen_pdb)),
+    ):
+        assert energy_and_forces(make_system(each_model, topology, backend="native"), r)[0] == pytest.approx(
+            expected, rel=1e-7
+        )
 
 
 def test_model_tells_an_l_peptide_from_its_mirror_image(each_model, unseen_pdb, peptide):
@@ -123,7 +137,9 @@ def test_checkpoint_is_of_no_molecule_until_it_is_bound(transferable_checkpoint)
 
 def test_wall_of_the_training_data_is_bound_with_the_molecule(transferable_checkpoint, unseen_pdb, peptide, tmp_path):
     bare = read_checkpoint(transferable_checkpoint)
-    smallest = smallest_distances((frames.beads, 1.25 * frames.positions_nm) for frames in map(peptide, ("AV", "SA", "VS")))
+    smallest = smallest_distances(
+        (frames.beads, 1.25 * frames.positions_nm) for frames in map(peptide, ("AV", "SA", "VS"))
+    )
     recipe = bare.record.recipe | {"model": bare.record.recipe["model"] | {"wall": True}}
     walled = replace(bare, record=replace(bare.record, recipe=recipe, smallest_distances=smallest))
     bound = {}
@@ -136,18 +152,34 @@ def test_wall_of_the_training_data_is_bound_with_the_molecule(transferable_check
     moved = r + step * np.eye(r.size).reshape(-1, *r.shape)
     expected = -bound[True].kt_kj_per_mol * (wall_kt(moved) - wall_kt(r[None])[0]).reshape(r.shape) / step
     for backend in names():
-        (energy, forces), (base, base_forces) = (energy_and_forces(make_system(bound[wall], backend=backend), r) for wall in (True, False))
+        (energy, forces), (base, base_forces) = (
+            energy_and_forces(make_system(bound[wall], backend=backend), r) for wall in (True, False)
+        )
         assert energy - base == pytest.approx(bound[True].kt_kj_per_mol * wall_kt(r[None])[0], rel=1e-3)
-        np.testing.assert_allclose(forces - base_forces, expected, atol=1e-3 * np.abs(expected).max() + 1e-5 * np.abs(forces).max())
+        np.testing.assert_allclose(
+            forces - base_forces, expected, atol=1e-3 * np.abs(expected).max() + 1e-5 * np.abs(forces).max()
+        )
 
 
 def test_an_unbound_force_field_says_that_it_must_be_bound(transferable_model, unseen_pdb):
     from fpforce.plugin import FPForce
 
     field = load(transferable_model)
-    for ask in (lambda: field.topology, lambda: field.masses_da, lambda: field.positions_nm, lambda: FPForce.from_file(field),
-                lambda: FPForce.from_file(transferable_model), lambda: field.replicated_topology(2)):
+    for ask in (
+        lambda: field.topology,
+        lambda: field.masses_da,
+        lambda: field.positions_nm,
+        lambda: FPForce.from_file(field),
+        lambda: FPForce.from_file(transferable_model),
+        lambda: field.replicated_topology(2),
+    ):
         with pytest.raises(InputError, match="has no beads yet: bind it to a molecule"):
             ask()
     bound = field.bind(unseen_pdb)
-    assert bound.topology.getNumAtoms() == len(bound.masses_da) == len(bound.positions_nm) == FPForce.from_file(bound).getNumBeads() == 10
+    assert (
+        bound.topology.getNumAtoms()
+        == len(bound.masses_da)
+        == len(bound.positions_nm)
+        == FPForce.from_file(bound).getNumBeads()
+        == 10
+    )

@@ -1,4 +1,6 @@
-"""The commands on a transferable model: with --topology they do for an unseen sequence what they do for a molecule of their own."""
+"""The commands on a transferable model: with --topology they do for an unseen sequence what they do for a molecule of
+their own.
+"""
 
 import json
 from functools import partial
@@ -24,7 +26,9 @@ def run(command, *arguments):
 def simulation(transferable_model, unseen_pdb, tmp_path_factory):
     """Two replicas of VA, of which the first frames were written; the weights are random, so not for long."""
     output = tmp_path_factory.mktemp("simulation") / "va.xtc"
-    settings = SimulationSettings(steps=20, replicas=2, timestep_fs=0.1, report_interval_ps=0.001, topology=unseen_pdb, backend="native")
+    settings = SimulationSettings(
+        steps=20, replicas=2, timestep_fs=0.1, report_interval_ps=0.001, topology=unseen_pdb, backend="native"
+    )
     return simulate(transferable_model, output, settings)
 
 
@@ -36,7 +40,9 @@ def test_unseen_sequence_is_simulated_natively_from_its_own_coordinates(simulati
     start = mdtraj.load(str(unseen_pdb)).xyz[0]
     np.testing.assert_allclose(frames.metadata["start"]["positions_nm"], start - start.mean(0), atol=1e-5)
     written = mdtraj.load(str(simulation.trajectories[0]), top=str(simulation.topology))
-    assert [f"{a.residue.name} {a.name}" for a in written.topology.atoms] == [f"{b.residue} {b.name}" for b in beads.beads]
+    assert [f"{a.residue.name} {a.name}" for a in written.topology.atoms] == [
+        f"{b.residue} {b.name}" for b in beads.beads
+    ]
 
 
 def test_simulation_without_or_with_another_molecule_is_refused(simulation, transferable_model, peptide, tmp_path):
@@ -44,8 +50,9 @@ def test_simulation_without_or_with_another_molecule_is_refused(simulation, tran
         simulate(transferable_model, tmp_path / "a.xtc", SimulationSettings(steps=20, report_interval_ps=0.001))
     other = peptide("AS")
     other.beads.write_pdb(tmp_path / "AS.pdb", other.positions_nm[0])
-    settings = SimulationSettings(steps=40, replicas=2, timestep_fs=0.1, report_interval_ps=0.001, resume=True,
-                                  topology=tmp_path / "AS.pdb")
+    settings = SimulationSettings(
+        steps=40, replicas=2, timestep_fs=0.1, report_interval_ps=0.001, resume=True, topology=tmp_path / "AS.pdb"
+    )
     with pytest.raises(InputError, match="molecule is ALA2 SER3, the run to continue has VAL2 ALA3"):
         simulate(transferable_model, simulation.output, settings)
 
@@ -66,8 +73,12 @@ def test_samples_of_an_unseen_sequence_are_drawn_from_the_checkpoint(transferabl
     assert run(sample, transferable_checkpoint, "-n", 8, "-o", tmp_path / "b.xtc") == 2
 
 
-def test_export_verifies_the_program_as_bound_to_training_molecules(transferable_checkpoint, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("fpforce.training.export.residual_curve", partial(residual_curve, points=2))  # 13 take their time
+def test_export_verifies_the_program_as_bound_to_training_molecules(
+    transferable_checkpoint, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(
+        "fpforce.training.export.residual_curve", partial(residual_curve, points=2)
+    )  # 13 take their time
     assert run(export, transferable_checkpoint, tmp_path / "model.pt") == 0
     assert "verified on 128 frames" in capsys.readouterr().out  # 32 of each molecule
     metadata = load(tmp_path / "model.pt").metadata
@@ -84,7 +95,9 @@ def test_info_says_what_is_known_and_of_a_molecule_its_beads(transferable_model,
     assert "VAL2-N 14.01 Da" in capsys.readouterr().out
 
 
-def test_simulation_of_an_unseen_sequence_is_evaluated_against_its_reference(simulation, transferable_model, unseen_pdb, peptide, tmp_path):
+def test_simulation_of_an_unseen_sequence_is_evaluated_against_its_reference(
+    simulation, transferable_model, unseen_pdb, peptide, tmp_path
+):
     frames = peptide("VA", 400, seed=3)
     paths = []
     for number in range(2):
@@ -94,4 +107,7 @@ def test_simulation_of_an_unseen_sequence_is_evaluated_against_its_reference(sim
     assert report.html_path.exists() and report.figures["provenance"]["model"]["molecule"] == "VAL2 ALA3"
     assert [plane.plane.name for plane in report.assessment.planes] == ["VAL2-ALA3"]
     html = report.html_path.read_text()
-    assert "Molecule: VAL2 ALA3" in html and "psi of VAL2, the residue before it, and phi of ALA3, the one after it" in html
+    assert (
+        "Molecule: VAL2 ALA3" in html
+        and "psi of VAL2, the residue before it, and phi of ALA3, the one after it" in html
+    )

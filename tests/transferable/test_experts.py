@@ -1,11 +1,13 @@
-"""A mixture of experts over many molecules: trained from the top down with an anchor, measured where they meet, sampled together."""
+"""A mixture of experts over many molecules: trained from the top down with an anchor, measured where they meet, sampled
+together.
+"""
 
 import pytest
 import torch
 
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
-from fpforce.training.train import train
 from fpforce.training.sample import SampleSettings, sample
+from fpforce.training.train import train
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
-"""`internal` models of many molecules, which share a layout: rows of a batch, residue types, order of beads, other layouts."""
+"""`internal` models of many molecules, which share a layout: rows of a batch, residue types, order of beads, other
+layouts.
+"""
 
 import shutil
 from dataclasses import replace
@@ -10,15 +12,15 @@ import pytest
 import torch
 
 from fpforce import SimulationSettings, load, make_system, simulate
+from fpforce.forcefield.transferable.knowledge import Knowledge
+from fpforce.forcefield.transferable.recognise import recognise
 from fpforce.foundation.errors import InputError
 from fpforce.simulation.start_frame import read_start_frame
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
-from fpforce.training.loop.expert_training import ExpertTraining
-from fpforce.training.export import write_transferable
-from fpforce.training.train import train
 from fpforce.training.data.molecules import MoleculeSet
-from fpforce.forcefield.transferable.knowledge import Knowledge
-from fpforce.forcefield.transferable.recognise import recognise
+from fpforce.training.export import write_transferable
+from fpforce.training.loop.expert_training import ExpertTraining
+from fpforce.training.train import train
 
 CHOICE = "name N CA CB C O and not resname ACE NME"
 
@@ -61,14 +63,22 @@ def test_energy_depends_on_every_residue_type(dipeptide_checkpoint, peptide, pep
 
 
 def test_all_atoms_are_put_in_order_and_beads_in_another_order_refused(dipeptide_model, unseen_pdb, peptide, tmp_path):
-    r, lines = peptide("VA").positions_nm[0], [line for line in unseen_pdb.read_text().splitlines() if line.startswith("ATOM")]
+    r, lines = (
+        peptide("VA").positions_nm[0],
+        [line for line in unseen_pdb.read_text().splitlines() if line.startswith("ATOM")],
+    )
     order = [0, 1, 3, 4, 2, 5, 6, 8, 9, 7]  # N, CA, C, O, CB, as in PDB files
     (tmp_path / "beads.pdb").write_text("\n".join([*(lines[k] for k in order), "END", ""]))
-    with pytest.raises(InputError, match=r"its residues have the beads N CA C O CB \| N CA C O CB, and the model \(kind internal\)"):
+    with pytest.raises(
+        InputError, match=r"its residues have the beads N CA C O CB \| N CA C O CB, and the model \(kind internal\)"
+    ):
         make_system(dipeptide_model, tmp_path / "beads.pdb")
     hydrogens = [lines[0][:12] + " H  " + lines[0][16:76] + " H", lines[5][:12] + " H  " + lines[5][16:76] + " H"]
-    (tmp_path / "atoms.pdb").write_text("\n".join([*(lines[k] for k in order[:5]), hydrogens[0], *(lines[k] for k in order[5:]),
-                                                   hydrogens[1], "END", ""]))
+    (tmp_path / "atoms.pdb").write_text(
+        "\n".join(
+            [*(lines[k] for k in order[:5]), hydrogens[0], *(lines[k] for k in order[5:]), hydrogens[1], "END", ""]
+        )
+    )
     bound = load(dipeptide_model).bind(tmp_path / "atoms.pdb")
     assert bound.beads.names == ("N", "CA", "CB", "C", "O") * 2
     np.testing.assert_allclose(bound.positions_nm, r, atol=1e-4)
@@ -76,8 +86,12 @@ def test_all_atoms_are_put_in_order_and_beads_in_another_order_refused(dipeptide
     assert energy(make_system(bound, backend="native"), r) == pytest.approx(expected, rel=1e-6)
 
 
-def test_molecules_of_another_layout_are_refused_in_training_and_binding(dipeptide_model, dipeptide_recipe, peptide, peptide_folder, tmp_path):
-    with pytest.raises(InputError, match=r"molecule ASV: its residues have the beads (N CA CB C O \| ){2}N CA CB C O, and the model"):
+def test_molecules_of_another_layout_are_refused_in_training_and_binding(
+    dipeptide_model, dipeptide_recipe, peptide, peptide_folder, tmp_path
+):
+    with pytest.raises(
+        InputError, match=r"molecule ASV: its residues have the beads (N CA CB C O \| ){2}N CA CB C O, and the model"
+    ):
         train(dipeptide_recipe(tmp_path, data__molecules=[peptide_folder]), show_progress=False)
     peptide("ASV").beads.write_pdb(tmp_path / "ASV.pdb", peptide("ASV").positions_nm[0])
     with pytest.raises(InputError, match="which differ in their residue types alone"):
@@ -93,7 +107,10 @@ def test_bound_force_field_takes_its_topology_again_and_no_other(dipeptide_model
 
     field = load(dipeptide_model)
     bound = field.bind(unseen_pdb)
-    assert (field.metadata["format_version"], bound.metadata["format_version"]) == (4, 3)  # as any internal model from here on
+    assert (field.metadata["format_version"], bound.metadata["format_version"]) == (
+        4,
+        3,
+    )  # as any internal model from here on
     for topology in (unseen_pdb, with_a_hydrogen(unseen_pdb), mdtraj.load(str(unseen_pdb))):
         assert make_system(bound, topology).getNumParticles() == 10
     assert make_system(bound, bound.replicated_topology(3), replicas=3).getNumParticles() == 30
@@ -117,18 +134,26 @@ def test_residue_type_that_was_never_at_its_place_is_told(dipeptide_model, unsee
 def test_training_goes_on_from_an_earlier_one(dipeptide_recipe, dipeptide_checkpoint, tmp_path):
     path = train(dipeptide_recipe(tmp_path, run__max_steps=3), init=dipeptide_checkpoint, show_progress=False)
     before, after = read_checkpoint(dipeptide_checkpoint), read_checkpoint(path)
-    assert after.record.initial and torch.equal(before.weights["0.network.coordinates.volumes"], after.weights["0.network.coordinates.volumes"])
+    assert after.record.initial and torch.equal(
+        before.weights["0.network.coordinates.volumes"], after.weights["0.network.coordinates.volumes"]
+    )
     assert not torch.equal(before.weights["0.network.types.weight"], after.weights["0.network.types.weight"])
 
 
 def test_places_of_further_training_are_known_too(peptide):
     first = MoleculeSet.of({name: peptide(name) for name in ("AV", "AS")}, CHOICE, one_layout=True)
     assert first.knowledge.new_places(peptide("VA").beads) == ["VAL2", "ALA3"]
-    later = MoleculeSet.of({"VA": peptide("VA")}, CHOICE, scale_nm=first.scale_nm, knowledge=first.knowledge, one_layout=True)
-    assert later.knowledge.new_places(peptide("VA").beads) == [] and later.knowledge.new_places(peptide("SV").beads) == ["SER2"]
+    later = MoleculeSet.of(
+        {"VA": peptide("VA")}, CHOICE, scale_nm=first.scale_nm, knowledge=first.knowledge, one_layout=True
+    )
+    assert later.knowledge.new_places(peptide("VA").beads) == [] and later.knowledge.new_places(
+        peptide("SV").beads
+    ) == ["SER2"]
 
 
-def test_bound_force_field_is_of_the_file_as_it_was(dipeptide_checkpoint, dipeptide_model, unseen_pdb, peptide, tmp_path):
+def test_bound_force_field_is_of_the_file_as_it_was(
+    dipeptide_checkpoint, dipeptide_model, unseen_pdb, peptide, tmp_path
+):
     path, r = tmp_path / "model.pt", peptide("VA").positions_nm[0]
     shutil.copy(dipeptide_model, path)
     field = load(path)
@@ -145,7 +170,9 @@ def test_start_frames_may_list_the_beads_in_another_order(dipeptide_model, unsee
     lines = [line for line in unseen_pdb.read_text().splitlines() if line.startswith("ATOM")]
     (tmp_path / "other.pdb").write_text("\n".join([*(lines[k] for k in (0, 1, 3, 4, 2, 5, 6, 8, 9, 7)), "END", ""]))
     bound = load(dipeptide_model).bind(unseen_pdb)
-    np.testing.assert_allclose(read_start_frame(bound, tmp_path / "other.pdb")[0], read_start_frame(bound, unseen_pdb)[0], atol=1e-6)
+    np.testing.assert_allclose(
+        read_start_frame(bound, tmp_path / "other.pdb")[0], read_start_frame(bound, unseen_pdb)[0], atol=1e-6
+    )
 
 
 def test_training_from_a_model_of_another_kind_is_refused(dipeptide_recipe, transferable_checkpoint, tmp_path):
@@ -154,9 +181,11 @@ def test_training_from_a_model_of_another_kind_is_refused(dipeptide_recipe, tran
 
 
 def test_model_learns_what_tells_residues_apart(dipeptide_recipe, peptide, tmp_path):
-    # In the data the torsions of V are shifted from those of A by 0.2 rad: a model that has learned the residue types prefers for
-    # V the frames of V. Energies of the same frames bound as either molecule, at small noise.
-    recipe = dipeptide_recipe(tmp_path, run__max_steps=400, model__width=48, optimizer__batch_size=96, optimizer__learning_rate=2e-3)
+    # In the data the torsions of V are shifted from those of A by 0.2 rad: a model that has learned the residue types
+    # prefers for V the frames of V. Energies of the same frames bound as either molecule, at small noise.
+    recipe = dipeptide_recipe(
+        tmp_path, run__max_steps=400, model__width=48, optimizer__batch_size=96, optimizer__learning_rate=2e-3
+    )
     checkpoint = read_checkpoint(train(recipe, show_progress=False))
     shared, t = checkpoint.shared_model(), torch.tensor([0.02])
     preferred = {}

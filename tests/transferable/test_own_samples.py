@@ -1,4 +1,6 @@
-"""A transferable model as the force field of one molecule: the same energy, or calibrated by the model's own samples."""
+"""A transferable model as the force field of one molecule: the same energy, or calibrated by the model's own
+samples.
+"""
 
 from threading import Event
 
@@ -12,17 +14,20 @@ from fpforce import load, make_system
 from fpforce.commands import export as command
 from fpforce.foundation.errors import InputError
 from fpforce.training.calibration import own_samples
-from fpforce.training.checkpoint.checkpoint import read_checkpoint
-from fpforce.training.export import export, write_force_field
 from fpforce.training.calibration.last_layer import last_layer_inputs
 from fpforce.training.calibration.persistent_replicas import PersistentReplicas
-from fpforce.training.recipe.read import calibration_of
+from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.checkpoint.record import CalibrationRecord
+from fpforce.training.export import export, write_force_field
+from fpforce.training.recipe.read import calibration_of
 
 
 def energies(force_field, positions_nm, backend):
-    context = openmm.Context(make_system(force_field, backend=backend), openmm.VerletIntegrator(0.001),
-                             openmm.Platform.getPlatformByName("Reference"))
+    context = openmm.Context(
+        make_system(force_field, backend=backend),
+        openmm.VerletIntegrator(0.001),
+        openmm.Platform.getPlatformByName("Reference"),
+    )
     found = []
     for frame in positions_nm:
         context.setPositions(frame)
@@ -30,19 +35,24 @@ def energies(force_field, positions_nm, backend):
     return np.array(found)
 
 
-def test_the_force_field_of_one_molecule_is_what_binding_gives(transferable_checkpoint, transferable_model, unseen_pdb, peptide, tmp_path):
+def test_the_force_field_of_one_molecule_is_what_binding_gives(
+    transferable_checkpoint, transferable_model, unseen_pdb, peptide, tmp_path
+):
     export(transferable_checkpoint, tmp_path / "va.pt", topology=unseen_pdb)
     own, bound = load(tmp_path / "va.pt"), load(transferable_model).bind(unseen_pdb)
     assert not own.transferable and own.beads.labels == bound.beads.labels
     positions_nm = peptide("VA", 4, seed=5).positions_nm.astype(float)
     for backend in ("native", "torchforce"):
-        np.testing.assert_allclose(energies(own, positions_nm, backend), energies(bound, positions_nm, backend), rtol=1e-5)
+        np.testing.assert_allclose(
+            energies(own, positions_nm, backend), energies(bound, positions_nm, backend), rtol=1e-5
+        )
     with pytest.raises(InputError, match="va.pt already exists"):
         export(transferable_checkpoint, tmp_path / "va.pt", topology=unseen_pdb)
 
 
-def test_calibration_gives_the_energy_the_weights_that_the_likelihoods_have(transferable_checkpoint, unseen_pdb, peptide, tmp_path,
-                                                                            monkeypatch):
+def test_calibration_gives_the_energy_the_weights_that_the_likelihoods_have(
+    transferable_checkpoint, unseen_pdb, peptide, tmp_path, monkeypatch
+):
     """Likelihoods of an energy whose last layer is known to be another one, on conformations in place of samples."""
     checkpoint = read_checkpoint(transferable_checkpoint)
     t_eval, bound = checkpoint.recipe.diffusion.t_eval, checkpoint.bound_to(unseen_pdb)
@@ -53,7 +63,9 @@ def test_calibration_gives_the_energy_the_weights_that_the_likelihoods_have(tran
         return torch.from_numpy(positions_nm - positions_nm.mean(1, keepdims=True)).float() / bound.record.scale_nm
 
     h = last_layer_inputs(energy, normalised(400, 4), t_eval)
-    other = torch.linalg.svd(h - h.mean(0), full_matrices=False)[2][0]  # the direction in which conformations differ most
+    other = torch.linalg.svd(h - h.mean(0), full_matrices=False)[2][
+        0
+    ]  # the direction in which conformations differ most
     other *= 3.0 / (h @ other).std()
 
     def likelihoods(experts, x, t_eval, generator, stop):
@@ -61,7 +73,9 @@ def test_calibration_gives_the_energy_the_weights_that_the_likelihoods_have(tran
 
     monkeypatch.setattr(own_samples, "_draw", lambda bound, t_eval, seed, stop: normalised(400, 4))
     monkeypatch.setattr("fpforce.training.calibration.rounds.log_likelihoods", likelihoods)
-    monkeypatch.setattr("fpforce.training.calibration.last_layer.STIFFNESS", 0.0)  # weights are random, and conformations no basins
+    monkeypatch.setattr(
+        "fpforce.training.calibration.last_layer.STIFFNESS", 0.0
+    )  # weights are random, and conformations no basins
     export(transferable_checkpoint, tmp_path / "plain.pt", topology=unseen_pdb)
     export(transferable_checkpoint, tmp_path / "own.pt", topology=unseen_pdb, likelihood_frames=100)
     plain, own = load(tmp_path / "plain.pt"), load(tmp_path / "own.pt")
@@ -74,7 +88,9 @@ def test_calibration_gives_the_energy_the_weights_that_the_likelihoods_have(tran
     assert np.std(change - expected) < 0.3 * np.std(expected)
 
 
-def test_rounds_of_simulation_give_it_the_averages_of_the_samples(dipeptide_checkpoint, unseen_pdb, peptide, monkeypatch):
+def test_rounds_of_simulation_give_it_the_averages_of_the_samples(
+    dipeptide_checkpoint, unseen_pdb, peptide, monkeypatch
+):
     """Frames of a simulation with a last layer that is known to be another one, in place of samples."""
     checkpoint = read_checkpoint(dipeptide_checkpoint)
     overrides = [f"calibration.{each}" for each in ("replicas=48", "picoseconds=40", "rungs=2", "timestep_fs=4")]
@@ -99,26 +115,45 @@ def test_rounds_of_simulation_give_it_the_averages_of_the_samples(dipeptide_chec
     samples = frames(other, 2)
     monkeypatch.setattr(own_samples, "_draw", lambda bound, t_eval, seed, stop: samples)
     for module in ("last_layer", "calibration"):
-        monkeypatch.setattr(f"fpforce.training.{module}.STIFFNESS", 0.0)  # weights are random, and conformations no basins
+        monkeypatch.setattr(
+            f"fpforce.training.{module}.STIFFNESS", 0.0
+        )  # weights are random, and conformations no basins
     calibrated = own_samples.for_molecule(checkpoint, unseen_pdb, 0, 3, t_eval, overrides).record.calibration
-    assert calibrated.positions_nm.shape == (2, 48, 10, 3) and calibrated.summary()["settings"]["rungs"] == 2 and calibrated.done == 3
+    assert (
+        calibrated.positions_nm.shape == (2, 48, 10, 3)
+        and calibrated.summary()["settings"]["rungs"] == 2
+        and calibrated.done == 3
+    )
     assert calibrated.settings["picoseconds"] == 40.0 and calibrated.samples == len(samples)
-    wanted, before, after = ((h @ other).mean().item() for h in (
-        last_layer_inputs(energy, samples, t_eval), plain, inputs(calibrated.shift, 3)))
+    wanted, before, after = (
+        (h @ other).mean().item()
+        for h in (last_layer_inputs(energy, samples, t_eval), plain, inputs(calibrated.shift, 3))
+    )
     assert abs(after - wanted) < 0.3 * abs(before - wanted), (before, after, wanted)
 
 
 def test_it_is_refused_where_it_says_nothing(transferable_checkpoint, small_checkpoint, unseen_pdb, tmp_path):
-    with pytest.raises(InputError, match="likelihood_frames is 40, which calibrates a transferable model for one molecule"):
+    with pytest.raises(
+        InputError, match="likelihood_frames is 40, which calibrates a transferable model for one molecule"
+    ):
         export(transferable_checkpoint, tmp_path / "a.pt", likelihood_frames=40)
     with pytest.raises(InputError, match="rounds is 2, which calibrates a transferable model for one molecule"):
         export(transferable_checkpoint, tmp_path / "a.pt", rounds=2)
-    for override, part in (("run.seed=2", "'run.seed=2' would change a training that is done"),
-                           ("calibration.rungs=0", "'calibration.rungs' = 0"), ("calibration.runs=2", "did you mean 'calibration.rungs'")):
+    for override, part in (
+        ("run.seed=2", "'run.seed=2' would change a training that is done"),
+        ("calibration.rungs=0", "'calibration.rungs' = 0"),
+        ("calibration.runs=2", "did you mean 'calibration.rungs'"),
+    ):
         with pytest.raises(InputError, match=part):
             export(transferable_checkpoint, tmp_path / "a.pt", topology=unseen_pdb, rounds=1, overrides=[override])
     with pytest.raises(InputError, match="'calibration.rounds=3': give it as --rounds"):
-        export(transferable_checkpoint, tmp_path / "a.pt", topology=unseen_pdb, rounds=1, overrides=["calibration.rounds=3"])
+        export(
+            transferable_checkpoint,
+            tmp_path / "a.pt",
+            topology=unseen_pdb,
+            rounds=1,
+            overrides=["calibration.rounds=3"],
+        )
     with pytest.raises(InputError, match="-1 rounds of calibration; give 0 or more"):
         export(transferable_checkpoint, tmp_path / "a.pt", topology=unseen_pdb, rounds=-1)
     with pytest.raises(InputError, match="uncalibrated contradicts likelihood_frames and rounds"):
@@ -131,7 +166,9 @@ def test_it_is_refused_where_it_says_nothing(transferable_checkpoint, small_chec
     far.xyz[0, 3] += 5.0
     with pytest.raises(InputError, match="frame of .*: bond .* check the frame, and that its unit is nm"):
         export(transferable_checkpoint, tmp_path / "a.pt", topology=far, rounds=1)
-    with pytest.raises(InputError, match="'calibration.rungs=2' says how rounds of simulation calibrate, and there are none"):
+    with pytest.raises(
+        InputError, match="'calibration.rungs=2' says how rounds of simulation calibrate, and there are none"
+    ):
         export(transferable_checkpoint, tmp_path / "a.pt", topology=unseen_pdb, overrides=["calibration.rungs=2"])
     with pytest.raises(InputError, match="3 likelihood frames are too few"):
         export(transferable_checkpoint, tmp_path / "a.pt", topology=unseen_pdb, likelihood_frames=3)

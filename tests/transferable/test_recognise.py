@@ -33,12 +33,17 @@ def renamed(lines, old, new):
 
 def atom_line(serial, name, residue, chain, number, xyz, element, record="HETATM"):
     x, y, z = xyz
-    return f"{record:<6}{serial:5d} {name:<4} {residue:>3} {chain}{number:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00          {element:>2}"
+    return (
+        f"{record:<6}{serial:5d} {name:<4} {residue:>3} {chain}{number:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00  "
+        f"        {element:>2}"
+    )
 
 
 def test_unknown_residue_type_is_named_with_those_known(force_field, changed):
     for other in ("TRP", "MSE", "DAL"):
-        with pytest.raises(InputError, match=f"residue {other}2 is of a type .* not trained with; it knows ALA, SER, VAL"):
+        with pytest.raises(
+            InputError, match=f"residue {other}2 is of a type .* not trained with; it knows ALA, SER, VAL"
+        ):
             force_field.bind(changed(lambda atoms, other=other: renamed(atoms, "VAL", other)))
 
 
@@ -56,8 +61,14 @@ def test_residue_without_any_bead_is_not_passed_over(force_field, changed):
 def test_unknown_bead_is_named(transferable_model, peptide, tmp_path):
     force_field = load(transferable_model)
     knowledge = force_field.metadata["transferable"]["knowledge"]
-    odd = replace(force_field, metadata=force_field.metadata | {"transferable": force_field.metadata["transferable"] | {
-        "knowledge": knowledge | {"choice": "name N CA CB C O OXT"}}})
+    odd = replace(
+        force_field,
+        metadata=force_field.metadata
+        | {
+            "transferable": force_field.metadata["transferable"]
+            | {"knowledge": knowledge | {"choice": "name N CA CB C O OXT"}}
+        },
+    )
     frames = peptide("VA")
     frames.beads.write_pdb(tmp_path / "a.pdb", frames.positions_nm[0])
     lines = [line for line in (tmp_path / "a.pdb").read_text().splitlines() if line.startswith("ATOM")]
@@ -69,7 +80,11 @@ def test_unknown_bead_is_named(transferable_model, peptide, tmp_path):
 
 def test_several_chains_are_refused(force_field, changed):
     def two(atoms):
-        return [*atoms, "TER", *(line[:21] + "B" + line[22:30] + f"{float(line[30:38]) + 30:8.3f}" + line[38:] for line in atoms)]
+        return [
+            *atoms,
+            "TER",
+            *(line[:21] + "B" + line[22:30] + f"{float(line[30:38]) + 30:8.3f}" + line[38:] for line in atoms),
+        ]
 
     with pytest.raises(InputError, match=r"has 2 chains \(VAL2 to ALA3, VAL2 to ALA3\)"):
         force_field.bind(changed(two))
@@ -77,7 +92,9 @@ def test_several_chains_are_refused(force_field, changed):
 
 @pytest.mark.parametrize("number", [5, 1])
 def test_gap_in_the_numbering_and_residues_out_of_order_are_refused(force_field, changed, number):
-    with pytest.raises(InputError, match=f"residue VAL2 is followed by ALA{number}: residues are missing or out of order"):
+    with pytest.raises(
+        InputError, match=f"residue VAL2 is followed by ALA{number}: residues are missing or out of order"
+    ):
         force_field.bind(changed(lambda atoms: renamed(atoms, "ALA A   3", f"ALA A   {number}")))
 
 
@@ -101,8 +118,11 @@ def test_residues_that_are_not_bonded_are_refused(force_field, changed):
 
 
 def test_water_and_ions_are_left_out_with_a_notice(force_field, changed, caplog):
-    solvent = [atom_line(11, "O", "HOH", "W", 1, (20, 0, 0), "O"), atom_line(12, "O", "HOH", "W", 2, (25, 0, 0), "O"),
-               atom_line(13, "NA", "NA", "I", 1, (0, 20, 0), "Na")]
+    solvent = [
+        atom_line(11, "O", "HOH", "W", 1, (20, 0, 0), "O"),
+        atom_line(12, "O", "HOH", "W", 2, (25, 0, 0), "O"),
+        atom_line(13, "NA", "NA", "I", 1, (0, 20, 0), "Na"),
+    ]
     bound = force_field.bind(changed(lambda atoms: [*atoms, "TER", *solvent]))
     assert len(bound.beads) == 10 and "water and ions are left out (2 HOH, 1 NA)" in caplog.text
 
@@ -122,13 +142,17 @@ def test_all_atoms_of_a_capped_peptide_are_mapped(force_field, tmp_path):
     frame = mdtraj.load(str(path))
     chosen = [frame.topology.atom(bead.atoms[0]).name for bead in bound.beads.beads]
     assert chosen == list(bound.beads.names) and not {"ACE", "NME"} & {bead.residue for bead in bound.beads.beads}
-    np.testing.assert_allclose(bound.positions_nm, frame.xyz[0, [bead.atoms[0] for bead in bound.beads.beads]], atol=1e-6)
+    np.testing.assert_allclose(
+        bound.positions_nm, frame.xyz[0, [bead.atoms[0] for bead in bound.beads.beads]], atol=1e-6
+    )
     frame.save(str(tmp_path / "capped.gro"))
     np.testing.assert_allclose(force_field.bind(tmp_path / "capped.gro").positions_nm, bound.positions_nm, atol=1e-3)
 
 
-@pytest.mark.parametrize("kept, capped, ends", [(slice(0, 9), True, None), (slice(0, 2), False, "VAL1 and ALA2"),
-                                                    (slice(0, 1), False, "VAL1")])
+@pytest.mark.parametrize(
+    "kept, capped, ends",
+    [(slice(0, 9), True, None), (slice(0, 2), False, "VAL1 and ALA2"), (slice(0, 1), False, "VAL1")],
+)
 def test_ends_without_caps_are_warned_of(force_field, caplog, kept, capped, ends):
     import mdtraj
     from openmm import app
@@ -150,10 +174,12 @@ def test_unusual_protonation_and_disulfides_are_warned_of(force_field, caplog, t
     import mdtraj
     from openmm import app
 
-    from fpforce.reference.peptide import build_peptide
     from fpforce.forcefield.transferable.recognise import _named_states, _say_which_states_are_unusual
+    from fpforce.reference.peptide import build_peptide
 
-    usual = mdtraj.Topology.from_openmm(build_peptide("HDEKCY", app.ForceField("amber99sbildn.xml"), 1, capped=False)[0])
+    usual = mdtraj.Topology.from_openmm(
+        build_peptide("HDEKCY", app.ForceField("amber99sbildn.xml"), 1, capped=False)[0]
+    )
 
     def say(topology, named=()):
         caplog.clear()
@@ -165,15 +191,28 @@ def test_unusual_protonation_and_disulfides_are_warned_of(force_field, caplog, t
     for number, name in ((0, "HD1"), (0, "HE2"), (1, "HD2"), (2, "HE2")):
         if name not in [atom.name for atom in protonated.residue(number).atoms]:
             protonated.add_atom(name, mdtraj.element.hydrogen, protonated.residue(number))
-    assert "HIS1 is doubly protonated, ASP2 is protonated, GLU3 is protonated, which the beads do not show" in say(protonated)
-    without = usual.subset([a.index for a in usual.atoms if (a.residue.name, a.name) not in (("LYS", "HZ1"), ("CYS", "HG"), ("TYR", "HH"))])
-    assert "LYS4 is neutral, CYS5 is without the hydrogen of its sulfur, as in a disulfide, TYR6 is deprotonated" in say(without)
+    assert "HIS1 is doubly protonated, ASP2 is protonated, GLU3 is protonated, which the beads do not show" in say(
+        protonated
+    )
+    without = usual.subset(
+        [a.index for a in usual.atoms if (a.residue.name, a.name) not in (("LYS", "HZ1"), ("CYS", "HG"), ("TYR", "HH"))]
+    )
+    assert (
+        "LYS4 is neutral, CYS5 is without the hydrogen of its sulfur, as in a disulfide, TYR6 is deprotonated"
+        in say(without)
+    )
     pdb = tmp_path / "named.pdb"
-    pdb.write_text("".join(f"ATOM  {k:5d}  CA  {name} A{k:4d}    {0.0:8.3f}{0.0:8.3f}{0.0:8.3f}\n"
-                           for k, name in enumerate(("HIP", "ASP", "GLU", "HIE", "CYX"), 1)))
+    pdb.write_text(
+        "".join(
+            f"ATOM  {k:5d}  CA  {name} A{k:4d}    {0.0:8.3f}{0.0:8.3f}{0.0:8.3f}\n"
+            for k, name in enumerate(("HIP", "ASP", "GLU", "HIE", "CYX"), 1)
+        )
+    )
     named = _named_states(pdb)
     assert named == {1: "HIP1 is doubly protonated", 5: "CYX5 is in a disulfide"} and not _named_states(usual)
-    assert "this.pdb: HIP1 is doubly protonated, CYX5 is in a disulfide, ASP2 is protonated, GLU3" in say(protonated, named)
+    assert "this.pdb: HIP1 is doubly protonated, CYX5 is in a disulfide, ASP2 is protonated, GLU3" in say(
+        protonated, named
+    )
 
 
 def test_topology_without_coordinates_binds_but_cannot_start_a_simulation(force_field, unseen_pdb):

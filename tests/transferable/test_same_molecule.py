@@ -1,4 +1,6 @@
-"""Files of one molecule are never taken for those of another, nor for those of the same with its beads in another order."""
+"""Files of one molecule are never taken for those of another, nor for those of the same with its beads in another
+order.
+"""
 
 import numpy as np
 import pytest
@@ -7,8 +9,8 @@ from fpforce import SimulationSettings, load, read_simulation, simulate
 from fpforce.analysis.inputs import read_iid, read_simulation_of
 from fpforce.foundation.errors import InputError
 from fpforce.simulation.start_frame import read_start_frame
-from fpforce.training.train import train
 from fpforce.training.sample import SampleSettings, sample
+from fpforce.training.train import train
 
 ORDER = [1, 4, 0, 2, 3, 5, 9, 8, 6, 7]  # of the ten beads of VA in another PDB
 SHORT = {"steps": 20, "replicas": 2, "timestep_fs": 0.1, "report_interval_ps": 0.001, "backend": "native"}
@@ -18,7 +20,9 @@ SHORT = {"steps": 20, "replicas": 2, "timestep_fs": 0.1, "report_interval_ps": 0
 def shuffled_pdb(unseen_pdb, tmp_path_factory):
     path = tmp_path_factory.mktemp("shuffled") / "VA.pdb"
     atoms = [line for line in unseen_pdb.read_text().splitlines() if line.startswith("ATOM")]
-    path.write_text("\n".join([atoms[k][:6] + f"{n + 1:5d}" + atoms[k][11:] for n, k in enumerate(ORDER)] + ["END", ""]))
+    path.write_text(
+        "\n".join([atoms[k][:6] + f"{n + 1:5d}" + atoms[k][11:] for n, k in enumerate(ORDER)] + ["END", ""])
+    )
     return path
 
 
@@ -72,7 +76,9 @@ def test_samples_are_read_in_the_order_of_the_topology_and_not_as_another_molecu
 
 def test_training_from_a_checkpoint_of_other_beads_is_refused(transferable_recipe, transferable_checkpoint, tmp_path):
     with pytest.raises(InputError, match="data.beads = 'name CA CB', and .* was trained with 'name N CA CB C O"):
-        train(transferable_recipe(tmp_path, data__beads="name CA CB"), init=transferable_checkpoint, show_progress=False)
+        train(
+            transferable_recipe(tmp_path, data__beads="name CA CB"), init=transferable_checkpoint, show_progress=False
+        )
 
 
 def test_mirrored_beads_are_no_start(transferable_model, unseen_pdb, peptide, tmp_path):

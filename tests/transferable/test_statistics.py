@@ -1,4 +1,6 @@
-"""Typed statistics: a molecule's own come back, an unseen sequence of seen types gets some, and what nobody knows is named."""
+"""Typed statistics: a molecule's own come back, an unseen sequence of seen types gets some, and what nobody knows is
+named.
+"""
 
 import json
 from dataclasses import replace
@@ -7,24 +9,29 @@ import numpy as np
 import pytest
 import torch
 
+from fpforce.forcefield.transferable.knowledge import SMALLEST_VARIANCE, Knowledge, gaussian_modes
+from fpforce.forcefield.transferable.statistics import PairStatistics, PairTable, measure, typed_pairs
 from fpforce.foundation.errors import InputError
+from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.models.edges import SMOOTH_LENGTH, distance_statistics
 from fpforce.training.models.prior import fit_prior
 from fpforce.training.models.shared import molecule_of
 from fpforce.training.models.transferable import prior_of
-from fpforce.training.data.molecules import MoleculeSet
-from fpforce.forcefield.transferable.knowledge import SMALLEST_VARIANCE, Knowledge, gaussian_modes
-from fpforce.forcefield.transferable.statistics import PairStatistics, PairTable, measure, typed_pairs
 
 
 def test_table_of_one_molecule_gives_back_its_own_prior_and_features(peptide):
     own = MoleculeSet.of({"AV": peptide("AV", 400)}, "name N CA CB C O and not resname ACE NME")
     (training_set,) = own.molecules.values()
-    fitted, typed = fit_prior(training_set.frames, training_set.prior_pairs), prior_of(training_set.beads, own.knowledge)
+    fitted, typed = (
+        fit_prior(training_set.frames, training_set.prior_pairs),
+        prior_of(training_set.beads, own.knowledge),
+    )
     for name in ("first", "second", "radius", "variance", "mean_square"):
         torch.testing.assert_close(getattr(typed, name), getattr(fitted, name), rtol=2e-5, atol=2e-6)
-    torch.testing.assert_close(typed.mode_variances, fitted.mode_variances.clamp_min(SMALLEST_VARIANCE), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        typed.mode_variances, fitted.mode_variances.clamp_min(SMALLEST_VARIANCE), rtol=1e-4, atol=1e-4
+    )
     soft = fitted.mode_variances > 2 * SMALLEST_VARIANCE
     overlap = (typed.mode_vectors @ fitted.mode_vectors.T)[soft][:, soft]  # of each vector the sign is free
     torch.testing.assert_close(overlap.abs(), torch.eye(int(soft.sum())), rtol=0, atol=5e-3)
@@ -40,7 +47,11 @@ def test_unseen_sequence_has_the_mean_over_what_is_known_of_both_residues(molecu
     place = ("N", "C", 1, 5)
 
     def mean(name, wanted):
-        return [s for pair, s in zip(typed_pairs(tables[name]), statistics[name].mean, strict=True) if pair == (place, wanted)][0]
+        return [
+            s
+            for pair, s in zip(typed_pairs(tables[name]), statistics[name].mean, strict=True)
+            if pair == (place, wanted)
+        ][0]
 
     first = [mean("AV", ("ALA", "VAL")), mean("ASV", ("ALA", "SER"))]
     second = [mean("VS", ("VAL", "SER")), mean("ASV", ("ALA", "SER"))]
@@ -52,7 +63,9 @@ def test_unseen_sequence_has_the_mean_over_what_is_known_of_both_residues(molecu
 
 def test_types_never_seen_in_such_a_place_fall_back_on_the_place(peptide, peptide_beads):
     # VAL is known, but never as the first of two.
-    known = MoleculeSet.of({"AV": peptide("AV"), "SA": peptide("SA")}, "name N CA CB C O and not resname ACE NME").knowledge
+    known = MoleculeSet.of(
+        {"AV": peptide("AV"), "SA": peptide("SA")}, "name N CA CB C O and not resname ACE NME"
+    ).knowledge
     found, beads = known.pairs.of_molecule(peptide_beads("VV")), peptide_beads("VV")
     for (place, residues), mean in zip(typed_pairs(beads), found.mean, strict=True):
         if place[2] == 1:
@@ -63,7 +76,9 @@ def test_types_never_seen_in_such_a_place_fall_back_on_the_place(peptide, peptid
 
 
 def test_residues_further_apart_than_in_any_training_molecule_are_refused_by_name(peptide, peptide_beads):
-    known = MoleculeSet.of({"AV": peptide("AV"), "VS": peptide("VS")}, "name N CA CB C O and not resname ACE NME").knowledge
+    known = MoleculeSet.of(
+        {"AV": peptide("AV"), "VS": peptide("VS")}, "name N CA CB C O and not resname ACE NME"
+    ).knowledge
     with pytest.raises(InputError, match="beads ALA2-N and SER4-N: no molecule .* 2 residues apart"):
         known.prior_terms(peptide_beads("AVS"))
 
@@ -72,7 +87,9 @@ def test_pooled_variance_counts_what_differs_between_molecules(peptide_beads):
     # Two molecules of one pair, d = 1 +- 0.1 and d = 3 +- 0.2: the mean is 2, the variance (0.01 + 0.04)/2 + 1.
     beads = [peptide_beads("A") for _ in range(2)]
     pairs = len(typed_pairs(beads[0]))
-    both = [PairStatistics(*np.array([[d, v, d, v, d - 0.5, d + 0.5]] * pairs).T) for d, v in ((1.0, 0.01), (3.0, 0.04))]
+    both = [
+        PairStatistics(*np.array([[d, v, d, v, d - 0.5, d + 0.5]] * pairs).T) for d, v in ((1.0, 0.01), (3.0, 0.04))
+    ]
     found = PairTable.of(beads, both).of_molecule(beads[0])
     np.testing.assert_allclose(found.mean, 2.0)
     np.testing.assert_allclose(found.variance, 1.025)
@@ -80,7 +97,8 @@ def test_pooled_variance_counts_what_differs_between_molecules(peptide_beads):
 
 
 def test_mean_squared_distances_that_fit_no_arrangement_give_no_stiff_mode():
-    # Three beads with d(0,2) > d(0,1) + d(1,2) in the mean square: one variance would be negative, -v; none below v is left.
+    # Three beads with d(0,2) > d(0,1) + d(1,2) in the mean square: one variance would be negative, -v; none below v is
+    # left.
     square = np.array([[0.0, 1.0, 9.0], [1.0, 0.0, 1.0], [9.0, 1.0, 0.0]])
     _, variances = gaussian_modes(square, 1e-4)
     # -1/6 J D2 J has the eigenvalues 3/2 along (1, 0, -1) and, along (1, -2, 1), -(2 x 1 + 2 x 1 - 2 x 9 / ...)/6.
@@ -90,10 +108,13 @@ def test_mean_squared_distances_that_fit_no_arrangement_give_no_stiff_mode():
 
 
 def test_stiff_modes_in_the_gaussian_make_the_prior_worse(molecule_set, transferable_recipe, tmp_path):
-    # Why SMALLEST_VARIANCE is as large as it is: the losses of the untrained model, which is the prior, with stiff modes and without.
+    # Why SMALLEST_VARIANCE is as large as it is: the losses of the untrained model, which is the prior, with stiff
+    # modes and without.
     def losses(smallest):
         changed = replace(molecule_set, knowledge=replace(molecule_set.knowledge, smallest_variance=smallest))
-        module = ExpertTraining(transferable_recipe(tmp_path, optimizer__batch_size=256, loss__fokker_planck_fraction=0.5), changed)
+        module = ExpertTraining(
+            transferable_recipe(tmp_path, optimizer__batch_size=256, loss__fokker_planck_fraction=0.5), changed
+        )
         module.begin(0)
         terms = module(module.draw(0))
         return terms.denoising.item(), terms.fokker_planck.item()
@@ -105,8 +126,11 @@ def test_stiff_modes_in_the_gaussian_make_the_prior_worse(molecule_set, transfer
 def test_knowledge_survives_json(molecule_set, peptide_beads):
     back = Knowledge.from_dict(json.loads(json.dumps(molecule_set.knowledge.to_dict())))
     assert back.vocabulary == molecule_set.knowledge.vocabulary and back.residues == molecule_set.knowledge.residues
-    for ours, theirs in zip(back.prior_terms(peptide_beads("SVA")).__dict__.values(),
-                            molecule_set.knowledge.prior_terms(peptide_beads("SVA")).__dict__.values(), strict=True):
+    for ours, theirs in zip(
+        back.prior_terms(peptide_beads("SVA")).__dict__.values(),
+        molecule_set.knowledge.prior_terms(peptide_beads("SVA")).__dict__.values(),
+        strict=True,
+    ):
         np.testing.assert_array_equal(ours, theirs)
 
 

@@ -9,17 +9,17 @@ import torch
 
 from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
-from fpforce.training.loop.compiled_step import CompiledStep
+from fpforce.training.data.molecule_files import find_molecules
+from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.diffusion import beta, centred_noise, degrees_of_freedom
+from fpforce.training.loop.compiled_step import CompiledStep
 from fpforce.training.loop.expert_training import ExpertTraining
-from fpforce.training.train import train
 from fpforce.training.losses.anchor import anchor_loss, anchor_loss_of_molecules
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.molecule import Rows
-from fpforce.training.data.molecule_files import find_molecules
-from fpforce.training.data.molecules import MoleculeSet
+from fpforce.training.train import train
 
 
 def randomised(module, seed=0):
@@ -43,7 +43,9 @@ def test_padding_changes_neither_energy_nor_score_nor_divergence(training, molec
     # Every molecule in a batch padded to the 15 beads of the largest, against the molecule on its own.
     frames = [one.frames[:5] for one in molecule_set.molecules.values()]
     batches = training._batches.value
-    rows = batches.rows_of(torch.cat([end - count + torch.arange(5) for end, count in zip(batches.ends, batches.counts, strict=True)]))
+    rows = batches.rows_of(
+        torch.cat([end - count + torch.arange(5) for end, count in zip(batches.ends, batches.counts, strict=True)])
+    )
     padded = torch.cat([torch.nn.functional.pad(own, (0, 0, 0, 15 - own.shape[1])) for own in frames]).double()
     t = torch.linspace(1e-4, 0.9, len(padded), dtype=torch.float64)
     energy = training.expert.of(rows)
@@ -52,7 +54,9 @@ def test_padding_changes_neither_energy_nor_score_nor_divergence(training, molec
         alone, part, beads = training.expert.bind(one.beads), slice(5 * k, 5 * k + 5), own.shape[1]
         torch.testing.assert_close(together[part], alone(own.double(), t[part]), rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(score[part, :beads], alone.score(own.double(), t[part]), rtol=1e-8, atol=1e-8)
-        torch.testing.assert_close(divergence[part], alone.prior_divergence(own.double(), t[part]), rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(
+            divergence[part], alone.prior_divergence(own.double(), t[part]), rtol=1e-9, atol=1e-9
+        )
         assert (score[part, beads:] == 0).all()
 
 
@@ -81,7 +85,9 @@ def test_batch_row_is_a_frame_of_the_molecule_that_it_says(training, molecule_se
 
 def test_noise_and_perturbations_of_padded_rows_are_centred_and_absent_in_the_padding():
     mask = torch.arange(6) < torch.tensor([4, 6])[:, None]
-    noise = centred_noise((50_000, 2, 6, 3), torch.Generator().manual_seed(0), torch.zeros(1, dtype=torch.float64), mask)
+    noise = centred_noise(
+        (50_000, 2, 6, 3), torch.Generator().manual_seed(0), torch.zeros(1, dtype=torch.float64), mask
+    )
     assert noise[:, 0, 4:].abs().max() == 0 and noise.sum(2).abs().max() < 1e-12
     dimensions = degrees_of_freedom(6, mask)
     assert dimensions.tolist() == [9, 15]
@@ -90,13 +96,17 @@ def test_noise_and_perturbations_of_padded_rows_are_centred_and_absent_in_the_pa
 
 def test_denoising_loss_counts_every_molecule_by_its_own_dimension():
     mask = torch.arange(6) < torch.tensor([3, 6])[:, None]
-    z = centred_noise((40_000, 2, 6, 3), torch.Generator().manual_seed(1), torch.zeros(1, dtype=torch.float64), mask).flatten(0, 1)
+    z = centred_noise(
+        (40_000, 2, 6, 3), torch.Generator().manual_seed(1), torch.zeros(1, dtype=torch.float64), mask
+    ).flatten(0, 1)
     t, score = torch.full((len(z),), 0.3, dtype=torch.float64), torch.zeros_like(z)
     assert denoising_loss(score, t, z, mask.repeat(40_000, 1)).item() == pytest.approx(1.0, rel=0.01)
 
 
 class WrongGaussian(torch.nn.Module):
-    """E = |x|^2 / (2c) of the beads that exist, at every t: R = 1/2 beta (1 - 1/c) (D - |x|^2 / c), as in test_fokker_planck."""
+    """E = |x|^2 / (2c) of the beads that exist, at every t: R = 1/2 beta (1 - 1/c) (D - |x|^2 / c), as in
+    test_fokker_planck.
+    """
 
     def __init__(self, mask):
         super().__init__()
@@ -129,10 +139,14 @@ def test_anchor_leaves_every_molecule_a_constant_of_its_own():
     rows = Rows(which, None)
     energy, other = torch.randn(6, dtype=torch.float64), torch.zeros(6, dtype=torch.float64)
     loss = anchor_loss_of_molecules(energy, other, 5, rows)
-    shifted = anchor_loss_of_molecules(energy + torch.tensor([3.0, -7.0, 1e3], dtype=torch.float64)[which], other, 5, rows)
+    shifted = anchor_loss_of_molecules(
+        energy + torch.tensor([3.0, -7.0, 1e3], dtype=torch.float64)[which], other, 5, rows
+    )
     torch.testing.assert_close(shifted, loss)
     one = torch.zeros(6, dtype=torch.long)
-    torch.testing.assert_close(anchor_loss_of_molecules(energy, other, 5, Rows(one, None)), anchor_loss(energy, other, 5))
+    torch.testing.assert_close(
+        anchor_loss_of_molecules(energy, other, 5, Rows(one, None)), anchor_loss(energy, other, 5)
+    )
 
 
 def test_compiled_step_has_the_losses_and_gradients_of_the_plain_one(training):
@@ -143,16 +157,22 @@ def test_compiled_step_has_the_losses_and_gradients_of_the_plain_one(training):
     for ours, theirs in zip(losses, plain, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
     weight = training.expert.network.core.out.weight
-    torch.testing.assert_close(*(torch.autograd.grad(value, weight)[0] for value in (loss, training.weighted(plain))), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(value, weight)[0] for value in (loss, training.weighted(plain))), rtol=1e-3, atol=1e-3
+    )
 
 
 @pytest.fixture(scope="module")
 def trained(transferable_recipe, tmp_path_factory):
     """Checkpoint of a short run on the folder of peptides."""
-    return read_checkpoint(train(transferable_recipe(tmp_path_factory.mktemp("trained"), run__max_steps=20), show_progress=False))
+    return read_checkpoint(
+        train(transferable_recipe(tmp_path_factory.mktemp("trained"), run__max_steps=20), show_progress=False)
+    )
 
 
-def test_interrupted_and_resumed_run_ends_where_an_uninterrupted_one_does(transferable_recipe, tmp_path, trained, monkeypatch):
+def test_interrupted_and_resumed_run_ends_where_an_uninterrupted_one_does(
+    transferable_recipe, tmp_path, trained, monkeypatch
+):
     recipe, record_step = transferable_recipe(tmp_path, run__max_steps=20), ExpertTraining.record_step
 
     def interrupted(module):
@@ -176,14 +196,21 @@ def test_training_can_start_from_another_with_its_statistics(transferable_recipe
     assert tuned.record.transferable["knowledge"] == trained.record.transferable["knowledge"]
 
 
-def test_checkpoint_of_many_molecules_and_recipe_of_one_do_not_go_together(transferable_recipe, small_recipe, trained, tmp_path):
+def test_checkpoint_of_many_molecules_and_recipe_of_one_do_not_go_together(
+    transferable_recipe, small_recipe, trained, tmp_path
+):
     with pytest.raises(InputError, match="was trained on many molecules, and the recipe has data.trajectories"):
         train(small_recipe(tmp_path), init=trained.path, show_progress=False)
 
 
-@pytest.mark.parametrize("names, differs", [
-    (["ASV", "SA", "VS"], "molecule AV is missing;"), (["AA", "ASV", "AV", "SA", "VS"], "molecule AA is new;"),
-    (["ASV", "AV", "SA", "VS"], "ASV.xtc or .* changed;")])
+@pytest.mark.parametrize(
+    "names, differs",
+    [
+        (["ASV", "SA", "VS"], "molecule AV is missing;"),
+        (["AA", "ASV", "AV", "SA", "VS"], "molecule AA is new;"),
+        (["ASV", "AV", "SA", "VS"], "ASV.xtc or .* changed;"),
+    ],
+)
 def test_resume_with_other_molecules_names_those_that_differ(trained, names, differs):
     earlier = trained.record
     changed = replace(earlier, data_sha256="other", transferable=earlier.transferable | {"trained_on": names})
@@ -193,13 +220,16 @@ def test_resume_with_other_molecules_names_those_that_differ(trained, names, dif
     earlier.refuse_other_data(earlier)
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"model__kind": "mlp"}, "model.kind = mlp is for one molecule"),
-    ({"model__identity": True}, "model.identity = True gives every bead of one molecule"),
-    ({"calibration__rounds": 2}, "calibration.rounds = 2 adjusts the force field of one molecule"),
-    ({"data__trajectories": ["a.xtc"]}, "trajectories is for one molecule, and molecules"),
-    ({"data__beads": [0, 1, 2]}, "beads by atom or group fit one molecule"),
-])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"model__kind": "mlp"}, "model.kind = mlp is for one molecule"),
+        ({"model__identity": True}, "model.identity = True gives every bead of one molecule"),
+        ({"calibration__rounds": 2}, "calibration.rounds = 2 adjusts the force field of one molecule"),
+        ({"data__trajectories": ["a.xtc"]}, "trajectories is for one molecule, and molecules"),
+        ({"data__beads": [0, 1, 2]}, "beads by atom or group fit one molecule"),
+    ],
+)
 def test_what_is_for_one_molecule_is_refused_with_many(transferable_recipe, tmp_path, changes, message):
     if changes.get("model__kind") == "mlp":
         changes = changes | {f"model__{name}": None for name in ("head_width", "identity")}
@@ -209,8 +239,13 @@ def test_what_is_for_one_molecule_is_refused_with_many(transferable_recipe, tmp_
 
 def test_molecule_of_two_chains_is_refused_by_file(peptide):
     one = peptide("VS")
-    two = replace(one, beads=replace(one.beads, beads=tuple(replace(bead, chain="AB"[k // 5]) for k, bead in enumerate(one.beads.beads))),
-                  sources=("data/VS.xtc",))
+    two = replace(
+        one,
+        beads=replace(
+            one.beads, beads=tuple(replace(bead, chain="AB"[k // 5]) for k, bead in enumerate(one.beads.beads))
+        ),
+        sources=("data/VS.xtc",),
+    )
     with pytest.raises(InputError, match="data/VS.xtc: molecule VS has the chains A, B, and a transferable model"):
         MoleculeSet.of({"AV": peptide("AV"), "VS": two}, "name N CA CB C O and not resname ACE NME")
 
@@ -220,9 +255,13 @@ def test_files_of_a_folder_are_sorted_into_molecules(tmp_path):
         (tmp_path / name).touch()
     found = find_molecules([tmp_path])
     assert [(one.name, [path.name for path in one.trajectories]) for one in found] == [
-        ("A", ["A.xtc"]), ("AR", ["AR_run1.xtc", "AR_run2.xtc"])]
+        ("A", ["A.xtc"]),
+        ("AR", ["AR_run1.xtc", "AR_run2.xtc"]),
+    ]
     assert [one.name for one in find_molecules([tmp_path / "A?.pdb"])] == ["AR"]
-    assert [one.name for one in find_molecules([tmp_path, tmp_path / "." / "A.pdb", tmp_path / ".." / tmp_path.name])] == ["A", "AR"]
+    assert [
+        one.name for one in find_molecules([tmp_path, tmp_path / "." / "A.pdb", tmp_path / ".." / tmp_path.name])
+    ] == ["A", "AR"]
     for name in (".DS_Store", "._A.pdb", "._A.xtc"):
         (tmp_path / name).touch()
     assert len(find_molecules([tmp_path])) == 2

@@ -1,9 +1,9 @@
 """The last layer of a trained energy, E = w.h + terms without w: what calibration moves, and what a move of it costs.
 
 In: an energy and positions. Out: its inputs h, and how steep they are. A calibration is there for the constants between
-basins, which scores do not see; forces within basins are what training is good at. So the mean square of the change's gradient,
-w.G w with G = <grad h_a . grad h_b>, is held against every shift w: a constant over a basin is free, a change of the forces
-is not.
+basins, which scores do not see; forces within basins are what training is good at. So the mean square of the change's
+gradient, w.G w with G = <grad h_a . grad h_b>, is held against every shift w: a constant over a basin is free, a change
+of the forces is not.
 """
 
 import torch
@@ -36,7 +36,9 @@ def last_layer_slopes(energy: DiffusionEnergy, x: Tensor, t_eval: float) -> Tens
 
 
 def damped(covariance: Tensor, slopes: Tensor) -> Tensor:
-    """The Hessian (features, features) of a fit with the penalty: covariance of h, STIFFNESS G, and a little of the identity."""
+    """The Hessian (features, features) of a fit with the penalty: covariance of h, STIFFNESS G, and a little of the
+    identity.
+    """
     least = LEAST_VARIANCE * covariance.trace() * torch.eye(len(covariance), dtype=covariance.dtype)
     return covariance + STIFFNESS * slopes + least
 

@@ -1,14 +1,14 @@
 """Calibration without simulation: the last layer of the energy, fitted to the model's own log likelihood.
 
-In: the experts and frames of the data. Out: a shift of the last layer's weights. For an exact model E(x, t_eval) + ln q(x), with
-q the density that the probability-flow ODE gives from t = 1 on, is one constant. The losses at small t leave a constant
-free in each separated basin, whereas the ODE passes through large t, where the basins are joined: so the difference between
-basins of E + ln q is the energy's error, and least squares over frames of all basins takes it out of E = w.h + ... . Within
-basins the ODE knows no better than the energy, so the fit is held back from changing forces (last_layer.py).
-A frame from which the ODE goes astray can be hundreds of kT off; so the fit is a robust one, in which such a frame counts for next to
-nothing.
-Source: Song et al., arXiv 2011.13456, section 4.3 (likelihood by the ODE); Hoerl and Kennard, Technometrics 12, 55 (1970) (ridge);
-Huber, Ann. Math. Statist. 35, 73 (1964) (robust loss).
+In: the experts and frames of the data. Out: a shift of the last layer's weights. For an exact model E(x, t_eval) + ln
+q(x), with q the density that the probability-flow ODE gives from t = 1 on, is one constant. The losses at small t leave
+a constant free in each separated basin, whereas the ODE passes through large t, where the basins are joined: so the
+difference between basins of E + ln q is the energy's error, and least squares over frames of all basins takes it out of
+E = w.h + ... . Within basins the ODE knows no better than the energy, so the fit is held back from changing forces
+(last_layer.py). A frame from which the ODE goes astray can be hundreds of kT off; so the fit is a robust one, in which
+such a frame counts for next to nothing.
+Source: Song et al., arXiv 2011.13456, section 4.3 (likelihood by the ODE); Hoerl and Kennard, Technometrics 12, 55
+(1970) (ridge); Huber, Ann. Math. Statist. 35, 73 (1964) (robust loss).
 """
 
 import logging
@@ -20,12 +20,14 @@ from torch import Tensor
 
 from fpforce.foundation.errors import InputError
 from fpforce.training.calibration.last_layer import damped
-from fpforce.training.sampling.likelihood import log_likelihood
 from fpforce.training.models.experts import Experts
+from fpforce.training.sampling.likelihood import log_likelihood
 
 logger = logging.getLogger("fpforce")
 
-ODE_STEPS = 30  # of order 4; the exact mixture of tests/training/calibration/test_likelihood_fit.py keeps them within 0.03 kT between basins
+# of order 4; the exact mixture of tests/training/calibration/test_likelihood_fit.py keeps them within 0.03 kT between
+# basins
+ODE_STEPS = 30
 BATCH = 100
 _MOST_FITS = 50
 STRAY = 10.0  # standard deviations, of the frames that are not astray, beyond which a frame counts for less
@@ -33,8 +35,8 @@ STRAY = 10.0  # standard deviations, of the frames that are not astray, beyond w
 
 @dataclass(frozen=True)
 class LikelihoodFit:
-    """What a fit found: standard deviation over `frames` frames, but the `astray` ones, of E + ln q before and after it, in kT; seconds
-    it took.
+    """What a fit found: standard deviation over `frames` frames, but the `astray` ones, of E + ln q before and after
+    it, in kT; seconds it took.
     """
 
     frames: int
@@ -48,7 +50,9 @@ class LikelihoodFit:
 
 
 def log_likelihoods(experts: Experts, x: Tensor, t_eval: float, generator: torch.Generator, stop) -> Tensor | None:
-    """ln q (frames,) in float64 of x (frames, beads, 3) at t_eval, in batches; None if the event `stop` is set meanwhile."""
+    """ln q (frames,) in float64 of x (frames, beads, 3) at t_eval, in batches; None if the event `stop` is set
+    meanwhile.
+    """
     parts, began = [], time.monotonic()
     last_line = began
     for part in x.split(BATCH):
@@ -63,15 +67,18 @@ def log_likelihoods(experts: Experts, x: Tensor, t_eval: float, generator: torch
 
 
 def smooth_shift(inputs: Tensor, excess: Tensor, slopes: Tensor) -> Tensor:
-    """Shift (features,) of the weights for which excess + inputs.shift is the most even while forces stay what they are, from
-    h (frames, features), E + ln q (frames,) and what the change of the forces costs (features, features) (last_layer).
+    """Shift (features,) of the weights for which excess + inputs.shift is the most even while forces stay what they
+    are, from h (frames, features), E + ln q (frames,) and what the change of the forces costs (features, features)
+    (last_layer).
 
-    Least squares, but beyond STRAY deviations a frame counts by its distance, no longer by its square: squares reweighted until
-    the weights agree with the fit. Raises InputError where no frame has a finite E + ln q.
+    Least squares, but beyond STRAY deviations a frame counts by its distance, no longer by its square: squares
+    reweighted until the weights agree with the fit. Raises InputError where no frame has a finite E + ln q.
     """
     finite = torch.isfinite(excess)
     if not finite.any():
-        raise InputError("no frame has a finite log likelihood: the model is not trained far enough to be calibrated by likelihoods")
+        raise InputError(
+            "no frame has a finite log likelihood: the model is not trained far enough to be calibrated by likelihoods"
+        )
     inputs, excess = inputs[finite], excess[finite]
     shift, weights = inputs.new_zeros(inputs.shape[1]), torch.zeros_like(excess)
     for _ in range(_MOST_FITS):
@@ -85,7 +92,9 @@ def smooth_shift(inputs: Tensor, excess: Tensor, slopes: Tensor) -> Tensor:
 
 
 def robust_weights(excess: Tensor) -> Tensor:
-    """Weights (frames,) of excess (frames,): 1 within STRAY robust standard deviations of the median, the less the farther beyond."""
+    """Weights (frames,) of excess (frames,): 1 within STRAY robust standard deviations of the median, the less the
+    farther beyond.
+    """
     away = (excess - excess.median()).abs()
     limit = STRAY * 1.4826 * away.median()
     return torch.where(away > limit, limit / away.clamp_min(1e-300), torch.ones_like(away))

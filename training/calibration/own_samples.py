@@ -1,10 +1,12 @@
-"""A transferable model made the force field of one molecule, whose basins take their weights from the model's own samples.
+"""A transferable model made the force field of one molecule, whose basins take their weights from the model's own
+samples.
 
-In: a transferable checkpoint and a topology. Out: a Checkpoint of that molecule, without any data of it. For a sequence never seen the
-energy at t_eval may give basins other weights than samples of the same model, which pass through large t. So samples are drawn, and
-stand in for the data in the two stages of calibration (training.calibration.rounds): log likelihoods of some, spread evenly over what they
-cover, follow the probability-flow ODE, and the last layer is fitted to these; then rounds of simulation move it until the
-simulation has the averages of the samples. It is then as right as the samples are.
+In: a transferable checkpoint and a topology. Out: a Checkpoint of that molecule, without any data of it. For a sequence
+never seen the energy at t_eval may give basins other weights than samples of the same model, which pass through large
+t. So samples are drawn, and stand in for the data in the two stages of calibration (training.calibration.rounds): log
+likelihoods of some, spread evenly over what they cover, follow the probability-flow ODE, and the last layer is fitted
+to these; then rounds of simulation move it until the simulation has the averages of the samples. It is then as right as
+the samples are.
 """
 
 import logging
@@ -14,15 +16,15 @@ import torch
 from torch import Tensor
 
 from fpforce.foundation.errors import InputError
-from fpforce.simulation.replicas import BondLimits
 from fpforce.foundation.signals import stop_signals
+from fpforce.simulation.replicas import BondLimits
 from fpforce.training.calibration.rounds import calibratable, calibrate_in_rounds, evenly, likelihood_shift
 from fpforce.training.checkpoint.checkpoint import Checkpoint
+from fpforce.training.checkpoint.record import CalibrationRecord
 from fpforce.training.data.dataset import CHECK_FRAMES
-from fpforce.training.sample import Sampler, SampleSettings
 from fpforce.training.recipe.read import calibration_of
 from fpforce.training.recipe.sections import FEWEST_LIKELIHOODS, RunRecipe
-from fpforce.training.checkpoint.record import CalibrationRecord
+from fpforce.training.sample import Sampler, SampleSettings
 
 logger = logging.getLogger("fpforce")
 
@@ -30,21 +32,34 @@ SAMPLES, STEPS = 4096, 100
 FEWEST_FINITE = 32
 
 
-def for_molecule(checkpoint: Checkpoint, topology, likelihood_frames: int, rounds: int, t_eval: float,
-                 overrides: Sequence[str] = (), seed: int = 0) -> Checkpoint:
+def for_molecule(
+    checkpoint: Checkpoint,
+    topology,
+    likelihood_frames: int,
+    rounds: int,
+    t_eval: float,
+    overrides: Sequence[str] = (),
+    seed: int = 0,
+) -> Checkpoint:
     """The checkpoint of a topology's molecule (Checkpoint.bound_to), calibrated by its own samples.
 
-    likelihood_frames: samples to whose log likelihoods the energy is fitted; 0: none. rounds: of simulation, with the replicas, times and
-    temperatures of the recipe's calibration; 0: none. overrides: of these, `calibration.key=value`.
-    Raises InputError as bound_to does, for too few frames, a model that calibration cannot move, experts that do not reach
-    t = 1, samples that are not finite, and where a replica breaks; KeyboardInterrupt where a signal comes meanwhile.
+    likelihood_frames: samples to whose log likelihoods the energy is fitted; 0: none. rounds: of simulation, with the
+    replicas, times and temperatures of the recipe's calibration; 0: none. overrides: of these, `calibration.key=value`.
+    Raises InputError as bound_to does, for too few frames, a model that calibration cannot move, experts that do not
+    reach t = 1, samples that are not finite, and where a replica breaks; KeyboardInterrupt where a signal comes
+    meanwhile.
     """
     if likelihood_frames and likelihood_frames < FEWEST_LIKELIHOODS:
-        raise InputError(f"{likelihood_frames} likelihood frames are too few to fit an energy to; give {FEWEST_LIKELIHOODS} at least "
-                         "(300 are usual), or 0 for none")
+        raise InputError(
+            f"{likelihood_frames} likelihood frames are too few to fit an energy to; give {FEWEST_LIKELIHOODS} at "
+            f"least "
+            "(300 are usual), or 0 for none"
+        )
     if rounds < 0:
         raise InputError(f"{rounds} rounds of calibration; give 0 or more")
-    settings = calibration_of(checkpoint.recipe, overrides).model_copy(update={"rounds": rounds, "likelihood_frames": likelihood_frames})
+    settings = calibration_of(checkpoint.recipe, overrides).model_copy(
+        update={"rounds": rounds, "likelihood_frames": likelihood_frames}
+    )
     bound = checkpoint.bound_to(topology)
     bound.record.calibration = None
     _require_sound_frame(bound, topology)
@@ -59,7 +74,9 @@ def for_molecule(checkpoint: Checkpoint, topology, likelihood_frames: int, round
         none = torch.zeros(energy.network.readout().in_features, dtype=torch.float64)
         bound.record.calibration = record = CalibrationRecord(t_eval, none, samples=len(samples))
         if likelihood_frames:
-            found = likelihood_shift(bound.experts(), energy, evenly(samples, likelihood_frames, generator), None, t_eval, generator, stop)
+            found = likelihood_shift(
+                bound.experts(), energy, evenly(samples, likelihood_frames, generator), None, t_eval, generator, stop
+            )
             if found is None:
                 raise stopped
             record.shift, record.likelihood = found[0], found[1].summary()
@@ -73,22 +90,30 @@ def for_molecule(checkpoint: Checkpoint, topology, likelihood_frames: int, round
 def _require_sound_frame(bound: Checkpoint, topology) -> None:
     """Raise InputError where the topology has coordinates, and no simulation could start from them."""
     frame_nm = bound.record.start_positions_nm.double().numpy()
-    problem = BondLimits.of_bonds(bound.beads, bound.record.bond_lengths_nm).broken(frame_nm[None]) if frame_nm.any() else None
+    problem = (
+        BondLimits.of_bonds(bound.beads, bound.record.bond_lengths_nm).broken(frame_nm[None])
+        if frame_nm.any()
+        else None
+    )
     if problem:
         raise InputError(f"frame of {topology}: {problem[0]}; check the frame, and that its unit is nm")
 
 
 def _draw(bound: Checkpoint, t_eval: float, seed: int, stop) -> Tensor | None:
-    """Normalised samples (SAMPLES or less, beads, 3) of the bound model at t_eval; None if the event `stop` is set meanwhile."""
+    """Normalised samples (SAMPLES or less, beads, 3) of the bound model at t_eval; None if the event `stop` is set
+    meanwhile.
+    """
     logger.info("drawing %d samples to calibrate to", SAMPLES)
     settings = SampleSettings(samples=SAMPLES, steps=STEPS, seed=seed)
     sampler, parts = Sampler(bound.experts(), len(bound.beads), settings, t_eval, torch.zeros(())), []
     for batch in range(-(-SAMPLES // settings.batch_size)):
-        for x, _ in sampler.draw(batch, min(SAMPLES, settings.batch_size)):
+        for x, _ in sampler.draw(batch, min(SAMPLES, settings.batch_size)):  # noqa: B007 (the last x is wanted)
             if stop.is_set():
                 return None
         parts.append(x[torch.isfinite(x).all(dim=(1, 2))])
     samples = torch.cat(parts)
     if len(samples) < FEWEST_FINITE:
-        raise InputError(f"{len(samples)} of {SAMPLES} samples of {bound.path} for this molecule are finite: train the model further")
+        raise InputError(
+            f"{len(samples)} of {SAMPLES} samples of {bound.path} for this molecule are finite: train the model further"
+        )
     return samples

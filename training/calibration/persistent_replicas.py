@@ -18,13 +18,20 @@ SWAPS_PER_INTERVAL = 2
 
 
 class PersistentReplicas:
-    """Langevin dynamics of replicas from positions (K, R, n, 3) in nm, with fresh velocities; K temperatures, which exchange.
+    """Langevin dynamics of replicas from positions (K, R, n, 3) in nm, with fresh velocities; K temperatures, which
+    exchange.
 
     Attributes: positions_nm (K, R, n, 3), where they are.
     """
 
-    def __init__(self, force_field: ForceField, positions_nm: np.ndarray, settings: CalibrationRecipe, threads: int | None,
-                 seed: int):
+    def __init__(
+        self,
+        force_field: ForceField,
+        positions_nm: np.ndarray,
+        settings: CalibrationRecipe,
+        threads: int | None,
+        seed: int,
+    ):
         shape = positions_nm.shape
         self._ladder_k = geometric_ladder(force_field.temperature_k, settings.top_temperature_k, shape[0])
         self._limits, self._space = BondLimits.of(force_field), force_field.space
@@ -34,14 +41,24 @@ class PersistentReplicas:
         seeds = [seed + 1 + 1000 * rung for rung in range(shape[0])]
         system = make_system(force_field, replicas=shape[1], threads=threads)
         molecule = make_system(force_field, threads=threads) if shape[0] > 1 else None
-        self._rungs = Rungs(system, molecule, self._ladder_k, shape[1:], timestep_fs=settings.timestep_fs, friction_per_ps=1.0,
-                            noise_seeds=seeds, swap_seed=seed, platform="auto")
+        self._rungs = Rungs(
+            system,
+            molecule,
+            self._ladder_k,
+            shape[1:],
+            timestep_fs=settings.timestep_fs,
+            friction_per_ps=1.0,
+            noise_seeds=seeds,
+            swap_seed=seed,
+            platform="auto",
+        )
         self._rungs.start(positions_nm[0], seeds, minimise=False)
         self._rungs.set_positions(positions_nm)
         self.positions_nm = positions_nm
 
     def simulate(self, stop) -> np.ndarray | None:
-        """Frames (times, R, n, 3) in nm of the coldest rung, one every picosecond; None if the event `stop` is set meanwhile.
+        """Frames (times, R, n, 3) in nm of the coldest rung, one every picosecond; None if the event `stop` is set
+        meanwhile.
 
         Raises InputError when a replica breaks.
         """
@@ -62,7 +79,13 @@ class PersistentReplicas:
         for temperature_k, each in zip(self._ladder_k, positions_nm, strict=True):
             broken = self._limits.broken(self._space.project(each))
             if broken:
-                remedy = ("lower calibration.timestep_fs" if temperature_k == self._ladder_k[0] else
-                          f"lower calibration.top_temperature_k: it is on the rung of {temperature_k:g} K")
-                raise InputError(f"calibration: replica {next(iter(broken))} broke after {time_ps:g} ps ({next(iter(broken.values()))}); "
-                                 f"train further, or {remedy}")
+                remedy = (
+                    "lower calibration.timestep_fs"
+                    if temperature_k == self._ladder_k[0]
+                    else f"lower calibration.top_temperature_k: it is on the rung of {temperature_k:g} K"
+                )
+                raise InputError(
+                    f"calibration: replica {next(iter(broken))} broke after {time_ps:g} ps "
+                    f"({next(iter(broken.values()))}); "
+                    f"train further, or {remedy}"
+                )

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 import fpforce
-from fpforce.molecule.beads import BeadTable
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import BeadTable
 from fpforce.training.data.dataset import TrainingSet
-from fpforce.training.recipe.models import has_wall
 from fpforce.training.data.molecules import MoleculeSet
+from fpforce.training.recipe.models import has_wall
 from fpforce.training.recipe.plan import ExpertPlan, plan_experts
 from fpforce.training.recipe.read import parse_recipe
 from fpforce.training.recipe.sections import Recipe
@@ -29,8 +29,8 @@ LOSS_TERMS = ("denoising", "fokker_planck", "anchor")
 class ExpertRecord:
     """How the training of one expert went; `steps` is 0 until it begins.
 
-    The curves hold one entry for every log_every_steps steps: the means of each loss term over these steps. window holds
-    the terms of every step since the last entry, in the order of LOSS_TERMS.
+    The curves hold one entry for every log_every_steps steps: the means of each loss term over these steps. window
+    holds the terms of every step since the last entry, in the order of LOSS_TERMS.
     """
 
     device: str = ""
@@ -57,12 +57,13 @@ class ExpertRecord:
 class CalibrationRecord:
     """How far the calibration has come: the shift (features,) of the last layer's weights that belongs to t_eval.
 
-    samples: of the model's own samples, to which it was calibrated; 0: to the training data. settings: of the last rounds, by the names
-    of the recipe's calibration. likelihood: summary of
+    samples: of the model's own samples, to which it was calibrated; 0: to the training data. settings: of the last
+    rounds, by the names of the recipe's calibration. likelihood: summary of
     training.calibration.likelihood_fit.LikelihoodFit, or None without one. positions_nm (rungs, replicas, beads, 3):
-    where the replicas are, None before the first round. relative_entropy (nats), effective (part of the frames) and seconds
-    have an entry a round, as in training.calibration.rounds.NewtonStep. best: relative entropy, number, shift and last positions of the
-    round whose simulation was the nearest to the data. undone: numbers of the rounds that went back to such a one.
+    where the replicas are, None before the first round. relative_entropy (nats), effective (part of the frames) and
+    seconds have an entry a round, as in training.calibration.rounds.NewtonStep. best: relative entropy, number, shift
+    and last positions of the round whose simulation was the nearest to the data. undone: numbers of the rounds that
+    went back to such a one.
     """
 
     t_eval: float
@@ -78,7 +79,9 @@ class CalibrationRecord:
     settings: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        if self.positions_nm is not None and self.positions_nm.ndim == 3:  # of a checkpoint from before there were rungs
+        if (
+            self.positions_nm is not None and self.positions_nm.ndim == 3
+        ):  # of a checkpoint from before there were rungs
             self.positions_nm = self.positions_nm[None]
             self.best = self.best and self.best | {"positions_nm": self.best["positions_nm"][None]}
 
@@ -92,10 +95,17 @@ class CalibrationRecord:
         """Finished rounds."""
         return len(self.seconds)
 
-    def add(self, change: Tensor, relative_entropy: float, effective: float, seconds: float, positions_nm: Tensor) -> None:
+    def add(
+        self, change: Tensor, relative_entropy: float, effective: float, seconds: float, positions_nm: Tensor
+    ) -> None:
         """Account for a finished round."""
         if self.best is None or relative_entropy < self.best["relative_entropy"]:
-            self.best = {"relative_entropy": relative_entropy, "round": self.done + 1, "shift": self.shift, "positions_nm": positions_nm}
+            self.best = {
+                "relative_entropy": relative_entropy,
+                "round": self.done + 1,
+                "shift": self.shift,
+                "positions_nm": positions_nm,
+            }
         self.shift, self.positions_nm = self.shift + change, positions_nm
         self._append(relative_entropy, effective, seconds)
 
@@ -112,10 +122,17 @@ class CalibrationRecord:
 
     def summary(self) -> dict:
         """What travels in model.pt."""
-        return {"t_eval": self.t_eval, "samples": self.samples, "likelihood": self.likelihood, "rounds": self.done,
-                "replicas": 0 if self.positions_nm is None else self.positions_nm.shape[1],
-                "settings": self.settings, "relative_entropy": self.relative_entropy,
-                "undone": self.undone, "seconds": sum(self.seconds)}
+        return {
+            "t_eval": self.t_eval,
+            "samples": self.samples,
+            "likelihood": self.likelihood,
+            "rounds": self.done,
+            "replicas": 0 if self.positions_nm is None else self.positions_nm.shape[1],
+            "settings": self.settings,
+            "relative_entropy": self.relative_entropy,
+            "undone": self.undone,
+            "seconds": sum(self.seconds),
+        }
 
 
 @dataclass
@@ -124,13 +141,13 @@ class TrainingRecord:
 
     origin_nm (3,), subtracted from positions before they are divided by scale_nm, is zero for a molecule.
     check_frames (256, beads, 3) are normalised training frames for the checks at export. experts: one record for each
-    expert of the recipe, the smallest t first; `active` is the one in training, or trained last. hand_overs: the score's
-    jump at each boundary between trained experts, as of training.loop.hand_over. initial: path and hash of the checkpoint
-    that the weights started from, or None. calibration: None unless the training ended with one. forces: the record of
-    the data's forces (training.data.force_scores), or None. transferable: None for one molecule, else `knowledge` of the types
-    (fpforce.forcefield.transferable), the names `trained_on`, and of a few `molecules` the entries that differ between them by name; the
-    record's own are then the first one's. smallest_distances: of the data, as in fpforce.forcefield.wall, where a model of the recipe has
-    a wall.
+    expert of the recipe, the smallest t first; `active` is the one in training, or trained last. hand_overs: the
+    score's jump at each boundary between trained experts, as of training.loop.hand_over. initial: path and hash of the
+    checkpoint that the weights started from, or None. calibration: None unless the training ended with one. forces: the
+    record of the data's forces (training.data.force_scores), or None. transferable: None for one molecule, else
+    `knowledge` of the types (fpforce.forcefield.transferable), the names `trained_on`, and of a few `molecules` the
+    entries that differ between them by name; the record's own are then the first one's. smallest_distances: of the
+    data, as in fpforce.forcefield.wall, where a model of the recipe has a wall.
     """
 
     recipe: dict
@@ -167,7 +184,9 @@ class TrainingRecord:
             experts=[ExpertRecord() for _ in plan_experts(recipe)],
             active=len(plan_experts(recipe)) - 1,
             **training_set.record(),
-            smallest_distances=training_set.smallest_distances() if any(has_wall(p.model) for p in plan_experts(recipe)) else None,
+            smallest_distances=training_set.smallest_distances()
+            if any(has_wall(p.model) for p in plan_experts(recipe))
+            else None,
         )
 
     @property
@@ -188,10 +207,13 @@ class TrainingRecord:
     def from_dict(content: dict) -> "TrainingRecord":
         """The record that `to_dict` gave."""
         calibration = content.get("calibration")
-        return TrainingRecord(**content | {
-            "experts": [ExpertRecord(**expert) for expert in content["experts"]],
-            "calibration": None if calibration is None else CalibrationRecord(**calibration),
-        })
+        return TrainingRecord(
+            **content
+            | {
+                "experts": [ExpertRecord(**expert) for expert in content["experts"]],
+                "calibration": None if calibration is None else CalibrationRecord(**calibration),
+            }
+        )
 
     def continue_from(self, earlier: "TrainingRecord") -> None:
         """Take over how far an earlier run had come."""
@@ -209,25 +231,45 @@ class TrainingRecord:
         if (self.forces or {}).get("sha256") != (earlier.forces or {}).get("sha256"):
             differing.append(f"the forces of {' or '.join((self.forces or earlier.forces)['sources'])} changed")
         if differing:
-            raise InputError(f"--resume with other data than the run began with: {', '.join(differing)}; bring the earlier files back, or "
-                             "start anew with --overwrite")
+            raise InputError(
+                f"--resume with other data than the run began with: {', '.join(differing)}; bring the earlier files "
+                f"back, or "
+                "start anew with --overwrite"
+            )
 
     def refuse_other_recipe(self, recipe: Recipe) -> None:
         """Raise InputError unless `recipe` differs from the recorded one in the run's length and in places only.
 
-        Where the data lie may change, too: what they are is compared by refuse_other_data; and how a graph transformer finds
-        its pairs. A calibration may be added.
+        Where the data lie may change, too: what they are is compared by refuse_other_data; and how a graph transformer
+        finds its pairs. A calibration may be added.
         """
-        free = ("max_steps", "max_minutes", "checkpoint_minutes", "threads", "compile", "accelerator", "devices", "strategy",
-                "trajectories", "molecules", "topology", "forces", "neighbours")
-        recorded = parse_recipe(self.recipe, "the recipe of the run")  # with the defaults of keys that it was begun without
+        free = (
+            "max_steps",
+            "max_minutes",
+            "checkpoint_minutes",
+            "threads",
+            "compile",
+            "accelerator",
+            "devices",
+            "strategy",
+            "trajectories",
+            "molecules",
+            "topology",
+            "forces",
+            "neighbours",
+        )
+        recorded = parse_recipe(
+            self.recipe, "the recipe of the run"
+        )  # with the defaults of keys that it was begun without
         ours, theirs = _flat(recorded.model_dump(mode="json")), _flat(recipe.model_dump(mode="json"))
         for key in sorted(ours.keys() | theirs.keys()):
             if key.split(".")[-1] in free or key == "output" or key.startswith("calibration."):
                 continue
             if ours.get(key) != theirs.get(key):
-                raise InputError(f"--resume with another recipe: {key} was {ours.get(key)!r}, is {theirs.get(key)!r}; "
-                                 "undo the change, or start anew with --overwrite")
+                raise InputError(
+                    f"--resume with another recipe: {key} was {ours.get(key)!r}, is {theirs.get(key)!r}; "
+                    "undo the change, or start anew with --overwrite"
+                )
 
 
 def _flat(section: dict, prefix: str = "") -> dict:
@@ -250,8 +292,14 @@ def _versions() -> dict[str, str]:
 def _commit() -> str | None:
     """Commit of the source tree, when the package runs from one."""
     try:
-        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True,
-                                timeout=5, check=True)
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.strip()

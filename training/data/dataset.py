@@ -11,20 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fpforce.molecule.beads import BeadTable
-from fpforce.foundation.errors import InputError
-from fpforce.molecule.space import PLANE, space_of
-from fpforce.trajectories.bead_frames import BeadFrames
 from fpforce.forcefield.transferable.graph import held_pairs
-from fpforce.training.diffusion import TimeSampler, centred_noise, diffuse, time_of_variance
+from fpforce.forcefield.wall import smallest_distances
+from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import BeadTable
+from fpforce.molecule.space import PLANE, space_of
 from fpforce.training.data.force_scores import ForceScores
+from fpforce.training.diffusion import TimeSampler, centred_noise, diffuse, time_of_variance
 from fpforce.training.models import build_model
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.internal import fit_coordinates
 from fpforce.training.models.mlp import PlaneCoordinates
 from fpforce.training.models.molecule import Rows
 from fpforce.training.recipe.plan import ExpertPlan
-from fpforce.forcefield.wall import smallest_distances
+from fpforce.trajectories.bead_frames import BeadFrames
 
 CHECK_FRAMES = 256
 
@@ -57,10 +57,18 @@ class TrainingSet:
         positions = space.project(positions - origin)
         scale = float(space.spread(positions)) if scale_nm is None else scale_nm
         if not scale > 0:
-            raise InputError(f"{', '.join(bead_frames.sources)}: {positions.shape[1]} bead(s) with spread {scale} nm "
-                             "leave nothing to learn; choose beads that move")
-        return TrainingSet(torch.from_numpy((positions / scale).astype(np.float32)), scale, tuple(map(float, origin)),
-                           bead_frames.beads, bead_frames.sha256, bead_frames.sources)
+            raise InputError(
+                f"{', '.join(bead_frames.sources)}: {positions.shape[1]} bead(s) with spread {scale} nm "
+                "leave nothing to learn; choose beads that move"
+            )
+        return TrainingSet(
+            torch.from_numpy((positions / scale).astype(np.float32)),
+            scale,
+            tuple(map(float, origin)),
+            bead_frames.beads,
+            bead_frames.sha256,
+            bead_frames.sources,
+        )
 
     @property
     def start_positions_nm(self) -> Tensor:
@@ -82,10 +90,13 @@ class TrainingSet:
         """The untrained model that an expert's plan asks for."""
         return build_model(plan, self.frames, self.prior_pairs, self.beads, self.scale_nm)
 
-    def batches(self, times: TimeSampler, batch_size: int, seed: tuple[int, ...], weights: Tensor, rotate: bool) -> "NoisedBatches":
+    def batches(
+        self, times: TimeSampler, batch_size: int, seed: tuple[int, ...], weights: Tensor, rotate: bool
+    ) -> "NoisedBatches":
         """Noised batches of these frames."""
-        return NoisedBatches(self.frames, times, batch_size, seed, weights, rotate,
-                             None if self.forces is None else self.forces.values)
+        return NoisedBatches(
+            self.frames, times, batch_size, seed, weights, rotate, None if self.forces is None else self.forces.values
+        )
 
     def conformation_weights(self, evenness: float) -> Tensor:
         """Weights (frames,) by which frames are spread over the conformations."""
@@ -93,9 +104,14 @@ class TrainingSet:
 
     def record(self) -> dict:
         """What travels in a checkpoint, by the names of training.checkpoint.checkpoint.TrainingRecord."""
-        return {"beads": self.beads.to_dict(), "origin_nm": list(self.origin_nm), "bond_lengths_nm": self.bond_lengths_nm(),
-                "start_positions_nm": self.start_positions_nm, "check_frames": self.check_frames(),
-                "forces": None if self.forces is None else self.forces.record}
+        return {
+            "beads": self.beads.to_dict(),
+            "origin_nm": list(self.origin_nm),
+            "bond_lengths_nm": self.bond_lengths_nm(),
+            "start_positions_nm": self.start_positions_nm,
+            "check_frames": self.check_frames(),
+            "forces": None if self.forces is None else self.forces.record,
+        }
 
     def smallest_distances(self) -> list[dict]:
         """Of beads that are not near along the bonds, as in fpforce.forcefield.wall."""
@@ -108,7 +124,9 @@ class TrainingSet:
 
 
 class NoisedBatch(NamedTuple):
-    """x_t and its noise z (batch, beads, 3), at times t (batch,); force: f_0 of the noise-free frames, where there is one."""
+    """x_t and its noise z (batch, beads, 3), at times t (batch,); force: f_0 of the noise-free frames, where there is
+    one.
+    """
 
     x: Tensor
     t: Tensor
@@ -118,7 +136,9 @@ class NoisedBatch(NamedTuple):
 
 
 class Points(NamedTuple):
-    """Noised positions (count, beads, 3) at times (count,); rows: which molecules these are, where there are several."""
+    """Noised positions (count, beads, 3) at times (count,); rows: which molecules these are, where there are
+    several.
+    """
 
     x: Tensor
     t: Tensor
@@ -135,8 +155,16 @@ class NoisedBatches:
     networks that are not invariant under rotation. forces (frames, beads, 3): f_0 of the frames, which turns with them.
     """
 
-    def __init__(self, frames: Tensor, times: TimeSampler, batch_size: int, seed: int | tuple[int, ...],
-                 weights: Tensor | None = None, rotate: bool = False, forces: Tensor | None = None):
+    def __init__(
+        self,
+        frames: Tensor,
+        times: TimeSampler,
+        batch_size: int,
+        seed: int | tuple[int, ...],
+        weights: Tensor | None = None,
+        rotate: bool = False,
+        forces: Tensor | None = None,
+    ):
         self.frames, self.times, self.seed, self.rotate = frames, times, np.atleast_1d(seed).tolist(), rotate
         self.forces = forces
         self.pairs = batch_size // 2
@@ -183,7 +211,9 @@ class NoisedBatches:
         z = centred_noise(x0.shape, generator, x0, None if rows is None else rows.mask)
         return Points(diffuse(x0, t, z), t, rows)
 
-    def _turned(self, generator: torch.Generator, x0: Tensor, force: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def _turned(
+        self, generator: torch.Generator, x0: Tensor, force: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Frames and their forces, each frame turned at random with its forces where batches are to be rotated."""
         if not self.rotate:
             return x0, force
@@ -204,8 +234,9 @@ def conformation_weights(frames: Tensor, evenness: float) -> Tensor:
     """Weights (frames,) proportional to density^-evenness among the conformations of normalised frames (F, beads, 3).
 
     With evenness 1 frames are drawn about evenly over the conformations seen, with 0 as often as they were seen. The
-    density is a kernel estimate over at most 2,000 of the frames, in internal coordinates (of a particle in the plane, x and
-    y) at the resolution of a noise variance of 0.1; the kernel's variance is a tenth of the median squared distance there.
+    density is a kernel estimate over at most 2,000 of the frames, in internal coordinates (of a particle in the plane,
+    x and y) at the resolution of a noise variance of 0.1; the kernel's variance is a tenth of the median squared
+    distance there.
     """
     if evenness == 0:
         return torch.ones(len(frames))

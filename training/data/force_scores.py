@@ -29,10 +29,22 @@ class ForceScores:
         """From frames with forces; InputError where these do not fit the positions at this kT."""
         virials, forces = check_forces(frames, kt_kj_per_mol), frames.forces
         ratios = [virial.ratio for virial in virials]
-        logger.info("forces of %s are blended into the denoising target; their virials along the bonds are %.3f to %.3f of the "
-                    "exact values", ", ".join(forces.sources), min(ratios), max(ratios))
+        logger.info(
+            "forces of %s are blended into the denoising target; their virials along the bonds are %.3f to %.3f of the "
+            "exact values",
+            ", ".join(forces.sources),
+            min(ratios),
+            max(ratios),
+        )
         scaled = forces.kj_per_mol_nm.astype(np.float64) * (scale_nm / kt_kj_per_mol)
         scaled -= scaled.mean(axis=1, keepdims=True)
-        return ForceScores(torch.from_numpy(scaled.astype(np.float32)), {
-            "sources": list(forces.sources), "sha256": forces.sha256, "unit": forces.unit, "virial_ratios": ratios,
-            "virial_errors": [virial.error for virial in virials]})
+        return ForceScores(
+            torch.from_numpy(scaled.astype(np.float32)),
+            {
+                "sources": list(forces.sources),
+                "sha256": forces.sha256,
+                "unit": forces.unit,
+                "virial_ratios": ratios,
+                "virial_errors": [virial.error for virial in virials],
+            },
+        )

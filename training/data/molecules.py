@@ -1,7 +1,7 @@
 """Training data of many molecules: one scale for all, equal shares of a batch, statistics by type.
 
-In: BeadFrames of every molecule. Out: a MoleculeSet, which offers the training what a TrainingSet of one molecule offers, and
-batches whose rows are different molecules, padded to the same number of beads.
+In: BeadFrames of every molecule. Out: a MoleculeSet, which offers the training what a TrainingSet of one molecule
+offers, and batches whose rows are different molecules, padded to the same number of beads.
 """
 
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fpforce.forcefield.transferable.knowledge import Knowledge
+from fpforce.forcefield.transferable.statistics import measure
+from fpforce.forcefield.wall import smallest_distances
 from fpforce.foundation.errors import InputError
-from fpforce.trajectories.bead_frames import BeadFrames
 from fpforce.training.data.dataset import NoisedBatches, TrainingSet, conformation_weights
 from fpforce.training.diffusion import TimeSampler
 from fpforce.training.models.edges import SMOOTH_LENGTH
 from fpforce.training.models.molecule import Rows
 from fpforce.training.models.transferable import TransferableEnergy, build_transferable
 from fpforce.training.recipe.plan import ExpertPlan
-from fpforce.forcefield.transferable.knowledge import Knowledge
-from fpforce.forcefield.transferable.statistics import measure
-from fpforce.forcefield.wall import smallest_distances
+from fpforce.trajectories.bead_frames import BeadFrames
 
 CHECKED_MOLECULES, CHECK_FRAMES = 8, 32  # for the checks at export
 
@@ -38,26 +38,41 @@ class MoleculeSet:
     forces = None
 
     @staticmethod
-    def of(molecules: dict[str, BeadFrames], choice: str, allow_d_residues: bool = False, scale_nm: float | None = None,
-           knowledge: Knowledge | None = None, one_layout: bool = False) -> "MoleculeSet":
-        """Centre every frame and divide by scale_nm, by default the root mean square over molecules of their coordinates'.
+    def of(
+        molecules: dict[str, BeadFrames],
+        choice: str,
+        allow_d_residues: bool = False,
+        scale_nm: float | None = None,
+        knowledge: Knowledge | None = None,
+        one_layout: bool = False,
+    ) -> "MoleculeSet":
+        """Centre every frame and divide by scale_nm, by default the root mean square over molecules of their
+        coordinates'.
 
-        choice: the recipe's data.beads. knowledge: what an earlier training knew, whose statistics are kept. one_layout: for a
-        model whose molecules differ in their residue types alone. Raises InputError for a molecule of one bead or of several
-        chains, for one of another layout, and for one of which an earlier training knew nothing.
+        choice: the recipe's data.beads. knowledge: what an earlier training knew, whose statistics are kept.
+        one_layout: for a model whose molecules differ in their residue types alone. Raises InputError for a molecule of
+        one bead or of several chains, for one of another layout, and for one of which an earlier training knew nothing.
         """
         for name, frames in molecules.items():
             if len(frames.beads) < 2:
-                raise InputError(f"{', '.join(frames.sources)}: molecule {name} has one bead; choose beads of which each has several")
+                raise InputError(
+                    f"{', '.join(frames.sources)}: molecule {name} has one bead; choose beads of which each has several"
+                )
             chains = sorted({bead.chain for bead in frames.beads.beads})
             if len(chains) > 1:
-                raise InputError(f"{', '.join(frames.sources)}: molecule {name} has the chains {', '.join(chains)}, and a "
-                                 "transferable model learns from molecules of one; take one chain, or leave the molecule out")
-        scale_nm = scale_nm or float(np.sqrt(np.mean([TrainingSet.of(frames).scale_nm ** 2 for frames in molecules.values()])))
+                raise InputError(
+                    f"{', '.join(frames.sources)}: molecule {name} has the chains {', '.join(chains)}, and a "
+                    "transferable model learns from molecules of one; take one chain, or leave the molecule out"
+                )
+        scale_nm = scale_nm or float(
+            np.sqrt(np.mean([TrainingSet.of(frames).scale_nm ** 2 for frames in molecules.values()]))
+        )
         sets = {name: TrainingSet.of(frames, scale_nm) for name, frames in molecules.items()}
         if knowledge is None:
             statistics = [measure(one.frames.numpy(), SMOOTH_LENGTH) for one in sets.values()]
-            knowledge = Knowledge.of([one.beads for one in sets.values()], statistics, choice, SMOOTH_LENGTH, allow_d_residues, one_layout)
+            knowledge = Knowledge.of(
+                [one.beads for one in sets.values()], statistics, choice, SMOOTH_LENGTH, allow_d_residues, one_layout
+            )
         else:
             knowledge = knowledge.with_places([one.beads for one in sets.values()])
         for name, one in sets.items():
@@ -80,7 +95,9 @@ class MoleculeSet:
     @property
     def data_sha256(self) -> str:
         """Hash of all files' hashes, with the names of the molecules."""
-        return sha256("".join(f"{name} {one.data_sha256}\n" for name, one in self.molecules.items()).encode()).hexdigest()
+        return sha256(
+            "".join(f"{name} {one.data_sha256}\n" for name, one in self.molecules.items()).encode()
+        ).hexdigest()
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -91,8 +108,12 @@ class MoleculeSet:
     def frames(self) -> Tensor:
         """(all frames, most beads, 3): the molecules' one after the other, padded with zeros."""
         most = max(self.sizes)
-        return torch.cat([torch.nn.functional.pad(one.frames, (0, 0, 0, most - size))
-                          for one, size in zip(self.molecules.values(), self.sizes, strict=True)])
+        return torch.cat(
+            [
+                torch.nn.functional.pad(one.frames, (0, 0, 0, most - size))
+                for one, size in zip(self.molecules.values(), self.sizes, strict=True)
+            ]
+        )
 
     @property
     def counts(self) -> Tensor:
@@ -101,14 +122,22 @@ class MoleculeSet:
 
     def build(self, plan: ExpertPlan) -> TransferableEnergy:
         """The untrained model that an expert's plan asks for."""
-        return build_transferable(plan, self.knowledge, [one.beads for one in self.molecules.values()], self.scale_nm, self.frames)
+        return build_transferable(
+            plan, self.knowledge, [one.beads for one in self.molecules.values()], self.scale_nm, self.frames
+        )
 
-    def batches(self, times: TimeSampler, batch_size: int, seed: tuple[int, ...], weights: Tensor, rotate: bool) -> "MoleculeBatches":
+    def batches(
+        self, times: TimeSampler, batch_size: int, seed: tuple[int, ...], weights: Tensor, rotate: bool
+    ) -> "MoleculeBatches":
         """Noised batches, of equal shares of all molecules."""
-        return MoleculeBatches(self.frames, times, batch_size, seed, weights, rotate, counts=self.counts, sizes=self.sizes)
+        return MoleculeBatches(
+            self.frames, times, batch_size, seed, weights, rotate, counts=self.counts, sizes=self.sizes
+        )
 
     def conformation_weights(self, evenness: float) -> Tensor:
-        """Weights (all frames,) by which a molecule's frames are spread over its conformations; one in all for each molecule."""
+        """Weights (all frames,) by which a molecule's frames are spread over its conformations; one in all for each
+        molecule.
+        """
         weights = [conformation_weights(one.frames, evenness).double() for one in self.molecules.values()]
         return torch.cat([own / own.sum() for own in weights])
 
@@ -119,22 +148,38 @@ class MoleculeSet:
     def record(self) -> dict:
         """What travels in a checkpoint, by the names of training.checkpoint.checkpoint.TrainingRecord."""
         names = list(self.molecules)
-        chosen = {names[k] for k in np.linspace(0, len(names) - 1, min(CHECKED_MOLECULES, len(names))).round().astype(int)}
-        molecules = {name: one.record() | {"check_frames": one.check_frames()[:: max(1, 256 // CHECK_FRAMES)].clone()}
-                     for name, one in self.molecules.items() if name in chosen}
-        return next(iter(molecules.values())) | {"transferable": {"knowledge": self.knowledge.to_dict(), "trained_on": names,
-                                                                  "molecules": molecules}}
+        chosen = {
+            names[k] for k in np.linspace(0, len(names) - 1, min(CHECKED_MOLECULES, len(names))).round().astype(int)
+        }
+        molecules = {
+            name: one.record() | {"check_frames": one.check_frames()[:: max(1, 256 // CHECK_FRAMES)].clone()}
+            for name, one in self.molecules.items()
+            if name in chosen
+        }
+        return next(iter(molecules.values())) | {
+            "transferable": {"knowledge": self.knowledge.to_dict(), "trained_on": names, "molecules": molecules}
+        }
 
 
 class MoleculeBatches(NoisedBatches):
     """Batches of which every molecule has an equal share, whatever the number of its frames.
 
-    counts (molecules,): frames of each, which follow each other in `frames`; sizes: beads of each. weights: their sum over a
-    molecule's frames is that molecule's share of what `spread` draws.
+    counts (molecules,): frames of each, which follow each other in `frames`; sizes: beads of each. weights: their sum
+    over a molecule's frames is that molecule's share of what `spread` draws.
     """
 
-    def __init__(self, frames: Tensor, times: TimeSampler, batch_size: int, seed: int | Sequence[int], weights: Tensor | None = None,
-                 rotate: bool = False, *, counts: Tensor, sizes: Sequence[int]):
+    def __init__(
+        self,
+        frames: Tensor,
+        times: TimeSampler,
+        batch_size: int,
+        seed: int | Sequence[int],
+        weights: Tensor | None = None,
+        rotate: bool = False,
+        *,
+        counts: Tensor,
+        sizes: Sequence[int],
+    ):
         super().__init__(frames, times, batch_size, seed, weights, rotate)
         self.counts, self.ends = counts, counts.cumsum(0)
         self.masks = None if len(set(sizes)) == 1 else torch.arange(max(sizes)) < torch.tensor(sizes)[:, None]

@@ -1,4 +1,6 @@
-"""The data that a recipe names, as a training takes them: read, checked, and in the normalisation of an earlier training."""
+"""The data that a recipe names, as a training takes them: read, checked, and in the normalisation of an earlier
+training.
+"""
 
 import dataclasses
 import logging
@@ -7,16 +9,16 @@ import torch
 
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.foundation.errors import InputError
-from fpforce.trajectories.forces import ForceFiles
-from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training.checkpoint.checkpoint import Checkpoint
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.data.force_scores import ForceScores
-from fpforce.training.recipe.models import InternalRecipe
 from fpforce.training.data.molecule_files import find_molecules
 from fpforce.training.data.molecules import MoleculeSet
+from fpforce.training.recipe.models import InternalRecipe
 from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.sections import Recipe
+from fpforce.trajectories.bead_frames import read_bead_frames
+from fpforce.trajectories.forces import ForceFiles
 
 logger = logging.getLogger("fpforce")
 
@@ -32,8 +34,10 @@ def read_training_set(recipe: Recipe, earlier: Checkpoint | None) -> TrainingSet
         earlier.refuse_other_scope(many=bool(recipe.data.molecules))
     training_set = _molecule_set(recipe, earlier) if recipe.data.molecules else _one_molecule(recipe, earlier)
     if len(training_set.frames) < recipe.optimizer.batch_size:
-        raise InputError(f"{len(training_set.frames)} frames in {', '.join(training_set.sources)} are fewer than "
-                         f"optimizer.batch_size={recipe.optimizer.batch_size}; give more frames or a smaller batch")
+        raise InputError(
+            f"{len(training_set.frames)} frames in {', '.join(training_set.sources)} are fewer than "
+            f"optimizer.batch_size={recipe.optimizer.batch_size}; give more frames or a smaller batch"
+        )
     for one in [training_set] if isinstance(training_set, TrainingSet) else training_set.molecules.values():
         _warn_of_rigid_bonds(one)
     return training_set
@@ -42,8 +46,15 @@ def read_training_set(recipe: Recipe, earlier: Checkpoint | None) -> TrainingSet
 def _one_molecule(recipe: Recipe, earlier: Checkpoint | None) -> TrainingSet:
     """Its frames, with the scores of its forces where the recipe names these."""
     data = recipe.data
-    bead_frames = read_bead_frames(data.trajectories, data.topology, beads=data.beads, length_unit=data.length_unit,
-                                   stride=data.stride, allow_d_residues=data.allow_d_residues, forces=_force_files(recipe))
+    bead_frames = read_bead_frames(
+        data.trajectories,
+        data.topology,
+        beads=data.beads,
+        length_unit=data.length_unit,
+        stride=data.stride,
+        allow_d_residues=data.allow_d_residues,
+        forces=_force_files(recipe),
+    )
     if earlier is not None:
         earlier.refuse_other_beads(bead_frames.beads)
     normalisation = () if earlier is None else (earlier.record.scale_nm, earlier.record.origin_nm)
@@ -55,23 +66,37 @@ def _one_molecule(recipe: Recipe, earlier: Checkpoint | None) -> TrainingSet:
 
 
 def _molecule_set(recipe: Recipe, earlier: Checkpoint | None) -> MoleculeSet:
-    """Every molecule's frames; with --init and --resume in the scale, and with the statistics, of the earlier training."""
+    """Every molecule's frames; with --init and --resume in the scale, and with the statistics, of the earlier
+    training.
+    """
     data = recipe.data
     if earlier is not None:
         known = earlier.knowledge
-        for name, ours, theirs in (("beads", data.beads, known.choice),
-                                   ("allow_d_residues", data.allow_d_residues, known.allow_d_residues)):
+        for name, ours, theirs in (
+            ("beads", data.beads, known.choice),
+            ("allow_d_residues", data.allow_d_residues, known.allow_d_residues),
+        ):
             if ours != theirs:
-                raise InputError(f"data.{name} = {ours!r}, and {earlier.path} was trained with {theirs!r}, by which its force field "
-                                 "knows molecules; use the same")
+                raise InputError(
+                    f"data.{name} = {ours!r}, and {earlier.path} was trained with {theirs!r}, by which its force field "
+                    "knows molecules; use the same"
+                )
     internal = any(isinstance(plan.model, InternalRecipe) for plan in plan_experts(recipe))
     if earlier is not None and internal and earlier.knowledge.layout is None:
-        raise InputError(f"{earlier.path} was trained with no model of kind internal, which the recipe asks for; give a checkpoint of "
-                         "such a model, or set model.kind to graph_transformer")
+        raise InputError(
+            f"{earlier.path} was trained with no model of kind internal, which the recipe asks for; give a checkpoint "
+            f"of "
+            "such a model, or set model.kind to graph_transformer"
+        )
     frames = {}
     for files in find_molecules(data.molecules):
-        frames[files.name] = read_bead_frames(files.trajectories, files.topology, beads=data.beads, stride=data.stride,
-                                              allow_d_residues=data.allow_d_residues)
+        frames[files.name] = read_bead_frames(
+            files.trajectories,
+            files.topology,
+            beads=data.beads,
+            stride=data.stride,
+            allow_d_residues=data.allow_d_residues,
+        )
     given = {} if earlier is None else {"scale_nm": earlier.record.scale_nm, "knowledge": earlier.knowledge}
     return MoleculeSet.of(frames, data.beads, data.allow_d_residues, one_layout=internal, **given)
 
@@ -81,8 +106,9 @@ def _force_files(recipe: Recipe) -> ForceFiles | None:
     if data.forces is None:
         return None
     constraints = data.constraints if isinstance(data.constraints, str) else tuple(data.constraints)
-    return ForceFiles(paths=tuple(data.forces), unit=data.force_unit, constraints=constraints,
-                      optimal=data.force_map == "optimal")
+    return ForceFiles(
+        paths=tuple(data.forces), unit=data.force_unit, constraints=constraints, optimal=data.force_map == "optimal"
+    )
 
 
 def _warn_of_rigid_bonds(training_set: TrainingSet) -> None:
@@ -95,5 +121,10 @@ def _warn_of_rigid_bonds(training_set: TrainingSet) -> None:
     for (i, j), width_nm in zip(index.tolist(), widths_nm.tolist(), strict=True):
         if width_nm < RIGID_WIDTH_NM:
             beads = training_set.beads.beads
-            logger.warning("bond %s to %s varies by %.1e nm only, as if constrained: leave one of its beads out (hydrogens, "
-                           "usually), or simulate with a far shorter --timestep-fs", beads[i], beads[j], width_nm)
+            logger.warning(
+                "bond %s to %s varies by %.1e nm only, as if constrained: leave one of its beads out (hydrogens, "
+                "usually), or simulate with a far shorter --timestep-fs",
+                beads[i],
+                beads[j],
+                width_nm,
+            )

@@ -44,10 +44,15 @@ class CheckpointWriter(pl.Callback):
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            remedy = ("the earlier checkpoint is intact: free some and go on with --resume" if self.path.exists()
-                      else "free some and start again")
-            raise InputError(f"no space left on the disk of {self.path} or of temporary files at step "
-                             f"{trainer.global_step}; {remedy}") from error
+            remedy = (
+                "the earlier checkpoint is intact: free some and go on with --resume"
+                if self.path.exists()
+                else "free some and start again"
+            )
+            raise InputError(
+                f"no space left on the disk of {self.path} or of temporary files at step "
+                f"{trainer.global_step}; {remedy}"
+            ) from error
         finally:
             if trainer.is_global_zero:
                 unfinished.unlink(missing_ok=True)
@@ -55,15 +60,17 @@ class CheckpointWriter(pl.Callback):
 
 
 class StoppedWhileCompiling(BaseException):
-    """A signal came while the step was compiled, for which nothing waits; no Exception, which the compiler would take for its own."""
+    """A signal came while the step was compiled, for which nothing waits; no Exception, which the compiler would take
+    for its own.
+    """
 
 
 class StopAfterStep(pl.Callback):
     """Turns Ctrl-C and SIGTERM into a stop at the end of the step, so that the checkpoint is consistent.
 
-    While the step is compiled they raise StoppedWhileCompiling at once: that takes minutes, and at most one step is lost.
-    The handlers are put in when the steps begin, in place of Lightning's: its own for SIGTERM ends the process with
-    status 0 and no checkpoint.
+    While the step is compiled they raise StoppedWhileCompiling at once: that takes minutes, and at most one step is
+    lost. The handlers are put in when the steps begin, in place of Lightning's: its own for SIGTERM ends the process
+    with status 0 and no checkpoint.
     """
 
     def __init__(self):
@@ -85,7 +92,9 @@ class StopAfterStep(pl.Callback):
 
 
 def exponential_average(decay: float):
-    """Averaging function for AveragedModel: the decay grows from 0.1 to `decay`, so that early weights are forgotten."""
+    """Averaging function for AveragedModel: the decay grows from 0.1 to `decay`, so that early weights are
+    forgotten.
+    """
 
     def update(averaged, current, count):
         weight = 1.0 - min(decay, (1.0 + float(count)) / (10.0 + float(count)))

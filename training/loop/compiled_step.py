@@ -1,8 +1,9 @@
 """A training step compiled as a whole: loss terms and their gradient in the weights from one compiled function.
 
-torch.compile cannot differentiate what it has compiled twice, and a loss of scores is a gradient already. So the step is
-first traced, gradients and all, into one graph of tensor operations, which nobody needs to differentiate any more; that
-graph is compiled. Most of a step of a small network goes into hundreds of small operations, which compilation fuses.
+torch.compile cannot differentiate what it has compiled twice, and a loss of scores is a gradient already. So the step
+is first traced, gradients and all, into one graph of tensor operations, which nobody needs to differentiate any more;
+that graph is compiled. Most of a step of a small network goes into hundreds of small operations, which compilation
+fuses.
 In: the module in training and the draws of its first step. Out: a function of draws for all its steps.
 """
 
@@ -37,8 +38,10 @@ StepFunction = Callable[[StepDraws], tuple[StepLosses, Tensor]]
 def step_function(module: "ExpertTraining", draws: StepDraws) -> StepFunction:
     """Draws -> (loss terms, their weighted sum, which can be differentiated), compiled where run.compile asks for it.
 
-    With run.compile = auto whatever goes wrong leaves the step as it is, with a warning; with true it raises InputError.
+    With run.compile = auto whatever goes wrong leaves the step as it is, with a warning; with true it raises
+    InputError.
     """
+
     def plain(draws: StepDraws) -> tuple[StepLosses, Tensor]:
         losses = module(draws)
         return losses, module.weighted(losses)
@@ -53,7 +56,9 @@ def step_function(module: "ExpertTraining", draws: StepDraws) -> StepFunction:
     except Exception as error:  # the compiler's own, of many kinds
         reason = f"the training step cannot be compiled: {' '.join(str(error).split())[:300]}"
         if asked is True:
-            raise InputError(f"{reason}; set run.compile=false, or install a C++ compiler (g++) if none is there") from error
+            raise InputError(
+                f"{reason}; set run.compile=false, or install a C++ compiler (g++) if none is there"
+            ) from error
         logger.warning("%s; it runs as it is", reason)
         return plain
     logger.info("compiled in %.0f s", time.monotonic() - began)
@@ -80,8 +85,12 @@ def _import_without_cuda_warning() -> None:
 class CompiledStep:
     """The compiled step. Its loss carries a gradient that is known already; draws must have the shapes of the first."""
 
-    def __init__(self, module: "ExpertTraining", draws: StepDraws,
-                 compiler: Callable[[torch.fx.GraphModule], Callable] = compiled_by_inductor):
+    def __init__(
+        self,
+        module: "ExpertTraining",
+        draws: StepDraws,
+        compiler: Callable[[torch.fx.GraphModule], Callable] = compiled_by_inductor,
+    ):
         loss = module.weighted(module(draws))
         trained = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
         gradient = dict(zip(trained, torch.autograd.grad(loss, trained.values(), allow_unused=True), strict=True))
@@ -91,7 +100,9 @@ class CompiledStep:
         def step(weights: list[Tensor], tensors: list[Tensor]) -> list[Tensor]:
             leaves = [weight.detach().requires_grad_() for weight in weights]
             with torch.enable_grad():
-                losses = functional_call(module, dict(zip(gradient, leaves, strict=True)), (_filled(draws, iter(tensors)),))
+                losses = functional_call(
+                    module, dict(zip(gradient, leaves, strict=True)), (_filled(draws, iter(tensors)),)
+                )
                 loss = module.weighted(losses)
                 slopes = torch.autograd.grad(loss, leaves)
             return [term.detach() for term in (*losses, loss, *slopes)]
@@ -101,8 +112,9 @@ class CompiledStep:
         _, _, slopes = self._run(draws)
         error = _norm([ours - theirs for ours, theirs in zip(slopes, gradient.values(), strict=True)])
         if not error <= TOLERANCE * _norm(list(gradient.values())):
-            raise ArithmeticError(f"compiled, its gradient differs by {error:.1e} from one of size "
-                                  f"{_norm(list(gradient.values())):.1e}")
+            raise ArithmeticError(
+                f"compiled, its gradient differs by {error:.1e} from one of size {_norm(list(gradient.values())):.1e}"
+            )
 
     def __call__(self, draws: StepDraws) -> tuple[StepLosses, Tensor]:
         losses, loss, slopes = self._run(draws)
@@ -149,8 +161,12 @@ def _tensors(draws: tuple) -> list[Tensor]:
 
 def _filled(draws: tuple, tensors: Iterator[Tensor]) -> tuple:
     """The same nested tuples with other tensors, in order."""
-    return type(draws)(*(next(tensors) if isinstance(part, Tensor) else _filled(part, tensors) if isinstance(part, tuple)
-                         else part for part in draws))
+    return type(draws)(
+        *(
+            next(tensors) if isinstance(part, Tensor) else _filled(part, tensors) if isinstance(part, tuple) else part
+            for part in draws
+        )
+    )
 
 
 def _norm(tensors: list[Tensor]) -> float:

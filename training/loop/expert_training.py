@@ -13,9 +13,12 @@ from torch import Tensor, nn
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import MOLECULE, space_of
 from fpforce.training.checkpoint.checkpoint import CHECKPOINT_NAME, EXTRA_KEY, Checkpoint
-from fpforce.training.loop.compiled_step import step_function
+from fpforce.training.checkpoint.record import LOSS_TERMS, TrainingRecord
 from fpforce.training.data.dataset import Points, TrainingSet
+from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.diffusion import ResidualTimes, TimeSampler
+from fpforce.training.loop.compiled_step import step_function
+from fpforce.training.loop.step import StepDraws, StepLosses
 from fpforce.training.losses.anchor import anchor_loss, anchor_loss_of_molecules
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
@@ -24,15 +27,13 @@ from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.molecule import Rows
 from fpforce.training.models.neighbours import require_cluster, warn_of_small_cutoff
 from fpforce.training.models.transferable import TransferableEnergy
-from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.recipe.plan import ExpertPlan, plan_experts
 from fpforce.training.recipe.sections import Recipe
-from fpforce.training.checkpoint.record import LOSS_TERMS, TrainingRecord
-from fpforce.training.loop.step import StepDraws, StepLosses
 
 
 class ExpertTraining(pl.LightningModule):
-    """All experts of a recipe, one of which is being trained: a step's losses, the learning rate, the record of the run.
+    """All experts of a recipe, one of which is being trained: a step's losses, the learning rate, the record of the
+    run.
 
     `begin` chooses the expert; the others are constants meanwhile, but travel in every checkpoint.
     """
@@ -65,11 +66,20 @@ class ExpertTraining(pl.LightningModule):
         # By whether they have the Fokker-Planck term; made when first needed, when all weights are where they belong.
         self._steps = _Shared({})
         times = TimeSampler(self.plan.t_min, self.plan.t_max, self.plan.v_min)
-        self._batches = _Shared(self._data.value.batches(times, self.recipe.optimizer.batch_size, (self.recipe.run.seed, number),
-                                                         self._conformation_weights.value, rotate=self._rotates()))
+        self._batches = _Shared(
+            self._data.value.batches(
+                times,
+                self.recipe.optimizer.batch_size,
+                (self.recipe.run.seed, number),
+                self._conformation_weights.value,
+                rotate=self._rotates(),
+            )
+        )
 
     def _rotates(self) -> bool:
-        """Whether batches are rotated at random: of a molecule whose network does not see that orientations are alike."""
+        """Whether batches are rotated at random: of a molecule whose network does not see that orientations are
+        alike.
+        """
         molecule = space_of(self._data.value.frames.shape[1]) is MOLECULE
         return molecule and not self.expert.network.rotation_invariant
 
@@ -85,8 +95,13 @@ class ExpertTraining(pl.LightningModule):
 
     def configure_optimizers(self):
         settings = self.recipe.optimizer
-        return torch.optim.AdamW(self.expert.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99),
-                                 weight_decay=settings.weight_decay, fused=True)
+        return torch.optim.AdamW(
+            self.expert.parameters(),
+            lr=settings.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
 
     def on_fit_start(self):
         dtype = next(self.expert.parameters()).dtype
@@ -116,9 +131,15 @@ class ExpertTraining(pl.LightningModule):
         losses, loss = steps[has_fokker_planck](draws)
         *terms, value = torch.stack([*(getattr(losses, name) for name in LOSS_TERMS), loss]).tolist()
         if not math.isfinite(value):
-            kept = "the last checkpoint is intact" if (self.recipe.output / CHECKPOINT_NAME).exists() else "no checkpoint was written yet"
-            raise InputError(f"the loss became {value} at step {self.global_step}; {kept}: "
-                             "lower optimizer.learning_rate and start anew, or look for damaged frames")
+            kept = (
+                "the last checkpoint is intact"
+                if (self.recipe.output / CHECKPOINT_NAME).exists()
+                else "no checkpoint was written yet"
+            )
+            raise InputError(
+                f"the loss became {value} at step {self.global_step}; {kept}: "
+                "lower optimizer.learning_rate and start anew, or look for damaged frames"
+            )
         self.record.expert.window.append(terms)
         return loss
 
@@ -132,13 +153,17 @@ class ExpertTraining(pl.LightningModule):
             times, weights = ResidualTimes(batches.times)(count, generator, noised.x)
             weights = settings.fokker_planck_every * weights
             points, times, rows = batches.spread(count, generator, at=times)
-            perturbed = perturb(points, times, settings.fokker_planck_sigma, generator, None if rows is None else rows.mask)
+            perturbed = perturb(
+                points, times, settings.fokker_planck_sigma, generator, None if rows is None else rows.mask
+            )
         if self.plan.anchor_weight:
             boundary = batches.spread(len(noised.x), generator, at=self.plan.t_max)
         return StepDraws(noised, perturbed, weights, boundary, rows)
 
     def forward(self, draws: StepDraws) -> StepLosses:
-        """The loss terms; one forward pass serves the noised batch and all copies of the points of the Fokker-Planck term."""
+        """The loss terms; one forward pass serves the noised batch and all copies of the points of the Fokker-Planck
+        term.
+        """
         noised, perturbed, beads = draws.noised, draws.perturbed, draws.noised.x.shape[1]
         mask = None if noised.rows is None else noised.rows.mask
         fokker_planck = anchor = noised.x.new_zeros(())
@@ -147,7 +172,9 @@ class ExpertTraining(pl.LightningModule):
         else:
             several = draws.perturbed_rows
             expert = _energy_of(self.expert, None if several is None else noised.rows.followed_by(several.repeat(3)))
-            density = expert.log_density(torch.cat([noised.x, perturbed.points]), torch.cat([noised.t, perturbed.times]))
+            density = expert.log_density(
+                torch.cat([noised.x, perturbed.points]), torch.cat([noised.t, perturbed.times])
+            )
             score, around = density.score[: len(noised.x)], density.after(len(noised.x))
             residual = residuals(_energy_of(self.expert, several), around, perturbed)
             fokker_planck = fokker_planck_loss(residual, beads, draws.weights, perturbed.mask)
@@ -161,13 +188,18 @@ class ExpertTraining(pl.LightningModule):
 
     def _anchor(self, boundary: Points, beads: int) -> Tensor:
         x, t, rows = boundary
-        ours, theirs = (_energy_of(expert, rows)(x, t) for expert in (self.expert, self.experts[self.record.active + 1]))
+        ours, theirs = (
+            _energy_of(expert, rows)(x, t) for expert in (self.expert, self.experts[self.record.active + 1])
+        )
         return anchor_loss(ours, theirs, beads) if rows is None else anchor_loss_of_molecules(ours, theirs, beads, rows)
 
     def weighted(self, losses: StepLosses) -> Tensor:
         """The loss: the sum of its terms, by the plan's weights."""
-        return (losses.denoising + self.plan.fokker_planck_weight * losses.fokker_planck
-                + self.plan.anchor_weight * losses.anchor)
+        return (
+            losses.denoising
+            + self.plan.fokker_planck_weight * losses.fokker_planck
+            + self.plan.anchor_weight * losses.anchor
+        )
 
     def record_step(self) -> None:
         """Account for a finished step: time, number, curves and logs."""
@@ -210,12 +242,17 @@ class ExpertTraining(pl.LightningModule):
                 source = initial.covering(plan.t_max)
             except InputError as error:
                 key = f"experts.{number}.t_max" if self.recipe.experts else "diffusion.t_max"
-                raise InputError(f"{key} = {plan.t_max:g} is beyond what {initial.path} was trained for ({error}); lower it, or train "
-                                 "anew without --init") from None
+                raise InputError(
+                    f"{key} = {plan.t_max:g} is beyond what {initial.path} was trained for ({error}); lower it, or "
+                    f"train "
+                    "anew without --init"
+                ) from None
             changes = _changes(self.recipe, number, plan, initial.plans[source])
             if changes:
-                raise InputError(f"the expert over {plan} cannot start from that over {initial.plans[source]} of {initial.path}: "
-                                 f"{'; '.join(changes)}; set it in the recipe as it was, or train anew without --init")
+                raise InputError(
+                    f"the expert over {plan} cannot start from that over {initial.plans[source]} of {initial.path}: "
+                    f"{'; '.join(changes)}; set it in the recipe as it was, or train anew without --init"
+                )
             expert.load_state_dict(initial.weights_of(source))
         self.record.initial = {"path": str(initial.path), "sha256": initial.sha256}
 
@@ -227,8 +264,11 @@ def _changes(recipe: Recipe, number: int, plan: ExpertPlan, earlier: ExpertPlan)
     """
     listed = f"experts.{number}."
     model = f"{listed}model." if recipe.experts and recipe.experts[number].model is not None else "model."
-    ours, theirs = ({f"{listed}conservative": one.conservative, "diffusion.v_min": one.v_min}
-                    | {model + name: value for name, value in one.model.model_dump(exclude={"wall"}).items()} for one in (plan, earlier))
+    ours, theirs = (
+        {f"{listed}conservative": one.conservative, "diffusion.v_min": one.v_min}
+        | {model + name: value for name, value in one.model.model_dump(exclude={"wall"}).items()}
+        for one in (plan, earlier)
+    )
     if ours[f"{model}kind"] != theirs[f"{model}kind"]:  # whose other keys are not the same
         ours, theirs = ({f"{model}kind": one[f"{model}kind"]} for one in (ours, theirs))
     return [f"{key} was {theirs[key]!r}, is {value!r}" for key, value in ours.items() if theirs[key] != value]
@@ -242,7 +282,9 @@ def learning_rate(recipe: Recipe, step: int, progress: float) -> float:
     return settings.learning_rate * warmup * (0.001 + 0.999 * cosine)
 
 
-def _energy_of(expert: DiffusionEnergy | DiffusionScore | TransferableEnergy, rows: Rows | None) -> DiffusionEnergy | DiffusionScore:
+def _energy_of(
+    expert: DiffusionEnergy | DiffusionScore | TransferableEnergy, rows: Rows | None
+) -> DiffusionEnergy | DiffusionScore:
     """The expert, for the molecules of a batch where there are several."""
     return expert if rows is None else expert.of(rows)
 

@@ -25,8 +25,13 @@ class TrainingProgress(pl.Callback):
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-            self._bar = Progress(TextColumn("training"), BarColumn(), TaskProgressColumn(),
-                                 TextColumn("{task.fields[state]}"), console=Console(stderr=True))
+            self._bar = Progress(
+                TextColumn("training"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[state]}"),
+                console=Console(stderr=True),
+            )
             self._task = self._bar.add_task("training", total=1.0, completed=module.progress, state="")
             self._bar.start()
 
@@ -51,8 +56,10 @@ class TrainingProgress(pl.Callback):
         left = (now - self._started) * (1.0 - module.progress) / max(part, 1e-9)
         curves = module.record.expert.curves
         expert = f"expert {module.record.active}, " if len(module.plans) > 1 else ""
-        return (f"{expert}step {trainer.global_step}, {rate:.0f} steps/s, denoising {curves['denoising'][-1]:.4f}, "
-                f"Fokker-Planck {curves['fokker_planck'][-1]:.3g}, {left / 60:.1f} min left")
+        return (
+            f"{expert}step {trainer.global_step}, {rate:.0f} steps/s, denoising {curves['denoising'][-1]:.4f}, "
+            f"Fokker-Planck {curves['fokker_planck'][-1]:.3g}, {left / 60:.1f} min left"
+        )
 
 
 class SamplingProgress:
@@ -69,8 +76,13 @@ class SamplingProgress:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-            self._bar = Progress(TextColumn("sampling"), BarColumn(), TaskProgressColumn(),
-                                 TextColumn("{task.fields[state]}"), console=Console(stderr=True))
+            self._bar = Progress(
+                TextColumn("sampling"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[state]}"),
+                console=Console(stderr=True),
+            )
             self._task = self._bar.add_task("sampling", total=self._samples, completed=self._first, state="")
             self._bar.start()
         return self
@@ -86,8 +98,11 @@ class SamplingProgress:
         now = time.monotonic()
         done = drawn + batch * step / self._steps
         rate = (done - self._first) / max(now - self._started, 1e-9)
-        state = (f"{drawn} of {self._samples} samples, step {step} of {self._steps} of the next {batch}, {rate:.3g} samples/s, "
-                 f"{(self._samples - done) / rate / 60:.1f} min left")
+        state = (
+            f"{drawn} of {self._samples} samples, step {step} of {self._steps} of the next {batch}, {rate:.3g} "
+            f"samples/s, "
+            f"{(self._samples - done) / rate / 60:.1f} min left"
+        )
         if self._bar is not None:
             self._bar.update(self._task, completed=done, state=state)
         elif now - self._last_line >= _PLAIN_SECONDS:

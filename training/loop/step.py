@@ -15,8 +15,9 @@ from fpforce.training.models.molecule import Rows
 class StepDraws(NamedTuple):
     """The denoising batch, and points of the Fokker-Planck term and of the anchor where this step has these.
 
-    weights (count,): of the points of the Fokker-Planck term, which make up for the steps without it. boundary: points of the
-    anchor, all at t_max. perturbed_rows: which molecules the points of the Fokker-Planck term are, where there are several.
+    weights (count,): of the points of the Fokker-Planck term, which make up for the steps without it. boundary: points
+    of the anchor, all at t_max. perturbed_rows: which molecules the points of the Fokker-Planck term are, where there
+    are several.
     """
 
     noised: NoisedBatch

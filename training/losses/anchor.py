@@ -1,8 +1,8 @@
 """The boundary anchor: an expert's energy tied to that of the next one, where their intervals of t meet.
 
 In: both energies at the same points at the boundary. Out: the variance of their difference over the batch, divided by D
-like the other losses. Scores do not see one constant for each disconnected basin, and at small t basins are disconnected;
-at the boundary the next expert, which has seen them joined, knows the constants.
+like the other losses. Scores do not see one constant for each disconnected basin, and at small t basins are
+disconnected; at the boundary the next expert, which has seen them joined, knows the constants.
 """
 
 from torch import Tensor
@@ -17,7 +17,9 @@ def anchor_loss(energy: Tensor, next_energy: Tensor, beads: int) -> Tensor:
 
 
 def anchor_loss_of_molecules(energy: Tensor, next_energy: Tensor, beads: int, rows: Rows) -> Tensor:
-    """The same within each molecule of a batch, averaged over its rows: every molecule has a constant of its own that is free."""
+    """The same within each molecule of a batch, averaged over its rows: every molecule has a constant of its own that
+    is free.
+    """
     difference = energy - next_energy.detach()
     alike = (rows.which[:, None] == rows.which).to(difference.dtype)
     count = alike.sum(1)

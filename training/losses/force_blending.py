@@ -5,7 +5,8 @@ identity (De Bortoli et al., arXiv 2402.08667) the score is the mean at given x_
 whatever noise f_0 has beside grad log p_0(x_0), and so of any mixture whose weights depend on t alone. z does not
 depend on x_0, so the two noises are uncorrelated, and with v the mean square of f_0 the mixture of least variance is
 
-    T = w (-z/sigma) + (1 - w) f_0/alpha,   w = sigma^2 v / (alpha^2 + sigma^2 v),   <T^2> = 1/M,   M = sigma^2 + alpha^2/v
+    T = w (-z/sigma) + (1 - w) f_0/alpha,   w = sigma^2 v / (alpha^2 + sigma^2 v),   <T^2> = 1/M,   M = sigma^2 +
+    alpha^2/v
 
 Bonds make v differ a hundredfold between directions. The mixture is therefore made in the eigenvectors of the bead-bead
 covariance <f_0i . f_0j>/3, each with its own v and w, which turns with the molecule as one v for all does, and is never

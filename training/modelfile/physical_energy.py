@@ -1,7 +1,7 @@
 """What OpenMM calls: a trained energy in physical units, as a torch module.
 
-U(r) = kT [E_theta((r - centre) / s, t_eval) + wall(r)], r in nm, U in kJ/mol; the centre is that of each replica, or of a particle in
-the plane that of the data.
+U(r) = kT [E_theta((r - centre) / s, t_eval) + wall(r)], r in nm, U in kJ/mol; the centre is that of each replica, or of
+a particle in the plane that of the data.
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from fpforce.forcefield.wall import Wall
 from fpforce.molecule.space import PLANE, space_of
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.wall import WallEnergy
-from fpforce.forcefield.wall import Wall
 
 
 class CentreOfBeads(nn.Module):
@@ -37,14 +37,23 @@ class FixedOrigin(nn.Module):
 class PhysicalEnergy(nn.Module):
     """Positions (R*n, 3) in nm -> energy in kJ/mol; what OpenMM calls.
 
-    scale_nm is the length by which centred positions are divided, s / alpha(t_eval). Of a model that is not conservative,
-    only the gradient of the result means anything: it is minus the force. Each replica is centred in the incoming precision
-    before the cast to the weights' precision; origin_nm (3,) is the data's mean, for a particle in the plane. wall: excluded
-    volume, or None.
+    scale_nm is the length by which centred positions are divided, s / alpha(t_eval). Of a model that is not
+    conservative, only the gradient of the result means anything: it is minus the force. Each replica is centred in the
+    incoming precision before the cast to the weights' precision; origin_nm (3,) is the data's mean, for a particle in
+    the plane.
+    wall: excluded volume, or None.
     """
 
-    def __init__(self, energy: DiffusionEnergy | DiffusionScore, beads: int, scale_nm: float, kt_kj_per_mol: float,
-                 t_eval: float, origin_nm: Sequence[float] = (0.0, 0.0, 0.0), wall: Wall | None = None):
+    def __init__(
+        self,
+        energy: DiffusionEnergy | DiffusionScore,
+        beads: int,
+        scale_nm: float,
+        kt_kj_per_mol: float,
+        t_eval: float,
+        origin_nm: Sequence[float] = (0.0, 0.0, 0.0),
+        wall: Wall | None = None,
+    ):
         super().__init__()
         self.energy = energy
         self.wall = None if wall is None else WallEnergy(wall, scale_nm, energy_dtype(energy))

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from fpforce.training.diffusion import beta, centred_noise, degrees_of_freedom, diffuse
-from fpforce.training.sampling.likelihood import LARGEST_EXACT_DIMENSION
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
 from fpforce.training.models.contract import DiffusionEnergy
-
+from fpforce.training.sampling.likelihood import LARGEST_EXACT_DIMENSION
 
 MOST_DIFFERENTIATIONS = 256 * 12  # frames times degrees of freedom over which the exact residual is taken, at each t
 
@@ -21,7 +20,8 @@ MOST_DIFFERENTIATIONS = 256 * 12  # frames times degrees of freedom over which t
 def exact_residual(energy: DiffusionEnergy, x: Tensor, t: Tensor) -> Tensor:
     """1/2 beta (D + x.s + div s + |s|^2) - d/dt log q at x (batch, beads, 3), t (batch,), by repeated differentiation.
 
-    The model is constant along what is no degree of freedom, so its divergence over all coordinates is that in the subspace.
+    The model is constant along what is no degree of freedom, so its divergence over all coordinates is that in the
+    subspace.
     """
     x, t = x.detach().requires_grad_(), t.detach().requires_grad_()
     slope, rate = torch.autograd.grad(energy(x, t).sum(), (x, t), create_graph=True)

@@ -2,10 +2,9 @@
 
 from torch import Tensor
 
-from fpforce.molecule.beads import BeadTable
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.space import PLANE, space_of
-from fpforce.training.recipe.models import CustomRecipe, GraphTransformerRecipe, MlpRecipe, ModelRecipe
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore, Network
 from fpforce.training.models.custom import build_custom
 from fpforce.training.models.graph_transformer import fit_graph_transformer
@@ -13,11 +12,13 @@ from fpforce.training.models.internal import InternalModel, InternalScore, fit_c
 from fpforce.training.models.mlp import MlpModel, MlpScore
 from fpforce.training.models.plane_prior import fit_plane_gaussian
 from fpforce.training.models.prior import fit_prior
+from fpforce.training.recipe.models import CustomRecipe, GraphTransformerRecipe, MlpRecipe, ModelRecipe
 from fpforce.training.recipe.plan import ExpertPlan
 
 
-def build_model(plan: ExpertPlan, frames: Tensor, prior_pairs: list[tuple[int, int]], beads: BeadTable,
-                scale_nm: float) -> DiffusionEnergy | DiffusionScore:
+def build_model(
+    plan: ExpertPlan, frames: Tensor, prior_pairs: list[tuple[int, int]], beads: BeadTable, scale_nm: float
+) -> DiffusionEnergy | DiffusionScore:
     """The untrained model that an expert's plan asks for, with the statistics of normalised frames (frames, n, 3).
 
     prior_pairs: pairs of beads that the prior holds together. beads: the molecule. scale_nm: the unit of the frames.
@@ -34,11 +35,15 @@ def build_model(plan: ExpertPlan, frames: Tensor, prior_pairs: list[tuple[int, i
 def _check_space(settings: ModelRecipe, beads: BeadTable) -> None:
     in_plane = space_of(len(beads)) is PLANE
     if in_plane and not isinstance(settings, MlpRecipe | CustomRecipe):
-        raise InputError(f"model.kind = {settings.kind} is for molecules, and the data have one bead, a particle in an "
-                         "external potential; set model.kind to mlp, or choose more beads")
+        raise InputError(
+            f"model.kind = {settings.kind} is for molecules, and the data have one bead, a particle in an "
+            "external potential; set model.kind to mlp, or choose more beads"
+        )
     if not in_plane and isinstance(settings, MlpRecipe):
-        raise InputError(f"model.kind = mlp is for one bead in an external potential, and the data have {len(beads)} beads; "
-                         "set model.kind to internal or graph_transformer")
+        raise InputError(
+            f"model.kind = mlp is for one bead in an external potential, and the data have {len(beads)} beads; "
+            "set model.kind to internal or graph_transformer"
+        )
 
 
 def _build_network(plan: ExpertPlan, frames: Tensor, beads: BeadTable, scale_nm: float) -> Network:

@@ -1,11 +1,10 @@
 """What every energy model is to the rest of the program, and the one place where a score is derived from it.
 
 A model is a torch module `forward(x, t) -> (batch,)`: x (batch, beads, 3) centred and normalised positions, t (batch,)
-or (1,) diffusion times, the energy E_theta(x, t) = -log q_t(x) up to a constant. Of a molecule it must be invariant under
-rotation and translation and tell mirror images apart; of one bead in the plane it must not depend on z. It must compile
-with torch.jit.script and be twice differentiable in (x, t).
-A `Network` also says what an implementation of it elsewhere needs besides its weights.
-tests/contract/ checks every model against this.
+or (1,) diffusion times, the energy E_theta(x, t) = -log q_t(x) up to a constant. Of a molecule it must be invariant
+under rotation and translation and tell mirror images apart; of one bead in the plane it must not depend on z. It must
+compile with torch.jit.script and be twice differentiable in (x, t). A `Network` also says what an implementation of it
+elsewhere needs besides its weights. tests/contract/ checks every model against this.
 
 A score network, whose score need not be the gradient of anything, is a torch module `forward(x, t) -> (q, w)` instead:
 coordinates q (batch, coordinates) that depend on x as an energy does, and weights w of the same shape. Its score is
@@ -51,7 +50,9 @@ class Network(nn.Module):
         return {}
 
     def readout(self) -> nn.Linear | None:
-        """The last layer, linear without bias: the energy is its output times readout_factor(t), plus what it does not see."""
+        """The last layer, linear without bias: the energy is its output times readout_factor(t), plus what it does not
+        see.
+        """
         return None
 
     def readout_factor(self, t: float) -> float:
@@ -123,12 +124,16 @@ class DiffusionScore(nn.Module):
         return pseudo_energy
 
     def score(self, x: Tensor, t: Tensor, create_graph: bool = False) -> Tensor:
-        """Score (batch, beads, 3); with create_graph it can be differentiated in the weights, and in x if x asks for it."""
+        """Score (batch, beads, 3); with create_graph it can be differentiated in the weights, and in x if x asks for
+        it.
+        """
         with torch.enable_grad():
             through_x = x.requires_grad
             x = x if through_x else x.detach().requires_grad_()
             q, w = self.network(x, t)
             (slope,) = torch.autograd.grad(q, x, w, create_graph=create_graph)
             if self.prior is not None:
-                slope = slope + torch.autograd.grad(self.prior(x, t).sum(), x, create_graph=create_graph and through_x)[0]
+                slope = (
+                    slope + torch.autograd.grad(self.prior(x, t).sum(), x, create_graph=create_graph and through_x)[0]
+                )
             return -slope

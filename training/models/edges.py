@@ -76,8 +76,12 @@ class FrameEdges(nn.Module):
 
     def constants(self) -> dict[str, float]:
         """Numbers fixed by this code."""
-        return {"smooth_length": SMOOTH_LENGTH, "noise_length": NOISE_LENGTH, "smooth_area": SMOOTH_AREA,
-                "noise_area": NOISE_AREA}
+        return {
+            "smooth_length": SMOOTH_LENGTH,
+            "noise_length": NOISE_LENGTH,
+            "smooth_area": SMOOTH_AREA,
+            "noise_area": NOISE_AREA,
+        }
 
     def forward(self, x: Tensor, t: Tensor, molecule: Molecule) -> Tensor:
         batch, beads = x.shape[0], x.shape[1]
@@ -87,30 +91,48 @@ class FrameEdges(nn.Module):
         flat = axes.flatten(1, 2)
         square = (x[:, None] - x[:, :, None]).square().sum(-1)
         along = torch.matmul(x, flat.transpose(1, 2)).view(batch, beads, beads, 3).transpose(1, 2)  # x_j . e_a(i)
-        own = (along - along.diagonal(dim1=1, dim2=2).transpose(1, 2)[:, :, None]) * torch.rsqrt(square + blur)[..., None]
+        own = (along - along.diagonal(dim1=1, dim2=2).transpose(1, 2)[:, :, None]) * torch.rsqrt(square + blur)[
+            ..., None
+        ]
         mutual = torch.matmul(flat, flat.transpose(1, 2)).view(batch, beads, 3, beads, 3).transpose(2, 3).flatten(3)
         lengths = self.lengths(square, signal, noise, molecule.distance_mean, molecule.distance_variance)
-        place = torch.cat([one_hot(molecule.separation, self.separations, x),
-                           one_hot(molecule.bond_distance, self.bond_distances, x)], -1)
+        place = torch.cat(
+            [
+                one_hot(molecule.separation, self.separations, x),
+                one_hot(molecule.bond_distance, self.bond_distances, x),
+            ],
+            -1,
+        )
         place = place.expand(batch, beads, beads, self.separations + self.bond_distances)
         return torch.cat([lengths, own, -own.transpose(1, 2), mutual, place], -1)
 
     def near(self, x: Tensor, t: Tensor, molecule: Molecule, index: Tensor) -> Tensor:
-        """The same features (batch, n, m, K) of the edges to the neighbours `index` (batch, n, m) only (models.neighbours)."""
+        """The same features (batch, n, m, K) of the edges to the neighbours `index` (batch, n, m) only
+        (models.neighbours).
+        """
         batch, beads, slots = index.shape
         signal, noise = alpha(t)[:, None, None], sigma_squared(t)[:, None, None]
         blur = self.smooth_length**2 + self.noise_length**2 * noise
         axes = self.axes(x, noise, molecule.frames)
-        theirs = torch.cat([x, axes.flatten(2)], -1).flatten(0, 1).index_select(0, index.flatten()).view(batch, beads, slots, 12)
+        theirs = (
+            torch.cat([x, axes.flatten(2)], -1)
+            .flatten(0, 1)
+            .index_select(0, index.flatten())
+            .view(batch, beads, slots, 12)
+        )
         away = theirs[..., :3] - x[:, :, None]
         square = away.square().sum(-1)
         direction = away * torch.rsqrt(square + blur)[..., None]
         own = torch.matmul(direction, axes.transpose(2, 3))
         their_axes = theirs[..., 3:].reshape(batch, beads, slots, 3, 3)
         other = (their_axes * direction[..., None, :]).sum(-1)
-        mutual = torch.matmul(their_axes.flatten(2, 3), axes.transpose(2, 3)).view(batch, beads, slots, 3, 3).transpose(3, 4)
+        mutual = (
+            torch.matmul(their_axes.flatten(2, 3), axes.transpose(2, 3)).view(batch, beads, slots, 3, 3).transpose(3, 4)
+        )
         places = pair_places(index, molecule.separation)
-        lengths = self.lengths(square, signal, noise, molecule.distance_mean.take(places), molecule.distance_variance.take(places))
+        lengths = self.lengths(
+            square, signal, noise, molecule.distance_mean.take(places), molecule.distance_variance.take(places)
+        )
         separation = one_hot(molecule.separation.take(places), self.separations, x)
         bonds = one_hot(molecule.bond_distance.take(places), self.bond_distances, x)
         return torch.cat([lengths, own, other, mutual.flatten(3), separation, bonds], -1)
@@ -125,11 +147,15 @@ class FrameEdges(nn.Module):
         return torch.cat([radial, deviation[..., None]], -1)
 
     def axes(self, x: Tensor, noise: Tensor, frames: Tensor) -> Tensor:
-        """(batch, n, 3, 3) local axes e_a: sum, difference and normal of the two bonds of a frame, smoothly normalised."""
+        """(batch, n, 3, 3) local axes e_a: sum, difference and normal of the two bonds of a frame, smoothly
+        normalised.
+        """
         if frames.dim() == 2:
             corners = x[:, frames]
         else:
-            corners = torch.gather(x, 1, frames.flatten(1)[..., None].expand(-1, -1, 3)).view(x.shape[0], x.shape[1], 3, 3)
+            corners = torch.gather(x, 1, frames.flatten(1)[..., None].expand(-1, -1, 3)).view(
+                x.shape[0], x.shape[1], 3, 3
+            )
         first, second = corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 1]
         axes = torch.stack([first + second, second - first, torch.linalg.cross(first, second)], 2)
         length = self.smooth_length**2 + self.noise_length**2 * noise
@@ -155,13 +181,17 @@ class DisplacementEdges(nn.Module):
 
     def near(self, x: Tensor, t: Tensor, molecule: Molecule, index: Tensor) -> Tensor:
         """The same features (batch, n, m, 4) of the edges to the neighbours `index` (batch, n, m) only."""
-        theirs = x.flatten(0, 1).index_select(0, index.flatten()).view(index.shape[0], index.shape[1], index.shape[2], 3)
+        theirs = (
+            x.flatten(0, 1).index_select(0, index.flatten()).view(index.shape[0], index.shape[1], index.shape[2], 3)
+        )
         difference = x[:, :, None] - theirs
         return torch.cat([difference, torch.ones_like(difference[..., :1])], -1)
 
 
 def pair_places(index: Tensor, table: Tensor) -> Tensor:
-    """Places (batch, n, m), in a flattened table of pairs (n, n) or (batch, n, n), of every bead with its neighbours."""
+    """Places (batch, n, m), in a flattened table of pairs (n, n) or (batch, n, n), of every bead with its
+    neighbours.
+    """
     beads = index.shape[1]
     first = torch.arange(index.shape[0] * beads, device=index.device).view(index.shape[0], beads, 1)
     if table.dim() == 2:
@@ -170,5 +200,7 @@ def pair_places(index: Tensor, table: Tensor) -> Tensor:
 
 
 def one_hot(index: Tensor, count: int, like: Tensor) -> Tensor:
-    """(..., count) floats of the type of `like`; unlike torch's own it does not look at the values, which a traced step cannot."""
+    """(..., count) floats of the type of `like`; unlike torch's own it does not look at the values, which a traced step
+    cannot.
+    """
     return (index[..., None] == torch.arange(count, device=index.device)).to(like.dtype)

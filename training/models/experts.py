@@ -55,16 +55,23 @@ class Experts:
         for expert in self.parts:
             if expert.t_min <= t <= expert.t_max:
                 return expert
-        raise InputError(f"t = {t:g} is not covered by the trained experts, which cover {self._covered()}; choose a t "
-                         "in there, or train an expert for it")
+        raise InputError(
+            f"t = {t:g} is not covered by the trained experts, which cover {self._covered()}; choose a t "
+            "in there, or train an expert for it"
+        )
 
     def descent(self, t_start: float, t_end: float) -> list[Stretch]:
         """The stretches from t_start down to t_end; InputError where the trained experts leave a part uncovered."""
         if not self.parts or t_start > self.parts[-1].t_max or t_end < self.parts[0].t_min:
-            raise InputError(f"samples need experts from t = {t_end:g} to {t_start:g}, but those that are trained cover "
-                             f"{self._covered()}; train the missing ones, with the last t_max = {t_start:g}")
-        return [Stretch(expert.model, min(expert.t_max, t_start), max(expert.t_min, t_end))
-                for expert in reversed(self.parts) if expert.t_max > t_end and expert.t_min < t_start]
+            raise InputError(
+                f"samples need experts from t = {t_end:g} to {t_start:g}, but those that are trained cover "
+                f"{self._covered()}; train the missing ones, with the last t_max = {t_start:g}"
+            )
+        return [
+            Stretch(expert.model, min(expert.t_max, t_start), max(expert.t_min, t_end))
+            for expert in reversed(self.parts)
+            if expert.t_max > t_end and expert.t_min < t_start
+        ]
 
     def _covered(self) -> str:
         return ", ".join(map(str, self.parts)) or "nothing"

@@ -15,19 +15,19 @@ from torch import Tensor, nn
 
 from fpforce.molecule.beads import BeadTable
 from fpforce.training.diffusion import alpha
-from fpforce.training.recipe.models import GraphTransformerRecipe
 from fpforce.training.models.contract import Network
 from fpforce.training.models.edges import RADIAL, DisplacementEdges, FrameEdges, distance_statistics
 from fpforce.training.models.molecule import Molecule, Vocabulary, describe_molecule
 from fpforce.training.models.neighbours import Neighbours, cluster_problem, find_neighbours
 from fpforce.training.models.noise import NoiseFeatures
+from fpforce.training.recipe.models import GraphTransformerRecipe
 
 RADIUS_BEADS = 100  # from here on a training step is faster on a radius graph: docs/results.md, Scaling
 
 
 class Surroundings(NamedTuple):
-    """What the beads of a batch see: edges (batch, n, m, K), the attention's factors envelope (batch, n, m), None where all
-    are 1, and index (batch, n, m) of the neighbours, None where every bead sees all n.
+    """What the beads of a batch see: edges (batch, n, m, K), the attention's factors envelope (batch, n, m), None where
+    all are 1, and index (batch, n, m) of the neighbours, None where every bead sees all n.
     """
 
     edges: Tensor
@@ -102,12 +102,21 @@ class Layer(nn.Module):
 class GraphTrunk(nn.Module):
     """Layers of attention between the beads of any molecule of a vocabulary: what energies and scores share.
 
-    cutoff: distance in normalised units beyond which beads do not see each other; None for no cutoff. radius: compute only
-    the pairs within the cutoff, instead of all with those beyond it masked; the result is the same.
+    cutoff: distance in normalised units beyond which beads do not see each other; None for no cutoff. radius: compute
+    only the pairs within the cutoff, instead of all with those beyond it masked; the result is the same.
     """
 
-    def __init__(self, edges: nn.Module, vocabulary: Vocabulary, width: int, layers: int, head_width: int, v_min: float,
-                 cutoff: float | None = None, radius: bool = False):
+    def __init__(
+        self,
+        edges: nn.Module,
+        vocabulary: Vocabulary,
+        width: int,
+        layers: int,
+        head_width: int,
+        v_min: float,
+        cutoff: float | None = None,
+        radius: bool = False,
+    ):
         super().__init__()
         self.edges = edges
         self.cutoff = cutoff
@@ -139,7 +148,9 @@ class GraphTrunk(nn.Module):
         return Surroundings(self.edges(x, t, molecule), self.envelope(x, mask), None)
 
     def envelope(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
-        """(batch, n, n) factors of the attention: (1 - (r/cutoff)^2)^3 to the cutoff, 0 for absent beads, 1 for itself."""
+        """(batch, n, n) factors of the attention: (1 - (r/cutoff)^2)^3 to the cutoff, 0 for absent beads, 1 for
+        itself.
+        """
         if self.cutoff is None and mask is None:
             return None
         beads = x.shape[1]
@@ -153,7 +164,9 @@ class GraphTrunk(nn.Module):
         return torch.where(itself, torch.ones_like(factor), factor)
 
     def near_envelope(self, x: Tensor, near: Neighbours) -> Tensor:
-        """(batch, n, m) of the same factors, 0 where a row is filled up; a bead, its own first neighbour, has 1 there."""
+        """(batch, n, m) of the same factors, 0 where a row is filled up; a bead, its own first neighbour, has 1
+        there.
+        """
         assert self.cutoff is not None
         theirs = x.flatten(0, 1).index_select(0, near.index.flatten()).view(near.index.shape + (3,))
         square = (theirs - x[:, :, None]).square().sum(-1)
@@ -163,8 +176,17 @@ class GraphTrunk(nn.Module):
 class GraphTransformer(GraphTrunk):
     """The network for any molecule of a vocabulary."""
 
-    def __init__(self, edges: nn.Module, vocabulary: Vocabulary, width: int, layers: int, head_width: int, v_min: float,
-                 cutoff: float | None = None, radius: bool = False):
+    def __init__(
+        self,
+        edges: nn.Module,
+        vocabulary: Vocabulary,
+        width: int,
+        layers: int,
+        head_width: int,
+        v_min: float,
+        cutoff: float | None = None,
+        radius: bool = False,
+    ):
         super().__init__(edges, vocabulary, width, layers, head_width, v_min, cutoff, radius)
         self.hidden = nn.Linear(width, width)
         self.condition = nn.Linear(5, width, bias=False)
@@ -173,8 +195,9 @@ class GraphTransformer(GraphTrunk):
         self.offset = nn.Sequential(nn.Linear(5, 32), nn.SiLU(), nn.Linear(32, 1))
         nn.init.zeros_(self.out.weight)
 
-    def forward(self, x: Tensor, t: Tensor, molecule: Molecule, identity: Tensor | None = None,
-                mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, t: Tensor, molecule: Molecule, identity: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
         """Energies (batch,).
 
         molecule: tensors of one molecule, (n, ...), or of a padded batch, (batch, n, ...). identity (n, width): added
@@ -209,8 +232,15 @@ class OneMolecule(Network):
 
     def molecule(self) -> Molecule:
         """The molecule that the trunk is bound to."""
-        return Molecule(self.names, self.residues, self.frames, self.separation, self.bond_distance,
-                        self.distance_mean, self.distance_variance)
+        return Molecule(
+            self.names,
+            self.residues,
+            self.frames,
+            self.separation,
+            self.bond_distance,
+            self.distance_mean,
+            self.distance_variance,
+        )
 
 
 class GraphTransformerModel(OneMolecule):
@@ -227,8 +257,8 @@ class GraphTransformerModel(OneMolecule):
 
 
 class GraphTransformerScore(OneMolecule):
-    """Score network of one molecule: for every edge the standardised distance and the direction along the axes of bead i,
-    each with a weight that is bilinear in the states of the two beads.
+    """Score network of one molecule: for every edge the standardised distance and the direction along the axes of bead
+    i, each with a weight that is bilinear in the states of the two beads.
     """
 
     def __init__(self, core: GraphTrunk, molecule: Molecule, vocabulary: Vocabulary, identity: bool = True):
@@ -246,7 +276,11 @@ class GraphTransformerScore(OneMolecule):
         index, envelope = around.index, around.envelope
         ends = (h.shape[0], h.shape[1], self.directions, h.shape[2])
         start, end = self.from_bead(h).view(ends), self.to_bead(h).view(ends)
-        w = torch.einsum("bicd,bjcd->bijc", start, end) if index is None else products(start, end, index).transpose(2, 3)
+        w = (
+            torch.einsum("bicd,bjcd->bijc", start, end)
+            if index is None
+            else products(start, end, index).transpose(2, 3)
+        )
         w = w * h.shape[2] ** -0.5
         if envelope is not None:
             w = w * envelope[..., None]
@@ -274,8 +308,14 @@ class DisplacementScore(OneMolecule):
         return x.flatten(1), (alpha(t).square()[:, None, None] * w).flatten(1)
 
 
-def fit_graph_transformer(x0: Tensor, beads: BeadTable, settings: GraphTransformerRecipe, v_min: float, scale_nm: float,
-                          conservative: bool = True) -> OneMolecule:
+def fit_graph_transformer(
+    x0: Tensor,
+    beads: BeadTable,
+    settings: GraphTransformerRecipe,
+    v_min: float,
+    scale_nm: float,
+    conservative: bool = True,
+) -> OneMolecule:
     """The untrained network of one molecule, with the distance statistics of normalised frames x0 (frames, n, 3).
 
     conservative: an energy; else a score network.
@@ -288,13 +328,23 @@ def fit_graph_transformer(x0: Tensor, beads: BeadTable, settings: GraphTransform
         edges, score = DisplacementEdges(), DisplacementScore
     cutoff = None if settings.cutoff_nm is None else settings.cutoff_nm / scale_nm
     trunk, network = (GraphTransformer, GraphTransformerModel) if conservative else (GraphTrunk, score)
-    core = trunk(edges, vocabulary, settings.width, settings.layers, settings.head_width, v_min, cutoff,
-                 radius=uses_radius_graph(settings, len(beads)))
+    core = trunk(
+        edges,
+        vocabulary,
+        settings.width,
+        settings.layers,
+        settings.head_width,
+        v_min,
+        cutoff,
+        radius=uses_radius_graph(settings, len(beads)),
+    )
     return network(core, molecule, vocabulary, settings.identity)
 
 
 def uses_radius_graph(settings: GraphTransformerRecipe, beads: int) -> bool:
-    """Whether a network of so many beads computes pairs within its cutoff only; `auto` where that is faster and trainable."""
+    """Whether a network of so many beads computes pairs within its cutoff only; `auto` where that is faster and
+    trainable.
+    """
     if settings.neighbours == "auto":
         return settings.cutoff_nm is not None and beads >= RADIUS_BEADS and cluster_problem() is None
     return settings.neighbours == "radius"

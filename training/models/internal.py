@@ -1,10 +1,10 @@
 """`internal`: an MLP on internal coordinates of one molecule.
 
 In: normalised centred positions (batch, beads, 3), times (batch,) or (1,). Out: the network's energy (batch,).
-Coordinates: all pair distances, sine and cosine (with second harmonics) of the dihedrals of consecutive beads, and the volumes
-that three beads span with the centre. Distances alone cannot tell mirror images apart; the sines and the volumes can.
-All are smoothed, so that their derivatives stay moderate where noise lines three beads up or puts two on top of each other; the
-diffused density is that smooth itself.
+Coordinates: all pair distances, sine and cosine (with second harmonics) of the dihedrals of consecutive beads, and the
+volumes that three beads span with the centre. Distances alone cannot tell mirror images apart; the sines and the
+volumes can. All are smoothed, so that their derivatives stay moderate where noise lines three beads up or puts two on
+top of each other; the diffused density is that smooth itself.
 """
 
 import math
@@ -28,8 +28,8 @@ class InternalCoordinates(nn.Module):
 
     A pair's distance enters as (d - alpha mean) / sqrt(alpha^2 variance + 2 sigma^2), so that a stiff bond is
     resolved at small t and a pair of any kind is resolved at large t. Three beads i, j, k enter as 2 y_i . (y_j x y_k),
-    with y = x / sqrt(x^2 + blur) seen from the centre: the log odds of a noisy frame and its mirror image are, to leading order in
-    alpha / sigma, linear in such volumes (docs/method.md, Handedness).
+    with y = x / sqrt(x^2 + blur) seen from the centre: the log odds of a noisy frame and its mirror image are, to
+    leading order in alpha / sigma, linear in such volumes (docs/method.md, Handedness).
 
     volumes (count, 3): triples of beads.
     """
@@ -54,7 +54,9 @@ class InternalCoordinates(nn.Module):
         return self.with_statistics(x, t, self.mean, self.variance)
 
     def with_statistics(self, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-        """The features with other statistics of the pairs, (pairs,) or (batch, pairs) for a batch of several molecules."""
+        """The features with other statistics of the pairs, (pairs,) or (batch, pairs) for a batch of several
+        molecules.
+        """
         signal = alpha(t)[:, None]
         u = x[:, self.first] - x[:, self.second]
         distances = torch.sqrt(u.square().sum(-1) + self.smooth_length**2)
@@ -89,7 +91,9 @@ class InternalCoordinates(nn.Module):
 def placeholder_coordinates(beads: int, *, volumes: bool) -> InternalCoordinates:
     """Coordinates of as many features as those of `fit_coordinates`, for weights to be loaded into."""
     pairs, triples = beads * (beads - 1) // 2, math.comb(beads, 3) if volumes and beads > 3 else 0
-    return InternalCoordinates(torch.zeros(pairs), torch.ones(pairs), beads, torch.zeros(min(pairs, triples), 3, dtype=torch.long))
+    return InternalCoordinates(
+        torch.zeros(pairs), torch.ones(pairs), beads, torch.zeros(min(pairs, triples), 3, dtype=torch.long)
+    )
 
 
 def fit_coordinates(x0: Tensor, *, volumes: bool) -> InternalCoordinates:
@@ -100,7 +104,9 @@ def fit_coordinates(x0: Tensor, *, volumes: bool) -> InternalCoordinates:
     beads = x0.shape[1]
     pairs = torch.triu_indices(beads, beads, offset=1)
     distances = (x0[:, pairs[0]] - x0[:, pairs[1]]).double().norm(dim=-1)
-    triples = torch.combinations(torch.arange(beads), 3) if volumes and beads > 3 else torch.zeros(0, 3, dtype=torch.long)
+    triples = (
+        torch.combinations(torch.arange(beads), 3) if volumes and beads > 3 else torch.zeros(0, 3, dtype=torch.long)
+    )
     coordinates = InternalCoordinates(distances.mean(0).to(x0.dtype), distances.var(0).to(x0.dtype), beads, triples)
     if len(triples) <= pairs.shape[1]:
         return coordinates
@@ -127,8 +133,13 @@ class InternalLayers(Network):
         self.gate = nn.Linear(5, width)
 
     def constants(self) -> dict[str, float | int | bool | str]:
-        return {"smooth_length": SMOOTH_LENGTH, "smooth_area": SMOOTH_AREA, "noise_area": NOISE_AREA, "smooth_arm": SMOOTH_ARM,
-                "noise_arm": NOISE_ARM}
+        return {
+            "smooth_length": SMOOTH_LENGTH,
+            "smooth_area": SMOOTH_AREA,
+            "noise_area": NOISE_AREA,
+            "smooth_arm": SMOOTH_ARM,
+            "noise_arm": NOISE_ARM,
+        }
 
     def state(self, q: Tensor, level: Tensor, shifts: list[Tensor] | None = None) -> Tensor:
         """Last hidden state (batch, width) from coordinates and noise features.
@@ -172,8 +183,8 @@ class InternalModel(InternalLayers):
 class InternalScore(InternalLayers):
     """Score network: the coordinates, and from the same layers a weight for the direction of each.
 
-    Distances alone span every direction but those out of the plane of a flat molecule; the dihedrals and volumes add these, and
-    let mirror images have scores that are not mirror images.
+    Distances alone span every direction but those out of the plane of a flat molecule; the dihedrals and volumes add
+    these, and let mirror images have scores that are not mirror images.
     """
 
     def __init__(self, coordinates: InternalCoordinates, width: int = 128, layers: int = 3, v_min: float = 1e-3):

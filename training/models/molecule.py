@@ -1,7 +1,7 @@
 """What the graph transformer knows of a molecule besides its positions, all of it from the bead table's graph.
 
-In: a BeadTable (names, residues, chains, bonds). Out: a `Molecule` of index tensors (fpforce.forcefield.transferable.graph), and padded
-batches of several molecules.
+In: a BeadTable (names, residues, chains, bonds). Out: a `Molecule` of index tensors
+(fpforce.forcefield.transferable.graph), and padded batches of several molecules.
 """
 
 from typing import NamedTuple
@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fpforce.molecule.beads import BeadTable
 from fpforce.forcefield.transferable import graph
 from fpforce.forcefield.transferable.graph import BOND_DISTANCES, SEPARATIONS
 from fpforce.forcefield.transferable.vocabulary import Vocabulary
+from fpforce.molecule.beads import BeadTable
 
 __all__ = ["BOND_DISTANCES", "SEPARATIONS", "Molecule", "Rows", "Vocabulary", "describe_molecule", "pad_molecules"]
 
@@ -50,9 +50,16 @@ class Rows(NamedTuple):
         return Rows(torch.cat([self.which, others.which]), mask)
 
 
-def describe_molecule(beads: BeadTable, vocabulary: Vocabulary, distance_mean: Tensor, distance_variance: Tensor) -> Molecule:
+def describe_molecule(
+    beads: BeadTable, vocabulary: Vocabulary, distance_mean: Tensor, distance_variance: Tensor
+) -> Molecule:
     """The Molecule of a bead table, with the statistics (n, n) of its distances."""
-    of_graph = (*vocabulary.indices(beads), graph.local_frames(beads), graph.separations(beads), graph.bond_distances(beads))
+    of_graph = (
+        *vocabulary.indices(beads),
+        graph.local_frames(beads),
+        graph.separations(beads),
+        graph.bond_distances(beads),
+    )
     return Molecule(*map(torch.from_numpy, of_graph), distance_mean, distance_variance)
 
 

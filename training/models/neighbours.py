@@ -1,10 +1,10 @@
 """Which beads are within the cutoff of which: the radius graph of a batch, as rows of neighbours.
 
-In: normalised positions (batch, n, 3) and a cutoff. Out: a table (batch, n, m) of who is near whom. Training finds the pairs
-with torch-cluster, whose trees take n log n steps. A TorchScript program must run where torch-cluster is not installed, in
-OpenMM above all, and with coordinates that are no longer numbers, which a tree cannot sort; it finds the same pairs from all n^2
-distances of a frame, in plain torch. They cost little beside the attention, since they carry no features and no gradient. So
-does an eager model in evaluation mode, or where torch-cluster is missing.
+In: normalised positions (batch, n, 3) and a cutoff. Out: a table (batch, n, m) of who is near whom. Training finds the
+pairs with torch-cluster, whose trees take n log n steps. A TorchScript program must run where torch-cluster is not
+installed, in OpenMM above all, and with coordinates that are no longer numbers, which a tree cannot sort; it finds the
+same pairs from all n^2 distances of a frame, in plain torch. They cost little beside the attention, since they carry no
+features and no gradient. So does an eager model in evaluation mode, or where torch-cluster is missing.
 """
 
 import logging
@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from fpforce.foundation.errors import InputError
-
 
 logger = logging.getLogger("fpforce")
 
@@ -37,13 +36,21 @@ def warn_of_small_cutoff(frames: Tensor, scale_nm: float, cutoff_nm: float) -> N
     distances_nm = torch.cdist(sample, sample)[:, ~torch.eye(beads, dtype=torch.bool)] * scale_nm
     near = float((distances_nm < cutoff_nm).double().mean())
     if near * (beads - 1) < 1.0:
-        logger.warning("model.cutoff_nm = %g is below %.0f%% of the distances in the data (%.3g to %.3g nm), so that beads hardly see each "
-                       "other: give a larger one, or null for none", cutoff_nm, 100 * (1 - near), float(distances_nm.min()),
-                       float(distances_nm.max()))
+        logger.warning(
+            "model.cutoff_nm = %g is below %.0f%% of the distances in the data (%.3g to %.3g nm), so that beads hardly "
+            "see each "
+            "other: give a larger one, or null for none",
+            cutoff_nm,
+            100 * (1 - near),
+            float(distances_nm.min()),
+            float(distances_nm.max()),
+        )
 
 
 def find_neighbours(x: Tensor, cutoff: float, mask: Tensor | None, cluster: bool) -> Neighbours:
-    """The neighbours of every bead of x (batch, n, 3). mask (batch, n): which beads exist. cluster: use torch-cluster."""
+    """The neighbours of every bead of x (batch, n, 3). mask (batch, n): which beads exist. cluster: use
+    torch-cluster.
+    """
     if torch.jit.is_scripting():
         pairs = pairs_by_distance(x.data, cutoff)
     else:
@@ -106,9 +113,11 @@ def require_cluster() -> None:
     """Raise InputError where torch-cluster is missing."""
     problem = cluster_problem()
     if problem is not None:
-        raise InputError(f"model.neighbours = radius trains with torch-cluster, and {problem}; install it with pip install "
-                         "--no-build-isolation torch-cluster (needs setuptools, wheel and a C++ compiler), or set "
-                         "model.neighbours to dense")
+        raise InputError(
+            f"model.neighbours = radius trains with torch-cluster, and {problem}; install it with pip install "
+            "--no-build-isolation torch-cluster (needs setuptools, wheel and a C++ compiler), or set "
+            "model.neighbours to dense"
+        )
 
 
 def _built_for(x: Tensor) -> bool:

@@ -1,7 +1,8 @@
 """Analytic prior of a particle in an external potential: the Gaussian of the data's covariance, diffused.
 
-In: normalised positions (batch, 1, 3) in the plane, times (batch,) or (1,). Out: energies (batch,) and, in closed form, the
-divergence of the score. Exact at large t, and to second moments at any t; without residual in the Fokker-Planck equation.
+In: normalised positions (batch, 1, 3) in the plane, times (batch,) or (1,). Out: energies (batch,) and, in closed form,
+the divergence of the score. Exact at large t, and to second moments at any t; without residual in the Fokker-Planck
+equation.
 """
 
 import torch
@@ -13,7 +14,8 @@ from fpforce.training.diffusion import alpha, sigma_squared
 class PlaneGaussian(nn.Module):
     """-ln of the diffused Gaussian density; no trainable parameter.
 
-    axes (2, 2) and variances (2,): eigenvectors, in rows, and eigenvalues of the covariance of x and y, normalised units.
+    axes (2, 2) and variances (2,): eigenvectors, in rows, and eigenvalues of the covariance of x and y, normalised
+    units.
     """
 
     def __init__(self, axes: Tensor, variances: Tensor):

@@ -115,8 +115,8 @@ class AnalyticPrior(nn.Module):
 class PriorBatch(AnalyticPrior):
     """The priors of a padded batch of molecules, or of any molecules stacked.
 
-    tensors, by the names of AnalyticPrior's and each with a leading dimension; besides, mode_exists and pair_exists tell the
-    modes and pairs of a molecule from the padding.
+    tensors, by the names of AnalyticPrior's and each with a leading dimension; besides, mode_exists and pair_exists
+    tell the modes and pairs of a molecule from the padding.
     """
 
     def __init__(self, tensors: dict[str, Tensor]):
@@ -128,11 +128,18 @@ class PriorBatch(AnalyticPrior):
     def stack(priors: list[AnalyticPrior], most_beads: int) -> "PriorBatch":
         """Several molecules' priors, padded to as many beads."""
         most_pairs = max(len(prior.first) for prior in priors)
-        sizes = {"mode_vectors": (most_beads - 1, most_beads), "mode_variances": (most_beads - 1,), "mode_exists": (most_beads - 1,)}
+        sizes = {
+            "mode_vectors": (most_beads - 1, most_beads),
+            "mode_variances": (most_beads - 1,),
+            "mode_exists": (most_beads - 1,),
+        }
         stacked: dict[str, list[Tensor]] = {}
         for prior in priors:
             own = dict(prior.named_buffers())
-            own["mode_exists"], own["pair_exists"] = torch.ones_like(prior.mode_variances), torch.ones_like(prior.radius)
+            own["mode_exists"], own["pair_exists"] = (
+                torch.ones_like(prior.mode_variances),
+                torch.ones_like(prior.radius),
+            )
             for name, tensor in own.items():
                 # Ones keep what is masked finite.
                 padding = 0.0 if name in ("mode_vectors", "mode_exists", "pair_exists", "first", "second") else 1.0

@@ -1,7 +1,8 @@
 """Networks whose weights many molecules share: what they have of each molecule, a batch of several, and one on its own.
 
-In: what is known of types (fpforce.forcefield.transferable). `SharedGraph` is for molecules of any kind; `SharedInternal` for those of
-one layout, which differ in their residue types alone. Both have `batch_of`, `of_rows` and `bound`.
+In: what is known of types (fpforce.forcefield.transferable). `SharedGraph` is for molecules of any kind;
+`SharedInternal` for those of one layout, which differ in their residue types alone. Both have `batch_of`, `of_rows` and
+`bound`.
 """
 
 from collections.abc import Sequence
@@ -10,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fpforce.forcefield.transferable.knowledge import Knowledge
 from fpforce.molecule.beads import BeadTable
 from fpforce.training.models.contract import Network
 from fpforce.training.models.edges import FrameEdges
 from fpforce.training.models.graph_transformer import GraphTransformer, GraphTransformerModel
 from fpforce.training.models.internal import InternalCoordinates, InternalModel, placeholder_coordinates
 from fpforce.training.models.molecule import Molecule, pad_molecules
-from fpforce.forcefield.transferable.knowledge import Knowledge
 
 TYPE_FEATURES = 16  # of a residue type's embedding
 
@@ -41,12 +42,16 @@ class SharedGraph(Network):
         return pad_molecules([molecule_of(beads, self.knowledge) for beads in molecules])[0]._asdict()
 
     def of_rows(self, data: dict[str, Tensor], mask: Tensor | None) -> nn.Module:
-        """The network on a batch of which data (batch, ...) say what each row is, and mask (batch, n) which beads exist."""
+        """The network on a batch of which data (batch, ...) say what each row is, and mask (batch, n) which beads
+        exist.
+        """
         return GraphOfRows(self.core, Molecule(**data), mask)
 
     def bound(self, beads: BeadTable) -> GraphTransformerModel:
         """The network of one molecule, with these weights."""
-        return GraphTransformerModel(self.core, molecule_of(beads, self.knowledge), self.knowledge.vocabulary, identity=False)
+        return GraphTransformerModel(
+            self.core, molecule_of(beads, self.knowledge), self.knowledge.vocabulary, identity=False
+        )
 
 
 class GraphOfRows(nn.Module):
@@ -63,8 +68,9 @@ class GraphOfRows(nn.Module):
 class SharedInternal(InternalModel):
     """The `internal` network for molecules of one layout.
 
-    A residue type has an embedding; those of a molecule's residues, one after the other, are mapped linearly to a shift of every
-    hidden layer's biases. So one molecule's network is an `internal` model with biases of its own (Knowledge.internal_constants).
+    A residue type has an embedding; those of a molecule's residues, one after the other, are mapped linearly to a shift
+    of every hidden layer's biases. So one molecule's network is an `internal` model with biases of its own
+    (Knowledge.internal_constants).
     """
 
     def __init__(self, coordinates: InternalCoordinates, width: int, layers: int, v_min: float, knowledge: Knowledge):
@@ -97,7 +103,9 @@ class SharedInternal(InternalModel):
 
 
 class InternalOfRows(nn.Module):
-    """A shared `internal` network on a batch of different molecules: mean and variance (batch, pairs), types (batch, residues)."""
+    """A shared `internal` network on a batch of different molecules: mean and variance (batch, pairs), types (batch,
+    residues).
+    """
 
     def __init__(self, shared: SharedInternal, mean: Tensor, variance: Tensor, types: Tensor):
         super().__init__()
@@ -114,4 +122,6 @@ def molecule_of(beads: BeadTable, knowledge: Knowledge) -> Molecule:
     """A graph transformer's data of one molecule, from what is known of its types."""
     constants = knowledge.network_constants(beads)
     tensors = {name: torch.from_numpy(constants[name]) for name in Molecule._fields}
-    return Molecule(**{name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()})
+    return Molecule(
+        **{name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    )

@@ -1,8 +1,9 @@
 """One energy for many molecules: a shared network and a prior whose constants follow from a molecule's types.
 
-In: what is known of the types (fpforce.forcefield.transferable). Out: `of`, the energy of a batch whose rows are different molecules,
-padded to the same number of beads, for training; `bind`, the energy of one molecule, seen in training or not, as a model
-trained on it alone would be. Both obey the contract of the other models and have the same weights.
+In: what is known of the types (fpforce.forcefield.transferable). Out: `of`, the energy of a batch whose rows are
+different molecules, padded to the same number of beads, for training; `bind`, the energy of one molecule, seen in
+training or not, as a model trained on it alone would be. Both obey the contract of the other models and have the same
+weights.
 """
 
 from collections.abc import Sequence
@@ -11,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fpforce.forcefield.transferable.knowledge import Knowledge
 from fpforce.molecule.beads import BeadTable
-from fpforce.training.recipe.models import GraphTransformerRecipe, InternalRecipe
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.edges import RADIAL, SMOOTH_LENGTH, DisplacementEdges, FrameEdges
 from fpforce.training.models.graph_transformer import GraphTransformer, uses_radius_graph
@@ -20,8 +21,8 @@ from fpforce.training.models.internal import fit_coordinates, placeholder_coordi
 from fpforce.training.models.molecule import Rows
 from fpforce.training.models.prior import AnalyticPrior, PriorBatch
 from fpforce.training.models.shared import SharedGraph, SharedInternal
+from fpforce.training.recipe.models import GraphTransformerRecipe, InternalRecipe
 from fpforce.training.recipe.plan import ExpertPlan
-from fpforce.forcefield.transferable.knowledge import Knowledge
 
 
 class TransferableEnergy(nn.Module):
@@ -43,12 +44,16 @@ class TransferableEnergy(nn.Module):
                 self.register_buffer(f"batch_{name}", tensor, persistent=False)
                 self.names.append(name)
             if prior:
-                self.priors = PriorBatch.stack([prior_of(beads, network.knowledge) for beads in molecules], max(map(len, molecules)))
+                self.priors = PriorBatch.stack(
+                    [prior_of(beads, network.knowledge) for beads in molecules], max(map(len, molecules))
+                )
 
     def of(self, rows: Rows) -> DiffusionEnergy:
         """The energy of a batch whose rows are the molecules rows.which of those that it was made with."""
         data = {name: getattr(self, f"batch_{name}")[rows.which] for name in self.names}
-        return DiffusionEnergy(self.network.of_rows(data, rows.mask), None if self.priors is None else self.priors.of(rows.which))
+        return DiffusionEnergy(
+            self.network.of_rows(data, rows.mask), None if self.priors is None else self.priors.of(rows.which)
+        )
 
     def bind(self, beads: BeadTable) -> DiffusionEnergy:
         """The energy of one molecule; InputError for beads or pairs of beads that are not known."""
@@ -64,18 +69,26 @@ def prior_of(beads: BeadTable, knowledge: Knowledge) -> AnalyticPrior:
     return AnalyticPrior(*map(torch.from_numpy, tensors)).float()
 
 
-def build_transferable(plan: ExpertPlan, knowledge: Knowledge, molecules: Sequence[BeadTable], scale_nm: float,
-                       frames: Tensor | None = None) -> TransferableEnergy:
+def build_transferable(
+    plan: ExpertPlan,
+    knowledge: Knowledge,
+    molecules: Sequence[BeadTable],
+    scale_nm: float,
+    frames: Tensor | None = None,
+) -> TransferableEnergy:
     """The untrained model that an expert's plan asks for.
 
-    frames (frames, beads, 3): normalised, of all molecules, from which `internal` takes what it fixes before training; without,
-    it has room for these values, which then come with the weights.
+    frames (frames, beads, 3): normalised, of all molecules, from which `internal` takes what it fixes before training;
+    without, it has room for these values, which then come with the weights.
     """
     settings = plan.model
     if isinstance(settings, InternalRecipe):
         beads = sum(map(len, knowledge.layout))
-        coordinates = (placeholder_coordinates(beads, volumes=settings.volumes) if frames is None
-                       else fit_coordinates(frames, volumes=settings.volumes))
+        coordinates = (
+            placeholder_coordinates(beads, volumes=settings.volumes)
+            if frames is None
+            else fit_coordinates(frames, volumes=settings.volumes)
+        )
         network = SharedInternal(coordinates, settings.width, settings.layers, plan.v_min, knowledge)
         return TransferableEnergy(network, molecules, settings.prior)
     assert isinstance(settings, GraphTransformerRecipe)
@@ -85,6 +98,14 @@ def build_transferable(plan: ExpertPlan, knowledge: Knowledge, molecules: Sequen
     else:
         edges = DisplacementEdges()
     cutoff = None if settings.cutoff_nm is None else settings.cutoff_nm / scale_nm
-    core = GraphTransformer(edges, knowledge.vocabulary, settings.width, settings.layers, settings.head_width, plan.v_min, cutoff,
-                            radius=uses_radius_graph(settings, max(map(len, molecules), default=0)))
+    core = GraphTransformer(
+        edges,
+        knowledge.vocabulary,
+        settings.width,
+        settings.layers,
+        settings.head_width,
+        plan.v_min,
+        cutoff,
+        radius=uses_radius_graph(settings, max(map(len, molecules), default=0)),
+    )
     return TransferableEnergy(SharedGraph(core, knowledge), molecules, settings.prior)

@@ -1,1 +1,3 @@
-"""The choices of a training: reading them, their sections with defaults and bounds, the models', and the plan of each expert."""
+"""The choices of a training: reading them, their sections with defaults and bounds, the models', and the plan of each
+expert.
+"""

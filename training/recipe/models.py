@@ -22,10 +22,15 @@ class Section(BaseModel):
 class InternalRecipe(Section):
     """The `internal` energy model."""
 
-    kind: Literal["internal"] = Field("internal", description="MLP on internal coordinates of one molecule, or of many that differ in their residue types alone")
+    kind: Literal["internal"] = Field(
+        "internal",
+        description="MLP on internal coordinates of one molecule, or of many that differ in their residue types alone",
+    )
     width: int = Field(128, ge=1, le=4096, description="neurons of a hidden layer")
     layers: int = Field(3, ge=1, le=32, description="hidden layers")
-    volumes: bool = Field(True, description="see the signed volumes of bead triples, which tell mirror images apart in any noise")
+    volumes: bool = Field(
+        True, description="see the signed volumes of bead triples, which tell mirror images apart in any noise"
+    )
     prior: bool = Field(True, description=_PRIOR)
     wall: bool = Field(False, description=_WALL)
 
@@ -33,7 +38,9 @@ class InternalRecipe(Section):
 class GraphTransformerRecipe(Section):
     """The `graph_transformer` energy model."""
 
-    kind: Literal["graph_transformer"] = Field("graph_transformer", description="attention between the beads of a molecule")
+    kind: Literal["graph_transformer"] = Field(
+        "graph_transformer", description="attention between the beads of a molecule"
+    )
     width: int = Field(64, ge=1, le=4096, description="features of a bead")
     layers: int = Field(2, ge=1, le=32, description="layers of attention")
     head_width: int = Field(16, ge=1, le=4096, description="features of an attention head; divides the width")
@@ -41,11 +48,18 @@ class GraphTransformerRecipe(Section):
     wall: bool = Field(False, description=_WALL)
     identity: bool = Field(True, description="an embedding of each bead's own, besides those of its name and residue")
     edges: Literal["frames", "displacement"] = Field(
-        "frames", description="frames: invariant under rotation; displacement: raw difference vectors, rotated at random")
-    cutoff_nm: float | None = Field(None, gt=0, description="distance at which beads cease to see each other; null: none")
+        "frames",
+        description="frames: invariant under rotation; displacement: raw difference vectors, rotated at random",
+    )
+    cutoff_nm: float | None = Field(
+        None, gt=0, description="distance at which beads cease to see each other; null: none"
+    )
     neighbours: Literal["auto", "dense", "radius"] = Field(
-        "auto", description="dense: all pairs are computed; radius: those within cutoff_nm only (needs torch-cluster to train); "
-        "auto: radius where it is the faster. The result is the same")
+        "auto",
+        description="dense: all pairs are computed; radius: those within cutoff_nm only (needs torch-cluster to "
+        "train); "
+        "auto: radius where it is the faster. The result is the same",
+    )
 
     @model_validator(mode="after")
     def _whole_heads(self) -> "GraphTransformerRecipe":
@@ -85,8 +99,10 @@ def _kind(section: Any) -> str:
 
 
 ModelRecipe = Annotated[
-    Annotated[InternalRecipe, Tag("internal")] | Annotated[GraphTransformerRecipe, Tag("graph_transformer")]
-    | Annotated[MlpRecipe, Tag("mlp")] | Annotated[CustomRecipe, Tag("custom")],
+    Annotated[InternalRecipe, Tag("internal")]
+    | Annotated[GraphTransformerRecipe, Tag("graph_transformer")]
+    | Annotated[MlpRecipe, Tag("mlp")]
+    | Annotated[CustomRecipe, Tag("custom")],
     Discriminator(_kind),
 ]
 

@@ -38,8 +38,10 @@ def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     recipe, asked = parse_recipe(content, str(path), overrides), (content.get("loss") or {}).get("fokker_planck_weight")
     if asked and _has_no_energy(recipe):
         key = "loss.fokker_planck_weight"
-        raise InputError(f"{_at_fault(key, '', overrides) or path}: '{key}' = {asked:g} needs an energy, and no expert is "
-                         "conservative; set it to 0, or conservative to true")
+        raise InputError(
+            f"{_at_fault(key, '', overrides) or path}: '{key}' = {asked:g} needs an energy, and no expert is "
+            "conservative; set it to 0, or conservative to true"
+        )
     return recipe
 
 
@@ -59,11 +61,15 @@ def parse_recipe(content: dict, source: str = "recipe", overrides: list[str] | t
 
 
 def calibration_of(recipe: Recipe, overrides: list[str] | tuple[str, ...] = ()) -> CalibrationRecipe:
-    """The calibration of a recipe that was read, with overrides `calibration.key=value`, the only ones that may be given."""
+    """The calibration of a recipe that was read, with overrides `calibration.key=value`, the only ones that may be
+    given.
+    """
     content = recipe.model_dump(mode="json")
     for override in overrides:
         if not override.startswith("calibration."):
-            raise InputError(f"{override!r} would change a training that is done; what can be changed is calibration.KEY=VALUE")
+            raise InputError(
+                f"{override!r} would change a training that is done; what can be changed is calibration.KEY=VALUE"
+            )
         key = override.partition("=")[0].removeprefix("calibration.")
         if key in ("rounds", "likelihood_frames"):
             raise InputError(f"{override!r}: give it as --{key.replace('_', '-')}")
@@ -105,8 +111,10 @@ def _describe(field: FieldInfo) -> tuple[str, str]:
 
 
 def _describe_kinds(kinds: list[type[BaseModel]], default: str, prefix: str) -> list[tuple[str, str, str]]:
-    described = {kind.model_fields["kind"].default: {name: _describe(field) for name, field in kind.model_fields.items()}
-                 for kind in kinds}
+    described = {
+        kind.model_fields["kind"].default: {name: _describe(field) for name, field in kind.model_fields.items()}
+        for kind in kinds
+    }
     rows = [(f"{prefix}kind", default, "; ".join(f"{kind}: {fields['kind'][1]}" for kind, fields in described.items()))]
     for name in dict.fromkeys(name for fields in described.values() for name in fields if name != "kind"):
         found = {kind: fields[name] for kind, fields in described.items() if name in fields}

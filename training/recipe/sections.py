@@ -1,6 +1,7 @@
 """The sections of a recipe: every choice of a training run, typed, with its default and the values that it may have.
 
-In: plain mappings, as training.recipe.read reads them. Out: a `Recipe`; pydantic reports what is wrong, with the words given here.
+In: plain mappings, as training.recipe.read reads them. Out: a `Recipe`; pydantic reports what is wrong, with the words
+given here.
 """
 
 from pathlib import Path
@@ -10,31 +11,43 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from fpforce.training.recipe.models import GraphTransformerRecipe, InternalRecipe, ModelRecipe, Section
 
-
 FEWEST_LIKELIHOODS = 10  # frames; a fit to fewer is one to chance
 
 
 class DataRecipe(Section):
     """What is learned from: trajectories, and the beads they are mapped to."""
 
-    trajectories: list[Path] = Field([], description="one or more trajectories, or patterns such as data/*.xtc, any format mdtraj reads; "
-                                     "this or molecules is required")
-    molecules: list[Path] = Field([], description="many molecules for one transferable model: folders (or patterns of PDBs) with "
-                                  "NAME.pdb and NAME.xtc or NAME_*.xtc for each")
+    trajectories: list[Path] = Field(
+        [],
+        description="one or more trajectories, or patterns such as data/*.xtc, any format mdtraj reads; "
+        "this or molecules is required",
+    )
+    molecules: list[Path] = Field(
+        [],
+        description="many molecules for one transferable model: folders (or patterns of PDBs) with "
+        "NAME.pdb and NAME.xtc or NAME_*.xtc for each",
+    )
     topology: Path | None = Field(None, description="topology file, where the trajectories hold none")
     beads: str | list | dict = Field("backbone", description="preset, mdtraj selection, or groups of atoms")
     length_unit: Literal["nm", "angstrom"] | None = Field(None, description="unit of bare .npy/.npz arrays")
     stride: int = Field(1, ge=1, description="use every so-many-th frame")
     allow_d_residues: bool = Field(False, description="accept D-amino acids instead of refusing them")
-    forces: list[Path] | None = Field(None, description="forces on the atoms, one .npz or .npy for each trajectory (a "
-                                      "trajectory .npz may hold them itself); they sharpen the denoising target")
-    force_unit: Literal["kJ/mol/nm", "kJ/mol/angstrom", "kcal/mol/nm", "kcal/mol/angstrom", "eV/angstrom",
-                        "hartree/bohr"] = Field("kJ/mol/nm", description="unit of the forces")
+    forces: list[Path] | None = Field(
+        None,
+        description="forces on the atoms, one .npz or .npy for each trajectory (a "
+        "trajectory .npz may hold them itself); they sharpen the denoising target",
+    )
+    force_unit: Literal[
+        "kJ/mol/nm", "kJ/mol/angstrom", "kcal/mol/nm", "kcal/mol/angstrom", "eV/angstrom", "hartree/bohr"
+    ] = Field("kJ/mol/nm", description="unit of the forces")
     constraints: Literal["h-bonds", "none"] | list[tuple[int, int]] = Field(
-        "h-bonds", description="what the simulation held rigid: h-bonds, none, or pairs of atoms")
+        "h-bonds", description="what the simulation held rigid: h-bonds, none, or pairs of atoms"
+    )
     force_map: Literal["optimal", "sum"] = Field(
-        "optimal", description="force on a bead: sum over all that is rigidly joined to it; optimal: plus forces of other "
-        "atoms, weighted for the least noise")
+        "optimal",
+        description="force on a bead: sum over all that is rigidly joined to it; optimal: plus forces of other "
+        "atoms, weighted for the least noise",
+    )
 
     @field_validator("trajectories", "molecules", "forces", mode="before")
     @classmethod
@@ -44,16 +57,23 @@ class DataRecipe(Section):
     @model_validator(mode="after")
     def _one_molecule_or_many(self) -> "DataRecipe":
         if not self.trajectories and not self.molecules:
-            raise ValueError("trajectories = [] and molecules = []: nothing to learn from; give trajectories of one molecule, or a folder "
-                             "of many molecules")
+            raise ValueError(
+                "trajectories = [] and molecules = []: nothing to learn from; give trajectories of one molecule, or a "
+                "folder "
+                "of many molecules"
+            )
         if not self.molecules:
             return self
         for name in ("trajectories", "topology", "forces", "length_unit"):
             if getattr(self, name):
-                raise ValueError(f"{name} is for one molecule, and molecules = {', '.join(map(str, self.molecules))} for many; "
-                                 "leave one of the two out")
+                raise ValueError(
+                    f"{name} is for one molecule, and molecules = {', '.join(map(str, self.molecules))} for many; "
+                    "leave one of the two out"
+                )
         if not isinstance(self.beads, str):
-            raise ValueError("beads by atom or group fit one molecule; with molecules give a preset or an mdtraj selection")
+            raise ValueError(
+                "beads by atom or group fit one molecule; with molecules give a preset or an mdtraj selection"
+            )
         return self
 
     @field_validator("forces")
@@ -61,14 +81,18 @@ class DataRecipe(Section):
     def _one_for_each_trajectory(cls, forces: list[Path] | None, others: ValidationInfo) -> list[Path] | None:
         trajectories = others.data.get("trajectories")
         if forces is not None and trajectories and len(forces) != len(trajectories):
-            raise ValueError(f"{len(forces)} files for {len(trajectories)} trajectories; give one for each, in the same order")
+            raise ValueError(
+                f"{len(forces)} files for {len(trajectories)} trajectories; give one for each, in the same order"
+            )
         return forces
 
 
 class DiffusionRecipe(Section):
     """Diffusion times."""
 
-    t_max: float = Field(1.0, gt=0, le=1, description="a single expert is trained up to here; several have ends of their own")
+    t_max: float = Field(
+        1.0, gt=0, le=1, description="a single expert is trained up to here; several have ends of their own"
+    )
     t_eval: float = Field(1e-5, gt=0, le=0.1, description="time at which the exported force field is evaluated")
     t_min: float | None = Field(None, gt=0, description="smallest time of the training; t_eval by default")
     v_min: float = Field(1e-3, gt=0, le=0.1, description="noise variance (normalised) below which nothing is resolved")
@@ -78,7 +102,9 @@ class DiffusionRecipe(Section):
         if not self.t_eval < self.t_max:
             raise ValueError(f"t_eval = {self.t_eval:g} must be below t_max = {self.t_max:g}, the end of the training")
         if self.smallest > self.t_eval:
-            raise ValueError(f"t_min = {self.t_min:g} must not be above t_eval = {self.t_eval:g}, where the force field is used")
+            raise ValueError(
+                f"t_min = {self.t_min:g} must not be above t_eval = {self.t_eval:g}, where the force field is used"
+            )
         return self
 
     @property
@@ -91,24 +117,36 @@ class LossRecipe(Section):
     """Loss terms; L = denoising + fokker_planck_weight * Fokker-Planck."""
 
     fokker_planck_weight: float = Field(5e-4, ge=0, description="alpha_FP; 0 trains by denoising alone")
-    fokker_planck_fraction: float = Field(0.125, gt=0, le=1,
-                                          description="points of the FP term, as a part of the batch size")
-    fokker_planck_every: int = Field(1, ge=1, description="the FP term is computed in every so many steps, with as many "
-                                                          "times its weight")
-    fokker_planck_evenness: float = Field(1.0, ge=0, le=1, description="frames for it are drawn by density^-evenness, "
-                                          "so that rare states keep their weight")
+    fokker_planck_fraction: float = Field(
+        0.125, gt=0, le=1, description="points of the FP term, as a part of the batch size"
+    )
+    fokker_planck_every: int = Field(
+        1, ge=1, description="the FP term is computed in every so many steps, with as many times its weight"
+    )
+    fokker_planck_evenness: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="frames for it are drawn by density^-evenness, so that rare states keep their weight",
+    )
     fokker_planck_sigma: float = Field(1e-4, gt=0, le=0.1, description="sigma_w of the weak form, normalised units")
 
 
 class ExpertRecipe(Section):
     """One expert of a mixture over diffusion time; null takes the value of the section in brackets."""
 
-    t_max: float = Field(gt=0, le=1, description="end of the expert's interval, which begins where the one before it ends")
+    t_max: float = Field(
+        gt=0, le=1, description="end of the expert's interval, which begins where the one before it ends"
+    )
     conservative: bool = Field(True, description="an energy, whose gradient is the score; false: a score of its own")
     model: ModelRecipe | None = Field(None, description="the network, as in `model` [model]")
     fokker_planck_weight: float | None = Field(None, ge=0, description="alpha_FP [loss; 0 where not conservative]")
-    anchor_weight: float = Field(0.0, ge=0, description="weight of the variance of this energy less that of the next "
-                                 "expert, at t_max: it hands basin weights down")
+    anchor_weight: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the variance of this energy less that of the next "
+        "expert, at t_max: it hands basin weights down",
+    )
     max_steps: int | None = Field(None, ge=1, description="stop this expert after so many steps [run]")
     max_minutes: float | None = Field(None, gt=0, description="stop this expert after so many minutes [run]")
 
@@ -116,8 +154,12 @@ class ExpertRecipe(Section):
 class OptimizerRecipe(Section):
     """AdamW with warm-up, cosine decay, clipping and weight averaging."""
 
-    batch_size: int = Field(512, ge=2, multiple_of=2, description="noisy frames in a step: half as many frames, each with its noise "
-                            "and the opposite")
+    batch_size: int = Field(
+        512,
+        ge=2,
+        multiple_of=2,
+        description="noisy frames in a step: half as many frames, each with its noise and the opposite",
+    )
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate")
     warmup_steps: int = Field(200, ge=0, description="steps of linear warm-up")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
@@ -126,23 +168,34 @@ class OptimizerRecipe(Section):
 
 
 class CalibrationRecipe(Section):
-    """A last step of the training: the energy's last layer, adjusted to the model's own likelihoods, then to simulations."""
+    """A last step of the training: the energy's last layer, adjusted to the model's own likelihoods, then to
+    simulations.
+    """
 
-    likelihood_frames: int = Field(0, ge=0, description="frames over which the energy is fitted to the log likelihood by the "
-                                                        "probability-flow ODE; 0: not")
+    likelihood_frames: int = Field(
+        0,
+        ge=0,
+        description="frames over which the energy is fitted to the log likelihood by the probability-flow ODE; 0: not",
+    )
     rounds: int = Field(0, ge=0, description="rounds of simulation in OpenMM and adjustment to the data; 0: none")
     replicas: int = Field(512, ge=2, description="molecules simulated together, which start from frames of the data")
     picoseconds: float = Field(100.0, gt=0, description="simulated time of each replica in a round")
     timestep_fs: float = Field(2.0, gt=0, description="time step of the simulation")
-    rungs: int = Field(1, ge=1, description="temperatures of each replica, which exchange (fpforce-simulate --rungs); 1: none")
-    top_temperature_k: float | None = Field(None, gt=0, description="of the hottest rung; twice temperature_k by default")
+    rungs: int = Field(
+        1, ge=1, description="temperatures of each replica, which exchange (fpforce-simulate --rungs); 1: none"
+    )
+    top_temperature_k: float | None = Field(
+        None, gt=0, description="of the hottest rung; twice temperature_k by default"
+    )
 
 
 class RunRecipe(Section):
     """How long, where and how reproducibly."""
 
     max_steps: int = Field(20_000, ge=1, description="stop after so many steps; each expert, where there are several")
-    max_minutes: float | None = Field(None, gt=0, description="stop after so many minutes, resumed time included; likewise")
+    max_minutes: float | None = Field(
+        None, gt=0, description="stop after so many minutes, resumed time included; likewise"
+    )
     checkpoint_minutes: float = Field(5.0, gt=0, description="time between checkpoints")
     log_every_steps: int = Field(50, ge=1, description="steps between entries of the logs")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="of weights, batches and noise")
@@ -150,8 +203,11 @@ class RunRecipe(Section):
     devices: int | list[int] | Literal["auto"] = Field(1, description="Lightning: how many, which, or auto for all")
     strategy: str = Field("auto", description="Lightning: auto, ddp, ...")
     threads: int | None = Field(None, ge=1, description="CPU threads of torch; all cores by default")
-    compile: bool | Literal["auto"] = Field("auto", description="compile the training step, which takes some 10 s to a few minutes "
-                                            "and makes it faster; auto: in long trainings on a CPU with a C++ compiler")
+    compile: bool | Literal["auto"] = Field(
+        "auto",
+        description="compile the training step, which takes some 10 s to a few minutes "
+        "and makes it faster; auto: in long trainings on a CPU with a C++ compiler",
+    )
     precision: Literal["32-true", "64-true"] = Field("32-true", description="lower precisions break the FP term")
 
 
@@ -163,8 +219,11 @@ class Recipe(Section):
     output: Path = Field(description="folder of the run")
     model: ModelRecipe = InternalRecipe()
     diffusion: DiffusionRecipe = DiffusionRecipe()
-    experts: list[ExpertRecipe] = Field([], description="experts, the one of the smallest t first; none: a single "
-                                        "conservative one over all t up to diffusion.t_max")
+    experts: list[ExpertRecipe] = Field(
+        [],
+        description="experts, the one of the smallest t first; none: a single "
+        "conservative one over all t up to diffusion.t_max",
+    )
     loss: LossRecipe = LossRecipe()
     optimizer: OptimizerRecipe = OptimizerRecipe()
     calibration: CalibrationRecipe = CalibrationRecipe()
@@ -178,31 +237,48 @@ class Recipe(Section):
         diffusion = others.data.get("diffusion")
         if experts and diffusion is not None:
             if diffusion.t_max not in (1.0, experts[-1].t_max):
-                raise ValueError(f"diffusion.t_max = {diffusion.t_max:g} is the end of a single expert, and contradicts the "
-                                 f"last expert's t_max = {experts[-1].t_max:g}; leave it out")
+                raise ValueError(
+                    f"diffusion.t_max = {diffusion.t_max:g} is the end of a single expert, and contradicts the "
+                    f"last expert's t_max = {experts[-1].t_max:g}; leave it out"
+                )
             if not diffusion.t_eval < experts[0].t_max:
-                raise ValueError(f"diffusion.t_eval = {diffusion.t_eval:g} must be below experts.0.t_max = "
-                                 f"{experts[0].t_max:g}: the first expert becomes the force field")
+                raise ValueError(
+                    f"diffusion.t_eval = {diffusion.t_eval:g} must be below experts.0.t_max = "
+                    f"{experts[0].t_max:g}: the first expert becomes the force field"
+                )
         return experts
 
     @model_validator(mode="after")
     def _transferable_where_molecules_are_many(self) -> "Recipe":
         if not self.data.molecules:
             return self
-        for name, model in [("model", self.model), *((f"experts.{k}.model", e.model) for k, e in enumerate(self.experts) if e.model)]:
+        for name, model in [
+            ("model", self.model),
+            *((f"experts.{k}.model", e.model) for k, e in enumerate(self.experts) if e.model),
+        ]:
             if not isinstance(model, GraphTransformerRecipe | InternalRecipe):
-                raise ValueError(f"{name}.kind = {model.kind} is for one molecule, and data.molecules gives many; set it to "
-                                 "graph_transformer, or to internal where they differ in their residue types alone")
+                raise ValueError(
+                    f"{name}.kind = {model.kind} is for one molecule, and data.molecules gives many; set it to "
+                    "graph_transformer, or to internal where they differ in their residue types alone"
+                )
             if getattr(model, "identity", False):
-                raise ValueError(f"{name}.identity = True gives every bead of one molecule an embedding of its own, and data.molecules "
-                                 "gives many molecules; set it to False")
+                raise ValueError(
+                    f"{name}.identity = True gives every bead of one molecule an embedding of its own, and "
+                    f"data.molecules "
+                    "gives many molecules; set it to False"
+                )
         for number, expert in enumerate(self.experts):
             if not expert.conservative:
-                raise ValueError(f"experts.{number}.conservative = False: transferable experts are energies; set it to True")
+                raise ValueError(
+                    f"experts.{number}.conservative = False: transferable experts are energies; set it to True"
+                )
         for name in ("likelihood_frames", "rounds"):
             if getattr(self.calibration, name):
-                raise ValueError(f"calibration.{name} = {getattr(self.calibration, name)} adjusts the force field of one molecule, and "
-                                 "data.molecules gives many; set it to 0, and let fpforce-export --topology calibrate for one")
+                raise ValueError(
+                    f"calibration.{name} = {getattr(self.calibration, name)} adjusts the force field of one molecule, "
+                    f"and "
+                    "data.molecules gives many; set it to 0, and let fpforce-export --topology calibrate for one"
+                )
         return self
 
     @model_validator(mode="after")
@@ -210,20 +286,28 @@ class Recipe(Section):
         asked = {name: getattr(self.calibration, name) for name in ("likelihood_frames", "rounds")}
         for name, value in asked.items():
             if value and self.experts and not self.experts[0].conservative:
-                raise ValueError(f"calibration.{name} = {value} adjusts an energy, and experts.0.conservative = False leaves the "
-                                 f"force field without one; set it to True, or calibration.{name} to 0")
+                raise ValueError(
+                    f"calibration.{name} = {value} adjusts an energy, and experts.0.conservative = False leaves the "
+                    f"force field without one; set it to True, or calibration.{name} to 0"
+                )
         if 0 < asked["likelihood_frames"] < FEWEST_LIKELIHOODS:
-            raise ValueError(f"calibration.likelihood_frames = {asked['likelihood_frames']} are too few to fit an energy to; give "
-                             f"{FEWEST_LIKELIHOODS} at least (1000 are usual), or 0 for none")
+            raise ValueError(
+                f"calibration.likelihood_frames = {asked['likelihood_frames']} are too few to fit an energy to; give "
+                f"{FEWEST_LIKELIHOODS} at least (1000 are usual), or 0 for none"
+            )
         top_k = self.calibration.top_temperature_k
         if top_k is not None and not (self.calibration.rungs > 1 and top_k > self.temperature_k):
-            raise ValueError(f"calibration.top_temperature_k = {top_k:g} is that of the hottest of calibration.rungs = "
-                             f"{self.calibration.rungs}; give 2 rungs or more, and a temperature above temperature_k = "
-                             f"{self.temperature_k:g}, or leave it out")
+            raise ValueError(
+                f"calibration.top_temperature_k = {top_k:g} is that of the hottest of calibration.rungs = "
+                f"{self.calibration.rungs}; give 2 rungs or more, and a temperature above temperature_k = "
+                f"{self.temperature_k:g}, or leave it out"
+            )
         last = self.experts[-1].t_max if self.experts else self.diffusion.t_max
         if asked["likelihood_frames"] and last < 1.0:
-            raise ValueError(f"calibration.likelihood_frames = {asked['likelihood_frames']} follows the model to t = 1, and it is "
-                             f"trained up to {last:g}; train up to 1, or set it to 0")
+            raise ValueError(
+                f"calibration.likelihood_frames = {asked['likelihood_frames']} follows the model to t = 1, and it is "
+                f"trained up to {last:g}; train up to 1, or set it to 0"
+            )
         return self
 
 
@@ -231,16 +315,24 @@ def _check_expert(number: int, expert: ExpertRecipe, experts: list[ExpertRecipe]
     """Raise ValueError, naming the entry, unless the expert fits the one before and the one after it."""
     here = f"experts.{number}"
     if number and expert.t_max <= experts[number - 1].t_max:
-        raise ValueError(f"{here}.t_max = {expert.t_max:g} is not above experts.{number - 1}.t_max = "
-                         f"{experts[number - 1].t_max:g}: their intervals overlap; list experts by rising t_max")
+        raise ValueError(
+            f"{here}.t_max = {expert.t_max:g} is not above experts.{number - 1}.t_max = "
+            f"{experts[number - 1].t_max:g}: their intervals overlap; list experts by rising t_max"
+        )
     if not expert.conservative:
         for name in ("fokker_planck_weight", "anchor_weight"):
             if getattr(expert, name):
-                raise ValueError(f"{here}.{name} = {getattr(expert, name):g} needs an energy, and {here} is not "
-                                 f"conservative; set it to 0, or {here}.conservative to true")
+                raise ValueError(
+                    f"{here}.{name} = {getattr(expert, name):g} needs an energy, and {here} is not "
+                    f"conservative; set it to 0, or {here}.conservative to true"
+                )
     if expert.anchor_weight:
         if number + 1 == len(experts):
-            raise ValueError(f"{here}.anchor_weight = {expert.anchor_weight:g} ties it to the next expert, and it is the last")
+            raise ValueError(
+                f"{here}.anchor_weight = {expert.anchor_weight:g} ties it to the next expert, and it is the last"
+            )
         if not experts[number + 1].conservative:
-            raise ValueError(f"{here}.anchor_weight = {expert.anchor_weight:g} ties its energy to that of the next expert; "
-                             f"experts.{number + 1} has none: make it conservative, or leave the weight out")
+            raise ValueError(
+                f"{here}.anchor_weight = {expert.anchor_weight:g} ties its energy to that of the next expert; "
+                f"experts.{number + 1} has none: make it conservative, or leave the weight out"
+            )

@@ -38,8 +38,9 @@ class SampleFiles:
             except OSError as error:
                 raise InputError(f"output folder {self.output.parent} cannot be made: {error.strerror}") from None
         elif not self.record.exists() or not self.output.exists():
-            raise InputError(f"nothing to resume: {self.output} or its record {self.record} does not exist; start without "
-                             "--resume")
+            raise InputError(
+                f"nothing to resume: {self.output} or its record {self.record} does not exist; start without --resume"
+            )
         self._lock = Lock(self.output.with_name(self.output.name + ".lock"), self.output)
         try:
             return self._continue(description) if resume else self._start(description, topology_nm, overwrite)
@@ -89,14 +90,17 @@ class SampleFiles:
                 # Records from before there was an entry "beads" say nothing of them.
                 found = record.get(name, wanted) if name == "beads" else record[name]
                 if name != "checkpoint" and found != wanted:
-                    raise InputError(f"cannot resume {self.output}: {name} is {wanted}, that of the run to go on with is "
-                                     f"{found}; use the same, or --overwrite to start anew")
+                    raise InputError(
+                        f"cannot resume {self.output}: {name} is {wanted}, that of the run to go on with is "
+                        f"{found}; use the same, or --overwrite to start anew"
+                    )
             extent = record.pop("extent")
             if self._with_log_density and record["samples"]:
                 with np.load(self.densities) as stored:
                     self._arrays = {name: values[: record["samples"]] for name, values in stored.items()}
         except (ValueError, KeyError, OSError) as error:
-            raise InputError(f"{self.record} or {self.densities} cannot be read ({error}); start again with --overwrite"
-                             ) from None
+            raise InputError(
+                f"{self.record} or {self.densities} cannot be read ({error}); start again with --overwrite"
+            ) from None
         self._writer = open_trajectory(self.output, self._beads, extent)
         return record

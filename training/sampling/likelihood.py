@@ -1,8 +1,8 @@
 """Log densities of a diffusion model by the probability-flow ODE.
 
-In: experts and normalised centred positions (batch, beads, 3). Out: ln q (batch,) per normalised length^D in the D degrees
-of freedom (fpforce.molecule.space). It is the density that the scores imply, independent of what an energy says of itself, basin
-weights included.
+In: experts and normalised centred positions (batch, beads, 3). Out: ln q (batch,) per normalised length^D in the D
+degrees of freedom (fpforce.molecule.space). It is the density that the scores imply, independent of what an energy says
+of itself, basin weights included.
 Source: Song et al., arXiv 2011.13456, section 4.3; Hutchinson's estimator of the divergence as in arXiv 1810.01367.
 """
 
@@ -28,7 +28,9 @@ def standard_log_density(x: Tensor) -> Tensor:
 
 
 def field_of(model: ScoreModel, x: Tensor, noise: Noise) -> Field:
-    """Score and divergence for batches like x: exact for few degrees of freedom, else with one random probe noise(x), kept."""
+    """Score and divergence for batches like x: exact for few degrees of freedom, else with one random probe noise(x),
+    kept.
+    """
     if degrees_of_freedom(x.shape[1]) <= LARGEST_EXACT_DIMENSION:
         return exact_divergence(model)
     return estimated_divergence(model, noise(x))
@@ -66,7 +68,10 @@ def without_divergence(model: ScoreModel) -> Field:
 
 
 def log_likelihood(experts: Experts, x: Tensor, t_end: float, steps: int, generator: torch.Generator) -> Tensor:
-    """ln q_t_end (batch,) of positions x (batch, beads, 3), by following the flow to noise at t = 1 in `steps` steps."""
+    """ln q_t_end (batch,) of positions x (batch, beads, 3), by following the flow to noise at t = 1 in `steps`
+    steps.
+    """
+
     def noise(like):
         return centred_noise(like.shape, generator, like)
 

@@ -3,10 +3,11 @@
 In: a score (x, t) -> grad log q_t, a grid of descending times, positions x (batch, beads, 3) at its first time. Out:
 an iterator over the positions at the following times, so that the caller can show progress and stop in between.
 
-The reverse SDE is dx = -[x / 2 + s(x, t)] beta dt + sqrt(beta) dw, the probability-flow ODE the same with half the score
-and no noise. Grids are even in lambda = ln(alpha / sigma): the posterior mean D = (x + sigma^2 s) / alpha, of which both
-equations are linear functions, then changes by similar amounts in each step, and neither equation is stiff, since with
-rho = sigma / alpha the ODE of y = x / alpha is dy / d ln rho = y - D, whose slopes lie between 0 and 1 for Gaussian data.
+The reverse SDE is dx = -[x / 2 + s(x, t)] beta dt + sqrt(beta) dw, the probability-flow ODE the same with half the
+score and no noise. Grids are even in lambda = ln(alpha / sigma): the posterior mean D = (x + sigma^2 s) / alpha, of
+which both equations are linear functions, then changes by similar amounts in each step, and neither equation is stiff,
+since with rho = sigma / alpha the ODE of y = x / alpha is dy / d ln rho = y - D, whose slopes lie between 0 and 1 for
+Gaussian data.
 Source: Song et al., arXiv 2011.13456 (both equations); Lu et al., arXiv 2211.01095 (exponential integrators in lambda).
 """
 
@@ -34,14 +35,17 @@ def time_grid(t_start: float, t_end: float, steps: int) -> Tensor:
 
 
 def shared_steps(boundaries: list[float], steps: int) -> list[int]:
-    """How many of `steps` fall to each stretch between descending times, by its length in ln(alpha / sigma); 1 at least.
+    """How many of `steps` fall to each stretch between descending times, by its length in ln(alpha / sigma); 1 at
+    least.
 
     Raises InputError for fewer steps than stretches.
     """
     stretches = len(boundaries) - 1
     if steps < stretches:
-        raise InputError(f"steps is {steps}, and the way down from t = {boundaries[0]:g} leads through {stretches} experts, each of "
-                         f"which needs a step; give {stretches} or more")
+        raise InputError(
+            f"steps is {steps}, and the way down from t = {boundaries[0]:g} leads through {stretches} experts, each of "
+            f"which needs a step; give {stretches} or more"
+        )
     levels = log_snr(torch.tensor(boundaries, dtype=torch.float64))
     lengths = levels.diff() / (levels[-1] - levels[0])
     shares = torch.clamp(torch.round(lengths * steps), min=1).long()

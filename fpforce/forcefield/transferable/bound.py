@@ -1,7 +1,7 @@
 """A transferable force field bound to one molecule: what every backend takes for a force field trained on it alone.
 
-In: a transferable ForceField and a topology. Out: a BoundForceField, whose metadata, weights and program are those of the file
-with the molecule's constants put in.
+In: a transferable ForceField and a topology. Out: a BoundForceField, whose metadata, weights and program are those of
+the file with the molecule's constants put in.
 """
 
 import contextlib
@@ -17,16 +17,17 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.forcefield.artifact import METADATA_ENTRY, WEIGHTS_ENTRY, ForceField, format_version_of, read_extra
-from fpforce.foundation.errors import InputError
 from fpforce.forcefield.transferable.knowledge import Knowledge
 from fpforce.forcefield.transferable.recognise import recognise
+from fpforce.foundation.errors import InputError
 
 
 @dataclass(frozen=True, repr=False)
 class BoundForceField(ForceField):
     """A force field of one molecule, made from a transferable one.
 
-    constants: the molecule's, by name of the weight. transferable_one: what it was made from; content: the bytes of its file then.
+    constants: the molecule's, by name of the weight. transferable_one: what it was made from; content: the bytes of its
+    file then.
     """
 
     constants: dict[str, np.ndarray]
@@ -39,7 +40,8 @@ class BoundForceField(ForceField):
         return self.beads.residues
 
     def positions_of(self, frame) -> np.ndarray:
-        """(n, 3) nm of the beads in an mdtraj Trajectory's first frame, of all atoms or of the beads, in any order within a residue.
+        """(n, 3) nm of the beads in an mdtraj Trajectory's first frame, of all atoms or of the beads, in any order
+        within a residue.
 
         Raises InputError as `bind` does, and for another molecule.
         """
@@ -47,7 +49,8 @@ class BoundForceField(ForceField):
         return found.positions_nm[self.beads.order_in(found.beads.labels, "the frame")]
 
     def bound(self, topology) -> "BoundForceField":
-        """Itself, or for a topology of the same molecule, of all atoms or of its beads, what `bind` makes of that, with the same beads.
+        """Itself, or for a topology of the same molecule, of all atoms or of its beads, what `bind` makes of that, with
+        the same beads.
 
         Raises InputError as `bind` does, for another molecule, and for beads in another order.
         """
@@ -56,8 +59,11 @@ class BoundForceField(ForceField):
         found = bind(self.transferable_one, topology)
         if found.beads.labels != self.beads.labels:
             ours, theirs = (", ".join(one.beads.labels[:3]) for one in (self, found))
-            raise InputError(f"{found.metadata['bound_to']} is {found.molecule} with the beads {theirs}, ..., and the force field is bound "
-                             f"to {self.molecule} with {ours}, ...; bind it to this topology instead, or leave the topology out")
+            raise InputError(
+                f"{found.metadata['bound_to']} is {found.molecule} with the beads {theirs}, ..., and the force field "
+                f"is bound "
+                f"to {self.molecule} with {ours}, ...; bind it to this topology instead, or leave the topology out"
+            )
         return found
 
     def model_bytes(self) -> bytes:
@@ -78,7 +84,10 @@ class BoundForceField(ForceField):
     def _weights(self) -> bytes:
         from safetensors.numpy import save
 
-        return save(_weights_in(self.content, self.path) | {name: np.ascontiguousarray(values) for name, values in self.constants.items()})
+        return save(
+            _weights_in(self.content, self.path)
+            | {name: np.ascontiguousarray(values) for name, values in self.constants.items()}
+        )
 
     def topology_pdb(self) -> str:
         text = io.StringIO()
@@ -131,7 +140,9 @@ def bind(force_field: ForceField, topology) -> BoundForceField:
 
 
 def bound_program(model_bytes: bytes, constants: dict[str, np.ndarray], beads: int) -> bytes:
-    """The bytes of a TorchScript archive: the transferable program with a molecule's constants instead of its example's, frozen."""
+    """The bytes of a TorchScript archive: the transferable program with a molecule's constants instead of its
+    example's, frozen.
+    """
     import torch
 
     program = torch.jit.load(io.BytesIO(model_bytes), map_location="cpu")

@@ -1,7 +1,7 @@
 """What a transferable model knows of molecules in general, and the constants of one molecule that follow from it.
 
-In: the record in model.pt or in a checkpoint. Out: for any bead table of known types the static data of the network and of
-the prior, by the names that they have in a force field of one molecule.
+In: the record in model.pt or in a checkpoint. Out: for any bead table of known types the static data of the network and
+of the prior, by the names that they have in a force field of one molecule.
 """
 
 from collections import Counter
@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fpforce.molecule.beads import BeadTable
-from fpforce.foundation.errors import InputError
 from fpforce.forcefield.transferable.graph import bond_distances, held_pairs, local_frames, separations
 from fpforce.forcefield.transferable.statistics import PairStatistics, PairTable
 from fpforce.forcefield.transferable.vocabulary import Vocabulary
+from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import BeadTable
 
 SMALLEST_VARIANCE = 0.1  # of a mode, normalised units squared: below it are bonds and angles, which the shells hold
 SMALLEST_SPREAD = 1e-6  # of a distance; a bond's is some 1e-4
@@ -35,11 +35,12 @@ class PriorTerms:
 class Knowledge:
     """Vocabulary and statistics by type.
 
-    residues: for each residue type the sets of bead names that it had in the training data. choice: the recipe's data.beads,
-    by which atoms become beads. smooth_length: what the features add to distances in quadrature, normalised units.
-    smallest_variance: of the prior's modes, as of `gaussian_modes`; kept with the weights that were trained on it. layout: of a
-    model whose molecules differ in their residue types alone, the names of every residue's beads, in order, and types_at the residue
-    types that each residue had in training; None of any other.
+    residues: for each residue type the sets of bead names that it had in the training data. choice: the recipe's
+    data.beads, by which atoms become beads. smooth_length: what the features add to distances in quadrature, normalised
+    units.
+    smallest_variance: of the prior's modes, as of `gaussian_modes`; kept with the weights that were trained on it.
+    layout: of a model whose molecules differ in their residue types alone, the names of every residue's beads, in
+    order, and types_at the residue types that each residue had in training; None of any other.
     """
 
     vocabulary: Vocabulary
@@ -53,17 +54,32 @@ class Knowledge:
     types_at: tuple[tuple[str, ...], ...] | None = None
 
     @staticmethod
-    def of(tables: Sequence[BeadTable], statistics: Sequence[PairStatistics], choice: str, smooth_length: float,
-           allow_d_residues: bool, one_layout: bool = False) -> "Knowledge":
-        """What several molecules teach; statistics as of `measure` with the same smooth_length. one_layout: keep that of most."""
+    def of(
+        tables: Sequence[BeadTable],
+        statistics: Sequence[PairStatistics],
+        choice: str,
+        smooth_length: float,
+        allow_d_residues: bool,
+        one_layout: bool = False,
+    ) -> "Knowledge":
+        """What several molecules teach; statistics as of `measure` with the same smooth_length. one_layout: keep that
+        of most.
+        """
         found: dict[str, set[tuple[str, ...]]] = {}
         for table in tables:
             for residue, names in beads_by_residue(table):
                 found.setdefault(residue, set()).add(tuple(sorted(names)))
         residues = {name: tuple(sorted(sets)) for name, sets in sorted(found.items())}
-        return Knowledge(Vocabulary.of(*tables), PairTable.of(tables, statistics), residues, choice, smooth_length, allow_d_residues,
-                         layout=Counter(map(layout_of, tables)).most_common(1)[0][0] if one_layout else None,
-                         types_at=_types_at(tables) if one_layout else None)
+        return Knowledge(
+            Vocabulary.of(*tables),
+            PairTable.of(tables, statistics),
+            residues,
+            choice,
+            smooth_length,
+            allow_d_residues,
+            layout=Counter(map(layout_of, tables)).most_common(1)[0][0] if one_layout else None,
+            types_at=_types_at(tables) if one_layout else None,
+        )
 
     def with_places(self, tables: Sequence[BeadTable]) -> "Knowledge":
         """The same, with the residue types that further molecules have at the places of the layout."""
@@ -78,10 +94,18 @@ class Knowledge:
 
     def to_dict(self) -> dict:
         """A JSON-able dict; `from_dict` reads it back."""
-        return {"names": list(self.vocabulary.names), "residue_types": list(self.vocabulary.residues), "pairs": self.pairs.to_dict(),
-                "residues": {name: [list(names) for names in sets] for name, sets in self.residues.items()},
-                "choice": self.choice, "smooth_length": self.smooth_length, "allow_d_residues": self.allow_d_residues,
-                "smallest_variance": self.smallest_variance, "layout": _lists(self.layout), "types_at": _lists(self.types_at)}
+        return {
+            "names": list(self.vocabulary.names),
+            "residue_types": list(self.vocabulary.residues),
+            "pairs": self.pairs.to_dict(),
+            "residues": {name: [list(names) for names in sets] for name, sets in self.residues.items()},
+            "choice": self.choice,
+            "smooth_length": self.smooth_length,
+            "allow_d_residues": self.allow_d_residues,
+            "smallest_variance": self.smallest_variance,
+            "layout": _lists(self.layout),
+            "types_at": _lists(self.types_at),
+        }
 
     @staticmethod
     def from_dict(record: dict) -> "Knowledge":
@@ -89,9 +113,17 @@ class Knowledge:
         if "smallest_variance" not in record:
             raise InputError("what the model knows of bead types was written by an earlier version; train it anew")
         residues = {name: tuple(tuple(names) for names in sets) for name, sets in record["residues"].items()}
-        return Knowledge(Vocabulary(tuple(record["names"]), tuple(record["residue_types"])), PairTable.from_dict(record["pairs"]),
-                         residues, record["choice"], record["smooth_length"], record["allow_d_residues"],
-                         record["smallest_variance"], _tuples(record.get("layout")), _tuples(record.get("types_at")))
+        return Knowledge(
+            Vocabulary(tuple(record["names"]), tuple(record["residue_types"])),
+            PairTable.from_dict(record["pairs"]),
+            residues,
+            record["choice"],
+            record["smooth_length"],
+            record["allow_d_residues"],
+            record["smallest_variance"],
+            _tuples(record.get("layout")),
+            _tuples(record.get("types_at")),
+        )
 
     def network_constants(self, beads: BeadTable) -> dict[str, np.ndarray]:
         """Static data of the network, by the names of fpforce.training.models.molecule.Molecule.
@@ -100,27 +132,41 @@ class Knowledge:
         """
         names, residues = self.vocabulary.indices(beads)
         statistics = self.pairs.of_molecule(beads)
-        return {"names": names, "residues": residues, "frames": local_frames(beads), "separation": separations(beads),
-                "bond_distance": bond_distances(beads),
-                "distance_mean": _square(statistics.smooth_mean, len(beads), self.smooth_length),
-                "distance_variance": _square(np.maximum(statistics.smooth_variance, SMALLEST_SPREAD), len(beads), 1.0)}
+        return {
+            "names": names,
+            "residues": residues,
+            "frames": local_frames(beads),
+            "separation": separations(beads),
+            "bond_distance": bond_distances(beads),
+            "distance_mean": _square(statistics.smooth_mean, len(beads), self.smooth_length),
+            "distance_variance": _square(np.maximum(statistics.smooth_variance, SMALLEST_SPREAD), len(beads), 1.0),
+        }
 
     def require_same_beads(self, beads: BeadTable) -> None:
-        """Raise InputError, naming the residue or the beads, for a residue of other beads, or other bonds, than any seen in training."""
+        """Raise InputError, naming the residue or the beads, for a residue of other beads, or other bonds, than any
+        seen in training.
+        """
         for residue, names in beads_by_residue(beads):
             known = self.residues.get(residue, ())
             if tuple(sorted(names)) not in known:
-                raise InputError(f"residue {residue} has the beads {', '.join(sorted(names))}, and the model knows it with "
-                                 f"{' or '.join(', '.join(one) for one in known) or 'none'}; choose beads as in its training")
+                raise InputError(
+                    f"residue {residue} has the beads {', '.join(sorted(names))}, and the model knows it with "
+                    f"{' or '.join(', '.join(one) for one in known) or 'none'}; choose beads as in its training"
+                )
         self.pairs.require_same_bonds(beads)
 
     def require_layout(self, beads: BeadTable) -> None:
-        """Raise InputError for a molecule with other beads, or with them in another order, than the layout has, if there is one."""
+        """Raise InputError for a molecule with other beads, or with them in another order, than the layout has, if
+        there is one.
+        """
         found = layout_of(beads)
         if self.layout is not None and found != self.layout:
-            raise InputError(f"its residues have the beads {_listed(found)}, and the model (kind internal) is for molecules with "
-                             f"{_listed(self.layout)}, in this order, which differ in their residue types alone; bring them into this "
-                             "order, or train a graph_transformer for molecules of any kind")
+            raise InputError(
+                f"its residues have the beads {_listed(found)}, and the model (kind internal) is for molecules with "
+                f"{_listed(self.layout)}, in this order, which differ in their residue types alone; bring them into "
+                f"this "
+                "order, or train a graph_transformer for molecules of any kind"
+            )
 
     def new_places(self, beads: BeadTable) -> list[str]:
         """Residues, such as TRP3, of a type that no training molecule has at their place of the layout."""
@@ -134,49 +180,66 @@ class Knowledge:
         square = _square(statistics.mean**2 + statistics.variance, len(beads), 0.0)
         vectors, variances = gaussian_modes(square, self.smallest_variance)
         pairs = np.array(held_pairs(beads), dtype=np.int64).reshape(-1, 2)
-        mean, variance = (_square(values, len(beads), 0.0)[pairs[:, 0], pairs[:, 1]]
-                          for values in (statistics.mean, np.maximum(statistics.variance, SMALLEST_SPREAD)))
+        mean, variance = (
+            _square(values, len(beads), 0.0)[pairs[:, 0], pairs[:, 1]]
+            for values in (statistics.mean, np.maximum(statistics.variance, SMALLEST_SPREAD))
+        )
         return PriorTerms(vectors, variances, pairs, mean, variance)
 
     def internal_constants(self, beads: BeadTable, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What the network of this molecule alone has of its own where the model is `internal`, by name.
 
-        weights: the shared network's. The molecule's residue types shift the biases of every hidden layer; from the pair statistics
-        come those of the coordinates.
+        weights: the shared network's. The molecule's residue types shift the biases of every hidden layer; from the
+        pair statistics come those of the coordinates.
         """
         shifts = weights["shift.weight"] @ weights["types.weight"][self.types_of_residues(beads)].ravel()
         layers = sum(name.startswith("hidden.") and name.endswith(".bias") for name in weights)
         return {f"coordinates.{name}": values for name, values in self.distance_statistics(beads).items()} | {
-            f"hidden.{k}.bias": weights[f"hidden.{k}.bias"] + shift for k, shift in enumerate(np.split(shifts, layers))}
+            f"hidden.{k}.bias": weights[f"hidden.{k}.bias"] + shift for k, shift in enumerate(np.split(shifts, layers))
+        }
 
     def distance_statistics(self, beads: BeadTable) -> dict[str, np.ndarray]:
         """Mean and variance (pairs,) of the distances, float32, as the coordinates of `internal` take them."""
         known = self.pairs.of_molecule(beads)
-        return {"mean": known.mean.astype(np.float32), "variance": np.maximum(known.variance, SMALLEST_SPREAD).astype(np.float32)}
+        return {
+            "mean": known.mean.astype(np.float32),
+            "variance": np.maximum(known.variance, SMALLEST_SPREAD).astype(np.float32),
+        }
 
     def types_of_residues(self, beads: BeadTable) -> np.ndarray:
         """(residues,) indices of the residues' types in the vocabulary."""
         first = np.unique([bead.residue_index for bead in beads.beads], return_index=True)[1]
         return self.vocabulary.indices(beads)[1][first]
 
-    def constants(self, beads: BeadTable, kind: str, prior: bool, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def constants(
+        self, beads: BeadTable, kind: str, prior: bool, weights: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
         """What a force field of this molecule alone has besides the shared weights, by name, in float32 and int64.
 
         kind: of the model. prior: whether it has one. weights: the shared ones, by name.
         """
         if kind == "internal":
-            shared = {name.removeprefix("network."): values for name, values in weights.items() if name.startswith("network.")}
+            shared = {
+                name.removeprefix("network."): values for name, values in weights.items() if name.startswith("network.")
+            }
             own = self.internal_constants(beads, shared)
         else:
             own = self.network_constants(beads)
         found = {f"network.{name}": values for name, values in own.items()}
         if prior:
             terms = self.prior_terms(beads)
-            found |= {"prior.mode_vectors": terms.mode_vectors, "prior.mode_variances": terms.mode_variances,
-                      "prior.first": terms.pairs[:, 0].copy(), "prior.second": terms.pairs[:, 1].copy(),
-                      "prior.radius": terms.mean - terms.variance / terms.mean, "prior.variance": terms.variance,
-                      "prior.mean_square": (terms.mean**2 + terms.variance) / 3.0}
-        return {name: values.astype(np.float32) if values.dtype.kind == "f" else values for name, values in found.items()}
+            found |= {
+                "prior.mode_vectors": terms.mode_vectors,
+                "prior.mode_variances": terms.mode_variances,
+                "prior.first": terms.pairs[:, 0].copy(),
+                "prior.second": terms.pairs[:, 1].copy(),
+                "prior.radius": terms.mean - terms.variance / terms.mean,
+                "prior.variance": terms.variance,
+                "prior.mean_square": (terms.mean**2 + terms.variance) / 3.0,
+            }
+        return {
+            name: values.astype(np.float32) if values.dtype.kind == "f" else values for name, values in found.items()
+        }
 
     def bond_lengths(self, beads: BeadTable) -> dict[str, np.ndarray]:
         """`mean`, `min` and `max` of every bond, in the order of beads.bonds, normalised units."""
@@ -188,10 +251,11 @@ class Knowledge:
 def gaussian_modes(square: np.ndarray, smallest: float) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvectors (n - 1, n) and eigenvalues (n - 1,) of the bead-bead covariance <x_i . x_j> / 3 of centred frames.
 
-    square (n, n): mean squared distances D2, from which the covariance is -1/2 J D2 J / 3 with the centring J. Means over other
-    molecules need not belong to any arrangement of beads in space, and give negative variances where they do not. Nothing is
-    then known to better than the most negative of them, so no variance is taken to be smaller than its size, or than
-    `smallest`: stiffer modes would count twice what the shells of bonds and angles hold, and bend it where shells overlap.
+    square (n, n): mean squared distances D2, from which the covariance is -1/2 J D2 J / 3 with the centring J. Means
+    over other molecules need not belong to any arrangement of beads in space, and give negative variances where they do
+    not. Nothing is then known to better than the most negative of them, so no variance is taken to be smaller than its
+    size, or than `smallest`: stiffer modes would count twice what the shells of bonds and angles hold, and bend it
+    where shells overlap.
     Source: Torgerson, Psychometrika 17, 401 (1952) (double centring).
     """
     centring = np.eye(len(square)) - 1.0 / len(square)

@@ -1,7 +1,8 @@
 """Which beads of a topology a transferable model sees, and whether it knows them all.
 
-In: what names the atoms of a molecule (a file, or a topology of openmm or mdtraj), all atoms or the beads themselves. Out: a
-BeadTable and, where the input has coordinates, bead positions. What the model would treat wrongly is refused here by name.
+In: what names the atoms of a molecule (a file, or a topology of openmm or mdtraj), all atoms or the beads themselves.
+Out: a BeadTable and, where the input has coordinates, bead positions. What the model would treat wrongly is refused
+here by name.
 """
 
 import logging
@@ -11,24 +12,38 @@ from pathlib import Path
 
 import numpy as np
 
+from fpforce.forcefield.transferable.knowledge import Knowledge
+from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.bonding import with_bonds
 from fpforce.molecule.chirality import d_residues
-from fpforce.foundation.errors import InputError
 from fpforce.molecule.mapping import chosen_atoms, is_solvent, map_beads
 from fpforce.molecule.periodic import make_whole
 from fpforce.trajectories.files import existing_file, holds_topology, load_frame, read_topology
-from fpforce.forcefield.transferable.knowledge import Knowledge
 
 logger = logging.getLogger("fpforce")
 
-# Residue, hydrogens that are there and that are not there (names of the PDB) in a state other than the usual one at pH 7.
-UNUSUAL_STATES = (("HIS", {"HD1", "HE2"}, set(), "doubly protonated"), ("ASP", {"HD2"}, set(), "protonated"), ("GLU", {"HE2"}, set(), "protonated"),
-                  ("LYS", {"HZ2"}, {"HZ1"}, "neutral"), ("LYS", {"HZ2"}, {"HZ3"}, "neutral"), ("TYR", {"HD1"}, {"HH"}, "deprotonated"),
-                  ("CYS", {"HB2"}, {"HG"}, "without the hydrogen of its sulfur, as in a disulfide"))
+# Residue, hydrogens that are there and that are not there (names of the PDB) in a state other than the usual one at pH
+# 7.
+UNUSUAL_STATES = (
+    ("HIS", {"HD1", "HE2"}, set(), "doubly protonated"),
+    ("ASP", {"HD2"}, set(), "protonated"),
+    ("GLU", {"HE2"}, set(), "protonated"),
+    ("LYS", {"HZ2"}, {"HZ1"}, "neutral"),
+    ("LYS", {"HZ2"}, {"HZ3"}, "neutral"),
+    ("TYR", {"HD1"}, {"HH"}, "deprotonated"),
+    ("CYS", {"HB2"}, {"HG"}, "without the hydrogen of its sulfur, as in a disulfide"),
+)
 # Names of residues in a PDB, which mdtraj reads as HIS and CYS, and the state that they mean.
-NAMED_STATES = {"HID": "protonated at ND1", "HSD": "protonated at ND1", "HIP": "doubly protonated", "HSP": "doubly protonated",
-                "HIH": "doubly protonated", "HSH": "doubly protonated", "CYX": "in a disulfide"}
+NAMED_STATES = {
+    "HID": "protonated at ND1",
+    "HSD": "protonated at ND1",
+    "HIP": "doubly protonated",
+    "HSP": "doubly protonated",
+    "HIH": "doubly protonated",
+    "HSH": "doubly protonated",
+    "CYX": "in a disulfide",
+}
 
 CAPS = ("ACE", "FOR", "NME", "NMA", "NHE", "NH2")  # end groups, which may be without beads
 
@@ -43,18 +58,22 @@ class Recognised:
 
 
 def recognise(topology, knowledge: Knowledge, *, any_order: bool = False) -> Recognised:
-    """The beads of a topology: a file that mdtraj reads, an openmm or mdtraj Topology, or an mdtraj Trajectory (its first frame).
+    """The beads of a topology: a file that mdtraj reads, an openmm or mdtraj Topology, or an mdtraj Trajectory (its
+    first frame).
 
-    Water and ions are left out with a notice, end groups without beads too; where the input shows that an end of the chain has no end
-    group, a warning says that the model cannot tell. The order of the beads within a residue does not
-    matter to a graph transformer: the beads keep it. A model with a layout gets those of a topology of more atoms in its order, and
-    refuses a topology of the beads in another, unless any_order says that nobody counts on it. Raises InputError, naming the residue, for an unknown residue or
-    bead, a missing bead, several chains, gaps in the numbering, bonds as in no training molecule, and D residues.
+    Water and ions are left out with a notice, end groups without beads too; where the input shows that an end of the
+    chain has no end group, a warning says that the model cannot tell. The order of the beads within a residue does not
+    matter to a graph transformer: the beads keep it. A model with a layout gets those of a topology of more atoms in
+    its order, and refuses a topology of the beads in another, unless any_order says that nobody counts on it. Raises
+    InputError, naming the residue, for an unknown residue or bead, a missing bead, several chains, gaps in the
+    numbering, bonds as in no training molecule, and D residues.
     """
     atoms, xyz, source = _read(topology)
     chosen = chosen_atoms(atoms, knowledge.choice)
     if not chosen:
-        raise InputError(f"{source}: no atom is a bead ({knowledge.choice}); give the topology of a peptide or of its beads")
+        raise InputError(
+            f"{source}: no atom is a bead ({knowledge.choice}); give the topology of a peptide or of its beads"
+        )
     _say_what_is_left_out(atoms, source)
     _check_residues(atoms, chosen, knowledge, source)
     _say_which_ends_are_bare(atoms, chosen, source)
@@ -69,14 +88,22 @@ def recognise(topology, knowledge: Knowledge, *, any_order: bool = False) -> Rec
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     if new := knowledge.new_places(beads):
-        logger.warning("%s: no molecule that the model was trained on has a residue of the type of %s at its place: what it does there "
-                       "is a guess", source, " and ".join(new))
+        logger.warning(
+            "%s: no molecule that the model was trained on has a residue of the type of %s at its place: what it does "
+            "there "
+            "is a guess",
+            source,
+            " and ".join(new),
+        )
     if xyz is None:
         return Recognised(beads, None, source)
     mirrored = [] if knowledge.allow_d_residues else d_residues(xyz, atoms)
     if mirrored:
-        raise InputError(f"{source}: {mirrored[0][0]} is a D amino acid, and the model was trained on L amino acids: the frame is mirrored, "
-                         "or of a D peptide; give an L peptide")
+        raise InputError(
+            f"{source}: {mirrored[0][0]} is a D amino acid, and the model was trained on L amino acids: the frame is "
+            f"mirrored, "
+            "or of a D peptide; give an L peptide"
+        )
     return Recognised(beads, beads.positions(xyz, atoms)[0].astype(float), source)
 
 
@@ -124,7 +151,8 @@ def _are_all(topology, chosen) -> bool:
 
 
 def _say_which_ends_are_bare(topology, chosen, source: str) -> None:
-    """Warn where a topology of more atoms than the beads has an end without an end group: charged, or cut from something longer.
+    """Warn where a topology of more atoms than the beads has an end without an end group: charged, or cut from
+    something longer.
 
     The beads do not show it, and the model treats the ends as those of the molecules that it was trained on.
     """
@@ -134,34 +162,59 @@ def _say_which_ends_are_bare(topology, chosen, source: str) -> None:
     for atom, step in ((chosen[0], -1), (chosen[-1], 1)):
         residue = topology.atom(atom).residue
         beside = residue.index + step
-        if residue.name not in CAPS and not (0 <= beside < topology.n_residues and topology.residue(beside).name in CAPS):
+        if residue.name not in CAPS and not (
+            0 <= beside < topology.n_residues and topology.residue(beside).name in CAPS
+        ):
             bare.append(str(residue))
     if bare:
-        logger.warning("%s: the chain has no end group at %s, and the model, which sees the beads alone, treats its ends as those of the "
-                       "molecules it was trained on; if these had caps (such as ACE and NME), forces and populations will be wrong: "
-                       "bind the capped molecule", source, " and ".join(dict.fromkeys(bare)))
+        logger.warning(
+            "%s: the chain has no end group at %s, and the model, which sees the beads alone, treats its ends as those "
+            "of the "
+            "molecules it was trained on; if these had caps (such as ACE and NME), forces and populations will be "
+            "wrong: "
+            "bind the capped molecule",
+            source,
+            " and ".join(dict.fromkeys(bare)),
+        )
 
 
 def _named_states(topology) -> dict[int, str]:
-    """What the residue names of a PDB file say of their state, by number; mdtraj reads HIP as HIS, CYX as CYS, as does the model."""
+    """What the residue names of a PDB file say of their state, by number; mdtraj reads HIP as HIS, CYX as CYS, as does
+    the model.
+    """
     if not (isinstance(topology, str | Path) and Path(topology).suffix.lower() in (".pdb", ".ent")):
         return {}
-    atoms = [line for line in Path(topology).read_text(errors="replace").splitlines() if line.startswith(("ATOM", "HETATM"))]
+    atoms = [
+        line for line in Path(topology).read_text(errors="replace").splitlines() if line.startswith(("ATOM", "HETATM"))
+    ]
     named = dict.fromkeys((line[17:20].strip(), line[22:26].strip()) for line in atoms)
-    return {int(number): f"{name}{number} is {NAMED_STATES[name]}" for name, number in named if name in NAMED_STATES and number.isdigit()}
+    return {
+        int(number): f"{name}{number} is {NAMED_STATES[name]}"
+        for name, number in named
+        if name in NAMED_STATES and number.isdigit()
+    }
 
 
 def _say_which_states_are_unusual(topology, chosen, source: str, named: dict[int, str]) -> None:
-    """Warn of residues whose names (_named_states) or hydrogens show another state than the usual one at pH 7, or a disulfide."""
+    """Warn of residues whose names (_named_states) or hydrogens show another state than the usual one at pH 7, or a
+    disulfide.
+    """
     found = list(named.values())
     for residue in dict.fromkeys(topology.atom(atom).residue for atom in chosen):
         if residue.resSeq in named:
             continue
         names = {atom.name for atom in residue.atoms}
-        found += [f"{residue} is {state}" for name, present, absent, state in UNUSUAL_STATES
-                  if residue.name == name and names >= present and not names & absent]
+        found += [
+            f"{residue} is {state}"
+            for name, present, absent, state in UNUSUAL_STATES
+            if residue.name == name and names >= present and not names & absent
+        ]
     if found:
-        logger.warning("%s: %s, which the beads do not show: the model takes the residue as it was in training", source, ", ".join(found))
+        logger.warning(
+            "%s: %s, which the beads do not show: the model takes the residue as it was in training",
+            source,
+            ", ".join(found),
+        )
 
 
 def _check_residues(topology, chosen, knowledge: Knowledge, source: str) -> None:
@@ -172,36 +225,57 @@ def _check_residues(topology, chosen, knowledge: Knowledge, source: str) -> None
     chains = sorted({topology.residue(index).chain.index for index in names})
     if len(chains) > 1:
         found = ", ".join(_chain(topology.chain(index)) for index in chains)
-        raise InputError(f"{source} has {len(chains)} chains ({found}), and the model knows molecules of one; give one of them")
+        raise InputError(
+            f"{source} has {len(chains)} chains ({found}), and the model knows molecules of one; give one of them"
+        )
     first, last = min(names), max(names)
     for residue in topology.residues:
-        if is_solvent(residue) or (residue.index not in names and residue.name in CAPS and not first < residue.index < last):
+        if is_solvent(residue) or (
+            residue.index not in names and residue.name in CAPS and not first < residue.index < last
+        ):
             continue
         _check_beads(residue, tuple(sorted(names.get(residue.index, ()))), knowledge, source)
     for left, right in zip(range(first, last), range(first + 1, last + 1), strict=True):
         before, after = topology.residue(left), topology.residue(right)
         if after.resSeq != before.resSeq + 1:
-            raise InputError(f"{source}: residue {before} is followed by {after}: residues are missing or out of order; complete the chain, "
-                             "and number it without a gap")
+            raise InputError(
+                f"{source}: residue {before} is followed by {after}: residues are missing or out of order; complete "
+                f"the chain, "
+                "and number it without a gap"
+            )
 
 
 def _check_beads(residue, names: tuple[str, ...], knowledge: Knowledge, source: str) -> None:
     if residue.name not in knowledge.residues:
-        raise InputError(f"{source}: residue {residue} is of a type that the model was not trained with; it knows "
-                         f"{', '.join(knowledge.residues)}")
+        raise InputError(
+            f"{source}: residue {residue} is of a type that the model was not trained with; it knows "
+            f"{', '.join(knowledge.residues)}"
+        )
     known = knowledge.residues[residue.name]
     if names in known:
         return
     nearest = min(known, key=lambda beads: len(set(beads) ^ set(names)))
     missing, unknown = sorted(set(nearest) - set(names)), sorted(set(names) - set(nearest))
-    problem = f"lacks the bead {', '.join(missing)}" if missing else f"has the bead {', '.join(unknown)}" if unknown else "has a bead twice"
-    raise InputError(f"{source}: residue {residue} {problem}; the model knows {residue.name} with {', '.join(nearest)}: complete the residue "
-                     "(such as with pdbfixer)")
+    problem = (
+        f"lacks the bead {', '.join(missing)}"
+        if missing
+        else f"has the bead {', '.join(unknown)}"
+        if unknown
+        else "has a bead twice"
+    )
+    raise InputError(
+        f"{source}: residue {residue} {problem}; the model knows {residue.name} with {', '.join(nearest)}: complete "
+        f"the residue "
+        "(such as with pdbfixer)"
+    )
 
 
 def _in_order(topology, chosen, layout: tuple[tuple[str, ...], ...]) -> list[int]:
     """The chosen atoms with those of every residue in the order of the layout's residue at this place."""
-    residues = {number: place for place, number in enumerate(dict.fromkeys(topology.atom(atom).residue.index for atom in chosen))}
+    residues = {
+        number: place
+        for place, number in enumerate(dict.fromkeys(topology.atom(atom).residue.index for atom in chosen))
+    }
 
     def place(index: int) -> tuple[int, int]:
         atom = topology.atom(index)

@@ -1,15 +1,16 @@
 """Statistics of the distances between beads by the types of the beads, so that they extend to unseen sequences.
 
-In: bead tables with normalised frames of many molecules. Out: a PairTable, and from it the statistics of every pair of any
-molecule of the same types.
+In: bead tables with normalised frames of many molecules. Out: a PairTable, and from it the statistics of every pair of
+any molecule of the same types.
 
-A pair is known by its place, (bead name, bead name, residues apart, bonds apart), the bead of the earlier residue first, and
-by the residue types of both. What is looked up, in this order:
+A pair is known by its place, (bead name, bead name, residues apart, bonds apart), the bead of the earlier residue
+first, and by the residue types of both. What is looked up, in this order:
 
-1. By residue type. Two beads of a residue: those at this place in residues of this type. Beads of two residues: the mean
-   over what is known of the first one's type, with any second, and of the second one's, with any first. Both types together
-   are left out on purpose: a training molecule would have statistics of its own there, an unseen sequence would not, and the
-   network would learn to rely on what is missing when it matters.
+1. By residue type. Two beads of a residue: those at this place in residues of this type. Beads of two residues: the
+mean
+   over what is known of the first one's type, with any second, and of the second one's, with any first. Both types
+   together are left out on purpose: a training molecule would have statistics of its own there, an unseen sequence
+   would not, and the network would learn to rely on what is missing when it matters.
 2. By the place alone, whatever the residues.
 3. By the place without the number of bonds.
 
@@ -21,9 +22,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fpforce.molecule.beads import BeadTable
-from fpforce.foundation.errors import InputError
 from fpforce.forcefield.transferable.graph import bond_distances
+from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import BeadTable
 
 FIELDS = ("mean", "variance", "smooth_mean", "smooth_variance", "low", "high")
 ANY = "*"
@@ -37,8 +38,8 @@ Key = tuple[str, str, int, int, str, str]
 class PairStatistics:
     """Distances of the pairs i < j of a molecule, all (pairs,) in the order of np.triu_indices, normalised units.
 
-    mean and variance of the distance; smooth_mean and smooth_variance of the distance with a length added in quadrature, which
-    the network's features use; low and high, the range.
+    mean and variance of the distance; smooth_mean and smooth_variance of the distance with a length added in
+    quadrature, which the network's features use; low and high, the range.
     """
 
     mean: np.ndarray
@@ -66,7 +67,9 @@ def measure(frames: np.ndarray, smooth_length: float) -> PairStatistics:
         low, high = np.minimum(low, distance.min(0)), np.maximum(high, distance.max(0))
     mean, smooth_mean, square, smooth_square = sums / count
     correction = count / max(count - 1, 1)
-    return PairStatistics(mean, correction * (square - mean**2), smooth_mean, correction * (smooth_square - smooth_mean**2), low, high)
+    return PairStatistics(
+        mean, correction * (square - mean**2), smooth_mean, correction * (smooth_square - smooth_mean**2), low, high
+    )
 
 
 class PairTable:
@@ -94,15 +97,21 @@ class PairTable:
         first, second = np.triu_indices(len(beads), k=1)
         for i, j, (place, residues) in zip(first, second, typed_pairs(beads), strict=True):
             known = [self.entries[key] for key in _by_residue(place, residues) if key in self.entries]
-            known = known or [self.entries[key] for key in (_by_place(place), _by_names(place)) if key in self.entries][:1]
+            known = (
+                known or [self.entries[key] for key in (_by_place(place), _by_names(place)) if key in self.entries][:1]
+            )
             if not known:
-                raise InputError(f"beads {beads.beads[i]} and {beads.beads[j]}: no molecule that the model was trained on has beads "
-                                 f"{place[0]} and {place[1]} {_apart(place[2])}; train on molecules that do")
+                raise InputError(
+                    f"beads {beads.beads[i]} and {beads.beads[j]}: no molecule that the model was trained on has beads "
+                    f"{place[0]} and {place[1]} {_apart(place[2])}; train on molecules that do"
+                )
             found.append(_pooled(np.array(known)))
         return PairStatistics(*np.array(found).reshape(-1, len(FIELDS)).T)
 
     def require_same_bonds(self, beads: BeadTable) -> None:
-        """Raise InputError, naming the beads, for a bond that no training molecule has there, and for one that all have and is missing."""
+        """Raise InputError, naming the beads, for a bond that no training molecule has there, and for one that all have
+        and is missing.
+        """
         known: dict[tuple[str, str, int], set[int]] = {}
         for name, other, separation, bonds, *residues in self.entries:
             if bonds != -1 and residues == [ANY, ANY]:
@@ -111,8 +120,11 @@ class PairTable:
             seen = known.get(place[:3], set())
             if seen and (place[3] == 1) not in {bonds == 1 for bonds in seen}:
                 here, there = ("", " not") if place[3] == 1 else ("not ", "")
-                raise InputError(f"beads {beads.beads[i]} and {beads.beads[j]} are {here}bonded, and in the molecules that the model was "
-                                 f"trained on they are{there}; check the residues and the bonds of the topology (CONECT)")
+                raise InputError(
+                    f"beads {beads.beads[i]} and {beads.beads[j]} are {here}bonded, and in the molecules that the "
+                    f"model was "
+                    f"trained on they are{there}; check the residues and the bonds of the topology (CONECT)"
+                )
 
     def range(self) -> tuple[float, float]:
         """Shortest and longest distance of all."""
@@ -121,15 +133,22 @@ class PairTable:
 
     def to_dict(self) -> dict:
         """A JSON-able dict; `from_dict` reads it back."""
-        return {"fields": list(FIELDS), "keys": [list(key) for key in self.entries],
-                "values": [values.tolist() for values in self.entries.values()]}
+        return {
+            "fields": list(FIELDS),
+            "keys": [list(key) for key in self.entries],
+            "values": [values.tolist() for values in self.entries.values()],
+        }
 
     @staticmethod
     def from_dict(record: dict) -> "PairTable":
         """The table that `to_dict` wrote."""
         order = [record["fields"].index(name) for name in FIELDS]
-        return PairTable({(*map(str, key[:2]), int(key[2]), int(key[3]), *map(str, key[4:])): np.array(values, dtype=float)[order]
-                          for key, values in zip(record["keys"], record["values"], strict=True)})
+        return PairTable(
+            {
+                (*map(str, key[:2]), int(key[2]), int(key[3]), *map(str, key[4:])): np.array(values, dtype=float)[order]
+                for key, values in zip(record["keys"], record["values"], strict=True)
+            }
+        )
 
 
 def typed_pairs(beads: BeadTable) -> list[tuple[Place, tuple[str, str]]]:
@@ -139,7 +158,9 @@ def typed_pairs(beads: BeadTable) -> list[tuple[Place, tuple[str, str]]]:
     """
     chains = sorted({bead.chain for bead in beads.beads})
     if len(chains) > 1:
-        raise InputError(f"the beads are of the chains {', '.join(chains)}: a transferable model knows molecules of one chain")
+        raise InputError(
+            f"the beads are of the chains {', '.join(chains)}: a transferable model knows molecules of one chain"
+        )
     bonds = bond_distances(beads)
     found = []
     for i, j in zip(*np.triu_indices(len(beads), k=1), strict=True):
@@ -164,8 +185,16 @@ def _by_names(place: Place) -> Key:
 def _pooled(values: np.ndarray) -> np.ndarray:
     """Statistics (6,) of several groups (groups, 6) that count alike, by the law of total variance."""
     mean, variance, smooth_mean, smooth_variance, low, high = values.T
-    return np.array([mean.mean(), variance.mean() + mean.var(), smooth_mean.mean(), smooth_variance.mean() + smooth_mean.var(),
-                     low.min(), high.max()])
+    return np.array(
+        [
+            mean.mean(),
+            variance.mean() + mean.var(),
+            smooth_mean.mean(),
+            smooth_variance.mean() + smooth_mean.var(),
+            low.min(),
+            high.max(),
+        ]
+    )
 
 
 def _apart(separation: int) -> str:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fpforce.molecule.beads import BeadTable
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import BeadTable
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,20 @@ class Vocabulary:
 
     def indices(self, beads: BeadTable) -> tuple[np.ndarray, np.ndarray]:
         """(n,) indices of the beads' names and residue types; InputError for one that is not known."""
-        known = (("name", self.names, [bead.name for bead in beads.beads]),
-                 ("residue type", self.residues, [bead.residue for bead in beads.beads]))
+        known = (
+            ("name", self.names, [bead.name for bead in beads.beads]),
+            ("residue type", self.residues, [bead.residue for bead in beads.beads]),
+        )
         for what, entries, wanted in known:
             for bead, entry in zip(beads.beads, wanted, strict=True):
                 if entry not in entries:
-                    raise InputError(f"bead {bead} has the {what} {entry}, which the model was not trained with; "
-                                     f"it knows {', '.join(entries)}")
-        names, residues = (np.array([entries.index(entry) for entry in wanted], dtype=np.int64) for _, entries, wanted in known)
+                    raise InputError(
+                        f"bead {bead} has the {what} {entry}, which the model was not trained with; "
+                        f"it knows {', '.join(entries)}"
+                    )
+        names, residues = (
+            np.array([entries.index(entry) for entry in wanted], dtype=np.int64) for _, entries, wanted in known
+        )
         return names, residues
 
 

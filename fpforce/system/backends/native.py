@@ -5,8 +5,8 @@ plugin, whether or not it imports fpforce.
 """
 
 from fpforce.foundation.errors import InputError
-from fpforce.plugin import library
 from fpforce.molecule.space import PLANE
+from fpforce.plugin import library
 
 
 def unavailable(force_field) -> str | None:
@@ -14,8 +14,10 @@ def unavailable(force_field) -> str | None:
     if not force_field.conservative:
         return f"{force_field.path} is a score that is not the gradient of an energy, and the plugin computes energies"
     if force_field.space is PLANE:
-        return (f"{force_field.path} is a particle in an external potential ({force_field.kind}), and the plugin computes "
-                "molecules")
+        return (
+            f"{force_field.path} is a particle in an external potential ({force_field.kind}), and the plugin computes "
+            "molecules"
+        )
     return library.problem() or library.model_problem(force_field.description(), force_field.weights_bytes())
 
 

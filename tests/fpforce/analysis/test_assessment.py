@@ -9,8 +9,8 @@ import pytest
 from fpforce.analysis import AssessmentSettings, ReplicaFrames, assess
 from fpforce.analysis.observables import dihedrals
 from fpforce.analysis.planes import PhiPsiPlane, TicaPlane, choose_planes, upper_basin
-from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import Bead, BeadTable
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "alanine_dipeptide"
 ALL_FRAMES = AssessmentSettings(discard=0.0, thinnings=3)
@@ -226,7 +226,10 @@ def test_a_dipeptide_without_caps_is_judged_by_the_torsions_around_its_peptide_b
     rng = np.random.default_rng(0)
     names = [("ALA", 0, name) for name in ("N", "CA", "C")] + [("SER", 1, name) for name in ("N", "CA", "C")]
     beads = BeadTable(
-        tuple(Bead(name, residue, r, r + 1, "A", name[0], 12.0, (i,), (name,)) for i, (residue, r, name) in enumerate(names)),
+        tuple(
+            Bead(name, residue, r, r + 1, "A", name[0], 12.0, (i,), (name,))
+            for i, (residue, r, name) in enumerate(names)
+        ),
         tuple((i, i + 1) for i in range(5)),
         "name N or name CA or name C",
     )

@@ -94,7 +94,11 @@ def test_floor_against_the_training_set_shows_a_model_that_trajectories_in_disag
     )
     assert usual < 0.0 < 0.02 < sharp
     one = Sample.from_trajectories([gaussian_bins(rng, 300)])
-    for sets, wanted in (((one, training), "trajectories"), ((reference, None), "training"), ((reference, training), "halves of it")):
+    for sets, wanted in (
+        ((one, training), "trajectories"),
+        ((reference, None), "training"),
+        ((reference, training), "halves of it"),
+    ):
         with pytest.raises(InputError, match=wanted):
             Floor.choose(*sets, wanted)
 

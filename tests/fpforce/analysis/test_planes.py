@@ -10,7 +10,9 @@ BEADS = list_beads([{"name": "P", "residue": "PAR", "mass_da": 1.0}])
 
 
 def two_islands(axis, seed=0):
-    """20,000 positions (frames, 1, 3) nm: Gaussian islands of variance 0.01 at -1 and 1 along one axis, 70 % on the first."""
+    """20,000 positions (frames, 1, 3) nm: Gaussian islands of variance 0.01 at -1 and 1 along one axis, 70 % on the
+    first.
+    """
     rng = np.random.default_rng(seed)
     positions = np.zeros((20_000, 1, 3))
     positions[:, 0, :2] = rng.normal(scale=0.1, size=(20_000, 2))

@@ -16,9 +16,9 @@ from fpforce.analysis.folding import FoldedStructure, protein_chain
 from fpforce.analysis.kinetics import count_transitions
 from fpforce.analysis.planes import TicaPlane, choose_planes, upper_basin
 from fpforce.analysis.tica import MOST_PAIRS
-from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.commands.evaluate import main
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.simulation.files import SimulationFiles
 
 SEQUENCE = ("TYR", "TYR", "ASP", "PRO", "GLU", "THR", "GLY", "THR", "TRP", "TYR")
@@ -38,7 +38,9 @@ def chain_table(sequence=SEQUENCE, numbers=None):
 
 
 def hairpin(beads=10):
-    """CA positions (beads, 3) in nm of two antiparallel strands 0.5 nm apart, with pleats, neighbours about 0.38 nm apart."""
+    """CA positions (beads, 3) in nm of two antiparallel strands 0.5 nm apart, with pleats, neighbours about 0.38 nm
+    apart.
+    """
     half = beads // 2
     up = [(0.35 * k, 0.0, 0.07 * (-1) ** k) for k in range(half)]
     down = [(0.35 * (half - 1 - k), 0.5, 0.07 * (-1) ** k) for k in range(beads - half)]
@@ -157,10 +159,16 @@ def test_markov_model_finds_the_time_scale_of_the_rates(result):
 def test_replica_exchange_is_no_dynamics():
     rng, table = np.random.default_rng(2), chain_table()
     reference = [two_state(rng, 2000)[0]]
-    simulations = [ReplicaFrames(replicas(rng, 300, 8, True), name=name, start_nm=hairpin(), exchanged=name == "exchanged")
-                   for name in ("plain", "exchanged")]  # fmt: skip
+    simulations = [
+        ReplicaFrames(replicas(rng, 300, 8, True), name=name, start_nm=hairpin(), exchanged=name == "exchanged")
+        for name in ("plain", "exchanged")
+    ]
     kinetics = assess(table, reference, simulations, settings=AssessmentSettings(thinnings=1)).protein.kinetics
-    assert [one.name for one in kinetics.time_scales] == [one.name for one in kinetics.transitions] == ["reference", "plain"]
+    assert (
+        [one.name for one in kinetics.time_scales]
+        == [one.name for one in kinetics.transitions]
+        == ["reference", "plain"]
+    )
 
 
 def test_transitions_are_counted_between_cores_only():
@@ -212,7 +220,9 @@ def test_impossible_planes_and_folded_structures_are_refused(tmp_path):
         FoldedStructure.read(tmp_path / "other.pdb", table)
     histidine = {name: chain_table((*SEQUENCE[:4], name, *SEQUENCE[5:])) for name in ("HIS", "HIE")}
     histidine["HIS"].write_pdb(tmp_path / "histidine.pdb", hairpin())
-    assert len(FoldedStructure.read(tmp_path / "histidine.pdb", histidine["HIE"]).contacts) == 10, "one amino acid by two names"
+    assert len(FoldedStructure.read(tmp_path / "histidine.pdb", histidine["HIE"]).contacts) == 10, (
+        "one amino acid by two names"
+    )
     mdtraj.load(str(tmp_path / "histidine.pdb")).save(str(tmp_path / "histidine.gro"))
     assert len(FoldedStructure.read(tmp_path / "histidine.gro", histidine["HIE"]).contacts) == 10
     with pytest.raises(InputError, match="no.pdb"):
@@ -232,14 +242,40 @@ def test_the_report_has_the_protein_part(tmp_path, model_writer, modules):
         files.start(start)
         for k, frame in enumerate(replicas(rng, 300, 8, folded)):
             files.append(frame, 0.5 * k, 250 * k)
-        record = {"replicas": 8, "trajectories": [f"{name}.xtc"], "saved_times": 300, "failed": {}, "frame_interval_ps": 0.5,
-                  "steps": 75_000, "model_sha256": model.sha256, "start": {"positions_nm": start.tolist()}}  # fmt: skip
+        record = {
+            "replicas": 8,
+            "trajectories": [f"{name}.xtc"],
+            "saved_times": 300,
+            "failed": {},
+            "frame_interval_ps": 0.5,
+            "steps": 75_000,
+            "model_sha256": model.sha256,
+            "start": {"positions_nm": start.tolist()},
+        }
         if not folded:
             record |= {"ladder_k": [300.0, 450.0], "swaps": {"attempts": [10], "accepted": [4]}}
         files.save({}, record)
         files.close()
-    arguments = ["--reference", tmp_path / "run1.npy", "--reference", tmp_path / "run2.npy", "--tica-lag", 5, "--plane", "tica"]
-    arguments += ["--simulation", paths[0], "--simulation", paths[1], "--folded", tmp_path / "folded.pdb", "-o", tmp_path / "report"]
+    arguments = [
+        "--reference",
+        tmp_path / "run1.npy",
+        "--reference",
+        tmp_path / "run2.npy",
+        "--tica-lag",
+        5,
+        "--plane",
+        "tica",
+    ]
+    arguments += [
+        "--simulation",
+        paths[0],
+        "--simulation",
+        paths[1],
+        "--folded",
+        tmp_path / "folded.pdb",
+        "-o",
+        tmp_path / "report",
+    ]
     with pytest.raises(SystemExit) as ended:
         main([str(argument) for argument in (model.path, *arguments)])
     assert ended.value.code == 0
@@ -247,18 +283,30 @@ def test_the_report_has_the_protein_part(tmp_path, model_writer, modules):
     content = figures["protein"]
     folding = content["folding"]["sets"]["reference"]
     assert folding["population"]["value"] == pytest.approx(FOLDED_PART, abs=0.15)
-    assert folding["population"] == figures["planes"][0]["sets"]["reference"]["population"] and figures["planes"][0]["tica_lag_frames"] == 5
+    assert (
+        folding["population"] == figures["planes"][0]["sets"]["reference"]["population"]
+        and figures["planes"][0]["tica_lag_frames"] == 5
+    )
     assert folding["rmsd_nm_quantiles"]["5%"] < 0.05 < 0.5 < folding["rmsd_nm_quantiles"]["95%"]
     assert np.shape(content["contacts"]["maps"]["simulation"]) == (10, 10)
     wall = figures["simulation"]["wall"]
     late = [fpforce.read_bead_frames(path, table=table).positions_nm.reshape(300, 8, 10, 3)[150:] for path in paths]
     energies = model.wall.energies_kt(np.concatenate(late).reshape(-1, 10, 3))
-    assert wall["frames"] == 2400 and wall["acted"] == pytest.approx(np.mean(energies > 0)) and 0.01 < wall["acted"] < 1.0
+    assert (
+        wall["frames"] == 2400 and wall["acted"] == pytest.approx(np.mean(energies > 0)) and 0.01 < wall["acted"] < 1.0
+    )
     assert content["kinetics"]["time_scales"][0]["time_unit"] == "frames"
-    assert [one["name"] for one in content["kinetics"]["time_scales"]] == ["reference", "folded"], "an exchange is no dynamics"
+    assert [one["name"] for one in content["kinetics"]["time_scales"]] == ["reference", "folded"], (
+        "an exchange is no dynamics"
+    )
     html = (tmp_path / "report" / "report.html").read_text()
     assert "<h2>Folding</h2>" in html and "<h2>Contact maps</h2>" in html and "compared loosely" in html
-    assert "<dt>Wall</dt>" in html and "coldest of 2 temperatures of a replica exchange, 300 to 450 K; swaps accepted 40 %" in html
-    assert "Simulations by replica exchange are left out" in html and figures["speed"]["replica_steps"] == 75_000 * 8 * (1 + 2)
+    assert (
+        "<dt>Wall</dt>" in html
+        and "coldest of 2 temperatures of a replica exchange, 300 to 450 K; swaps accepted 40 %" in html
+    )
+    assert "Simulations by replica exchange are left out" in html and figures["speed"][
+        "replica_steps"
+    ] == 75_000 * 8 * (1 + 2)
     pictures = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', html)
     assert len(pictures) == 8 and all(b"</svg>" in base64.b64decode(picture) for picture in pictures)

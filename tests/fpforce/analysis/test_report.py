@@ -27,10 +27,13 @@ EXAMPLE = Path(__file__).parents[3] / "examples" / "alanine_dipeptide"
 TOPOLOGY = EXAMPLE / "alanine_dipeptide.pdb"
 TIMES, REPLICAS = 150, 32
 TRAINING = {
-    "steps": 1200, "seconds": 345.6, "device": "cpu", "checkpoint_sha256": 64 * "a",
+    "steps": 1200,
+    "seconds": 345.6,
+    "device": "cpu",
+    "checkpoint_sha256": 64 * "a",
     "curves": {"step": [0, 100, 200], "denoising": [3.0, 2.0, 1.5], "fokker_planck": [0.1, -0.01, 0.02]},
     "fokker_planck_residual": {"t": [1e-5, 1e-3, 0.1, 1.0], "residual": [0.3, 0.2, 0.05, 0.01]},
-}  # fmt: skip
+}
 
 
 def write_simulation(folder, name, field, positions_nm, start_nm, failed):
@@ -39,11 +42,19 @@ def write_simulation(folder, name, field, positions_nm, start_nm, failed):
     for k, frame in enumerate(positions_nm):
         files.append(frame, 0.5 * k, 250 * k)
     metadata = {
-        "replicas": REPLICAS, "trajectories": [f"{name}.xtc"], "saved_times": len(positions_nm), "failed": failed,
-        "frame_interval_ps": 0.5, "steps": 250 * len(positions_nm), "steps_per_second": 1000.0, "ns_per_day": 5529.6,
-        "backend": "torchforce", "platform": "Reference", "model_sha256": field.sha256,
+        "replicas": REPLICAS,
+        "trajectories": [f"{name}.xtc"],
+        "saved_times": len(positions_nm),
+        "failed": failed,
+        "frame_interval_ps": 0.5,
+        "steps": 250 * len(positions_nm),
+        "steps_per_second": 1000.0,
+        "ns_per_day": 5529.6,
+        "backend": "torchforce",
+        "platform": "Reference",
+        "model_sha256": field.sha256,
         "start": {"positions_nm": start_nm.tolist()},
-    }  # fmt: skip
+    }
     files.save({}, metadata)
     files.close()
 
@@ -71,9 +82,14 @@ def inputs(tmp_path_factory, model_writer, modules):
 @pytest.fixture(scope="module")
 def report(inputs):
     return evaluate(
-        inputs["model"], EXAMPLE / "reference.xtc", [inputs["negative"], inputs["positive"]], topology=TOPOLOGY,
-        training=EXAMPLE / "train.xtc", iid=inputs["iid"], output=inputs["folder"] / "report",
-    )  # fmt: skip
+        inputs["model"],
+        EXAMPLE / "reference.xtc",
+        [inputs["negative"], inputs["positive"]],
+        topology=TOPOLOGY,
+        training=EXAMPLE / "train.xtc",
+        iid=inputs["iid"],
+        output=inputs["folder"] / "report",
+    )
 
 
 def at(record, dotted):
@@ -84,10 +100,23 @@ def at(record, dotted):
 
 @pytest.mark.parametrize(
     "name",
-    ["js", "js_floor", "pmf_error", "pmf_error_floor", "excess_js", "excess_pmf_error", "js_floor_range95",
-     "excess_js_range95", "frames", "bond_w1_nm.max", "angle_w1_rad.max", "free_energy_kt.value",
-     "free_energy_kt.standard_error", "effective_frames.basin"],
-)  # fmt: skip
+    [
+        "js",
+        "js_floor",
+        "pmf_error",
+        "pmf_error_floor",
+        "excess_js",
+        "excess_pmf_error",
+        "js_floor_range95",
+        "excess_js_range95",
+        "frames",
+        "bond_w1_nm.max",
+        "angle_w1_rad.max",
+        "free_energy_kt.value",
+        "free_energy_kt.standard_error",
+        "effective_frames.basin",
+    ],
+)
 def test_json_has_the_figures_of_the_simulation(report, name):
     content = json.loads(report.json_path.read_text())
     assert np.all(np.isfinite(at(content, f"simulation.{name}")))
@@ -150,12 +179,20 @@ def test_html_shows_verdict_and_key_figures(report):
     assert report.assessment.convergence_verdict in html
 
 
-@pytest.mark.parametrize("undone, words", [({"undone": [2]}, "; 1 that made it far worse undone. Residual"),
-                                           ({}, ". Residual")], ids=["undone", "exported before there were any"])
+@pytest.mark.parametrize(
+    "undone, words",
+    [({"undone": [2]}, "; 1 that made it far worse undone. Residual"), ({}, ". Residual")],
+    ids=["undone", "exported before there were any"],
+)
 def test_html_tells_of_rounds_of_calibration_that_were_undone(report, inputs, undone, words):
     figures = copy.deepcopy(report.figures)
-    figures["training"]["calibration"] = undone | {"likelihood": None, "rounds": 3, "replicas": 64, "seconds": 30.0,
-                                                   "relative_entropy": [0.03, 7.0, 0.02]}
+    figures["training"]["calibration"] = undone | {
+        "likelihood": None,
+        "rounds": 3,
+        "replicas": 64,
+        "seconds": 30.0,
+        "relative_entropy": [0.03, 7.0, 0.02],
+    }
     html = _render(report.assessment, figures, fpforce.load(inputs["model"]), 0)
     assert f"0.0300 nats in the first, 0.0200 in the last{words}" in html
 
@@ -180,11 +217,20 @@ def test_samples_of_another_checkpoint_are_refused(inputs, tmp_path):
     iid.write_bytes(inputs["iid"].read_bytes())
     iid.with_name("iid.npz.json").write_text(json.dumps({"checkpoint_sha256": 64 * "b"}))
     with pytest.raises(InputError, match="another checkpoint.*fpforce-sample"):
-        evaluate(inputs["model"], EXAMPLE / "reference.xtc", inputs["negative"], topology=TOPOLOGY, iid=iid, output=tmp_path / "r")
+        evaluate(
+            inputs["model"],
+            EXAMPLE / "reference.xtc",
+            inputs["negative"],
+            topology=TOPOLOGY,
+            iid=iid,
+            output=tmp_path / "r",
+        )
 
 
 def test_samples_with_densities_are_reweighted_to_the_force_field(inputs, tmp_path):
-    """Log weights of ln 3 in the phi > 0 basin raise its odds threefold; those of samples at another t are left alone."""
+    """Log weights of ln 3 in the phi > 0 basin raise its odds threefold; those of samples at another t are left
+    alone.
+    """
     iid = tmp_path / "iid.npz"
     iid.write_bytes(inputs["iid"].read_bytes())
     positions = np.load(iid)["positions"]
@@ -195,8 +241,14 @@ def test_samples_with_densities_are_reweighted_to_the_force_field(inputs, tmp_pa
     found = {}
     for t_end in (fpforce.load(inputs["model"]).metadata["t_eval"], 0.02):
         iid.with_name("iid.npz.json").write_text(json.dumps({"t_end": t_end}))
-        found[t_end] = evaluate(inputs["model"], EXAMPLE / "reference.xtc", [inputs["negative"], inputs["positive"]],
-                                topology=TOPOLOGY, iid=iid, output=tmp_path / f"report_{t_end}")
+        found[t_end] = evaluate(
+            inputs["model"],
+            EXAMPLE / "reference.xtc",
+            [inputs["negative"], inputs["positive"]],
+            topology=TOPOLOGY,
+            iid=iid,
+            output=tmp_path / f"report_{t_end}",
+        )
     right, other = found.values()
     odds = 3.0 * upper.mean() / (1.0 - upper.mean())
     reweighted = right.figures["reweighted"]
@@ -213,7 +265,14 @@ def test_densities_of_other_samples_are_refused(inputs, tmp_path):
     iid.with_name("iid.npz.json").write_text(json.dumps({"t_end": field.metadata["t_eval"]}))
     np.savez(tmp_path / "iid.npz.npz", log_density=np.zeros(7), energy_kt=np.zeros(7))
     with pytest.raises(InputError, match="densities of 7 samples"):
-        evaluate(inputs["model"], EXAMPLE / "reference.xtc", inputs["negative"], topology=TOPOLOGY, iid=iid, output=tmp_path / "r")
+        evaluate(
+            inputs["model"],
+            EXAMPLE / "reference.xtc",
+            inputs["negative"],
+            topology=TOPOLOGY,
+            iid=iid,
+            output=tmp_path / "r",
+        )
 
 
 def test_a_molecule_of_three_beads_in_one_basin_has_a_report(inputs, model_writer, modules, tmp_path):
@@ -246,9 +305,16 @@ def test_where_all_frames_are_in_one_basin_no_population_is_drawn(inputs, tmp_pa
         write_simulation(tmp_path, name, field, positions, frames[k], {})
     outputs = [tmp_path / "one.xtc", tmp_path / "two.xtc"]
     done = run(
-        field.path, "--reference", tmp_path / "reference.npy", "--simulation", outputs[0], "--simulation", outputs[1],
-        "--output", tmp_path / "report",
-    )  # fmt: skip
+        field.path,
+        "--reference",
+        tmp_path / "reference.npy",
+        "--simulation",
+        outputs[0],
+        "--simulation",
+        outputs[1],
+        "--output",
+        tmp_path / "report",
+    )
     assert done.returncode == 0, done.stderr
     assert "inf" not in done.stdout.replace("\n", " ").split("Verdict")[1] and "not judged" in done.stdout
     html = (tmp_path / "report" / "report.html").read_text()

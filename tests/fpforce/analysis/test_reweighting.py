@@ -7,7 +7,9 @@ from fpforce.analysis.reweighting import Weights
 
 
 def draw(rng, frames):
-    """Samples of a mixture of two Gaussians 10 sigma apart with weights 0.7 and 0.3, and ln p/q for p with 0.9 and 0.1."""
+    """Samples of a mixture of two Gaussians 10 sigma apart with weights 0.7 and 0.3, and ln p/q for p with 0.9
+    and 0.1.
+    """
     right = rng.random(frames) < 0.3
     x = rng.normal(size=frames) + np.where(right, 10.0, 0.0)
     return x, np.where(x > 5.0, np.log(0.1 / 0.3), np.log(0.9 / 0.7)) + 123.0

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fpforce.analysis import AssessmentSettings, ReplicaFrames, assess
-from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import Bead, BeadTable
 
 ALL_FRAMES = AssessmentSettings(discard=0.0, thinnings=2)
 
@@ -92,9 +92,7 @@ def test_distances_without_overlap_are_not_judged():
     # the two halves of the reference share no bin, so the floor is ln 2 and every excess at most 0
     rng = np.random.default_rng(4)
     reference = [np.concatenate([one_basin(rng, 2000, -2.6), one_basin(rng, 2000, -0.8)])]
-    result = assess(
-        chain(5), reference, simulations(lambda: one_basin(rng, (100, 40), 1.5)), settings=ALL_FRAMES
-    )
+    result = assess(chain(5), reference, simulations(lambda: one_basin(rng, (100, 40), 1.5)), settings=ALL_FRAMES)
     assert result.divergences["simulation"].js_floor.value == pytest.approx(math.log(2.0), rel=0.01)
     assert outcomes(result)["excess_js"] == "not judged" and result.status != "pass"
     assert result.divergences["simulation"].excess_js is None
@@ -106,12 +104,20 @@ def test_lost_replicas_fail_a_simulation_whose_convergence_cannot_be_judged():
     frames, valid = one_basin(rng, (100, 40)), np.ones((100, 40), dtype=bool)
     valid[60:, 3] = False
     (whole, lossy) = (
-        assess(chain(5), [one_basin(rng, 3000)], [ReplicaFrames(frames, valid, "only", failed_replicas=lost)], settings=ALL_FRAMES)
+        assess(
+            chain(5),
+            [one_basin(rng, 3000)],
+            [ReplicaFrames(frames, valid, "only", failed_replicas=lost)],
+            settings=ALL_FRAMES,
+        )
         for lost in (0, 1)
     )
     assert whole.status == "not judged" and "failed" not in whole.convergence_reason
     assert lossy.convergence_verdict == "not judged" and lossy.status == "fail"
-    assert lossy.convergence_reason.endswith("; 1 of 40 replicas failed") and outcomes(lossy)["failed_replicas"] == "not met"
+    assert (
+        lossy.convergence_reason.endswith("; 1 of 40 replicas failed")
+        and outcomes(lossy)["failed_replicas"] == "not met"
+    )
 
 
 @pytest.mark.parametrize("spread_nm", [0.01, 1e-5])

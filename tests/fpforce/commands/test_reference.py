@@ -63,11 +63,16 @@ def test_ca_alone_are_those_of_the_heavy_atoms(short_data, tmp_path):
     again = shutil.copytree(output, tmp_path / "peptide")
     heavy = mdtraj.load(str(again / "train.xtc"), top=str(again / "peptide.pdb"))
     kept = f"{heavy.n_frames / 1000:g}"
-    finished = reference("AS", again, "--ns", kept, *SHORT[2:], "--uncapped", "--start", "extended", "--resume", "--atoms", "ca")
+    finished = reference(
+        "AS", again, "--ns", kept, *SHORT[2:], "--uncapped", "--start", "extended", "--resume", "--atoms", "ca"
+    )
     assert finished.returncode == 1 and "NOT CONVERGED" in finished.stderr, finished.stderr
     alone = mdtraj.load(str(again / "train.xtc"), top=str(again / "peptide.pdb"))
     assert [atom.name for atom in alone.topology.atoms] == ["CA", "CA"]
-    assert alone.xyz.shape[0] == heavy.n_frames and abs(alone.xyz - heavy.xyz[:, heavy.topology.select("name CA")]).max() < 1e-6
+    assert (
+        alone.xyz.shape[0] == heavy.n_frames
+        and abs(alone.xyz - heavy.xyz[:, heavy.topology.select("name CA")]).max() < 1e-6
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import fpforce
-from fpforce.system import backends
 from fpforce.simulation.simulate import read_simulation
+from fpforce.system import backends
 
 SIMULATE = [sys.executable, "-c", "from fpforce.commands.simulate import main; main()"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -11,8 +11,16 @@ import pytest
 from fpforce.commands.export import main as export_main
 from fpforce.commands.train import main as train_main
 
-SMALL = ("data.stride=10", "model.width=16", "model.layers=2", "optimizer.batch_size=32", "run.max_steps=20",
-         "run.max_minutes=null", "run.threads=1", "run.accelerator=cpu")
+SMALL = (
+    "data.stride=10",
+    "model.width=16",
+    "model.layers=2",
+    "optimizer.batch_size=32",
+    "run.max_steps=20",
+    "run.max_minutes=null",
+    "run.threads=1",
+    "run.accelerator=cpu",
+)
 
 
 @pytest.fixture
@@ -64,18 +72,21 @@ def test_finished_export_reports_its_checks(run, checkpoint, tmp_path):
     assert (tmp_path / "sub" / "model.pt").is_file()
 
 
-@pytest.mark.parametrize("overrides, parts", [
-    (["run.max_step=5"], ["unknown key 'run.max_step'", "did you mean 'run.max_steps'?"]),
-    (["optimizer.learning_rate=fast"], ["'optimizer.learning_rate' = 'fast'"]),
-    (["temperature_k=0"], ["'temperature_k' = 0", "greater than 0"]),
-    (["run.max_steps"], ["not of the form key=value"]),
-    (["data.trajectories=absent.xtc"], ["absent.xtc", "does not exist"]),
-    (["data.topology=absent.pdb"], ["absent.pdb", "does not exist"]),
-    (["data.beads=resname ZZZ"], ["resname ZZZ"]),
-    (["data.beads=name C and"], ["name C and"]),
-    (["optimizer.batch_size=4096"], ["2144 frames", "fewer than optimizer.batch_size=4096"]),
-    (["data.length_unit=nm"], ["length_unit"]),
-])
+@pytest.mark.parametrize(
+    "overrides, parts",
+    [
+        (["run.max_step=5"], ["unknown key 'run.max_step'", "did you mean 'run.max_steps'?"]),
+        (["optimizer.learning_rate=fast"], ["'optimizer.learning_rate' = 'fast'"]),
+        (["temperature_k=0"], ["'temperature_k' = 0", "greater than 0"]),
+        (["run.max_steps"], ["not of the form key=value"]),
+        (["data.trajectories=absent.xtc"], ["absent.xtc", "does not exist"]),
+        (["data.topology=absent.pdb"], ["absent.pdb", "does not exist"]),
+        (["data.beads=resname ZZZ"], ["resname ZZZ"]),
+        (["data.beads=name C and"], ["name C and"]),
+        (["optimizer.batch_size=4096"], ["2144 frames", "fewer than optimizer.batch_size=4096"]),
+        (["data.length_unit=nm"], ["length_unit"]),
+    ],
+)
 def test_wrong_recipe_or_data_is_one_line_and_makes_nothing(run, alanine, tmp_path, overrides, parts):
     output = tmp_path / "run"
     assert_one_line_error(run(train_main, alanine / "recipe.yaml", *SMALL, f"output={output}", *overrides), *parts)
@@ -97,14 +108,18 @@ def nan_in_frame_seven(xyz):
     return xyz
 
 
-@pytest.mark.parametrize("change, unit, parts", [
-    (nan_in_frame_seven, "nm", ["frames.npy", "frame 7"]),
-    (lambda xyz: 10 * xyz, "nm", ["likely in angstrom", "length_unit"]),
-    (lambda xyz: xyz, "angstrom", ["likely in nm", "length_unit"]),
-    (lambda xyz: xyz[:, :8], "nm", ["8 points per frame", "has 10"]),
-    (lambda xyz: xyz * np.float32([1, 1, -1]), "nm", ["ALA", "D amino acid"]),
-    (lambda xyz: xyz, "null", ["without a unit"]),
-], ids=["nan", "angstrom for nm", "nm for angstrom", "too few atoms", "mirrored", "no unit"])
+@pytest.mark.parametrize(
+    "change, unit, parts",
+    [
+        (nan_in_frame_seven, "nm", ["frames.npy", "frame 7"]),
+        (lambda xyz: 10 * xyz, "nm", ["likely in angstrom", "length_unit"]),
+        (lambda xyz: xyz, "angstrom", ["likely in nm", "length_unit"]),
+        (lambda xyz: xyz[:, :8], "nm", ["8 points per frame", "has 10"]),
+        (lambda xyz: xyz * np.float32([1, 1, -1]), "nm", ["ALA", "D amino acid"]),
+        (lambda xyz: xyz, "null", ["without a unit"]),
+    ],
+    ids=["nan", "angstrom for nm", "nm for angstrom", "too few atoms", "mirrored", "no unit"],
+)
 def test_wrong_numbers_in_the_data_are_one_line(run, alanine, tmp_path, change, unit, parts):
     path = written_frames(alanine, tmp_path, change)
     overrides = [f"data.trajectories={path}", f"data.length_unit={unit}", "data.stride=1", f"output={tmp_path / 'run'}"]
@@ -115,8 +130,14 @@ def test_wrong_numbers_in_the_data_are_one_line(run, alanine, tmp_path, change, 
 def test_truncated_trajectory_is_one_line(run, alanine, tmp_path, stride):
     path = tmp_path / "cut.xtc"
     path.write_bytes((alanine / "train.xtc").read_bytes()[:100_001])
-    result = run(train_main, alanine / "recipe.yaml", *SMALL, f"data.trajectories={path}",
-                 f"data.stride={stride}", f"output={tmp_path / 'run'}")
+    result = run(
+        train_main,
+        alanine / "recipe.yaml",
+        *SMALL,
+        f"data.trajectories={path}",
+        f"data.stride={stride}",
+        f"output={tmp_path / 'run'}",
+    )
     assert_one_line_error(result, "cut.xtc", "truncated")
 
 
@@ -179,7 +200,13 @@ def test_full_disk_is_one_line_and_the_earlier_checkpoint_stays_readable(alanine
         pytorch_lightning.Trainer.save_checkpoint = fill_the_disk
         main()
     """)
-    arguments = [alanine / "recipe.yaml", *SMALL, "run.max_steps=2000", "run.checkpoint_minutes=0.0001", f"output={tmp_path}"]
+    arguments = [
+        alanine / "recipe.yaml",
+        *SMALL,
+        "run.max_steps=2000",
+        "run.checkpoint_minutes=0.0001",
+        f"output={tmp_path}",
+    ]
     done = subprocess.run([sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     errors = [line for line in done.stderr.splitlines() if not line.startswith("training on")]

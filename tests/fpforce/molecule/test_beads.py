@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openmm import app
 
-from fpforce.molecule.beads import BeadTable, map_beads
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import BeadTable, map_beads
 from fpforce.molecule.mapping import list_beads
 from fpforce.reference.peptide import build_peptide
 

@@ -31,11 +31,14 @@ def test_probabilities_sum_to_one_and_hardly_any_lies_at_the_edges(density):
 def test_double_well_has_its_one_dimensional_marginals():
     density = ExactDensity.of(DOUBLE_WELL)
     total = quad(double_well_marginal, -6, 6, epsabs=1e-12)[0]
-    for axis, integral in ((0, lambda a, b: quad(double_well_marginal, a, b, epsabs=1e-12)[0] / total),
-                           (1, lambda a, b: 0.5 * (math.erf(b / math.sqrt(2)) - math.erf(a / math.sqrt(2))))):
+    for axis, integral in (
+        (0, lambda a, b: quad(double_well_marginal, a, b, epsabs=1e-12)[0] / total),
+        (1, lambda a, b: 0.5 * (math.erf(b / math.sqrt(2)) - math.erf(a / math.sqrt(2)))),
+    ):
         edges = density.edges[axis]
         expected = [integral(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-        # The midpoint rule's error relative to a bin is (step)^2 / 24 times the relative curvature, below 100 / nm^2 here.
+        # The midpoint rule's error relative to a bin is (step)^2 / 24 times the relative curvature, below 100 / nm^2
+        # here.
         np.testing.assert_allclose(density.probabilities.sum(axis=1 - axis), expected, atol=2e-5)
     right = quad(double_well_marginal, 0, 6, epsabs=1e-12)[0] / total
     assert abs(density.basin_weight - right) < 1e-4
@@ -44,8 +47,13 @@ def test_double_well_has_its_one_dimensional_marginals():
 
 def test_muller_brown_has_its_published_stationary_points():
     # Minima and saddles of the surface, in its own units, as in the literature.
-    known = [((-0.558224, 1.441726), -146.69952), ((0.623499, 0.028038), -108.16672), ((-0.050011, 0.466694), -80.76782),
-             ((-0.822002, 0.624313), -40.66484), ((0.212487, 0.292988), -72.24894)]
+    known = [
+        ((-0.558224, 1.441726), -146.69952),
+        ((0.623499, 0.028038), -108.16672),
+        ((-0.050011, 0.466694), -80.76782),
+        ((-0.822002, 0.624313), -40.66484),
+        ((0.212487, 0.292988), -72.24894),
+    ]
     h = 1e-4
     for (x, y), value in known:
         energy = lambda u, v: MULLER_BROWN.energy(u, v) / 0.125  # noqa: E731
@@ -66,7 +74,9 @@ def test_openmm_computes_the_energy_and_its_gradient(potential):
         context.setPositions([(x, y, 0.7)])
         state = context.getState(energy=True, forces=True)
         force = state.getForces(asNumpy=True)._value[0]
-        slope = [(potential.energy(x + a, y + b) - potential.energy(x - a, y - b)) / (2 * h) for a, b in ((h, 0), (0, h))]
+        slope = [
+            (potential.energy(x + a, y + b) - potential.energy(x - a, y - b)) / (2 * h) for a, b in ((h, 0), (0, h))
+        ]
         assert state.getPotentialEnergy()._value == pytest.approx(potential.energy(x, y), rel=1e-9, abs=1e-9)
         np.testing.assert_allclose(force[:2], -np.array(slope), rtol=1e-5, atol=1e-5)
         assert force[2] == 0.0
@@ -81,6 +91,7 @@ def test_langevin_samples_follow_the_exact_density(potential, density):
     hotter = np.exp(0.7 * np.log(density.probabilities + 1e-300))
     drawn = np.random.default_rng(1).multinomial(6000, hotter.ravel() / hotter.sum())
     from fpforce.analysis.divergences import js_divergence
+
     assert js_divergence(drawn, density.probabilities.ravel()) > found.js_floor + 0.015
 
 
@@ -104,8 +115,10 @@ def test_floor_is_the_distance_of_independent_samples(density):
 
 def test_dataset_is_read_as_bead_frames_of_two_independent_runs(potential, tmp_path):
     write_dataset(potential, tmp_path, DatasetSize(particles=6, frames=5, interval_ps=0.1, discarded_ps=0.1))
-    read = [read_bead_frames(tmp_path / f"{name}.npz", table=potential.beads, length_unit="nm").positions_nm
-            for name in ("train", "reference")]
+    read = [
+        read_bead_frames(tmp_path / f"{name}.npz", table=potential.beads, length_unit="nm").positions_nm
+        for name in ("train", "reference")
+    ]
     assert [frames.shape for frames in read] == [(30, 1, 3)] * 2
     assert not np.array_equal(*read)
 

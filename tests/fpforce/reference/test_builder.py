@@ -8,8 +8,8 @@ import openmm
 import pytest
 from openmm import app
 
-from fpforce.molecule.chirality import chiral_residues, d_residues
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.chirality import chiral_residues, d_residues
 from fpforce.reference.make import Molecule
 from fpforce.reference.peptide import THREE_LETTERS, build_peptide
 from fpforce.reference.protocol import FORCE_FIELD, load_force_field
@@ -18,7 +18,26 @@ from fpforce.reference.structure import one_letter_codes, read_structure
 # Atoms of ACE and NME, and of each residue in ff99SB: 6 + 6 and, for GLY 7, ALA 10, ... TRP 24 (histidine neutral).
 CAP_ATOMS = 12
 RESIDUE_ATOMS = dict(
-    A=10, R=24, N=14, D=12, C=11, Q=17, E=15, G=7, H=17, I=19, L=19, K=22, M=17, F=20, P=14, S=11, T=14, W=24, Y=21, V=16
+    A=10,
+    R=24,
+    N=14,
+    D=12,
+    C=11,
+    Q=17,
+    E=15,
+    G=7,
+    H=17,
+    I=19,
+    L=19,
+    K=22,
+    M=17,
+    F=20,
+    P=14,
+    S=11,
+    T=14,
+    W=24,
+    Y=21,
+    V=16,
 )
 
 
@@ -136,7 +155,10 @@ class TestPdb:
         "spoil, message",
         [
             (dict(change=lambda line: line.replace("LYS", "MSE")), "residue MSE 3 of chain A is none of the 20"),
-            (dict(change=lambda line: line[:21] + "B" + line[22:] if line[17:20] == "NME" else line), "2 protein chains"),
+            (
+                dict(change=lambda line: line[:21] + "B" + line[22:] if line[17:20] == "NME" else line),
+                "2 protein chains",
+            ),
             (dict(change=lambda line: None if line[17:20] == "LYS" else line), "gap between ALA 2 and SER 4"),
             (dict(mirror=True), "is a D amino acid"),
         ],

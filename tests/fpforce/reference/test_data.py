@@ -70,7 +70,7 @@ def test_rounding_to_xtc_keeps_bond_means_and_widths(run):
     xyz = trajectory.xyz.astype(np.float64)
     lengths = np.linalg.norm(xyz[:, [a.index for a, _ in bonds]] - xyz[:, [b.index for _, b in bonds]], axis=2)
     recorded = RECORD["runs"][name]["bonds_nm"]
-    for (a, b), length in zip(bonds, lengths.T):
+    for (a, b), length in zip(bonds, lengths.T, strict=False):
         first, second = (f"{atom.residue.name}{atom.residue.resSeq}-{atom.name}" for atom in (a, b))
         before = recorded.get(f"{first} {second}") or recorded[f"{second} {first}"]
         # Rounding moves a length by 4e-4 nm at random, so a mean of 21,000 by 3e-6; five times that is allowed.

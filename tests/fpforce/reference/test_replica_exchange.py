@@ -5,9 +5,9 @@ import openmm
 import pytest
 
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
-from fpforce.simulation.exchange import geometric_ladder
 from fpforce.reference.protocol import suggest_rungs
 from fpforce.reference.replica_exchange import ReplicaExchange
+from fpforce.simulation.exchange import geometric_ladder
 
 # V(x) = 20 ((x/0.2)^2 - 1)^2 + 5 x kJ/mol: two wells with a barrier of 8 kT at 300 K, the left one 0.8 kT deeper.
 BARRIER, HALF_WIDTH, TILT, STIFFNESS = 20.0, 0.2, 5.0, 500.0
@@ -17,9 +17,7 @@ COLDEST_K = 300.0
 def double_well():
     system = openmm.System()
     system.addParticle(20.0)
-    force = openmm.CustomExternalForce(
-        f"{BARRIER}*((x/{HALF_WIDTH})^2-1)^2 + {TILT}*x + 0.5*{STIFFNESS}*(y^2+z^2)"
-    )
+    force = openmm.CustomExternalForce(f"{BARRIER}*((x/{HALF_WIDTH})^2-1)^2 + {TILT}*x + 0.5*{STIFFNESS}*(y^2+z^2)")
     force.addParticle(0)
     system.addForce(force)
     return system

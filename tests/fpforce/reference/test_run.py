@@ -125,9 +125,7 @@ def test_protocol_refuses(options, message):
 
 
 def test_heavy_hydrogens_keep_the_mass_of_the_molecule(peptide):
-    natural, heavy = (
-        Protocol(timestep_fs=2.0, hydrogen_mass_da=mass).make_system(peptide[0]) for mass in (None, 4.0)
-    )
+    natural, heavy = (Protocol(timestep_fs=2.0, hydrogen_mass_da=mass).make_system(peptide[0]) for mass in (None, 4.0))
     masses = [[s.getParticleMass(i)._value for i in range(s.getNumParticles())] for s in (natural, heavy)]
     assert sum(masses[0]) == pytest.approx(sum(masses[1]))
     hydrogens = [atom.index for atom in peptide[0].atoms() if atom.element.symbol == "H"]

@@ -1,4 +1,6 @@
-"""Replica exchange of a coarse-grained force field: barriers are crossed, and the coldest rung keeps its Boltzmann distribution."""
+"""Replica exchange of a coarse-grained force field: barriers are crossed, and the coldest rung keeps its Boltzmann
+distribution.
+"""
 
 import json
 import subprocess
@@ -14,7 +16,9 @@ from fpforce.foundation.errors import InputError
 from fpforce.simulation.exchange import acceptance
 from fpforce.simulation.simulate import SimulationSettings, read_simulation, simulate
 
-PLAIN = SimulationSettings(steps=4000, replicas=64, timestep_fs=5.0, friction_per_ps=5.0, report_interval_ps=0.2, seed=3)
+PLAIN = SimulationSettings(
+    steps=4000, replicas=64, timestep_fs=5.0, friction_per_ps=5.0, report_interval_ps=0.2, seed=3
+)
 EXCHANGED = replace(PLAIN, steps=6000, rungs=3, top_temperature_k=1500.0)
 SHORT = replace(EXCHANGED, steps=400, replicas=3, report_interval_ps=0.1)
 
@@ -66,8 +70,13 @@ def test_extended_exchange_equals_an_uninterrupted_one(field, tmp_path):
     simulate(field, tmp_path / "parts.xtc", replace(SHORT, steps=210))
     parts = simulate(field, tmp_path / "parts.xtc", replace(SHORT, resume=True))
     assert parts.accepted_swaps == whole.accepted_swaps
-    np.testing.assert_allclose(lengths(tmp_path / "parts.xtc", field), lengths(tmp_path / "whole.xtc", field), atol=1e-5)
-    with pytest.raises(InputError, match="the ladder of --rungs and --top-temperature-k is 300, .*900 K, the run to continue has 300, .*1500 K"):
+    np.testing.assert_allclose(
+        lengths(tmp_path / "parts.xtc", field), lengths(tmp_path / "whole.xtc", field), atol=1e-5
+    )
+    with pytest.raises(
+        InputError,
+        match="the ladder of --rungs and --top-temperature-k is 300, .*900 K, the run to continue has 300, .*1500 K",
+    ):
         simulate(field, tmp_path / "parts.xtc", replace(SHORT, steps=800, top_temperature_k=900.0, resume=True))
 
 
@@ -92,7 +101,9 @@ def test_exchange_goes_on_without_openmms_checkpoint(field, tmp_path):
 def test_molecule_that_breaks_on_a_hot_rung_ends_its_ladder_alone(fragile_dimer, tmp_path, caplog):
     """Barrier 3 kT at 300 K: cold molecules hold for long, those of 1200 K break at once."""
     field = fpforce.load(fragile_dimer)
-    settings = SimulationSettings(steps=300, replicas=8, rungs=2, top_temperature_k=1200.0, report_interval_ps=0.1, seed=2)
+    settings = SimulationSettings(
+        steps=300, replicas=8, rungs=2, top_temperature_k=1200.0, report_interval_ps=0.1, seed=2
+    )
     result = simulate(field, tmp_path / "out.xtc", settings)
     assert 0 < len(result.failed) < 8
     assert any("on the rung of 1200 K" in info["reason"] for info in result.failed.values())
@@ -121,8 +132,17 @@ def test_ladders_that_cannot_be_are_refused(field, tmp_path, options, message):
 
 
 def test_command_tells_the_swaps_and_the_evaluation_that_it_is_no_dynamics(field, tmp_path):
-    command = [sys.executable, "-c", "from fpforce.commands.simulate import main; main()", str(field.path), "--steps", "400"]
-    done = subprocess.run([*command, "-o", str(tmp_path / "out.xtc"), "--replicas", "3", "--rungs", "3"], capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-c",
+        "from fpforce.commands.simulate import main; main()",
+        str(field.path),
+        "--steps",
+        "400",
+    ]
+    done = subprocess.run(
+        [*command, "-o", str(tmp_path / "out.xtc"), "--replicas", "3", "--rungs", "3"], capture_output=True, text=True
+    )
     assert done.returncode == 0 and "swaps accepted between rungs: " in done.stdout, done.stderr
     simulation, metadata = read_simulation_of(tmp_path / "out.xtc", field)
     assert metadata["ladder_k"] == [300.0, 424.26, 600.0] and simulation.exchanged

@@ -1,4 +1,6 @@
-"""Rungs with oscillators in place of molecules: what a swap does to positions and velocities, and that it biases no temperature."""
+"""Rungs with oscillators in place of molecules: what a swap does to positions and velocities, and that it biases no
+temperature.
+"""
 
 import numpy as np
 import openmm
@@ -25,8 +27,17 @@ def oscillators(count):
 def rungs_of(replicas, *, step=0.6, damping=0.03):
     """Rungs of so many oscillators, step and damping in units of their frequency."""
     system, molecule = oscillators(replicas), oscillators(1)
-    rungs = Rungs(system, molecule, TEMPERATURES_K, (replicas, 1, 3), timestep_fs=1e3 * step / FREQUENCY,
-                  friction_per_ps=damping * FREQUENCY, noise_seeds=(1, 2, 3), swap_seed=4, platform="Reference")
+    rungs = Rungs(
+        system,
+        molecule,
+        TEMPERATURES_K,
+        (replicas, 1, 3),
+        timestep_fs=1e3 * step / FREQUENCY,
+        friction_per_ps=damping * FREQUENCY,
+        noise_seeds=(1, 2, 3),
+        swap_seed=4,
+        platform="Reference",
+    )
     rungs.start(np.zeros((replicas, 1, 3)), (5, 6, 7), minimise=False)
     return rungs
 
@@ -55,7 +66,9 @@ def test_a_swap_carries_positions_and_scales_the_velocities_of_the_whole_step(mo
 
 @pytest.mark.parametrize("every", [1, 10])
 def test_every_rung_keeps_its_temperature_however_often_swaps_are_offered(every):
-    """<x^2> = kT / k, which LangevinMiddleIntegrator has exactly at any time step; scaling the lagging velocities is 7 % off."""
+    """<x^2> = kT / k, which LangevinMiddleIntegrator has exactly at any time step; scaling the lagging velocities is 7
+    % off.
+    """
     rungs, squares = rungs_of(100), []
     for sweep in range(2000 // every):
         rungs.step(every)

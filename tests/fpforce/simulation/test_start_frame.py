@@ -147,4 +147,6 @@ def test_overwrite_removes_every_trajectory_of_the_earlier_simulation(field, tmp
 
 def test_the_same_trajectory_twice_is_refused_as_evidence(field, tmp_path):
     with pytest.raises(InputError, match="given twice"):
-        fpforce.evaluate(field, "reference.xtc", ["a.xtc", tmp_path / ".." / tmp_path.name / "a.xtc", "a.xtc"], output=tmp_path)
+        fpforce.evaluate(
+            field, "reference.xtc", ["a.xtc", tmp_path / ".." / tmp_path.name / "a.xtc", "a.xtc"], output=tmp_path
+        )

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import fpforce
-from fpforce.system import backends
 from fpforce.foundation.errors import InputError
+from fpforce.system import backends
 
 BACKENDS = backends.names()
 TORCH_BACKENDS = ("torchforce", "python")
-# Torch computes in float32: relative resolution 6e-8, on energies of some 100 kJ/mol and bonds of 0.15 nm whose stiffness
-# of 300,000 kJ/mol/nm^2 turns 1e-8 nm of rounding into 3e-3 kJ/mol/nm, several bonds and angles at a bead.
+# Torch computes in float32: relative resolution 6e-8, on energies of some 100 kJ/mol and bonds of 0.15 nm whose
+# stiffness of 300,000 kJ/mol/nm^2 turns 1e-8 nm of rounding into 3e-3 kJ/mol/nm, several bonds and angles at a bead.
 ENERGY_TOLERANCE, FORCE_TOLERANCE = 1e-3, 5e-2
 
 

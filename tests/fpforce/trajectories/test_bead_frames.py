@@ -9,16 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import map_beads
 from fpforce.molecule.chirality import dihedral
-from fpforce.foundation.errors import InputError
 from fpforce.molecule.periodic import make_whole
 from fpforce.trajectories.bead_frames import read_bead_frames
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "alanine_dipeptide"
 PDB = EXAMPLE / "alanine_dipeptide.pdb"
 BACKBONE_LIST = [
-    {"name": n, "residue": r} for n, r in zip(["C", "N", "CA", "C", "N"], ["ACE", "ALA", "ALA", "ALA", "NME"])
+    {"name": n, "residue": r}
+    for n, r in zip(["C", "N", "CA", "C", "N"], ["ACE", "ALA", "ALA", "ALA", "NME"], strict=False)
 ]
 
 

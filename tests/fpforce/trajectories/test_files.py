@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fpforce.foundation.errors import InputError
-from fpforce.trajectories.quiet import native_output_silenced
 from fpforce.trajectories.bead_frames import read_bead_frames
+from fpforce.trajectories.quiet import native_output_silenced
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "alanine_dipeptide"
 PDB = EXAMPLE / "alanine_dipeptide.pdb"
@@ -76,7 +76,10 @@ def test_a_pattern_stands_for_all_that_it_matches(tmp_path):
     for name in ("b.xtc", "a.xtc", "odd[1].xtc"):
         (tmp_path / name).touch()
     assert matching_files(tmp_path / "?.xtc") == [tmp_path / "a.xtc", tmp_path / "b.xtc"]
-    literal = [tmp_path / "odd[1].xtc", tmp_path / "absent.xtc"]  # what exists is no pattern, and what is missing is named later
+    literal = [
+        tmp_path / "odd[1].xtc",
+        tmp_path / "absent.xtc",
+    ]  # what exists is no pattern, and what is missing is named later
     assert matching_files(literal) == literal
     with pytest.raises(InputError, match=r"no file matches .*c\*\.xtc"):
         matching_files([tmp_path / "a.xtc", tmp_path / "c*.xtc"])

@@ -6,11 +6,11 @@ import mdtraj
 import numpy as np
 import pytest
 
-from fpforce.molecule.beads import map_beads
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import map_beads
+from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.trajectories.force_map import MappedAtoms, group_weights, optimal_weights, rigid_groups
 from fpforce.trajectories.forces import KJ_PER_MOL_NM, ForceFiles
-from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.trajectories.virial import bond_virials, check_forces
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "alanine_dipeptide"

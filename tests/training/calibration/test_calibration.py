@@ -1,4 +1,6 @@
-"""Calibration: the last layer of an energy is moved to where simulations have the data's averages, and nothing else moves."""
+"""Calibration: the last layer of an energy is moved to where simulations have the data's averages, and nothing else
+moves.
+"""
 
 import dataclasses
 import math
@@ -9,16 +11,21 @@ import torch
 
 import fpforce
 from fpforce.foundation.errors import InputError
+from fpforce.training.calibration.last_layer import STIFFNESS, last_layer_inputs, last_layer_slopes
 from fpforce.training.calibration.rounds import NewtonStep, _take, newton_step
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.record import CalibrationRecord
 from fpforce.training.export import export
-from fpforce.training.train import train
-from fpforce.training.calibration.last_layer import STIFFNESS, last_layer_inputs, last_layer_slopes
 from fpforce.training.recipe.read import load_recipe
 from fpforce.training.recipe.sections import CalibrationRecipe
-from fpforce.training.checkpoint.record import CalibrationRecord
+from fpforce.training.train import train
 
-CALIBRATED = ("calibration.rounds=2", "calibration.replicas=64", "calibration.picoseconds=4", "calibration.timestep_fs=1")
+CALIBRATED = (
+    "calibration.rounds=2",
+    "calibration.replicas=64",
+    "calibration.picoseconds=4",
+    "calibration.timestep_fs=1",
+)
 
 
 def freely(data_mean, h, gain=1.0):
@@ -107,7 +114,9 @@ def test_slopes_are_what_the_gradient_of_a_shift_is(small_checkpoint):
 def calibrated(request, small_recipe, tmp_path_factory):
     """(path, recipe) of a short training that ended with two rounds."""
     kind = ("model.kind=graph_transformer", "model.head_width=8") if request.param == "graph_transformer" else ()
-    recipe = small_recipe(tmp_path_factory.mktemp("calibrated"), "run.max_steps=200", "optimizer.warmup_steps=10", *kind, *CALIBRATED)
+    recipe = small_recipe(
+        tmp_path_factory.mktemp("calibrated"), "run.max_steps=200", "optimizer.warmup_steps=10", *kind, *CALIBRATED
+    )
     return train(recipe, show_progress=False), recipe
 
 
@@ -116,7 +125,9 @@ def test_calibrated_energy_differs_by_the_shift_of_the_last_layer_alone(calibrat
     for name, option in (("with.pt", False), ("without.pt", True)):
         export(calibrated[0], tmp_path / name, uncalibrated=option)
     r = torch.tensor(alanine_frames.positions_nm[:50], dtype=torch.float64)
-    with_it, without = (torch.jit.load(str(tmp_path / name)).energies(r.reshape(-1, 3)) for name in ("with.pt", "without.pt"))
+    with_it, without = (
+        torch.jit.load(str(tmp_path / name)).energies(r.reshape(-1, 3)) for name in ("with.pt", "without.pt")
+    )
     x = (r - r.mean(1, keepdim=True)) / fpforce.load(tmp_path / "with.pt").scale_nm
     h = last_layer_inputs(checkpoint.model().double(), x, 1e-5)
     kt = fpforce.load(tmp_path / "with.pt").kt_kj_per_mol
@@ -140,8 +151,10 @@ def test_calibration_goes_on_with_resume_from_the_rounds_it_has(calibrated, smal
 
 def test_replicas_that_go_on_cannot_change_their_number(calibrated):
     path, recipe = calibrated
-    for change, message in (({"replicas": 16}, "replicas = 64, which go on; set it back to that from 16"),
-                            ({"rungs": 2}, "rungs = 1, which go on; set it back to that from 2")):
+    for change, message in (
+        ({"replicas": 16}, "replicas = 64, which go on; set it back to that from 16"),
+        ({"rungs": 2}, "rungs = 1, which go on; set it back to that from 2"),
+    ):
         other = recipe.calibration.model_copy(update={"rounds": 9} | change)
         with pytest.raises(InputError, match=f"with calibration.{message}"):
             train(recipe.model_copy(update={"calibration": other}), resume=True, show_progress=False)
@@ -166,11 +179,17 @@ def test_round_that_makes_things_far_worse_goes_back_to_the_best_one(caplog):
 
 def test_a_calibration_that_ends_far_off_is_warned_of(calibrated, small_recipe, monkeypatch, caplog):
     path, recipe = calibrated
-    monkeypatch.setattr("fpforce.training.calibration.rounds.newton_step", lambda *_, gain: NewtonStep(torch.zeros(_[3].shape), 3.0, 1.0))
+    monkeypatch.setattr(
+        "fpforce.training.calibration.rounds.newton_step",
+        lambda *_, gain: NewtonStep(torch.zeros(_[3].shape), 3.0, 1.0),
+    )
     longer = recipe.model_copy(update={"calibration": recipe.calibration.model_copy(update={"rounds": 4})})
     with caplog.at_level("WARNING", logger="fpforce"):
         train(longer, resume=True, show_progress=False)
-    assert "the calibration is not done: data and simulation are 3 nats apart in its last round; give more rounds" in caplog.text
+    assert (
+        "the calibration is not done: data and simulation are 3 nats apart in its last round; give more rounds"
+        in caplog.text
+    )
 
 
 def test_further_training_drops_a_calibration_that_no_longer_fits(small_recipe, tmp_path):

@@ -13,21 +13,23 @@ import torch
 import fpforce
 from fpforce.foundation.errors import InputError
 from fpforce.training.calibration import rounds as calibration
+from fpforce.training.calibration.last_layer import STIFFNESS, last_layer_inputs
+from fpforce.training.calibration.likelihood_fit import astray, log_likelihoods, smooth_shift
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.diffusion import alpha, centred, sigma_squared
 from fpforce.training.export import export
-from fpforce.training.train import train
-from fpforce.training.calibration.last_layer import STIFFNESS, last_layer_inputs
-from fpforce.training.calibration.likelihood_fit import astray, log_likelihoods, smooth_shift
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.experts import Expert, Experts
+from fpforce.training.train import train
 
 BEADS, WEIGHTS, VARIANCE, T_EVAL = 4, (0.95, 0.05), 0.05, 1e-3
 CENTRE = centred(torch.tensor([[1.0, 0, 0], [0, 0, 0], [-1.0, 0, 0], [0, 0, 0]], dtype=torch.float64))
 
 
 class TwoGaussians(torch.nn.Module):
-    """-ln density of a mixture in the centred subspace, its parts around CENTRE and -CENTRE with WEIGHTS and VARIANCE."""
+    """-ln density of a mixture in the centred subspace, its parts around CENTRE and -CENTRE with WEIGHTS and
+    VARIANCE.
+    """
 
     def forward(self, x, t):
         spread = (alpha(t).square() * VARIANCE + sigma_squared(t))[:, None]
@@ -35,7 +37,8 @@ class TwoGaussians(torch.nn.Module):
         energies = 0.5 * (x[:, None] - centres).square().sum((2, 3)) / spread
         dimension = 3 * (BEADS - 1)
         return (0.5 * dimension * torch.log(2 * math.pi * spread))[:, 0] - torch.logsumexp(
-            torch.log(torch.tensor(WEIGHTS, dtype=torch.float64)) - energies, 1)
+            torch.log(torch.tensor(WEIGHTS, dtype=torch.float64)) - energies, 1
+        )
 
 
 def points(count):
@@ -52,7 +55,9 @@ def test_a_frame_whose_likelihood_went_astray_changes_next_to_nothing():
     inputs = torch.cat([second[:, None].double(), torch.randn(400, 5, generator=generator, dtype=torch.float64)], 1)
     slopes = torch.eye(6, dtype=torch.float64)
     slopes[0, 0] = 0.0
-    excess = 3.0 * second + 0.1 * torch.randn(400, generator=generator, dtype=torch.float64)  # 30 deviations, but of a basin
+    excess = 3.0 * second + 0.1 * torch.randn(
+        400, generator=generator, dtype=torch.float64
+    )  # 30 deviations, but of a basin
     clean, spoilt = smooth_shift(inputs, excess, slopes), excess.clone()
     assert clean[0].item() == pytest.approx(-3.0, abs=0.1)
     spoilt[[7, 13]] = torch.tensor([-364.0, math.nan], dtype=torch.float64)
@@ -97,8 +102,12 @@ def test_stopped_likelihoods_are_none():
 @pytest.fixture(scope="module")
 def fitted(small_recipe, tmp_path_factory):
     """(path, recipe) of a short training that ended with a likelihood fit."""
-    recipe = small_recipe(tmp_path_factory.mktemp("fitted"), "run.max_steps=200", "optimizer.warmup_steps=10",
-                          "calibration.likelihood_frames=40")
+    recipe = small_recipe(
+        tmp_path_factory.mktemp("fitted"),
+        "run.max_steps=200",
+        "optimizer.warmup_steps=10",
+        "calibration.likelihood_frames=40",
+    )
     return train(recipe, show_progress=False), recipe
 
 
@@ -126,7 +135,9 @@ def test_resume_adds_what_is_missing_and_rounds_follow_the_fit(fitted, small_rec
     path, recipe = fitted
     before = read_checkpoint(path).record.calibration
     asked = recipe.calibration.model_copy(update={"rounds": 1, "replicas": 16, "picoseconds": 4, "timestep_fs": 0.5})
-    after = read_checkpoint(train(recipe.model_copy(update={"calibration": asked}), resume=True, show_progress=False)).record.calibration
+    after = read_checkpoint(
+        train(recipe.model_copy(update={"calibration": asked}), resume=True, show_progress=False)
+    ).record.calibration
     assert after.done == 1 and after.likelihood == before.likelihood and after.positions_nm.shape[:2] == (1, 16)
     assert np.any(after.shift.numpy() != before.shift.numpy())
 
@@ -154,13 +165,25 @@ def test_other_number_of_frames_repeats_the_fit_and_none_leaves_it_with_a_word(s
         assert "calibrated (likelihood_frames 30, rounds 0)" in caplog.text and "--uncalibrated" in caplog.text
         caplog.clear()
     with pytest.raises(InputError, match="rounds of calibration.*set it to 30 as it was then"):
-        train(small_recipe(tmp_path / "run", "run.max_steps=60", "calibration.likelihood_frames=30", "calibration.rounds=1",
-                           "calibration.replicas=8", "calibration.picoseconds=2", "calibration.timestep_fs=0.5"),
-              resume=True, show_progress=False)
+        train(
+            small_recipe(
+                tmp_path / "run",
+                "run.max_steps=60",
+                "calibration.likelihood_frames=30",
+                "calibration.rounds=1",
+                "calibration.replicas=8",
+                "calibration.picoseconds=2",
+                "calibration.timestep_fs=0.5",
+            ),
+            resume=True,
+            show_progress=False,
+        )
         run(40)
 
 
-def test_interrupted_fit_leaves_a_training_without_calibration_whose_recipe_asks_for_one(small_recipe, tmp_path, monkeypatch):
+def test_interrupted_fit_leaves_a_training_without_calibration_whose_recipe_asks_for_one(
+    small_recipe, tmp_path, monkeypatch
+):
     train(small_recipe(tmp_path / "run", "run.max_steps=20"), show_progress=False)
     monkeypatch.setattr(calibration, "log_likelihoods", lambda *_: None)
     asked = small_recipe(tmp_path / "run", "run.max_steps=20", "calibration.likelihood_frames=20")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fpforce.molecule.chirality import dihedral
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.chirality import dihedral
 from fpforce.training.data.dataset import NoisedBatches, TrainingSet, conformation_weights, random_rotations
 from fpforce.training.diffusion import TimeSampler, alpha, sigma
 

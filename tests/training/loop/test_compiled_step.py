@@ -11,16 +11,18 @@ import pytest
 import torch
 
 from fpforce.foundation.errors import InputError
-from fpforce.trajectories.forces import ForceFiles
-from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
-from fpforce.training.loop.compiled_step import CompiledStep, step_function
 from fpforce.training.data.dataset import TrainingSet
+from fpforce.training.data.force_scores import ForceScores
+from fpforce.training.loop.compiled_step import CompiledStep, step_function
 from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.train import train
-from fpforce.training.data.force_scores import ForceScores
+from fpforce.trajectories.bead_frames import read_bead_frames
+from fpforce.trajectories.forces import ForceFiles
 
-MIXTURE = "experts=[{t_max: 0.1, anchor_weight: 0.1}, {t_max: 0.6, fokker_planck_weight: 0}, {t_max: 1, conservative: false}]"
+MIXTURE = (
+    "experts=[{t_max: 0.1, anchor_weight: 0.1}, {t_max: 0.6, fokker_planck_weight: 0}, {t_max: 1, conservative: false}]"
+)
 GRAPH = "model={kind: graph_transformer, width: 16, layers: 1, edges: %s}"
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
@@ -58,10 +60,18 @@ def assert_same_step(module, compiled, draws):
             assert float((slope - reference).norm()) < 2e-3 * size
 
 
-@pytest.mark.parametrize(("override", "expert"), [
-    ("loss.fokker_planck_weight=5e-4", 0), ("loss.fokker_planck_weight=0", 0), (MIXTURE, 0), (MIXTURE, 1), (MIXTURE, 2),
-    (GRAPH % "frames", 0), (GRAPH % "displacement", 0),
-])
+@pytest.mark.parametrize(
+    ("override", "expert"),
+    [
+        ("loss.fokker_planck_weight=5e-4", 0),
+        ("loss.fokker_planck_weight=0", 0),
+        (MIXTURE, 0),
+        (MIXTURE, 1),
+        (MIXTURE, 2),
+        (GRAPH % "frames", 0),
+        (GRAPH % "displacement", 0),
+    ],
+)
 def test_traced_step_follows_weights_and_draws(small_recipe, alanine_set, tmp_path, override, expert):
     module = in_training(small_recipe(tmp_path, override), alanine_set, expert)
     traced = CompiledStep(module, module.draw(0), compiler=lambda graph: graph)
@@ -72,8 +82,13 @@ def test_traced_step_follows_weights_and_draws(small_recipe, alanine_set, tmp_pa
 def test_traced_step_blends_forces(small_recipe, alanine, tmp_path):
     excerpt = alanine / "forces_excerpt.npz"
     recipe = small_recipe(tmp_path, f"data.forces={excerpt}")
-    frames = read_bead_frames([excerpt], alanine / "forces_excerpt.pdb", beads="backbone5", length_unit="nm",
-                              forces=ForceFiles(paths=(excerpt,)))
+    frames = read_bead_frames(
+        [excerpt],
+        alanine / "forces_excerpt.pdb",
+        beads="backbone5",
+        length_unit="nm",
+        forces=ForceFiles(paths=(excerpt,)),
+    )
     plain = TrainingSet.of(frames)
     module = in_training(recipe, dataclasses.replace(plain, forces=ForceScores.of(frames, plain.scale_nm, 2.494)))
     assert module.draw(0).noised.force is not None
@@ -84,7 +99,13 @@ def test_traced_step_blends_forces(small_recipe, alanine, tmp_path):
 
 @needs_compiler
 def test_compiled_training_is_resumed_and_ends_where_a_plain_one_does(small_recipe, tmp_path, caplog):
-    small = ("optimizer.warmup_steps=5", "model.width=8", "model.layers=1", "model.prior=false", "loss.fokker_planck_every=2")
+    small = (
+        "optimizer.warmup_steps=5",
+        "model.width=8",
+        "model.layers=1",
+        "model.prior=false",
+        "loss.fokker_planck_every=2",
+    )
     ends = {}
     with caplog.at_level(logging.INFO, logger="fpforce"):
         for compile in ("false", "true"):
@@ -102,7 +123,9 @@ def test_compiled_training_is_resumed_and_ends_where_a_plain_one_does(small_reci
 
 
 @needs_compiler
-def test_compiler_that_fails_stops_a_run_that_insists_and_no_other(small_recipe, alanine_set, tmp_path, monkeypatch, caplog):
+def test_compiler_that_fails_stops_a_run_that_insists_and_no_other(
+    small_recipe, alanine_set, tmp_path, monkeypatch, caplog
+):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     small = ("model.width=8", "model.layers=1", "loss.fokker_planck_weight=0")
     insists = in_training(small_recipe(tmp_path, *small, "run.compile=true"), alanine_set)
@@ -116,8 +139,14 @@ def test_compiler_that_fails_stops_a_run_that_insists_and_no_other(small_recipe,
     assert_same_step(tolerates, function, tolerates.draw(1))
 
 
-@pytest.mark.parametrize("overrides", [("run.compile=false", "run.max_steps=100000"), ("run.max_steps=19999",),
-                                       ("run.max_steps=100000", "run.max_minutes=4")])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("run.compile=false", "run.max_steps=100000"),
+        ("run.max_steps=19999",),
+        ("run.max_steps=100000", "run.max_minutes=4"),
+    ],
+)
 def test_short_trainings_are_not_compiled(small_recipe, alanine_set, tmp_path, overrides):
     module = in_training(small_recipe(tmp_path, *overrides), alanine_set)
     assert not isinstance(step_function(module, module.draw(0)), CompiledStep)
@@ -125,9 +154,17 @@ def test_short_trainings_are_not_compiled(small_recipe, alanine_set, tmp_path, o
 
 @pytest.mark.skipif(torch.version.cuda is None or torch.cuda.is_available(), reason="torch warns of no toolkit here")
 def test_compiling_does_not_warn_of_a_cuda_toolkit_without_a_gpu(tmp_path):
-    script = ("import sys, torch; from fpforce.training.loop.compiled_step import _import_without_cuda_warning as quietly; quietly(); "
-              "print('then', file=sys.stderr, flush=True); import importlib; importlib.reload(torch.utils.cpp_extension)")
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True,
-                          env=os.environ | {"CUDA_HOME": str(tmp_path)})
+    script = (
+        "import sys, torch; from fpforce.training.loop.compiled_step import _import_without_cuda_warning as quietly; "
+        "quietly(); "
+        "print('then', file=sys.stderr, flush=True); import importlib; importlib.reload(torch.utils.cpp_extension)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"CUDA_HOME": str(tmp_path)},
+    )
     before, after = done.stderr.split("then")
     assert before == "" and "CUDA_HOME" in after

@@ -9,8 +9,8 @@ import torch
 from fpforce.training.diffusion import alpha, beta, centred_noise, degrees_of_freedom, diffuse, sigma_squared
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
-from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.modelfile.residual import estimated_square, exact_residual, residual_curve
+from fpforce.training.models.contract import DiffusionEnergy
 
 BEADS = 4
 D = degrees_of_freedom(BEADS)
@@ -103,7 +103,9 @@ def test_score_of_a_mixture_is_the_posterior_mean_of_its_parts_scores(time):
         determinant = torch.linalg.eigvalsh(covariance)[3:].log().sum()
         log_weights.append(torch.log(weight) - 0.5 * square - 0.5 * determinant)
     posterior = torch.softmax(torch.stack(log_weights), 0)
-    expected = sum(p[:, None, None] * gaussian_score(part, x, time) for p, part in zip(posterior, energy.parts, strict=True))
+    expected = sum(
+        p[:, None, None] * gaussian_score(part, x, time) for p, part in zip(posterior, energy.parts, strict=True)
+    )
     torch.testing.assert_close(DiffusionEnergy(energy).log_density(x, t).score, expected, rtol=1e-8, atol=1e-8)
 
 
@@ -125,7 +127,8 @@ def test_residual_curve_of_an_exact_density_is_zero_at_all_times():
 
 
 def test_residuals_estimate_is_the_exact_mean_square():
-    # A Gaussian that is wrong by a factor 1.5 in its energy. Both probes of a point are noisy: by about 5% of the mean here.
+    # A Gaussian that is wrong by a factor 1.5 in its energy. Both probes of a point are noisy: by about 5% of the mean
+    # here.
     gaussian = random_gaussian(4)
 
     class Wrong(torch.nn.Module):
@@ -177,7 +180,9 @@ def test_denoising_loss_of_a_gaussian_is_its_analytic_value(time):
     score = energy.log_density(x, t, create_graph=False).score
     a2, s2 = alpha(t[:1]).square(), sigma_squared(t[:1])
     expected = (a2 * gaussian.variances / (a2 * gaussian.variances + s2)).mean()
-    parts = torch.stack([denoising_loss(*part) for part in zip(score.split(400), t.split(400), z.split(400), strict=True)])
+    parts = torch.stack(
+        [denoising_loss(*part) for part in zip(score.split(400), t.split(400), z.split(400), strict=True)]
+    )
     assert abs(parts.mean() - expected) < 4 * parts.std() / len(parts) ** 0.5
 
 

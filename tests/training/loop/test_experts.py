@@ -1,4 +1,6 @@
-"""Mixtures over diffusion time: recipes that fit together, trainings that go on at any point, hand-overs, fine-tuning."""
+"""Mixtures over diffusion time: recipes that fit together, trainings that go on at any point, hand-overs,
+fine-tuning.
+"""
 
 import json
 import signal
@@ -16,15 +18,17 @@ from fpforce.simulation.simulate import SimulationSettings, simulate
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.diffusion import alpha
 from fpforce.training.export import export
-from fpforce.training.train import train
-from fpforce.training.sample import SampleSettings, sample
 from fpforce.training.losses.anchor import anchor_loss
+from fpforce.training.modelfile.residual import residual_curve
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.recipe.plan import plan_experts
-from fpforce.training.modelfile.residual import residual_curve
+from fpforce.training.sample import SampleSettings, sample
+from fpforce.training.train import train
 
-THREE = ("experts=[{t_max: 0.1, max_steps: 60, anchor_weight: 0.1}, {t_max: 0.6, max_steps: 30, fokker_planck_weight: 0}, "
-         "{t_max: 1, max_steps: 20, conservative: false, model: {kind: internal, width: 8, layers: 1}}]")
+THREE = (
+    "experts=[{t_max: 0.1, max_steps: 60, anchor_weight: 0.1}, {t_max: 0.6, max_steps: 30, fokker_planck_weight: 0}, "
+    "{t_max: 1, max_steps: 20, conservative: false, model: {kind: internal, width: 8, layers: 1}}]"
+)
 TRAIN = [sys.executable, "-c", "from fpforce.commands.train import main; main()"]
 
 
@@ -38,7 +42,9 @@ def mixture(small_recipe, tmp_path_factory):
 @pytest.fixture(scope="module")
 def score_checkpoint(small_recipe, tmp_path_factory):
     output = tmp_path_factory.mktemp("score")
-    recipe = small_recipe(output, "experts=[{t_max: 1, conservative: false}]", "run.max_steps=150", "optimizer.warmup_steps=10")
+    recipe = small_recipe(
+        output, "experts=[{t_max: 1, conservative: false}]", "run.max_steps=150", "optimizer.warmup_steps=10"
+    )
     return train(recipe, show_progress=False)
 
 
@@ -56,17 +62,23 @@ def test_intervals_adjoin_and_what_is_left_out_comes_from_the_sections(small_rec
     assert small.max_steps == 7 and small.model.width == 16 and large.model.width == 8
 
 
-@pytest.mark.parametrize("experts, parts", [
-    ("[{t_max: 0.6}, {t_max: 0.1}]", ["experts.1.t_max = 0.1", "experts.0.t_max = 0.6", "overlap"]),
-    ("[{t_max: 0.6}, {t_max: 0.6}]", ["overlap"]),
-    ("[{t_max: 1, conservative: false, fokker_planck_weight: 1e-3}]", ["experts.0.fokker_planck_weight = 0.001", "not conservative"]),
-    ("[{t_max: 1, anchor_weight: 1}]", ["experts.0.anchor_weight = 1", "it is the last"]),
-    ("[{t_max: 0.1, anchor_weight: 1}, {t_max: 1, conservative: false}]", ["experts.1 has none"]),
-    ("[{t_max: 1e-6}]", ["t_eval = 1e-05 must be below experts.0.t_max"]),
-    ("[{t_max: 2}]", ["experts.0.t_max' = 2"]),
-    ("[{t_end: 1}]", ["unknown key 'experts.0.t_end'"]),
-    ("[{t_max: 1, model: {wdth: 3}}]", ["experts.0.model"]),
-])
+@pytest.mark.parametrize(
+    "experts, parts",
+    [
+        ("[{t_max: 0.6}, {t_max: 0.1}]", ["experts.1.t_max = 0.1", "experts.0.t_max = 0.6", "overlap"]),
+        ("[{t_max: 0.6}, {t_max: 0.6}]", ["overlap"]),
+        (
+            "[{t_max: 1, conservative: false, fokker_planck_weight: 1e-3}]",
+            ["experts.0.fokker_planck_weight = 0.001", "not conservative"],
+        ),
+        ("[{t_max: 1, anchor_weight: 1}]", ["experts.0.anchor_weight = 1", "it is the last"]),
+        ("[{t_max: 0.1, anchor_weight: 1}, {t_max: 1, conservative: false}]", ["experts.1 has none"]),
+        ("[{t_max: 1e-6}]", ["t_eval = 1e-05 must be below experts.0.t_max"]),
+        ("[{t_max: 2}]", ["experts.0.t_max' = 2"]),
+        ("[{t_end: 1}]", ["unknown key 'experts.0.t_end'"]),
+        ("[{t_max: 1, model: {wdth: 3}}]", ["experts.0.model"]),
+    ],
+)
 def test_experts_that_do_not_fit_together_are_named(small_recipe, tmp_path, experts, parts):
     with pytest.raises(InputError) as caught:
         small_recipe(tmp_path, f"experts={experts}")
@@ -83,14 +95,18 @@ def test_every_expert_keeps_its_budget_and_one_file_holds_all(mixture):
     assert [record.steps for record in mixture.record.experts] == [60, 30, 20]
     assert mixture.record.active == 0 and len(mixture.experts()) == 3
     assert isinstance(mixture.model(1), DiffusionEnergy) and isinstance(mixture.model(2), DiffusionScore)
-    assert max(mixture.record.experts[0].curves["anchor"]) > 0 and set(mixture.record.experts[1].curves["anchor"]) == {0.0}
+    assert max(mixture.record.experts[0].curves["anchor"]) > 0 and set(mixture.record.experts[1].curves["anchor"]) == {
+        0.0
+    }
 
 
 def test_interrupted_mixture_goes_on_in_the_same_expert_to_the_same_weights(small_recipe, tmp_path, mixture):
     recipe = small_recipe(tmp_path / "run", THREE, "optimizer.warmup_steps=5", "run.checkpoint_minutes=0.0005")
     recipe.output.mkdir()
     (tmp_path / "recipe.yaml").write_text(json.dumps(recipe.model_dump(mode="json")))
-    process = subprocess.Popen([*TRAIN, str(tmp_path / "recipe.yaml"), "--overwrite"], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*TRAIN, str(tmp_path / "recipe.yaml"), "--overwrite"], stderr=subprocess.PIPE, text=True
+    )
     path, deadline = recipe.output / "model.ckpt", time.monotonic() + 120
     while not path.exists():
         assert process.poll() is None and time.monotonic() < deadline
@@ -152,7 +168,9 @@ def test_force_field_at_larger_t_undoes_the_shrinking(small_checkpoint, tmp_path
     torch.testing.assert_close(found, expected, rtol=0, atol=5e-4 * field.kt_kj_per_mol)
 
 
-def test_exported_score_has_its_forces_in_every_backend_and_simulates_only_when_told(score_checkpoint, tmp_path, alanine_frames):
+def test_exported_score_has_its_forces_in_every_backend_and_simulates_only_when_told(
+    score_checkpoint, tmp_path, alanine_frames
+):
     import openmm
 
     path = tmp_path / "model.pt"
@@ -184,7 +202,9 @@ def test_exported_score_has_its_forces_in_every_backend_and_simulates_only_when_
 
 
 def test_score_can_be_sampled_with_likelihoods(score_checkpoint, tmp_path):
-    sample(score_checkpoint, tmp_path / "iid.dcd", SampleSettings(samples=8, steps=10, solver="ode", log_likelihood=True))
+    sample(
+        score_checkpoint, tmp_path / "iid.dcd", SampleSettings(samples=8, steps=10, solver="ode", log_likelihood=True)
+    )
     stored = np.load(tmp_path / "iid.dcd.npz")
     assert np.isfinite(stored["log_density"]).all() and "energy_kt" not in stored
 
@@ -192,8 +212,11 @@ def test_score_can_be_sampled_with_likelihoods(score_checkpoint, tmp_path):
 def test_fine_tuning_with_the_fokker_planck_term_lowers_its_residual(small_recipe, tmp_path):
     common = ("run.max_steps=300", "optimizer.warmup_steps=10")
     plain = train(small_recipe(tmp_path / "plain", *common, "loss.fokker_planck_weight=0"), show_progress=False)
-    tuned = train(small_recipe(tmp_path / "tuned", *common, "optimizer.learning_rate=1e-3", "loss.fokker_planck_weight=5e-3"),
-                  init=plain, show_progress=False)
+    tuned = train(
+        small_recipe(tmp_path / "tuned", *common, "optimizer.learning_rate=1e-3", "loss.fokker_planck_weight=5e-3"),
+        init=plain,
+        show_progress=False,
+    )
     before, after = map(read_checkpoint, (plain, tuned))
     assert after.record.initial["sha256"] == before.sha256 and after.record.scale_nm == before.record.scale_nm
     curves = [residual_curve(c.model(), before.record.check_frames, 1e-5, 1.0)["residual"] for c in (before, after)]
@@ -202,8 +225,13 @@ def test_fine_tuning_with_the_fokker_planck_term_lowers_its_residual(small_recip
 
 def test_fine_tuning_begins_with_the_earlier_weights(small_recipe, small_checkpoint, tmp_path):
     # One step at a vanishing learning rate, for a mixture of two from a single expert.
-    recipe = small_recipe(tmp_path, "run.max_steps=1", "optimizer.learning_rate=1e-12", "experts=[{t_max: 0.2}, {t_max: 1}]")
-    tuned, earlier = read_checkpoint(train(recipe, init=small_checkpoint, show_progress=False)), read_checkpoint(small_checkpoint)
+    recipe = small_recipe(
+        tmp_path, "run.max_steps=1", "optimizer.learning_rate=1e-12", "experts=[{t_max: 0.2}, {t_max: 1}]"
+    )
+    tuned, earlier = (
+        read_checkpoint(train(recipe, init=small_checkpoint, show_progress=False)),
+        read_checkpoint(small_checkpoint),
+    )
     for number in range(2):
         for name, value in earlier.weights_of(0).items():
             torch.testing.assert_close(tuned.weights_of(number)[name], value, rtol=1e-5, atol=1e-7)
@@ -211,13 +239,17 @@ def test_fine_tuning_begins_with_the_earlier_weights(small_recipe, small_checkpo
 
 
 def test_what_fine_tuning_cannot_start_from_is_named(small_recipe, small_checkpoint, tmp_path):
-    for override, part in (("model.width=17", r"model.width was 16, is 17; set it in the recipe as it was, or train anew without --init"),
-                           ("experts=[{t_max: 1, conservative: false}]", "experts.0.conservative was True, is False"),
-                           ("experts=[{t_max: 1, model: {width: 8, prior: false}}]",
-                            "0.model.width was 16, is 8; experts.0.model.layers was 2, is 3; experts.0.model.prior was True, is False"),
-                           ("model={kind: graph_transformer}", "model.kind was 'internal', is 'graph_transformer'; set"),
-                           ("diffusion.v_min=0.01", "diffusion.v_min was"),
-                           ("data.beads=heavy", "must be the same molecule")):
+    for override, part in (
+        ("model.width=17", r"model.width was 16, is 17; set it in the recipe as it was, or train anew without --init"),
+        ("experts=[{t_max: 1, conservative: false}]", "experts.0.conservative was True, is False"),
+        (
+            "experts=[{t_max: 1, model: {width: 8, prior: false}}]",
+            "0.model.width was 16, is 8; experts.0.model.layers was 2, is 3; experts.0.model.prior was True, is False",
+        ),
+        ("model={kind: graph_transformer}", "model.kind was 'internal', is 'graph_transformer'; set"),
+        ("diffusion.v_min=0.01", "diffusion.v_min was"),
+        ("data.beads=heavy", "must be the same molecule"),
+    ):
         with pytest.raises(InputError, match=part):
             train(small_recipe(tmp_path / "run", override), init=small_checkpoint, show_progress=False)
     train(small_recipe(tmp_path / "run", "run.max_steps=2"), show_progress=False)

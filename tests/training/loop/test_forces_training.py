@@ -8,17 +8,17 @@ import pytest
 import torch
 
 import fpforce
-from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.commands.info import describe
+from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.foundation.errors import InputError
-from fpforce.trajectories.forces import ForceFiles
-from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.data.dataset import TrainingSet
-from fpforce.training.export import export
-from fpforce.training.train import train
 from fpforce.training.data.force_scores import ForceScores
+from fpforce.training.export import export
 from fpforce.training.recipe.read import load_recipe
+from fpforce.training.train import train
+from fpforce.trajectories.bead_frames import read_bead_frames
+from fpforce.trajectories.forces import ForceFiles
 
 KT_300 = 300.0 * BOLTZMANN_KJ_PER_MOL_K
 
@@ -29,8 +29,15 @@ def with_forces(small_recipe, alanine):
     excerpt = alanine / "forces_excerpt.npz"
 
     def make(output, *overrides):
-        return small_recipe(output, "data.stride=1", f"data.trajectories={excerpt}", "data.length_unit=nm",
-                            f"data.topology={alanine / 'forces_excerpt.pdb'}", f"data.forces={excerpt}", *overrides)
+        return small_recipe(
+            output,
+            "data.stride=1",
+            f"data.trajectories={excerpt}",
+            "data.length_unit=nm",
+            f"data.topology={alanine / 'forces_excerpt.pdb'}",
+            f"data.forces={excerpt}",
+            *overrides,
+        )
 
     return make
 
@@ -54,11 +61,14 @@ def test_run_without_forces_has_none_on_record(small_checkpoint, small_model):
     assert "virial" not in describe(fpforce.load(small_model))
 
 
-@pytest.mark.parametrize("overrides", [
-    ["experts=[{t_max: 0.2, conservative: false}, {t_max: 1.0}]"],
-    ["model={kind: graph_transformer, width: 16, layers: 1, edges: displacement}"],
-    ["loss.fokker_planck_weight=0", "data.force_map=sum"],
-])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["experts=[{t_max: 0.2, conservative: false}, {t_max: 1.0}]"],
+        ["model={kind: graph_transformer, width: 16, layers: 1, edges: displacement}"],
+        ["loss.fokker_planck_weight=0", "data.force_map=sum"],
+    ],
+)
 def test_every_kind_of_expert_trains_with_forces(with_forces, tmp_path, overrides):
     record = read_checkpoint(train(with_forces(tmp_path, "run.max_steps=40", *overrides), show_progress=False)).record
     for expert in record.experts:
@@ -82,12 +92,15 @@ def test_forces_that_are_all_zero_are_refused(with_forces, alanine, tmp_path):
         train(with_forces(tmp_path / "run", f"data.forces={tmp_path / 'zero.npy'}"), show_progress=False)
 
 
-@pytest.mark.parametrize("override, parts", [
-    ("data.force_unit=kcal/mol/angstrom", ["forces_excerpt.npz", "data.force_unit"]),
-    ("temperature_k=500", ["temperature_k, which would have to be 0.5"]),
-    ("data.constraints=none", ["keeps its length of 0.109 nm"]),
-    ("data.beads=all", ["constraints join the beads"]),
-])
+@pytest.mark.parametrize(
+    "override, parts",
+    [
+        ("data.force_unit=kcal/mol/angstrom", ["forces_excerpt.npz", "data.force_unit"]),
+        ("temperature_k=500", ["temperature_k, which would have to be 0.5"]),
+        ("data.constraints=none", ["keeps its length of 0.109 nm"]),
+        ("data.beads=all", ["constraints join the beads"]),
+    ],
+)
 def test_forces_that_do_not_fit_the_recipe_cost_no_earlier_run(with_forces, tmp_path, override, parts):
     before = train(with_forces(tmp_path, "run.max_steps=10"), show_progress=False).read_bytes()
     with pytest.raises(InputError) as caught:
@@ -97,13 +110,16 @@ def test_forces_that_do_not_fit_the_recipe_cost_no_earlier_run(with_forces, tmp_
     assert (tmp_path / "model.ckpt").read_bytes() == before
 
 
-@pytest.mark.parametrize("override, parts", [
-    ("data.forces=[a.npz, b.npz]", ["'data.forces'", "2 files for 1 trajectories"]),
-    ("data.forces=5", ["'data.forces' = 5"]),
-    ("data.force_unit=newton", ["'data.force_unit' = 'newton'", "'kJ/mol/nm'", "'kcal/mol/angstrom'"]),
-    ("data.constraints=all", ["'data.constraints' = 'all'", "'h-bonds' or 'none'"]),
-    ("data.force_map=best", ["'data.force_map' = 'best'", "'optimal' or 'sum'"]),
-])
+@pytest.mark.parametrize(
+    "override, parts",
+    [
+        ("data.forces=[a.npz, b.npz]", ["'data.forces'", "2 files for 1 trajectories"]),
+        ("data.forces=5", ["'data.forces' = 5"]),
+        ("data.force_unit=newton", ["'data.force_unit' = 'newton'", "'kJ/mol/nm'", "'kcal/mol/angstrom'"]),
+        ("data.constraints=all", ["'data.constraints' = 'all'", "'h-bonds' or 'none'"]),
+        ("data.force_map=best", ["'data.force_map' = 'best'", "'optimal' or 'sum'"]),
+    ],
+)
 def test_wrong_entries_about_forces_are_named(with_forces, tmp_path, override, parts):
     with pytest.raises(InputError) as caught:
         with_forces(tmp_path, override)
@@ -112,8 +128,10 @@ def test_wrong_entries_about_forces_are_named(with_forces, tmp_path, override, p
 
 
 def test_paths_and_pairs_in_a_recipe_are_read(tmp_path):
-    (tmp_path / "recipe.yaml").write_text("data: {trajectories: [a.xtc, b.xtc], forces: [a.npy, /f/b.npz], constraints: "
-                                          "[[6, 7], [8, 9]]}\ntemperature_k: 300\noutput: out\n")
+    (tmp_path / "recipe.yaml").write_text(
+        "data: {trajectories: [a.xtc, b.xtc], forces: [a.npy, /f/b.npz], constraints: "
+        "[[6, 7], [8, 9]]}\ntemperature_k: 300\noutput: out\n"
+    )
     data = load_recipe(tmp_path / "recipe.yaml").data
     assert data.forces == [tmp_path.resolve() / "a.npy", Path("/f/b.npz")]
     assert data.constraints == [(6, 7), (8, 9)]
@@ -125,12 +143,19 @@ def test_forces_bring_the_score_nearer_to_the_mean_force(with_forces, alanine, t
     for name, part in (("even", slice(None, None, 2)), ("odd", slice(1, None, 2))):
         np.savez(tmp_path / f"{name}.npz", **{key: content[key][part] for key in ("positions", "forces")})
     files = ForceFiles(paths=(tmp_path / "odd.npz",), optimal=True)
-    held_out = read_bead_frames(tmp_path / "odd.npz", alanine / "forces_excerpt.pdb", beads="backbone5", length_unit="nm",
-                                forces=files)
+    held_out = read_bead_frames(
+        tmp_path / "odd.npz", alanine / "forces_excerpt.pdb", beads="backbone5", length_unit="nm", forces=files
+    )
     errors = {}
     for name, forces in (("without", "null"), ("with", tmp_path / "even.npz")):
-        recipe = with_forces(tmp_path / name, f"data.trajectories={tmp_path / 'even.npz'}", f"data.forces={forces}",
-                             "loss.fokker_planck_weight=0", "run.max_steps=400", "optimizer.warmup_steps=20")
+        recipe = with_forces(
+            tmp_path / name,
+            f"data.trajectories={tmp_path / 'even.npz'}",
+            f"data.forces={forces}",
+            "loss.fokker_planck_weight=0",
+            "run.max_steps=400",
+            "optimizer.warmup_steps=20",
+        )
         checkpoint = read_checkpoint(train(recipe, show_progress=False))
         frames = TrainingSet.of(held_out, checkpoint.record.scale_nm).frames
         scores = ForceScores.of(held_out, checkpoint.record.scale_nm, KT_300).values

@@ -16,18 +16,33 @@ SMALL = ("model.kind=graph_transformer", "model.head_width=8")
 
 
 # Displacement edges must learn orientations and chirality first, before a model may be exported.
-LEARNED = ("run.max_steps=400", "optimizer.learning_rate=1e-2", "diffusion.t_max=0.3", "loss.fokker_planck_weight=0", "run.seed=3")
+LEARNED = (
+    "run.max_steps=400",
+    "optimizer.learning_rate=1e-2",
+    "diffusion.t_max=0.3",
+    "loss.fokker_planck_weight=0",
+    "run.seed=3",
+)
 
 
-RADIUS = ("model.cutoff_nm=0.4", "model.neighbours=dense")  # trained dense, so that it needs no torch-cluster; then exported
+RADIUS = (
+    "model.cutoff_nm=0.4",
+    "model.neighbours=dense",
+)  # trained dense, so that it needs no torch-cluster; then exported
 
 
 @pytest.fixture(scope="module", params=[(), ("model.cutoff_nm=0.4",), ("model.edges=displacement",), RADIUS], ids=str)
 def trained(request, small_recipe, tmp_path_factory):
     """(checkpoint, model.pt) of 100 steps, or of as many as displacement edges need; of RADIUS with a radius graph."""
     length = LEARNED if request.param == ("model.edges=displacement",) else ("run.max_steps=100",)
-    recipe = small_recipe(tmp_path_factory.mktemp("graph"), *SMALL, *request.param, *length, "optimizer.warmup_steps=10",
-                          "optimizer.ema_decay=0.9")
+    recipe = small_recipe(
+        tmp_path_factory.mktemp("graph"),
+        *SMALL,
+        *request.param,
+        *length,
+        "optimizer.warmup_steps=10",
+        "optimizer.ema_decay=0.9",
+    )
     checkpoint = train(recipe, show_progress=False)
     if request.param == RADIUS:
         record = read_checkpoint(checkpoint).record
@@ -42,7 +57,9 @@ def test_openmm_computes_the_checkpoints_energy_and_forces(trained, alanine):
     import openmm
 
     checkpoint, field = trained
-    reference = read_bead_frames(alanine / "reference.xtc", alanine / "alanine_dipeptide.pdb", table=field.beads, stride=7000)
+    reference = read_bead_frames(
+        alanine / "reference.xtc", alanine / "alanine_dipeptide.pdb", table=field.beads, stride=7000
+    )
     r = torch.tensor(reference.positions_nm[:3].astype(np.float64), requires_grad=True)
     energy = checkpoint.model().double()
     t = torch.tensor([field.t_eval], dtype=torch.float64)

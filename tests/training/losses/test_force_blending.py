@@ -48,7 +48,9 @@ def harmonic():
     x0 = draw(data, 20_000, 3)
     stiffness = torch.linalg.pinv(data, rtol=1e-9)
     forces = -(x0.flatten(1) @ stiffness).view_as(x0) + draw(noise, len(x0), 4)
-    return SimpleNamespace(data=data, noise=noise, stiffness=stiffness, x0=x0, forces=forces, blending=ForceBlending(forces))
+    return SimpleNamespace(
+        data=data, noise=noise, stiffness=stiffness, x0=x0, forces=forces, blending=ForceBlending(forces)
+    )
 
 
 def linear_maps(blending, time):
@@ -83,8 +85,8 @@ def test_target_is_less_noisy_than_noise_alone_forces_alone_and_one_weight_for_a
     v = by_force * a * a / D
     w = s * s * v / (a * a + s * s * v)
     by_one_weight = spread_of(-w * PROJECTOR / s, (1 - w) * PROJECTOR / a, harmonic)
-    # All targets have the same mean at given x, so their mean squares differ as their variances do. The modes were fitted
-    # to a sample, hence the thousandth.
+    # All targets have the same mean at given x, so their mean squares differ as their variances do. The modes were
+    # fitted to a sample, hence the thousandth.
     assert blended < min(by_noise, by_force)
     assert blended < 1.001 * by_one_weight
     torch.testing.assert_close(by_one_weight, D / (s * s + a * a / v))  # the harmonic mean of the two
@@ -180,7 +182,9 @@ def test_forces_follow_their_frames_into_batches_and_change_nothing_else(rotate)
     frames = torch.randn(50, BEADS, 3, generator=torch.Generator().manual_seed(13))
     frames = frames - frames.mean(1, keepdim=True)
     times = TimeSampler(1e-6, 1e-5, 1e-3)  # next to no noise, so that x is x_0
-    plain, given = (NoisedBatches(frames, times, 64, 0, rotate=rotate, forces=forces) for forces in (None, -3.0 * frames))
+    plain, given = (
+        NoisedBatches(frames, times, 64, 0, rotate=rotate, forces=forces) for forces in (None, -3.0 * frames)
+    )
     for step in range(3):
         (bare, one), (noised, other) = plain.batch(step), given.batch(step)
         assert bare.force is None

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import fpforce
-from fpforce.system import backends
 from fpforce.foundation.errors import InputError
+from fpforce.system import backends
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.export import export, verify
 from fpforce.training.modelfile.physical_energy import PhysicalEnergy
@@ -29,7 +29,9 @@ def field(small_model):
 @pytest.fixture(scope="module")
 def frames_nm(alanine, field):
     """Held-out frames, float64 (6, 5, 3)."""
-    reference = read_bead_frames(alanine / "reference.xtc", alanine / "alanine_dipeptide.pdb", table=field.beads, stride=3500)
+    reference = read_bead_frames(
+        alanine / "reference.xtc", alanine / "alanine_dipeptide.pdb", table=field.beads, stride=3500
+    )
     return reference.positions_nm[:6].astype(np.float64)
 
 
@@ -57,7 +59,9 @@ def assert_close(found, expected):
     (energy, forces), (expected_energy, expected_forces) = found, expected
     np.testing.assert_allclose(energy, expected_energy, atol=ENERGY_TOLERANCE_KT * KT_300, rtol=0)
     rms = np.sqrt(np.square(expected_forces).mean())
-    np.testing.assert_allclose(forces.reshape(expected_forces.shape), expected_forces, atol=FORCE_TOLERANCE * rms, rtol=0)
+    np.testing.assert_allclose(
+        forces.reshape(expected_forces.shape), expected_forces, atol=FORCE_TOLERANCE * rms, rtol=0
+    )
 
 
 @pytest.mark.parametrize("backend", backends.names())
@@ -96,12 +100,16 @@ def test_displaced_molecule_keeps_its_energy_since_centring_precedes_the_cast(fi
 
 def test_file_records_units_temperature_training_and_checks(field, small_checkpoint, alanine_frames):
     record = read_checkpoint(small_checkpoint).record
-    assert field.kt_kj_per_mol == pytest.approx(KT_300, rel=1e-8) and field.temperature_k == 300 and field.t_eval == 1e-5
+    assert (
+        field.kt_kj_per_mol == pytest.approx(KT_300, rel=1e-8) and field.temperature_k == 300 and field.t_eval == 1e-5
+    )
     assert field.beads == alanine_frames.beads and field.scale_nm == pytest.approx(record.scale_nm / ALPHA, rel=1e-12)
     # Standard atomic masses of C, N, C, C, N.
     np.testing.assert_allclose(field.masses_da, [12.011, 14.007, 12.011, 12.011, 14.007], atol=0.01)
     training = field.metadata["training"]
-    assert training["steps"] == 150 and training["curves"] == record.expert.curves and training["recipe"] == record.recipe
+    assert (
+        training["steps"] == 150 and training["curves"] == record.expert.curves and training["recipe"] == record.recipe
+    )
     assert len(training["data_sha256"]) == 64 and training["seconds"] > 0
     curve = training["fokker_planck_residual"]
     assert curve["t"][0] == pytest.approx(1e-5) and curve["t"][-1] == pytest.approx(1.0) and min(curve["residual"]) > 0
@@ -142,7 +150,9 @@ def refused(checkpoint, folder):
 
 
 def test_damaged_weights_are_refused(damaged_checkpoint, tmp_path):
-    path = damaged_checkpoint(lambda content: content["state_dict"]["experts.0.network.hidden.0.weight"][0].fill_(float("nan")))
+    path = damaged_checkpoint(
+        lambda content: content["state_dict"]["experts.0.network.hidden.0.weight"][0].fill_(float("nan"))
+    )
     assert "energy_error_kt is nan" in refused(path, tmp_path)
 
 
@@ -154,7 +164,9 @@ def test_model_whose_energy_ignores_chirality_is_refused(damaged_checkpoint, tmp
 
 def test_force_field_of_almost_pure_noise_is_told_so_instead_of_to_train_further(damaged_checkpoint, tmp_path):
     path = damaged_checkpoint(lambda content: content["state_dict"]["experts.0.network.out.weight"].zero_())
-    with pytest.raises(InputError, match="at t = 0.8, where noise is 100% of the molecule's size.*choose a smaller --t-eval"):
+    with pytest.raises(
+        InputError, match="at t = 0.8, where noise is 100% of the molecule's size.*choose a smaller --t-eval"
+    ):
         export(path, tmp_path / "out.pt", t_eval=0.8)
 
 

@@ -1,4 +1,6 @@
-"""The wall: nothing to the data and to training, a smooth repulsion below the data's distances, the same on every backend."""
+"""The wall: nothing to the data and to training, a smooth repulsion below the data's distances, the same on every
+backend.
+"""
 
 import dataclasses
 
@@ -7,15 +9,15 @@ import pytest
 import torch
 
 import fpforce
-from fpforce.system import backends
 from fpforce.commands.info import describe
+from fpforce.forcefield.wall import HEIGHT_KT, Wall, distant_pairs, smallest_distances
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.mapping import list_beads
+from fpforce.system import backends
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.export import export, write_force_field
-from fpforce.training.train import train
 from fpforce.training.sample import SampleSettings, sample
-from fpforce.forcefield.wall import HEIGHT_KT, Wall, distant_pairs, smallest_distances
+from fpforce.training.train import train
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,9 @@ def test_wall_can_be_added_to_what_was_trained_without(small_recipe, small_check
 
 
 def test_wall_is_zero_for_all_of_the_data_and_the_nearest_pair_touches_it(checkpoint, alanine):
-    frames = fpforce.read_bead_frames(alanine / "train.xtc", alanine / "alanine_dipeptide.pdb", beads="backbone5", stride=10)
+    frames = fpforce.read_bead_frames(
+        alanine / "train.xtc", alanine / "alanine_dipeptide.pdb", beads="backbone5", stride=10
+    )
     wall = checkpoint.wall()
     assert wall.energies_kt(frames.positions_nm).max() < 1e-9
     shrunk = wall.energies_kt(0.97 * frames.positions_nm)
@@ -73,7 +77,9 @@ def test_pairs_are_those_at_least_three_bonds_apart():
     # bead 5 is bonded to nothing, so it is far from all
     assert distant_pairs(chain).tolist() == [[0, 3], [0, 4], [0, 5], [1, 4], [1, 5], [2, 5], [3, 5], [4, 5]]
     with pytest.raises(InputError, match=r"model\.wall = true .* the data have no such pair"):
-        smallest_distances([(dataclasses.replace(chain, beads=chain.beads[:3], bonds=((0, 1), (1, 2))), np.zeros((2, 3, 3)))])
+        smallest_distances(
+            [(dataclasses.replace(chain, beads=chain.beads[:3], bonds=((0, 1), (1, 2))), np.zeros((2, 3, 3)))]
+        )
 
 
 def test_walls_of_many_molecules_are_those_of_the_nearest_pair_and_hold_for_molecules_not_seen():
@@ -83,10 +89,17 @@ def test_walls_of_many_molecules_are_those_of_the_nearest_pair_and_hold_for_mole
 
     line = np.zeros((1, 4, 3))
     line[0, :, 0] = [0.0, 0.1, 0.2, 0.3]
-    molecules = [(chain("A", "B", "B", "A"), line), (chain("A", "B", "B", "A"), 0.9 * line), (chain("A", "B", "B", "B"), line),
-                 (chain("A", "B", "A"), line[:, :3])]
+    molecules = [
+        (chain("A", "B", "B", "A"), line),
+        (chain("A", "B", "B", "A"), 0.9 * line),
+        (chain("A", "B", "B", "B"), line),
+        (chain("A", "B", "A"), line[:, :3]),
+    ]
     smallest = smallest_distances(molecules)
-    assert [(entry["names"], round(entry["distance_nm"], 9)) for entry in smallest] == [(["A", "A"], 0.27), (["A", "B"], 0.3)]
+    assert [(entry["names"], round(entry["distance_nm"], 9)) for entry in smallest] == [
+        (["A", "A"], 0.27),
+        (["A", "B"], 0.3),
+    ]
     wall = Wall.of(chain("B", "A", "A", "A", "B"), smallest)  # B and B so far apart were never seen
     assert wall.pairs.tolist() == [[0, 3], [1, 4]] and wall.distances_nm.tolist() == [0.3, 0.3]
     assert Wall.of(chain("B", "A", "A", "B"), smallest).energies_kt(line) == 0.0
@@ -102,7 +115,9 @@ def test_energy_and_its_first_two_derivatives_vanish_at_the_distance():
     assert energy(0.36) == pytest.approx(1.0) and energy(0.32) == pytest.approx(8.0)  # 0.9 and 0.8 of the distance
     h = 1e-5
     assert (energy(0.4 - h) - energy(0.4 + h)) / (2 * h) < 1e-4
-    assert (energy(0.4 - h) - 2 * energy(0.4) + energy(0.4 + h)) / h**2 < 1.0, "6 HEIGHT_KT h / 0.4^3, at distance 0 37500"
+    assert (energy(0.4 - h) - 2 * energy(0.4) + energy(0.4 + h)) / h**2 < 1.0, (
+        "6 HEIGHT_KT h / 0.4^3, at distance 0 37500"
+    )
 
 
 @pytest.mark.parametrize("backend", backends.names())
@@ -124,8 +139,11 @@ def test_every_backend_adds_the_wall_to_the_models_energy(raised, field, frames_
     np.add.at(walls, (slice(None), wall.pairs[:, 0]), push)
     np.add.at(walls, (slice(None), wall.pairs[:, 1]), -push)
     assert 0.2 < np.mean(np.abs(walls).max(axis=(1, 2)) > 100.0) < 1.0, "acts on many of these frames, and not on all"
-    context = openmm.Context(fpforce.make_system(field, backend=backend), openmm.VerletIntegrator(0.001),
-                             openmm.Platform.getPlatformByName("Reference"))
+    context = openmm.Context(
+        fpforce.make_system(field, backend=backend),
+        openmm.VerletIntegrator(0.001),
+        openmm.Platform.getPlatformByName("Reference"),
+    )
     size = np.sqrt(np.square(network + walls).mean())
     for frame, wanted, force in zip(frames_nm, energies, network + walls, strict=True):
         context.setPositions(frame)
@@ -139,7 +157,13 @@ def test_only_a_model_with_a_wall_or_volumes_asks_for_the_newer_format(checkpoin
     field = fpforce.load(tmp_path / "model.pt")
     assert field.metadata["format_version"] == 3 and fpforce.load(small_model).metadata["format_version"] == 3
     for wall, version in (("true", 2), ("false", 1)):
-        recipe = small_recipe(tmp_path / wall, "run.max_steps=150", "optimizer.warmup_steps=10", "model.volumes=false", f"model.wall={wall}")
+        recipe = small_recipe(
+            tmp_path / wall,
+            "run.max_steps=150",
+            "optimizer.warmup_steps=10",
+            "model.volumes=false",
+            f"model.wall={wall}",
+        )
         export(train(recipe, show_progress=False), tmp_path / f"{wall}.pt")
         assert fpforce.load(tmp_path / f"{wall}.pt").metadata["format_version"] == version
     np.testing.assert_array_equal(field.wall.distances_nm, checkpoint.wall().distances_nm)

@@ -1,4 +1,6 @@
-"""What the graph transformer claims beyond the contract: symmetry under relabelling, padding, the cutoff, its algebra."""
+"""What the graph transformer claims beyond the contract: symmetry under relabelling, padding, the cutoff, its
+algebra.
+"""
 
 from dataclasses import replace
 
@@ -8,7 +10,6 @@ import torch
 from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.diffusion import alpha, sigma_squared
-from fpforce.training.recipe.models import GraphTransformerRecipe
 from fpforce.training.models.edges import DisplacementEdges, FrameEdges, distance_statistics
 from fpforce.training.models.graph_transformer import (
     EdgeAttention,
@@ -17,11 +18,17 @@ from fpforce.training.models.graph_transformer import (
     fit_graph_transformer,
 )
 from fpforce.training.models.molecule import Molecule, Vocabulary, describe_molecule, pad_molecules
+from fpforce.training.recipe.models import GraphTransformerRecipe
 from fpforce.trajectories.bead_frames import read_bead_frames
 
 TIMES = (1e-5, 0.1, 1.0)
-VARIANTS = [{}, {"identity": False}, {"cutoff_nm": 0.35}, {"edges": "displacement"},
-            {"cutoff_nm": 0.35, "neighbours": "radius"}]
+VARIANTS = [
+    {},
+    {"identity": False},
+    {"cutoff_nm": 0.35},
+    {"edges": "displacement"},
+    {"cutoff_nm": 0.35, "neighbours": "radius"},
+]
 
 
 def randomised(module, seed=0):
@@ -41,7 +48,9 @@ def network_of(frames, beads, scale_nm=0.15, **settings):
 @pytest.fixture(scope="module")
 def heavy_set(alanine):
     """Alanine dipeptide with all ten heavy atoms: branches at C, CA and O, a TrainingSet."""
-    return TrainingSet.of(read_bead_frames(alanine / "train.xtc", alanine / "alanine_dipeptide.pdb", beads="heavy", stride=500))
+    return TrainingSet.of(
+        read_bead_frames(alanine / "train.xtc", alanine / "alanine_dipeptide.pdb", beads="heavy", stride=500)
+    )
 
 
 @pytest.mark.parametrize("time", TIMES)
@@ -50,8 +59,11 @@ def test_order_of_the_beads_does_not_matter(heavy_set, settings, time):
     x0, beads = heavy_set.frames.double(), heavy_set.beads
     order = torch.randperm(len(beads), generator=torch.Generator().manual_seed(1))
     place = {int(old): new for new, old in enumerate(order)}
-    relabelled = replace(beads, beads=tuple(beads.beads[int(old)] for old in order),
-                         bonds=tuple(sorted(tuple(sorted((place[i], place[j]))) for i, j in beads.bonds)))
+    relabelled = replace(
+        beads,
+        beads=tuple(beads.beads[int(old)] for old in order),
+        bonds=tuple(sorted(tuple(sorted((place[i], place[j]))) for i, j in beads.bonds)),
+    )
     network, other = network_of(x0, beads, **settings), network_of(x0[:, order], relabelled, **settings)
     other.core.load_state_dict(network.core.state_dict())
     if network.identity is not None:
@@ -76,8 +88,12 @@ def test_chain_of_equal_beads_has_a_direction():
 def test_padded_batch_of_several_molecules_equals_each_alone(alanine_set, heavy_set, edges, radius, time):
     sets = [alanine_set, heavy_set]
     words = [Vocabulary.of(one.beads) for one in sets]
-    vocabulary = Vocabulary(*(tuple(sorted({*ours, *theirs})) for ours, theirs in
-                              ((words[0].names, words[1].names), (words[0].residues, words[1].residues))))
+    vocabulary = Vocabulary(
+        *(
+            tuple(sorted({*ours, *theirs}))
+            for ours, theirs in ((words[0].names, words[1].names), (words[0].residues, words[1].residues))
+        )
+    )
     molecules = []
     for one in sets:
         statistics = distance_statistics(one.frames.double())
@@ -116,8 +132,10 @@ def test_edge_linear_attention_equals_the_naive_formula_with_an_edge_vector_for_
     edges = DisplacementEdges()(x, torch.zeros(1, dtype=torch.float64), None)
     q, k, v = attention.qkv(h).chunk(3, -1)
     middle = (x[:, :, None] - x[:, None]) @ inner.T + inner_bias
-    keys, values = (near[:, None] + middle @ maps[name][0].T + maps[name][1]
-                    for near, name in ((k, "key_edges"), (v, "value_edges")))  # (3, n, n, width)
+    keys, values = (
+        near[:, None] + middle @ maps[name][0].T + maps[name][1]
+        for near, name in ((k, "key_edges"), (v, "value_edges"))
+    )  # (3, n, n, width)
     by_head = (3, beads, beads, heads, width // heads)
     logits = (q.view(3, beads, 1, heads, -1) * keys.view(by_head)).sum(-1) / (width // heads) ** 0.5
     naive = (torch.softmax(logits, 2)[..., None] * values.view(by_head)).sum(2).flatten(2)
@@ -133,10 +151,26 @@ def two_fragments(cutoff, radius):
     away = torch.ones(6, 6, dtype=torch.float64)
     bonds = torch.block_diag(*2 * [torch.tensor([[0, 1, 2], [1, 0, 1], [2, 1, 0]]) - 5]) + 5
     frames = torch.tensor([[0, 1, 2], [0, 1, 2], [2, 1, 0], [3, 4, 5], [3, 4, 5], [5, 4, 3]])
-    molecule = Molecule(**static, frames=frames, separation=torch.full((6, 6), 4), bond_distance=bonds, distance_mean=2 * away,
-                        distance_variance=away)
-    core = randomised(GraphTransformer(FrameEdges(torch.linspace(0.5, 4.0, 16)), Vocabulary(("CA",), ("ALA",)), 24, 2, 8, 1e-3,
-                                       cutoff=cutoff, radius=radius))
+    molecule = Molecule(
+        **static,
+        frames=frames,
+        separation=torch.full((6, 6), 4),
+        bond_distance=bonds,
+        distance_mean=2 * away,
+        distance_variance=away,
+    )
+    core = randomised(
+        GraphTransformer(
+            FrameEdges(torch.linspace(0.5, 4.0, 16)),
+            Vocabulary(("CA",), ("ALA",)),
+            24,
+            2,
+            8,
+            1e-3,
+            cutoff=cutoff,
+            radius=radius,
+        )
+    )
 
     def energy(distance):
         # Only the two beads at the origins come near each other: the others point away.
@@ -189,8 +223,15 @@ def test_edge_features_in_closed_form():
     t = torch.tensor([0.1], dtype=torch.float64)
     a, s2 = float(alpha(t)), float(sigma_squared(t))
     zeros, ones = torch.zeros(3, dtype=torch.long), torch.ones(3, 3, dtype=torch.float64)
-    molecule = Molecule(zeros, zeros, torch.tensor([[0, 1, 2]] * 3), torch.full((3, 3), 5), torch.full((3, 3), 2), 1.5 * ones,
-                        0.3 * ones)
+    molecule = Molecule(
+        zeros,
+        zeros,
+        torch.tensor([[0, 1, 2]] * 3),
+        torch.full((3, 3), 5),
+        torch.full((3, 3), 2),
+        1.5 * ones,
+        0.3 * ones,
+    )
     phi = FrameEdges(torch.linspace(0.0, 3.0, 16, dtype=torch.float64))(x, t, molecule)[0, 0, 2]
     length, area = 0.2**2 + s2, 0.45**2 + 4.0 * s2
     axes = torch.tensor([[1.0, 2.0, 0.0], [-1.0, 2.0, 0.0], [0.0, 0.0, 2.0]], dtype=torch.float64)

@@ -1,4 +1,6 @@
-"""Internal coordinates: which signed volumes are taken, and that a mirror image turns their sign and a rotation nothing."""
+"""Internal coordinates: which signed volumes are taken, and that a mirror image turns their sign and a rotation
+nothing.
+"""
 
 import pytest
 import torch
@@ -31,7 +33,9 @@ def test_volumes_of_the_most_definite_sign_are_taken():
     for row in map(tuple, every.tolist()):
         volumes = torch.linalg.det(arms[:, list(row)])
         definite[row] = float(2.0 * volumes.mean().abs())
-    assert min(definite[row] for row in chosen_rows) >= max(value for row, value in definite.items() if row not in chosen_rows)
+    assert min(definite[row] for row in chosen_rows) >= max(
+        value for row, value in definite.items() if row not in chosen_rows
+    )
 
 
 def test_volumes_change_sign_in_the_mirror_and_nothing_else_changes_them():

@@ -5,17 +5,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fpforce.molecule.beads import Bead, BeadTable
-from fpforce.foundation.errors import InputError
-from fpforce.training.models.molecule import describe_molecule, pad_molecules
 from fpforce.forcefield.transferable.graph import bond_distances, local_frames, separations
 from fpforce.forcefield.transferable.vocabulary import Vocabulary
+from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import Bead, BeadTable
+from fpforce.training.models.molecule import describe_molecule, pad_molecules
 
 
 def chain(count, bonds, names=None, chains=None):
     """`count` residues of one bead each."""
-    beads = tuple(Bead(names[i] if names else "CA", "ALA", i, i + 1, chains[i] if chains else "A", "C", 12.0, (i,), ("CA",))
-                  for i in range(count))
+    beads = tuple(
+        Bead(names[i] if names else "CA", "ALA", i, i + 1, chains[i] if chains else "A", "C", 12.0, (i,), ("CA",))
+        for i in range(count)
+    )
     return BeadTable(beads, tuple(bonds), "test")
 
 
@@ -32,16 +34,15 @@ def permuted(beads, order):
 
 
 def test_frames_of_alanine_dipeptide_follow_its_backbone(alanine_set):
-    # C-N-CA-C-N: an inner bead lies between its neighbours, an end sees the two bonds that lead away from it. Neighbours
-    # are ranked by residue, and CA's two, both of ALA, by name: C before N.
+    # C-N-CA-C-N: an inner bead lies between its neighbours, an end sees the two bonds that lead away from it.
+    # Neighbours are ranked by residue, and CA's two, both of ALA, by name: C before N.
     assert local_frames(alanine_set.beads).tolist() == [[0, 1, 2], [0, 1, 2], [3, 2, 1], [2, 3, 4], [4, 3, 2]]
 
 
 def test_frames_of_branches_ends_pairs_and_single_beads():
     # Bead 1 has three neighbours; 4-5 is a pair; 6 is alone.
     beads = chain(7, [(0, 1), (1, 2), (1, 3), (4, 5)])
-    assert local_frames(beads).tolist() == [
-        [0, 1, 2], [0, 1, 3], [2, 1, 0], [3, 1, 0], [4, 5, 5], [5, 4, 4], [6, 6, 6]]
+    assert local_frames(beads).tolist() == [[0, 1, 2], [0, 1, 3], [2, 1, 0], [3, 1, 0], [4, 5, 5], [5, 4, 4], [6, 6, 6]]
 
 
 def test_bond_distances_are_shortest_paths_in_a_ring_with_a_tail():
@@ -81,7 +82,9 @@ def test_padding_keeps_every_molecules_own_data(alanine_set):
 
 def test_molecule_of_three_beads_is_padded_to_three_frame_corners_only():
     # With n = 3 the (n, 3) frames look like an (n, n) table.
-    batch, _ = pad_molecules([described(chain(3, [(0, 1), (1, 2)])), described(chain(5, [(i, i + 1) for i in range(4)]))])
+    batch, _ = pad_molecules(
+        [described(chain(3, [(0, 1), (1, 2)])), described(chain(5, [(i, i + 1) for i in range(4)]))]
+    )
     assert batch.frames.shape == (2, 5, 3) and batch.bond_distance.shape == (2, 5, 5)
 
 
@@ -89,7 +92,9 @@ def test_unknown_name_or_residue_is_named_with_those_known(alanine_set):
     vocabulary = Vocabulary.of(alanine_set.beads)
     assert vocabulary.names == ("C", "CA", "N") and vocabulary.residues == ("ACE", "ALA", "NME")
     first, *others = alanine_set.beads.beads
-    for change, text in (({"name": "CB"}, "ACE1-CB has the name CB, .* it knows C, CA, N"),
-                         ({"residue": "TRP"}, "TRP1-C has the residue type TRP, .* it knows ACE, ALA, NME")):
+    for change, text in (
+        ({"name": "CB"}, "ACE1-CB has the name CB, .* it knows C, CA, N"),
+        ({"residue": "TRP"}, "TRP1-C has the residue type TRP, .* it knows ACE, ALA, NME"),
+    ):
         with pytest.raises(InputError, match=text):
             vocabulary.indices(replace(alanine_set.beads, beads=(replace(first, **change), *others)))

@@ -5,16 +5,21 @@ import sys
 import pytest
 import torch
 
-from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.diffusion import centred, centred_noise, diffuse
-from fpforce.training.train import train
 from fpforce.training.losses.fokker_planck import perturb, residuals
-from fpforce.training.recipe.models import GraphTransformerRecipe
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.graph_transformer import RADIUS_BEADS, fit_graph_transformer, uses_radius_graph
-from fpforce.training.models.neighbours import find_neighbours, pairs_by_cluster, pairs_by_distance, warn_of_small_cutoff
+from fpforce.training.models.neighbours import (
+    find_neighbours,
+    pairs_by_cluster,
+    pairs_by_distance,
+    warn_of_small_cutoff,
+)
+from fpforce.training.recipe.models import GraphTransformerRecipe
+from fpforce.training.train import train
 
 BEADS, CUTOFF_NM = 24, 1.0
 SMALL = ("model.kind=graph_transformer", "model.head_width=8", "model.cutoff_nm=0.4")
@@ -34,7 +39,9 @@ def both(globule, dtype=torch.float64, conservative=True, cutoff_nm=CUTOFF_NM, *
     """The same random network over all pairs, and over the radius graph."""
     networks = []
     for neighbours in ("dense", "radius"):
-        recipe = GraphTransformerRecipe(width=24, layers=2, head_width=8, cutoff_nm=cutoff_nm, neighbours=neighbours, **settings)
+        recipe = GraphTransformerRecipe(
+            width=24, layers=2, head_width=8, cutoff_nm=cutoff_nm, neighbours=neighbours, **settings
+        )
         network = fit_graph_transformer(*globule, recipe, 1e-3, 1.0, conservative).to(dtype)
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():
@@ -160,7 +167,9 @@ def test_program_needs_no_torch_cluster(globule):
 def test_radius_graph_without_torch_cluster_is_refused(small_recipe, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_cluster", None)  # as if it were not installed
     recipe = small_recipe(tmp_path, *SMALL, "model.neighbours=radius")
-    with pytest.raises(InputError, match=r"torch-cluster is not installed; install it with pip .*or set model.neighbours"):
+    with pytest.raises(
+        InputError, match=r"torch-cluster is not installed; install it with pip .*or set model.neighbours"
+    ):
         train(recipe, show_progress=False)
     assert not uses_radius_graph(GraphTransformerRecipe(cutoff_nm=1.0), 10 * RADIUS_BEADS)
 
@@ -195,5 +204,7 @@ def test_cutoff_below_nearly_all_distances_is_warned_of(cutoff_nm, warns, caplog
     frames[:, :, 0] = torch.arange(5.0)
     with caplog.at_level("WARNING", logger="fpforce"):
         warn_of_small_cutoff(frames, 0.13, cutoff_nm)
-    assert (f"cutoff_nm = {cutoff_nm:g} is below 100% of the distances in the data (0.13 to 0.52 nm)" in caplog.text) == warns
+    assert (
+        f"cutoff_nm = {cutoff_nm:g} is below 100% of the distances in the data (0.13 to 0.52 nm)" in caplog.text
+    ) == warns
     assert bool(caplog.records) == warns

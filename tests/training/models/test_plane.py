@@ -19,15 +19,15 @@ from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.diffusion import centred_noise, degrees_of_freedom, diffuse
 from fpforce.training.export import export
-from fpforce.training.train import train
-from fpforce.training.sample import Sampler, SampleSettings, sample
-from fpforce.training.sampling.likelihood import log_likelihood
+from fpforce.training.modelfile.residual import exact_residual
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.models.plane_prior import fit_plane_gaussian
 from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.read import load_recipe, parse_recipe
-from fpforce.training.modelfile.residual import exact_residual
+from fpforce.training.sample import Sampler, SampleSettings, sample
+from fpforce.training.sampling.likelihood import log_likelihood
+from fpforce.training.train import train
 
 MEAN = np.array([3.0, -1.0])
 COVARIANCE = np.array([[0.30, 0.10], [0.10, 0.08]])
@@ -50,11 +50,17 @@ def gaussian_frames(count, seed):
 
 
 def recipe(folder, **changes):
-    return parse_recipe({
-        "data": {"trajectories": [str(folder / "train.npz")], "beads": RECORD, "length_unit": "nm"}, "temperature_k": 300,
-        "output": str(folder / "run"), "model": {"kind": "mlp", "width": 16, "layers": 2},
-        "optimizer": {"batch_size": 64, "warmup_steps": 10},
-        "run": {"max_steps": 120, "threads": 1, "accelerator": "cpu", "log_every_steps": 10}} | changes)
+    return parse_recipe(
+        {
+            "data": {"trajectories": [str(folder / "train.npz")], "beads": RECORD, "length_unit": "nm"},
+            "temperature_k": 300,
+            "output": str(folder / "run"),
+            "model": {"kind": "mlp", "width": 16, "layers": 2},
+            "optimizer": {"batch_size": 64, "warmup_steps": 10},
+            "run": {"max_steps": 120, "threads": 1, "accelerator": "cpu", "log_every_steps": 10},
+        }
+        | changes
+    )
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +96,9 @@ def test_one_bead_lives_in_a_plane_and_several_are_a_molecule():
         x = torch.randn(4, beads, 3, dtype=torch.float64)
         basis = space.basis(beads)
         assert basis.shape == (space.dimension(beads), beads, 3)
-        torch.testing.assert_close(torch.einsum("kij,lij->kl", basis, basis), torch.eye(len(basis), dtype=torch.float64))
+        torch.testing.assert_close(
+            torch.einsum("kij,lij->kl", basis, basis), torch.eye(len(basis), dtype=torch.float64)
+        )
         in_basis = torch.einsum("bij,kij,klm->blm", x, basis, basis)
         torch.testing.assert_close(space.project(x), in_basis)
         np.testing.assert_allclose(space.project(x.numpy()), space.project(x).numpy(), atol=1e-15, rtol=1e-12)
@@ -142,7 +150,8 @@ def test_log_likelihood_is_that_of_two_dimensions(plane_set, exact):
     covariance = np.cov(plane_set.frames[:, 0, :2].double().numpy().T)
     xy = x[:, 0, :2].numpy()
     wanted = -0.5 * np.einsum("bi,ij,bj->b", xy, np.linalg.inv(covariance), xy) - 0.5 * math.log(
-        (2 * math.pi) ** 2 * np.linalg.det(covariance))
+        (2 * math.pi) ** 2 * np.linalg.det(covariance)
+    )
     np.testing.assert_allclose(found, wanted, atol=1e-2)
 
 
@@ -160,8 +169,11 @@ def test_samples_of_a_trained_model_are_distributed_like_the_data(checkpoint, tm
 @pytest.mark.parametrize("backend", ["python", "torchforce"])
 def test_force_is_minus_the_gradient_in_the_plane_and_nothing_pulls_along_z(field, backend):
     replicas, rng, h = 3, np.random.default_rng(0), 1e-4
-    context = openmm.Context(fpforce.make_system(field, backend=backend, replicas=replicas), openmm.VerletIntegrator(0.001),
-                             openmm.Platform.getPlatformByName("Reference"))
+    context = openmm.Context(
+        fpforce.make_system(field, backend=backend, replicas=replicas),
+        openmm.VerletIntegrator(0.001),
+        openmm.Platform.getPlatformByName("Reference"),
+    )
     positions = np.zeros((replicas, 3))
     positions[:, :2] = rng.multivariate_normal(MEAN, COVARIANCE, size=replicas)
     positions[:, 2] = rng.normal(size=replicas)
@@ -216,8 +228,19 @@ def test_simulation_stays_where_the_data_are_and_the_report_has_the_plane(field,
     outputs = []
     for number, offset in enumerate((-0.5, 0.5)):
         output = tmp_path / f"from_{number}.xtc"
-        simulate(field, output, SimulationSettings(steps=600, replicas=64, timestep_fs=20.0, friction_per_ps=5.0, seed=number,
-                                                   report_interval_ps=0.4, start=np.array([[MEAN[0] + offset, MEAN[1], 5.0]])))
+        simulate(
+            field,
+            output,
+            SimulationSettings(
+                steps=600,
+                replicas=64,
+                timestep_fs=20.0,
+                friction_per_ps=5.0,
+                seed=number,
+                report_interval_ps=0.4,
+                start=np.array([[MEAN[0] + offset, MEAN[1], 5.0]]),
+            ),
+        )
         outputs.append(output)
     frames = np.concatenate([read_simulation(output, field.beads).positions_nm for output in outputs])
     assert frames.shape == (60, 64, 1, 3) and (frames[..., 2] == 0).all()
@@ -231,7 +254,9 @@ def test_simulation_stays_where_the_data_are_and_the_report_has_the_plane(field,
 
 
 def test_a_score_that_is_no_gradient_trains_and_samples(folder, tmp_path):
-    plain = recipe(folder, output=str(tmp_path / "score"), experts=[{"t_max": 1.0, "conservative": False, "max_steps": 60}])
+    plain = recipe(
+        folder, output=str(tmp_path / "score"), experts=[{"t_max": 1.0, "conservative": False, "max_steps": 60}]
+    )
     trained = train(plain, show_progress=False)
     assert isinstance(read_checkpoint(trained).model(), DiffusionScore)
     result = sample(trained, tmp_path / "iid.h5", SampleSettings(samples=500, steps=40))

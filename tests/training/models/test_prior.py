@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from fpforce.training.diffusion import alpha, centred, centred_noise, diffuse, sigma_squared
+from fpforce.training.modelfile.residual import exact_residual
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.prior import AnalyticPrior, fit_prior
-from fpforce.training.modelfile.residual import exact_residual
 
 TIMES = (1e-5, 1e-3, 0.02, 0.2, 1.0)
 BOND, SPREAD = 1.4, 0.05  # a C-N bond and its width, in units of the scale 0.094 nm
@@ -33,8 +33,13 @@ def pair_prior():
     """Prior of two beads: its Gaussian and the pair's own Gaussian are one and cancel, which leaves the shell."""
     mean_square = (BOND**2 + SPREAD**2) / 3.0
     vectors = torch.tensor([[0.5**0.5, -(0.5**0.5)]], dtype=torch.float64)
-    return AnalyticPrior(vectors, torch.tensor([mean_square / 2.0], dtype=torch.float64), torch.tensor([[0, 1]]),
-                         torch.tensor([BOND], dtype=torch.float64), torch.tensor([SPREAD**2], dtype=torch.float64))
+    return AnalyticPrior(
+        vectors,
+        torch.tensor([mean_square / 2.0], dtype=torch.float64),
+        torch.tensor([[0, 1]]),
+        torch.tensor([BOND], dtype=torch.float64),
+        torch.tensor([SPREAD**2], dtype=torch.float64),
+    )
 
 
 def pair_at(distances):
@@ -70,8 +75,8 @@ def test_shell_of_an_isolated_pair_has_no_fokker_planck_residual(time):
     centre, width = float(alpha(t[0]) * BOND), float((SPREAD**2 + 2 * sigma_squared(t[0])).sqrt())
     distances = torch.linspace(max(centre - 4 * width, 0.05), centre + 4 * width, 60, dtype=torch.float64)
     residual = exact_residual(DiffusionEnergy(Nothing(), pair_prior()), pair_at(distances), t)
-    # Terms of up to 1/2 beta 2 * 2 / V = 40 cancel at t = 1e-5, and the naive (d - a)^2 / 2V leaves more than 1. What is
-    # left is the series' missing q^8 / 9676800 below q = 0.5: 1e-7 in the second derivative, times beta (2 a / V)^2.
+    # Terms of up to 1/2 beta 2 * 2 / V = 40 cancel at t = 1e-5, and the naive (d - a)^2 / 2V leaves more than 1. What
+    # is left is the series' missing q^8 / 9676800 below q = 0.5: 1e-7 in the second derivative, times beta (2 a / V)^2.
     assert residual.abs().max() < 1e-5
 
 
@@ -120,7 +125,13 @@ def test_prior_of_two_beads_is_the_shell_of_their_distance_alone(time):
     mean, variance = d0.mean(), d0.var()
     a, v = alpha(t) * (mean - variance / mean), alpha(t).square() * variance + 2 * sigma_squared(t)
     d = torch.linspace(0.8, 2.0, 30, dtype=torch.float64)
-    shell = (d - a).square() / (2 * v) + torch.log(d) + torch.log(a) + 0.5 * torch.log(v) - torch.log(-torch.expm1(-2 * a * d / v))
+    shell = (
+        (d - a).square() / (2 * v)
+        + torch.log(d)
+        + torch.log(a)
+        + 0.5 * torch.log(v)
+        - torch.log(-torch.expm1(-2 * a * d / v))
+    )
     difference = prior(pair_at(d), t) - shell
     # Constant in d up to the 1 / 2000 between the two estimates of a variance, one with n and one with n - 1.
     assert difference.std() < 1e-4
@@ -140,11 +151,18 @@ def test_prior_is_finite_where_beads_coincide(alanine_set, dtype, time):
 def test_gaussian_part_is_the_diffused_gaussian_of_the_data():
     # Data with bead-bead covariance K: E = 1/2 sum_axis x^T (alpha^2 K + sigma^2 P)^+ x + 3/2 ln det.
     generator = torch.Generator().manual_seed(2)
-    x0 = centred(torch.randn(4000, 4, 3, generator=generator, dtype=torch.float64) * torch.tensor([[1.0], [0.5], [2.0], [1.0]]))
+    x0 = centred(
+        torch.randn(4000, 4, 3, generator=generator, dtype=torch.float64) * torch.tensor([[1.0], [0.5], [2.0], [1.0]])
+    )
     covariance = torch.einsum("fik,fjk->ij", x0, x0) / (3 * len(x0))
     vectors = torch.linalg.eigh(covariance)
-    prior = AnalyticPrior(vectors[1].T[1:], vectors[0][1:], torch.zeros(0, 2, dtype=torch.long), torch.zeros(0).double(),
-                          torch.zeros(0).double())
+    prior = AnalyticPrior(
+        vectors[1].T[1:],
+        vectors[0][1:],
+        torch.zeros(0, 2, dtype=torch.long),
+        torch.zeros(0).double(),
+        torch.zeros(0).double(),
+    )
     x, t = x0[:50], torch.full((50,), 0.15, dtype=torch.float64)
     diffused = alpha(t[:1]).square() * covariance + sigma_squared(t[:1]) * (torch.eye(4) - 0.25).double()
     expected = 0.5 * torch.einsum("fik,ij,fjk->f", x, torch.linalg.pinv(diffused, rtol=1e-10), x)

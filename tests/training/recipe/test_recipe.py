@@ -28,7 +28,11 @@ SCORE = SMALLEST_YAML + "experts: [{t_max: 1, conservative: false}]\n"
 
 def test_only_data_temperature_and_output_are_required():
     recipe = parse_recipe(SMALLEST)
-    required = {key for key, default, _ in describe_recipe() if default == "required" and not key.startswith(("experts.N.", "model."))}
+    required = {
+        key
+        for key, default, _ in describe_recipe()
+        if default == "required" and not key.startswith(("experts.N.", "model."))
+    }
     assert required == {"temperature_k", "output"}
     # Demanded by the method: evaluation at t = 1e-5, sigma_w = 1e-4, an alpha_FP in the paper's range 5e-4 to 1e-3.
     assert recipe.diffusion.t_eval == 1e-5 and recipe.loss.fokker_planck_sigma == 1e-4
@@ -53,7 +57,11 @@ def test_model_is_internal_unless_the_recipe_says_otherwise(recipe_file):
 def test_entries_that_differ_between_kinds_of_model_are_described_for_each():
     rows = [row for row in describe_recipe() if row[0].startswith("model.")]
     assert [default for key, default, _ in rows if key == "model.width"] == ["128", "64", "64"]
-    assert len([row for row in rows if row[0] == "model.prior"]) == len([row for row in rows if row[0] == "model.kind"]) == 1
+    assert (
+        len([row for row in rows if row[0] == "model.prior"])
+        == len([row for row in rows if row[0] == "model.kind"])
+        == 1
+    )
 
 
 def test_every_entry_is_described():
@@ -61,15 +69,18 @@ def test_every_entry_is_described():
         assert meaning, key
 
 
-@pytest.mark.parametrize("override, section, key, value", [
-    ("run.max_steps=1000", "run", "max_steps", 1000),
-    ("loss.fokker_planck_weight=5e-4", "loss", "fokker_planck_weight", 5e-4),
-    ("optimizer.learning_rate=1E-3", "optimizer", "learning_rate", 1e-3),
-    ("model.prior=false", "model", "prior", False),
-    ("run.max_minutes=null", "run", "max_minutes", None),
-    ("run.devices=[0, 1]", "run", "devices", [0, 1]),
-    ("data.beads={A: [C, N]}", "data", "beads", {"A": ["C", "N"]}),
-])
+@pytest.mark.parametrize(
+    "override, section, key, value",
+    [
+        ("run.max_steps=1000", "run", "max_steps", 1000),
+        ("loss.fokker_planck_weight=5e-4", "loss", "fokker_planck_weight", 5e-4),
+        ("optimizer.learning_rate=1E-3", "optimizer", "learning_rate", 1e-3),
+        ("model.prior=false", "model", "prior", False),
+        ("run.max_minutes=null", "run", "max_minutes", None),
+        ("run.devices=[0, 1]", "run", "devices", [0, 1]),
+        ("data.beads={A: [C, N]}", "data", "beads", {"A": ["C", "N"]}),
+    ],
+)
 def test_overrides_are_yaml_values(recipe_file, override, section, key, value):
     recipe = load_recipe(recipe_file(SMALLEST_YAML), [override])
     found = getattr(getattr(recipe, section), key)
@@ -90,43 +101,49 @@ def test_data_paths_are_relative_to_the_recipe_and_the_output_to_the_working_fol
     assert recipe.output == Path("out")
 
 
-@pytest.mark.parametrize("override, parts", [
-    ("run.max_step=5", ["unknown key 'run.max_step'", "did you mean 'run.max_steps'"]),
-    ("optimiser.batch_size=5", ["unknown key 'optimiser'", "did you mean 'optimizer'"]),
-    ("max_steps=5", ["unknown key 'max_steps'", "did you mean 'run.max_steps'"]),
-    ("temperature=300", ["unknown key 'temperature'", "did you mean 'temperature_k'"]),
-    ("model.zzz=1", ["unknown key 'model.zzz'", "valid here: kind, width"]),
-    ("run.max_steps=many", ["'run.max_steps' = 'many'", "integer"]),
-    ("run.max_steps=1.5", ["'run.max_steps' = 1.5", "integer"]),
-    ("model.prior=7", ["'model.prior' = 7", "boolean"]),
-    ("model.kind=graph", ["'model.kind' = 'graph'", "'internal'"]),
-    ("model.kind=null", ["'model.kind' = ", "'internal' or 'graph_transformer'"]),
-    ("model=5", ["'model' = 5"]),
-    ("model.head_width=8", ["unknown key 'model.head_width'", "belongs to model.kind=graph_transformer"]),
-    ("model={kind: graph_transformer, head_widht: 8}", ["'model.head_widht'", "did you mean 'model.head_width'"]),
-    ("model={kind: graph_transformer, width: 30}", ["width = 30 must be a multiple of head_width = 16"]),
-    ("model={kind: graph_transformer, cutoff_nm: 0}", ["'model.cutoff_nm' = 0", "greater than 0"]),
-    ("model={kind: graph_transformer, edges: all}", ["'model.edges' = 'all'", "'frames' or 'displacement'"]),
-    ("temperature_k=0", ["'temperature_k' = 0", "greater than 0"]),
-    ("temperature_k=-300", ["'temperature_k' = -300", "greater than 0"]),
-    ("temperature_k=.nan", ["'temperature_k' = nan"]),
-    ("diffusion.t_max=2", ["'diffusion.t_max' = 2", "less than or equal to 1"]),
-    ("optimizer.batch_size=1", ["'optimizer.batch_size' = 1"]),
-    ("run.precision=16-mixed", ["'run.precision' = '16-mixed'", "'32-true'"]),
-    ("data.length_unit=pm", ["'data.length_unit' = 'pm'", "'nm' or 'angstrom'"]),
-    ("data.trajectories=[]", ["trajectories = [] and molecules = []"]),
-    ("data.trajectories=null", ["'data.trajectories' = None"]),
-    ("run.max_steps", ["'run.max_steps' is not of the form key=value"]),
-    ("temperature_k.unit=K", ["temperature_k is a value, not a section"]),
-    ("data.beads=[unclosed", ["'[unclosed' is not a YAML value"]),
-    ("run=5", ["'run' = 5"]),
-    ("run.seed=99999999999999999999", ["'run.seed' = 9", "less than or equal to 4294967295"]),
-    ("diffusion.t_max=1e-6", ["override 'diffusion.t_max=1e-6'", "t_eval = 1e-05 must be below t_max = 1e-06"]),
-    ("data.trajectories=[a.xtc, 5]", ["'data.trajectories.1' = 5"]),
-    ("run.devices=[0, x]", ["'run.devices' = "]),
-    ("calibration.top_temperature_k=500", ["top_temperature_k = 500", "the hottest of calibration.rungs = 1; give 2 rungs or more"]),
-    ("calibration={rungs: 2, top_temperature_k: 200}", ["top_temperature_k = 200", "above temperature_k = 300"]),
-])
+@pytest.mark.parametrize(
+    "override, parts",
+    [
+        ("run.max_step=5", ["unknown key 'run.max_step'", "did you mean 'run.max_steps'"]),
+        ("optimiser.batch_size=5", ["unknown key 'optimiser'", "did you mean 'optimizer'"]),
+        ("max_steps=5", ["unknown key 'max_steps'", "did you mean 'run.max_steps'"]),
+        ("temperature=300", ["unknown key 'temperature'", "did you mean 'temperature_k'"]),
+        ("model.zzz=1", ["unknown key 'model.zzz'", "valid here: kind, width"]),
+        ("run.max_steps=many", ["'run.max_steps' = 'many'", "integer"]),
+        ("run.max_steps=1.5", ["'run.max_steps' = 1.5", "integer"]),
+        ("model.prior=7", ["'model.prior' = 7", "boolean"]),
+        ("model.kind=graph", ["'model.kind' = 'graph'", "'internal'"]),
+        ("model.kind=null", ["'model.kind' = ", "'internal' or 'graph_transformer'"]),
+        ("model=5", ["'model' = 5"]),
+        ("model.head_width=8", ["unknown key 'model.head_width'", "belongs to model.kind=graph_transformer"]),
+        ("model={kind: graph_transformer, head_widht: 8}", ["'model.head_widht'", "did you mean 'model.head_width'"]),
+        ("model={kind: graph_transformer, width: 30}", ["width = 30 must be a multiple of head_width = 16"]),
+        ("model={kind: graph_transformer, cutoff_nm: 0}", ["'model.cutoff_nm' = 0", "greater than 0"]),
+        ("model={kind: graph_transformer, edges: all}", ["'model.edges' = 'all'", "'frames' or 'displacement'"]),
+        ("temperature_k=0", ["'temperature_k' = 0", "greater than 0"]),
+        ("temperature_k=-300", ["'temperature_k' = -300", "greater than 0"]),
+        ("temperature_k=.nan", ["'temperature_k' = nan"]),
+        ("diffusion.t_max=2", ["'diffusion.t_max' = 2", "less than or equal to 1"]),
+        ("optimizer.batch_size=1", ["'optimizer.batch_size' = 1"]),
+        ("run.precision=16-mixed", ["'run.precision' = '16-mixed'", "'32-true'"]),
+        ("data.length_unit=pm", ["'data.length_unit' = 'pm'", "'nm' or 'angstrom'"]),
+        ("data.trajectories=[]", ["trajectories = [] and molecules = []"]),
+        ("data.trajectories=null", ["'data.trajectories' = None"]),
+        ("run.max_steps", ["'run.max_steps' is not of the form key=value"]),
+        ("temperature_k.unit=K", ["temperature_k is a value, not a section"]),
+        ("data.beads=[unclosed", ["'[unclosed' is not a YAML value"]),
+        ("run=5", ["'run' = 5"]),
+        ("run.seed=99999999999999999999", ["'run.seed' = 9", "less than or equal to 4294967295"]),
+        ("diffusion.t_max=1e-6", ["override 'diffusion.t_max=1e-6'", "t_eval = 1e-05 must be below t_max = 1e-06"]),
+        ("data.trajectories=[a.xtc, 5]", ["'data.trajectories.1' = 5"]),
+        ("run.devices=[0, x]", ["'run.devices' = "]),
+        (
+            "calibration.top_temperature_k=500",
+            ["top_temperature_k = 500", "the hottest of calibration.rungs = 1; give 2 rungs or more"],
+        ),
+        ("calibration={rungs: 2, top_temperature_k: 200}", ["top_temperature_k = 200", "above temperature_k = 300"]),
+    ],
+)
 def test_wrong_entry_is_named_with_its_remedy(recipe_file, override, parts):
     with pytest.raises(InputError) as caught:
         load_recipe(recipe_file(SMALLEST_YAML), [override])
@@ -149,11 +166,14 @@ def test_error_names_the_file_or_the_override_it_came_from(recipe_file):
     assert sorted(text.partition(": '")[0] for text in texts) == [str(path), "override 'run.seed=-1'"]
 
 
-@pytest.mark.parametrize("override, part", [
-    ("calibration.rounds=2", "override 'calibration.rounds=2': calibration.rounds = 2 adjusts an energy"),
-    ("experts=[{t_max: 1, conservative: false}]", "override 'experts=["),
-    ("run.seed=3", "recipe.yaml: calibration.rounds = 1 adjusts an energy"),
-])
+@pytest.mark.parametrize(
+    "override, part",
+    [
+        ("calibration.rounds=2", "override 'calibration.rounds=2': calibration.rounds = 2 adjusts an energy"),
+        ("experts=[{t_max: 1, conservative: false}]", "override 'experts=["),
+        ("run.seed=3", "recipe.yaml: calibration.rounds = 1 adjusts an energy"),
+    ],
+)
 def test_error_of_the_whole_recipe_has_no_empty_key_and_blames_what_it_names(recipe_file, override, part):
     with pytest.raises(InputError) as caught:
         load_recipe(recipe_file(SCORE + "calibration: {rounds: 1}\n"), [override])
@@ -166,14 +186,20 @@ def test_every_wrong_entry_is_reported_at_once(recipe_file):
     assert "temperature_k" in str(caught.value) and "run.max_stepz" in str(caught.value)
 
 
-@pytest.mark.parametrize("text, part", [
-    ("temperature_k: 300\noutput: out\n", "'data' is missing"),
-    ("data: {topology: a.pdb}\ntemperature_k: 300\noutput: out\n", "trajectories = [] and molecules = []: nothing to learn from"),
-    ("data: {trajectories: a.xtc}\noutput: out\n", "'temperature_k' is missing"),
-    ("- a\n- b\n", "must be a mapping"),
-    ("", "must be a mapping"),
-    ("data: {trajectories: [\n", "is not valid YAML"),
-])
+@pytest.mark.parametrize(
+    "text, part",
+    [
+        ("temperature_k: 300\noutput: out\n", "'data' is missing"),
+        (
+            "data: {topology: a.pdb}\ntemperature_k: 300\noutput: out\n",
+            "trajectories = [] and molecules = []: nothing to learn from",
+        ),
+        ("data: {trajectories: a.xtc}\noutput: out\n", "'temperature_k' is missing"),
+        ("- a\n- b\n", "must be a mapping"),
+        ("", "must be a mapping"),
+        ("data: {trajectories: [\n", "is not valid YAML"),
+    ],
+)
 def test_wrong_file_is_named(recipe_file, text, part):
     path = recipe_file(text)
     with pytest.raises(InputError, match="recipe.yaml") as caught:
@@ -194,9 +220,14 @@ def test_the_example_recipe_is_valid_and_its_files_exist(alanine):
 
 def test_fokker_planck_weight_that_no_expert_can_take_is_an_error_where_it_was_asked_for(recipe_file):
     path = recipe_file(SCORE)
-    with pytest.raises(InputError, match="override 'loss.fokker_planck_weight=1e-3': 'loss.fokker_planck_weight' = 0.001 needs an energy"):
+    with pytest.raises(
+        InputError,
+        match="override 'loss.fokker_planck_weight=1e-3': 'loss.fokker_planck_weight' = 0.001 needs an energy",
+    ):
         load_recipe(path, ["loss.fokker_planck_weight=1e-3"])
-    with pytest.raises(InputError, match="recipe.yaml: 'loss.fokker_planck_weight' = 0.002 .*no expert is conservative"):
+    with pytest.raises(
+        InputError, match="recipe.yaml: 'loss.fokker_planck_weight' = 0.002 .*no expert is conservative"
+    ):
         load_recipe(recipe_file(SCORE + "loss: {fokker_planck_weight: 2e-3}\n"))
     recipe = load_recipe(recipe_file(SCORE))
     assert recipe.loss.fokker_planck_weight == 0.0

@@ -9,9 +9,9 @@ from scipy import stats
 
 from fpforce.foundation.errors import InputError
 from fpforce.training.diffusion import alpha, centred, centred_noise, degrees_of_freedom, sigma_squared
+from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.sample import Sampler, SampleSettings
 from fpforce.training.sampling.likelihood import estimated_divergence, exact_divergence, log_likelihood
-from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.sampling.solvers import euler_maruyama, multistep, probability_flow, shared_steps, time_grid
 
 BEADS = 4
@@ -151,7 +151,9 @@ def test_log_likelihood_of_the_flow_is_the_exact_log_density(weights, centres):
     generator = torch.Generator().manual_seed(1)
     # The process ends at a variance of 1 - 4e-5 (1 - variance of the data), taken as 1: about 1e-4 here.
     torch.testing.assert_close(along, exact, rtol=0, atol=1e-2)
-    torch.testing.assert_close(log_likelihood(in_two_experts(model), x, T_END, 100, generator), exact, rtol=0, atol=1e-2)
+    torch.testing.assert_close(
+        log_likelihood(in_two_experts(model), x, T_END, 100, generator), exact, rtol=0, atol=1e-2
+    )
 
 
 def test_estimated_divergence_is_unbiased():
