@@ -14,7 +14,7 @@ from fpforce.plugin.library import functions, model_arguments, problem
 
 
 class FPForce(openmm.Force):
-    """The learned free energy of coarse-grained molecules, evaluated by compiled code on the host's processor.
+    """The learned free energy of coarse-grained molecules, evaluated by compiled code on the host's processor or a GPU.
 
         U = sum over replicas of [ prior + fpforce_scale * network ]      kJ/mol
 
@@ -161,6 +161,14 @@ class FPForce(openmm.Force):
         if not isinstance(context, openmm.Context):
             raise TypeError(f"{context!r} is not an openmm.Context")
         self._call("update_parameters_in_context", int(context.this))
+
+    def getEvaluationInContext(self, context: openmm.Context) -> str:
+        """Where a Context made with this force computes it: its platform's name, or "host", with ": " and why not the platform."""
+        if not isinstance(context, openmm.Context):
+            raise TypeError(f"{context!r} is not an openmm.Context")
+        evaluation = c_char_p()
+        self._call("evaluation_in_context", int(context.this), byref(evaluation))
+        return evaluation.value.decode(errors="replace")
 
     def _get(self, name: str):
         return getattr(functions(), f"fpforce_{name}")(int(self.this))

@@ -45,6 +45,7 @@ _SIGNATURES = {
     "default_scale": (c_double, [_FORCE]),
     "set_default_scale": (_TEXT, [_FORCE, c_double]),
     "update_parameters_in_context": (_TEXT, [_FORCE, c_void_p]),
+    "evaluation_in_context": (_TEXT, [_FORCE, c_void_p, POINTER(c_char_p)]),
 }
 
 

@@ -1,6 +1,7 @@
 """Small models of both native kinds, the forces made of them, and a Context to evaluate them in."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -155,3 +156,39 @@ def run_python(tmp_path):
         return done.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def random_model(tmp_path_factory):
+    """random_model(kind="internal", **shape) -> (description, weights) of plugin/tests/RandomModel.cpp, with weights of order one.
+
+    shape: beads, width, layers, head_width, prior, wall, volumes, seed. Skips where there is no C++ compiler.
+    """
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no C++ compiler here")
+    folder = tmp_path_factory.mktemp("random")
+    plugin = Path(__file__).resolve().parents[2] / "plugin"
+    sources = [plugin / "tests" / name for name in ("WriteModel.cpp", "RandomModel.cpp")]
+    command = [compiler, "-std=c++17", f"-I{plugin / 'kernels'}", *map(str, sources), "-o", str(folder / "write_model")]
+    subprocess.run(command, check=True)
+
+    def make(kind="internal", beads=5, width=32, layers=2, head_width=16, prior=True, wall=False, volumes=True, seed=1):
+        shape = (beads, width, layers, head_width, *map(int, (prior, wall, volumes)), seed)
+        subprocess.run([folder / "write_model", kind, *map(str, shape), folder / "model"], check=True)
+        return (folder / "model.json").read_text(), (folder / "model.safetensors").read_bytes()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def opencl():
+    """Skips where OpenMM's OpenCL platform has no device; Debian's pocl-opencl-icd makes one of any processor."""
+    import openmm
+
+    system = openmm.System()
+    system.addParticle(1.0)
+    try:
+        openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("OpenCL"))
+    except openmm.OpenMMException as error:
+        pytest.skip(f"no OpenCL here: {error}")

@@ -25,14 +25,19 @@ namespace FPForcePlugin {
  * prior, so that the learned part can be switched on gradually. U is a free energy at the temperature of the training data
  * only: integrate with a thermostat at that temperature.
  *
- * The energy is evaluated on the host's processor whatever the Platform is, and depends only on positions: Contexts that are
- * copied, checkpointed or restored give the same forces bit for bit. It is not periodic. It does not report derivatives
+ * On the platforms OpenCL, CUDA and HIP models of kind "internal" are computed on the device. Everything else is evaluated on
+ * the host's processor whatever the Platform is; so are those if the environment variable FPFORCE_DEVICE is "host", and in a
+ * Context with several devices. The energy depends only on positions: Contexts that are copied, checkpointed or restored give the
+ * same forces bit for bit. It is not periodic. It does not report derivatives
  * with respect to fpforce_scale to State; to have them, put one Force with the network and one with the prior into a
  * CustomCVForce (setTerms(), setScaleParameter()).
  */
 class FPFORCE_EXPORT FPForce : public OpenMM::Force {
 public:
-    /** Floating-point type of the network; geometry, prior and sums over replicas are always in double precision. */
+    /**
+     * Floating-point type of the network. On the host geometry, prior and sums over replicas are always in double precision; on a
+     * device they are in single where the Platform's own Precision is "single".
+     */
     enum Precision { Single = 0, Double = 1 };
     /** Which parts of the energy this Force adds. */
     enum Terms { All = 0, Network = 1, Prior = 2 };
@@ -132,6 +137,12 @@ public:
      * created; if it has changed since, this throws, and Context::reinitialize() is what is needed.
      */
     void updateParametersInContext(OpenMM::Context& context);
+
+    /**
+     * Get where a Context that was created with this Force computes it: the name of its Platform if that does, in a kernel of its
+     * own; otherwise "host", followed by ": " and a reason if the Platform is one that has such a kernel.
+     */
+    std::string getEvaluationInContext(OpenMM::Context& context) const;
 
     /** @return false: molecules must be whole, whatever the periodic box is. */
     bool usesPeriodicBoundaryConditions() const override {

@@ -152,4 +152,8 @@ FPFORCE_EXPORT const char* fpforce_update_parameters_in_context(void* force, voi
     return guarded([&] { at(force).updateParametersInContext(*static_cast<OpenMM::Context*>(context)); });
 }
 
+FPFORCE_EXPORT const char* fpforce_evaluation_in_context(void* force, void* context, const char** evaluation) {
+    return guarded([&] { *evaluation = kept(at(force).getEvaluationInContext(*static_cast<OpenMM::Context*>(context))); });
+}
+
 }  // extern "C"

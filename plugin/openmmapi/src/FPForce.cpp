@@ -84,6 +84,10 @@ void FPForce::updateParametersInContext(OpenMM::Context& context) {
     dynamic_cast<FPForceImpl&>(getImplInContext(context)).updateParametersInContext(getContextImpl(context));
 }
 
+std::string FPForce::getEvaluationInContext(OpenMM::Context& context) const {
+    return dynamic_cast<const FPForceImpl&>(getImplInContext(context)).evaluation();
+}
+
 OpenMM::ForceImpl* FPForce::createImpl() const {
     return new FPForceImpl(*this);
 }

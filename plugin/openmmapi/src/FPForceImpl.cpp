@@ -1,8 +1,13 @@
 #include "internal/FPForceImpl.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <numeric>
 
+#include "openmm/Platform.h"
+
+#include "internal/FPForceKernels.h"
+#include "internal/HostNotice.h"
 #include "internal/OpenMMErrors.h"
 
 using OpenMM::ContextImpl;
@@ -49,19 +54,51 @@ FPForceImpl::FPForceImpl(const FPForce& owner)
 }
 
 void FPForceImpl::initialize(ContextImpl& context) {
+    const std::string platform = context.getPlatform().getName();
     withOpenMMErrors([&] {
         particles_ = checkedParticles(context.getSystem().getNumParticles());
         replicas_ = owner_.getNumReplicas();
-        evaluator_ = makeEvaluator();
-        std::vector<int> first(particles_.size());
-        std::iota(first.begin(), first.end(), 0);
-        inPlace_ = particles_ == first;
-        if (!inPlace_) {
-            gatheredPositions_.resize(particles_.size());
-            gatheredForces_.resize(particles_.size());
+        beads_ = owner_.getNumBeads();
+        evaluation_ = "host";
+        if (context.getPlatform().supportsKernels({CalcFPForceKernel::Name()})) {
+            const std::string reason = prepareDevice(context);
+            onDevice_ = reason.empty();
+            evaluation_ = onDevice_ ? platform : "host: " + shortened(reason);
+            if (!onDevice_)
+                noticeHost(platform, kind_, reason);
         }
+        if (!onDevice_)
+            prepareHost();
     });
-    CustomCPPForceImpl::initialize(context);
+    if (!onDevice_)
+        CustomCPPForceImpl::initialize(context);
+}
+
+std::string FPForceImpl::prepareDevice(ContextImpl& context) {
+    if (const char* wanted = std::getenv("FPFORCE_DEVICE"); wanted != nullptr && *wanted != '\0') {
+        if (std::string(wanted) != "host")
+            throw OpenMMException("FPForce: FPFORCE_DEVICE is '" + std::string(wanted) + "'; give host, or unset it");
+        return "FPFORCE_DEVICE asks for it";
+    }
+    try {
+        kernel_ = context.getPlatform().createKernel(CalcFPForceKernel::Name(), context);
+        kernel_.getAs<CalcFPForceKernel>().initialize(owner_, particles_);
+        return "";
+    } catch (const std::exception& error) {
+        kernel_ = OpenMM::Kernel();
+        return error.what();
+    }
+}
+
+void FPForceImpl::prepareHost() {
+    evaluator_ = makeEvaluator();
+    std::vector<int> first(particles_.size());
+    std::iota(first.begin(), first.end(), 0);
+    inPlace_ = particles_ == first;
+    if (!inPlace_) {
+        gatheredPositions_.resize(particles_.size());
+        gatheredForces_.resize(particles_.size());
+    }
 }
 
 std::vector<int> FPForceImpl::checkedParticles(int particlesOfSystem) const {
@@ -94,9 +131,21 @@ std::unique_ptr<Evaluator> FPForceImpl::makeEvaluator() const {
                              termsOf(terms_));
 }
 
+double FPForceImpl::scaleIn(ContextImpl& context) const {
+    return scaleParameter_.empty() ? 1.0 : context.getParameters().at(scaleParameter_);
+}
+
+double FPForceImpl::calcForcesAndEnergy(ContextImpl& context, bool includeForces, bool includeEnergy, int groups) {
+    if (!onDevice_)
+        return CustomCPPForceImpl::calcForcesAndEnergy(context, includeForces, includeEnergy, groups);
+    if ((groups & (1 << owner_.getForceGroup())) == 0)
+        return 0.0;
+    return withOpenMMErrors([&] { return kernel_.getAs<CalcFPForceKernel>().execute(scaleIn(context), includeForces, includeEnergy); });
+}
+
 double FPForceImpl::computeForce(ContextImpl& context, const std::vector<Vec3>& positions, std::vector<Vec3>& forces) {
     return withOpenMMErrors([&] {
-        const double scale = scaleParameter_.empty() ? 1.0 : context.getParameters().at(scaleParameter_);
+        const double scale = scaleIn(context);
         if (inPlace_) {
             std::fill(forces.begin() + static_cast<std::ptrdiff_t>(particles_.size()), forces.end(), Vec3());
             return evaluate(scale, positions, forces);
@@ -134,8 +183,8 @@ std::vector<std::pair<int, int>> FPForceImpl::getBondedParticles() const {
 
 void FPForceImpl::updateParametersInContext(ContextImpl& context) {
     withOpenMMErrors([&] {
-        if (owner_.getKind() != kind_ || owner_.getNumBeads() != evaluator_->beads())
-            throw OpenMMException("FPForce: the context has a model of kind " + kind_ + " with " + std::to_string(evaluator_->beads()) +
+        if (owner_.getKind() != kind_ || owner_.getNumBeads() != beads_)
+            throw OpenMMException("FPForce: the context has a model of kind " + kind_ + " with " + std::to_string(beads_) +
                                   " beads, the new one is of kind " + owner_.getKind() + " with " + std::to_string(owner_.getNumBeads()) +
                                   "; call Context::reinitialize() instead");
         if (owner_.getNumReplicas() != replicas_ || flattened(owner_) != particles_ || owner_.getTerms() != terms_ ||
@@ -143,7 +192,10 @@ void FPForceImpl::updateParametersInContext(ContextImpl& context) {
             throw OpenMMException(
                 "FPForce: replicas, terms or scale parameter have changed since the context was created; call "
                 "Context::reinitialize() instead");
-        evaluator_ = makeEvaluator();
+        if (onDevice_)
+            kernel_.getAs<CalcFPForceKernel>().copyParametersToContext(owner_);
+        else
+            evaluator_ = makeEvaluator();
     });
     context.systemChanged();
 }

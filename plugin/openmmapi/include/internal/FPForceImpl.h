@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "openmm/Kernel.h"
 #include "openmm/Vec3.h"
 #include "openmm/internal/ContextImpl.h"
 #include "openmm/internal/CustomCPPForceImpl.h"
@@ -17,18 +18,20 @@
 namespace FPForcePlugin {
 
 /**
- * An FPForce inside one Context. It brings the replicas' positions into one array (nothing to do where they are the System's
- * first particles, in order), has the Evaluator compute energies and forces, and brings the forces back.
+ * An FPForce inside one Context. Where the Platform has a CalcFPForceKernel that can compute the model, that does everything.
+ * Elsewhere this brings the replicas' positions into one array (nothing to do where they are the System's first particles, in
+ * order), has the Evaluator compute energies and forces, and brings the forces back.
  */
 class FPForceImpl : public OpenMM::CustomCPPForceImpl {
 public:
     explicit FPForceImpl(const FPForce& owner);
-    /** Checks the replicas against the System and reads the model. */
+    /** Checks the replicas against the System, reads the model, and decides where it is computed. */
     void initialize(OpenMM::ContextImpl& context) override;
+    double calcForcesAndEnergy(OpenMM::ContextImpl& context, bool includeForces, bool includeEnergy, int groups) override;
     const FPForce& getOwner() const override {
         return owner_;
     }
-    /** Overwrites the forces (kJ/mol/nm) of all particles, with zero for those in no replica; returns the energy (kJ/mol). */
+    /** On the host. Overwrites the forces (kJ/mol/nm) of all particles, with zero for those in no replica; returns the energy (kJ/mol). */
     double computeForce(OpenMM::ContextImpl& context, const std::vector<OpenMM::Vec3>& positions,
                         std::vector<OpenMM::Vec3>& forces) override;
     std::map<std::string, double> getDefaultParameters() override;
@@ -36,8 +39,16 @@ public:
     std::vector<std::pair<int, int>> getBondedParticles() const override;
     /** See FPForce::updateParametersInContext(). */
     void updateParametersInContext(OpenMM::ContextImpl& context);
+    /** See FPForce::getEvaluationInContext(). */
+    const std::string& evaluation() const {
+        return evaluation_;
+    }
 
 private:
+    /** Prepares the Platform's own kernel; returns why it has to be the host, or "" if it need not. */
+    std::string prepareDevice(OpenMM::ContextImpl& context);
+    void prepareHost();
+    double scaleIn(OpenMM::ContextImpl& context) const;
     std::unique_ptr<Evaluator> makeEvaluator() const;
     /** Particles of all replicas, one after another; throws unless every one exists and is used once. */
     std::vector<int> checkedParticles(int particlesOfSystem) const;
@@ -51,7 +62,11 @@ private:
     int replicas_ = 0;
     bool inPlace_ = false;  // particles_ is 0, 1, 2, ...
     std::vector<OpenMM::Vec3> gatheredPositions_, gatheredForces_;
-    std::unique_ptr<Evaluator> evaluator_;
+    int beads_ = 0;
+    std::string evaluation_;
+    OpenMM::Kernel kernel_;                 // on a device
+    bool onDevice_ = false;
+    std::unique_ptr<Evaluator> evaluator_;  // on the host
 };
 
 }  // namespace FPForcePlugin

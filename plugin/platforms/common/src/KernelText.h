@@ -1,0 +1,15 @@
+#ifndef FPFORCE_KERNEL_TEXT_H_
+#define FPFORCE_KERNEL_TEXT_H_
+
+#include <string>
+
+namespace FPForcePlugin {
+namespace KernelText {
+
+/** The files in kernels/, which the platform's compiler reads when a Context is made; `beads` comes before each of the others. */
+extern const std::string beads, prior, internal;
+
+}  // namespace KernelText
+}  // namespace FPForcePlugin
+
+#endif

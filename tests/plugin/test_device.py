@@ -1,0 +1,328 @@
+"""FPForce on a device: the kernels of plugin/platforms/common, run through OpenCL, against the host in float64.
+
+Models have random weights of order one, and frames bonds that are stretched by some widths, so that every term acts. The host is
+given the positions as the device holds them, in float32 where its precision is single.
+"""
+
+import numpy as np
+import openmm
+import pytest
+
+from fpforce.plugin import FPForce
+
+pytestmark = pytest.mark.usefixtures("opencl")
+
+MODELS = {
+    "internal": {},
+    "without volumes": {"volumes": False},
+    "wall": {"wall": True},
+    "wall without a prior": {"wall": True, "prior": False},
+    "neither prior nor wall": {"prior": False},
+    "two beads": {"beads": 2},
+    "three beads": {"beads": 3},
+    "one layer, a width that is no multiple of a warp": {"layers": 1, "width": 37},
+    "four layers": {"layers": 4, "width": 48},
+    "28 beads": {"beads": 28, "width": 128, "layers": 3, "wall": True},
+    "60 beads, more than local memory holds": {"beads": 60, "width": 64},
+}
+
+
+def chains_nm(replicas, beads, seed=0):
+    """(replicas, beads, 3): chains of bonds of 0.14 nm, each in a cone around the one before."""
+    generator = np.random.default_rng(seed)
+    direction, chains = np.tile([1.0, 0.0, 0.0], (replicas, 1)), np.zeros((replicas, beads, 3))
+    for bead in range(1, beads):
+        direction = direction + 0.6 * generator.normal(size=(replicas, 3))
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        chains[:, bead] = chains[:, bead - 1] + 0.14 * (1 + 0.035 * generator.normal(size=(replicas, 1))) * direction
+    return chains
+
+
+def make_context(model, places, particles, platform="OpenCL", precision="mixed", integrator=None, box_nm=None, configure=None, others=()):
+    """(force, context): replicas at `places` (replicas, beads) of a System; on the host in float64 if the platform is Reference."""
+    force = FPForce(*model)
+    for place in places:
+        force.addReplica(place)
+    force.setForceGroup(3)
+    if platform == "Reference":
+        force.setPrecision(FPForce.Double)
+    if configure:
+        configure(force)
+    system = openmm.System()
+    for _ in range(particles):
+        system.addParticle(12.0)
+    if box_nm:
+        system.setDefaultPeriodicBoxVectors((box_nm, 0, 0), (0, box_nm, 0), (0, 0, box_nm))
+    system.addForce(force)
+    for other in others:
+        system.addForce(other)
+    properties = {"Precision": precision} if platform == "OpenCL" else {}
+    context = openmm.Context(system, integrator or openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName(platform), properties)
+    return force, context
+
+
+def in_order(replicas, beads):
+    return np.arange(replicas * beads).reshape(replicas, beads)
+
+
+def state_of(context):
+    """(energy, forces, positions) of the force alone, as the context holds its positions."""
+    state = context.getState(energy=True, forces=True, positions=True, groups={3})
+    return state.getPotentialEnergy()._value, state.getForces(asNumpy=True)._value, state.getPositions(asNumpy=True)._value
+
+
+def assert_as_on_the_host(model, places, context, tolerance=1e-5, configure=None):
+    """Energy and forces of the context equal the host's in float64, relative to the energy and to the forces' root mean square."""
+    energy, forces, positions = state_of(context)
+    _, host = make_context(model, places, len(positions), "Reference", configure=configure)
+    host.setPositions(positions)
+    for name, value in context.getParameters().items():
+        host.setParameter(name, value)
+    expected_energy, expected, _ = state_of(host)
+    assert abs(energy - expected_energy) <= tolerance * max(abs(expected_energy), len(places))
+    assert np.abs(forces[places] - expected[places]).max() <= tolerance * np.sqrt(np.square(expected[places]).mean())
+    elsewhere = np.setdiff1d(np.arange(len(positions)), places)
+    assert (forces[elsewhere] == 0).all()
+
+
+@pytest.mark.parametrize("name, precision", [*((name, "single") for name in MODELS), ("wall", "mixed"), ("wall", "double"),
+                                             ("28 beads", "mixed"), ("28 beads", "double")])
+def test_energies_and_forces_equal_the_host_in_float64(random_model, name, precision):
+    model, beads = random_model(**MODELS[name]), MODELS[name].get("beads", 5)
+    places = in_order(9, beads)
+    force, context = make_context(model, places, places.size, precision=precision)
+    assert force.getEvaluationInContext(context) == "OpenCL"
+    for seed in range(3):
+        context.setPositions(chains_nm(9, beads, seed).reshape(-1, 3))
+        assert_as_on_the_host(model, places, context)
+
+
+@pytest.mark.parametrize("replicas", [1, 200, 400, 1000])
+def test_every_number_of_replicas_at_once_gives_the_same(random_model, replicas):
+    # 1, 2, 4 and 8 of them a group; the frames number a thousand in all.
+    model, places = random_model(wall=True), in_order(replicas, 5)
+    _, context = make_context(model, places, places.size, precision="single")
+    context.setPositions(chains_nm(replicas, 5).reshape(-1, 3))
+    assert_as_on_the_host(model, places, context)
+
+
+@pytest.mark.parametrize("terms", ["All", "Network", "Prior"])
+def test_terms_and_scale_mean_what_they_mean_on_the_host(random_model, terms):
+    model, places = random_model(wall=True), in_order(5, 5)
+
+    def configure(force):
+        force.setTerms(getattr(FPForce, terms))
+
+    _, context = make_context(model, places, places.size, configure=configure)
+    context.setPositions(chains_nm(5, 5).reshape(-1, 3))
+    for scale in (1.0, 0.3, 0.0):
+        if terms != "Prior":
+            context.setParameter("fpforce_scale", scale)
+        assert_as_on_the_host(model, places, context, configure=configure)
+
+
+def test_a_network_in_double_precision_is_exact_in_double(random_model):
+    model, places = random_model(beads=8), in_order(3, 8)
+    _, context = make_context(model, places, 24, precision="double", configure=lambda force: force.setPrecision(FPForce.Double))
+    context.setPositions(chains_nm(3, 8).reshape(-1, 3))
+    assert_as_on_the_host(model, places, context, tolerance=1e-9)
+
+
+def test_replicas_of_any_particles_and_in_any_order(random_model):
+    model, places = random_model(), np.random.default_rng(0).permutation(23)[:20].reshape(4, 5)
+    _, context = make_context(model, places, 23)
+    positions = np.random.default_rng(1).uniform(-1, 1, (23, 3))
+    positions[places] = chains_nm(4, 5)
+    context.setPositions(positions)
+    assert_as_on_the_host(model, places, context)
+
+
+@pytest.mark.parametrize("precision", ["single", "mixed"])
+def test_openmm_may_reorder_particles_and_wrap_molecules(random_model, precision):
+    # A nonbonded force makes it sort molecules by place; those that leave the box come back on its other side, as a whole.
+    model, replicas, box_nm = random_model(), 60, 4.0
+    places, generator = in_order(replicas, 5), np.random.default_rng(2)
+    repulsion = openmm.CustomNonbondedForce("2*exp(-9*r^2)")
+    repulsion.setNonbondedMethod(repulsion.CutoffPeriodic)
+    repulsion.setCutoffDistance(1.0)
+    for _ in range(places.size):
+        repulsion.addParticle([])
+    repulsion.setForceGroup(7)
+    integrator = openmm.LangevinMiddleIntegrator(300.0, 1.0, 0.002)
+    integrator.setRandomNumberSeed(3)
+    _, context = make_context(model, places, places.size, precision=precision, integrator=integrator, box_nm=box_nm, others=[repulsion])
+    context.setPositions((chains_nm(replicas, 5) + generator.uniform(-box_nm, 2 * box_nm, (replicas, 1, 3))).reshape(-1, 3))
+    context.setVelocitiesToTemperature(300.0, 4)
+    for _ in range(3):
+        integrator.step(300)
+        assert_as_on_the_host(model, places, context)
+
+
+def test_temperature_and_bonds_of_a_langevin_run_are_those_of_the_host(random_model):
+    # Harmonic bonds of a stiff prior: the mean length over 40 molecules and 40 saved frames is known to 1e-4 nm.
+    model, places = random_model(), in_order(40, 5)
+    means = []
+    for platform in ("OpenCL", "Reference"):
+        integrator = openmm.LangevinMiddleIntegrator(300.0, 10.0, 0.002)
+        integrator.setRandomNumberSeed(5)
+        _, context = make_context(model, places, 200, platform, "mixed", integrator)
+        context.setPositions(chains_nm(40, 5).reshape(-1, 3))
+        context.setVelocitiesToTemperature(300.0, 6)
+        integrator.step(1000)
+        lengths = []
+        for _ in range(40):
+            integrator.step(25)
+            positions = state_of(context)[2].reshape(40, 5, 3)
+            lengths.append(np.linalg.norm(np.diff(positions, axis=1), axis=2))
+        means.append((np.mean(lengths), np.std(lengths)))
+    assert means[0][0] == pytest.approx(means[1][0], abs=5e-4)
+    assert means[0][1] == pytest.approx(means[1][1], rel=0.1)
+
+
+def test_checkpoint_continues_the_same_path(random_model):
+    model, places = random_model(), in_order(3, 5)
+
+    def start():
+        integrator = openmm.LangevinMiddleIntegrator(300.0, 1.0, 0.002)
+        integrator.setRandomNumberSeed(5)
+        return make_context(model, places, 15, integrator=integrator)[1]
+
+    context = start()
+    context.setPositions(chains_nm(3, 5).reshape(-1, 3))
+    context.getIntegrator().step(50)
+    checkpoint = context.createCheckpoint()
+    context.getIntegrator().step(50)
+    restored = start()
+    restored.loadCheckpoint(checkpoint)
+    restored.getIntegrator().step(50)
+    np.testing.assert_array_equal(state_of(restored)[2], state_of(context)[2])
+
+
+def test_xml_gives_the_same_forces(random_model):
+    model, places = random_model(wall=True), in_order(4, 5)
+    _, context = make_context(model, places, 20)
+    system = openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(context.getSystem()))
+    again = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("OpenCL"), {"Precision": "mixed"})
+    for each in (context, again):
+        each.setPositions(chains_nm(4, 5).reshape(-1, 3))
+    assert state_of(again)[0] == state_of(context)[0]
+    np.testing.assert_array_equal(state_of(again)[1], state_of(context)[1])
+
+
+def test_custom_cv_force_sees_the_energy_and_its_derivative(random_model):
+    model, places = random_model(), in_order(2, 5)
+    wrapper = openmm.CustomCVForce("prior + s*network")
+    wrapper.addGlobalParameter("s", 0.6)
+    wrapper.addEnergyParameterDerivative("s")
+    for name, terms in (("prior", FPForce.Prior), ("network", FPForce.Network)):
+        part = FPForce(*model)
+        part.setTerms(terms)
+        part.setScaleParameter("")
+        for place in places:
+            part.addReplica(place)
+        wrapper.addCollectiveVariable(name, part)
+    wrapper.setForceGroup(4)
+    _, context = make_context(model, places, 10, others=[wrapper])
+    context.setParameter("fpforce_scale", 0.6)
+    context.setPositions(chains_nm(2, 5).reshape(-1, 3))
+    energy, forces, _ = state_of(context)
+    wrapped = context.getState(energy=True, forces=True, parameterDerivatives=True, groups={4})
+    assert wrapped.getPotentialEnergy()._value == pytest.approx(energy, rel=1e-6)
+    np.testing.assert_allclose(wrapped.getForces(asNumpy=True)._value, forces, atol=1e-5 * np.abs(forces).max())
+    context.setParameter("fpforce_scale", 1.6)
+    assert wrapped.getEnergyParameterDerivatives()["s"] == pytest.approx(state_of(context)[0] - energy, rel=1e-4)
+
+
+def test_minimiser_arrives_where_no_force_is_left(random_model):
+    model, places = random_model(), in_order(6, 5)
+    _, context = make_context(model, places, 30)
+    context.setPositions(chains_nm(6, 5).reshape(-1, 3))
+    before = state_of(context)[0]
+    openmm.LocalEnergyMinimizer.minimize(context, tolerance=1.0)
+    energy, forces, _ = state_of(context)
+    assert energy < before - 1.0 and np.sqrt((forces**2).mean()) <= 1.0
+    assert_as_on_the_host(model, places, context, tolerance=1e-3)  # of forces that are all but zero
+
+
+def test_new_weights_act_at_once_and_refused_ones_change_nothing(random_model):
+    model, places = random_model(), in_order(4, 5)
+    force, context = make_context(model, places, 20)
+    context.setPositions(chains_nm(4, 5).reshape(-1, 3))
+    other = random_model(width=40, layers=3, seed=2)
+    force.setModel(*other)
+    force.updateParametersInContext(context)
+    assert_as_on_the_host(other, places, context)
+    before = state_of(context)[0]
+    force.setModel(other[0].replace('"layers": 3', '"layers": 4'), other[1])
+    with pytest.raises(openmm.OpenMMException, match="network.hidden.3.weight"):
+        force.updateParametersInContext(context)
+    assert state_of(context)[0] == before
+
+
+def test_positions_that_are_not_finite_spoil_the_energy_and_leave_other_replicas_alone(random_model):
+    model, places = random_model(), in_order(400, 5)  # several replicas a group
+    _, context = make_context(model, places, 2000)
+    positions = chains_nm(400, 5)
+    context.setPositions(positions.reshape(-1, 3))
+    _, expected, _ = state_of(context)
+    positions[7, 2, 1] = np.nan
+    context.setPositions(positions.reshape(-1, 3))
+    energy, forces, _ = state_of(context)
+    assert np.isnan(energy)
+    np.testing.assert_array_equal(np.delete(forces.reshape(400, 5, 3), 7, axis=0), np.delete(expected.reshape(400, 5, 3), 7, axis=0))
+
+
+@pytest.mark.parametrize(
+    "kind, configure, environment, reason",
+    [
+        ("graph_transformer", None, {}, "host: there is no kernel for models of kind graph_transformer yet"),
+        ("internal", lambda force: force.setPrecision(FPForce.Double), {}, "host: the force asks for double precision and the platform"),
+        ("internal", None, {"FPFORCE_DEVICE": "host"}, "host: FPFORCE_DEVICE asks for it"),
+    ],
+    ids=["kind", "precision", "request"],
+)
+def test_what_has_no_kernel_is_computed_on_the_host_and_the_reason_is_known(random_model, monkeypatch, kind, configure, environment, reason):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    model, places = random_model(kind), in_order(2, 5)
+    force, context = make_context(model, places, 10, precision="single", configure=configure)
+    assert force.getEvaluationInContext(context).startswith(reason)
+    context.setPositions(chains_nm(2, 5).reshape(-1, 3))
+    assert_as_on_the_host(model, places, context)
+
+
+def test_a_network_too_large_for_local_memory_is_computed_on_the_host(random_model):
+    model, places = random_model(width=1500, layers=3), in_order(1, 5)
+    force, context = make_context(model, places, 5)
+    assert "bytes of local memory" in force.getEvaluationInContext(context)
+
+
+def test_the_host_is_named_where_a_platform_has_no_kernels(random_model):
+    force, context = make_context(random_model(), in_order(1, 5), 5, "Reference")
+    assert force.getEvaluationInContext(context) == "host"
+
+
+def test_the_reason_for_the_host_is_written_once(random_model, run_python, tmp_path):
+    description, weights = random_model("graph_transformer")
+    (tmp_path / "description").write_text(description)
+    (tmp_path / "weights").write_bytes(weights)
+    code = (
+        "import openmm, os\n"
+        "from fpforce.plugin import FPForce\n"
+        "force = FPForce(open('description').read(), open('weights', 'rb').read())\n"
+        "force.addReplica(range(5))\n"
+        "system = openmm.System()\n"
+        "for _ in range(5): system.addParticle(12.0)\n"
+        "system.addForce(force)\n"
+        "os.dup2(1, 2)\n"
+        "for _ in range(3): openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName('OpenCL'))\n"
+    )
+    lines = [line for line in run_python(code).splitlines() if line.startswith("fpforce")]
+    assert lines == ["fpforce: FPForce on the platform OpenCL is computed on the host: there is no kernel for models of kind "
+                     "graph_transformer yet"]
+
+
+def test_a_wrong_request_is_refused(random_model, monkeypatch):
+    monkeypatch.setenv("FPFORCE_DEVICE", "gpu")
+    with pytest.raises(openmm.OpenMMException, match="FPFORCE_DEVICE is 'gpu'; give host, or unset it"):
+        make_context(random_model(), in_order(1, 5), 5)
