@@ -134,8 +134,11 @@ def _open(path):
         from pdbfixer import PDBFixer
     except ImportError as error:
         raise InputError(f"reading a PDB needs pdbfixer: {install_extra('reference')}") from error
+    import openmm
+
     try:
-        fixer = PDBFixer(filename=str(path))
+        # By default it takes whatever OpenMM holds for the fastest, which may be an OpenCL that cannot run it.
+        fixer = PDBFixer(filename=str(path), platform=openmm.Platform.getPlatformByName("CPU"))
     except Exception as error:  # its parser raises whatever the text makes it stumble over
         raise InputError(f"{path} cannot be read as a PDB: {error}") from error
     if not fixer.topology.getNumAtoms():

@@ -7,13 +7,11 @@ hand-off alone, one of Reference 0.5 us, and the model is evaluated by torch or 
 import logging
 
 from fpforce.foundation.errors import InputError
+from fpforce.system.opencl import opencl_gpus
 
 logger = logging.getLogger("fpforce")
 
 _GPU_PLATFORMS = ("CUDA", "HIP", "OpenCL")
-# OpenCL implementations, by vendor string, that run on the CPU and are slower than Reference.
-_CPU_OPENCL = ("portable computing language", "pocl", "intel(r) cpu", "oclgrind")
-_CPU_DEVICES = ("cpu", "pthread", "xeon", "ryzen", "epyc", "core(tm)", "llvmpipe")
 
 
 def make_context(system, make_integrator, platform: str = "auto"):
@@ -38,19 +36,12 @@ def make_context(system, make_integrator, platform: str = "auto"):
             ) from error
 
     for name in _GPU_PLATFORMS:
-        if name not in available:
+        if name not in available or (name == "OpenCL" and not opencl_gpus()):
             continue
         try:
-            context = _context(system, make_integrator, available[name])
+            return _context(system, make_integrator, available[name]), name
         except openmm.OpenMMException as error:
             logger.info("platform %s is installed but cannot be used: %s", name, error)
-            continue
-        if name != "OpenCL" or is_gpu(
-            *(available[name].getPropertyValue(context, prop) for prop in ("OpenCLPlatformName", "DeviceName"))
-        ):
-            return context, name
-        logger.info("platform OpenCL has no GPU here; it is left out")
-        del context
     return _context(system, make_integrator, available["Reference"]), "Reference"
 
 
@@ -71,13 +62,6 @@ def _available() -> dict:
 
     platforms = [openmm.Platform.getPlatform(i) for i in range(openmm.Platform.getNumPlatforms())]
     return {platform.getName(): platform for platform in platforms}
-
-
-def is_gpu(opencl_platform: str, device: str) -> bool:
-    """Whether an OpenCL device, named as OpenMM reports it, is a GPU rather than a CPU implementation such as pocl."""
-    return not any(name in opencl_platform.lower() for name in _CPU_OPENCL) and not any(
-        name in device.lower() for name in _CPU_DEVICES
-    )
 
 
 def _context(system, make_integrator, platform):

@@ -163,7 +163,9 @@ class FPForce(openmm.Force):
         self._call("update_parameters_in_context", int(context.this))
 
     def getEvaluationInContext(self, context: openmm.Context) -> str:
-        """Where a Context made with this force computes it: its platform's name, or "host", with ": " and why not the platform."""
+        """Where a Context made with this force computes it: its platform's name, or "host", with ": " and why
+        not the platform.
+        """
         if not isinstance(context, openmm.Context):
             raise TypeError(f"{context!r} is not an openmm.Context")
         evaluation = c_char_p()

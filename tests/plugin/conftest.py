@@ -160,7 +160,8 @@ def run_python(tmp_path):
 
 @pytest.fixture(scope="session")
 def random_model(tmp_path_factory):
-    """random_model(kind="internal", **shape) -> (description, weights) of plugin/tests/RandomModel.cpp, with weights of order one.
+    """random_model(kind="internal", **shape) -> (description, weights) of plugin/tests/RandomModel.cpp, with weights of
+    order one.
 
     shape: beads, width, layers, head_width, prior, wall, volumes, seed. Skips where there is no C++ compiler.
     """

@@ -13,7 +13,6 @@ from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
 from fpforce.simulation.replicas import BondLimits
 from fpforce.simulation.simulate import SimulationSettings, read_simulation, simulate
-from fpforce.system.platforms import is_gpu
 from fpforce.trajectories import writers as trajectory_output
 
 SHORT = SimulationSettings(steps=1000, replicas=3, report_interval_ps=0.1, friction_per_ps=2.0, seed=7)
@@ -322,12 +321,6 @@ def test_simulation_without_its_sidecar_is_refused(field, tmp_path):
     (tmp_path / "out.xtc.json").unlink()
     with pytest.raises(InputError, match="out.xtc.json does not exist"):
         read_simulation(tmp_path / "out.xtc", field.beads)
-
-
-def test_opencl_on_a_cpu_is_not_taken_for_a_gpu():
-    assert not is_gpu("Portable Computing Language", "pthread-haswell-Intel(R) Xeon(R)")
-    assert not is_gpu("Intel(R) OpenCL", "Intel(R) Core(TM) i7-9700 CPU")
-    assert is_gpu("NVIDIA CUDA", "NVIDIA H200") and is_gpu("AMD Accelerated Parallel Processing", "gfx90a")
 
 
 def test_a_file_system_without_locks_does_not_stop_a_simulation(field, tmp_path, monkeypatch):
