@@ -63,7 +63,7 @@ def evaluate(
     """Judge simulations of a force field against reference trajectories and write the report.
 
     Args:
-        force_field: ForceField or path of a model.pt.
+        force_field: ForceField, TransferableForceField, or path of a model.pt.
         reference: path or paths of held-out trajectories, each an independent run of the same ensemble.
         simulation: path or paths written by fpforce-simulate, one for each start frame; convergence needs two.
         topology: topology file of the reference and training trajectories (atoms or beads); None where they bring
@@ -87,15 +87,16 @@ def evaluate(
     Arrays (.npy, .npz) are taken in nm. Raises InputError for anything unreadable, for a simulation of another model,
     and for an existing report without `overwrite`.
     """
-    from fpforce.forcefield.artifact import ForceField, load
+    from fpforce.forcefield.force_field import ForceField
+    from fpforce.forcefield.load import loaded
+    from fpforce.forcefield.transferable.bound import BoundForceField
 
     output = Path(output)
     html_path, json_path = _free_outputs(output, overwrite)
     refuse_repeated("reference", matching_files(reference))
     refuse_repeated("simulation", listed(simulation))
-    if not isinstance(force_field, ForceField):
-        force_field = load(force_field)
-    if force_field.transferable or force_field.molecule is not None:
+    force_field = loaded(force_field)
+    if not isinstance(force_field, ForceField) or isinstance(force_field, BoundForceField):
         force_field = force_field.bound(topology)
     structure = None if folded is None else FoldedStructure.read(folded, force_field.beads)
     reference, reference_files = read_trajectories(reference, topology, force_field.beads)

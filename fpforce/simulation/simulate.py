@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.forcefield.artifact import ForceField, load
+from fpforce.forcefield.load import loaded
 from fpforce.foundation.arguments import require_finite, require_whole
 from fpforce.foundation.errors import InputError
 from fpforce.simulation.exchange import accepted_swaps, geometric_ladder, ladder_text, warn_of_ladder
@@ -60,9 +60,8 @@ class SimulationSettings:
     threads: how many evaluate the energy; None leaves it to the backend (make_system).
     start: the frame from which every replica starts: None (the model's), `FILE[:index]` or an (n, 3) array in nm;
         start_topology: its topology file, where the format holds none.
-    topology: of the molecule, for a transferable force field (ForceField.bind); its coordinates are the start unless
-    `start`
-        says otherwise.
+    topology: of the molecule, for a transferable force field (TransferableForceField.bind); its coordinates are the
+        start unless `start` says otherwise.
     minimise: go to the nearest minimum of the (free) energy before the first step.
     per_replica: one trajectory file per replica instead of one for all.
     """
@@ -155,7 +154,7 @@ class SimulationResult:
 def simulate(force_field, output, settings: SimulationSettings, *, show_progress: bool = False) -> SimulationResult:
     """Run `settings.replicas` independent replicas and write their trajectory to `output` (.xtc, .dcd or .h5).
 
-    force_field: a ForceField or the path of model.pt.
+    force_field: a ForceField, a TransferableForceField, or the path of model.pt.
 
     A replica whose coordinates become non-finite or whose bond breaks is frozen at its last good frame, counted in
     `failed` and reported, while the others go on. Ctrl-C or SIGTERM ends the run at the next pause (half a second)
@@ -165,9 +164,7 @@ def simulate(force_field, output, settings: SimulationSettings, *, show_progress
     Raises InputError for anything a user can mend, a full disk included; what was written stays readable.
     """
     settings.check()
-    if not isinstance(force_field, ForceField):
-        force_field = load(force_field)
-    force_field = force_field.bound(settings.topology)
+    force_field = loaded(force_field).bound(settings.topology)
     _require_energy(force_field, settings)
     temperature_k = _temperature(force_field, settings)
     require_platform(settings.platform)

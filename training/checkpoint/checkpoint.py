@@ -86,7 +86,7 @@ class Checkpoint:
 
     def bound_to(self, topology) -> "Checkpoint":
         """The checkpoint of one molecule: itself, or a transferable one for the molecule of a topology
-        (ForceField.bind).
+        (TransferableForceField.bind).
 
         Raises InputError for a transferable one without a topology, and for one of a molecule with a topology.
         """

@@ -1,6 +1,6 @@
 """Writes model.pt: the TorchScript program with metadata, weights and topology beside it in one archive.
 
-The reader is fpforce.forcefield.artifact.
+The reader is fpforce.forcefield.load.
 """
 
 import io
