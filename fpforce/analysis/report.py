@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.analysis import figures, protein_figures
-from fpforce.analysis.assessment import Assessment, AssessmentSettings, assess
+from fpforce.analysis.assessment import Assessment, assess
 from fpforce.analysis.comparison import FEWEST_FRAMES
 from fpforce.analysis.folding import FoldedStructure
 from fpforce.analysis.inputs import (
@@ -26,6 +26,7 @@ from fpforce.analysis.inputs import (
     read_trajectories,
     refuse_repeated,
 )
+from fpforce.analysis.settings import AssessmentSettings
 from fpforce.analysis.summary import summarise
 from fpforce.foundation.errors import InputError
 from fpforce.trajectories.files import matching_files
