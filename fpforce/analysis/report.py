@@ -7,7 +7,6 @@ samples. The figures come from `assess`, the dict from `summarise`, the pictures
 import base64
 import json
 import math
-import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -28,6 +27,7 @@ from fpforce.analysis.inputs import (
 )
 from fpforce.analysis.settings import AssessmentSettings
 from fpforce.analysis.summary import summarise
+from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
 from fpforce.trajectories.files import matching_files
 
@@ -248,13 +248,10 @@ def _data_uri(svg):
 
 
 def _replace(path, text):
-    unfinished = path.with_name(path.name + ".part")
     try:
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, path)
+        with replacing(path) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(
             f"report {path} cannot be written: {error.strerror}; free space or give another --output"
         ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
