@@ -84,7 +84,7 @@ def warn_of_ladder(metadata: dict) -> None:
             "--top-temperature-k",
             ", ".join(poor),
         )
-    hot = sum("on the rung of" in info["reason"] for info in metadata["failed"].values())
+    hot = sum(failure["rung"] > 0 for failure in metadata["failed"].values()) if ladder else 0
     if hot:
         logger.warning(
             "%d of %d failed replicas broke on a hot rung; give a lower --top-temperature-k",

@@ -164,11 +164,15 @@ class LangevinRun:
         positions_nm = self._rungs.positions()
         broken = self._broken(positions_nm)
         if broken:
-            for replica, reason in broken.items():
+            for replica, failure in broken.items():
                 positions_nm[:, replica] = self._last_good_nm[:, replica]
-                self.failed[replica] = {"step": self.step, "frame": self.saved_times, "reason": reason}
+                self.failed[replica] = {"step": self.step, "frame": self.saved_times} | failure
                 logger.warning(
-                    "replica %d failed at step %d: %s; it is frozen, the others go on", replica, self.step, reason
+                    "replica %d failed at step %d: %s%s; it is frozen, the others go on",
+                    replica,
+                    self.step,
+                    failure["reason"],
+                    f" (on the rung of {failure['temperature_k']:g} K)" if failure["rung"] else "",
                 )
             self._rungs.freeze(broken, positions_nm)
         projected_nm = self._space.project(positions_nm)
@@ -180,14 +184,13 @@ class LangevinRun:
         self.saved_times += 1
         self._rungs.exchange(positions_nm, self.failed)
 
-    def _broken(self, positions_nm) -> dict[int, str]:
-        """Which replicas broke since the last report, on whatever rung, and why."""
-        broken = {}
+    def _broken(self, positions_nm) -> dict[int, dict]:
+        """Which replicas broke since the last report, why, and on which rung, the coldest of several."""
+        broken: dict[int, dict] = {}
         for rung, (temperature_k, each) in enumerate(zip(self._ladder_k, positions_nm, strict=True)):
-            where = f" (on the rung of {temperature_k:g} K)" if rung else ""
             for replica, reason in self._limits.broken(each).items():
                 if replica not in self.failed:
-                    broken.setdefault(replica, reason + where)
+                    broken.setdefault(replica, {"reason": reason, "rung": rung, "temperature_k": temperature_k})
         return broken
 
     def _save(self) -> None:
