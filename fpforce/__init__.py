@@ -17,7 +17,7 @@ _HOME_OF = {
     "TransferableForceField": "fpforce.forcefield.transferable.bound",
     "load": "fpforce.forcefield.load",
     "make_system": "fpforce.system.make_system",
-    "SimulationSettings": "fpforce.simulation.simulate",
+    "SimulationSettings": "fpforce.simulation.settings",
     "simulate": "fpforce.simulation.simulate",
     "read_simulation": "fpforce.simulation.simulate",
     "evaluate": "fpforce.analysis",
