@@ -4,6 +4,7 @@ In: bead table, reference, simulations and optionally training and iid frames, p
 with named fields only; no files are read or written here.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,14 +25,15 @@ from fpforce.analysis.geometry import GeometryDistance, draw_geometry, geometry_
 from fpforce.analysis.history import PopulationSeries, population_series
 from fpforce.analysis.kinetics import TimeSeries
 from fpforce.analysis.observables import bond_angles, bond_lengths
-from fpforce.analysis.planes import choose_planes, upper_basin
+from fpforce.analysis.planes import Plane, choose_planes, upper_basin
 from fpforce.analysis.protein import ProteinAssessment, ReferenceSide, assess_protein
-from fpforce.analysis.replica_frames import check_shapes, counted_frames, counted_mask, valid_frames
+from fpforce.analysis.replica_frames import ReplicaFrames, check_shapes, counted_frames, counted_mask, valid_frames
 from fpforce.analysis.reweighting import Weights
 from fpforce.analysis.settings import AssessmentSettings
 from fpforce.analysis.verdict import Check, checks_of, status_of
 from fpforce.forcefield.wall import WallAction
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import BeadTable
 
 
 @dataclass(frozen=True)
@@ -83,15 +85,24 @@ class Assessment:
     status: str
 
     @property
-    def converged(self):
+    def converged(self) -> bool:
         return self.convergence_verdict == CONVERGED
 
     @property
-    def passed(self):
+    def passed(self) -> bool:
         return self.status == "pass"
 
 
-def assess(beads, reference, simulations, *, training=None, iid=None, iid_log_weights=None, settings=None):
+def assess(
+    beads: BeadTable,
+    reference: list[np.ndarray],
+    simulations: Sequence[ReplicaFrames],
+    *,
+    training: list[np.ndarray] | None = None,
+    iid: np.ndarray | None = None,
+    iid_log_weights: np.ndarray | None = None,
+    settings: AssessmentSettings | None = None,
+) -> Assessment:
     """Compare simulations with the reference and judge them.
 
     Args:
@@ -211,7 +222,16 @@ def assess(beads, reference, simulations, *, training=None, iid=None, iid_log_we
     return Assessment(**figures, checks=checks, status=status_of(verdict, checks))
 
 
-def _assess_plane(plane, divergences, projected, simulated, simulations, counted, weights, rng):
+def _assess_plane(
+    plane: Plane,
+    divergences: dict[str, Divergences],
+    projected: dict[str, list[np.ndarray]],
+    simulated: list[np.ndarray],
+    simulations: Sequence[ReplicaFrames],
+    counted: list[np.ndarray],
+    weights: Weights | None,
+    rng: np.random.Generator,
+) -> PlaneAssessment:
     basins = [upper_basin(plane, coordinates) for coordinates in simulated]
     starts = [_starts_in_upper_basin(plane, s, basin) for s, basin in zip(simulations, basins, strict=True)]
     convergence = judge([s.name for s in simulations], basins, counted, starts, rng)
@@ -256,25 +276,29 @@ def _assess_plane(plane, divergences, projected, simulated, simulations, counted
     )
 
 
-def _effective_frames(plane, columns_of):
+def _effective_frames(
+    plane: Plane, columns_of: Callable[[Callable[[np.ndarray], np.ndarray]], tuple[np.ndarray, np.ndarray]]
+) -> dict[str, float]:
     """Independent frames by observable; `columns_of(signal)` gives its (times, series) values and mask."""
     names = list(plane.signals(np.zeros((1, 2))))
     sizes = {name: effective_sample_size(*columns_of(lambda c, name=name: plane.signals(c)[name])) for name in names}
     return sizes | {"basin": effective_sample_size(*columns_of(lambda c: upper_basin(plane, c).astype(float)))}
 
 
-def _starts_in_upper_basin(plane, simulation, basin):
+def _starts_in_upper_basin(plane: Plane, simulation: ReplicaFrames, basin: np.ndarray) -> bool:
     if simulation.start_nm is not None:
         return bool(upper_basin(plane, plane.coordinates(simulation.start_nm)))
     return bool(np.mean(basin[0]) > 0.5)
 
 
-def _time_series(simulation, coordinates, counted):
+def _time_series(simulation: ReplicaFrames, coordinates: np.ndarray, counted: np.ndarray) -> TimeSeries:
     pieces = [coordinates[counted[:, k], k] for k in range(counted.shape[1])]
     return TimeSeries(simulation.name, [piece for piece in pieces if len(piece)], simulation.time_step_ps)
 
 
-def _simulation_sample(planes, simulated, counted):
+def _simulation_sample(
+    planes: Sequence[Plane], simulated: Sequence[Sequence[np.ndarray]], counted: list[np.ndarray]
+) -> Sample:
     bins = np.stack(
         [bin_indices(counted_frames(c, counted), p.edges) for p, c in zip(planes, simulated, strict=False)], axis=1
     )
@@ -283,7 +307,7 @@ def _simulation_sample(planes, simulated, counted):
     return Sample.from_replicas(bins, counted_frames(numbers, counted))
 
 
-def _bins(planes, projected):
+def _bins(planes: Sequence[Plane], projected: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
     """[(frames, planes)] per trajectory, from projected[plane][trajectory]."""
     return [
         np.stack([bin_indices(c, plane.edges) for plane, c in zip(planes, of_planes, strict=False)], axis=1)

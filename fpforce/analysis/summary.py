@@ -5,18 +5,28 @@ null.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
-from fpforce.analysis.comparison import Estimate
+from fpforce.analysis.assessment import Assessment, PlaneAssessment
+from fpforce.analysis.comparison import Divergences, Estimate
 from fpforce.analysis.divergences import BINS_PER_AXIS
+from fpforce.analysis.geometry import GeometryDistance
 from fpforce.analysis.protein_summary import summarise_protein
 
 _METRICS = ("js", "pmf_error", "js_floor", "pmf_error_floor", "excess_js", "excess_pmf_error")
 
 
-def summarise(assessment, *, training_record, simulation_records, provenance):
+def summarise(
+    assessment: Assessment,
+    *,
+    training_record: dict[str, Any],
+    simulation_records: Sequence[dict[str, Any]],
+    provenance: dict[str, Any],
+) -> dict[str, Any]:
     """The report as a JSON-able dict.
 
     Args:
@@ -68,7 +78,7 @@ def summarise(assessment, *, training_record, simulation_records, provenance):
     return _plain(summary)
 
 
-def _set_figures(assessment, name):
+def _set_figures(assessment: Assessment, name: str) -> dict[str, Any]:
     """Frames, divergences (means over planes) and the first plane's free-energy difference of one set of frames."""
     figures = {"frames": assessment.frames["iid" if name == "reweighted" else name]}
     divergences = assessment.divergences.get(name)
@@ -81,7 +91,7 @@ def _set_figures(assessment, name):
     return figures
 
 
-def _divergences(divergences):
+def _divergences(divergences: Divergences) -> dict[str, Any]:
     figures = {}
     for metric in _METRICS:
         estimate = getattr(divergences, metric)
@@ -94,7 +104,7 @@ def _divergences(divergences):
     return figures
 
 
-def _plane(plane):
+def _plane(plane: PlaneAssessment) -> dict[str, Any]:
     convergence = plane.convergence
     return {
         "name": plane.plane.name,
@@ -128,7 +138,7 @@ def _plane(plane):
     }
 
 
-def _geometry(distances):
+def _geometry(distances: Sequence[GeometryDistance]) -> dict[str, Any] | None:
     """`max` and `floor_max` over all, and `each` by name; None without any."""
     if not distances:
         return None
@@ -139,7 +149,7 @@ def _geometry(distances):
     }
 
 
-def _speed(records):
+def _speed(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Means over the simulations of what their sidecars say."""
     speed = {}
     for name in ("steps_per_second", "ns_per_day"):
@@ -155,11 +165,11 @@ def _speed(records):
     return speed
 
 
-def _estimate(estimate: Estimate):
+def _estimate(estimate: Estimate) -> dict[str, Any] | None:
     return asdict(estimate) | {"range95": list(estimate.range95)}
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """numpy numbers as Python's, non-finite ones as None, tuples as lists."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}

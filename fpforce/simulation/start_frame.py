@@ -1,6 +1,7 @@
 """The one frame from which every replica of a simulation starts."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,8 +14,13 @@ from fpforce.molecule.periodic import make_whole
 from fpforce.simulation.replicas import BondLimits
 from fpforce.trajectories.files import existing_file, holds_topology, load_frame, read_topology
 
+if TYPE_CHECKING:
+    import mdtraj
 
-def read_start_frame(force_field: ForceField, start=None, topology=None) -> tuple[np.ndarray, dict]:
+
+def read_start_frame(
+    force_field: ForceField, start: str | Path | np.ndarray | None = None, topology: str | Path | None = None
+) -> tuple[np.ndarray, dict]:
     """Positions (n, 3) in nm, float64, centred (in the plane: at z = 0), with a record of where they come from.
 
     start: None takes the model's own start frame; `FILE` or `FILE:index` (from 0, negative from the end) takes that
@@ -64,7 +70,7 @@ def _split_index(start: str) -> tuple[str, int]:
         ) from None
 
 
-def _read(force_field: ForceField, path: str, index: int, topology) -> np.ndarray:
+def _read(force_field: ForceField, path: str, index: int, topology: Any) -> np.ndarray:
     import mdtraj
 
     path = existing_file(path, "start file")
@@ -118,7 +124,7 @@ def _require_frame(path: Path, index: int) -> None:
         raise InputError(f"start file {path} has no frame {index}: it has {frames} frames, 0 to {frames - 1}")
 
 
-def _check_chirality(force_field: ForceField, frame, path: Path) -> None:
+def _check_chirality(force_field: ForceField, frame: "mdtraj.Trajectory", path: Path) -> None:
     """Raise InputError for D residues, unless the model was trained on such."""
     recipe = force_field.metadata.get("training", {}).get("recipe") or {}
     found = d_residues(frame.xyz, frame.topology)
@@ -129,5 +135,5 @@ def _check_chirality(force_field: ForceField, frame, path: Path) -> None:
         )
 
 
-def _described(topology) -> str:
+def _described(topology: "mdtraj.Topology | None") -> str:
     return "its own topology" if topology is None else f"a topology of {topology.n_atoms} atoms"

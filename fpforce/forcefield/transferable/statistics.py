@@ -78,7 +78,7 @@ class PairTable:
     entries: key -> the values of FIELDS, of all pairs with this key together, each molecule's pair counting alike.
     """
 
-    def __init__(self, entries: dict[Key, np.ndarray]):
+    def __init__(self, entries: dict[Key, np.ndarray]) -> None:
         self.entries = entries
 
     @staticmethod
