@@ -23,6 +23,7 @@ Source: B. Efron and C. Stein, Ann. Statist. 9, 586 (1981).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -140,6 +141,7 @@ class Floor:
     ) -> tuple[tuple[str, np.ndarray], tuple[str, np.ndarray]]:
         """Frame numbers of two independent sets, `frames` each: ((set name, indices), (set name, indices))."""
         if self.source == "training":
+            assert training is not None, "the floor was chosen with a training set"
             return ("reference", _thin(len(reference), frames, rng)), ("training", _thin(len(training), frames, rng))
         if self.source == "halves":
             half = len(reference) // 2
@@ -148,7 +150,10 @@ class Floor:
             order = rng.permutation(reference.trajectory.max() + 1)
             in_first = np.isin(reference.trajectory, order[: len(order) // 2])
             first, second = np.flatnonzero(in_first), np.flatnonzero(~in_first)
-        return tuple(("reference", side[_thin(len(side), frames, rng)]) for side in (first, second))
+        return (
+            ("reference", first[_thin(len(first), frames, rng)]),
+            ("reference", second[_thin(len(second), frames, rng)]),
+        )
 
 
 def compare(
@@ -168,7 +173,8 @@ def compare(
     target: compare with this set instead of the reference, which then serves for the floor alone.
     """
     target_name = "reference" if target is None else "target"
-    sets = {"candidate": candidate, "reference": reference, "training": training, "target": target}
+    given = {"candidate": candidate, "reference": reference, "training": training, "target": target}
+    sets = {name: sample for name, sample in given.items() if sample is not None}
     frames = min(frames, len(candidate), len(sets[target_name]), floor.frames)
     if frames < 2:
         raise InputError(f"{frames} frames are too few to compare distributions; give longer trajectories")
@@ -193,8 +199,7 @@ def compare(
             ]
             deleted.setdefault(name, []).append(rows)
     value = np.mean(full, axis=0)
-    variance = sum(_jackknife_variance(np.mean(rows, axis=0)) for rows in deleted.values())
-    error = np.sqrt(variance)
+    error = np.sqrt(np.sum([_jackknife_variance(np.mean(rows, axis=0)) for rows in deleted.values()], axis=0))
     names = ("js", "pmf_error", "js_floor", "pmf_error_floor", "excess_js", "excess_pmf_error")[: len(value)]
     return tuple(
         _divergences(frames, {n: Estimate(float(value[m, p]), float(error[m, p])) for m, n in enumerate(names)})
@@ -206,6 +211,7 @@ def _divergences(frames: int, estimates: dict[str, Estimate]) -> Divergences:
     """Without the excess where it would be the difference of two values that say nothing, about 0 whatever the
     sample.
     """
+    figures: dict[str, Any] = dict(estimates)
     reason, floor = None, estimates.get("js_floor")
     if floor is not None and frames < FEWEST_FRAMES:
         reason = f"{frames} frames are compared, and an excess takes {FEWEST_FRAMES:,}"
@@ -215,8 +221,8 @@ def _divergences(frames: int, estimates: dict[str, Estimate]) -> Divergences:
             f"{floor.value:.2f} of ln 2)"
         )
     if reason is not None:
-        estimates |= {"excess_js": None, "excess_pmf_error": None}
-    return Divergences(frames, **estimates, no_excess=reason)
+        figures |= {"excess_js": None, "excess_pmf_error": None}
+    return Divergences(frames, **figures, no_excess=reason)
 
 
 def _metrics(counts: Sequence[np.ndarray]) -> np.ndarray:

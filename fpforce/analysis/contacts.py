@@ -43,4 +43,5 @@ def map_difference(one: np.ndarray, other: np.ndarray) -> MapDifference:
     where = contact_pairs(range(len(one)))
     change = np.abs(one - other)[where[:, 0], where[:, 1]]
     worst = int(np.argmax(change))
-    return MapDifference(float(np.sqrt(np.mean(change**2))), float(change[worst]), tuple(int(k) for k in where[worst]))
+    pair = int(where[worst, 0]), int(where[worst, 1])
+    return MapDifference(float(np.sqrt(np.mean(change**2))), float(change[worst]), pair)

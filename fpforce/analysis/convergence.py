@@ -148,7 +148,7 @@ def _verdict(simulations: Sequence[BasinPopulation], pooled: BasinPopulation, ha
             if not populations_agree(first.population, second.population):
                 problems.append(f"populations disagree: {_text(first)} and {_text(second)}")
     for s in simulations:
-        if abs(s.drift.value) > DRIFT_ERRORS * s.drift.standard_error:
+        if s.drift is not None and abs(s.drift.value) > DRIFT_ERRORS * s.drift.standard_error:
             problems.append(f"{s.name} still drifts by {s.drift.value:+.4f} ± {s.drift.standard_error:.4f}")
     if problems:
         return NOT_CONVERGED, "; ".join(problems)

@@ -29,7 +29,7 @@ _STATES = dict.fromkeys(("HID", "HIE", "HIP", "HSD", "HSE", "HSP"), "HIS") | {
 }
 
 
-def protein_chain(beads: BeadTable) -> tuple[int, ...] | None:
+def protein_chain(beads: BeadTable) -> list[int] | None:
     """Bead indices of the longest run of consecutive CA beads of one chain, or None if shorter than SHORTEST_CHAIN."""
     runs, previous = [[]], None
     for index, bead in enumerate(beads.beads):
@@ -53,7 +53,7 @@ def contact_pairs(chain: Sequence[int]) -> np.ndarray:
 class FoldedStructure:
     """CA beads `chain` of the model at `positions_nm` (m, 3); native `contacts` (C, 2) with their `lengths_nm` (C,)."""
 
-    chain: list
+    chain: list[int]
     positions_nm: np.ndarray
     contacts: np.ndarray
     lengths_nm: np.ndarray

@@ -8,7 +8,7 @@ import numpy as np
 from fpforce.analysis.divergences import BINS_PER_AXIS
 
 
-def main_barrier(values: np.ndarray, edges: np.ndarray, smoothing_bins: float = 3) -> tuple[float, float]:
+def main_barrier(values: np.ndarray, edges: np.ndarray, smoothing_bins: int = 3) -> tuple[float, float]:
     """(position, height in kT) of the main barrier of the free energy along one coordinate.
 
     The bin whose free energy rises most above the minimum of the shallower of its two sides: a barrier counts by the

@@ -58,12 +58,12 @@ def check_shapes(
 ) -> None:
     """Raise InputError when a set is empty or its shape does not fit the beads."""
     sets = [("reference", frames, 3) for frames in reference] + [("training", frames, 3) for frames in training or ()]
-    sets += [("simulation", s.positions_nm, 4) for s in simulations] + [("iid", iid, 3)] * (iid is not None)
+    sets += [("simulation", s.positions_nm, 4) for s in simulations] + ([] if iid is None else [("iid", iid, 3)])
     for name, frames, dimensions in sets:
         if frames.ndim != dimensions or frames.shape[-2:] != (len(beads), 3):
             raise InputError(f"{name} positions have shape {frames.shape}; this model needs (..., {len(beads)}, 3)")
         if frames.size == 0:
             raise InputError(f"{name} has no frames; give a longer trajectory")
-    for name, frames in (("reference", reference), ("simulation", simulations)):
-        if len(frames) == 0:
+    for name, number in (("reference", len(reference)), ("simulation", len(simulations))):
+        if number == 0:
             raise InputError(f"no {name} is given; the evaluation needs at least one")

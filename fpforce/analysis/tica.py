@@ -107,7 +107,7 @@ class TicaPlane:
         return {name: coordinates[..., axis] for axis, name in enumerate(self.axis_names)}
 
 
-def _internal_coordinates(beads: BeadTable) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
+def _internal_coordinates(beads: BeadTable) -> tuple[np.ndarray, Sequence[tuple[int, ...]]]:
     """Bead pairs (P, 2) and dihedrals [(i, j, k, l)] whose distances and angles are the features."""
     chain = protein_chain(beads)
     if chain is not None:
@@ -124,14 +124,12 @@ def _apart(items: Sequence[int], fewest: int) -> list[tuple[int, int]]:
     return [(a, b) for k, a in enumerate(items) for b in items[k + fewest :]]
 
 
-def _features(positions_nm: np.ndarray, pairs: np.ndarray, torsions: list[tuple[int, int, int, int]]) -> np.ndarray:
+def _features(positions_nm: np.ndarray, pairs: np.ndarray, torsions: Sequence[tuple[int, ...]]) -> np.ndarray:
     torsion_angles = dihedrals(positions_nm, torsions)
     return np.concatenate([bond_lengths(positions_nm, pairs), np.cos(torsion_angles), np.sin(torsion_angles)], axis=-1)
 
 
-def _spread(
-    trajectories: Sequence[np.ndarray], pairs: np.ndarray, torsions: list[tuple[int, int, int, int]]
-) -> np.ndarray:
+def _spread(trajectories: Sequence[np.ndarray], pairs: np.ndarray, torsions: Sequence[tuple[int, ...]]) -> np.ndarray:
     """Standard deviation of every feature, 1 where it does not vary."""
     count, total, squares = 0, 0.0, 0.0
     shift = _features(trajectories[0][0], pairs, torsions)
@@ -147,7 +145,7 @@ def _spread(
 def _project(
     frames: np.ndarray,
     pairs: np.ndarray,
-    torsions: list[tuple[int, int, int, int]],
+    torsions: Sequence[tuple[int, ...]],
     mean: np.ndarray,
     loading: np.ndarray,
 ) -> np.ndarray:

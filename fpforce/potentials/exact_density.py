@@ -34,9 +34,9 @@ class ExactDensity:
 
         What lies up to a box's width beyond an edge belongs to the outermost bin, as samples there do.
         """
-        edges = tuple(np.linspace(low, high, BINS_PER_AXIS + 1) for low, high in potential.box_nm)
+        along_x, along_y = (np.linspace(low, high, BINS_PER_AXIS + 1) for low, high in potential.box_nm)
         return density_of_energy(
-            lambda x, y: potential.energy(x, y) / potential.kt_kj_per_mol, edges, potential.in_basin
+            lambda x, y: potential.energy(x, y) / potential.kt_kj_per_mol, (along_x, along_y), potential.in_basin
         )
 
     @property
@@ -69,7 +69,7 @@ def density_of_energy(
     weight /= weight.sum()
     bins = tuple(len(edge) - 1 for edge in edges)
     probabilities = np.bincount(bin_indices(np.stack([x, y], axis=-1), edges), weight, minlength=bins[0] * bins[1])
-    return ExactDensity(tuple(edges), probabilities.reshape(bins), float(weight[in_basin(x, y)].sum()))
+    return ExactDensity(edges, probabilities.reshape(bins), float(weight[in_basin(x, y)].sum()))
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,8 @@ def agreement(runs: Sequence[Basins], smallest_population: float = 0.0) -> dict[
     record = {"reached": None, "largest_kt": None, "allowed_kt": LARGEST_DISAGREEMENT_KT, "worst": None}
     if len(runs) < 2:
         return record
-    worst, unknown = (-1.0, None), None
+    worst: tuple[float, str | None] = (-1.0, None)
+    unknown = None
     for residue, basins in runs[0].items():
         for basin in basins:
             statistics = [run[residue][basin] for run in runs]
@@ -115,9 +116,10 @@ def _forbidden(residue: str, basin: str, populations: Sequence[float]) -> bool:
 
 def _basins(phi: np.ndarray | None, psi: np.ndarray | None) -> dict[str, np.ndarray]:
     """{name: (frames,) bool}."""
-    alpha = None if psi is None else (psi >= _ALPHA_PSI[0]) & (psi < _ALPHA_PSI[1])
     if psi is None:
+        assert phi is not None, "a residue without torsions"
         return {"positive": phi > 0.0, "negative": phi <= 0.0}
+    alpha = (psi >= _ALPHA_PSI[0]) & (psi < _ALPHA_PSI[1])
     if phi is None:
         return {"alpha": alpha, "beta": ~alpha}
     return {"positive": phi > 0.0, "alpha": (phi <= 0.0) & alpha, "beta": (phi <= 0.0) & ~alpha}

@@ -158,7 +158,7 @@ def _random_walk(topology: "app.Topology", generator: np.random.Generator) -> np
     return positions
 
 
-def _relax(topology: "app.Topology", system: "openmm.System", positions: np.ndarray, extended: bool) -> Any:
+def _relax(topology: "app.Topology", system: "openmm.System", positions: Any, extended: bool) -> Any:
     """Minimise in the bonded terms, chirality and trans bonds with soft repulsion, then in the force field alone."""
     import openmm
     from openmm import unit
@@ -243,7 +243,7 @@ def _extending_force(topology: "app.Topology") -> "openmm.Force":
     return force
 
 
-def _chiral_centres(topology: "app.Topology") -> list[tuple[int, int, int, int]]:
+def _chiral_centres(topology: "app.Topology") -> list[tuple[int, ...]]:
     centres = []
     for residue in topology.residues():
         atoms = {atom.name: atom.index for atom in residue.atoms()}
@@ -255,7 +255,9 @@ def _chiral_centres(topology: "app.Topology") -> list[tuple[int, int, int, int]]
 
 def peptide_bonds(topology: "app.Topology") -> list[tuple[int, int, int, int]]:
     """CA-C-N-CA of every peptide bond; a cap's methyl carbon stands for CA."""
-    residues = [{atom.name: atom.index for atom in residue.atoms()} for residue in topology.residues()]
+    residues: list[dict[str, Any]] = [
+        {atom.name: atom.index for atom in residue.atoms()} for residue in topology.residues()
+    ]
     return [
         (left.get("CA", left.get("CH3")), left["C"], right["N"], right.get("CA", right.get("C")))
         for left, right in zip(residues, residues[1:], strict=False)

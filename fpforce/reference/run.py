@@ -172,7 +172,7 @@ class ReferenceRun:
         with replacing(self._folder / "checkpoint.npz") as unfinished, open(unfinished, "wb") as file:
             np.savez(
                 file,
-                **self._exchange.state(),
+                **self._exchange.state(),  # type: ignore[arg-type]
                 holders=np.array(self._holders, dtype=np.int16),
                 progress=np.array([self._frames, self._parts]),
                 wall_s=np.array(self._wall_s),

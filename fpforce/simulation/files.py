@@ -41,7 +41,8 @@ class SimulationFiles:
                 self.output.with_name(f"{self.output.stem}.replica{r:0{digits}d}{self.output.suffix}")
                 for r in range(replicas)
             ]
-        self._writers, self._pending, self._flushed_at, self._lock = [], [], time.monotonic(), None
+        self._writers, self._pending, self._flushed_at = [], [], time.monotonic()
+        self._lock: Lock | None = None
 
     def require_absent(self) -> None:
         """Raise InputError if a file of an earlier simulation is in the way."""
