@@ -6,6 +6,7 @@ with named fields only; no files are read or written here.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -35,6 +36,8 @@ from fpforce.forcefield.wall import WallAction
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 
+Signal = Callable[[np.ndarray], np.ndarray]  # of a plane's coordinates
+
 
 @dataclass(frozen=True)
 class PlaneAssessment:
@@ -44,7 +47,7 @@ class PlaneAssessment:
     simulation. `populations` and `free_energies_kt` have a set `reweighted` too, where the iid samples have `weights`.
     """
 
-    plane: object
+    plane: Plane
     divergences: dict[str, Divergences]
     convergence: Convergence
     populations: dict[str, Estimate]
@@ -249,12 +252,10 @@ def _assess_plane(
     coordinates = {name: np.concatenate(each) for name, each in projected.items()}
     coordinates["simulation"] = counted_frames(simulated, counted)
     effective = {
-        name: _effective_frames(plane, lambda signal, each=each: as_columns([signal(c) for c in each]))
-        for name, each in projected.items()
-        if name != "iid"
+        name: _effective_frames(plane, partial(_columns_of, each)) for name, each in projected.items() if name != "iid"
     }
     each_simulation = [
-        _effective_frames(plane, lambda signal, c=c, mask=mask: (signal(c), mask))
+        _effective_frames(plane, partial(_masked_columns_of, c, mask))
         for c, mask in zip(simulated, counted, strict=True)
     ]
     effective["simulation"] = {key: sum(one[key] for one in each_simulation) for key in each_simulation[0]}
@@ -276,12 +277,22 @@ def _assess_plane(
     )
 
 
-def _effective_frames(
-    plane: Plane, columns_of: Callable[[Callable[[np.ndarray], np.ndarray]], tuple[np.ndarray, np.ndarray]]
-) -> dict[str, float]:
+def _columns_of(trajectories: list[np.ndarray], signal: Signal) -> tuple[np.ndarray, np.ndarray]:
+    return as_columns([signal(coordinates) for coordinates in trajectories])
+
+
+def _masked_columns_of(coordinates: np.ndarray, mask: np.ndarray, signal: Signal) -> tuple[np.ndarray, np.ndarray]:
+    return signal(coordinates), mask
+
+
+def _signal(plane: Plane, name: str, coordinates: np.ndarray) -> np.ndarray:
+    return plane.signals(coordinates)[name]
+
+
+def _effective_frames(plane: Plane, columns_of: Callable[[Signal], tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
     """Independent frames by observable; `columns_of(signal)` gives its (times, series) values and mask."""
     names = list(plane.signals(np.zeros((1, 2))))
-    sizes = {name: effective_sample_size(*columns_of(lambda c, name=name: plane.signals(c)[name])) for name in names}
+    sizes = {name: effective_sample_size(*columns_of(partial(_signal, plane, name))) for name in names}
     return sizes | {"basin": effective_sample_size(*columns_of(lambda c: upper_basin(plane, c).astype(float)))}
 
 

@@ -81,7 +81,7 @@ def replica_population(inside: Masks, counted: Masks, rng: np.random.Generator, 
         hits += drawn @ per_replica[0]
         frames += drawn @ per_replica[1]
         all_hits, all_frames = all_hits + per_replica[0].sum(), all_frames + per_replica[1].sum()
-        fewest = min(fewest, np.count_nonzero(per_replica[1]))
+        fewest = min(fewest, float(np.count_nonzero(per_replica[1])))
     error = float(np.std(hits / np.maximum(frames, 1))) if fewest > 1 else math.nan
     return Estimate(float(all_hits / max(all_frames, 1)), error)
 
@@ -95,12 +95,12 @@ def trajectory_population(inside: Sequence[np.ndarray], rng: np.random.Generator
     """
     total = sum(len(values) for values in inside)
     length = max(1, total // TIME_BLOCKS)
-    hits, frames = [], []
+    hits_of, frames_of = [], []
     for values in inside:
         starts = np.arange(0, len(values), length)
-        hits.append(np.add.reduceat(values.astype(float), starts))
-        frames.append(np.diff(np.append(starts, len(values))))
-    hits, frames = np.concatenate(hits), np.concatenate(frames)
+        hits_of.append(np.add.reduceat(values.astype(float), starts))
+        frames_of.append(np.diff(np.append(starts, len(values))))
+    hits, frames = np.concatenate(hits_of), np.concatenate(frames_of)
     drawn = rng.multinomial(len(hits), np.full(len(hits), 1.0 / len(hits)), size=resamples)
     population = float(hits.sum() / total)
     if not 0.0 < population < 1.0:

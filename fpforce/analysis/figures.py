@@ -8,7 +8,7 @@ import functools
 import io
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from fpforce.analysis.planes import PhiPsiPlane, Plane
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import XAxis, YAxis
     from matplotlib.figure import Figure
 
 COLOURS = {
@@ -55,11 +56,11 @@ def styled(picture: Callable[..., "Figure"]) -> Callable[..., str]:
     """Draw with the report's style and return the figure as SVG text."""
 
     @functools.wraps(picture)
-    def draw(*args, **options) -> str:
+    def draw(*args: Any, **options: Any) -> str:
         import matplotlib
 
         text = io.StringIO()
-        with matplotlib.rc_context(_STYLE):
+        with matplotlib.rc_context(cast(Any, _STYLE)):
             picture(*args, **options).savefig(text, format="svg", dpi=160, metadata={"Date": None, "Creator": None})
         return text.getvalue()
 
@@ -120,8 +121,8 @@ def free_energy_profiles(result: PlaneAssessment, rng: np.random.Generator) -> "
         if result.weights is not None:
             counts = _counts_1d(result.coordinates["iid"][:, k], edges, result.weights.values)
             counts[counts < 1.0 / result.weights.effective] = 0.0  # less than one of the samples that count
-            style = dict(color=COLOURS["reweighted"], label="iid, reweighted", lw=1.4, ls="--")
-            axis.plot(centres, _finite(free_energy_kt(counts)), **style)
+            reweighted: dict[str, Any] = dict(color=COLOURS["reweighted"], label="iid, reweighted", lw=1.4, ls="--")
+            axis.plot(centres, _finite(free_energy_kt(counts)), **reweighted)
         axis.set(xlabel=result.plane.axis_labels[k], xlim=(edges[0], edges[-1]), ylim=(-0.3, None))
         _angle_ticks(axis.xaxis, result.plane)
     axes[0].set_ylabel("free energy / kT")
@@ -174,7 +175,8 @@ def geometry_histograms(
         both = np.concatenate([reference, simulation])
         # Rice's rule, 2 N^(1/3) bins
         bins = int(np.clip(2.0 * len(simulation) ** (1.0 / 3.0), 8, 60))
-        edges = np.linspace(*np.quantile(both, [0.0002, 0.9998]), bins + 1)
+        low, high = np.quantile(both, [0.0002, 0.9998])
+        edges = np.linspace(low, high, bins + 1)
         axis.hist(reference, bins=edges, density=True, color="#BBBBBB", label=TITLES["reference"])
         line = dict(histtype="step", color=COLOURS["simulation"], lw=1.6)
         axis.hist(simulation, bins=edges, density=True, label=TITLES["simulation"], **line)
@@ -256,7 +258,7 @@ def _colour_bar(figure: "Figure", image: Any, axes: Any, label: str, extend: str
     bar.outline.set_visible(False)
 
 
-def _angle_ticks(axis: "Axes", plane: Plane) -> None:
+def _angle_ticks(axis: "XAxis | YAxis", plane: Plane) -> None:
     if isinstance(plane, PhiPsiPlane):
         axis.set_ticks([-np.pi, -np.pi / 2, 0, np.pi / 2, np.pi], ["−π", "−π/2", "0", "π/2", "π"])
 

@@ -87,13 +87,13 @@ def named_by_start(simulations: Sequence[ReplicaFrames]) -> list[ReplicaFrames]:
     return [ReplicaFrames(**(vars(s) | {"name": f"{s.name} {k + 1}"})) for k, s in enumerate(simulations)]
 
 
-def read_iid(path: str | Path, force_field: ForceField) -> tuple[np.ndarray, np.ndarray | None]:
+def read_iid(sample: str | Path, force_field: ForceField) -> tuple[np.ndarray, np.ndarray | None]:
     """Finite sampled frames (frames, n, 3) in nm, for a sample, unlike a trajectory, may hold outliers; and their log
     weights (frames,), or None.
     """
     from fpforce.trajectories.files import existing_file, is_array, read_array, read_atoms
 
-    path = existing_file(path, "iid sample")
+    path = existing_file(sample, "iid sample")
     order = _order_of_samples(path, force_field)
     if is_array(path):
         positions = read_array(path, "nm", 1)

@@ -45,6 +45,7 @@ def contact_maps(protein: ProteinAssessment) -> "Figure":
 def folded_distances(protein: ProteinAssessment) -> "Figure":
     """Distributions of the fraction of native contacts and of the RMSD from the folded structure, of every set."""
     figure, axes = subplots(1, 2, width=10.5, height=3.2)
+    assert protein.folded is not None and protein.distances is not None, "without a folded structure"
     contacts = len(protein.folded.contacts)
     levels = (np.arange(contacts + 2) - 0.5) / contacts
     farthest = 1.05 * max(np.quantile(d.rmsd_nm, 0.999) for d in protein.distances.values())

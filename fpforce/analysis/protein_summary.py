@@ -18,7 +18,7 @@ from fpforce.analysis.protein import ProteinAssessment
 
 
 def summarise_protein(
-    protein: ProteinAssessment, plane: PlaneAssessment, estimate: Callable[[Estimate], dict[str, Any]]
+    protein: ProteinAssessment, plane: PlaneAssessment, estimate: Callable[[Estimate], dict[str, Any] | None]
 ) -> dict[str, Any]:
     """The dict; `estimate` turns an Estimate into a dict."""
     return {
@@ -44,8 +44,9 @@ def _difference(protein: ProteinAssessment, one: MapDifference) -> dict[str, Any
 
 
 def _folding(
-    protein: ProteinAssessment, plane: PlaneAssessment, estimate: Callable[[Estimate], dict[str, Any]]
+    protein: ProteinAssessment, plane: PlaneAssessment, estimate: Callable[[Estimate], dict[str, Any] | None]
 ) -> dict[str, Any]:
+    assert protein.folded is not None and protein.distances is not None, "without a folded structure"
     return {
         "structure": protein.folded.source,
         "native_contacts": len(protein.folded.contacts),

@@ -108,7 +108,7 @@ def evaluate(
     if not isinstance(force_field, ForceField) or isinstance(force_field, BoundForceField):
         force_field = force_field.bound(topology)
     structure = None if folded is None else FoldedStructure.read(folded, force_field.beads)
-    reference, reference_files = read_trajectories(reference, topology, force_field.beads)
+    held_out, reference_files = read_trajectories(reference, topology, force_field.beads)
     steps = {file["time_step_ps"] for file in reference_files}
     settings = AssessmentSettings(
         discard=discard,
@@ -120,14 +120,17 @@ def evaluate(
         wall=force_field.wall,
         floor=floor,
     )
-    training, training_files = read_trajectories(training, topology, force_field.beads) if training else (None, [])
+    trained_on: list[np.ndarray] | None = None
+    training_files: list[dict[str, Any]] = []
+    if training:
+        trained_on, training_files = read_trajectories(training, topology, force_field.beads)
     simulations, records = zip(*(read_simulation_of(path, force_field) for path in listed(simulation)), strict=True)
     sampled, log_weights = read_iid(iid, force_field) if iid else (None, None)
     assessment = assess(
         force_field.beads,
-        reference,
+        held_out,
         named_by_start(simulations),
-        training=training,
+        training=trained_on,
         iid=sampled,
         iid_log_weights=log_weights,
         settings=settings,

@@ -69,7 +69,8 @@ def summarise(
     }
     if "iid" in a.frames:
         summary["iid"] = _set_figures(a, "iid")
-        consistency = a.self_consistency
+    consistency = a.self_consistency
+    if consistency is not None:
         summary["self_consistency"] = {"frames_compared": consistency.frames} | _divergences(consistency)
     if a.planes[0].weights is not None:
         summary["reweighted"] = _set_figures(a, "reweighted")
@@ -80,7 +81,7 @@ def summarise(
 
 def _set_figures(assessment: Assessment, name: str) -> dict[str, Any]:
     """Frames, divergences (means over planes) and the first plane's free-energy difference of one set of frames."""
-    figures = {"frames": assessment.frames["iid" if name == "reweighted" else name]}
+    figures: dict[str, Any] = {"frames": assessment.frames["iid" if name == "reweighted" else name]}
     divergences = assessment.divergences.get(name)
     if divergences is not None:
         figures |= {"frames_compared": divergences.frames} | _divergences(divergences)
@@ -129,7 +130,7 @@ def _plane(plane: PlaneAssessment) -> dict[str, Any]:
                     "name": s.name,
                     "population": _estimate(s.population),
                     "replicas": s.replicas,
-                    "started_in": plane.plane.basin_names[int(s.starts_in_upper_basin)],
+                    "started_in": plane.plane.basin_names[int(bool(s.starts_in_upper_basin))],
                     "drift": _estimate(s.drift),
                 }
                 for s in convergence.simulations
@@ -151,7 +152,7 @@ def _geometry(distances: Sequence[GeometryDistance]) -> dict[str, Any] | None:
 
 def _speed(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Means over the simulations of what their sidecars say."""
-    speed = {}
+    speed: dict[str, Any] = {}
     for name in ("steps_per_second", "ns_per_day"):
         known = [record[name] for record in records if record.get(name) is not None]
         speed[name] = float(np.mean(known)) if known else None
@@ -165,8 +166,8 @@ def _speed(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return speed
 
 
-def _estimate(estimate: Estimate) -> dict[str, Any] | None:
-    return asdict(estimate) | {"range95": list(estimate.range95)}
+def _estimate(estimate: Estimate | None) -> dict[str, Any] | None:
+    return None if estimate is None else asdict(estimate) | {"range95": list(estimate.range95)}
 
 
 def _plain(value: Any) -> Any:

@@ -31,7 +31,7 @@ class TicaPlane:
 
     lag_frames: int
     pairs: np.ndarray
-    torsions: list
+    torsions: Sequence[tuple[int, ...]]
     mean: np.ndarray
     components: np.ndarray
     edges: tuple

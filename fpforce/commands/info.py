@@ -35,9 +35,12 @@ def describe(force_field: "ForceField | TransferableForceField") -> str:
     """The force field's metadata as text for a terminal."""
     from fpforce.forcefield.force_field import ForceField
 
-    of = _describe_molecule if isinstance(force_field, ForceField) else _describe_types
+    if isinstance(force_field, ForceField):
+        what = _describe_molecule(force_field)
+    else:
+        what = _describe_types(force_field)
     return "\n".join(
-        [*_describe_file(force_field), *of(force_field), *_describe_wall(force_field), *_describe_making(force_field)]
+        [*_describe_file(force_field), *what, *_describe_wall(force_field), *_describe_making(force_field)]
     )
 
 

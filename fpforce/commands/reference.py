@@ -104,7 +104,7 @@ def main(
     return report(record, output)
 
 
-def _numbers(text: str) -> list[float]:
+def _numbers(text: str) -> tuple[float, ...]:
     from fpforce.foundation.errors import InputError
 
     try:

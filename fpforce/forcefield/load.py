@@ -60,10 +60,8 @@ def _read(path: Path, metadata: dict[str, Any]) -> ForceField | TransferableForc
     force_field: ForceField | TransferableForceField
     if "transferable" in metadata:
         force_field = TransferableForceField(path, metadata)
-        needed = _OF_ANY
     else:
         force_field = ForceField(path, metadata, BeadTable.from_dict(metadata["beads"]))
-        needed = (*_OF_ANY, *_OF_ONE)
-    for name in needed:
+    for name in (*_OF_ANY, *(_OF_ONE if isinstance(force_field, ForceField) else ())):
         getattr(force_field, name)
     return force_field

@@ -259,7 +259,7 @@ def peptide_bonds(topology: "app.Topology") -> list[tuple[int, int, int, int]]:
         {atom.name: atom.index for atom in residue.atoms()} for residue in topology.residues()
     ]
     return [
-        (left.get("CA", left.get("CH3")), left["C"], right["N"], right.get("CA", right.get("C")))
+        (left["CA" if "CA" in left else "CH3"], left["C"], right["N"], right["CA" if "CA" in right else "C"])
         for left, right in zip(residues, residues[1:], strict=False)
     ]
 

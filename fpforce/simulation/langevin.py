@@ -2,6 +2,7 @@
 
 import logging
 import time
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class LangevinRun:
         self._wanted_platform = settings.platform
         self._ladder_k = description["ladder_k"] or [description["temperature_k"]]
         self.backend, _ = backends.choose(force_field, settings.backend)
-        options = {
+        options: dict[str, Any] = {
             "backend": self.backend,
             "threads": settings.threads,
             "override_not_conservative": settings.override_not_conservative,
@@ -58,9 +59,10 @@ class LangevinRun:
             )
             self._molecule = make_system(force_field, **options)
         self._minimise = settings.minimise
-        self._rungs = self._last_good_nm = None
+        self._rungs: Rungs  # and _last_good_nm (K, R, n, 3): from `start` or `resume` on
+        self._last_good_nm: np.ndarray
         self._seconds = 0.0
-        self.platform = None
+        self.platform = ""
         self.step = self.saved_times = self.saved_step = 0
         self.failed: dict[int, dict] = {}
         self.interrupted = False

@@ -7,6 +7,7 @@ all rungs, arrays from which they go on. Molecule r of one rung swaps with molec
 
 import logging
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,10 +69,10 @@ class Rungs:
             return integrator
 
         for temperature_k, seed in zip(self._temperatures_k, noise_seeds, strict=True):
-            context, self.platform = make_context(system, lambda t=temperature_k, s=seed: langevin(t, s), platform)
+            context, self.platform = make_context(system, partial(langevin, temperature_k, seed), platform)
             self._contexts.append(context)
-        self._one = None
-        if len(self._contexts) > 1:
+        self._one: openmm.Context  # of one molecule, for its energy, where there are several rungs
+        if molecule is not None and len(self._contexts) > 1:
             self._one, _ = make_context(molecule, lambda: openmm.VerletIntegrator(0.001), platform)
             self._timestep_fs = timestep_fs
             self._masses_da = np.array([molecule.getParticleMass(k)._value for k in range(molecule.getNumParticles())])

@@ -29,22 +29,22 @@ def read_start_frame(
     topology: a topology file, for trajectory formats without one; without it they must hold the beads.
     Raises InputError when the file cannot be read or the frame does not fit the beads.
     """
-    if start is None and force_field.positions_nm is None:
+    own_nm = force_field.positions_nm
+    if start is None and own_nm is None:
         raise InputError(
             f"the topology that {force_field.path} was bound to has no coordinates to start from; give a frame "
             f"(--start)"
         )
-    if start is None:
-        positions_nm, record = (
-            force_field.positions_nm,
-            {"source": force_field.metadata.get("bound_to", "model"), "frame": None},
-        )
-    elif isinstance(start, str | Path):
+    record: dict[str, Any]
+    if isinstance(start, str | Path):
         path, index = _split_index(str(start))
         positions_nm = _read(force_field, path, index, topology)
         record = {"source": path, "frame": index}
-    else:
+    elif start is not None:
         positions_nm, record = np.asarray(start, dtype=float), {"source": "array", "frame": None}
+    else:
+        positions_nm = np.asarray(own_nm)
+        record = {"source": force_field.metadata.get("bound_to", "model"), "frame": None}
     if positions_nm.shape != (len(force_field.beads), 3):
         raise InputError(
             f"start frame: positions of shape {positions_nm.shape} do not fit the "
@@ -70,10 +70,10 @@ def _split_index(start: str) -> tuple[str, int]:
         ) from None
 
 
-def _read(force_field: ForceField, path: str, index: int, topology: Any) -> np.ndarray:
+def _read(force_field: ForceField, start: str, index: int, topology: Any) -> np.ndarray:
     import mdtraj
 
-    path = existing_file(path, "start file")
+    path = existing_file(start, "start file")
     if not path.name.lower().endswith(tuple(mdtraj.FormatRegistry.loaders)):
         raise InputError(
             f"start file {path} has extension {path.suffix or '(none)'!r}, which mdtraj does not read; give a frame "

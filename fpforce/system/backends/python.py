@@ -46,13 +46,13 @@ class TorchEnergy:
     def __init__(self, model_bytes: bytes, threads: int | None = None) -> None:
         self.model_bytes = model_bytes
         self.threads = threads
-        self._program = None
+        self._program: Any = None  # torch.jit.ScriptModule
 
     def __getstate__(self) -> dict[str, Any]:
         return {"model_bytes": self.model_bytes, "threads": self.threads}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)
+        self.__init__(**state)  # type: ignore[misc]
 
     def __call__(self, state: "openmm.State") -> tuple[float, np.ndarray]:
         import torch
