@@ -5,16 +5,23 @@ hand-off alone, one of Reference 0.5 us, and the model is evaluated by torch or 
 """
 
 import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from fpforce.foundation.errors import InputError
 from fpforce.system.opencl import opencl_gpus
+
+if TYPE_CHECKING:
+    import openmm
 
 logger = logging.getLogger("fpforce")
 
 _GPU_PLATFORMS = ("CUDA", "HIP", "OpenCL")
 
 
-def make_context(system, make_integrator, platform: str = "auto"):
+def make_context(
+    system: "openmm.System", make_integrator: Callable[[], "openmm.Integrator"], platform: str = "auto"
+) -> tuple["openmm.Context", str]:
     """An openmm.Context for `system`, with the name of its platform.
 
     make_integrator: called for every platform that is tried, since an integrator is bound to one context.
@@ -64,7 +71,9 @@ def _available() -> dict:
     return {platform.getName(): platform for platform in platforms}
 
 
-def _context(system, make_integrator, platform):
+def _context(
+    system: "openmm.System", make_integrator: Callable[[], "openmm.Integrator"], platform: "openmm.Platform"
+) -> "openmm.Context":
     import openmm
 
     if platform.getName() in _GPU_PLATFORMS:
