@@ -24,7 +24,7 @@ from fpforce.training.checkpoint.record import CalibrationRecord
 from fpforce.training.data.dataset import CHECK_FRAMES
 from fpforce.training.recipe.read import calibration_of
 from fpforce.training.recipe.sections import FEWEST_LIKELIHOODS, RunRecipe
-from fpforce.training.sample import Sampler, SampleSettings
+from fpforce.training.sampling.sampler import Sampler, SampleSettings
 
 logger = logging.getLogger("fpforce")
 

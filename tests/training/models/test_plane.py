@@ -25,8 +25,9 @@ from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.models.plane_prior import fit_plane_gaussian
 from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.read import load_recipe, parse_recipe
-from fpforce.training.sample import Sampler, SampleSettings, sample
+from fpforce.training.sample import SampleSettings, sample
 from fpforce.training.sampling.likelihood import log_likelihood
+from fpforce.training.sampling.sampler import Sampler
 from fpforce.training.train import train
 
 MEAN = np.array([3.0, -1.0])

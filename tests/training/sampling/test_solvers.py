@@ -10,8 +10,8 @@ from scipy import stats
 from fpforce.foundation.errors import InputError
 from fpforce.training.diffusion import alpha, centred, centred_noise, degrees_of_freedom, sigma_squared
 from fpforce.training.models.experts import Expert, Experts
-from fpforce.training.sample import Sampler, SampleSettings
 from fpforce.training.sampling.likelihood import estimated_divergence, exact_divergence, log_likelihood
+from fpforce.training.sampling.sampler import Sampler, SampleSettings
 from fpforce.training.sampling.solvers import euler_maruyama, multistep, probability_flow, shared_steps, time_grid
 
 BEADS = 4
