@@ -30,7 +30,7 @@ from fpforce.training.loop.expert_training import ExpertTraining, learning_rate
 from fpforce.training.loop.step import StepDraws, StepLosses
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.fokker_planck import Perturbed, fokker_planck_loss
-from fpforce.training.modelfile.residual import residual_curve
+from fpforce.training.losses.residual import residual_curve
 from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.recipe.read import load_recipe
 from fpforce.training.sampling.likelihood import log_likelihood
@@ -210,7 +210,7 @@ def _train(variant: Variant, seed: int, steps: int, training_set: TrainingSet, h
         noised, _ = batches.batch(number)
         losses.append(float(denoising_loss(energy.score(noised.x, noised.t), noised.t, noised.z)))
     spread = held_out[torch.linspace(0, len(held_out) - 1, HELD_OUT).long()]
-    residual = residual_curve(energy, spread, plan.t_min, plan.t_max)
+    residual = residual_curve(energy, spread, plan.t_min, plan.t_max, sigma_w=module.recipe.loss.fokker_planck_sigma)
     return {
         "seconds": seconds,
         "denoising": statistics.mean(losses),

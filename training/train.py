@@ -22,7 +22,8 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
-from fpforce.training.calibration.rounds import calibrate, is_wanted, refuse_uncalibratable
+from fpforce.training.calibration.policy import is_wanted, refuse_uncalibratable
+from fpforce.training.calibration.stages import calibrate
 from fpforce.training.checkpoint.checkpoint import CHECKPOINT_NAME, Checkpoint, read_checkpoint, replace_record
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.data.molecules import MoleculeSet

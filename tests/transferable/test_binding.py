@@ -15,7 +15,7 @@ from fpforce.forcefield.wall import smallest_distances
 from fpforce.foundation.errors import InputError
 from fpforce.system.backends import names
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
-from fpforce.training.export import physical_energy, write_transferable
+from fpforce.training.modelfile.write import physical_energy, write_transferable
 
 
 def energy_and_forces(system, positions_nm):

@@ -18,8 +18,8 @@ from fpforce.foundation.errors import InputError
 from fpforce.simulation.start_frame import read_start_frame
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.data.molecules import MoleculeSet
-from fpforce.training.export import write_transferable
 from fpforce.training.loop.expert_training import ExpertTraining
+from fpforce.training.modelfile.write import write_transferable
 from fpforce.training.train import train
 
 CHOICE = "name N CA CB C O and not resname ACE NME"

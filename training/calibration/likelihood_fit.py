@@ -14,12 +14,15 @@ Source: Song et al., arXiv 2011.13456, section 4.3 (likelihood by the ODE); Hoer
 import logging
 import time
 from dataclasses import asdict, dataclass
+from threading import Event
 
 import torch
 from torch import Tensor
 
 from fpforce.foundation.errors import InputError
-from fpforce.training.calibration.last_layer import damped
+from fpforce.training.calibration.last_layer import damped, last_layer_inputs, last_layer_slopes
+from fpforce.training.calibration.newton import bearable_part
+from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.experts import Experts
 from fpforce.training.sampling.likelihood import log_likelihood
 
@@ -49,7 +52,9 @@ class LikelihoodFit:
         return asdict(self)
 
 
-def log_likelihoods(experts: Experts, x: Tensor, t_eval: float, generator: torch.Generator, stop) -> Tensor | None:
+def log_likelihoods(
+    experts: Experts, x: Tensor, t_eval: float, generator: torch.Generator, stop: Event
+) -> Tensor | None:
     """ln q (frames,) in float64 of x (frames, beads, 3) at t_eval, in batches; None if the event `stop` is set
     meanwhile.
     """
@@ -64,6 +69,63 @@ def log_likelihoods(experts: Experts, x: Tensor, t_eval: float, generator: torch
             last_line = now
             logger.info("log likelihoods: %.0f%% done, %.1f min left", 100 * done, (now - began) * (1 / done - 1) / 60)
     return torch.cat(parts)
+
+
+def likelihood_shift(
+    experts: Experts,
+    energy: DiffusionEnergy,
+    x: Tensor,
+    data: Tensor | None,
+    t_eval: float,
+    generator: torch.Generator,
+    stop: Event,
+) -> tuple[Tensor, LikelihoodFit] | None:
+    """Shift (features,) of the energy's last layer towards the log likelihoods of x (frames, beads, 3), and what the
+    fit found.
+
+    x covers all conformations; data (frames, beads, 3) are distributed as the training set: over these the change of
+    the energy is held back where too few would count after it; None: not held back. Both have the noise of t_eval. None
+    if the event `stop` is set meanwhile.
+    """
+    began = time.monotonic()
+    logger.info("calibrating the last layer: log likelihoods of %d frames", len(x))
+    log_density = log_likelihoods(experts, x, t_eval, generator, stop)
+    if log_density is None:
+        return None
+    t = torch.full((1,), t_eval, dtype=x.dtype)
+    with torch.no_grad():
+        excess = torch.cat([energy(part, t) for part in x.split(4096)]).double() + log_density
+    inputs = last_layer_inputs(energy, x, t_eval)
+    shift = smooth_shift(inputs, excess, last_layer_slopes(energy, x, t_eval))
+    part = 1.0 if data is None else bearable_part(last_layer_inputs(energy, data, t_eval) @ shift, 1.0)
+    if part < 1.0:
+        logger.warning(
+            "calibration by likelihoods is cut to %.0f%%: a model this far from its own likelihoods (%.1f kT) needs "
+            "more "
+            "training",
+            100 * part,
+            float(excess[~astray(excess)].std()),
+        )
+    shift = part * shift
+    after = excess + inputs @ shift
+    lost = astray(after)
+    if lost.any():
+        logger.warning(
+            "%d of %d frames have log likelihoods far off the others and count for little: the probability-flow ODE "
+            "goes astray "
+            "from there",
+            int(lost.sum()),
+            len(x),
+        )
+    fit = LikelihoodFit(
+        len(x), int(lost.sum()), float(excess[~lost].std()), float(after[~lost].std()), time.monotonic() - began
+    )
+    logger.info(
+        "calibrated by likelihoods: energy and log likelihood %.2f kT apart, %.2f kT before",
+        fit.spread_after_kt,
+        fit.spread_before_kt,
+    )
+    return shift, fit
 
 
 def smooth_shift(inputs: Tensor, excess: Tensor, slopes: Tensor) -> Tensor:

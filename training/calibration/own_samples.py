@@ -3,7 +3,7 @@ samples.
 
 In: a transferable checkpoint and a topology. Out: a Checkpoint of that molecule, without any data of it. For a sequence
 never seen the energy at t_eval may give basins other weights than samples of the same model, which pass through large
-t. So samples are drawn, and stand in for the data in the two stages of calibration (training.calibration.rounds): log
+t. So samples are drawn, and stand in for the data in the two stages of calibration (training.calibration.stages): log
 likelihoods of some, spread evenly over what they cover, follow the probability-flow ODE, and the last layer is fitted
 to these; then rounds of simulation move it until the simulation has the averages of the samples. It is then as right as
 the samples are.
@@ -18,10 +18,12 @@ from torch import Tensor
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.signals import stop_signals
 from fpforce.simulation.replicas import BondLimits
-from fpforce.training.calibration.rounds import calibratable, calibrate_in_rounds, evenly, likelihood_shift
+from fpforce.training.calibration.likelihood_fit import likelihood_shift
+from fpforce.training.calibration.policy import calibratable
+from fpforce.training.calibration.rounds import calibrate_in_rounds
 from fpforce.training.checkpoint.checkpoint import Checkpoint
 from fpforce.training.checkpoint.record import CalibrationRecord
-from fpforce.training.data.dataset import CHECK_FRAMES
+from fpforce.training.data.dataset import CHECK_FRAMES, evenly
 from fpforce.training.recipe.read import calibration_of
 from fpforce.training.recipe.sections import FEWEST_LIKELIHOODS, RunRecipe
 from fpforce.training.sampling.sampler import Sampler, SampleSettings

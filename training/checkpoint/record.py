@@ -61,7 +61,7 @@ class CalibrationRecord:
     rounds, by the names of the recipe's calibration. likelihood: summary of
     training.calibration.likelihood_fit.LikelihoodFit, or None without one. positions_nm (rungs, replicas, beads, 3):
     where the replicas are, None before the first round. relative_entropy (nats), effective (part of the frames) and
-    seconds have an entry a round, as in training.calibration.rounds.NewtonStep. best: relative entropy, number, shift
+    seconds have an entry a round, as in training.calibration.newton.NewtonStep. best: relative entropy, number, shift
     and last positions of the round whose simulation was the nearest to the data. undone: numbers of the rounds that
     went back to such a one.
     """

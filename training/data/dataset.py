@@ -246,3 +246,13 @@ def conformation_weights(frames: Tensor, evenness: float) -> Tensor:
     variance = 0.1 * torch.cdist(features[:2000], centres).square().median().clamp_min(1e-12)
     near = [torch.exp(-torch.cdist(part, centres).square() / (2.0 * variance)).mean(1) for part in features.split(4096)]
     return (torch.cat(near) + 1.0 / len(centres)) ** -evenness
+
+
+def evenly(frames: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`count` of the frames (frames, beads, 3), drawn evenly over the conformations."""
+    return frames[torch.multinomial(conformation_weights(frames, 1.0), count, replacement=True, generator=generator)]
+
+
+def noised(frames: Tensor, t_eval: float, generator: torch.Generator) -> Tensor:
+    """Normalised frames (frames, beads, 3) with the noise of t_eval."""
+    return diffuse(frames, torch.full((len(frames),), t_eval), centred_noise(frames.shape, generator, frames))

@@ -13,13 +13,9 @@ import torch
 from torch import Tensor
 
 from fpforce.molecule.space import space_of
-from fpforce.training.diffusion import centred, centred_noise, degrees_of_freedom
+from fpforce.training.diffusion import LARGEST_EXACT_DIMENSION, centred, centred_noise, degrees_of_freedom
 from fpforce.training.models.experts import Experts, ScoreModel
 from fpforce.training.sampling.solvers import Field, Noise, probability_flow, shared_steps, time_grid
-
-# Up to this many degrees of freedom the divergence is exact: D products of the score's Jacobian with a vector in one
-# batch cost about D scores, where an estimator's noise would need many probes.
-LARGEST_EXACT_DIMENSION = 64
 
 
 def standard_log_density(x: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ import torch
 import fpforce
 from fpforce.foundation.errors import InputError
 from fpforce.training.calibration.last_layer import STIFFNESS, last_layer_inputs, last_layer_slopes
-from fpforce.training.calibration.rounds import NewtonStep, _take, newton_step
+from fpforce.training.calibration.newton import NewtonStep, newton_step
+from fpforce.training.calibration.rounds import _take
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.checkpoint.record import CalibrationRecord
 from fpforce.training.export import export

@@ -6,7 +6,7 @@ import torch
 from fpforce.training.diffusion import beta, centred, centred_noise, degrees_of_freedom
 from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
-from fpforce.training.modelfile.residual import exact_residual
+from fpforce.training.losses.residual import exact_residual
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.prior import fit_prior
 

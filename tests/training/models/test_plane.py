@@ -19,7 +19,7 @@ from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.diffusion import centred_noise, degrees_of_freedom, diffuse
 from fpforce.training.export import export
-from fpforce.training.modelfile.residual import exact_residual
+from fpforce.training.losses.residual import exact_residual
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.models.plane_prior import fit_plane_gaussian
