@@ -115,8 +115,7 @@ def main() -> None:
         _kept(f"steps_{model}", settings, lambda model=model: _time_steps(model, training_set, chosen))
     held_out = TrainingSet.of(
         read_bead_frames([EXAMPLE / "reference.xtc"], data.topology, beads=data.beads),
-        training_set.scale_nm,
-        training_set.origin_nm,
+        training_set.normalisation,
     ).frames
     for seed in range(chosen.seeds):
         for number, variant in enumerate(VARIANTS):

@@ -16,7 +16,7 @@ import torch
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.signals import stop_signals
 from fpforce.training.checkpoint.checkpoint import Checkpoint, read_checkpoint
-from fpforce.training.diffusion import alpha, degrees_of_freedom
+from fpforce.training.diffusion import degrees_of_freedom
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.sampling.files import SampleFiles
 from fpforce.training.sampling.progress import SamplingProgress
@@ -95,9 +95,10 @@ def sample(checkpoint, output, settings: SampleSettings, *, show_progress: bool 
 
 def _draw_all(checkpoint, force_field, sampler, files, record, settings, t_end, show_progress) -> bool:
     """Draw what is missing; True if a signal stopped it."""
-    to_nm = checkpoint.record.scale_nm / float(alpha(torch.tensor(t_end, dtype=torch.float64)))
+    normalisation = checkpoint.record.normalisation
+    length_nm = normalisation.length_nm(t_end)
     wall = checkpoint.wall(checkpoint.covering(t_end))
-    volume = degrees_of_freedom(len(checkpoint.beads)) * float(np.log(to_nm))
+    volume = degrees_of_freedom(len(checkpoint.beads)) * float(np.log(length_nm))
     progress = SamplingProgress(settings.samples, record["drawn"], sampler.steps, show_progress)
     with stop_signals() as stop, progress:
         while record["drawn"] < settings.samples and not stop.is_set():
@@ -115,11 +116,11 @@ def _draw_all(checkpoint, force_field, sampler, files, record, settings, t_end, 
                 if isinstance(force_field, DiffusionEnergy):
                     arrays["energy_kt"] = force_field(x, x.new_full((1,), t_end)).double().cpu().numpy()
                     if wall is not None:
-                        arrays["energy_kt"] += wall.energies_kt((x.double() * to_nm).cpu().numpy())
+                        arrays["energy_kt"] += wall.energies_kt((x.double() * length_nm).cpu().numpy())
             record["drawn"] += count
             record["non_finite"] += count - len(x)
             record["seconds"] += time.monotonic() - began
-            files.append((x.double() * to_nm).cpu().numpy() + checkpoint.record.origin_nm, arrays, record)
+            files.append(normalisation.to_nm(x.double(), t_end).cpu().numpy(), arrays, record)
     return record["drawn"] < settings.samples
 
 

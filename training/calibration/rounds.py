@@ -17,14 +17,12 @@ import torch
 from torch import Tensor
 
 from fpforce.forcefield.artifact import load
-from fpforce.molecule.space import space_of
 from fpforce.training.calibration.last_layer import last_layer_inputs, last_layer_slopes
 from fpforce.training.calibration.newton import NewtonStep, newton_step
 from fpforce.training.calibration.persistent_replicas import PersistentReplicas
 from fpforce.training.checkpoint.checkpoint import Checkpoint
 from fpforce.training.checkpoint.record import CalibrationRecord, TrainingRecord
 from fpforce.training.data.dataset import evenly, noised
-from fpforce.training.diffusion import alpha
 from fpforce.training.modelfile.write import write_force_field
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.recipe.sections import CalibrationRecipe, RunRecipe
@@ -86,8 +84,7 @@ def calibrate_in_rounds(
                 return False
             left_out = SETTLING[min(record.done, len(SETTLING) - 1)]
             settled = torch.from_numpy(frames_nm[int(left_out * len(frames_nm)) :]).flatten(0, 1)
-            x = space_of(settled.shape[1]).project(settled - torch.tensor(checkpoint.record.origin_nm))
-            x = x * float(alpha(torch.tensor(t_eval, dtype=torch.float64))) / checkpoint.record.scale_nm
+            x = checkpoint.record.normalisation.from_nm(settled, t_eval)
             inputs = last_layer_inputs(energy, x.to(data.dtype), t_eval)
             step = newton_step(data_mean, inputs, slopes, record.shift, gain=1.0 / max(record.done, 1))
             _take(record, step, time.monotonic() - began, torch.from_numpy(replicas.positions_nm), settings)
@@ -139,5 +136,5 @@ def _take(
 def _start_nm(record: TrainingRecord, data: Tensor, settings: CalibrationRecipe, generator: torch.Generator) -> Tensor:
     """Positions (rungs, replicas, beads, 3) of frames drawn from the data, so that every basin holds its share."""
     chosen = torch.randint(len(data), (settings.rungs * settings.replicas,), generator=generator)
-    positions_nm = data[chosen].double() * record.scale_nm + torch.tensor(record.origin_nm)
+    positions_nm = record.normalisation.to_nm(data[chosen].double())
     return positions_nm.unflatten(0, (settings.rungs, settings.replicas))

@@ -119,7 +119,7 @@ class Checkpoint:
             {
                 "beads": beads.to_dict(),
                 "start_positions_nm": start_positions_nm,
-                "check_frames": (start_positions_nm - start_positions_nm.mean(0))[None].float() / self.record.scale_nm,
+                "check_frames": self.record.normalisation.from_nm(start_positions_nm)[None].float(),
                 "bond_lengths_nm": {name: (self.record.scale_nm * values).tolist() for name, values in lengths.items()},
             }
         )

@@ -16,6 +16,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.data.molecules import MoleculeSet
+from fpforce.training.data.normalisation import Normalisation
 from fpforce.training.recipe.models import has_wall
 from fpforce.training.recipe.plan import ExpertPlan, plan_experts
 from fpforce.training.recipe.read import parse_recipe
@@ -188,6 +189,12 @@ class TrainingRecord:
             if any(has_wall(p.model) for p in plan_experts(recipe))
             else None,
         )
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """The data's."""
+        x, y, z = self.origin_nm
+        return Normalisation(self.scale_nm, (x, y, z))
 
     @property
     def expert(self) -> ExpertRecord:

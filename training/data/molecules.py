@@ -18,6 +18,7 @@ from fpforce.forcefield.transferable.statistics import measure
 from fpforce.forcefield.wall import smallest_distances
 from fpforce.foundation.errors import InputError
 from fpforce.training.data.dataset import NoisedBatches, TrainingSet, conformation_weights
+from fpforce.training.data.normalisation import Normalisation
 from fpforce.training.diffusion import TimeSampler
 from fpforce.training.models.edges import SMOOTH_LENGTH
 from fpforce.training.models.molecule import Rows
@@ -67,7 +68,7 @@ class MoleculeSet:
         scale_nm = scale_nm or float(
             np.sqrt(np.mean([TrainingSet.of(frames).scale_nm ** 2 for frames in molecules.values()]))
         )
-        sets = {name: TrainingSet.of(frames, scale_nm) for name, frames in molecules.items()}
+        sets = {name: TrainingSet.of(frames, Normalisation(scale_nm)) for name, frames in molecules.items()}
         if knowledge is None:
             statistics = [measure(one.frames.numpy(), SMOOTH_LENGTH) for one in sets.values()]
             knowledge = Knowledge.of(

@@ -57,8 +57,7 @@ def _one_molecule(recipe: Recipe, earlier: Checkpoint | None) -> TrainingSet:
     )
     if earlier is not None:
         earlier.refuse_other_beads(bead_frames.beads)
-    normalisation = () if earlier is None else (earlier.record.scale_nm, earlier.record.origin_nm)
-    training_set = TrainingSet.of(bead_frames, *normalisation)
+    training_set = TrainingSet.of(bead_frames, None if earlier is None else earlier.record.normalisation)
     if bead_frames.forces is None:
         return training_set
     kt = BOLTZMANN_KJ_PER_MOL_K * recipe.temperature_k

@@ -22,7 +22,6 @@ from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint.checkpoint import Checkpoint
 from fpforce.training.checkpoint.record import TrainingRecord
-from fpforce.training.diffusion import alpha
 from fpforce.training.modelfile.archive import write_archive
 from fpforce.training.modelfile.metadata import metadata_of
 from fpforce.training.modelfile.physical_energy import PhysicalEnergy
@@ -114,19 +113,21 @@ def write_transferable(
 
 def physical_energy(checkpoint: Checkpoint, t_eval: float) -> PhysicalEnergy:
     """The energy of a checkpoint's molecule at t_eval, with the calibration in its record if there is one."""
-    record, recipe = checkpoint.record, checkpoint.recipe
-    number = checkpoint.covering(t_eval)
-    model = checkpoint.calibrated_model(number, t_eval)
-    scale_nm = record.scale_nm / float(alpha(torch.tensor(t_eval, dtype=torch.float64)))
-    kt = BOLTZMANN_KJ_PER_MOL_K * recipe.temperature_k
+    normalisation, number = checkpoint.record.normalisation, checkpoint.covering(t_eval)
     return PhysicalEnergy(
-        model, len(checkpoint.beads), scale_nm, kt, t_eval, record.origin_nm, checkpoint.wall(number)
+        checkpoint.calibrated_model(number, t_eval),
+        len(checkpoint.beads),
+        normalisation.length_nm(t_eval),
+        BOLTZMANN_KJ_PER_MOL_K * checkpoint.recipe.temperature_k,
+        t_eval,
+        normalisation.origin_nm,
+        checkpoint.wall(number),
     ).eval()
 
 
 def check_frames_nm(record: TrainingRecord) -> Tensor:
-    """The record's frames in nm, float64."""
-    return record.check_frames.double() * record.scale_nm + torch.tensor(record.origin_nm, dtype=torch.float64)
+    """The record's frames (frames, beads, 3) in nm, float64."""
+    return record.normalisation.to_nm(record.check_frames.double())
 
 
 def refuse_to_replace(model_path: Path, overwrite: bool) -> None:
