@@ -150,7 +150,7 @@ def _train(recipe, training_set: TrainingSet, forces: Tensor | None, loss):
     )
     for step in range(recipe.run.max_steps):
         for group in adam.param_groups:
-            group["lr"] = learning_rate(recipe, step, step / recipe.run.max_steps)
+            group["lr"] = learning_rate(recipe.optimizer, step, step / recipe.run.max_steps)
         batch, _ = batches.batch(step)
         adam.zero_grad()
         loss(model.score(batch.x, batch.t, create_graph=True), batch).backward()

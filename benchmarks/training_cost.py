@@ -32,6 +32,7 @@ from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.fokker_planck import Perturbed, fokker_planck_loss
 from fpforce.training.losses.residual import residual_curve
 from fpforce.training.models.experts import Expert, Experts
+from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.read import load_recipe
 from fpforce.training.sampling.likelihood import log_likelihood
 from fpforce.trajectories.bead_frames import read_bead_frames
@@ -142,7 +143,7 @@ def _kept(name: str, settings: dict, make) -> None:
 def _module(variant: Variant, training_set: TrainingSet, *overrides: str) -> ExpertTraining:
     recipe = load_recipe(EXAMPLE / "recipe.yaml", [*variant.overrides, *overrides])
     torch.manual_seed(recipe.run.seed)
-    module = variant.kind(recipe, training_set)
+    module = variant.kind(recipe, plan_experts(recipe), training_set)
     module.begin(0)
     return module
 
@@ -197,7 +198,7 @@ def _train(variant: Variant, seed: int, steps: int, training_set: TrainingSet, h
     began = time.monotonic()
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(module.recipe, step, step / steps)
+            group["lr"] = learning_rate(module.recipe.optimizer, step, step / steps)
         _update(module, optimizer, module.weighted(module(module.draw(step))))
         with torch.no_grad():
             mean_of(list(average.parameters()), list(module.expert.parameters()), step)

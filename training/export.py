@@ -9,9 +9,11 @@ from pathlib import Path
 
 from fpforce.foundation.errors import InputError
 from fpforce.training.calibration.own_samples import for_molecule
-from fpforce.training.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from fpforce.training.checkpoint.checkpoint import Checkpoint, TransferableCheckpoint, read_checkpoint
 from fpforce.training.losses.residual import residual_curve
 from fpforce.training.modelfile.write import refuse_to_replace, write_force_field, write_transferable
+from fpforce.training.models.contract import DiffusionEnergy
+from fpforce.training.models.transferable import TransferableEnergy
 
 logger = logging.getLogger("fpforce")
 
@@ -71,21 +73,30 @@ def export(
         verification = write_force_field(molecule, model_path, t_eval, overwrite=overwrite)
         logger.info("wrote %s, of %s alone", model_path, molecule.beads.residues)
         return verification
-    write = write_force_field if checkpoint.knowledge is None else write_transferable
-    verification = write(checkpoint, model_path, t_eval, lambda: _residual(checkpoint, number), overwrite=overwrite)
+    if isinstance(checkpoint, Checkpoint):
+        verification = write_force_field(
+            checkpoint, model_path, t_eval, lambda: _residual(checkpoint, number), overwrite=overwrite
+        )
+    else:
+        verification = write_transferable(
+            checkpoint, model_path, t_eval, lambda: _residual(checkpoint, number), overwrite=overwrite
+        )
     logger.info("wrote %s", model_path)
     return verification
 
 
-def _residual(checkpoint: Checkpoint, number: int) -> dict | None:
-    """Of the expert as trained: calibration changes it at t_eval alone. Of a transferable one, for its smallest
-    molecule.
+def _residual(checkpoint: Checkpoint | TransferableCheckpoint, number: int) -> dict | None:
+    """The residual of an expert as trained, since calibration changes it at t_eval alone; None without an energy.
+
+    That of a transferable one is measured on its smallest molecule.
     """
     plan = checkpoint.plans[number]
     if not plan.conservative:
         return None
     beads, frames = min(checkpoint.record.samples(), key=lambda sample: len(sample[0]))
-    model = checkpoint.model(number) if checkpoint.knowledge is None else checkpoint.shared_model(number).bind(beads)
+    model = checkpoint.model(number)
+    energy = model.bind(beads) if isinstance(model, TransferableEnergy) else model
+    assert isinstance(energy, DiffusionEnergy)
     logger.info("measuring the Fokker-Planck residual")
     sigma_w = checkpoint.recipe.loss.fokker_planck_sigma
-    return residual_curve(model, frames, plan.t_min, plan.t_max, sigma_w=sigma_w)
+    return residual_curve(energy, frames, plan.t_min, plan.t_max, sigma_w=sigma_w)

@@ -15,7 +15,7 @@ import torch
 
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.signals import stop_signals
-from fpforce.training.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from fpforce.training.checkpoint.checkpoint import AnyCheckpoint, Checkpoint, of_one_molecule, read_checkpoint
 from fpforce.training.diffusion import degrees_of_freedom
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.sampling.files import SampleFiles
@@ -47,9 +47,8 @@ def sample(checkpoint, output, settings: SampleSettings, *, show_progress: bool 
     Raises InputError for a checkpoint whose trained experts do not reach from t = 1 to t_end, and for files in the way.
     """
     settings.check()
-    if not isinstance(checkpoint, Checkpoint):
-        checkpoint = read_checkpoint(checkpoint)
-    checkpoint = checkpoint.bound_to(settings.topology)
+    found = checkpoint if isinstance(checkpoint, AnyCheckpoint) else read_checkpoint(checkpoint)
+    checkpoint = of_one_molecule(found, settings.topology)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     t_end = checkpoint.recipe.diffusion.t_eval if settings.t_end is None else settings.t_end
@@ -162,7 +161,7 @@ def _describe(checkpoint: Checkpoint, settings: SampleSettings, t_end: float) ->
         "log_likelihood": settings.log_likelihood,
         "calibrated": checkpoint.record.calibration is not None and checkpoint.record.calibration.t_eval == t_end,
         "beads": list(checkpoint.beads.labels),
-    } | ({"molecule": checkpoint.beads.residues} if checkpoint.bound else {})
+    } | ({"molecule": checkpoint.beads.residues} if checkpoint.shared is not None else {})
 
 
 def _device(name: str) -> torch.device:

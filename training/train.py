@@ -24,7 +24,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
 from fpforce.training.calibration.policy import is_wanted, refuse_uncalibratable
 from fpforce.training.calibration.stages import calibrate
-from fpforce.training.checkpoint.checkpoint import CHECKPOINT_NAME, Checkpoint, read_checkpoint, replace_record
+from fpforce.training.checkpoint.checkpoint import CHECKPOINT_NAME, AnyCheckpoint, read_checkpoint, replace_record
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.data.read import read_training_set
@@ -40,7 +40,8 @@ from fpforce.training.loop.hand_over import score_jumps
 from fpforce.training.loop.progress import TrainingProgress
 from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.models.transferable import TransferableEnergy
-from fpforce.training.recipe.plan import ExpertPlan
+from fpforce.training.recipe.models import InternalRecipe
+from fpforce.training.recipe.plan import ExpertPlan, plan_experts
 from fpforce.training.recipe.sections import Recipe
 
 logger = logging.getLogger("fpforce")
@@ -67,9 +68,16 @@ def train(
     if recipe.run.threads is not None:
         torch.set_num_threads(recipe.run.threads)
     torch.set_float32_matmul_precision("highest")  # the weak form subtracts scores 1e-4 apart: no TF32
-    training_set = read_training_set(recipe, checkpoint or initial)
+    plans, earlier = plan_experts(recipe), checkpoint or initial
+    training_set = read_training_set(
+        recipe.data,
+        temperature_k=recipe.temperature_k,
+        batch_size=recipe.optimizer.batch_size,
+        internal=any(isinstance(plan.model, InternalRecipe) for plan in plans),
+        earlier=None if earlier is None else earlier.data,
+    )
     pl.seed_everything(recipe.run.seed, verbose=False)
-    module = ExpertTraining(recipe, training_set)
+    module = ExpertTraining(recipe, plans, training_set)
     if recipe.run.precision == "64-true":
         module.double()  # before Lightning does, whose averaged weights would stay single
     if initial is not None:
@@ -150,7 +158,7 @@ def _train_experts(
         _measure_hand_overs(module, path, trainer.is_global_zero)
 
 
-def _end_with_calibration(recipe: Recipe, checkpoint: Checkpoint, training_set: TrainingSet) -> None:
+def _end_with_calibration(recipe: Recipe, checkpoint: AnyCheckpoint, training_set: TrainingSet) -> None:
     """Of a run that is trained to its end: do what is asked of its calibration and missing, or say that nothing is."""
     had = checkpoint.record.calibration
     if is_wanted(recipe.calibration, had):
@@ -179,7 +187,7 @@ def _write(recipe: Recipe) -> None:
     (recipe.output / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
 
 
-def _what_is_left(module: ExpertTraining, checkpoint: Checkpoint | None) -> tuple[list[int], bool]:
+def _what_is_left(module: ExpertTraining, checkpoint: AnyCheckpoint | None) -> tuple[list[int], bool]:
     """Numbers of the experts to train, the one of the largest times first, and whether the first has begun already.
 
     From the top down, since an expert may be anchored to the next one, which must then be there.
@@ -226,7 +234,7 @@ def _trainer(recipe: Recipe, plan: ExpertPlan, number: int, stop: StopAfterStep,
         WeightAveraging(use_buffers=False, multi_avg_fn=exponential_average(recipe.optimizer.ema_decay)),
         StepRecord(),
         CheckpointWriter(recipe.output / CHECKPOINT_NAME, run.checkpoint_minutes),
-        TrainingProgress(recipe, show_progress),
+        TrainingProgress(run.log_every_steps, show_progress),
         stop,
     ]
     logs = recipe.output / "logs" / (f"expert_{number}" if len(recipe.experts) > 1 else "")
@@ -262,7 +270,7 @@ def _trainer(recipe: Recipe, plan: ExpertPlan, number: int, stop: StopAfterStep,
         ) from None
 
 
-def _claim_output(recipe: Recipe, resume: bool, overwrite: bool, init: str | Path | None) -> Checkpoint | None:
+def _claim_output(recipe: Recipe, resume: bool, overwrite: bool, init: str | Path | None) -> AnyCheckpoint | None:
     """The checkpoint to go on from, or None; refuses to replace an earlier run unasked."""
     path = recipe.output / CHECKPOINT_NAME
     if resume and overwrite:

@@ -28,7 +28,7 @@ def energy_and_forces(system, positions_nm):
 def training_side(checkpoint_path, beads, positions_nm):
     """Energy and forces of the network as it is trained, float64: shared weights, a molecule of the batch's kind."""
     checkpoint = read_checkpoint(checkpoint_path)
-    bound = checkpoint.of_beads(beads, torch.from_numpy(positions_nm).double())
+    bound = checkpoint.bind_beads(beads, torch.from_numpy(positions_nm).double())
     physical = physical_energy(bound, checkpoint.recipe.diffusion.t_eval).double()
     r = torch.tensor(positions_nm, dtype=torch.float64, requires_grad=True)
     energy = physical(r)

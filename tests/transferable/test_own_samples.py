@@ -56,7 +56,7 @@ def test_calibration_gives_the_energy_the_weights_that_the_likelihoods_have(
 ):
     """Likelihoods of an energy whose last layer is known to be another one, on conformations in place of samples."""
     checkpoint = read_checkpoint(transferable_checkpoint)
-    t_eval, bound = checkpoint.recipe.diffusion.t_eval, checkpoint.bound_to(unseen_pdb)
+    t_eval, bound = checkpoint.recipe.diffusion.t_eval, checkpoint.bind(unseen_pdb)
     energy = bound.model(bound.covering(t_eval))
 
     def normalised(count, seed):
@@ -95,7 +95,7 @@ def test_rounds_of_simulation_give_it_the_averages_of_the_samples(
     """Frames of a simulation with a last layer that is known to be another one, in place of samples."""
     checkpoint = read_checkpoint(dipeptide_checkpoint)
     overrides = [f"calibration.{each}" for each in ("replicas=48", "picoseconds=40", "rungs=2", "timestep_fs=4")]
-    t_eval, bound = checkpoint.recipe.diffusion.t_eval, checkpoint.bound_to(unseen_pdb)
+    t_eval, bound = checkpoint.recipe.diffusion.t_eval, checkpoint.bind(unseen_pdb)
     energy, settings = bound.model(bound.covering(t_eval)), calibration_of(checkpoint.recipe, overrides)
     scale_nm, force_field = bound.record.scale_nm, bound.path.with_name("other.pt")
     start_nm = np.broadcast_to(peptide("VA", 1, seed=4).positions_nm.astype(float), (2, 48, 10, 3))

@@ -21,7 +21,7 @@ from fpforce.simulation.replicas import BondLimits
 from fpforce.training.calibration.likelihood_fit import likelihood_shift
 from fpforce.training.calibration.policy import calibratable
 from fpforce.training.calibration.rounds import calibrate_in_rounds
-from fpforce.training.checkpoint.checkpoint import Checkpoint
+from fpforce.training.checkpoint.checkpoint import AnyCheckpoint, Checkpoint, of_one_molecule
 from fpforce.training.checkpoint.record import CalibrationRecord
 from fpforce.training.data.dataset import CHECK_FRAMES, evenly
 from fpforce.training.recipe.read import calibration_of
@@ -35,19 +35,19 @@ FEWEST_FINITE = 32
 
 
 def for_molecule(
-    checkpoint: Checkpoint,
-    topology,
+    checkpoint: AnyCheckpoint,
+    topology: object,
     likelihood_frames: int,
     rounds: int,
     t_eval: float,
     overrides: Sequence[str] = (),
     seed: int = 0,
 ) -> Checkpoint:
-    """The checkpoint of a topology's molecule (Checkpoint.bound_to), calibrated by its own samples.
+    """The checkpoint of a topology's molecule (TransferableCheckpoint.bind), calibrated by its own samples.
 
     likelihood_frames: samples to whose log likelihoods the energy is fitted; 0: none. rounds: of simulation, with the
     replicas, times and temperatures of the recipe's calibration; 0: none. overrides: of these, `calibration.key=value`.
-    Raises InputError as bound_to does, for too few frames, a model that calibration cannot move, experts that do not
+    Raises InputError as binding does, for too few frames, a model that calibration cannot move, experts that do not
     reach t = 1, samples that are not finite, and where a replica breaks; KeyboardInterrupt where a signal comes
     meanwhile.
     """
@@ -62,7 +62,7 @@ def for_molecule(
     settings = calibration_of(checkpoint.recipe, overrides).model_copy(
         update={"rounds": rounds, "likelihood_frames": likelihood_frames}
     )
-    bound = checkpoint.bound_to(topology)
+    bound = of_one_molecule(checkpoint, topology)
     bound.record.calibration = None
     _require_sound_frame(bound, topology)
     if not (likelihood_frames or rounds):

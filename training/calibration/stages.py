@@ -31,6 +31,7 @@ def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) 
     another, for another number of replicas than in earlier rounds, and where a replica breaks.
     """
     settings, checkpoint = recipe.calibration, read_checkpoint(checkpoint_path)
+    assert isinstance(checkpoint, Checkpoint)  # the recipe refuses a calibration of many molecules
     if not is_wanted(settings, checkpoint.record.calibration):
         return
     t_eval = checkpoint.recipe.diffusion.t_eval

@@ -18,7 +18,7 @@ from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.data.normalisation import Normalisation
 from fpforce.training.recipe.models import has_wall
-from fpforce.training.recipe.plan import ExpertPlan, plan_experts
+from fpforce.training.recipe.plan import ExpertPlan
 from fpforce.training.recipe.read import parse_recipe
 from fpforce.training.recipe.sections import Recipe
 
@@ -78,13 +78,6 @@ class CalibrationRecord:
     undone: list[int] = field(default_factory=list)
     samples: int = 0
     settings: dict = field(default_factory=dict)
-
-    def __post_init__(self):
-        if (
-            self.positions_nm is not None and self.positions_nm.ndim == 3
-        ):  # of a checkpoint from before there were rungs
-            self.positions_nm = self.positions_nm[None]
-            self.best = self.best and self.best | {"positions_nm": self.best["positions_nm"][None]}
 
     @property
     def target(self) -> str:
@@ -173,8 +166,10 @@ class TrainingRecord:
     version: int = CHECKPOINT_VERSION
 
     @staticmethod
-    def start(recipe: Recipe, training_set: TrainingSet | MoleculeSet) -> "TrainingRecord":
-        """The record of a run that begins."""
+    def start(
+        recipe: Recipe, plans: tuple[ExpertPlan, ...], training_set: TrainingSet | MoleculeSet
+    ) -> "TrainingRecord":
+        """The record of a run that begins; plans: what the recipe asks of each expert."""
         return TrainingRecord(
             recipe=recipe.model_dump(mode="json"),
             scale_nm=training_set.scale_nm,
@@ -182,11 +177,11 @@ class TrainingRecord:
             sources=list(training_set.sources),
             versions=_versions(),
             commit=_commit(),
-            experts=[ExpertRecord() for _ in plan_experts(recipe)],
-            active=len(plan_experts(recipe)) - 1,
+            experts=[ExpertRecord() for _ in plans],
+            active=len(plans) - 1,
             **training_set.record(),
             smallest_distances=training_set.smallest_distances()
-            if any(has_wall(p.model) for p in plan_experts(recipe))
+            if any(has_wall(plan.model) for plan in plans)
             else None,
         )
 

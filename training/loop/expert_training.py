@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import MOLECULE, space_of
-from fpforce.training.checkpoint.checkpoint import CHECKPOINT_NAME, EXTRA_KEY, Checkpoint
+from fpforce.training.checkpoint.checkpoint import CHECKPOINT_NAME, EXTRA_KEY, AnyCheckpoint
 from fpforce.training.checkpoint.record import LOSS_TERMS, TrainingRecord
 from fpforce.training.data.dataset import Points, TrainingSet
 from fpforce.training.data.molecules import MoleculeSet
@@ -27,8 +27,8 @@ from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.molecule import Rows
 from fpforce.training.models.neighbours import require_cluster, warn_of_small_cutoff
 from fpforce.training.models.transferable import TransferableEnergy
-from fpforce.training.recipe.plan import ExpertPlan, plan_experts
-from fpforce.training.recipe.sections import Recipe
+from fpforce.training.recipe.plan import ExpertPlan
+from fpforce.training.recipe.sections import OptimizerRecipe, Recipe
 
 
 class ExpertTraining(pl.LightningModule):
@@ -38,10 +38,9 @@ class ExpertTraining(pl.LightningModule):
     `begin` chooses the expert; the others are constants meanwhile, but travel in every checkpoint.
     """
 
-    def __init__(self, recipe: Recipe, training_set: TrainingSet | MoleculeSet):
+    def __init__(self, recipe: Recipe, plans: tuple[ExpertPlan, ...], training_set: TrainingSet | MoleculeSet):
         super().__init__()
-        self.recipe = recipe
-        self.plans = plan_experts(recipe)
+        self.recipe, self.plans = recipe, plans
         if any(getattr(plan.model, "neighbours", None) == "radius" for plan in self.plans):
             require_cluster()
         molecules = training_set.molecules.values() if isinstance(training_set, MoleculeSet) else [training_set]
@@ -49,7 +48,7 @@ class ExpertTraining(pl.LightningModule):
         for cutoff_nm in {cutoff_nm for plan in self.plans if (cutoff_nm := getattr(plan.model, "cutoff_nm", None))}:
             warn_of_small_cutoff(largest.frames, largest.scale_nm, cutoff_nm)
         self.experts = nn.ModuleList(map(training_set.build, self.plans))
-        self.record = TrainingRecord.start(recipe, training_set)
+        self.record = TrainingRecord.start(recipe, plans, training_set)
         self._data = _Shared(training_set)
         forces = training_set.forces
         self._blending = _Shared(None if forces is None else ForceBlending(forces.values))
@@ -115,7 +114,7 @@ class ExpertTraining(pl.LightningModule):
         self._clock = time.monotonic()
 
     def on_train_batch_start(self, batch, batch_idx):
-        rate = learning_rate(self.recipe, self.global_step, self.progress)
+        rate = learning_rate(self.recipe.optimizer, self.global_step, self.progress)
         for group in self.optimizers().param_groups:
             group["lr"] = rate
 
@@ -230,12 +229,12 @@ class ExpertTraining(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint):
         self.record.continue_from(TrainingRecord.from_dict(checkpoint[EXTRA_KEY]))
 
-    def take_over(self, earlier: Checkpoint) -> None:
+    def take_over(self, earlier: AnyCheckpoint) -> None:
         """Go on from the averaged weights of an earlier part of the run, in which no expert is unfinished."""
         self.experts.load_state_dict(earlier.weights)
         self.record.continue_from(earlier.record)
 
-    def start_from(self, initial: Checkpoint) -> None:
+    def start_from(self, initial: AnyCheckpoint) -> None:
         """Give every expert the weights and statistics of the one in `initial` that covers the end of its interval."""
         for number, (plan, expert) in enumerate(zip(self.plans, self.experts, strict=True)):
             try:
@@ -274,9 +273,8 @@ def _changes(recipe: Recipe, number: int, plan: ExpertPlan, earlier: ExpertPlan)
     return [f"{key} was {theirs[key]!r}, is {value!r}" for key, value in ours.items() if theirs[key] != value]
 
 
-def learning_rate(recipe: Recipe, step: int, progress: float) -> float:
-    """Linear warm-up, then a cosine from the peak to a thousandth of it, over the part of the run that is done."""
-    settings = recipe.optimizer
+def learning_rate(settings: OptimizerRecipe, step: int, progress: float) -> float:
+    """Linear warm-up, then a cosine from the peak to a thousandth of it; progress: part of the run that is done."""
     warmup = min(1.0, (step + 1) / (settings.warmup_steps + 1))
     cosine = 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
     return settings.learning_rate * warmup * (0.001 + 0.999 * cosine)

@@ -5,16 +5,14 @@ import time
 
 import pytorch_lightning as pl
 
-from fpforce.training.recipe.sections import Recipe
-
 _PLAIN_SECONDS = 30.0
 
 
 class TrainingProgress(pl.Callback):
-    """Shows steps, rate, both losses and the time left on stderr; `shown=False` shows nothing."""
+    """Shows steps, rate, both losses and the time left on stderr, every `every_steps`; `shown=False` shows nothing."""
 
-    def __init__(self, recipe: Recipe, shown: bool):
-        self._recipe, self._shown, self._bar = recipe, shown, None
+    def __init__(self, every_steps: int, shown: bool):
+        self._every_steps, self._shown, self._bar = every_steps, shown, None
 
     def on_train_start(self, trainer, module):
         self._shown = self._shown and trainer.is_global_zero
@@ -35,7 +33,7 @@ class TrainingProgress(pl.Callback):
             self._bar.start()
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-        if not self._shown or trainer.global_step % self._recipe.run.log_every_steps:
+        if not self._shown or trainer.global_step % self._every_steps:
             return
         now = time.monotonic()
         if self._bar is not None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from fpforce.forcefield.transferable.bound import bound_program
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.foundation.errors import InputError
-from fpforce.training.checkpoint.checkpoint import Checkpoint
+from fpforce.training.checkpoint.checkpoint import Checkpoint, TransferableCheckpoint
 from fpforce.training.checkpoint.record import TrainingRecord
 from fpforce.training.modelfile.archive import write_archive
 from fpforce.training.modelfile.metadata import metadata_of
@@ -60,7 +60,7 @@ def write_force_field(
 
 
 def write_transferable(
-    checkpoint: Checkpoint,
+    checkpoint: TransferableCheckpoint,
     model_path: Path,
     t_eval: float,
     residual: Callable[[], dict | None] = lambda: None,
@@ -76,12 +76,12 @@ def write_transferable(
     """
     refuse_to_replace(model_path, overwrite)
     molecules, number = checkpoint.record.transferable["molecules"], checkpoint.covering(t_eval)
-    shared, kind = checkpoint.shared_model(number), checkpoint.plans[number].model.kind
+    shared, kind = checkpoint.model(number), checkpoint.plans[number].model.kind
     knowledge = checkpoint.knowledge if kind == "internal" else checkpoint.knowledge.without_layout()
     weights = {name: tensor.numpy() for name, tensor in shared.state_dict().items()}
     program, measured = None, []
     for name, molecule in molecules.items():
-        bound = checkpoint.of_molecule(molecule)
+        bound = checkpoint.bind_entries(molecule)
         physical = physical_energy(bound, t_eval)
         if program is None:
             buffer = io.BytesIO()
@@ -97,7 +97,7 @@ def write_transferable(
         name: (min if name == "mirror_difference_kt" else max)(one[name] for one in measured) for name in measured[0]
     }
     verification = worst | {"frames": sum(one["frames"] for one in measured), "molecules": len(measured)}
-    metadata = metadata_of(checkpoint, physical, t_eval, residual(), verification) | {
+    metadata = metadata_of(bound, physical, t_eval, residual(), verification) | {
         "beads": {"mapping": knowledge.choice, "beads": [], "bonds": []},
         "start_positions_nm": [],
         "bonds_nm": {"mean": [], "min": [], "max": []},

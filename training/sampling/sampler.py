@@ -33,7 +33,7 @@ class SampleSettings:
     batch_size: samples drawn together, and lost together by an interruption; the noise depends on it as on the seed.
     t_end: None takes the recipe's t_eval. log_likelihood: also follow the log density, with the solver `ode`.
     device: `auto`, or torch's name of one. topology: of the molecule, for a transferable checkpoint
-    (Checkpoint.bound_to).
+    (training.checkpoint.checkpoint.of_one_molecule).
     """
 
     samples: int
