@@ -42,6 +42,7 @@ from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.models.transferable import TransferableEnergy
 from fpforce.training.recipe.models import InternalRecipe
 from fpforce.training.recipe.plan import ExpertPlan, plan_experts
+from fpforce.training.recipe.resumption import refuse_other_recipe
 from fpforce.training.recipe.sections import Recipe
 
 logger = logging.getLogger("fpforce")
@@ -281,7 +282,7 @@ def _claim_output(recipe: Recipe, resume: bool, overwrite: bool, init: str | Pat
         if init is not None:
             raise InputError("--resume goes on with a run and --init begins one; give one of them")
         checkpoint = read_checkpoint(path)
-        checkpoint.record.refuse_other_recipe(recipe)
+        refuse_other_recipe(checkpoint.recipe, recipe)
         return checkpoint
     if path.exists() and not overwrite:
         raise InputError(f"{path} already exists; --resume goes on from it, --overwrite replaces it")

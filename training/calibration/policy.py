@@ -32,7 +32,7 @@ def refuse_other_rounds(checkpoint: Checkpoint, settings: CalibrationRecipe) -> 
             f"{settings.likelihood_frames} comes before them; set it to {fitted} as it was then, or train anew"
         )
     rungs, replicas = record.positions_nm.shape[:2]
-    top_k = {"top_temperature_k": record.settings.get("top_temperature_k")} if rungs > 1 else {}
+    top_k = {"top_temperature_k": record.settings["top_temperature_k"]} if rungs > 1 else {}
     for name, had in ({"replicas": replicas, "rungs": rungs} | top_k).items():
         if getattr(settings, name) != had:
             raise InputError(

@@ -19,7 +19,6 @@ from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.data.normalisation import Normalisation
 from fpforce.training.recipe.models import has_wall
 from fpforce.training.recipe.plan import ExpertPlan
-from fpforce.training.recipe.read import parse_recipe
 from fpforce.training.recipe.sections import Recipe
 
 CHECKPOINT_VERSION = 3  # 3: the internal model sees volumes
@@ -238,50 +237,6 @@ class TrainingRecord:
                 f"back, or "
                 "start anew with --overwrite"
             )
-
-    def refuse_other_recipe(self, recipe: Recipe) -> None:
-        """Raise InputError unless `recipe` differs from the recorded one in the run's length and in places only.
-
-        Where the data lie may change, too: what they are is compared by refuse_other_data; and how a graph transformer
-        finds its pairs. A calibration may be added.
-        """
-        free = (
-            "max_steps",
-            "max_minutes",
-            "checkpoint_minutes",
-            "threads",
-            "compile",
-            "accelerator",
-            "devices",
-            "strategy",
-            "trajectories",
-            "molecules",
-            "topology",
-            "forces",
-            "neighbours",
-        )
-        recorded = parse_recipe(
-            self.recipe, "the recipe of the run"
-        )  # with the defaults of keys that it was begun without
-        ours, theirs = _flat(recorded.model_dump(mode="json")), _flat(recipe.model_dump(mode="json"))
-        for key in sorted(ours.keys() | theirs.keys()):
-            if key.split(".")[-1] in free or key == "output" or key.startswith("calibration."):
-                continue
-            if ours.get(key) != theirs.get(key):
-                raise InputError(
-                    f"--resume with another recipe: {key} was {ours.get(key)!r}, is {theirs.get(key)!r}; "
-                    "undo the change, or start anew with --overwrite"
-                )
-
-
-def _flat(section: dict, prefix: str = "") -> dict:
-    """A nested mapping as one with dotted keys; the sections of a list are numbered."""
-    flat = {}
-    for key, value in section.items():
-        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-            value = {str(number): item for number, item in enumerate(value)}
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _versions() -> dict[str, str]:

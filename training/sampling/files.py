@@ -87,12 +87,10 @@ class SampleFiles:
         try:
             record = json.loads(self.record.read_text())
             for name, wanted in description.items():
-                # Records from before there was an entry "beads" say nothing of them.
-                found = record.get(name, wanted) if name == "beads" else record[name]
-                if name != "checkpoint" and found != wanted:
+                if name != "checkpoint" and record[name] != wanted:
                     raise InputError(
                         f"cannot resume {self.output}: {name} is {wanted}, that of the run to go on with is "
-                        f"{found}; use the same, or --overwrite to start anew"
+                        f"{record[name]}; use the same, or --overwrite to start anew"
                     )
             extent = record.pop("extent")
             if self._with_log_density and record["samples"]:
