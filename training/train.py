@@ -6,18 +6,13 @@ recipe.yaml (the resolved recipe), logs/ (TensorBoard and CSV).
 
 import contextlib
 import logging
-import math
 import shutil
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 import yaml
-from pytorch_lightning.callbacks import WeightAveraging
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from fpforce.foundation.errors import InputError
@@ -28,20 +23,12 @@ from fpforce.training.checkpoint.checkpoint import CHECKPOINT_NAME, AnyCheckpoin
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.data.read import read_training_set
-from fpforce.training.loop.callbacks import (
-    CheckpointWriter,
-    StepRecord,
-    StopAfterStep,
-    StoppedWhileCompiling,
-    exponential_average,
-)
+from fpforce.training.loop.callbacks import StopAfterStep, StoppedWhileCompiling
 from fpforce.training.loop.expert_training import ExpertTraining
-from fpforce.training.loop.hand_over import score_jumps
-from fpforce.training.loop.progress import TrainingProgress
-from fpforce.training.models.experts import Expert, Experts
-from fpforce.training.models.transferable import TransferableEnergy
+from fpforce.training.loop.hand_over import measured_hand_overs
+from fpforce.training.loop.trainer import quiet_lightning, trainer_of
 from fpforce.training.recipe.models import InternalRecipe
-from fpforce.training.recipe.plan import ExpertPlan, plan_experts
+from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.resumption import refuse_other_recipe
 from fpforce.training.recipe.sections import Recipe
 
@@ -90,9 +77,9 @@ def train(
         with contextlib.closing(_lock(recipe)):
             _end_with_calibration(recipe, checkpoint, training_set)
         return checkpoint.path
-    _quiet_lightning()
+    quiet_lightning()
     stop = StopAfterStep()
-    trainers = [_trainer(recipe, module.plans[number], number, stop, show_progress) for number in numbers]
+    trainers = [trainer_of(recipe, module.plans[number], number, stop, show_progress) for number in numbers]
     try:
         recipe.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -156,11 +143,13 @@ def _train_experts(
             raise KeyboardInterrupt(
                 f"stopped after step {trainer.global_step}; {path} is complete, go on with --resume"
             )
-        _measure_hand_overs(module, path, trainer.is_global_zero)
+        module.record.hand_overs = measured_hand_overs(module.record, module.experts, module.plans)
+        if trainer.is_global_zero and module.record.hand_overs:
+            replace_record(path, module.record)
 
 
 def _end_with_calibration(recipe: Recipe, checkpoint: AnyCheckpoint, training_set: TrainingSet) -> None:
-    """Of a run that is trained to its end: do what is asked of its calibration and missing, or say that nothing is."""
+    """Run the calibration stages that a finished training still lacks, or say that none is missing."""
     had = checkpoint.record.calibration
     if is_wanted(recipe.calibration, had):
         try:
@@ -204,73 +193,6 @@ def _what_is_left(module: ExpertTraining, checkpoint: AnyCheckpoint | None) -> t
     return numbers[numbers.index(earlier.active) + 1 :], False
 
 
-def _measure_hand_overs(module: ExpertTraining, path: Path, writes: bool) -> None:
-    """Put the score's jumps between the experts that are trained by now into the checkpoint."""
-    trained = [
-        (model, plan)
-        for model, plan, record in zip(module.experts, module.plans, module.record.experts, strict=True)
-        if record.steps
-    ]
-    measured = []
-    for beads, frames in module.record.samples():
-        bound = [
-            (model.bind(beads) if isinstance(model, TransferableEnergy) else model, plan) for model, plan in trained
-        ]
-        measured.append(
-            score_jumps(Experts(tuple(Expert(model, plan.t_min, plan.t_max) for model, plan in bound)), frames)
-        )
-    module.record.hand_overs = [
-        {"t": jumps[0]["t"], "relative_jump": math.sqrt(sum(jump["relative_jump"] ** 2 for jump in jumps) / len(jumps))}
-        for jumps in zip(*measured, strict=True)
-    ]
-    for jump in module.record.hand_overs:
-        logger.info("at t = %g the scores of the two experts differ by %.2g of their size", *jump.values())
-    if writes and module.record.hand_overs:
-        replace_record(path, module.record)
-
-
-def _trainer(recipe: Recipe, plan: ExpertPlan, number: int, stop: StopAfterStep, show_progress: bool) -> pl.Trainer:
-    run = recipe.run
-    callbacks = [
-        WeightAveraging(use_buffers=False, multi_avg_fn=exponential_average(recipe.optimizer.ema_decay)),
-        StepRecord(),
-        CheckpointWriter(recipe.output / CHECKPOINT_NAME, run.checkpoint_minutes),
-        TrainingProgress(run.log_every_steps, show_progress),
-        stop,
-    ]
-    logs = recipe.output / "logs" / (f"expert_{number}" if len(recipe.experts) > 1 else "")
-    many = {"auto": torch.cuda.device_count(), -1: torch.cuda.device_count()}
-    count = len(run.devices) if isinstance(run.devices, list) else many.get(run.devices, run.devices)
-    # The energy's constant has no gradient, which plain DDP takes for a mistake.
-    strategy = "ddp_find_unused_parameters_true" if count > 1 and run.strategy == "auto" else run.strategy
-    try:
-        return pl.Trainer(
-            accelerator=run.accelerator,
-            devices=run.devices,
-            strategy=strategy,
-            precision=run.precision,
-            max_steps=plan.max_steps,
-            max_epochs=-1,
-            callbacks=callbacks,
-            log_every_n_steps=1,
-            gradient_clip_val=recipe.optimizer.gradient_clip,
-            default_root_dir=recipe.output,
-            logger=[
-                TensorBoardLogger(logs, name="", version="tensorboard"),
-                CSVLogger(logs, name="csv", flush_logs_every_n_steps=1),
-            ],
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-            use_distributed_sampler=False,
-        )
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"run.accelerator={run.accelerator}, run.devices={run.devices}, run.strategy={run.strategy} "
-            f"cannot be used here: {' '.join(str(error).split())[:200]}"
-        ) from None
-
-
 def _claim_output(recipe: Recipe, resume: bool, overwrite: bool, init: str | Path | None) -> AnyCheckpoint | None:
     """The checkpoint to go on from, or None; refuses to replace an earlier run unasked."""
     path = recipe.output / CHECKPOINT_NAME
@@ -287,10 +209,3 @@ def _claim_output(recipe: Recipe, resume: bool, overwrite: bool, init: str | Pat
     if path.exists() and not overwrite:
         raise InputError(f"{path} already exists; --resume goes on from it, --overwrite replaces it")
     return None
-
-
-def _quiet_lightning() -> None:
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning.*")
-    warnings.filterwarnings("ignore", module="lightning_fabric.*")

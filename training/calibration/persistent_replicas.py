@@ -13,8 +13,12 @@ from fpforce.simulation.rungs import Rungs
 from fpforce.system.make_system import make_system
 from fpforce.training.recipe.sections import CalibrationRecipe
 
+# Of the Langevin thermostat; that of fpforce-simulate by default. The averages that calibration needs do not depend on
+# it, only how soon they settle.
+FRICTION_PER_PS = 1.0
+# Between two frames. A velocity is forgotten in 1 / FRICTION_PER_PS, so frames closer than that repeat each other.
 INTERVAL_PS = 1.0
-SWAPS_PER_INTERVAL = 2
+SWAPS_PER_INTERVAL = 2  # attempts of the rungs to exchange: every 0.5 ps, as fpforce-simulate does by default
 
 
 class PersistentReplicas:
@@ -47,7 +51,7 @@ class PersistentReplicas:
             self._ladder_k,
             shape[1:],
             timestep_fs=settings.timestep_fs,
-            friction_per_ps=1.0,
+            friction_per_ps=FRICTION_PER_PS,
             noise_seeds=seeds,
             swap_seed=seed,
             platform="auto",
