@@ -24,7 +24,7 @@ def export(
     *,
     t_eval: float | None = None,
     uncalibrated: bool = False,
-    topology=None,
+    topology: object | None = None,
     likelihood_frames: int = 0,
     rounds: int = 0,
     overrides: Sequence[str] = (),

@@ -17,7 +17,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.foundation.signals import stop_signals
 from fpforce.training.checkpoint.checkpoint import AnyCheckpoint, Checkpoint, of_one_molecule, read_checkpoint
 from fpforce.training.diffusion import degrees_of_freedom
-from fpforce.training.models.contract import DiffusionEnergy
+from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.sampling.files import SampleFiles
 from fpforce.training.sampling.progress import SamplingProgress
 from fpforce.training.sampling.sampler import Sampler, SampleSettings
@@ -37,7 +37,9 @@ class SampleResult:
     seconds: float
 
 
-def sample(checkpoint, output, settings: SampleSettings, *, show_progress: bool = False) -> SampleResult:
+def sample(
+    checkpoint: str | Path | AnyCheckpoint, output: str | Path, settings: SampleSettings, *, show_progress: bool = False
+) -> SampleResult:
     """Draw settings.samples independent samples of a checkpoint's model and write them as frames of its beads.
 
     checkpoint: a path or a Checkpoint. output: .xtc, .dcd or .h5; beside it OUTPUT.pdb (topology), OUTPUT.json and,
@@ -48,24 +50,24 @@ def sample(checkpoint, output, settings: SampleSettings, *, show_progress: bool 
     """
     settings.check()
     found = checkpoint if isinstance(checkpoint, AnyCheckpoint) else read_checkpoint(checkpoint)
-    checkpoint = of_one_molecule(found, settings.topology)
+    bound = of_one_molecule(found, settings.topology)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    t_end = checkpoint.recipe.diffusion.t_eval if settings.t_end is None else settings.t_end
+    t_end = bound.recipe.diffusion.t_eval if settings.t_end is None else settings.t_end
     device = _device(settings.device)
-    experts = checkpoint.experts(device)
-    force_field = checkpoint.calibrated_model(checkpoint.covering(t_end), t_end).to(device)
-    sampler = Sampler(experts, len(checkpoint.beads), settings, t_end, torch.zeros((), device=device))
-    files = SampleFiles(output, checkpoint.beads, with_log_density=settings.log_likelihood)
+    experts = bound.experts(device)
+    force_field = bound.calibrated_model(bound.covering(t_end), t_end).to(device)
+    sampler = Sampler(experts, len(bound.beads), settings, t_end, torch.zeros((), device=device))
+    files = SampleFiles(output, bound.beads, with_log_density=settings.log_likelihood)
     record = files.open(
-        _describe(checkpoint, settings, t_end),
-        checkpoint.record.start_positions_nm.double().numpy(),
+        _describe(bound, settings, t_end),
+        bound.record.start_positions_nm.double().numpy(),
         resume=settings.resume,
         overwrite=settings.overwrite,
     )
     try:
         _refuse_fewer(record, settings, files.output)
-        stopped = _draw_all(checkpoint, force_field, sampler, files, record, settings, t_end, show_progress)
+        stopped = _draw_all(bound, force_field, sampler, files, record, settings, t_end, show_progress)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -92,7 +94,16 @@ def sample(checkpoint, output, settings: SampleSettings, *, show_progress: bool 
     return SampleResult(files.output, record["samples"], record["non_finite"], record["seconds"])
 
 
-def _draw_all(checkpoint, force_field, sampler, files, record, settings, t_end, show_progress) -> bool:
+def _draw_all(
+    checkpoint: Checkpoint,
+    force_field: DiffusionEnergy | DiffusionScore,
+    sampler: Sampler,
+    files: SampleFiles,
+    record: dict,
+    settings: SampleSettings,
+    t_end: float,
+    show_progress: bool,
+) -> bool:
     """Draw what is missing; True if a signal stopped it."""
     normalisation = checkpoint.record.normalisation
     length_nm = normalisation.length_nm(t_end)

@@ -25,12 +25,14 @@ def last_layer_inputs(energy: DiffusionEnergy, x: Tensor, t_eval: float) -> Tens
 
 def last_layer_slopes(energy: DiffusionEnergy, x: Tensor, t_eval: float) -> Tensor:
     """G (features, features), the mean of grad h_a . grad h_b over positions x (frames, beads, 3), in float64."""
-    total = 0.0
+    total = torch.zeros((), dtype=torch.float64)
     for part in x.split(_BATCH):
         part = part.detach().requires_grad_()
         h = _inputs(energy, part, t_eval)
-        slopes = [torch.autograd.grad(h[:, k].sum(), part, retain_graph=True)[0] for k in range(h.shape[1])]
-        slopes = torch.stack(slopes).flatten(1).double()
+        slopes = torch.stack(
+            [torch.autograd.grad(h[:, k].sum(), part, retain_graph=True)[0] for k in range(h.shape[1])]
+        )
+        slopes = slopes.flatten(1).double()
         total = total + slopes @ slopes.T
     return total / len(x)
 
@@ -44,7 +46,7 @@ def damped(covariance: Tensor, slopes: Tensor) -> Tensor:
 
 
 def _inputs(energy: DiffusionEnergy, x: Tensor, t_eval: float) -> Tensor:
-    parts = []
+    parts: list[Tensor] = []
     handle = energy.network.readout().register_forward_pre_hook(lambda module, inputs: parts.append(inputs[0]))
     try:
         energy(x, torch.full((1,), t_eval, dtype=x.dtype))

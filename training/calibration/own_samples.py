@@ -11,6 +11,7 @@ the samples are.
 
 import logging
 from collections.abc import Sequence
+from threading import Event
 
 import torch
 from torch import Tensor
@@ -89,7 +90,7 @@ def for_molecule(
     return bound
 
 
-def _require_sound_frame(bound: Checkpoint, topology) -> None:
+def _require_sound_frame(bound: Checkpoint, topology: object) -> None:
     """Raise InputError where the topology has coordinates, and no simulation could start from them."""
     frame_nm = bound.record.start_positions_nm.double().numpy()
     problem = (
@@ -101,7 +102,7 @@ def _require_sound_frame(bound: Checkpoint, topology) -> None:
         raise InputError(f"frame of {topology}: {problem[0]}; check the frame, and that its unit is nm")
 
 
-def _draw(bound: Checkpoint, t_eval: float, seed: int, stop) -> Tensor | None:
+def _draw(bound: Checkpoint, t_eval: float, seed: int, stop: Event) -> Tensor | None:
     """Normalised samples (SAMPLES or less, beads, 3) of the bound model at t_eval; None if the event `stop` is set
     meanwhile.
     """

@@ -3,6 +3,8 @@
 In: a force field and positions of the replicas. Out: their frames, and where the next simulation goes on from.
 """
 
+from threading import Event
+
 import numpy as np
 
 from fpforce.forcefield.artifact import ForceField
@@ -60,7 +62,7 @@ class PersistentReplicas:
         self._rungs.set_positions(positions_nm)
         self.positions_nm = positions_nm
 
-    def simulate(self, stop) -> np.ndarray | None:
+    def simulate(self, stop: Event) -> np.ndarray | None:
         """Frames (times, R, n, 3) in nm of the coldest rung, one every picosecond; None if the event `stop` is set
         meanwhile.
 

@@ -31,6 +31,7 @@ def refuse_other_rounds(checkpoint: Checkpoint, settings: CalibrationRecipe) -> 
             f"{checkpoint.path} has had {record.done} rounds of calibration, and calibration.likelihood_frames = "
             f"{settings.likelihood_frames} comes before them; set it to {fitted} as it was then, or train anew"
         )
+    assert record.positions_nm is not None
     rungs, replicas = record.positions_nm.shape[:2]
     top_k = {"top_temperature_k": record.settings["top_temperature_k"]} if rungs > 1 else {}
     for name, had in ({"replicas": replicas, "rungs": rungs} | top_k).items():
@@ -61,4 +62,5 @@ def calibratable(checkpoint: Checkpoint, t_eval: float) -> DiffusionEnergy:
     number = checkpoint.covering(t_eval)
     model = checkpoint.model(number)
     refuse_uncalibratable(model, f"{checkpoint.path}, expert over {checkpoint.plans[number]}")
+    assert isinstance(model, DiffusionEnergy)
     return model

@@ -55,6 +55,7 @@ def calibrate_in_rounds(
     meanwhile, in a round that is then lost.
     """
     record = checkpoint.record.calibration
+    assert record is not None
     record.settings, t_eval = settings.model_dump(mode="json"), record.t_eval
 
     def at_t_eval(frames: Tensor) -> Tensor:

@@ -74,6 +74,7 @@ def _fit_to_likelihoods(
 ) -> None:
     """The first stage, on `count` frames drawn evenly over the conformations."""
     record = checkpoint.record.calibration
+    assert record is not None
     x = noised(evenly(training_set.frames, count, generator), record.t_eval, generator)
     others = training_set.frames[torch.randint(len(training_set.frames), (4096,), generator=generator)]
     found = likelihood_shift(

@@ -24,7 +24,7 @@ from fpforce.training.checkpoint.record import CHECKPOINT_VERSION, TrainingRecor
 from fpforce.training.data.earlier import EarlierData
 from fpforce.training.models import build_model
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
-from fpforce.training.models.experts import Expert, Experts
+from fpforce.training.models.experts import Expert, Experts, covering
 from fpforce.training.models.transferable import TransferableEnergy, build_transferable
 from fpforce.training.recipe.models import has_wall
 from fpforce.training.recipe.plan import ExpertPlan, plan_experts
@@ -61,18 +61,22 @@ class AnyCheckpoint:
     def covering(self, t: float) -> int:
         """Number of the trained expert whose interval holds t; InputError where there is none."""
         trained = [number for number, record in enumerate(self.record.experts) if record.steps]
-        intervals = Experts(
-            tuple(Expert(None, self.plans[number].t_min, self.plans[number].t_max) for number in trained)
-        )
-        return trained[intervals.parts.index(intervals.at(t))]
+        return trained[covering([self.plans[number] for number in trained], t)]
 
     def weights_of(self, number: int) -> dict[str, Tensor]:
         """Averaged weights of one expert by name."""
         prefix = f"{number}."
         return {name.removeprefix(prefix): value for name, value in self.weights.items() if name.startswith(prefix)}
 
-    def _data(self, trained_on: BeadTable | Knowledge) -> EarlierData:
-        return EarlierData(self.path, self.record.normalisation, trained_on)
+    @property
+    def data(self) -> EarlierData:
+        """What further data of this training must agree with."""
+        return EarlierData(self.path, self.record.normalisation, self.trained_on)
+
+    @property
+    def trained_on(self) -> BeadTable | Knowledge:
+        """The beads of the one molecule, or what is known of the types of many."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,8 @@ class Checkpoint(AnyCheckpoint):
         return BeadTable.from_dict(self.record.beads)
 
     @property
-    def data(self) -> EarlierData:
-        """What further data of this training must agree with."""
-        return self._data(self.beads)
+    def trained_on(self) -> BeadTable:
+        return self.beads
 
     def model(self, number: int = 0) -> DiffusionEnergy | DiffusionScore:
         """A trained expert in float32 with averaged weights, in evaluation mode; by default that of the smallest t."""
@@ -121,8 +124,10 @@ class Checkpoint(AnyCheckpoint):
         """As `model`, with the last layer as calibrated, where that was done for t_eval."""
         model, calibration = self.model(number), self.record.calibration
         if calibration is not None and calibration.t_eval == t_eval:
+            layer = model.network.readout()
+            assert layer is not None  # or it could not have been calibrated
             with torch.no_grad():
-                model.network.readout().weight += calibration.shift
+                layer.weight += calibration.shift
         return model
 
     def experts(self, device: torch.device | str = "cpu") -> Experts:
@@ -143,12 +148,17 @@ class TransferableCheckpoint(AnyCheckpoint):
     @cached_property
     def knowledge(self) -> Knowledge:
         """What the model knows of types of beads."""
-        return Knowledge.from_dict(self.record.transferable["knowledge"])
+        return Knowledge.from_dict(self.of_many["knowledge"])
 
     @property
-    def data(self) -> EarlierData:
-        """What further data of this training must agree with."""
-        return self._data(self.knowledge)
+    def of_many(self) -> dict:
+        """What the record says of the molecules that it was trained on (TrainingRecord.transferable)."""
+        assert self.record.transferable is not None
+        return self.record.transferable
+
+    @property
+    def trained_on(self) -> Knowledge:
+        return self.knowledge
 
     def model(self, number: int = 0) -> TransferableEnergy:
         """A trained expert in float32 with averaged weights, in evaluation mode; it is of no molecule yet."""
@@ -162,7 +172,7 @@ class TransferableCheckpoint(AnyCheckpoint):
         Raises InputError without a topology, and for a molecule that is not of known types.
         """
         if topology is None:
-            count = len(self.record.transferable["trained_on"])
+            count = len(self.of_many["trained_on"])
             raise InputError(
                 f"{self.path} is transferable, trained on {count} molecule{'s' if count > 1 else ''}: "
                 "say which molecule is meant, with a topology (--topology FILE.pdb)"

@@ -104,6 +104,7 @@ class CalibrationRecord:
 
     def undo(self, relative_entropy: float, seconds: float) -> None:
         """Account for a finished round that goes back to the best one instead of making a step."""
+        assert self.best is not None
         self.undone.append(self.done + 1)
         self.shift, self.positions_nm = self.best["shift"], self.best["positions_nm"]
         self._append(relative_entropy, 1.0, seconds)
@@ -230,7 +231,8 @@ class TrainingRecord:
             differing += [f"molecule {name} is new" for name in ours if name not in theirs]
             differing = differing or [f"{' or '.join(self.sources)} changed"]
         if (self.forces or {}).get("sha256") != (earlier.forces or {}).get("sha256"):
-            differing.append(f"the forces of {' or '.join((self.forces or earlier.forces)['sources'])} changed")
+            sources = (self.forces or earlier.forces or {})["sources"]
+            differing.append(f"the forces of {' or '.join(sources)} changed")
         if differing:
             raise InputError(
                 f"--resume with other data than the run began with: {', '.join(differing)}; bring the earlier files "

@@ -174,7 +174,7 @@ class MoleculeBatches(NoisedBatches):
         frames: Tensor,
         times: TimeSampler,
         batch_size: int,
-        seed: int | Sequence[int],
+        seed: int | tuple[int, ...],
         weights: Tensor | None = None,
         rotate: bool = False,
         *,

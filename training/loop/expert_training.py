@@ -90,7 +90,12 @@ class ExpertTraining(pl.LightningModule):
     @property
     def expert(self) -> DiffusionEnergy | DiffusionScore | TransferableEnergy:
         """The expert in training."""
-        return self.experts[self.record.active]
+        return self._expert(self.record.active)
+
+    def _expert(self, number: int) -> DiffusionEnergy | DiffusionScore | TransferableEnergy:
+        expert = self.experts[number]
+        assert isinstance(expert, DiffusionEnergy | DiffusionScore | TransferableEnergy)
+        return expert
 
     def configure_optimizers(self):
         settings = self.recipe.optimizer
@@ -188,7 +193,7 @@ class ExpertTraining(pl.LightningModule):
     def _anchor(self, boundary: Points, beads: int) -> Tensor:
         x, t, rows = boundary
         ours, theirs = (
-            _energy_of(expert, rows)(x, t) for expert in (self.expert, self.experts[self.record.active + 1])
+            _energy_of(expert, rows)(x, t) for expert in (self.expert, self._expert(self.record.active + 1))
         )
         return anchor_loss(ours, theirs, beads) if rows is None else anchor_loss_of_molecules(ours, theirs, beads, rows)
 
@@ -284,7 +289,10 @@ def _energy_of(
     expert: DiffusionEnergy | DiffusionScore | TransferableEnergy, rows: Rows | None
 ) -> DiffusionEnergy | DiffusionScore:
     """The expert, for the molecules of a batch where there are several."""
-    return expert if rows is None else expert.of(rows)
+    if isinstance(expert, TransferableEnergy):
+        assert rows is not None
+        return expert.of(rows)
+    return expert
 
 
 class _Shared:

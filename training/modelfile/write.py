@@ -75,7 +75,7 @@ def write_transferable(
     record, whose largest deviations are returned.
     """
     refuse_to_replace(model_path, overwrite)
-    molecules, number = checkpoint.record.transferable["molecules"], checkpoint.covering(t_eval)
+    molecules, number = checkpoint.of_many["molecules"], checkpoint.covering(t_eval)
     shared, kind = checkpoint.model(number), checkpoint.plans[number].model.kind
     knowledge = checkpoint.knowledge if kind == "internal" else checkpoint.knowledge.without_layout()
     weights = {name: tensor.numpy() for name, tensor in shared.state_dict().items()}
@@ -104,7 +104,7 @@ def write_transferable(
         "transferable": {
             "knowledge": knowledge.to_dict(),
             "scale_nm": checkpoint.record.scale_nm,
-            "trained_on": checkpoint.record.transferable["trained_on"],
+            "trained_on": checkpoint.of_many["trained_on"],
         },
     }
     _write(model_path, program, metadata, shared.state_dict(), "")

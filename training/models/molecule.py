@@ -46,7 +46,7 @@ class Rows(NamedTuple):
 
     def followed_by(self, others: "Rows") -> "Rows":
         """These rows, then others of the same number of beads."""
-        mask = None if self.mask is None else torch.cat([self.mask, others.mask])
+        mask = None if self.mask is None or others.mask is None else torch.cat([self.mask, others.mask])
         return Rows(torch.cat([self.which, others.which]), mask)
 
 

@@ -50,7 +50,7 @@ def refuse_other_recipe(begun_with: Recipe, recipe: Recipe) -> None:
 
 def _flat(section: dict, prefix: str = "") -> dict:
     """A nested mapping as one with dotted keys; the sections of a list are numbered."""
-    flat = {}
+    flat: dict = {}
     for key, value in section.items():
         if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
             value = {str(number): item for number, item in enumerate(value)}

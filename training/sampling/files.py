@@ -6,11 +6,13 @@ resumed run cuts the trajectory back to the record, so that no sample appears tw
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
+from fpforce.molecule.beads import BeadTable
 from fpforce.simulation.files import replace_file
 from fpforce.trajectories.writers import check_extension, open_trajectory
 
@@ -18,16 +20,18 @@ from fpforce.trajectories.writers import check_extension, open_trajectory
 class SampleFiles:
     """Names, existence checks and writing of a sampling run's files."""
 
-    def __init__(self, output, beads, *, with_log_density: bool):
+    def __init__(self, output: str | Path, beads: BeadTable, *, with_log_density: bool):
         self.output = Path(output)
         check_extension(self.output)
         self._beads, self._with_log_density = beads, with_log_density
         self.record, self.topology, self.densities = (
             self.output.with_name(self.output.name + suffix) for suffix in (".json", ".pdb", ".npz")
         )
-        self._writer, self._arrays, self._lock = None, {}, None
+        self._writer: Any = None  # of the format that the output's name asks for
+        self._arrays: dict[str, np.ndarray] = {}
+        self._lock: Lock | None = None
 
-    def open(self, description: dict, topology_nm, *, resume: bool, overwrite: bool) -> dict:
+    def open(self, description: dict, topology_nm: np.ndarray, *, resume: bool, overwrite: bool) -> dict:
         """Start the files, or go on with those of an earlier run; returns the record to be kept up to date.
 
         description: what a run to continue must have in common. topology_nm (beads, 3): the frame of the topology file.
@@ -48,7 +52,7 @@ class SampleFiles:
             self.close()
             raise
 
-    def _start(self, description: dict, topology_nm, overwrite: bool) -> dict:
+    def _start(self, description: dict, topology_nm: np.ndarray, overwrite: bool) -> dict:
         for path in (self.output, self.record, self.topology, self.densities):
             if path.exists() and not overwrite:
                 raise InputError(f"{path} already exists; give another --output, or --overwrite, or --resume to go on")
@@ -60,7 +64,7 @@ class SampleFiles:
         self._save(record)
         return record
 
-    def append(self, positions_nm, arrays: dict, record: dict) -> None:
+    def append(self, positions_nm: np.ndarray, arrays: dict[str, np.ndarray], record: dict) -> None:
         """Add a batch (frames, beads, 3) in nm with its arrays (frames,), and bring `record` up to date."""
         numbers = record["samples"] + np.arange(len(positions_nm))
         if len(positions_nm):
@@ -71,6 +75,7 @@ class SampleFiles:
         self._save(record)
 
     def close(self) -> None:
+        """Close the trajectory and let others write."""
         if self._writer is not None:
             self._writer.close()
         if self._lock is not None:

@@ -73,9 +73,9 @@ class Sampler:
 
     def __init__(self, experts: Experts, beads: int, settings: SampleSettings, t_end: float, like: Tensor):
         self._settings, self._like, self._shape = settings, like, (beads, 3)
-        self._stretches = experts.descent(T_START, t_end)
-        shares = shared_steps([T_START, *(stretch.t_end for stretch in self._stretches)], settings.steps)
-        self._grids = [time_grid(s.t_start, s.t_end, n) for s, n in zip(self._stretches, shares, strict=True)]
+        self._experts = experts.descent(T_START, t_end)
+        shares = shared_steps([T_START, *(expert.t_min for expert in self._experts)], settings.steps)
+        self._grids = [time_grid(e.t_max, e.t_min, n) for e, n in zip(self._experts, shares, strict=True)]
         self.steps = sum(shares)
 
     def draw(self, batch: int, count: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
@@ -95,14 +95,14 @@ class Sampler:
 
         x = noise(self._like)
         density = standard_log_density(x)
-        for stretch, times in zip(self._stretches, self._grids, strict=True):
+        for expert, times in zip(self._experts, self._grids, strict=True):
             if self._settings.solver == "ode":
                 follow = self._settings.log_likelihood
-                field = field_of(stretch.model, x, noise) if follow else without_divergence(stretch.model)
+                field = field_of(expert.model, x, noise) if follow else without_divergence(expert.model)
                 path = probability_flow(field, times, x, density)
             else:
                 solver = SDE_SOLVERS[self._settings.solver]
-                path = ((x, density) for x in solver(stretch.model.score, times, x, noise))
+                path = ((x, density) for x in solver(expert.model.score, times, x, noise))
             for x, density in path:
                 x = centred(x)  # rounding must not accumulate outside the subspace
                 yield x, density
