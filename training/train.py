@@ -74,6 +74,7 @@ def train(
         refuse_uncalibratable(module.experts[0], f"the expert over {module.plans[0]}")
     numbers, unfinished = _what_is_left(module, checkpoint)
     if not numbers:
+        assert checkpoint is not None
         with contextlib.closing(_lock(recipe)):
             _end_with_calibration(recipe, checkpoint, training_set)
         return checkpoint.path
@@ -89,13 +90,18 @@ def train(
         _begin_run(recipe, training_set, resume)
         _train_experts(module, recipe, zip(numbers, trainers, strict=True), stop, unfinished)
         if is_wanted(recipe.calibration, None) and trainers[-1].is_global_zero:
+            assert isinstance(training_set, TrainingSet)  # the recipe refuses a calibration of many molecules
             calibrate(recipe.output / CHECKPOINT_NAME, recipe, training_set)
     return recipe.output / CHECKPOINT_NAME
 
 
 def _lock(recipe: Recipe) -> Lock | contextlib.ExitStack:
     """The lock on the output folder, held by the first of several processes that train together."""
-    return Lock(recipe.output / "lock", recipe.output) if rank_zero_only.rank in (None, 0) else contextlib.ExitStack()
+    return (
+        Lock(recipe.output / "lock", recipe.output)
+        if getattr(rank_zero_only, "rank", None) in (None, 0)
+        else contextlib.ExitStack()
+    )
 
 
 def _begin_run(recipe: Recipe, training_set: TrainingSet | MoleculeSet, resume: bool) -> None:
@@ -148,10 +154,11 @@ def _train_experts(
             replace_record(path, module.record)
 
 
-def _end_with_calibration(recipe: Recipe, checkpoint: AnyCheckpoint, training_set: TrainingSet) -> None:
+def _end_with_calibration(recipe: Recipe, checkpoint: AnyCheckpoint, training_set: TrainingSet | MoleculeSet) -> None:
     """Run the calibration stages that a finished training still lacks, or say that none is missing."""
     had = checkpoint.record.calibration
     if is_wanted(recipe.calibration, had):
+        assert isinstance(training_set, TrainingSet)  # the recipe refuses a calibration of many molecules
         try:
             calibrate(checkpoint.path, recipe, training_set)
         finally:

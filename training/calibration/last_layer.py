@@ -7,13 +7,20 @@ of the forces is not.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fpforce.training.models.contract import DiffusionEnergy
 
 STIFFNESS = 0.02  # of that penalty, normalised length squared; alanine dipeptide: docs/method.md, Calibration
 LEAST_VARIANCE = 1e-6  # of all of h's, added in every direction, so that those without any stay where they are
 _BATCH = 64
+
+
+def last_layer(energy: DiffusionEnergy) -> nn.Linear:
+    """The layer itself; training.calibration.policy refuses energies without one."""
+    layer = energy.network.readout()
+    assert layer is not None
+    return layer
 
 
 def last_layer_inputs(energy: DiffusionEnergy, x: Tensor, t_eval: float) -> Tensor:
@@ -47,7 +54,7 @@ def damped(covariance: Tensor, slopes: Tensor) -> Tensor:
 
 def _inputs(energy: DiffusionEnergy, x: Tensor, t_eval: float) -> Tensor:
     parts: list[Tensor] = []
-    handle = energy.network.readout().register_forward_pre_hook(lambda module, inputs: parts.append(inputs[0]))
+    handle = last_layer(energy).register_forward_pre_hook(lambda module, inputs: parts.append(inputs[0]))
     try:
         energy(x, torch.full((1,), t_eval, dtype=x.dtype))
     finally:

@@ -19,6 +19,7 @@ from torch import Tensor
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.signals import stop_signals
 from fpforce.simulation.replicas import BondLimits
+from fpforce.training.calibration.last_layer import last_layer
 from fpforce.training.calibration.likelihood_fit import likelihood_shift
 from fpforce.training.calibration.policy import calibratable
 from fpforce.training.calibration.rounds import calibrate_in_rounds
@@ -74,7 +75,7 @@ def for_molecule(
         samples = _draw(bound, t_eval, seed, stop)
         if samples is None:
             raise stopped
-        none = torch.zeros(energy.network.readout().in_features, dtype=torch.float64)
+        none = torch.zeros(last_layer(energy).in_features, dtype=torch.float64)
         bound.record.calibration = record = CalibrationRecord(t_eval, none, samples=len(samples))
         if likelihood_frames:
             found = likelihood_shift(

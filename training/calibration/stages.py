@@ -12,6 +12,7 @@ from threading import Event
 import torch
 
 from fpforce.foundation.signals import stop_signals
+from fpforce.training.calibration.last_layer import last_layer
 from fpforce.training.calibration.likelihood_fit import likelihood_shift
 from fpforce.training.calibration.policy import calibratable, fit_is_wanted, is_wanted, refuse_other_rounds
 from fpforce.training.calibration.rounds import calibrate_in_rounds
@@ -41,7 +42,7 @@ def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) 
     checkpoint.record.recipe = recipe.model_dump(mode="json")  # that of the training may have asked for less
     replace_record(checkpoint_path, checkpoint.record)
     if checkpoint.record.calibration is None:
-        features = energy.network.readout().in_features
+        features = last_layer(energy).in_features
         checkpoint.record.calibration = CalibrationRecord(t_eval, torch.zeros(features, dtype=torch.float64))
     with stop_signals() as stop:
         if fit_is_wanted(settings, checkpoint.record.calibration):

@@ -78,6 +78,7 @@ def _molecule_set(data: DataRecipe, internal: bool, earlier: EarlierData | None)
     """Every molecule's frames; with --init and --resume in the scale, and with the statistics, of the earlier
     training.
     """
+    assert isinstance(data.beads, str)  # groups of atoms fit one molecule, and the recipe refuses them for many
     known = None if earlier is None else earlier.of_many_molecules()
     if earlier is not None and known is not None:
         for name, ours, theirs in (

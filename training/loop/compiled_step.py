@@ -13,7 +13,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
@@ -115,7 +115,7 @@ class CompiledStep:
     ):
         loss = module.weighted(module(draws))
         trained = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
-        gradient = dict(zip(trained, torch.autograd.grad(loss, trained.values(), allow_unused=True), strict=True))
+        gradient = dict(zip(trained, torch.autograd.grad(loss, list(trained.values()), allow_unused=True), strict=True))
         gradient = {name: value for name, value in gradient.items() if value is not None}
         self._weights = [trained[name] for name in gradient]
 
@@ -153,12 +153,12 @@ class _Differentiated(torch.autograd.Function):
     """A scalar with a given gradient in the weights."""
 
     @staticmethod
-    def forward(ctx, value: Tensor, slopes: list[Tensor], *weights: Tensor) -> Tensor:
+    def forward(ctx: Any, value: Tensor, slopes: list[Tensor], *weights: Tensor) -> Tensor:
         ctx.slopes = slopes
         return value.clone()
 
     @staticmethod
-    def backward(ctx, factor: Tensor):
+    def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
         return None, None, *(factor * slope for slope in ctx.slopes)
 
 

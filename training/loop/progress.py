@@ -2,6 +2,7 @@
 
 import sys
 import time
+from typing import Any
 
 import pytorch_lightning as pl
 
@@ -47,7 +48,7 @@ class TrainingProgress(pl.Callback):
             self._bar.stop()
             self._bar = None
 
-    def _state(self, trainer, module, now: float) -> str:
+    def _state(self, trainer: pl.Trainer, module: Any, now: float) -> str:
         steps, part = trainer.global_step - self._first_step, module.progress - self._first_progress
         rate = steps / (now - self._started)
         left = (now - self._started) * (1.0 - module.progress) / max(part, 1e-9)

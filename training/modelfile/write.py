@@ -93,6 +93,7 @@ def write_transferable(
             measured.append(verify(as_loaded, physical, check_frames_nm(bound.record)))
         except InputError as error:
             raise InputError(f"molecule {name}: {error}") from None
+    assert program is not None
     worst = {
         name: (min if name == "mirror_difference_kt" else max)(one[name] for one in measured) for name in measured[0]
     }
