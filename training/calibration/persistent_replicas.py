@@ -9,6 +9,7 @@ import numpy as np
 
 from fpforce.forcefield.artifact import ForceField
 from fpforce.foundation.errors import InputError
+from fpforce.foundation.seeds import seeds
 from fpforce.simulation.exchange import geometric_ladder
 from fpforce.simulation.replicas import BondLimits
 from fpforce.simulation.rungs import Rungs
@@ -44,7 +45,6 @@ class PersistentReplicas:
         self._pauses = 1 if shape[0] == 1 else SWAPS_PER_INTERVAL
         self._steps = max(1, round(1000.0 * INTERVAL_PS / self._pauses / settings.timestep_fs))
         self._times = max(2, round(settings.picoseconds / INTERVAL_PS))
-        seeds = [seed + 1 + 1000 * rung for rung in range(shape[0])]
         system = make_system(force_field, replicas=shape[1], threads=threads)
         molecule = make_system(force_field, threads=threads) if shape[0] > 1 else None
         self._rungs = Rungs(
@@ -54,11 +54,11 @@ class PersistentReplicas:
             shape[1:],
             timestep_fs=settings.timestep_fs,
             friction_per_ps=FRICTION_PER_PS,
-            noise_seeds=seeds,
-            swap_seed=seed,
+            noise_seeds=seeds(seed, "noise", count=shape[0]),
+            swap_seed=seeds(seed, "swaps")[0],
             platform="auto",
         )
-        self._rungs.start(positions_nm[0], seeds, minimise=False)
+        self._rungs.start(positions_nm[0], seeds(seed, "velocities", count=shape[0]), minimise=False)
         self._rungs.set_positions(positions_nm)
         self.positions_nm = positions_nm
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from fpforce.forcefield.artifact import load
+from fpforce.foundation.seeds import seeds
 from fpforce.training.calibration.last_layer import last_layer_inputs, last_layer_slopes
 from fpforce.training.calibration.newton import NewtonStep, newton_step
 from fpforce.training.calibration.persistent_replicas import PersistentReplicas
@@ -77,9 +78,8 @@ def calibrate_in_rounds(
         while record.done < settings.rounds:
             began, model = time.monotonic(), Path(folder) / "model.pt"
             write_force_field(checkpoint, model, t_eval, overwrite=True)
-            replicas = PersistentReplicas(
-                load(model), record.positions_nm.numpy(), settings, run.threads, seed=run.seed + record.done
-            )
+            (seed,) = seeds(run.seed, "round of calibration", record.done)
+            replicas = PersistentReplicas(load(model), record.positions_nm.numpy(), settings, run.threads, seed)
             frames_nm = replicas.simulate(stop)
             if frames_nm is None:
                 return False
