@@ -14,7 +14,7 @@ from fpforce import load, make_system
 from fpforce.forcefield.wall import smallest_distances
 from fpforce.foundation.errors import InputError
 from fpforce.system.backends import names
-from fpforce.training.checkpoint.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.checkpoint import of_one_molecule, read_checkpoint
 from fpforce.training.modelfile.write import physical_energy, write_transferable
 
 
@@ -132,7 +132,7 @@ def test_file_is_of_no_molecule_until_it_is_bound(each_model, unseen_pdb):
 
 def test_checkpoint_is_of_no_molecule_until_it_is_bound(transferable_checkpoint):
     with pytest.raises(InputError, match="is transferable, trained on 4 molecules"):
-        read_checkpoint(transferable_checkpoint).model(0)
+        of_one_molecule(read_checkpoint(transferable_checkpoint), None)
 
 
 def test_wall_of_the_training_data_is_bound_with_the_molecule(transferable_checkpoint, unseen_pdb, peptide, tmp_path):
