@@ -84,7 +84,8 @@ def for_molecule(
             if found is None:
                 raise stopped
             record.shift, record.likelihood = found[0], found[1].summary()
-        bound.record.check_frames = evenly(samples, CHECK_FRAMES, generator)
+        normalisation, checked = bound.record.normalisation, evenly(samples, CHECK_FRAMES, generator)
+        bound.record.check_frames = normalisation.from_nm(normalisation.to_nm(checked, t_eval))
         run = RunRecipe(seed=seed, threads=torch.get_num_threads())
         if rounds and not calibrate_in_rounds(bound, energy, settings, samples, run, generator, stop, lambda: None):
             raise stopped

@@ -22,8 +22,9 @@ from fpforce.training.calibration.last_layer import last_layer_inputs, last_laye
 from fpforce.training.calibration.newton import NewtonStep, newton_step
 from fpforce.training.calibration.persistent_replicas import PersistentReplicas
 from fpforce.training.checkpoint.checkpoint import Checkpoint
-from fpforce.training.checkpoint.record import CalibrationRecord, TrainingRecord
+from fpforce.training.checkpoint.record import CalibrationRecord
 from fpforce.training.data.dataset import evenly, noised
+from fpforce.training.data.normalisation import Normalisation
 from fpforce.training.modelfile.write import write_force_field
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.recipe.sections import CalibrationRecipe, RunRecipe
@@ -65,7 +66,8 @@ def calibrate_in_rounds(
     slopes = last_layer_slopes(energy, at_t_eval(evenly(data, SLOPE_FRAMES, generator)), t_eval)
     data_mean = last_layer_inputs(energy, at_t_eval(data), t_eval).mean(0)
     if record.positions_nm is None:
-        record.positions_nm = _start_nm(checkpoint.record, data, settings, generator)
+        t = t_eval if record.samples else 0.0  # of the positions in `data`
+        record.positions_nm = _start_nm(checkpoint.record.normalisation, data, t, settings, generator)
     logger.info(
         "calibrating the last layer in rounds of simulation, up to %d: %g ps of %d replicas at %d temperature%s",
         settings.rounds,
@@ -134,8 +136,13 @@ def _take(
     )
 
 
-def _start_nm(record: TrainingRecord, data: Tensor, settings: CalibrationRecipe, generator: torch.Generator) -> Tensor:
-    """Positions (rungs, replicas, beads, 3) of frames drawn from the data, so that every basin holds its share."""
+def _start_nm(
+    normalisation: Normalisation, data: Tensor, t: float, settings: CalibrationRecipe, generator: torch.Generator
+) -> Tensor:
+    """Positions (rungs, replicas, beads, 3) in nm of frames drawn from the data, so that every basin holds its share.
+
+    data (frames, beads, 3): normalised, at t.
+    """
     chosen = torch.randint(len(data), (settings.rungs * settings.replicas,), generator=generator)
-    positions_nm = record.normalisation.to_nm(data[chosen].double())
+    positions_nm = normalisation.to_nm(data[chosen].double(), t)
     return positions_nm.unflatten(0, (settings.rungs, settings.replicas))

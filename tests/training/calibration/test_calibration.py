@@ -18,6 +18,7 @@ from fpforce.training.calibration.newton import NewtonStep, newton_step
 from fpforce.training.calibration.rounds import _take
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.checkpoint.record import CalibrationRecord
+from fpforce.training.data.normalisation import Normalisation
 from fpforce.training.export import export
 from fpforce.training.recipe.read import load_recipe
 from fpforce.training.recipe.sections import CalibrationRecipe, RunRecipe
@@ -215,6 +216,15 @@ def test_seed_and_round_share_no_random_numbers_with_another_seed_and_round(smal
                 checkpoint, energy, settings, data, run, torch.Generator(), Event(), lambda: None
             )
     assert len(set(drawn)) == 4
+
+
+def test_replicas_start_from_samples_at_their_true_size():
+    """A sample at t = 0.1 is alpha(0.1) = exp(-0.05475) of its size: 5% of a bond."""
+    x, settings = torch.randn(20, 5, 3), CalibrationRecipe(rungs=2, replicas=3)
+    start_nm = rounds._start_nm(Normalisation(0.3), x, 0.1, settings, torch.Generator().manual_seed(0))
+    assert start_nm.shape == (2, 3, 5, 3)
+    grown = 0.3 * x.double() * math.exp(0.05475)
+    assert all((grown - one).abs().amax((1, 2)).min() < 1e-6 for one in start_nm.flatten(0, 1))
 
 
 def test_further_training_drops_a_calibration_that_no_longer_fits(small_recipe, tmp_path):
