@@ -1,4 +1,4 @@
-"""The training loop: recipe in, model.ckpt out.
+"""The verb `train`: a recipe in, model.ckpt out.
 
 Everything lands in the recipe's output folder: model.ckpt (always the latest checkpoint, replaced in one step),
 recipe.yaml (the resolved recipe), logs/ (TensorBoard and CSV).
@@ -185,7 +185,7 @@ def _write(recipe: Recipe) -> None:
 
 
 def _what_is_left(module: ExpertTraining, checkpoint: AnyCheckpoint | None) -> tuple[list[int], bool]:
-    """Numbers of the experts to train, the one of the largest times first, and whether the first has begun already.
+    """Numbers of the experts still to train, the largest times first, and whether the first of them has begun already.
 
     From the top down, since an expert may be anchored to the next one, which must then be there.
     """

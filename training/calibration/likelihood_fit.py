@@ -1,12 +1,12 @@
 """Calibration without simulation: the last layer of the energy, fitted to the model's own log likelihood.
 
-In: the experts and frames of the data. Out: a shift of the last layer's weights. For an exact model E(x, t_eval) + ln
-q(x), with q the density that the probability-flow ODE gives from t = 1 on, is one constant. The losses at small t leave
-a constant free in each separated basin, whereas the ODE passes through large t, where the basins are joined: so the
-difference between basins of E + ln q is the energy's error, and least squares over frames of all basins takes it out of
-E = w.h + ... . Within basins the ODE knows no better than the energy, so the fit is held back from changing forces
-(last_layer.py). A frame from which the ODE goes astray can be hundreds of kT off; so the fit is a robust one, in which
-such a frame counts for next to nothing.
+In: the experts and frames of the data. Out: a shift of the last layer's weights. Let q be the density that the
+probability-flow ODE gives from t = 1 on. For an exact model E(x, t_eval) + ln q(x) is one constant. The losses at small
+t leave a constant free in each separated basin. The ODE passes through large t, where the basins are joined. So where
+E + ln q differs between basins, the energy is wrong, and least squares over frames of all basins takes the error out of
+E = w.h + ... . Within a basin the ODE knows no better than the energy, so the fit is held back from changing forces
+(last_layer.py). The ODE can go astray from a frame and be hundreds of kT off. The fit is therefore robust: such a frame
+counts for next to nothing.
 Source: Song et al., arXiv 2011.13456, section 4.3 (likelihood by the ODE); Hoerl and Kennard, Technometrics 12, 55
 (1970) (ridge); Huber, Ann. Math. Statist. 35, 73 (1964) (robust loss).
 """
@@ -38,8 +38,9 @@ STRAY = 10.0  # standard deviations, of the frames that are not astray, beyond w
 
 @dataclass(frozen=True)
 class LikelihoodFit:
-    """What a fit found: standard deviation over `frames` frames, but the `astray` ones, of E + ln q before and after
-    it, in kT; seconds it took.
+    """What a fit found: the standard deviation of E + ln q before and after it, in kT.
+
+    frames: how many it had. astray: how many of them the standard deviations leave out. seconds: the time it took.
     """
 
     frames: int
@@ -55,8 +56,9 @@ class LikelihoodFit:
 def log_likelihoods(
     experts: Experts, x: Tensor, t_eval: float, generator: torch.Generator, stop: Event
 ) -> Tensor | None:
-    """ln q (frames,) in float64 of x (frames, beads, 3) at t_eval, in batches; None if the event `stop` is set
-    meanwhile.
+    """ln q (frames,) in float64 of x (frames, beads, 3) at t_eval, in batches.
+
+    None when the event `stop` is set meanwhile.
     """
     parts, began = [], time.monotonic()
     last_line = began
@@ -83,9 +85,9 @@ def likelihood_shift(
     """Shift (features,) of the energy's last layer towards the log likelihoods of x (frames, beads, 3), and what the
     fit found.
 
-    x covers all conformations; data (frames, beads, 3) are distributed as the training set: over these the change of
-    the energy is held back where too few would count after it; None: not held back. Both have the noise of t_eval. None
-    if the event `stop` is set meanwhile.
+    x covers all conformations. data (frames, beads, 3) are distributed as the training set: the shift is cut until
+    enough of them still count after it; with None it is not cut. Both have the noise of t_eval. The result is None when
+    the event `stop` is set meanwhile.
     """
     began = time.monotonic()
     logger.info("calibrating the last layer: log likelihoods of %d frames", len(x))
@@ -129,12 +131,12 @@ def likelihood_shift(
 
 
 def smooth_shift(inputs: Tensor, excess: Tensor, slopes: Tensor) -> Tensor:
-    """Shift (features,) of the weights for which excess + inputs.shift is the most even while forces stay what they
-    are, from h (frames, features), E + ln q (frames,) and what the change of the forces costs (features, features)
-    (last_layer).
+    """Shift (features,) of the weights that makes excess + inputs.shift as even as it can while forces hardly change.
 
-    Least squares, but beyond STRAY deviations a frame counts by its distance, no longer by its square: squares
-    reweighted until the weights agree with the fit. Raises InputError where no frame has a finite E + ln q.
+    inputs (frames, features): h. excess (frames,): E + ln q. slopes (features, features): what a change of the forces
+    costs (last_layer). The fit is by least squares, but beyond STRAY deviations a frame counts by its distance, no
+    longer by its square; the squares are reweighted until the weights agree with the fit.
+    Raises InputError where no frame has a finite E + ln q.
     """
     finite = torch.isfinite(excess)
     if not finite.any():

@@ -35,8 +35,8 @@ def newton_step(data_mean: Tensor, simulated: Tensor, slopes: Tensor, shift: Ten
     """The step towards <h>_simulation = data_mean (features,), from simulated h (frames, features) under `shift`
     (features,).
 
-    slopes (features, features): what holds the shift back (last_layer). gain: part of the way that is gone, less where
-    the reweighted frames would be too few.
+    slopes (features, features): what holds the shift back (last_layer). gain: part of the way to go; the step is
+    shorter where too few of the reweighted frames would count.
     """
     h = simulated - simulated.mean(0)
     target = data_mean - simulated.mean(0)
@@ -48,9 +48,10 @@ def newton_step(data_mean: Tensor, simulated: Tensor, slopes: Tensor, shift: Ten
 
 
 def _least_relative_entropy(h: Tensor, target: Tensor, slopes: Tensor, shift: Tensor, steps: int = 20) -> Tensor:
-    """The change of the shift with the least relative entropy plus penalty, by damped Newton steps from none; as far as
-    the frames reach, and some way where they hardly have the basin that is wanted. <h> = target (features,) but for the
-    penalty, under weights exp(-h.change).
+    """The change of the shift with the least relative entropy plus penalty, by damped Newton steps from no change.
+
+    Without the penalty <h> would be target (features,) under the weights exp(-h.change) of the frames. It goes as far
+    as the frames reach, and some way where they hardly have the basin that is wanted.
     """
     change = torch.zeros_like(target)
     for _ in range(steps):

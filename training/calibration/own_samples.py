@@ -1,12 +1,11 @@
-"""A transferable model made the force field of one molecule, whose basins take their weights from the model's own
-samples.
+"""Makes a transferable model the force field of one molecule, calibrated by the model's own samples of it.
 
-In: a transferable checkpoint and a topology. Out: a Checkpoint of that molecule, without any data of it. For a sequence
-never seen the energy at t_eval may give basins other weights than samples of the same model, which pass through large
-t. So samples are drawn, and stand in for the data in the two stages of calibration (training.calibration.stages): log
-likelihoods of some, spread evenly over what they cover, follow the probability-flow ODE, and the last layer is fitted
-to these; then rounds of simulation move it until the simulation has the averages of the samples. It is then as right as
-the samples are.
+In: a transferable checkpoint and a topology. Out: a Checkpoint of that molecule; no data of it are needed. For a
+sequence that was never seen, the energy at t_eval may weigh the basins otherwise than samples of the same model, which
+pass through large t. So samples are drawn, and take the place of the data in both stages of calibration
+(training.calibration.stages). The last layer is fitted to the log likelihoods of some samples, spread evenly over what
+they cover. Then rounds of simulation move it until the simulation has the averages of the samples. Its basin weights
+are then no more accurate than the samples'.
 """
 
 import logging
@@ -47,11 +46,12 @@ def for_molecule(
 ) -> Checkpoint:
     """The checkpoint of a topology's molecule (TransferableCheckpoint.bind), calibrated by its own samples.
 
-    likelihood_frames: samples to whose log likelihoods the energy is fitted; 0: none. rounds: of simulation, with the
-    replicas, times and temperatures of the recipe's calibration; 0: none. overrides: of these, `calibration.key=value`.
-    Raises InputError as binding does, for too few frames, a model that calibration cannot move, experts that do not
-    reach t = 1, samples that are not finite, and where a replica breaks; KeyboardInterrupt where a signal comes
-    meanwhile.
+    likelihood_frames: number of samples to whose log likelihoods the energy is fitted; 0 leaves this stage out. rounds:
+    number of rounds of simulation; 0 leaves them out. They have the replicas, times and temperatures of the recipe's
+    calibration, which overrides `calibration.key=value` change.
+    Raises InputError as binding does, for too few frames, for a model that calibration cannot move, for experts that do
+    not reach t = 1, for samples that are not finite, and for a replica that breaks. Raises KeyboardInterrupt when a
+    signal comes meanwhile.
     """
     if likelihood_frames and likelihood_frames < FEWEST_LIKELIHOODS:
         raise InputError(
@@ -105,8 +105,9 @@ def _require_sound_frame(bound: Checkpoint, topology: object) -> None:
 
 
 def _draw(bound: Checkpoint, t_eval: float, seed: int, stop: Event) -> Tensor | None:
-    """Normalised samples (SAMPLES or less, beads, 3) of the bound model at t_eval; None if the event `stop` is set
-    meanwhile.
+    """Normalised samples of the bound model at t_eval, (SAMPLES or less, beads, 3).
+
+    None when the event `stop` is set meanwhile.
     """
     logger.info("drawing %d samples to calibrate to", SAMPLES)
     settings = SampleSettings(samples=SAMPLES, steps=STEPS, seed=seed)

@@ -25,10 +25,10 @@ SWAPS_PER_INTERVAL = 2  # attempts of the rungs to exchange: every 0.5 ps, as fp
 
 
 class PersistentReplicas:
-    """Langevin dynamics of replicas from positions (K, R, n, 3) in nm, with fresh velocities; K temperatures, which
-    exchange.
+    """Langevin dynamics of R replicas at K temperatures, which exchange.
 
-    Attributes: positions_nm (K, R, n, 3), where they are.
+    They start from positions (K, R, n, 3) in nm with fresh velocities. Attributes: positions_nm (K, R, n, 3), where
+    they are now.
     """
 
     def __init__(
@@ -63,10 +63,9 @@ class PersistentReplicas:
         self.positions_nm = positions_nm
 
     def simulate(self, stop: Event) -> np.ndarray | None:
-        """Frames (times, R, n, 3) in nm of the coldest rung, one every picosecond; None if the event `stop` is set
-        meanwhile.
+        """Frames (times, R, n, 3) in nm of the coldest rung, one every INTERVAL_PS.
 
-        Raises InputError when a replica breaks.
+        None when the event `stop` is set meanwhile. Raises InputError when a replica breaks.
         """
         frames = []
         for time in range(self._times):

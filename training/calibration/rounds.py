@@ -49,12 +49,11 @@ def calibrate_in_rounds(
     stop: Event,
     keep: Callable[[], None],
 ) -> bool:
-    """The second stage: rounds of simulation, each followed by a Newton step towards the averages of data (frames,
-    beads, 3).
+    """Simulate rounds, each followed by a Newton step towards the averages of the data.
 
-    data: normalised; the model's own samples have the noise of t_eval, and training frames get it here. run: threads
-    and seed. keep: called after each round, when the checkpoint's record has it. False if the event `stop` is set
-    meanwhile, in a round that is then lost.
+    data (frames, beads, 3): normalised. The model's own samples have the noise of t_eval; training frames get it here.
+    run: threads and seed. keep: called after each round, when the checkpoint's record has it. Returns False when the
+    event `stop` is set meanwhile; the round that it interrupts is lost.
     """
     record = checkpoint.record.calibration
     assert record is not None
@@ -108,7 +107,7 @@ def calibrate_in_rounds(
 def _take(
     record: CalibrationRecord, step: NewtonStep, seconds: float, positions_nm: Tensor, settings: CalibrationRecipe
 ) -> None:
-    """End a round: make the step, or go back to the best round where its simulation was far worse than that one's."""
+    """End a round: make its step, or go back to the best round if this one's simulation was far worse."""
     nats, best = step.relative_entropy, record.best
     if best is not None and nats > max(FAR_WORSE * best["relative_entropy"], best["relative_entropy"] + FAR_WORSE_NATS):
         record.undo(nats, seconds)

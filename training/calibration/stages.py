@@ -24,12 +24,12 @@ from fpforce.training.recipe.sections import Recipe
 
 
 def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) -> None:
-    """Do what recipe.calibration asks for and the checkpoint has not had: the likelihood fit, then rounds one by one.
+    """Run the stages that recipe.calibration asks for and the checkpoint lacks: the likelihood fit, then the rounds.
 
-    Each goes into the checkpoint when it is done, and `recipe` at once. Ctrl-C and SIGTERM stop within seconds, keep
-    that and raise KeyboardInterrupt. A fit over another number of frames than that of an earlier one replaces it.
+    `recipe` goes into the checkpoint at once, the fit and each round when they are done. Ctrl-C and SIGTERM stop within
+    seconds, keep what is done and raise KeyboardInterrupt. A fit over another number of frames replaces an earlier one.
     Raises InputError for a model without a linear last layer, for a likelihood fit after rounds that had none or
-    another, for another number of replicas than in earlier rounds, and where a replica breaks.
+    another, for another number of replicas than in earlier rounds, and for a replica that breaks.
     """
     settings, checkpoint = recipe.calibration, read_checkpoint(checkpoint_path)
     assert isinstance(checkpoint, Checkpoint)  # the recipe refuses a calibration of many molecules

@@ -57,9 +57,9 @@ class ExpertRecord:
 class CalibrationRecord:
     """How far the calibration has come: the shift (features,) of the last layer's weights that belongs to t_eval.
 
-    samples: of the model's own samples, to which it was calibrated; 0: to the training data. settings: of the last
-    rounds, by the names of the recipe's calibration. likelihood: summary of
-    training.calibration.likelihood_fit.LikelihoodFit, or None without one. positions_nm (rungs, replicas, beads, 3):
+    samples: number of the model's own samples that it was calibrated to; 0 where it was the training data. settings:
+    those of the last rounds, by the names of the recipe's calibration. likelihood: summary of the LikelihoodFit
+    (training.calibration.likelihood_fit), None without one. positions_nm (rungs, replicas, beads, 3):
     where the replicas are, None before the first round. relative_entropy (nats), effective (part of the frames) and
     seconds have an entry a round, as in training.calibration.newton.NewtonStep. best: relative entropy, number, shift
     and last positions of the round whose simulation was the nearest to the data. undone: numbers of the rounds that
@@ -80,7 +80,7 @@ class CalibrationRecord:
 
     @property
     def target(self) -> str:
-        """What it was calibrated to, in a word."""
+        """What it was calibrated to: samples or data."""
         return "samples" if self.samples else "data"
 
     @property

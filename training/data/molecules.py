@@ -47,12 +47,12 @@ class MoleculeSet:
         knowledge: Knowledge | None = None,
         one_layout: bool = False,
     ) -> "MoleculeSet":
-        """Centre every frame and divide by scale_nm, by default the root mean square over molecules of their
-        coordinates'.
+        """Centre every frame and divide by scale_nm, by default the root mean square of the molecules' own scales.
 
-        choice: the recipe's data.beads. knowledge: what an earlier training knew, whose statistics are kept.
-        one_layout: for a model whose molecules differ in their residue types alone. Raises InputError for a molecule of
-        one bead or of several chains, for one of another layout, and for one of which an earlier training knew nothing.
+        choice: the recipe's data.beads. knowledge: that of an earlier training, whose statistics are kept. one_layout:
+        whether the molecules differ in their residue types alone, as a model of kind `internal` needs.
+        Raises InputError for a molecule of one bead or of several chains, for one of another layout, and for one whose
+        types an earlier training did not know.
         """
         for name, frames in molecules.items():
             if len(frames.beads) < 2:
@@ -136,9 +136,7 @@ class MoleculeSet:
         )
 
     def conformation_weights(self, evenness: float) -> Tensor:
-        """Weights (all frames,) by which a molecule's frames are spread over its conformations; one in all for each
-        molecule.
-        """
+        """Weights (all frames,) that spread each molecule's frames over its conformations, and sum to 1 per molecule."""
         weights = [conformation_weights(one.frames, evenness).double() for one in self.molecules.values()]
         return torch.cat([own / own.sum() for own in weights])
 

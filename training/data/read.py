@@ -75,9 +75,7 @@ def _one_molecule(data: DataRecipe, kt_kj_per_mol: float, earlier: EarlierData |
 
 
 def _molecule_set(data: DataRecipe, internal: bool, earlier: EarlierData | None) -> MoleculeSet:
-    """Every molecule's frames; with --init and --resume in the scale, and with the statistics, of the earlier
-    training.
-    """
+    """Every molecule's frames, with the scale and the statistics of the earlier training where there is one."""
     assert isinstance(data.beads, str)  # groups of atoms fit one molecule, and the recipe refuses them for many
     known = None if earlier is None else earlier.of_many_molecules()
     if earlier is not None and known is not None:
