@@ -136,7 +136,7 @@ class MoleculeSet:
         )
 
     def conformation_weights(self, evenness: float) -> Tensor:
-        """Weights (all frames,) that spread each molecule's frames over its conformations, and sum to 1 per molecule."""
+        """Weights (all frames,) that spread each molecule's frames over its conformations; 1 in all for each."""
         weights = [conformation_weights(one.frames, evenness).double() for one in self.molecules.values()]
         return torch.cat([own / own.sum() for own in weights])
 
