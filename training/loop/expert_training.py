@@ -28,6 +28,7 @@ from fpforce.training.models.molecule import Rows
 from fpforce.training.models.neighbours import require_cluster, warn_of_small_cutoff
 from fpforce.training.models.transferable import TransferableEnergy
 from fpforce.training.recipe.plan import ExpertPlan
+from fpforce.training.recipe.resumption import changes_of_weights
 from fpforce.training.recipe.sections import OptimizerRecipe, Recipe
 
 
@@ -251,7 +252,7 @@ class ExpertTraining(pl.LightningModule):
                     f"train "
                     "anew without --init"
                 ) from None
-            changes = _changes(self.recipe, number, plan, initial.plans[source])
+            changes = changes_of_weights(self.recipe, number, plan, initial.plans[source])
             if changes:
                 raise InputError(
                     f"the expert over {plan} cannot start from that over {initial.plans[source]} of {initial.path}: "
@@ -259,23 +260,6 @@ class ExpertTraining(pl.LightningModule):
                 )
             expert.load_state_dict(initial.weights_of(source))
         self.record.initial = {"path": str(initial.path), "sha256": initial.sha256}
-
-
-def _changes(recipe: Recipe, number: int, plan: ExpertPlan, earlier: ExpertPlan) -> list[str]:
-    """What keeps expert `number` from taking over the weights of `earlier`: the recipe's keys, with both values.
-
-    The wall does not, since it takes no part in training.
-    """
-    listed = f"experts.{number}."
-    model = f"{listed}model." if recipe.experts and recipe.experts[number].model is not None else "model."
-    ours, theirs = (
-        {f"{listed}conservative": one.conservative, "diffusion.v_min": one.v_min}
-        | {model + name: value for name, value in one.model.model_dump(exclude={"wall"}).items()}
-        for one in (plan, earlier)
-    )
-    if ours[f"{model}kind"] != theirs[f"{model}kind"]:  # whose other keys are not the same
-        ours, theirs = ({f"{model}kind": one[f"{model}kind"]} for one in (ours, theirs))
-    return [f"{key} was {theirs[key]!r}, is {value!r}" for key, value in ours.items() if theirs[key] != value]
 
 
 def learning_rate(settings: OptimizerRecipe, step: int, progress: float) -> float:

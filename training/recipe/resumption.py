@@ -1,6 +1,7 @@
 """What may differ between the recipe that a run was begun with and the one that it goes on with.
 
-In: both recipes. Out: nothing, or an InputError naming the first key that may not change. The run's length may change,
+In: both recipes. Out: nothing, or an InputError naming the first key that may not change; of experts that start from
+weights of another run, the keys that keep them from it. The run's length may change,
 the machine, and the places of the data; what the data are is compared by their hashes
 (training.checkpoint.record.TrainingRecord.refuse_other_data). A calibration may be added. How a graph transformer finds
 its pairs changes no number.
@@ -9,6 +10,7 @@ its pairs changes no number.
 import re
 
 from fpforce.foundation.errors import InputError
+from fpforce.training.recipe.plan import ExpertPlan
 from fpforce.training.recipe.sections import Recipe
 
 # `experts.N.` stands for every entry of the list.
@@ -46,6 +48,23 @@ def refuse_other_recipe(begun_with: Recipe, recipe: Recipe) -> None:
                 f"--resume with another recipe: {key} was {ours.get(key)!r}, is {theirs.get(key)!r}; "
                 "undo the change, or start anew with --overwrite"
             )
+
+
+def changes_of_weights(recipe: Recipe, number: int, plan: ExpertPlan, earlier: ExpertPlan) -> list[str]:
+    """What keeps expert `number` from taking over the weights of `earlier`: the recipe's keys, with both values.
+
+    The wall does not, since it takes no part in training.
+    """
+    listed = f"experts.{number}."
+    model = f"{listed}model." if recipe.experts and recipe.experts[number].model is not None else "model."
+    ours, theirs = (
+        {f"{listed}conservative": one.conservative, "diffusion.v_min": one.v_min}
+        | {model + name: value for name, value in one.model.model_dump(exclude={"wall"}).items()}
+        for one in (plan, earlier)
+    )
+    if ours[f"{model}kind"] != theirs[f"{model}kind"]:  # whose other keys are not the same
+        ours, theirs = ({f"{model}kind": one[f"{model}kind"]} for one in (ours, theirs))
+    return [f"{key} was {theirs[key]!r}, is {value!r}" for key, value in ours.items() if theirs[key] != value]
 
 
 def _flat(section: dict, prefix: str = "") -> dict:
