@@ -1,10 +1,10 @@
 """What may differ between the recipe that a run was begun with and the one that it goes on with.
 
-In: both recipes. Out: nothing, or an InputError naming the first key that may not change; of experts that start from
-weights of another run, the keys that keep them from it. The run's length may change,
+In: both recipes. Out: nothing, or an InputError naming the first key that may not change. The run's length may change,
 the machine, and the places of the data; what the data are is compared by their hashes
 (training.checkpoint.record.TrainingRecord.refuse_other_data). A calibration may be added. How a graph transformer finds
-its pairs changes no number.
+its pairs changes no number. Where an expert starts from the weights of another run, fewer keys must agree
+(`changes_of_weights`).
 """
 
 import re
