@@ -20,6 +20,7 @@ from torch import Tensor
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.training.data.dataset import NoisedBatches, TrainingSet
 from fpforce.training.data.force_scores import ForceScores
+from fpforce.training.data.normalisation import Normalisation
 from fpforce.training.diffusion import TimeSampler, alpha, centred_noise, degrees_of_freedom, diffuse, sigma
 from fpforce.training.loop.callbacks import exponential_average
 from fpforce.training.loop.expert_training import learning_rate
@@ -46,7 +47,7 @@ def main() -> None:
     torch.set_num_threads(1)
     kt = BOLTZMANN_KJ_PER_MOL_K * chosen.temperature
     training_set, plain, best = _read(chosen.runs[0], chosen.topology, kt)
-    held_set, _, held_forces = _read(chosen.runs[1], chosen.topology, kt, training_set.scale_nm)
+    held_set, _, held_forces = _read(chosen.runs[1], chosen.topology, kt, training_set.normalisation)
     recipe = parse_recipe(
         {
             "data": {"trajectories": str(chosen.runs[0])},
@@ -93,7 +94,7 @@ def main() -> None:
 
 
 def _read(
-    run: Path, topology: Path, kt: float, scale_nm: float | None = None
+    run: Path, topology: Path, kt: float, normalisation: Normalisation | None = None
 ) -> tuple[TrainingSet, ForceScores, ForceScores]:
     """Frames, with their forces by the plain sum and by the least noisy map."""
     frames = [
@@ -102,7 +103,7 @@ def _read(
         )
         for optimal in (False, True)
     ]
-    training_set = TrainingSet.of(frames[0], scale_nm)
+    training_set = TrainingSet.of(frames[0], normalisation)
     return training_set, *(ForceScores.of(each, training_set.scale_nm, kt) for each in frames)
 
 
@@ -149,7 +150,7 @@ def _train(recipe, training_set: TrainingSet, forces: Tensor | None, loss):
     )
     for step in range(recipe.run.max_steps):
         for group in adam.param_groups:
-            group["lr"] = learning_rate(recipe, step, step / recipe.run.max_steps)
+            group["lr"] = learning_rate(recipe.optimizer, step, step / recipe.run.max_steps)
         batch, _ = batches.batch(step)
         adam.zero_grad()
         loss(model.score(batch.x, batch.t, create_graph=True), batch).backward()

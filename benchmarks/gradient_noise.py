@@ -15,6 +15,7 @@ from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.losses.fokker_planck import perturb
+from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.read import load_recipe
 from fpforce.trajectories.bead_frames import read_bead_frames
 
@@ -51,7 +52,8 @@ def main() -> None:
         "|\n|---|---|---|---|"
     )
     for name, (kind, fraction) in WAYS.items():
-        module = kind(load_recipe(recipe, [f"loss.fokker_planck_fraction={fraction}"]), training_set)
+        varied = load_recipe(recipe, [f"loss.fokker_planck_fraction={fraction}"])
+        module = kind(varied, plan_experts(varied), training_set)
         module.begin(0)
         module.experts.load_state_dict(weights)
         losses, gradients = zip(*(_draw(module, step) for step in range(chosen.draws)), strict=True)

@@ -136,7 +136,7 @@ def _measure(trained: Path, model: Path, iid: Path, simulations: list[Path], t_e
     from fpforce.potentials import MULLER_BROWN, ExactDensity
     from fpforce.simulation.simulate import read_simulation
     from fpforce.training.checkpoint.checkpoint import read_checkpoint
-    from fpforce.training.modelfile.residual import residual_curve
+    from fpforce.training.losses.residual import residual_curve
     from fpforce.training.models.contract import DiffusionEnergy
     from fpforce.trajectories.files import read_atoms
 
@@ -149,7 +149,8 @@ def _measure(trained: Path, model: Path, iid: Path, simulations: list[Path], t_e
     for number, plan in enumerate(checkpoint.plans):
         expert = checkpoint.model(number)
         if isinstance(expert, DiffusionEnergy):
-            curve = residual_curve(expert, checkpoint.record.check_frames, plan.t_min, plan.t_max)
+            sigma_w = checkpoint.recipe.loss.fokker_planck_sigma
+            curve = residual_curve(expert, checkpoint.record.check_frames, plan.t_min, plan.t_max, sigma_w=sigma_w)
             residual = {name: residual[name] + curve[name] for name in residual}
     energies = {
         f"{t:g}": density_of_model(

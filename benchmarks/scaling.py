@@ -26,6 +26,7 @@ from hardware import describe_hardware
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.models.neighbours import pairs_by_cluster, pairs_by_distance
+from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.read import parse_recipe
 from fpforce.trajectories.bead_frames import read_bead_frames
 
@@ -201,7 +202,7 @@ def _training(work: str, kind: str, beads: int):
             | ({} if work == "fokker_planck" else {"fokker_planck_weight": 0}),
         }
     )
-    training = ExpertTraining(recipe, training_set)
+    training = ExpertTraining(recipe, plan_experts(recipe), training_set)
     training.begin(0)
     return training
 

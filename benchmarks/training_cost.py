@@ -30,8 +30,9 @@ from fpforce.training.loop.expert_training import ExpertTraining, learning_rate
 from fpforce.training.loop.step import StepDraws, StepLosses
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.fokker_planck import Perturbed, fokker_planck_loss
-from fpforce.training.modelfile.residual import residual_curve
+from fpforce.training.losses.residual import residual_curve
 from fpforce.training.models.experts import Expert, Experts
+from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.read import load_recipe
 from fpforce.training.sampling.likelihood import log_likelihood
 from fpforce.trajectories.bead_frames import read_bead_frames
@@ -115,8 +116,7 @@ def main() -> None:
         _kept(f"steps_{model}", settings, lambda model=model: _time_steps(model, training_set, chosen))
     held_out = TrainingSet.of(
         read_bead_frames([EXAMPLE / "reference.xtc"], data.topology, beads=data.beads),
-        training_set.scale_nm,
-        training_set.origin_nm,
+        training_set.normalisation,
     ).frames
     for seed in range(chosen.seeds):
         for number, variant in enumerate(VARIANTS):
@@ -143,7 +143,7 @@ def _kept(name: str, settings: dict, make) -> None:
 def _module(variant: Variant, training_set: TrainingSet, *overrides: str) -> ExpertTraining:
     recipe = load_recipe(EXAMPLE / "recipe.yaml", [*variant.overrides, *overrides])
     torch.manual_seed(recipe.run.seed)
-    module = variant.kind(recipe, training_set)
+    module = variant.kind(recipe, plan_experts(recipe), training_set)
     module.begin(0)
     return module
 
@@ -198,7 +198,7 @@ def _train(variant: Variant, seed: int, steps: int, training_set: TrainingSet, h
     began = time.monotonic()
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(module.recipe, step, step / steps)
+            group["lr"] = learning_rate(module.recipe.optimizer, step, step / steps)
         _update(module, optimizer, module.weighted(module(module.draw(step))))
         with torch.no_grad():
             mean_of(list(average.parameters()), list(module.expert.parameters()), step)
@@ -210,7 +210,7 @@ def _train(variant: Variant, seed: int, steps: int, training_set: TrainingSet, h
         noised, _ = batches.batch(number)
         losses.append(float(denoising_loss(energy.score(noised.x, noised.t), noised.t, noised.z)))
     spread = held_out[torch.linspace(0, len(held_out) - 1, HELD_OUT).long()]
-    residual = residual_curve(energy, spread, plan.t_min, plan.t_max)
+    residual = residual_curve(energy, spread, plan.t_min, plan.t_max, sigma_w=module.recipe.loss.fokker_planck_sigma)
     return {
         "seconds": seconds,
         "denoising": statistics.mean(losses),

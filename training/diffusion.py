@@ -14,6 +14,10 @@ from torch import Tensor
 
 from fpforce.molecule.space import space_of
 
+# Degrees of freedom up to which a divergence is computed exactly. D products of the score's Jacobian with a vector cost
+# about D scores in one batch, where an estimator's noise would need many probes.
+LARGEST_EXACT_DIMENSION = 64
+
 
 def degrees_of_freedom(beads: int, mask: Tensor | None = None) -> int | Tensor:
     """D, the dimension of the subspace of a system's degrees of freedom.

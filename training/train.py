@@ -1,4 +1,4 @@
-"""The training loop: recipe in, model.ckpt out.
+"""The verb `train`: a recipe in, model.ckpt out.
 
 Everything lands in the recipe's output folder: model.ckpt (always the latest checkpoint, replaced in one step),
 recipe.yaml (the resolved recipe), logs/ (TensorBoard and CSV).
@@ -6,41 +6,31 @@ recipe.yaml (the resolved recipe), logs/ (TensorBoard and CSV).
 
 import contextlib
 import logging
-import math
 import shutil
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 import yaml
-from pytorch_lightning.callbacks import WeightAveraging
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
-from fpforce.training.calibration.rounds import calibrate, is_wanted, refuse_uncalibratable
-from fpforce.training.checkpoint.checkpoint import CHECKPOINT_NAME, Checkpoint, read_checkpoint, replace_record
+from fpforce.training.calibration.policy import is_wanted, refuse_uncalibratable
+from fpforce.training.calibration.stages import calibrate
+from fpforce.training.checkpoint.checkpoint import CHECKPOINT_NAME, AnyCheckpoint, read_checkpoint, replace_record
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.data.read import read_training_set
-from fpforce.training.loop.callbacks import (
-    CheckpointWriter,
-    StepRecord,
-    StopAfterStep,
-    StoppedWhileCompiling,
-    exponential_average,
-)
+from fpforce.training.loop.callbacks import StopAfterStep, StoppedWhileCompiling
 from fpforce.training.loop.expert_training import ExpertTraining
-from fpforce.training.loop.hand_over import score_jumps
-from fpforce.training.loop.progress import TrainingProgress
-from fpforce.training.models.experts import Expert, Experts
-from fpforce.training.models.transferable import TransferableEnergy
-from fpforce.training.recipe.plan import ExpertPlan
+from fpforce.training.loop.hand_over import measured_hand_overs
+from fpforce.training.loop.trainer import quiet_lightning, trainer_of
+from fpforce.training.recipe.models import InternalRecipe
+from fpforce.training.recipe.plan import plan_experts
+from fpforce.training.recipe.resumption import refuse_other_recipe
 from fpforce.training.recipe.sections import Recipe
 
 logger = logging.getLogger("fpforce")
@@ -67,9 +57,16 @@ def train(
     if recipe.run.threads is not None:
         torch.set_num_threads(recipe.run.threads)
     torch.set_float32_matmul_precision("highest")  # the weak form subtracts scores 1e-4 apart: no TF32
-    training_set = read_training_set(recipe, checkpoint or initial)
+    plans, earlier = plan_experts(recipe), checkpoint or initial
+    training_set = read_training_set(
+        recipe.data,
+        temperature_k=recipe.temperature_k,
+        batch_size=recipe.optimizer.batch_size,
+        internal=any(isinstance(plan.model, InternalRecipe) for plan in plans),
+        earlier=None if earlier is None else earlier.data,
+    )
     pl.seed_everything(recipe.run.seed, verbose=False)
-    module = ExpertTraining(recipe, training_set)
+    module = ExpertTraining(recipe, plans, training_set)
     if recipe.run.precision == "64-true":
         module.double()  # before Lightning does, whose averaged weights would stay single
     if initial is not None:
@@ -78,12 +75,13 @@ def train(
         refuse_uncalibratable(module.experts[0], f"the expert over {module.plans[0]}")
     numbers, unfinished = _what_is_left(module, checkpoint)
     if not numbers:
+        assert checkpoint is not None
         with contextlib.closing(_lock(recipe)):
             _end_with_calibration(recipe, checkpoint, training_set)
         return checkpoint.path
-    _quiet_lightning()
+    quiet_lightning()
     stop = StopAfterStep()
-    trainers = [_trainer(recipe, module.plans[number], number, stop, show_progress) for number in numbers]
+    trainers = [trainer_of(recipe, module.plans[number], number, stop, show_progress) for number in numbers]
     try:
         recipe.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -93,13 +91,18 @@ def train(
         _begin_run(recipe, training_set, resume)
         _train_experts(module, recipe, zip(numbers, trainers, strict=True), stop, unfinished)
         if is_wanted(recipe.calibration, None) and trainers[-1].is_global_zero:
+            assert isinstance(training_set, TrainingSet)  # the recipe refuses a calibration of many molecules
             calibrate(recipe.output / CHECKPOINT_NAME, recipe, training_set)
     return recipe.output / CHECKPOINT_NAME
 
 
 def _lock(recipe: Recipe) -> Lock | contextlib.ExitStack:
     """The lock on the output folder, held by the first of several processes that train together."""
-    return Lock(recipe.output / "lock", recipe.output) if rank_zero_only.rank in (None, 0) else contextlib.ExitStack()
+    return (
+        Lock(recipe.output / "lock", recipe.output)
+        if getattr(rank_zero_only, "rank", None) in (None, 0)
+        else contextlib.ExitStack()
+    )
 
 
 def _begin_run(recipe: Recipe, training_set: TrainingSet | MoleculeSet, resume: bool) -> None:
@@ -147,13 +150,16 @@ def _train_experts(
             raise KeyboardInterrupt(
                 f"stopped after step {trainer.global_step}; {path} is complete, go on with --resume"
             )
-        _measure_hand_overs(module, path, trainer.is_global_zero)
+        module.record.hand_overs = measured_hand_overs(module.record, module.experts, module.plans)
+        if trainer.is_global_zero and module.record.hand_overs:
+            replace_record(path, module.record)
 
 
-def _end_with_calibration(recipe: Recipe, checkpoint: Checkpoint, training_set: TrainingSet) -> None:
-    """Of a run that is trained to its end: do what is asked of its calibration and missing, or say that nothing is."""
+def _end_with_calibration(recipe: Recipe, checkpoint: AnyCheckpoint, training_set: TrainingSet | MoleculeSet) -> None:
+    """Run the calibration stages that a finished training still lacks, or say that none is missing."""
     had = checkpoint.record.calibration
     if is_wanted(recipe.calibration, had):
+        assert isinstance(training_set, TrainingSet)  # the recipe refuses a calibration of many molecules
         try:
             calibrate(checkpoint.path, recipe, training_set)
         finally:
@@ -180,8 +186,8 @@ def _write(recipe: Recipe) -> None:
         unfinished.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
 
 
-def _what_is_left(module: ExpertTraining, checkpoint: Checkpoint | None) -> tuple[list[int], bool]:
-    """Numbers of the experts to train, the one of the largest times first, and whether the first has begun already.
+def _what_is_left(module: ExpertTraining, checkpoint: AnyCheckpoint | None) -> tuple[list[int], bool]:
+    """Numbers of the experts still to train, the largest times first, and whether the first of them has begun already.
 
     From the top down, since an expert may be anchored to the next one, which must then be there.
     """
@@ -196,74 +202,7 @@ def _what_is_left(module: ExpertTraining, checkpoint: Checkpoint | None) -> tupl
     return numbers[numbers.index(earlier.active) + 1 :], False
 
 
-def _measure_hand_overs(module: ExpertTraining, path: Path, writes: bool) -> None:
-    """Put the score's jumps between the experts that are trained by now into the checkpoint."""
-    trained = [
-        (model, plan)
-        for model, plan, record in zip(module.experts, module.plans, module.record.experts, strict=True)
-        if record.steps
-    ]
-    measured = []
-    for beads, frames in module.record.samples():
-        bound = [
-            (model.bind(beads) if isinstance(model, TransferableEnergy) else model, plan) for model, plan in trained
-        ]
-        measured.append(
-            score_jumps(Experts(tuple(Expert(model, plan.t_min, plan.t_max) for model, plan in bound)), frames)
-        )
-    module.record.hand_overs = [
-        {"t": jumps[0]["t"], "relative_jump": math.sqrt(sum(jump["relative_jump"] ** 2 for jump in jumps) / len(jumps))}
-        for jumps in zip(*measured, strict=True)
-    ]
-    for jump in module.record.hand_overs:
-        logger.info("at t = %g the scores of the two experts differ by %.2g of their size", *jump.values())
-    if writes and module.record.hand_overs:
-        replace_record(path, module.record)
-
-
-def _trainer(recipe: Recipe, plan: ExpertPlan, number: int, stop: StopAfterStep, show_progress: bool) -> pl.Trainer:
-    run = recipe.run
-    callbacks = [
-        WeightAveraging(use_buffers=False, multi_avg_fn=exponential_average(recipe.optimizer.ema_decay)),
-        StepRecord(),
-        CheckpointWriter(recipe.output / CHECKPOINT_NAME, run.checkpoint_minutes),
-        TrainingProgress(recipe, show_progress),
-        stop,
-    ]
-    logs = recipe.output / "logs" / (f"expert_{number}" if len(recipe.experts) > 1 else "")
-    many = {"auto": torch.cuda.device_count(), -1: torch.cuda.device_count()}
-    count = len(run.devices) if isinstance(run.devices, list) else many.get(run.devices, run.devices)
-    # The energy's constant has no gradient, which plain DDP takes for a mistake.
-    strategy = "ddp_find_unused_parameters_true" if count > 1 and run.strategy == "auto" else run.strategy
-    try:
-        return pl.Trainer(
-            accelerator=run.accelerator,
-            devices=run.devices,
-            strategy=strategy,
-            precision=run.precision,
-            max_steps=plan.max_steps,
-            max_epochs=-1,
-            callbacks=callbacks,
-            log_every_n_steps=1,
-            gradient_clip_val=recipe.optimizer.gradient_clip,
-            default_root_dir=recipe.output,
-            logger=[
-                TensorBoardLogger(logs, name="", version="tensorboard"),
-                CSVLogger(logs, name="csv", flush_logs_every_n_steps=1),
-            ],
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-            use_distributed_sampler=False,
-        )
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"run.accelerator={run.accelerator}, run.devices={run.devices}, run.strategy={run.strategy} "
-            f"cannot be used here: {' '.join(str(error).split())[:200]}"
-        ) from None
-
-
-def _claim_output(recipe: Recipe, resume: bool, overwrite: bool, init: str | Path | None) -> Checkpoint | None:
+def _claim_output(recipe: Recipe, resume: bool, overwrite: bool, init: str | Path | None) -> AnyCheckpoint | None:
     """The checkpoint to go on from, or None; refuses to replace an earlier run unasked."""
     path = recipe.output / CHECKPOINT_NAME
     if resume and overwrite:
@@ -274,15 +213,8 @@ def _claim_output(recipe: Recipe, resume: bool, overwrite: bool, init: str | Pat
         if init is not None:
             raise InputError("--resume goes on with a run and --init begins one; give one of them")
         checkpoint = read_checkpoint(path)
-        checkpoint.record.refuse_other_recipe(recipe)
+        refuse_other_recipe(checkpoint.recipe, recipe)
         return checkpoint
     if path.exists() and not overwrite:
         raise InputError(f"{path} already exists; --resume goes on from it, --overwrite replaces it")
     return None
-
-
-def _quiet_lightning() -> None:
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning.*")
-    warnings.filterwarnings("ignore", module="lightning_fabric.*")

@@ -16,9 +16,9 @@ from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.diffusion import alpha
-from fpforce.training.loop.progress import SamplingProgress
 from fpforce.training.sample import SampleSettings, sample
 from fpforce.training.sampling.likelihood import log_likelihood
+from fpforce.training.sampling.progress import SamplingProgress
 
 SAMPLE = [sys.executable, "-c", "from fpforce.commands.sample import main; main()"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -146,7 +146,7 @@ def test_interruption_says_what_is_kept_and_resuming_gives_the_rest(
 
 def test_progress_shows_steps_within_a_batch(capsys, monkeypatch):
     clock = iter([0.0, 6.0, 20.0, 37.0])
-    monkeypatch.setattr("fpforce.training.loop.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("fpforce.training.sampling.progress.time.monotonic", lambda: next(clock))
     progress = SamplingProgress(samples=3000, drawn=0, steps=200, shown=True)
     for step in (10, 20, 60):
         progress.update(0, step, 1024)

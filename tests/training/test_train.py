@@ -191,10 +191,10 @@ def test_minutes_limit_the_run_and_the_learning_rate_ends_with_them(small_recipe
 def test_learning_rate_warms_up_and_falls_to_a_thousandth(small_recipe, tmp_path):
     recipe = small_recipe(tmp_path, "optimizer.learning_rate=1e-3", "optimizer.warmup_steps=99")
     # Linear warm-up to step 100, then half a cosine: 1/2 (1 + cos(pi/2)) = 1/2 in the middle.
-    assert learning_rate(recipe, 0, 0.0) == pytest.approx(1e-5)
-    assert learning_rate(recipe, 49, 0.0) == pytest.approx(5e-4)
-    assert learning_rate(recipe, 500, 0.5) == pytest.approx(1e-3 * (0.001 + 0.999 * 0.5))
-    assert learning_rate(recipe, 1000, 1.0) == pytest.approx(1e-6)
+    assert learning_rate(recipe.optimizer, 0, 0.0) == pytest.approx(1e-5)
+    assert learning_rate(recipe.optimizer, 49, 0.0) == pytest.approx(5e-4)
+    assert learning_rate(recipe.optimizer, 500, 0.5) == pytest.approx(1e-3 * (0.001 + 0.999 * 0.5))
+    assert learning_rate(recipe.optimizer, 1000, 1.0) == pytest.approx(1e-6)
 
 
 def test_curves_and_logs_hold_one_entry_per_interval(uninterrupted):

@@ -185,7 +185,7 @@ def each_checkpoint(request) -> Path:
 def exported(checkpoint: Path) -> Path:
     """model.pt of a transferable checkpoint, beside it."""
     from fpforce.training.checkpoint.checkpoint import read_checkpoint
-    from fpforce.training.export import write_transferable
+    from fpforce.training.modelfile.write import write_transferable
 
     path = checkpoint.with_name("model.pt")
     write_transferable(read_checkpoint(checkpoint), path, 1e-5, overwrite=True)

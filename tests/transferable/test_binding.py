@@ -14,8 +14,8 @@ from fpforce import ForceField, TransferableForceField, load, make_system
 from fpforce.forcefield.wall import smallest_distances
 from fpforce.foundation.errors import InputError
 from fpforce.system.backends import names
-from fpforce.training.checkpoint.checkpoint import read_checkpoint
-from fpforce.training.export import physical_energy, write_transferable
+from fpforce.training.checkpoint.checkpoint import of_one_molecule, read_checkpoint
+from fpforce.training.modelfile.write import physical_energy, write_transferable
 
 
 def energy_and_forces(system, positions_nm):
@@ -28,7 +28,7 @@ def energy_and_forces(system, positions_nm):
 def training_side(checkpoint_path, beads, positions_nm):
     """Energy and forces of the network as it is trained, float64: shared weights, a molecule of the batch's kind."""
     checkpoint = read_checkpoint(checkpoint_path)
-    bound = checkpoint.of_beads(beads, torch.from_numpy(positions_nm).double())
+    bound = checkpoint.bind_beads(beads, torch.from_numpy(positions_nm).double())
     physical = physical_energy(bound, checkpoint.recipe.diffusion.t_eval).double()
     r = torch.tensor(positions_nm, dtype=torch.float64, requires_grad=True)
     energy = physical(r)
@@ -131,7 +131,7 @@ def test_file_is_of_no_molecule_until_it_is_bound(each_model, unseen_pdb):
 
 def test_checkpoint_is_of_no_molecule_until_it_is_bound(transferable_checkpoint):
     with pytest.raises(InputError, match="is transferable, trained on 4 molecules"):
-        read_checkpoint(transferable_checkpoint).model(0)
+        of_one_molecule(read_checkpoint(transferable_checkpoint), None)
 
 
 def test_wall_of_the_training_data_is_bound_with_the_molecule(transferable_checkpoint, unseen_pdb, peptide, tmp_path):

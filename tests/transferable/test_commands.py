@@ -12,7 +12,7 @@ import pytest
 from fpforce import SimulationSettings, evaluate, load, read_simulation, simulate
 from fpforce.commands import export, info, sample
 from fpforce.foundation.errors import InputError
-from fpforce.training.modelfile.residual import residual_curve
+from fpforce.training.losses.residual import residual_curve
 
 
 def run(command, *arguments):

@@ -26,7 +26,7 @@ def test_experts_are_anchored_and_their_hand_over_is_measured_over_molecules(mix
 
 
 def test_samples_pass_through_both_experts_of_a_bound_checkpoint(mixture, unseen_pdb, tmp_path):
-    bound = mixture.bound_to(unseen_pdb)
+    bound = mixture.bind(unseen_pdb)
     assert [(expert.t_min, expert.t_max) for expert in bound.experts().parts] == [(1e-5, 0.2), (0.2, 1.0)]
     x, t = torch.randn(2, 10, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0.2])
     scores = [expert.model.score(x, t) for expert in bound.experts().parts]

@@ -18,8 +18,9 @@ from fpforce.foundation.errors import InputError
 from fpforce.simulation.start_frame import read_start_frame
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.data.molecules import MoleculeSet
-from fpforce.training.export import write_transferable
 from fpforce.training.loop.expert_training import ExpertTraining
+from fpforce.training.modelfile.write import write_transferable
+from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.train import train
 
 CHOICE = "name N CA CB C O and not resname ACE NME"
@@ -37,7 +38,8 @@ def energy(system, positions_nm) -> float:
 
 def test_rows_of_a_batch_have_the_energies_of_their_molecules(peptide, dipeptide_recipe, tmp_path):
     molecules = MoleculeSet.of({name: peptide(name) for name in ("AV", "SA", "VS")}, CHOICE, one_layout=True)
-    module = ExpertTraining(dipeptide_recipe(tmp_path), molecules)
+    recipe = dipeptide_recipe(tmp_path)
+    module = ExpertTraining(recipe, plan_experts(recipe), molecules)
     module.begin(0)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -56,7 +58,7 @@ def test_rows_of_a_batch_have_the_energies_of_their_molecules(peptide, dipeptide
 
 def test_energy_depends_on_every_residue_type(dipeptide_checkpoint, peptide, peptide_beads):
     checkpoint = read_checkpoint(dipeptide_checkpoint)
-    shared, x, t = checkpoint.shared_model(), torch.from_numpy(peptide("VA", 3).positions_nm), torch.tensor([1e-3])
+    shared, x, t = checkpoint.model(), torch.from_numpy(peptide("VA", 3).positions_nm), torch.tensor([1e-3])
     x = (x - x.mean(1, keepdim=True)) / checkpoint.record.scale_nm
     of = {sequence: shared.bind(peptide_beads(sequence)).network(x, t) for sequence in ("VA", "VS", "AA")}
     assert min((of["VA"] - of[other]).abs().min() for other in ("VS", "AA")) > 1e-3
@@ -187,7 +189,7 @@ def test_model_learns_what_tells_residues_apart(dipeptide_recipe, peptide, tmp_p
         tmp_path, run__max_steps=400, model__width=48, optimizer__batch_size=96, optimizer__learning_rate=2e-3
     )
     checkpoint = read_checkpoint(train(recipe, show_progress=False))
-    shared, t = checkpoint.shared_model(), torch.tensor([0.02])
+    shared, t = checkpoint.model(), torch.tensor([0.02])
     preferred = {}
     for sequence in ("AV", "VS"):
         x = torch.from_numpy(peptide(sequence, 200, seed=50).positions_nm)

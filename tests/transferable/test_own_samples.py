@@ -18,7 +18,8 @@ from fpforce.training.calibration.last_layer import last_layer_inputs
 from fpforce.training.calibration.persistent_replicas import PersistentReplicas
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.checkpoint.record import CalibrationRecord
-from fpforce.training.export import export, write_force_field
+from fpforce.training.export import export
+from fpforce.training.modelfile.write import write_force_field
 from fpforce.training.recipe.read import calibration_of
 
 
@@ -55,7 +56,7 @@ def test_calibration_gives_the_energy_the_weights_that_the_likelihoods_have(
 ):
     """Likelihoods of an energy whose last layer is known to be another one, on conformations in place of samples."""
     checkpoint = read_checkpoint(transferable_checkpoint)
-    t_eval, bound = checkpoint.recipe.diffusion.t_eval, checkpoint.bound_to(unseen_pdb)
+    t_eval, bound = checkpoint.recipe.diffusion.t_eval, checkpoint.bind(unseen_pdb)
     energy = bound.model(bound.covering(t_eval))
 
     def normalised(count, seed):
@@ -72,7 +73,7 @@ def test_calibration_gives_the_energy_the_weights_that_the_likelihoods_have(
         return -energy(x, x.new_full((1,), t_eval)).double() - last_layer_inputs(energy, x, t_eval) @ other
 
     monkeypatch.setattr(own_samples, "_draw", lambda bound, t_eval, seed, stop: normalised(400, 4))
-    monkeypatch.setattr("fpforce.training.calibration.rounds.log_likelihoods", likelihoods)
+    monkeypatch.setattr("fpforce.training.calibration.likelihood_fit.log_likelihoods", likelihoods)
     monkeypatch.setattr(
         "fpforce.training.calibration.last_layer.STIFFNESS", 0.0
     )  # weights are random, and conformations no basins
@@ -94,7 +95,7 @@ def test_rounds_of_simulation_give_it_the_averages_of_the_samples(
     """Frames of a simulation with a last layer that is known to be another one, in place of samples."""
     checkpoint = read_checkpoint(dipeptide_checkpoint)
     overrides = [f"calibration.{each}" for each in ("replicas=48", "picoseconds=40", "rungs=2", "timestep_fs=4")]
-    t_eval, bound = checkpoint.recipe.diffusion.t_eval, checkpoint.bound_to(unseen_pdb)
+    t_eval, bound = checkpoint.recipe.diffusion.t_eval, checkpoint.bind(unseen_pdb)
     energy, settings = bound.model(bound.covering(t_eval)), calibration_of(checkpoint.recipe, overrides)
     scale_nm, force_field = bound.record.scale_nm, bound.path.with_name("other.pt")
     start_nm = np.broadcast_to(peptide("VA", 1, seed=4).positions_nm.astype(float), (2, 48, 10, 3))
@@ -114,9 +115,9 @@ def test_rounds_of_simulation_give_it_the_averages_of_the_samples(
     other /= (plain @ other).std()
     samples = frames(other, 2)
     monkeypatch.setattr(own_samples, "_draw", lambda bound, t_eval, seed, stop: samples)
-    for module in ("last_layer", "calibration"):
+    for module in ("last_layer", "newton"):
         monkeypatch.setattr(
-            f"fpforce.training.{module}.STIFFNESS", 0.0
+            f"fpforce.training.calibration.{module}.STIFFNESS", 0.0
         )  # weights are random, and conformations no basins
     calibrated = own_samples.for_molecule(checkpoint, unseen_pdb, 0, 3, t_eval, overrides).record.calibration
     assert (

@@ -18,6 +18,7 @@ from fpforce.training.models.edges import SMOOTH_LENGTH, distance_statistics
 from fpforce.training.models.prior import fit_prior
 from fpforce.training.models.shared import molecule_of
 from fpforce.training.models.transferable import prior_of
+from fpforce.training.recipe.plan import plan_experts
 
 
 def test_table_of_one_molecule_gives_back_its_own_prior_and_features(peptide):
@@ -112,9 +113,8 @@ def test_stiff_modes_in_the_gaussian_make_the_prior_worse(molecule_set, transfer
     # modes and without.
     def losses(smallest):
         changed = replace(molecule_set, knowledge=replace(molecule_set.knowledge, smallest_variance=smallest))
-        module = ExpertTraining(
-            transferable_recipe(tmp_path, optimizer__batch_size=256, loss__fokker_planck_fraction=0.5), changed
-        )
+        recipe = transferable_recipe(tmp_path, optimizer__batch_size=256, loss__fokker_planck_fraction=0.5)
+        module = ExpertTraining(recipe, plan_experts(recipe), changed)
         module.begin(0)
         terms = module(module.draw(0))
         return terms.denoising.item(), terms.fokker_planck.item()

@@ -19,6 +19,7 @@ from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.molecule import Rows
+from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.train import train
 
 
@@ -34,7 +35,8 @@ def randomised(module, seed=0):
 @pytest.fixture
 def training(transferable_recipe, molecule_set, tmp_path):
     """A module in training on all molecules, in float64 with random weights."""
-    module = ExpertTraining(transferable_recipe(tmp_path), molecule_set)
+    recipe = transferable_recipe(tmp_path)
+    module = ExpertTraining(recipe, plan_experts(recipe), molecule_set)
     module.begin(0)
     return randomised(module).double()
 
@@ -63,7 +65,8 @@ def test_padding_changes_neither_energy_nor_score_nor_divergence(training, molec
 def test_every_molecule_has_an_equal_share_whatever_its_frames(peptide, transferable_recipe, tmp_path):
     frames = {"AV": peptide("AV", 100), "SA": peptide("SA", 700), "ASV": peptide("ASV", 200)}
     uneven = MoleculeSet.of(frames, "name N CA CB C O and not resname ACE NME")
-    module = ExpertTraining(transferable_recipe(tmp_path), uneven)
+    recipe = transferable_recipe(tmp_path)
+    module = ExpertTraining(recipe, plan_experts(recipe), uneven)
     module.begin(0)
     batches, drawn, spread = module._batches.value, torch.zeros(3), torch.zeros(3)
     for step in range(60):

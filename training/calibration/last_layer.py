@@ -7,13 +7,20 @@ of the forces is not.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fpforce.training.models.contract import DiffusionEnergy
 
 STIFFNESS = 0.02  # of that penalty, normalised length squared; alanine dipeptide: docs/method.md, Calibration
 LEAST_VARIANCE = 1e-6  # of all of h's, added in every direction, so that those without any stay where they are
 _BATCH = 64
+
+
+def last_layer(energy: DiffusionEnergy) -> nn.Linear:
+    """The layer itself; training.calibration.policy refuses energies without one."""
+    layer = energy.network.readout()
+    assert layer is not None
+    return layer
 
 
 def last_layer_inputs(energy: DiffusionEnergy, x: Tensor, t_eval: float) -> Tensor:
@@ -25,12 +32,14 @@ def last_layer_inputs(energy: DiffusionEnergy, x: Tensor, t_eval: float) -> Tens
 
 def last_layer_slopes(energy: DiffusionEnergy, x: Tensor, t_eval: float) -> Tensor:
     """G (features, features), the mean of grad h_a . grad h_b over positions x (frames, beads, 3), in float64."""
-    total = 0.0
+    total = torch.zeros((), dtype=torch.float64)
     for part in x.split(_BATCH):
         part = part.detach().requires_grad_()
         h = _inputs(energy, part, t_eval)
-        slopes = [torch.autograd.grad(h[:, k].sum(), part, retain_graph=True)[0] for k in range(h.shape[1])]
-        slopes = torch.stack(slopes).flatten(1).double()
+        slopes = torch.stack(
+            [torch.autograd.grad(h[:, k].sum(), part, retain_graph=True)[0] for k in range(h.shape[1])]
+        )
+        slopes = slopes.flatten(1).double()
         total = total + slopes @ slopes.T
     return total / len(x)
 
@@ -44,8 +53,8 @@ def damped(covariance: Tensor, slopes: Tensor) -> Tensor:
 
 
 def _inputs(energy: DiffusionEnergy, x: Tensor, t_eval: float) -> Tensor:
-    parts = []
-    handle = energy.network.readout().register_forward_pre_hook(lambda module, inputs: parts.append(inputs[0]))
+    parts: list[Tensor] = []
+    handle = last_layer(energy).register_forward_pre_hook(lambda module, inputs: parts.append(inputs[0]))
     try:
         energy(x, torch.full((1,), t_eval, dtype=x.dtype))
     finally:

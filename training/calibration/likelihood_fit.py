@@ -1,12 +1,12 @@
 """Calibration without simulation: the last layer of the energy, fitted to the model's own log likelihood.
 
-In: the experts and frames of the data. Out: a shift of the last layer's weights. For an exact model E(x, t_eval) + ln
-q(x), with q the density that the probability-flow ODE gives from t = 1 on, is one constant. The losses at small t leave
-a constant free in each separated basin, whereas the ODE passes through large t, where the basins are joined: so the
-difference between basins of E + ln q is the energy's error, and least squares over frames of all basins takes it out of
-E = w.h + ... . Within basins the ODE knows no better than the energy, so the fit is held back from changing forces
-(last_layer.py). A frame from which the ODE goes astray can be hundreds of kT off; so the fit is a robust one, in which
-such a frame counts for next to nothing.
+In: the experts and frames of the data. Out: a shift of the last layer's weights. Let q be the density that the
+probability-flow ODE gives from t = 1 on. For an exact model E(x, t_eval) + ln q(x) is one constant. The losses at small
+t leave a constant free in each separated basin. The ODE passes through large t, where the basins are joined. So where
+E + ln q differs between basins, the energy is wrong, and least squares over frames of all basins takes the error out of
+E = w.h + ... . Within a basin the ODE knows no better than the energy, so the fit is held back from changing forces
+(last_layer.py). The ODE can go astray from a frame and be hundreds of kT off. The fit is therefore robust: such a frame
+counts for next to nothing.
 Source: Song et al., arXiv 2011.13456, section 4.3 (likelihood by the ODE); Hoerl and Kennard, Technometrics 12, 55
 (1970) (ridge); Huber, Ann. Math. Statist. 35, 73 (1964) (robust loss).
 """
@@ -14,12 +14,15 @@ Source: Song et al., arXiv 2011.13456, section 4.3 (likelihood by the ODE); Hoer
 import logging
 import time
 from dataclasses import asdict, dataclass
+from threading import Event
 
 import torch
 from torch import Tensor
 
 from fpforce.foundation.errors import InputError
-from fpforce.training.calibration.last_layer import damped
+from fpforce.training.calibration.last_layer import damped, last_layer_inputs, last_layer_slopes
+from fpforce.training.calibration.newton import bearable_part
+from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.experts import Experts
 from fpforce.training.sampling.likelihood import log_likelihood
 
@@ -35,8 +38,9 @@ STRAY = 10.0  # standard deviations, of the frames that are not astray, beyond w
 
 @dataclass(frozen=True)
 class LikelihoodFit:
-    """What a fit found: standard deviation over `frames` frames, but the `astray` ones, of E + ln q before and after
-    it, in kT; seconds it took.
+    """What a fit found: the standard deviation of E + ln q before and after it, in kT.
+
+    frames: how many it had. astray: how many of them the standard deviations leave out. seconds: the time it took.
     """
 
     frames: int
@@ -49,9 +53,12 @@ class LikelihoodFit:
         return asdict(self)
 
 
-def log_likelihoods(experts: Experts, x: Tensor, t_eval: float, generator: torch.Generator, stop) -> Tensor | None:
-    """ln q (frames,) in float64 of x (frames, beads, 3) at t_eval, in batches; None if the event `stop` is set
-    meanwhile.
+def log_likelihoods(
+    experts: Experts, x: Tensor, t_eval: float, generator: torch.Generator, stop: Event
+) -> Tensor | None:
+    """ln q (frames,) in float64 of x (frames, beads, 3) at t_eval, in batches.
+
+    None when the event `stop` is set meanwhile.
     """
     parts, began = [], time.monotonic()
     last_line = began
@@ -66,13 +73,70 @@ def log_likelihoods(experts: Experts, x: Tensor, t_eval: float, generator: torch
     return torch.cat(parts)
 
 
-def smooth_shift(inputs: Tensor, excess: Tensor, slopes: Tensor) -> Tensor:
-    """Shift (features,) of the weights for which excess + inputs.shift is the most even while forces stay what they
-    are, from h (frames, features), E + ln q (frames,) and what the change of the forces costs (features, features)
-    (last_layer).
+def likelihood_shift(
+    experts: Experts,
+    energy: DiffusionEnergy,
+    x: Tensor,
+    data: Tensor | None,
+    t_eval: float,
+    generator: torch.Generator,
+    stop: Event,
+) -> tuple[Tensor, LikelihoodFit] | None:
+    """Shift (features,) of the energy's last layer towards the log likelihoods of x (frames, beads, 3), and what the
+    fit found.
 
-    Least squares, but beyond STRAY deviations a frame counts by its distance, no longer by its square: squares
-    reweighted until the weights agree with the fit. Raises InputError where no frame has a finite E + ln q.
+    x covers all conformations. data (frames, beads, 3) are distributed as the training set: the shift is cut until
+    enough of them still count after it; with None it is not cut. Both have the noise of t_eval. The result is None when
+    the event `stop` is set meanwhile.
+    """
+    began = time.monotonic()
+    logger.info("calibrating the last layer: log likelihoods of %d frames", len(x))
+    log_density = log_likelihoods(experts, x, t_eval, generator, stop)
+    if log_density is None:
+        return None
+    t = torch.full((1,), t_eval, dtype=x.dtype)
+    with torch.no_grad():
+        excess = torch.cat([energy(part, t) for part in x.split(4096)]).double() + log_density
+    inputs = last_layer_inputs(energy, x, t_eval)
+    shift = smooth_shift(inputs, excess, last_layer_slopes(energy, x, t_eval))
+    part = 1.0 if data is None else bearable_part(last_layer_inputs(energy, data, t_eval) @ shift, 1.0)
+    if part < 1.0:
+        logger.warning(
+            "calibration by likelihoods is cut to %.0f%%: a model this far from its own likelihoods (%.1f kT) needs "
+            "more "
+            "training",
+            100 * part,
+            float(excess[~astray(excess)].std()),
+        )
+    shift = part * shift
+    after = excess + inputs @ shift
+    lost = astray(after)
+    if lost.any():
+        logger.warning(
+            "%d of %d frames have log likelihoods far off the others and count for little: the probability-flow ODE "
+            "goes astray "
+            "from there",
+            int(lost.sum()),
+            len(x),
+        )
+    fit = LikelihoodFit(
+        len(x), int(lost.sum()), float(excess[~lost].std()), float(after[~lost].std()), time.monotonic() - began
+    )
+    logger.info(
+        "calibrated by likelihoods: energy and log likelihood %.2f kT apart, %.2f kT before",
+        fit.spread_after_kt,
+        fit.spread_before_kt,
+    )
+    return shift, fit
+
+
+def smooth_shift(inputs: Tensor, excess: Tensor, slopes: Tensor) -> Tensor:
+    """Shift (features,) of the weights that makes excess + inputs.shift as even as it can while forces hardly change.
+
+    inputs (frames, features): h. excess (frames,): E + ln q. slopes (features, features): what a change of the forces
+    costs (last_layer). The fit is by least squares, but beyond STRAY deviations a frame counts by its distance, no
+    longer by its square; the squares are reweighted until the weights agree with the fit.
+    Raises InputError where no frame has a finite E + ln q.
     """
     finite = torch.isfinite(excess)
     if not finite.any():

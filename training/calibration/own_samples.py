@@ -1,16 +1,16 @@
-"""A transferable model made the force field of one molecule, whose basins take their weights from the model's own
-samples.
+"""Makes a transferable model the force field of one molecule, calibrated by the model's own samples of it.
 
-In: a transferable checkpoint and a topology. Out: a Checkpoint of that molecule, without any data of it. For a sequence
-never seen the energy at t_eval may give basins other weights than samples of the same model, which pass through large
-t. So samples are drawn, and stand in for the data in the two stages of calibration (training.calibration.rounds): log
-likelihoods of some, spread evenly over what they cover, follow the probability-flow ODE, and the last layer is fitted
-to these; then rounds of simulation move it until the simulation has the averages of the samples. It is then as right as
-the samples are.
+In: a transferable checkpoint and a topology. Out: a Checkpoint of that molecule; no data of it are needed. For a
+sequence that was never seen, the energy at t_eval may weigh the basins otherwise than samples of the same model, which
+pass through large t. So samples are drawn, and take the place of the data in both stages of calibration
+(training.calibration.stages). The last layer is fitted to the log likelihoods of some samples, spread evenly over what
+they cover. Then rounds of simulation move it until the simulation has the averages of the samples. Its basin weights
+are then no more accurate than the samples'.
 """
 
 import logging
 from collections.abc import Sequence
+from threading import Event
 
 import torch
 from torch import Tensor
@@ -18,13 +18,16 @@ from torch import Tensor
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.signals import stop_signals
 from fpforce.simulation.replicas import BondLimits
-from fpforce.training.calibration.rounds import calibratable, calibrate_in_rounds, evenly, likelihood_shift
-from fpforce.training.checkpoint.checkpoint import Checkpoint
+from fpforce.training.calibration.last_layer import last_layer
+from fpforce.training.calibration.likelihood_fit import likelihood_shift
+from fpforce.training.calibration.policy import calibratable
+from fpforce.training.calibration.rounds import calibrate_in_rounds
+from fpforce.training.checkpoint.checkpoint import AnyCheckpoint, Checkpoint, of_one_molecule
 from fpforce.training.checkpoint.record import CalibrationRecord
-from fpforce.training.data.dataset import CHECK_FRAMES
+from fpforce.training.data.dataset import CHECK_FRAMES, evenly
 from fpforce.training.recipe.read import calibration_of
 from fpforce.training.recipe.sections import FEWEST_LIKELIHOODS, RunRecipe
-from fpforce.training.sample import Sampler, SampleSettings
+from fpforce.training.sampling.sampler import Sampler, SampleSettings
 
 logger = logging.getLogger("fpforce")
 
@@ -33,21 +36,22 @@ FEWEST_FINITE = 32
 
 
 def for_molecule(
-    checkpoint: Checkpoint,
-    topology,
+    checkpoint: AnyCheckpoint,
+    topology: object,
     likelihood_frames: int,
     rounds: int,
     t_eval: float,
     overrides: Sequence[str] = (),
     seed: int = 0,
 ) -> Checkpoint:
-    """The checkpoint of a topology's molecule (Checkpoint.bound_to), calibrated by its own samples.
+    """The checkpoint of a topology's molecule (TransferableCheckpoint.bind), calibrated by its own samples.
 
-    likelihood_frames: samples to whose log likelihoods the energy is fitted; 0: none. rounds: of simulation, with the
-    replicas, times and temperatures of the recipe's calibration; 0: none. overrides: of these, `calibration.key=value`.
-    Raises InputError as bound_to does, for too few frames, a model that calibration cannot move, experts that do not
-    reach t = 1, samples that are not finite, and where a replica breaks; KeyboardInterrupt where a signal comes
-    meanwhile.
+    likelihood_frames: number of samples to whose log likelihoods the energy is fitted; 0 leaves this stage out. rounds:
+    number of rounds of simulation; 0 leaves them out. They have the replicas, times and temperatures of the recipe's
+    calibration, which overrides `calibration.key=value` change.
+    Raises InputError as binding does, for too few frames, for a model that calibration cannot move, for experts that do
+    not reach t = 1, for samples that are not finite, and for a replica that breaks. Raises KeyboardInterrupt when a
+    signal comes meanwhile.
     """
     if likelihood_frames and likelihood_frames < FEWEST_LIKELIHOODS:
         raise InputError(
@@ -60,7 +64,7 @@ def for_molecule(
     settings = calibration_of(checkpoint.recipe, overrides).model_copy(
         update={"rounds": rounds, "likelihood_frames": likelihood_frames}
     )
-    bound = checkpoint.bound_to(topology)
+    bound = of_one_molecule(checkpoint, topology)
     bound.record.calibration = None
     _require_sound_frame(bound, topology)
     if not (likelihood_frames or rounds):
@@ -71,7 +75,7 @@ def for_molecule(
         samples = _draw(bound, t_eval, seed, stop)
         if samples is None:
             raise stopped
-        none = torch.zeros(energy.network.readout().in_features, dtype=torch.float64)
+        none = torch.zeros(last_layer(energy).in_features, dtype=torch.float64)
         bound.record.calibration = record = CalibrationRecord(t_eval, none, samples=len(samples))
         if likelihood_frames:
             found = likelihood_shift(
@@ -80,14 +84,15 @@ def for_molecule(
             if found is None:
                 raise stopped
             record.shift, record.likelihood = found[0], found[1].summary()
-        bound.record.check_frames = evenly(samples, CHECK_FRAMES, generator)
+        normalisation, checked = bound.record.normalisation, evenly(samples, CHECK_FRAMES, generator)
+        bound.record.check_frames = normalisation.from_nm(normalisation.to_nm(checked, t_eval))
         run = RunRecipe(seed=seed, threads=torch.get_num_threads())
         if rounds and not calibrate_in_rounds(bound, energy, settings, samples, run, generator, stop, lambda: None):
             raise stopped
     return bound
 
 
-def _require_sound_frame(bound: Checkpoint, topology) -> None:
+def _require_sound_frame(bound: Checkpoint, topology: object) -> None:
     """Raise InputError where the topology has coordinates, and no simulation could start from them."""
     frame_nm = bound.record.start_positions_nm.double().numpy()
     problem = (
@@ -99,9 +104,10 @@ def _require_sound_frame(bound: Checkpoint, topology) -> None:
         raise InputError(f"frame of {topology}: {problem[0]}; check the frame, and that its unit is nm")
 
 
-def _draw(bound: Checkpoint, t_eval: float, seed: int, stop) -> Tensor | None:
-    """Normalised samples (SAMPLES or less, beads, 3) of the bound model at t_eval; None if the event `stop` is set
-    meanwhile.
+def _draw(bound: Checkpoint, t_eval: float, seed: int, stop: Event) -> Tensor | None:
+    """Normalised samples of the bound model at t_eval, (SAMPLES or less, beads, 3).
+
+    None when the event `stop` is set meanwhile.
     """
     logger.info("drawing %d samples to calibrate to", SAMPLES)
     settings = SampleSettings(samples=SAMPLES, steps=STEPS, seed=seed)

@@ -3,25 +3,32 @@
 In: a force field and positions of the replicas. Out: their frames, and where the next simulation goes on from.
 """
 
+from threading import Event
+
 import numpy as np
 
 from fpforce.forcefield.force_field import ForceField
 from fpforce.foundation.errors import InputError
+from fpforce.foundation.seeds import seeds
 from fpforce.simulation.exchange import geometric_ladder
 from fpforce.simulation.replicas import BondLimits
 from fpforce.simulation.rungs import Rungs
 from fpforce.system.make_system import make_system
 from fpforce.training.recipe.sections import CalibrationRecipe
 
+# Of the Langevin thermostat; that of fpforce-simulate by default. The averages that calibration needs do not depend on
+# it, only how soon they settle.
+FRICTION_PER_PS = 1.0
+# Between two frames. A velocity is forgotten in 1 / FRICTION_PER_PS, so frames closer than that repeat each other.
 INTERVAL_PS = 1.0
-SWAPS_PER_INTERVAL = 2
+SWAPS_PER_INTERVAL = 2  # attempts of the rungs to exchange: every 0.5 ps, as fpforce-simulate does by default
 
 
 class PersistentReplicas:
-    """Langevin dynamics of replicas from positions (K, R, n, 3) in nm, with fresh velocities; K temperatures, which
-    exchange.
+    """Langevin dynamics of R replicas at K temperatures, which exchange.
 
-    Attributes: positions_nm (K, R, n, 3), where they are.
+    They start from positions (K, R, n, 3) in nm with fresh velocities. Attributes: positions_nm (K, R, n, 3), where
+    they are now.
     """
 
     def __init__(
@@ -38,7 +45,6 @@ class PersistentReplicas:
         self._pauses = 1 if shape[0] == 1 else SWAPS_PER_INTERVAL
         self._steps = max(1, round(1000.0 * INTERVAL_PS / self._pauses / settings.timestep_fs))
         self._times = max(2, round(settings.picoseconds / INTERVAL_PS))
-        seeds = [seed + 1 + 1000 * rung for rung in range(shape[0])]
         system = make_system(force_field, replicas=shape[1], threads=threads)
         molecule = make_system(force_field, threads=threads) if shape[0] > 1 else None
         self._rungs = Rungs(
@@ -47,20 +53,19 @@ class PersistentReplicas:
             self._ladder_k,
             shape[1:],
             timestep_fs=settings.timestep_fs,
-            friction_per_ps=1.0,
-            noise_seeds=seeds,
-            swap_seed=seed,
+            friction_per_ps=FRICTION_PER_PS,
+            noise_seeds=seeds(seed, "noise", count=shape[0]),
+            swap_seed=seeds(seed, "swaps")[0],
             platform="auto",
         )
-        self._rungs.start(positions_nm[0], seeds, minimise=False)
+        self._rungs.start(positions_nm[0], seeds(seed, "velocities", count=shape[0]), minimise=False)
         self._rungs.set_positions(positions_nm)
         self.positions_nm = positions_nm
 
-    def simulate(self, stop) -> np.ndarray | None:
-        """Frames (times, R, n, 3) in nm of the coldest rung, one every picosecond; None if the event `stop` is set
-        meanwhile.
+    def simulate(self, stop: Event) -> np.ndarray | None:
+        """Frames (times, R, n, 3) in nm of the coldest rung, one every INTERVAL_PS.
 
-        Raises InputError when a replica breaks.
+        None when the event `stop` is set meanwhile. Raises InputError when a replica breaks.
         """
         frames = []
         for time in range(self._times):

@@ -1,7 +1,7 @@
 """Reading a checkpoint, and how it becomes a trained energy again.
 
 In: model.ckpt, Lightning's own state and a TrainingRecord. Out: the record, and the experts with their averaged
-weights.
+weights. A checkpoint is of one molecule, or transferable: of any molecule of known types, once it is bound to it.
 """
 
 import pickle
@@ -22,9 +22,10 @@ from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.training.checkpoint.record import CHECKPOINT_VERSION, TrainingRecord
+from fpforce.training.data.earlier import EarlierData
 from fpforce.training.models import build_model
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
-from fpforce.training.models.experts import Expert, Experts
+from fpforce.training.models.experts import Expert, Experts, covering
 from fpforce.training.models.transferable import TransferableEnergy, build_transferable
 from fpforce.training.recipe.models import has_wall
 from fpforce.training.recipe.plan import ExpertPlan, plan_experts
@@ -36,111 +37,70 @@ CHECKPOINT_NAME = "model.ckpt"
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A read model.ckpt: the record, and the averaged weights of all experts by `<number of the expert>.<name>`.
-
-    bound: of a transferable model, whether the record's molecule is the one that is asked for (`of_molecule`).
-    """
+class AnyCheckpoint:
+    """What both kinds of checkpoint have: the record, and the averaged weights of all experts by `<number>.<name>`."""
 
     path: Path
     record: TrainingRecord
     weights: dict[str, Tensor]
-    bound: bool = False
 
     @cached_property
     def sha256(self) -> str:
         """Hash of the file, by which samples and force fields name the training that they came from."""
         return sha256(self.path.read_bytes()).hexdigest()
 
-    @property
+    @cached_property
     def recipe(self) -> Recipe:
+        """The recipe of the training, as it was when the file was read."""
         return parse_recipe(self.record.recipe, f"recipe in {self.path}")
 
-    @property
+    @cached_property
     def plans(self) -> tuple[ExpertPlan, ...]:
         """What the recipe asks of each expert, the smallest t first."""
         return plan_experts(self.recipe)
 
-    @property
-    def beads(self) -> BeadTable:
-        return BeadTable.from_dict(self.record.beads)
-
     def covering(self, t: float) -> int:
         """Number of the trained expert whose interval holds t; InputError where there is none."""
         trained = [number for number, record in enumerate(self.record.experts) if record.steps]
-        intervals = Experts(
-            tuple(Expert(None, self.plans[number].t_min, self.plans[number].t_max) for number in trained)
-        )
-        return trained[intervals.parts.index(intervals.at(t))]
-
-    @cached_property
-    def knowledge(self) -> Knowledge | None:
-        """What a transferable model knows of types of beads; None for a model of one molecule."""
-        record = self.record.transferable
-        return None if record is None else Knowledge.from_dict(record["knowledge"])
-
-    def of_molecule(self, molecule: dict) -> "Checkpoint":
-        """A transferable checkpoint for one molecule, of which `molecule` has the record's entries: beads and what goes
-        with them.
-        """
-        return replace(self, record=replace(self.record, **molecule), bound=True)
-
-    def bound_to(self, topology) -> "Checkpoint":
-        """The checkpoint of one molecule: itself, or a transferable one for the molecule of a topology
-        (TransferableForceField.bind).
-
-        Raises InputError for a transferable one without a topology, and for one of a molecule with a topology.
-        """
-        if self.knowledge is None or self.bound:
-            if topology is not None:
-                raise InputError(
-                    f"{self.path} was trained on one molecule; leave the topology out, or give a transferable "
-                    f"checkpoint"
-                )
-            return self
-        if topology is None:
-            self.refuse_unbound()
-        found = recognise(topology, self.knowledge)
-        frame = np.zeros((len(found.beads), 3)) if found.positions_nm is None else found.positions_nm
-        return self.of_beads(found.beads, torch.from_numpy(frame))
-
-    def refuse_unbound(self) -> None:
-        """Raise InputError for a transferable checkpoint that is of no molecule."""
-        if self.knowledge is not None and not self.bound:
-            count = len(self.record.transferable["trained_on"])
-            raise InputError(
-                f"{self.path} is transferable, trained on {count} molecule{'s' if count > 1 else ''}: "
-                "say which molecule is meant, with a topology (--topology FILE.pdb)"
-            )
-
-    def of_beads(self, beads: BeadTable, start_positions_nm: Tensor) -> "Checkpoint":
-        """A transferable checkpoint for any molecule of known types; start_positions_nm (beads, 3) is a frame of it."""
-        lengths = self.knowledge.bond_lengths(beads)
-        return self.of_molecule(
-            {
-                "beads": beads.to_dict(),
-                "start_positions_nm": start_positions_nm,
-                "check_frames": (start_positions_nm - start_positions_nm.mean(0))[None].float() / self.record.scale_nm,
-                "bond_lengths_nm": {name: (self.record.scale_nm * values).tolist() for name, values in lengths.items()},
-            }
-        )
-
-    def shared_model(self, number: int = 0) -> TransferableEnergy:
-        """A trained expert of a transferable checkpoint, not bound to a molecule."""
-        model = build_transferable(self.plans[number], self.knowledge, [], self.record.scale_nm)
-        model.load_state_dict(self.weights_of(number))
-        return model.float().eval().requires_grad_(False)
+        return trained[covering([self.plans[number] for number in trained], t)]
 
     def weights_of(self, number: int) -> dict[str, Tensor]:
         """Averaged weights of one expert by name."""
         prefix = f"{number}."
         return {name.removeprefix(prefix): value for name, value in self.weights.items() if name.startswith(prefix)}
 
+    @property
+    def data(self) -> EarlierData:
+        """What further data of this training must agree with."""
+        return EarlierData(self.path, self.record.normalisation, self.trained_on)
+
+    @property
+    def trained_on(self) -> BeadTable | Knowledge:
+        """The beads of the one molecule, or what is known of the types of many."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Checkpoint(AnyCheckpoint):
+    """A checkpoint of one molecule.
+
+    shared: the transferable checkpoint that was bound to this molecule, or None where it was trained on this one alone.
+    """
+
+    shared: "TransferableCheckpoint | None" = None
+
+    @property
+    def beads(self) -> BeadTable:
+        return BeadTable.from_dict(self.record.beads)
+
+    @property
+    def trained_on(self) -> BeadTable:
+        return self.beads
+
     def model(self, number: int = 0) -> DiffusionEnergy | DiffusionScore:
         """A trained expert in float32 with averaged weights, in evaluation mode; by default that of the smallest t."""
-        if self.knowledge is not None:
-            self.refuse_unbound()
-            return self.shared_model(number).bind(self.beads).eval().requires_grad_(False)
+        if self.shared is not None:
+            return self.shared.model(number).bind(self.beads).eval().requires_grad_(False)
         weights = self.weights_of(number)
         pairs = (
             torch.stack([weights["prior.first"], weights["prior.second"]], 1).tolist()
@@ -165,8 +125,10 @@ class Checkpoint:
         """As `model`, with the last layer as calibrated, where that was done for t_eval."""
         model, calibration = self.model(number), self.record.calibration
         if calibration is not None and calibration.t_eval == t_eval:
+            layer = model.network.readout()
+            assert layer is not None  # or it could not have been calibrated
             with torch.no_grad():
-                model.network.readout().weight += calibration.shift
+                layer.weight += calibration.shift
         return model
 
     def experts(self, device: torch.device | str = "cpu") -> Experts:
@@ -179,25 +141,65 @@ class Checkpoint:
             )
         )
 
-    def refuse_other_scope(self, *, many: bool) -> None:
-        """Raise InputError for a transferable checkpoint where one molecule is trained on, and the reverse."""
-        if many != (self.knowledge is not None):
+
+@dataclass(frozen=True)
+class TransferableCheckpoint(AnyCheckpoint):
+    """A checkpoint of any molecule of known types: it can be bound to one."""
+
+    @cached_property
+    def knowledge(self) -> Knowledge:
+        """What the model knows of types of beads."""
+        return Knowledge.from_dict(self.of_many["knowledge"])
+
+    @property
+    def of_many(self) -> dict:
+        """What the record says of the molecules that it was trained on (TrainingRecord.transferable)."""
+        assert self.record.transferable is not None
+        return self.record.transferable
+
+    @property
+    def trained_on(self) -> Knowledge:
+        return self.knowledge
+
+    def model(self, number: int = 0) -> TransferableEnergy:
+        """A trained expert in float32 with averaged weights, in evaluation mode; it is of no molecule yet."""
+        model = build_transferable(self.plans[number], self.knowledge, [], self.record.scale_nm)
+        model.load_state_dict(self.weights_of(number))
+        return model.float().eval().requires_grad_(False)
+
+    def bind(self, topology: object | None) -> Checkpoint:
+        """The checkpoint of the molecule of a topology, recognised as TransferableForceField.bind recognises it.
+
+        Raises InputError without a topology, and for a molecule that is not of known types.
+        """
+        if topology is None:
+            count = len(self.of_many["trained_on"])
             raise InputError(
-                f"{self.path} was trained on {'one molecule' if many else 'many molecules'}, and the recipe has data."
-                f"{'molecules' if many else 'trajectories'}; give a checkpoint and a recipe of one kind"
+                f"{self.path} is transferable, trained on {count} molecule{'s' if count > 1 else ''}: "
+                "say which molecule is meant, with a topology (--topology FILE.pdb)"
             )
+        found = recognise(topology, self.knowledge)
+        frame = np.zeros((len(found.beads), 3)) if found.positions_nm is None else found.positions_nm
+        return self.bind_beads(found.beads, torch.from_numpy(frame))
 
-    def refuse_other_beads(self, beads: BeadTable) -> None:
-        """Raise InputError unless `beads` are those that the checkpoint was trained on."""
-        ours, theirs = ([*map(str, table.beads), *table.bonds] for table in (self.beads, beads))
-        if ours != theirs:
-            raise InputError(
-                f"{self.path} was trained on the beads {', '.join(map(str, self.beads.beads))}, and the recipe's "
-                f"data give {', '.join(map(str, beads.beads))}, or other bonds; both must be the same molecule"
-            )
+    def bind_beads(self, beads: BeadTable, start_positions_nm: Tensor) -> Checkpoint:
+        """The checkpoint of a molecule with these beads; start_positions_nm (beads, 3) is a frame of it."""
+        lengths = self.knowledge.bond_lengths(beads)
+        return self.bind_entries(
+            {
+                "beads": beads.to_dict(),
+                "start_positions_nm": start_positions_nm,
+                "check_frames": self.record.normalisation.from_nm(start_positions_nm)[None].float(),
+                "bond_lengths_nm": {name: (self.record.scale_nm * values).tolist() for name, values in lengths.items()},
+            }
+        )
+
+    def bind_entries(self, molecule: dict) -> Checkpoint:
+        """The checkpoint of a molecule of which `molecule` has the record's entries: beads and what goes with them."""
+        return Checkpoint(self.path, replace(self.record, **molecule), self.weights, shared=self)
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
+def read_checkpoint(path: str | Path) -> Checkpoint | TransferableCheckpoint:
     """Read model.ckpt without unpickling anything but plain values and tensors.
 
     Raises InputError for a missing or damaged file, a model.pt, and a checkpoint of another program or version.
@@ -231,7 +233,25 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             "train anew, or use the fpforce that wrote it"
         )
     weights = {name.removeprefix("experts."): value for name, value in content["state_dict"].items()}
-    return Checkpoint(path, TrainingRecord.from_dict(extra), weights)
+    record = TrainingRecord.from_dict(extra)
+    if record.transferable is None:
+        return Checkpoint(path, record, weights)
+    return TransferableCheckpoint(path, record, weights)
+
+
+def of_one_molecule(checkpoint: AnyCheckpoint, topology: object | None) -> Checkpoint:
+    """The checkpoint of one molecule: itself, or a transferable one bound to the molecule of a topology.
+
+    Raises InputError for a transferable one without a topology, and for one of a molecule with a topology.
+    """
+    if isinstance(checkpoint, TransferableCheckpoint):
+        return checkpoint.bind(topology)
+    assert isinstance(checkpoint, Checkpoint)
+    if topology is not None:
+        raise InputError(
+            f"{checkpoint.path} was trained on one molecule; leave the topology out, or give a transferable checkpoint"
+        )
+    return checkpoint
 
 
 def replace_record(path: Path, record: TrainingRecord) -> None:

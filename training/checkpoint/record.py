@@ -16,9 +16,9 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.data.molecules import MoleculeSet
+from fpforce.training.data.normalisation import Normalisation
 from fpforce.training.recipe.models import has_wall
-from fpforce.training.recipe.plan import ExpertPlan, plan_experts
-from fpforce.training.recipe.read import parse_recipe
+from fpforce.training.recipe.plan import ExpertPlan
 from fpforce.training.recipe.sections import Recipe
 
 CHECKPOINT_VERSION = 3  # 3: the internal model sees volumes
@@ -57,11 +57,11 @@ class ExpertRecord:
 class CalibrationRecord:
     """How far the calibration has come: the shift (features,) of the last layer's weights that belongs to t_eval.
 
-    samples: of the model's own samples, to which it was calibrated; 0: to the training data. settings: of the last
-    rounds, by the names of the recipe's calibration. likelihood: summary of
-    training.calibration.likelihood_fit.LikelihoodFit, or None without one. positions_nm (rungs, replicas, beads, 3):
+    samples: number of the model's own samples that it was calibrated to; 0 where it was the training data. settings:
+    those of the last rounds, by the names of the recipe's calibration. likelihood: summary of the LikelihoodFit
+    (training.calibration.likelihood_fit), None without one. positions_nm (rungs, replicas, beads, 3):
     where the replicas are, None before the first round. relative_entropy (nats), effective (part of the frames) and
-    seconds have an entry a round, as in training.calibration.rounds.NewtonStep. best: relative entropy, number, shift
+    seconds have an entry a round, as in training.calibration.newton.NewtonStep. best: relative entropy, number, shift
     and last positions of the round whose simulation was the nearest to the data. undone: numbers of the rounds that
     went back to such a one.
     """
@@ -78,16 +78,9 @@ class CalibrationRecord:
     samples: int = 0
     settings: dict = field(default_factory=dict)
 
-    def __post_init__(self):
-        if (
-            self.positions_nm is not None and self.positions_nm.ndim == 3
-        ):  # of a checkpoint from before there were rungs
-            self.positions_nm = self.positions_nm[None]
-            self.best = self.best and self.best | {"positions_nm": self.best["positions_nm"][None]}
-
     @property
     def target(self) -> str:
-        """What it was calibrated to, in a word."""
+        """What it was calibrated to: samples or data."""
         return "samples" if self.samples else "data"
 
     @property
@@ -111,6 +104,7 @@ class CalibrationRecord:
 
     def undo(self, relative_entropy: float, seconds: float) -> None:
         """Account for a finished round that goes back to the best one instead of making a step."""
+        assert self.best is not None
         self.undone.append(self.done + 1)
         self.shift, self.positions_nm = self.best["shift"], self.best["positions_nm"]
         self._append(relative_entropy, 1.0, seconds)
@@ -172,8 +166,10 @@ class TrainingRecord:
     version: int = CHECKPOINT_VERSION
 
     @staticmethod
-    def start(recipe: Recipe, training_set: TrainingSet | MoleculeSet) -> "TrainingRecord":
-        """The record of a run that begins."""
+    def start(
+        recipe: Recipe, plans: tuple[ExpertPlan, ...], training_set: TrainingSet | MoleculeSet
+    ) -> "TrainingRecord":
+        """The record of a run that begins; plans: what the recipe asks of each expert."""
         return TrainingRecord(
             recipe=recipe.model_dump(mode="json"),
             scale_nm=training_set.scale_nm,
@@ -181,13 +177,19 @@ class TrainingRecord:
             sources=list(training_set.sources),
             versions=_versions(),
             commit=_commit(),
-            experts=[ExpertRecord() for _ in plan_experts(recipe)],
-            active=len(plan_experts(recipe)) - 1,
+            experts=[ExpertRecord() for _ in plans],
+            active=len(plans) - 1,
             **training_set.record(),
             smallest_distances=training_set.smallest_distances()
-            if any(has_wall(p.model) for p in plan_experts(recipe))
+            if any(has_wall(plan.model) for plan in plans)
             else None,
         )
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """The data's."""
+        x, y, z = self.origin_nm
+        return Normalisation(self.scale_nm, (x, y, z))
 
     @property
     def expert(self) -> ExpertRecord:
@@ -229,57 +231,14 @@ class TrainingRecord:
             differing += [f"molecule {name} is new" for name in ours if name not in theirs]
             differing = differing or [f"{' or '.join(self.sources)} changed"]
         if (self.forces or {}).get("sha256") != (earlier.forces or {}).get("sha256"):
-            differing.append(f"the forces of {' or '.join((self.forces or earlier.forces)['sources'])} changed")
+            sources = (self.forces or earlier.forces or {})["sources"]
+            differing.append(f"the forces of {' or '.join(sources)} changed")
         if differing:
             raise InputError(
                 f"--resume with other data than the run began with: {', '.join(differing)}; bring the earlier files "
                 f"back, or "
                 "start anew with --overwrite"
             )
-
-    def refuse_other_recipe(self, recipe: Recipe) -> None:
-        """Raise InputError unless `recipe` differs from the recorded one in the run's length and in places only.
-
-        Where the data lie may change, too: what they are is compared by refuse_other_data; and how a graph transformer
-        finds its pairs. A calibration may be added.
-        """
-        free = (
-            "max_steps",
-            "max_minutes",
-            "checkpoint_minutes",
-            "threads",
-            "compile",
-            "accelerator",
-            "devices",
-            "strategy",
-            "trajectories",
-            "molecules",
-            "topology",
-            "forces",
-            "neighbours",
-        )
-        recorded = parse_recipe(
-            self.recipe, "the recipe of the run"
-        )  # with the defaults of keys that it was begun without
-        ours, theirs = _flat(recorded.model_dump(mode="json")), _flat(recipe.model_dump(mode="json"))
-        for key in sorted(ours.keys() | theirs.keys()):
-            if key.split(".")[-1] in free or key == "output" or key.startswith("calibration."):
-                continue
-            if ours.get(key) != theirs.get(key):
-                raise InputError(
-                    f"--resume with another recipe: {key} was {ours.get(key)!r}, is {theirs.get(key)!r}; "
-                    "undo the change, or start anew with --overwrite"
-                )
-
-
-def _flat(section: dict, prefix: str = "") -> dict:
-    """A nested mapping as one with dotted keys; the sections of a list are numbered."""
-    flat = {}
-    for key, value in section.items():
-        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-            value = {str(number): item for number, item in enumerate(value)}
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _versions() -> dict[str, str]:

@@ -17,6 +17,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.space import PLANE, space_of
 from fpforce.training.data.force_scores import ForceScores
+from fpforce.training.data.normalisation import Normalisation
 from fpforce.training.diffusion import TimeSampler, centred_noise, diffuse, time_of_variance
 from fpforce.training.models import build_model
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
@@ -31,49 +32,44 @@ CHECK_FRAMES = 256
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Normalised frames (frames, beads, 3) float32: (positions - origin) / s, projected onto the degrees of freedom.
+    """Normalised frames (frames, beads, 3) float32 of one molecule, projected onto the degrees of freedom.
 
-    scale_nm: s. origin_nm (3,): zero for a molecule, of which every frame is centred; the data's mean in the plane.
     forces: those of the same frames, or None.
     """
 
     frames: Tensor
-    scale_nm: float
-    origin_nm: tuple[float, float, float]
+    normalisation: Normalisation
     beads: BeadTable
     data_sha256: str
     sources: tuple[str, ...]
     forces: ForceScores | None = None
 
     @staticmethod
-    def of(bead_frames: BeadFrames, scale_nm: float | None = None, origin_nm=None) -> "TrainingSet":
-        """Centre every frame and divide by scale_nm, by default the standard deviation of all centred coordinates.
+    def of(bead_frames: BeadFrames, normalisation: Normalisation | None = None) -> "TrainingSet":
+        """The frames in a normalisation, by default one of their own.
 
-        Of a particle in the plane, origin_nm (by default the mean of all frames) is subtracted instead.
+        That divides centred frames by the standard deviation of all their coordinates. Of a particle in the plane it
+        subtracts the mean of all frames instead of each frame's centre. Raises InputError for frames that do not vary.
         """
-        positions = bead_frames.positions_nm.astype(np.float64)
-        space = space_of(positions.shape[1])
-        origin = space.origin(positions) if origin_nm is None else np.asarray(origin_nm, dtype=float)
-        positions = space.project(positions - origin)
-        scale = float(space.spread(positions)) if scale_nm is None else scale_nm
-        if not scale > 0:
-            raise InputError(
-                f"{', '.join(bead_frames.sources)}: {positions.shape[1]} bead(s) with spread {scale} nm "
-                "leave nothing to learn; choose beads that move"
-            )
+        positions_nm = bead_frames.positions_nm.astype(np.float64)
+        normalisation = normalisation or _own_normalisation(positions_nm, bead_frames.sources)
         return TrainingSet(
-            torch.from_numpy((positions / scale).astype(np.float32)),
-            scale,
-            tuple(map(float, origin)),
+            torch.from_numpy(normalisation.from_nm(positions_nm).astype(np.float32)),
+            normalisation,
             bead_frames.beads,
             bead_frames.sha256,
             bead_frames.sources,
         )
 
     @property
+    def scale_nm(self) -> float:
+        """The length that is 1 in the frames."""
+        return self.normalisation.scale_nm
+
+    @property
     def start_positions_nm(self) -> Tensor:
         """The first frame (beads, 3) in nm."""
-        return self.frames[0] * self.scale_nm + torch.tensor(self.origin_nm)
+        return self.normalisation.to_nm(self.frames[0])
 
     @property
     def prior_pairs(self) -> list[tuple[int, int]]:
@@ -106,7 +102,7 @@ class TrainingSet:
         """What travels in a checkpoint, by the names of training.checkpoint.checkpoint.TrainingRecord."""
         return {
             "beads": self.beads.to_dict(),
-            "origin_nm": list(self.origin_nm),
+            "origin_nm": list(self.normalisation.origin_nm),
             "bond_lengths_nm": self.bond_lengths_nm(),
             "start_positions_nm": self.start_positions_nm,
             "check_frames": self.check_frames(),
@@ -121,6 +117,20 @@ class TrainingSet:
         """Frames spread evenly over the set, which travel in the checkpoint for the checks at export."""
         count = min(CHECK_FRAMES, len(self.frames))
         return self.frames[torch.linspace(0, len(self.frames) - 1, count).round().long()].clone()
+
+
+def _own_normalisation(positions_nm: np.ndarray, sources: tuple[str, ...]) -> Normalisation:
+    """That of frames (frames, beads, 3) in nm, float64."""
+    space = space_of(positions_nm.shape[1])
+    origin = space.origin(positions_nm)
+    spread_nm = float(space.spread(space.project(positions_nm - origin)))
+    if not spread_nm > 0:
+        raise InputError(
+            f"{', '.join(sources)}: {positions_nm.shape[1]} bead(s) with spread {spread_nm} nm "
+            "leave nothing to learn; choose beads that move"
+        )
+    x, y, z = map(float, origin)
+    return Normalisation(spread_nm, (x, y, z))
 
 
 class NoisedBatch(NamedTuple):
@@ -246,3 +256,13 @@ def conformation_weights(frames: Tensor, evenness: float) -> Tensor:
     variance = 0.1 * torch.cdist(features[:2000], centres).square().median().clamp_min(1e-12)
     near = [torch.exp(-torch.cdist(part, centres).square() / (2.0 * variance)).mean(1) for part in features.split(4096)]
     return (torch.cat(near) + 1.0 / len(centres)) ** -evenness
+
+
+def evenly(frames: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`count` of the frames (frames, beads, 3), drawn evenly over the conformations."""
+    return frames[torch.multinomial(conformation_weights(frames, 1.0), count, replacement=True, generator=generator)]
+
+
+def noised(frames: Tensor, t_eval: float, generator: torch.Generator) -> Tensor:
+    """Normalised frames (frames, beads, 3) with the noise of t_eval."""
+    return diffuse(frames, torch.full((len(frames),), t_eval), centred_noise(frames.shape, generator, frames))

@@ -27,6 +27,7 @@ class ForceScores:
     @staticmethod
     def of(frames: BeadFrames, scale_nm: float, kt_kj_per_mol: float) -> "ForceScores":
         """From frames with forces; InputError where these do not fit the positions at this kT."""
+        assert frames.forces is not None
         virials, forces = check_forces(frames, kt_kj_per_mol), frames.forces
         ratios = [virial.ratio for virial in virials]
         logger.info(

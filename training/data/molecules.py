@@ -18,6 +18,7 @@ from fpforce.forcefield.transferable.statistics import measure
 from fpforce.forcefield.wall import smallest_distances
 from fpforce.foundation.errors import InputError
 from fpforce.training.data.dataset import NoisedBatches, TrainingSet, conformation_weights
+from fpforce.training.data.normalisation import Normalisation
 from fpforce.training.diffusion import TimeSampler
 from fpforce.training.models.edges import SMOOTH_LENGTH
 from fpforce.training.models.molecule import Rows
@@ -46,12 +47,12 @@ class MoleculeSet:
         knowledge: Knowledge | None = None,
         one_layout: bool = False,
     ) -> "MoleculeSet":
-        """Centre every frame and divide by scale_nm, by default the root mean square over molecules of their
-        coordinates'.
+        """Centre every frame and divide by scale_nm, by default the root mean square of the molecules' own scales.
 
-        choice: the recipe's data.beads. knowledge: what an earlier training knew, whose statistics are kept.
-        one_layout: for a model whose molecules differ in their residue types alone. Raises InputError for a molecule of
-        one bead or of several chains, for one of another layout, and for one of which an earlier training knew nothing.
+        choice: the recipe's data.beads. knowledge: that of an earlier training, whose statistics are kept. one_layout:
+        whether the molecules differ in their residue types alone, as a model of kind `internal` needs.
+        Raises InputError for a molecule of one bead or of several chains, for one of another layout, and for one whose
+        types an earlier training did not know.
         """
         for name, frames in molecules.items():
             if len(frames.beads) < 2:
@@ -67,7 +68,7 @@ class MoleculeSet:
         scale_nm = scale_nm or float(
             np.sqrt(np.mean([TrainingSet.of(frames).scale_nm ** 2 for frames in molecules.values()]))
         )
-        sets = {name: TrainingSet.of(frames, scale_nm) for name, frames in molecules.items()}
+        sets = {name: TrainingSet.of(frames, Normalisation(scale_nm)) for name, frames in molecules.items()}
         if knowledge is None:
             statistics = [measure(one.frames.numpy(), SMOOTH_LENGTH) for one in sets.values()]
             knowledge = Knowledge.of(
@@ -135,9 +136,7 @@ class MoleculeSet:
         )
 
     def conformation_weights(self, evenness: float) -> Tensor:
-        """Weights (all frames,) by which a molecule's frames are spread over its conformations; one in all for each
-        molecule.
-        """
+        """Weights (all frames,) that spread each molecule's frames over its conformations; 1 in all for each."""
         weights = [conformation_weights(one.frames, evenness).double() for one in self.molecules.values()]
         return torch.cat([own / own.sum() for own in weights])
 
@@ -173,7 +172,7 @@ class MoleculeBatches(NoisedBatches):
         frames: Tensor,
         times: TimeSampler,
         batch_size: int,
-        seed: int | Sequence[int],
+        seed: int | tuple[int, ...],
         weights: Tensor | None = None,
         rotate: bool = False,
         *,

@@ -9,14 +9,12 @@ import torch
 
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.foundation.errors import InputError
-from fpforce.training.checkpoint.checkpoint import Checkpoint
 from fpforce.training.data.dataset import TrainingSet
+from fpforce.training.data.earlier import EarlierData
 from fpforce.training.data.force_scores import ForceScores
 from fpforce.training.data.molecule_files import find_molecules
 from fpforce.training.data.molecules import MoleculeSet
-from fpforce.training.recipe.models import InternalRecipe
-from fpforce.training.recipe.plan import plan_experts
-from fpforce.training.recipe.sections import Recipe
+from fpforce.training.recipe.sections import DataRecipe
 from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.trajectories.forces import ForceFiles
 
@@ -25,27 +23,39 @@ logger = logging.getLogger("fpforce")
 RIGID_WIDTH_NM = 1e-3  # bonds of atoms at 300 K are some 2e-3 nm wide
 
 
-def read_training_set(recipe: Recipe, earlier: Checkpoint | None) -> TrainingSet | MoleculeSet:
-    """The recipe's data, in the normalisation of an earlier checkpoint where one goes on from it.
+def read_training_set(
+    data: DataRecipe,
+    *,
+    temperature_k: float,
+    batch_size: int,
+    internal: bool = False,
+    earlier: EarlierData | None = None,
+) -> TrainingSet | MoleculeSet:
+    """The data that a recipe names, in the normalisation of an earlier training where one goes on from it.
 
+    temperature_k: of the trajectory, by which forces become scores. batch_size: of the training; that many frames are
+    needed. internal: whether an expert is of the kind `internal`, for which many molecules must share one layout.
     Raises InputError for data that cannot be read, are fewer than a batch, or are not what the earlier training had.
     """
-    if earlier is not None:
-        earlier.refuse_other_scope(many=bool(recipe.data.molecules))
-    training_set = _molecule_set(recipe, earlier) if recipe.data.molecules else _one_molecule(recipe, earlier)
-    if len(training_set.frames) < recipe.optimizer.batch_size:
+    training_set: TrainingSet | MoleculeSet
+    if data.molecules:
+        training_set = _molecule_set(data, internal, earlier)
+    else:
+        training_set = _one_molecule(data, BOLTZMANN_KJ_PER_MOL_K * temperature_k, earlier)
+    if len(training_set.frames) < batch_size:
         raise InputError(
             f"{len(training_set.frames)} frames in {', '.join(training_set.sources)} are fewer than "
-            f"optimizer.batch_size={recipe.optimizer.batch_size}; give more frames or a smaller batch"
+            f"optimizer.batch_size={batch_size}; give more frames or a smaller batch"
         )
     for one in [training_set] if isinstance(training_set, TrainingSet) else training_set.molecules.values():
         _warn_of_rigid_bonds(one)
     return training_set
 
 
-def _one_molecule(recipe: Recipe, earlier: Checkpoint | None) -> TrainingSet:
+def _one_molecule(data: DataRecipe, kt_kj_per_mol: float, earlier: EarlierData | None) -> TrainingSet:
     """Its frames, with the scores of its forces where the recipe names these."""
-    data = recipe.data
+    if earlier is not None:
+        earlier.of_one_molecule()  # before the data are read, which may take its time
     bead_frames = read_bead_frames(
         data.trajectories,
         data.topology,
@@ -53,25 +63,22 @@ def _one_molecule(recipe: Recipe, earlier: Checkpoint | None) -> TrainingSet:
         length_unit=data.length_unit,
         stride=data.stride,
         allow_d_residues=data.allow_d_residues,
-        forces=_force_files(recipe),
+        forces=_force_files(data),
     )
     if earlier is not None:
-        earlier.refuse_other_beads(bead_frames.beads)
-    normalisation = () if earlier is None else (earlier.record.scale_nm, earlier.record.origin_nm)
-    training_set = TrainingSet.of(bead_frames, *normalisation)
+        earlier.require_beads(bead_frames.beads)
+    training_set = TrainingSet.of(bead_frames, None if earlier is None else earlier.normalisation)
     if bead_frames.forces is None:
         return training_set
-    kt = BOLTZMANN_KJ_PER_MOL_K * recipe.temperature_k
-    return dataclasses.replace(training_set, forces=ForceScores.of(bead_frames, training_set.scale_nm, kt))
+    scores = ForceScores.of(bead_frames, training_set.scale_nm, kt_kj_per_mol)
+    return dataclasses.replace(training_set, forces=scores)
 
 
-def _molecule_set(recipe: Recipe, earlier: Checkpoint | None) -> MoleculeSet:
-    """Every molecule's frames; with --init and --resume in the scale, and with the statistics, of the earlier
-    training.
-    """
-    data = recipe.data
-    if earlier is not None:
-        known = earlier.knowledge
+def _molecule_set(data: DataRecipe, internal: bool, earlier: EarlierData | None) -> MoleculeSet:
+    """Every molecule's frames, with the scale and the statistics of the earlier training where there is one."""
+    assert isinstance(data.beads, str)  # groups of atoms fit one molecule, and the recipe refuses them for many
+    known = None if earlier is None else earlier.of_many_molecules()
+    if earlier is not None and known is not None:
         for name, ours, theirs in (
             ("beads", data.beads, known.choice),
             ("allow_d_residues", data.allow_d_residues, known.allow_d_residues),
@@ -81,13 +88,11 @@ def _molecule_set(recipe: Recipe, earlier: Checkpoint | None) -> MoleculeSet:
                     f"data.{name} = {ours!r}, and {earlier.path} was trained with {theirs!r}, by which its force field "
                     "knows molecules; use the same"
                 )
-    internal = any(isinstance(plan.model, InternalRecipe) for plan in plan_experts(recipe))
-    if earlier is not None and internal and earlier.knowledge.layout is None:
-        raise InputError(
-            f"{earlier.path} was trained with no model of kind internal, which the recipe asks for; give a checkpoint "
-            f"of "
-            "such a model, or set model.kind to graph_transformer"
-        )
+        if internal and known.layout is None:
+            raise InputError(
+                f"{earlier.path} was trained with no model of kind internal, which the recipe asks for; give a "
+                "checkpoint of such a model, or set model.kind to graph_transformer"
+            )
     frames = {}
     for files in find_molecules(data.molecules):
         frames[files.name] = read_bead_frames(
@@ -97,12 +102,17 @@ def _molecule_set(recipe: Recipe, earlier: Checkpoint | None) -> MoleculeSet:
             stride=data.stride,
             allow_d_residues=data.allow_d_residues,
         )
-    given = {} if earlier is None else {"scale_nm": earlier.record.scale_nm, "knowledge": earlier.knowledge}
-    return MoleculeSet.of(frames, data.beads, data.allow_d_residues, one_layout=internal, **given)
+    return MoleculeSet.of(
+        frames,
+        data.beads,
+        data.allow_d_residues,
+        scale_nm=None if earlier is None else earlier.normalisation.scale_nm,
+        knowledge=known,
+        one_layout=internal,
+    )
 
 
-def _force_files(recipe: Recipe) -> ForceFiles | None:
-    data = recipe.data
+def _force_files(data: DataRecipe) -> ForceFiles | None:
     if data.forces is None:
         return None
     constraints = data.constraints if isinstance(data.constraints, str) else tuple(data.constraints)

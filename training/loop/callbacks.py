@@ -4,11 +4,13 @@ import errno
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
@@ -37,7 +39,8 @@ class CheckpointWriter(pl.Callback):
     def on_train_epoch_end(self, trainer, module):
         self.write(trainer)  # before the averaged weights replace the current ones in on_train_end
 
-    def write(self, trainer) -> None:
+    def write(self, trainer: pl.Trainer) -> None:
+        """Replace the file in one step; InputError where the disk is full."""
         # Every process takes part, and the first one writes.
         place = replacing(self.path) if trainer.is_global_zero else nullcontext(self.path)
         try:
@@ -90,12 +93,12 @@ class StopAfterStep(pl.Callback):
             signal.signal(*self._previous.popitem())
 
 
-def exponential_average(decay: float):
+def exponential_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
     """Averaging function for AveragedModel: the decay grows from 0.1 to `decay`, so that early weights are
     forgotten.
     """
 
-    def update(averaged, current, count):
+    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
         weight = 1.0 - min(decay, (1.0 + float(count)) / (10.0 + float(count)))
         torch._foreach_lerp_(averaged, current, weight)
 

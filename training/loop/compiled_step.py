@@ -13,19 +13,18 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from fpforce.foundation.errors import InputError
 from fpforce.training.loop.step import StepDraws, StepLosses
-
-if TYPE_CHECKING:
-    from fpforce.training.loop.expert_training import ExpertTraining
+from fpforce.training.recipe.plan import ExpertPlan
+from fpforce.training.recipe.sections import Recipe
 
 logger = logging.getLogger("fpforce")
 
@@ -35,7 +34,30 @@ TOLERANCE = 1e-2  # of the gradient, against that of the step as it stands; roun
 StepFunction = Callable[[StepDraws], tuple[StepLosses, Tensor]]
 
 
-def step_function(module: "ExpertTraining", draws: StepDraws) -> StepFunction:
+class ModuleInTraining(Protocol):
+    """What is compiled: a torch module whose forward makes loss terms of draws, with the expert that it trains."""
+
+    recipe: Recipe
+
+    @property
+    def plan(self) -> ExpertPlan:
+        """What the recipe asks of the expert."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    def __call__(self, draws: StepDraws) -> StepLosses:
+        """The loss terms of a step."""
+
+    def weighted(self, losses: StepLosses) -> Tensor:
+        """The loss, the sum of its terms by their weights."""
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """All weights, of which those in training require a gradient."""
+
+
+def step_function(module: ModuleInTraining, draws: StepDraws) -> StepFunction:
     """Draws -> (loss terms, their weighted sum, which can be differentiated), compiled where run.compile asks for it.
 
     With run.compile = auto whatever goes wrong leaves the step as it is, with a warning; with true it raises
@@ -87,13 +109,13 @@ class CompiledStep:
 
     def __init__(
         self,
-        module: "ExpertTraining",
+        module: ModuleInTraining,
         draws: StepDraws,
         compiler: Callable[[torch.fx.GraphModule], Callable] = compiled_by_inductor,
     ):
         loss = module.weighted(module(draws))
         trained = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
-        gradient = dict(zip(trained, torch.autograd.grad(loss, trained.values(), allow_unused=True), strict=True))
+        gradient = dict(zip(trained, torch.autograd.grad(loss, list(trained.values()), allow_unused=True), strict=True))
         gradient = {name: value for name, value in gradient.items() if value is not None}
         self._weights = [trained[name] for name in gradient]
 
@@ -131,16 +153,16 @@ class _Differentiated(torch.autograd.Function):
     """A scalar with a given gradient in the weights."""
 
     @staticmethod
-    def forward(ctx, value: Tensor, slopes: list[Tensor], *weights: Tensor) -> Tensor:
+    def forward(ctx: Any, value: Tensor, slopes: list[Tensor], *weights: Tensor) -> Tensor:
         ctx.slopes = slopes
         return value.clone()
 
     @staticmethod
-    def backward(ctx, factor: Tensor):
+    def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
         return None, None, *(factor * slope for slope in ctx.slopes)
 
 
-def _is_worthwhile(module: "ExpertTraining") -> bool:
+def _is_worthwhile(module: ModuleInTraining) -> bool:
     """On one CPU with a C++ compiler, in a long training of a network whose code is known here."""
     plan, compiler = module.plan, os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     long = plan.max_steps >= LONG_STEPS and (plan.max_minutes is None or plan.max_minutes >= LONG_MINUTES)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import MOLECULE, space_of
-from fpforce.training.checkpoint.checkpoint import CHECKPOINT_NAME, EXTRA_KEY, Checkpoint
+from fpforce.training.checkpoint.checkpoint import CHECKPOINT_NAME, EXTRA_KEY, AnyCheckpoint
 from fpforce.training.checkpoint.record import LOSS_TERMS, TrainingRecord
 from fpforce.training.data.dataset import Points, TrainingSet
 from fpforce.training.data.molecules import MoleculeSet
@@ -27,8 +27,9 @@ from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.molecule import Rows
 from fpforce.training.models.neighbours import require_cluster, warn_of_small_cutoff
 from fpforce.training.models.transferable import TransferableEnergy
-from fpforce.training.recipe.plan import ExpertPlan, plan_experts
-from fpforce.training.recipe.sections import Recipe
+from fpforce.training.recipe.plan import ExpertPlan
+from fpforce.training.recipe.resumption import changes_of_weights
+from fpforce.training.recipe.sections import OptimizerRecipe, Recipe
 
 
 class ExpertTraining(pl.LightningModule):
@@ -38,10 +39,9 @@ class ExpertTraining(pl.LightningModule):
     `begin` chooses the expert; the others are constants meanwhile, but travel in every checkpoint.
     """
 
-    def __init__(self, recipe: Recipe, training_set: TrainingSet | MoleculeSet):
+    def __init__(self, recipe: Recipe, plans: tuple[ExpertPlan, ...], training_set: TrainingSet | MoleculeSet):
         super().__init__()
-        self.recipe = recipe
-        self.plans = plan_experts(recipe)
+        self.recipe, self.plans = recipe, plans
         if any(getattr(plan.model, "neighbours", None) == "radius" for plan in self.plans):
             require_cluster()
         molecules = training_set.molecules.values() if isinstance(training_set, MoleculeSet) else [training_set]
@@ -49,7 +49,7 @@ class ExpertTraining(pl.LightningModule):
         for cutoff_nm in {cutoff_nm for plan in self.plans if (cutoff_nm := getattr(plan.model, "cutoff_nm", None))}:
             warn_of_small_cutoff(largest.frames, largest.scale_nm, cutoff_nm)
         self.experts = nn.ModuleList(map(training_set.build, self.plans))
-        self.record = TrainingRecord.start(recipe, training_set)
+        self.record = TrainingRecord.start(recipe, plans, training_set)
         self._data = _Shared(training_set)
         forces = training_set.forces
         self._blending = _Shared(None if forces is None else ForceBlending(forces.values))
@@ -91,7 +91,12 @@ class ExpertTraining(pl.LightningModule):
     @property
     def expert(self) -> DiffusionEnergy | DiffusionScore | TransferableEnergy:
         """The expert in training."""
-        return self.experts[self.record.active]
+        return self._expert(self.record.active)
+
+    def _expert(self, number: int) -> DiffusionEnergy | DiffusionScore | TransferableEnergy:
+        expert = self.experts[number]
+        assert isinstance(expert, DiffusionEnergy | DiffusionScore | TransferableEnergy)
+        return expert
 
     def configure_optimizers(self):
         settings = self.recipe.optimizer
@@ -115,7 +120,7 @@ class ExpertTraining(pl.LightningModule):
         self._clock = time.monotonic()
 
     def on_train_batch_start(self, batch, batch_idx):
-        rate = learning_rate(self.recipe, self.global_step, self.progress)
+        rate = learning_rate(self.recipe.optimizer, self.global_step, self.progress)
         for group in self.optimizers().param_groups:
             group["lr"] = rate
 
@@ -189,7 +194,7 @@ class ExpertTraining(pl.LightningModule):
     def _anchor(self, boundary: Points, beads: int) -> Tensor:
         x, t, rows = boundary
         ours, theirs = (
-            _energy_of(expert, rows)(x, t) for expert in (self.expert, self.experts[self.record.active + 1])
+            _energy_of(expert, rows)(x, t) for expert in (self.expert, self._expert(self.record.active + 1))
         )
         return anchor_loss(ours, theirs, beads) if rows is None else anchor_loss_of_molecules(ours, theirs, beads, rows)
 
@@ -230,12 +235,12 @@ class ExpertTraining(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint):
         self.record.continue_from(TrainingRecord.from_dict(checkpoint[EXTRA_KEY]))
 
-    def take_over(self, earlier: Checkpoint) -> None:
+    def take_over(self, earlier: AnyCheckpoint) -> None:
         """Go on from the averaged weights of an earlier part of the run, in which no expert is unfinished."""
         self.experts.load_state_dict(earlier.weights)
         self.record.continue_from(earlier.record)
 
-    def start_from(self, initial: Checkpoint) -> None:
+    def start_from(self, initial: AnyCheckpoint) -> None:
         """Give every expert the weights and statistics of the one in `initial` that covers the end of its interval."""
         for number, (plan, expert) in enumerate(zip(self.plans, self.experts, strict=True)):
             try:
@@ -247,7 +252,7 @@ class ExpertTraining(pl.LightningModule):
                     f"train "
                     "anew without --init"
                 ) from None
-            changes = _changes(self.recipe, number, plan, initial.plans[source])
+            changes = changes_of_weights(self.recipe, number, plan, initial.plans[source])
             if changes:
                 raise InputError(
                     f"the expert over {plan} cannot start from that over {initial.plans[source]} of {initial.path}: "
@@ -257,26 +262,8 @@ class ExpertTraining(pl.LightningModule):
         self.record.initial = {"path": str(initial.path), "sha256": initial.sha256}
 
 
-def _changes(recipe: Recipe, number: int, plan: ExpertPlan, earlier: ExpertPlan) -> list[str]:
-    """What keeps expert `number` from taking over the weights of `earlier`: the recipe's keys, with both values.
-
-    The wall does not, since it takes no part in training.
-    """
-    listed = f"experts.{number}."
-    model = f"{listed}model." if recipe.experts and recipe.experts[number].model is not None else "model."
-    ours, theirs = (
-        {f"{listed}conservative": one.conservative, "diffusion.v_min": one.v_min}
-        | {model + name: value for name, value in one.model.model_dump(exclude={"wall"}).items()}
-        for one in (plan, earlier)
-    )
-    if ours[f"{model}kind"] != theirs[f"{model}kind"]:  # whose other keys are not the same
-        ours, theirs = ({f"{model}kind": one[f"{model}kind"]} for one in (ours, theirs))
-    return [f"{key} was {theirs[key]!r}, is {value!r}" for key, value in ours.items() if theirs[key] != value]
-
-
-def learning_rate(recipe: Recipe, step: int, progress: float) -> float:
-    """Linear warm-up, then a cosine from the peak to a thousandth of it, over the part of the run that is done."""
-    settings = recipe.optimizer
+def learning_rate(settings: OptimizerRecipe, step: int, progress: float) -> float:
+    """Linear warm-up, then a cosine from the peak to a thousandth of it; progress: part of the run that is done."""
     warmup = min(1.0, (step + 1) / (settings.warmup_steps + 1))
     cosine = 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
     return settings.learning_rate * warmup * (0.001 + 0.999 * cosine)
@@ -286,7 +273,10 @@ def _energy_of(
     expert: DiffusionEnergy | DiffusionScore | TransferableEnergy, rows: Rows | None
 ) -> DiffusionEnergy | DiffusionScore:
     """The expert, for the molecules of a batch where there are several."""
-    return expert if rows is None else expert.of(rows)
+    if isinstance(expert, TransferableEnergy):
+        assert rows is not None
+        return expert.of(rows)
+    return expert
 
 
 class _Shared:

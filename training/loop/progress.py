@@ -1,21 +1,19 @@
-"""Progress of a training and of sampling: a live bar on a terminal, a plain line every half minute elsewhere."""
+"""Progress of a training: a live bar on a terminal, a plain line every half minute elsewhere."""
 
 import sys
 import time
+from typing import Any
 
 import pytorch_lightning as pl
 
-from fpforce.training.recipe.sections import Recipe
-
 _PLAIN_SECONDS = 30.0
-_FIRST_SECONDS = 5.0  # sampling shows sooner than that what it will take
 
 
 class TrainingProgress(pl.Callback):
-    """Shows steps, rate, both losses and the time left on stderr; `shown=False` shows nothing."""
+    """Shows steps, rate, both losses and the time left on stderr, every `every_steps`; `shown=False` shows nothing."""
 
-    def __init__(self, recipe: Recipe, shown: bool):
-        self._recipe, self._shown, self._bar = recipe, shown, None
+    def __init__(self, every_steps: int, shown: bool):
+        self._every_steps, self._shown, self._bar = every_steps, shown, None
 
     def on_train_start(self, trainer, module):
         self._shown = self._shown and trainer.is_global_zero
@@ -36,7 +34,7 @@ class TrainingProgress(pl.Callback):
             self._bar.start()
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-        if not self._shown or trainer.global_step % self._recipe.run.log_every_steps:
+        if not self._shown or trainer.global_step % self._every_steps:
             return
         now = time.monotonic()
         if self._bar is not None:
@@ -50,7 +48,7 @@ class TrainingProgress(pl.Callback):
             self._bar.stop()
             self._bar = None
 
-    def _state(self, trainer, module, now: float) -> str:
+    def _state(self, trainer: pl.Trainer, module: Any, now: float) -> str:
         steps, part = trainer.global_step - self._first_step, module.progress - self._first_progress
         rate = steps / (now - self._started)
         left = (now - self._started) * (1.0 - module.progress) / max(part, 1e-9)
@@ -60,51 +58,3 @@ class TrainingProgress(pl.Callback):
             f"{expert}step {trainer.global_step}, {rate:.0f} steps/s, denoising {curves['denoising'][-1]:.4f}, "
             f"Fokker-Planck {curves['fokker_planck'][-1]:.3g}, {left / 60:.1f} min left"
         )
-
-
-class SamplingProgress:
-    """Shows samples drawn, samples/s and time left on stderr, a step at a time; `shown=False` shows nothing."""
-
-    def __init__(self, samples: int, drawn: int, steps: int, shown: bool):
-        self._samples, self._first, self._steps, self._shown = samples, drawn, steps, shown
-        self._started = time.monotonic()
-        self._last_line = self._started - _PLAIN_SECONDS + _FIRST_SECONDS
-        self._bar = None
-
-    def __enter__(self):
-        if self._shown and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-            self._bar = Progress(
-                TextColumn("sampling"),
-                BarColumn(),
-                TaskProgressColumn(),
-                TextColumn("{task.fields[state]}"),
-                console=Console(stderr=True),
-            )
-            self._task = self._bar.add_task("sampling", total=self._samples, completed=self._first, state="")
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_):
-        if self._bar is not None:
-            self._bar.stop()
-
-    def update(self, drawn: int, step: int, batch: int) -> None:
-        """Report that `step` steps of the next `batch` samples are done, after `drawn` samples."""
-        if not self._shown:
-            return
-        now = time.monotonic()
-        done = drawn + batch * step / self._steps
-        rate = (done - self._first) / max(now - self._started, 1e-9)
-        state = (
-            f"{drawn} of {self._samples} samples, step {step} of {self._steps} of the next {batch}, {rate:.3g} "
-            f"samples/s, "
-            f"{(self._samples - done) / rate / 60:.1f} min left"
-        )
-        if self._bar is not None:
-            self._bar.update(self._task, completed=done, state=state)
-        elif now - self._last_line >= _PLAIN_SECONDS:
-            self._last_line = now
-            print(state, file=sys.stderr, flush=True)

@@ -1,1 +1,1 @@
-"""Training losses: denoising score matching and the Fokker-Planck residual."""
+"""Training losses: denoising, with forces or without, Fokker-Planck, anchor; and the residual of a trained energy."""

@@ -1,1 +1,1 @@
-"""What is written into model.pt: the physical energy, its residual, the archive."""
+"""What is written into model.pt: the physical energy, its verification, its metadata, the archive."""

@@ -17,7 +17,7 @@ from fpforce.foundation.atomic_files import replacing
 
 
 def write_archive(
-    path, scripted_module: torch.jit.ScriptModule, metadata: dict, weights: dict, topology_pdb: str
+    path: str | Path, scripted_module: torch.jit.ScriptModule, metadata: dict, weights: dict, topology_pdb: str
 ) -> None:
     """Write a force field file.
 

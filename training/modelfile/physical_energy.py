@@ -25,6 +25,9 @@ class CentreOfBeads(nn.Module):
 class FixedOrigin(nn.Module):
     """Positions (R, 1, 3) relative to one point, with z = 0, so that no force acts along z."""
 
+    origin_nm: Tensor
+    in_plane: Tensor
+
     def __init__(self, origin_nm: Sequence[float]):
         super().__init__()
         self.register_buffer("origin_nm", torch.tensor(origin_nm, dtype=torch.float64))
@@ -43,6 +46,8 @@ class PhysicalEnergy(nn.Module):
     the plane.
     wall: excluded volume, or None.
     """
+
+    t_eval: Tensor
 
     def __init__(
         self,

@@ -69,7 +69,7 @@ class DiffusionEnergy(nn.Module):
 
     conservative = True
 
-    def __init__(self, network: nn.Module, prior: AnalyticPrior | PlaneGaussian | None = None):
+    def __init__(self, network: Network, prior: AnalyticPrior | PlaneGaussian | None = None):
         super().__init__()
         self.network = network
         self.prior = prior
@@ -109,7 +109,7 @@ class DiffusionScore(nn.Module):
 
     conservative = False
 
-    def __init__(self, network: nn.Module, prior: AnalyticPrior | PlaneGaussian | None = None):
+    def __init__(self, network: Network, prior: AnalyticPrior | PlaneGaussian | None = None):
         super().__init__()
         self.network = network
         self.prior = prior

@@ -10,6 +10,7 @@ asks for. docs/custom-network.md has the contract and a complete example.
 """
 
 from importlib.metadata import entry_points
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ class CustomNetwork(Network):
         super().__init__()
         self.module = module
 
-    def forward(self, x: Tensor, t: Tensor):
+    def forward(self, x: Tensor, t: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         return self.module(x, t)
 
 
@@ -77,7 +78,7 @@ def _breach(module: nn.Module, x: Tensor, conservative: bool) -> str | None:
         return f"it fails on {len(x)} frames of {x.shape[1]} beads: {_said(error)}"
 
 
-def _wrong_shape(found, frames: int, conservative: bool) -> str | None:
+def _wrong_shape(found: Any, frames: int, conservative: bool) -> str | None:
     several = isinstance(found, tuple | list)
     shapes = [tuple(part.shape) for part in (found if several else [found])]
     if conservative:

@@ -64,6 +64,9 @@ class FrameEdges(nn.Module):
     grow with the noise as those of the diffused density do.
     """
 
+    centres: Tensor
+    radial_width: Tensor
+
     def __init__(self, centres: Tensor):
         super().__init__()
         self.register_buffer("centres", centres)

@@ -34,6 +34,12 @@ class InternalCoordinates(nn.Module):
     volumes (count, 3): triples of beads.
     """
 
+    first: Tensor
+    second: Tensor
+    mean: Tensor
+    variance: Tensor
+    volumes: Tensor
+
     def __init__(self, mean: Tensor, variance: Tensor, beads: int, volumes: Tensor):
         super().__init__()
         pairs = torch.triu_indices(beads, beads, offset=1)

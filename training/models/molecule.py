@@ -46,7 +46,7 @@ class Rows(NamedTuple):
 
     def followed_by(self, others: "Rows") -> "Rows":
         """These rows, then others of the same number of beads."""
-        mask = None if self.mask is None else torch.cat([self.mask, others.mask])
+        mask = None if self.mask is None or others.mask is None else torch.cat([self.mask, others.mask])
         return Rows(torch.cat([self.which, others.which]), mask)
 
 
@@ -54,13 +54,11 @@ def describe_molecule(
     beads: BeadTable, vocabulary: Vocabulary, distance_mean: Tensor, distance_variance: Tensor
 ) -> Molecule:
     """The Molecule of a bead table, with the statistics (n, n) of its distances."""
-    of_graph = (
-        *vocabulary.indices(beads),
-        graph.local_frames(beads),
-        graph.separations(beads),
-        graph.bond_distances(beads),
+    names, residues = map(torch.from_numpy, vocabulary.indices(beads))
+    frames, separation, bond_distance = map(
+        torch.from_numpy, (graph.local_frames(beads), graph.separations(beads), graph.bond_distances(beads))
     )
-    return Molecule(*map(torch.from_numpy, of_graph), distance_mean, distance_variance)
+    return Molecule(names, residues, frames, separation, bond_distance, distance_mean, distance_variance)
 
 
 def pad_molecules(molecules: list[Molecule]) -> tuple[Molecule, Tensor]:

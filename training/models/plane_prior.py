@@ -18,6 +18,9 @@ class PlaneGaussian(nn.Module):
     units.
     """
 
+    axes: Tensor
+    variances: Tensor
+
     def __init__(self, axes: Tensor, variances: Tensor):
         super().__init__()
         self.register_buffer("axes", axes)

@@ -53,6 +53,14 @@ class AnalyticPrior(nn.Module):
     their distances. All lengths are in normalised units.
     """
 
+    mode_vectors: Tensor
+    mode_variances: Tensor
+    first: Tensor
+    second: Tensor
+    radius: Tensor
+    variance: Tensor
+    mean_square: Tensor
+
     def __init__(self, mode_vectors: Tensor, mode_variances: Tensor, pairs: Tensor, mean: Tensor, variance: Tensor):
         super().__init__()
         self.register_buffer("mode_vectors", mode_vectors)
@@ -118,6 +126,9 @@ class PriorBatch(AnalyticPrior):
     tensors, by the names of AnalyticPrior's and each with a leading dimension; besides, mode_exists and pair_exists
     tell the modes and pairs of a molecule from the padding.
     """
+
+    mode_exists: Tensor
+    pair_exists: Tensor
 
     def __init__(self, tensors: dict[str, Tensor]):
         nn.Module.__init__(self)

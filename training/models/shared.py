@@ -41,7 +41,7 @@ class SharedGraph(Network):
         """What the network has of several molecules, (molecules, ...) by name, padded."""
         return pad_molecules([molecule_of(beads, self.knowledge) for beads in molecules])[0]._asdict()
 
-    def of_rows(self, data: dict[str, Tensor], mask: Tensor | None) -> nn.Module:
+    def of_rows(self, data: dict[str, Tensor], mask: Tensor | None) -> Network:
         """The network on a batch of which data (batch, ...) say what each row is, and mask (batch, n) which beads
         exist.
         """
@@ -54,7 +54,7 @@ class SharedGraph(Network):
         )
 
 
-class GraphOfRows(nn.Module):
+class GraphOfRows(Network):
     """A graph transformer on a batch of different molecules."""
 
     def __init__(self, core: GraphTransformer, molecules: Molecule, mask: Tensor | None):
@@ -76,6 +76,7 @@ class SharedInternal(InternalModel):
     def __init__(self, coordinates: InternalCoordinates, width: int, layers: int, v_min: float, knowledge: Knowledge):
         super().__init__(coordinates, width, layers, v_min)
         self.knowledge = knowledge
+        assert knowledge.layout is not None
         self.types = nn.Embedding(len(knowledge.vocabulary.residues), TYPE_FEATURES)
         self.shift = nn.Linear(len(knowledge.layout) * TYPE_FEATURES, layers * width, bias=False)
 
@@ -86,7 +87,7 @@ class SharedInternal(InternalModel):
         types = np.stack([self.knowledge.types_of_residues(beads) for beads in molecules])
         return {name: torch.from_numpy(values) for name, values in (found | {"types": types}).items()}
 
-    def of_rows(self, data: dict[str, Tensor], mask: Tensor | None) -> nn.Module:
+    def of_rows(self, data: dict[str, Tensor], mask: Tensor | None) -> Network:
         """The network on a batch of which data (batch, ...) say what each row is; all beads exist."""
         assert mask is None
         return InternalOfRows(self, **data)
@@ -102,7 +103,7 @@ class SharedInternal(InternalModel):
         return model
 
 
-class InternalOfRows(nn.Module):
+class InternalOfRows(Network):
     """A shared `internal` network on a batch of different molecules: mean and variance (batch, pairs), types (batch,
     residues).
     """

@@ -37,7 +37,7 @@ class TransferableEnergy(nn.Module):
         super().__init__()
         self.network = network
         self.has_prior = prior
-        self.priors = None
+        self.priors: PriorBatch | None = None
         if molecules:
             self.names = []
             for name, tensor in network.batch_of(molecules).items():
@@ -83,7 +83,8 @@ def build_transferable(
     """
     settings = plan.model
     if isinstance(settings, InternalRecipe):
-        beads = sum(map(len, knowledge.layout))
+        assert knowledge.layout is not None
+        beads = sum(len(names) for names in knowledge.layout)
         coordinates = (
             placeholder_coordinates(beads, volumes=settings.volumes)
             if frames is None
@@ -93,8 +94,8 @@ def build_transferable(
         return TransferableEnergy(network, molecules, settings.prior)
     assert isinstance(settings, GraphTransformerRecipe)
     if settings.edges == "frames":
-        ends = np.sqrt(np.square(knowledge.pairs.range()) + SMOOTH_LENGTH**2)
-        edges = FrameEdges(torch.linspace(*map(float, ends), RADIAL))
+        low, high = np.sqrt(np.square(knowledge.pairs.range()) + SMOOTH_LENGTH**2).tolist()
+        edges: FrameEdges | DisplacementEdges = FrameEdges(torch.linspace(low, high, RADIAL))
     else:
         edges = DisplacementEdges()
     cutoff = None if settings.cutoff_nm is None else settings.cutoff_nm / scale_nm

@@ -15,6 +15,10 @@ class WallEnergy(nn.Module):
     The buffers are Wall.constants.
     """
 
+    first: Tensor
+    second: Tensor
+    distance_nm: Tensor
+
     def __init__(self, wall: Wall, length_nm: float, dtype: torch.dtype):
         super().__init__()
         pairs = torch.from_numpy(wall.pairs)

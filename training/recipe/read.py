@@ -5,6 +5,7 @@ Unknown keys, ill-typed and out-of-range values raise InputError with the key an
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -18,7 +19,7 @@ from fpforce.training.recipe.models import sections_of
 from fpforce.training.recipe.sections import CalibrationRecipe, Recipe
 
 
-def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a YAML recipe and apply `section.key=value` overrides (values are YAML).
 
     Paths in the file are relative to the file; paths in overrides and `output` are relative to the working directory.
@@ -45,7 +46,7 @@ def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     return recipe
 
 
-def parse_recipe(content: dict, source: str = "recipe", overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
+def parse_recipe(content: dict, source: str = "recipe", overrides: Sequence[str] = ()) -> Recipe:
     """A Recipe from a plain mapping; errors name `source`, or the one of the `overrides` (already applied) at fault.
 
     Where no expert has an energy, loss.fokker_planck_weight is 0 whatever the mapping says.
@@ -60,7 +61,7 @@ def parse_recipe(content: dict, source: str = "recipe", overrides: list[str] | t
     return recipe
 
 
-def calibration_of(recipe: Recipe, overrides: list[str] | tuple[str, ...] = ()) -> CalibrationRecipe:
+def calibration_of(recipe: Recipe, overrides: Sequence[str] = ()) -> CalibrationRecipe:
     """The calibration of a recipe that was read, with overrides `calibration.key=value`, the only ones that may be
     given.
     """
@@ -165,9 +166,9 @@ def _item(items: list, number: str, override: str) -> Any:
     return items[int(number)]
 
 
-def _explain(items: list[dict]) -> list[tuple[str, str]]:
+def _explain(items: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """(key, what is wrong with it) of every wrong entry; pydantic reports each branch of a union by itself."""
-    by_key: dict[str, list[dict]] = {}
+    by_key: dict[str, list[Mapping[str, Any]]] = {}
     for item in items:
         entry, _ = _place(item["loc"])
         if item["type"] == "union_tag_invalid":
@@ -176,7 +177,7 @@ def _explain(items: list[dict]) -> list[tuple[str, str]]:
     return [(key, _explain_one(key, same)) for key, same in by_key.items()]
 
 
-def _explain_one(key: str, items: list[dict]) -> str:
+def _explain_one(key: str, items: list[Mapping[str, Any]]) -> str:
     item = min(items, key=lambda item: len(item["loc"]))
     if item["type"] == "extra_forbidden":
         return f"unknown key '{key}'{_suggestion(item['loc'])}"
@@ -194,7 +195,9 @@ def _explain_one(key: str, items: list[dict]) -> str:
 def _place(location: tuple) -> tuple[list[str], type[BaseModel]]:
     """The keys of an error's location, without what names a branch of a union, and the section that holds the last."""
     keys: list[str] = []
-    holder, inside, listed = Recipe, [Recipe], False
+    holder: type[BaseModel] = Recipe
+    inside: list[type[BaseModel]] = [Recipe]
+    listed = False
     for depth, name in enumerate(location):
         if listed:
             keys.append(str(name))
@@ -207,14 +210,14 @@ def _place(location: tuple) -> tuple[list[str], type[BaseModel]]:
         holder = inside[0]
         field = holder.model_fields.get(name)
         inside = sections_of(field.annotation) if field else []
-        listed = bool(inside) and get_origin(field.annotation) is list
+        listed = field is not None and bool(inside) and get_origin(field.annotation) is list
         if not inside:
             rest = location[depth + 1 :]
             return keys + ([str(part) for part in rest] if all(isinstance(part, int) for part in rest) else []), holder
     return keys, holder
 
 
-def _at_fault(key: str, text: str, overrides: list[str] | tuple[str, ...]) -> str | None:
+def _at_fault(key: str, text: str, overrides: Sequence[str]) -> str | None:
     """The override that set the entry `key`, or of a whole section's error one that set a value named in the text."""
     for override in reversed(overrides):
         changed = override.partition("=")[0].strip()

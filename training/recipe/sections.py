@@ -12,6 +12,9 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from fpforce.training.recipe.models import GraphTransformerRecipe, InternalRecipe, ModelRecipe, Section
 
 FEWEST_LIKELIHOODS = 10  # frames; a fit to fewer is one to chance
+# Of t_eval: there noise is a third of the molecule's size. Beyond it mirror images are nearly alike, and no force
+# field can tell them apart.
+LARGEST_T_EVAL = 0.1
 
 
 class DataRecipe(Section):
@@ -93,7 +96,9 @@ class DiffusionRecipe(Section):
     t_max: float = Field(
         1.0, gt=0, le=1, description="a single expert is trained up to here; several have ends of their own"
     )
-    t_eval: float = Field(1e-5, gt=0, le=0.1, description="time at which the exported force field is evaluated")
+    t_eval: float = Field(
+        1e-5, gt=0, le=LARGEST_T_EVAL, description="time at which the exported force field is evaluated"
+    )
     t_min: float | None = Field(None, gt=0, description="smallest time of the training; t_eval by default")
     v_min: float = Field(1e-3, gt=0, le=0.1, description="noise variance (normalised) below which nothing is resolved")
 

@@ -1,1 +1,1 @@
-"""Independent samples without simulation: solvers of the reverse process, likelihoods, files."""
+"""Independent samples without simulation: solvers of the reverse process, the sampler, likelihoods, files."""

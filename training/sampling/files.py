@@ -6,28 +6,32 @@ resumed run cuts the trajectory back to the record, so that no sample appears tw
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
+from fpforce.molecule.beads import BeadTable
 from fpforce.trajectories.writers import check_extension, open_trajectory
 
 
 class SampleFiles:
     """Names, existence checks and writing of a sampling run's files."""
 
-    def __init__(self, output, beads, *, with_log_density: bool):
+    def __init__(self, output: str | Path, beads: BeadTable, *, with_log_density: bool):
         self.output = Path(output)
         check_extension(self.output)
         self._beads, self._with_log_density = beads, with_log_density
         self.record, self.topology, self.densities = (
             self.output.with_name(self.output.name + suffix) for suffix in (".json", ".pdb", ".npz")
         )
-        self._writer, self._arrays, self._lock = None, {}, None
+        self._writer: Any = None  # of the format that the output's name asks for
+        self._arrays: dict[str, np.ndarray] = {}
+        self._lock: Lock | None = None
 
-    def open(self, description: dict, topology_nm, *, resume: bool, overwrite: bool) -> dict:
+    def open(self, description: dict, topology_nm: np.ndarray, *, resume: bool, overwrite: bool) -> dict:
         """Start the files, or go on with those of an earlier run; returns the record to be kept up to date.
 
         description: what a run to continue must have in common. topology_nm (beads, 3): the frame of the topology file.
@@ -48,7 +52,7 @@ class SampleFiles:
             self.close()
             raise
 
-    def _start(self, description: dict, topology_nm, overwrite: bool) -> dict:
+    def _start(self, description: dict, topology_nm: np.ndarray, overwrite: bool) -> dict:
         for path in (self.output, self.record, self.topology, self.densities):
             if path.exists() and not overwrite:
                 raise InputError(f"{path} already exists; give another --output, or --overwrite, or --resume to go on")
@@ -60,7 +64,7 @@ class SampleFiles:
         self._save(record)
         return record
 
-    def append(self, positions_nm, arrays: dict, record: dict) -> None:
+    def append(self, positions_nm: np.ndarray, arrays: dict[str, np.ndarray], record: dict) -> None:
         """Add a batch (frames, beads, 3) in nm with its arrays (frames,), and bring `record` up to date."""
         numbers = record["samples"] + np.arange(len(positions_nm))
         if len(positions_nm):
@@ -71,6 +75,7 @@ class SampleFiles:
         self._save(record)
 
     def close(self) -> None:
+        """Close the trajectory and let others write."""
         if self._writer is not None:
             self._writer.close()
         if self._lock is not None:
@@ -89,12 +94,10 @@ class SampleFiles:
         try:
             record = json.loads(self.record.read_text())
             for name, wanted in description.items():
-                # Records from before there was an entry "beads" say nothing of them.
-                found = record.get(name, wanted) if name == "beads" else record[name]
-                if name != "checkpoint" and found != wanted:
+                if name != "checkpoint" and record[name] != wanted:
                     raise InputError(
                         f"cannot resume {self.output}: {name} is {wanted}, that of the run to go on with is "
-                        f"{found}; use the same, or --overwrite to start anew"
+                        f"{record[name]}; use the same, or --overwrite to start anew"
                     )
             extent = record.pop("extent")
             if self._with_log_density and record["samples"]:

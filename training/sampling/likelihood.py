@@ -13,13 +13,9 @@ import torch
 from torch import Tensor
 
 from fpforce.molecule.space import space_of
-from fpforce.training.diffusion import centred, centred_noise, degrees_of_freedom
+from fpforce.training.diffusion import LARGEST_EXACT_DIMENSION, centred, centred_noise, degrees_of_freedom
 from fpforce.training.models.experts import Experts, ScoreModel
 from fpforce.training.sampling.solvers import Field, Noise, probability_flow, shared_steps, time_grid
-
-# Up to this many degrees of freedom the divergence is exact: D products of the score's Jacobian with a vector in one
-# batch cost about D scores, where an estimator's noise would need many probes.
-LARGEST_EXACT_DIMENSION = 64
 
 
 def standard_log_density(x: Tensor) -> Tensor:
@@ -75,10 +71,10 @@ def log_likelihood(experts: Experts, x: Tensor, t_end: float, steps: int, genera
     def noise(like):
         return centred_noise(like.shape, generator, like)
 
-    stretches = experts.descent(1.0, t_end)
-    shares = shared_steps([1.0, *(stretch.t_end for stretch in stretches)], steps)
+    way = experts.descent(1.0, t_end)
+    shares = shared_steps([1.0, *(expert.t_min for expert in way)], steps)
     y, gained = centred(x), x.new_zeros(len(x))
-    for stretch, count in reversed(list(zip(stretches, shares, strict=True))):
-        times = time_grid(stretch.t_start, stretch.t_end, count).flip(0)
-        y, gained = deque(probability_flow(field_of(stretch.model, x, noise), times, y, gained), maxlen=1).pop()
+    for expert, count in reversed(list(zip(way, shares, strict=True))):
+        times = time_grid(expert.t_max, expert.t_min, count).flip(0)
+        y, gained = deque(probability_flow(field_of(expert.model, x, noise), times, y, gained), maxlen=1).pop()
     return standard_log_density(y) - gained

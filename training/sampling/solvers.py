@@ -35,16 +35,15 @@ def time_grid(t_start: float, t_end: float, steps: int) -> Tensor:
 
 
 def shared_steps(boundaries: list[float], steps: int) -> list[int]:
-    """How many of `steps` fall to each stretch between descending times, by its length in ln(alpha / sigma); 1 at
-    least.
+    """How many of `steps` each expert takes between descending times, by its length in ln(alpha / sigma); 1 at least.
 
-    Raises InputError for fewer steps than stretches.
+    Raises InputError for fewer steps than experts.
     """
-    stretches = len(boundaries) - 1
-    if steps < stretches:
+    experts = len(boundaries) - 1
+    if steps < experts:
         raise InputError(
-            f"steps is {steps}, and the way down from t = {boundaries[0]:g} leads through {stretches} experts, each of "
-            f"which needs a step; give {stretches} or more"
+            f"steps is {steps}, and the way down from t = {boundaries[0]:g} leads through {experts} experts, each of "
+            f"which needs a step; give {experts} or more"
         )
     levels = log_snr(torch.tensor(boundaries, dtype=torch.float64))
     lengths = levels.diff() / (levels[-1] - levels[0])
@@ -91,7 +90,7 @@ def probability_flow(field: Field, times: Tensor, x: Tensor, log_density: Tensor
     With y = x / alpha, dy / d ln rho = y - D and d ln q(y) / d ln rho = sigma^2 div s.
     """
 
-    def rate(y, density, level):
+    def rate(y: Tensor, density: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         t = time_of_log_snr(-level)
         position = float(alpha(t)) * y
         score, divergence = field(position, _as_time(t, position))
@@ -120,8 +119,8 @@ def posterior_mean(x: Tensor, score: Tensor, t: Tensor) -> Tensor:
     return (x + float(sigma_squared(t)) * score) / float(alpha(t))
 
 
-def _moved(state: tuple[Tensor, Tensor], rates: tuple[Tensor, Tensor], length: float) -> list[Tensor]:
-    return [value + length * rate for value, rate in zip(state, rates, strict=True)]
+def _moved(state: tuple[Tensor, Tensor], rates: tuple[Tensor, Tensor], length: float) -> tuple[Tensor, Tensor]:
+    return state[0] + length * rates[0], state[1] + length * rates[1]
 
 
 def _as_time(t: Tensor, like: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ moves.
 
 import dataclasses
 import math
+from threading import Event
 
 import numpy as np
 import pytest
@@ -11,13 +12,16 @@ import torch
 
 import fpforce
 from fpforce.foundation.errors import InputError
+from fpforce.training.calibration import rounds
 from fpforce.training.calibration.last_layer import STIFFNESS, last_layer_inputs, last_layer_slopes
-from fpforce.training.calibration.rounds import NewtonStep, _take, newton_step
+from fpforce.training.calibration.newton import NewtonStep, newton_step
+from fpforce.training.calibration.rounds import _take
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.checkpoint.record import CalibrationRecord
+from fpforce.training.data.normalisation import Normalisation
 from fpforce.training.export import export
 from fpforce.training.recipe.read import load_recipe
-from fpforce.training.recipe.sections import CalibrationRecipe
+from fpforce.training.recipe.sections import CalibrationRecipe, RunRecipe
 from fpforce.training.train import train
 
 CALIBRATED = (
@@ -190,6 +194,37 @@ def test_a_calibration_that_ends_far_off_is_warned_of(calibrated, small_recipe, 
         "the calibration is not done: data and simulation are 3 nats apart in its last round; give more rounds"
         in caplog.text
     )
+
+
+def test_seed_and_round_share_no_random_numbers_with_another_seed_and_round(small_checkpoint, monkeypatch):
+    """As their sum does: seed 0 in its second round, and seed 1 in its first."""
+    drawn = []
+
+    def simulation(*arguments):
+        drawn.append(arguments[-1])
+        raise InterruptedError
+
+    monkeypatch.setattr(rounds, "PersistentReplicas", simulation)
+    checkpoint, settings = read_checkpoint(small_checkpoint), CalibrationRecipe(rounds=3, replicas=2)
+    energy, data = checkpoint.model(), checkpoint.record.check_frames
+    for seed, done in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        shift = torch.zeros(energy.network.readout().in_features, dtype=torch.float64)
+        checkpoint.record.calibration = CalibrationRecord(1e-5, shift, seconds=[1.0] * done)
+        with pytest.raises(InterruptedError):
+            run = RunRecipe(seed=seed, threads=1)
+            rounds.calibrate_in_rounds(
+                checkpoint, energy, settings, data, run, torch.Generator(), Event(), lambda: None
+            )
+    assert len(set(drawn)) == 4
+
+
+def test_replicas_start_from_samples_at_their_true_size():
+    """A sample at t = 0.1 is alpha(0.1) = exp(-0.05475) of its size: 5% of a bond."""
+    x, settings = torch.randn(20, 5, 3), CalibrationRecipe(rungs=2, replicas=3)
+    start_nm = rounds._start_nm(Normalisation(0.3), x, 0.1, settings, torch.Generator().manual_seed(0))
+    assert start_nm.shape == (2, 3, 5, 3)
+    grown = 0.3 * x.double() * math.exp(0.05475)
+    assert all((grown - one).abs().amax((1, 2)).min() < 1e-6 for one in start_nm.flatten(0, 1))
 
 
 def test_further_training_drops_a_calibration_that_no_longer_fits(small_recipe, tmp_path):

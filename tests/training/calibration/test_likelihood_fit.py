@@ -12,7 +12,7 @@ import torch
 
 import fpforce
 from fpforce.foundation.errors import InputError
-from fpforce.training.calibration import rounds as calibration
+from fpforce.training.calibration import stages
 from fpforce.training.calibration.last_layer import STIFFNESS, last_layer_inputs
 from fpforce.training.calibration.likelihood_fit import astray, log_likelihoods, smooth_shift
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
@@ -146,9 +146,9 @@ def test_fit_after_rounds_without_one_is_refused(fitted, monkeypatch):
     path, recipe = fitted
     checkpoint = read_checkpoint(path)
     checkpoint.record.calibration.likelihood, checkpoint.record.calibration.seconds = None, [1.0]
-    monkeypatch.setattr(calibration, "read_checkpoint", lambda _: checkpoint)
+    monkeypatch.setattr(stages, "read_checkpoint", lambda _: checkpoint)
     with pytest.raises(InputError, match="1 rounds of calibration.*set it to 0"):
-        calibration.calibrate(path, recipe, None)
+        stages.calibrate(path, recipe, None)
 
 
 def test_other_number_of_frames_repeats_the_fit_and_none_leaves_it_with_a_word(small_recipe, tmp_path, caplog):
@@ -185,7 +185,7 @@ def test_interrupted_fit_leaves_a_training_without_calibration_whose_recipe_asks
     small_recipe, tmp_path, monkeypatch
 ):
     train(small_recipe(tmp_path / "run", "run.max_steps=20"), show_progress=False)
-    monkeypatch.setattr(calibration, "log_likelihoods", lambda *_: None)
+    monkeypatch.setattr("fpforce.training.calibration.likelihood_fit.log_likelihoods", lambda *_: None)
     asked = small_recipe(tmp_path / "run", "run.max_steps=20", "calibration.likelihood_frames=20")
     with pytest.raises(KeyboardInterrupt, match="go on with --resume"):
         train(asked, resume=True, show_progress=False)

@@ -16,6 +16,7 @@ from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.data.force_scores import ForceScores
 from fpforce.training.loop.compiled_step import CompiledStep, step_function
 from fpforce.training.loop.expert_training import ExpertTraining
+from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.train import train
 from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.trajectories.forces import ForceFiles
@@ -31,7 +32,7 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ 
 def in_training(recipe, training_set, expert=0):
     """A module with weights that are not those of the start, in which the last layer is zero."""
     torch.manual_seed(0)
-    module = ExpertTraining(recipe, training_set)
+    module = ExpertTraining(recipe, plan_experts(recipe), training_set)
     module.begin(expert)
     nudge(module)
     return module

@@ -9,7 +9,7 @@ import torch
 from fpforce.training.diffusion import alpha, beta, centred_noise, degrees_of_freedom, diffuse, sigma_squared
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
-from fpforce.training.modelfile.residual import estimated_square, exact_residual, residual_curve
+from fpforce.training.losses.residual import estimated_square, exact_residual, residual_curve
 from fpforce.training.models.contract import DiffusionEnergy
 
 BEADS = 4
@@ -121,7 +121,7 @@ def test_fokker_planck_residual_of_an_exact_density_is_zero(make, time):
 
 def test_residual_curve_of_an_exact_density_is_zero_at_all_times():
     gaussian = random_gaussian(4)
-    curve = residual_curve(DiffusionEnergy(gaussian), samples(gaussian, 16, 9), 1e-5, 1.0, points=5)
+    curve = residual_curve(DiffusionEnergy(gaussian), samples(gaussian, 16, 9), 1e-5, 1.0, sigma_w=1e-4, points=5)
     assert curve["t"][0] == pytest.approx(1e-5) and curve["t"][-1] == pytest.approx(1.0)
     assert max(curve["residual"]) < 1e-9
 
@@ -140,7 +140,7 @@ def test_residuals_estimate_is_the_exact_mean_square():
     x = diffuse(x0, t, centred_noise(x0.shape, torch.Generator().manual_seed(0), x0))
     energy = DiffusionEnergy(Wrong())
     exact = exact_residual(energy, x, t).square().mean() / D**2
-    estimate = estimated_square(energy, x, t, torch.Generator().manual_seed(1))
+    estimate = estimated_square(energy, x, t, 1e-4, torch.Generator().manual_seed(1))
     assert estimate == pytest.approx(float(exact), rel=0.2)
 
 

@@ -6,9 +6,10 @@ import torch
 from fpforce.training.diffusion import beta, centred, centred_noise, degrees_of_freedom
 from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
-from fpforce.training.modelfile.residual import exact_residual
+from fpforce.training.losses.residual import exact_residual
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.prior import fit_prior
+from fpforce.training.recipe.plan import plan_experts
 
 BEADS, WRONG_VARIANCE = 3, 0.4
 D = degrees_of_freedom(BEADS)
@@ -124,7 +125,8 @@ def test_residual_of_the_prior_alone_carries_no_noise(alanine_set):
 
 def test_term_in_every_third_step_has_the_mean_of_one_in_every_step(small_recipe, alanine_set, tmp_path):
     each, third = (
-        ExpertTraining(small_recipe(tmp_path, f"loss.fokker_planck_every={every}"), alanine_set) for every in (1, 3)
+        ExpertTraining(recipe, plan_experts(recipe), alanine_set)
+        for recipe in (small_recipe(tmp_path, f"loss.fokker_planck_every={every}") for every in (1, 3))
     )
     third.experts.load_state_dict(each.experts.state_dict())
     each.begin(0)

@@ -10,8 +10,9 @@ import fpforce
 from fpforce.foundation.errors import InputError
 from fpforce.system import backends
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
-from fpforce.training.export import export, verify
+from fpforce.training.export import export
 from fpforce.training.modelfile.physical_energy import PhysicalEnergy
+from fpforce.training.modelfile.verification import verify
 from fpforce.trajectories.bead_frames import read_bead_frames
 
 ALPHA = math.exp(-0.05e-5 - 4.975e-10)  # at t = 1e-5

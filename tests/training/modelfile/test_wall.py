@@ -15,7 +15,8 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.mapping import list_beads
 from fpforce.system import backends
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
-from fpforce.training.export import export, write_force_field
+from fpforce.training.export import export
+from fpforce.training.modelfile.write import write_force_field
 from fpforce.training.sample import SampleSettings, sample
 from fpforce.training.train import train
 

@@ -16,7 +16,7 @@ import fpforce
 from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.export import export
-from fpforce.training.modelfile.residual import residual_curve
+from fpforce.training.losses.residual import residual_curve
 from fpforce.training.train import train
 
 PAGE = (Path(__file__).parents[3] / "docs" / "custom-network.md").read_text()
@@ -102,7 +102,7 @@ def test_custom_network_goes_from_recipe_to_openmm_and_is_fine_tuned(small_recip
     )
     before, after = map(read_checkpoint, (plain, tuned))
     curves = [
-        torch.tensor(residual_curve(c.model(), before.record.check_frames, 1e-5, 1.0)["residual"])
+        torch.tensor(residual_curve(c.model(), before.record.check_frames, 1e-5, 1.0, sigma_w=1e-4)["residual"])
         for c in (before, after)
     ]
     assert curves[1].mean() < 0.98 * curves[0].mean()

@@ -17,16 +17,18 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import MOLECULE, PLANE, space_of
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.data.dataset import TrainingSet
+from fpforce.training.data.normalisation import Normalisation
 from fpforce.training.diffusion import centred_noise, degrees_of_freedom, diffuse
 from fpforce.training.export import export
-from fpforce.training.modelfile.residual import exact_residual
+from fpforce.training.losses.residual import exact_residual
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.models.plane_prior import fit_plane_gaussian
 from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.read import load_recipe, parse_recipe
-from fpforce.training.sample import Sampler, SampleSettings, sample
+from fpforce.training.sample import SampleSettings, sample
 from fpforce.training.sampling.likelihood import log_likelihood
+from fpforce.training.sampling.sampler import Sampler
 from fpforce.training.train import train
 
 MEAN = np.array([3.0, -1.0])
@@ -110,12 +112,14 @@ def test_positions_are_normalised_by_one_mean_and_one_scale(folder):
     frames = read_bead_frames(folder / "train.npz", beads=RECORD, length_unit="nm")
     data = TrainingSet.of(frames)
     xy = frames.positions_nm[:, 0, :2].astype(float)
-    np.testing.assert_allclose(data.origin_nm, [*xy.mean(0), 0.0], atol=1e-12)
+    np.testing.assert_allclose(data.normalisation.origin_nm, [*xy.mean(0), 0.0], atol=1e-12)
     assert data.scale_nm == pytest.approx((xy - xy.mean(0)).std(), rel=1e-12)
-    np.testing.assert_allclose(data.frames[:, 0, :2].numpy() * data.scale_nm + data.origin_nm[:2], xy, atol=1e-6)
+    np.testing.assert_allclose(
+        data.frames[:, 0, :2].numpy() * data.scale_nm + data.normalisation.origin_nm[:2], xy, atol=1e-6
+    )
     assert (data.frames[..., 2] == 0).all()
     torch.testing.assert_close(data.start_positions_nm[0, :2], torch.tensor(xy[0]).float(), atol=1e-6, rtol=0)
-    again = TrainingSet.of(frames, 0.5, (1.0, 1.0, 0.0))
+    again = TrainingSet.of(frames, Normalisation(0.5, (1.0, 1.0, 0.0)))
     np.testing.assert_allclose(again.frames[:, 0, :2], (xy - 1.0) / 0.5, atol=1e-5)
 
 

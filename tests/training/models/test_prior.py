@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fpforce.training.diffusion import alpha, centred, centred_noise, diffuse, sigma_squared
-from fpforce.training.modelfile.residual import exact_residual
+from fpforce.training.losses.residual import exact_residual
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.prior import AnalyticPrior, fit_prior
 

@@ -9,9 +9,9 @@ from scipy import stats
 
 from fpforce.foundation.errors import InputError
 from fpforce.training.diffusion import alpha, centred, centred_noise, degrees_of_freedom, sigma_squared
-from fpforce.training.models.experts import Expert, Experts
-from fpforce.training.sample import Sampler, SampleSettings
+from fpforce.training.models.experts import Expert, Experts, covering
 from fpforce.training.sampling.likelihood import estimated_divergence, exact_divergence, log_likelihood
+from fpforce.training.sampling.sampler import Sampler, SampleSettings
 from fpforce.training.sampling.solvers import euler_maruyama, multistep, probability_flow, shared_steps, time_grid
 
 BEADS = 4
@@ -193,7 +193,7 @@ def test_part_of_the_time_that_no_expert_covers_is_named():
     with pytest.raises(InputError, match=r"from t = 1e-05 to 1, but .* cover \(1e-05, 0.1\]"):
         experts.descent(1.0, 1e-5)
     with pytest.raises(InputError, match="t = 0.3 is not covered"):
-        experts.at(0.3)
+        covering(experts.parts, 0.3)
 
 
 def test_grid_meets_its_ends_and_shares_add_up():

@@ -9,10 +9,9 @@ import copy
 import torch
 from torch import Tensor
 
-from fpforce.training.diffusion import beta, centred_noise, degrees_of_freedom, diffuse
+from fpforce.training.diffusion import LARGEST_EXACT_DIMENSION, beta, centred_noise, degrees_of_freedom, diffuse
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
 from fpforce.training.models.contract import DiffusionEnergy
-from fpforce.training.sampling.likelihood import LARGEST_EXACT_DIMENSION
 
 MOST_DIFFERENTIATIONS = 256 * 12  # frames times degrees of freedom over which the exact residual is taken, at each t
 
@@ -34,15 +33,26 @@ def exact_residual(energy: DiffusionEnergy, x: Tensor, t: Tensor) -> Tensor:
     return (0.5 * beta(t) * (known + divergence) + rate).detach()
 
 
-def estimated_square(energy: DiffusionEnergy, x: Tensor, t: Tensor, generator: torch.Generator) -> float:
-    """Estimate of <R^2> / D^2, at a cost that does not grow with the degrees of freedom; noise can make it negative."""
-    perturbed = perturb(x, t, 1e-4, generator)
+def estimated_square(
+    energy: DiffusionEnergy, x: Tensor, t: Tensor, sigma_w: float, generator: torch.Generator
+) -> float:
+    """Estimate of <R^2> / D^2 at x (batch, beads, 3), t (batch,), by the loss's weak form of width sigma_w.
+
+    Its cost does not grow with the degrees of freedom. Noise can make it negative.
+    """
+    perturbed = perturb(x, t, sigma_w, generator)
     density = energy.log_density(perturbed.points, perturbed.times, create_graph=False)
     return float(fokker_planck_loss(residuals(energy, density, perturbed), x.shape[1]))
 
 
-def residual_curve(energy: DiffusionEnergy, frames: Tensor, t_min: float, t_max: float, points: int = 13) -> dict:
-    """{"t": [...], "residual": [...]}: sqrt(<R^2>) / D over the diffused frames, at times equally spaced in log t."""
+def residual_curve(
+    energy: DiffusionEnergy, frames: Tensor, t_min: float, t_max: float, *, sigma_w: float, points: int = 13
+) -> dict[str, list[float]]:
+    """{"t": [...], "residual": [...]}: sqrt(<R^2>) / D over the diffused frames, at times equally spaced in log t.
+
+    frames (frames, beads, 3): normalised, without noise. sigma_w: width of the weak form, used where the divergence is
+    not exact; the recipe's loss.fokker_planck_sigma.
+    """
     energy = copy.deepcopy(energy).double().requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
     x0, dimensions = frames.double(), degrees_of_freedom(frames.shape[1])
@@ -57,5 +67,5 @@ def residual_curve(energy: DiffusionEnergy, frames: Tensor, t_min: float, t_max:
         if exact:
             values.append(float(exact_residual(energy, x, t).square().mean().sqrt() / dimensions))
         else:
-            values.append(max(estimated_square(energy, x, t, generator), 0.0) ** 0.5)
+            values.append(max(estimated_square(energy, x, t, sigma_w, generator), 0.0) ** 0.5)
     return {"t": times, "residual": values}

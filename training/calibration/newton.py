@@ -1,0 +1,83 @@
+"""The step of the last layer's weights that a round of calibration makes.
+
+In: the last layer's inputs h of simulated frames, and their mean over the data. Out: a change of the weights. The
+energy is linear in these weights w, E = w.h + ..., so the relative entropy of the data from the simulated distribution
+is convex in a shift of w. Its gradient is <h>_data - <h>_simulation and its Hessian cov(h)_simulation. The step is
+Newton's method on the reweighted frames, held back from changing forces (last_layer.py). Nothing here simulates or
+touches a file.
+Source: Shell, J. Chem. Phys. 129, 144108 (2008) (relative entropy).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fpforce.training.calibration.last_layer import STIFFNESS, damped
+
+SMALLEST_SHARE = 0.5  # of the frames that must still count after reweighting; a longer step is cut
+
+
+@dataclass(frozen=True)
+class NewtonStep:
+    """A change of the last layer's weights (features,), and what was seen on the way.
+
+    relative_entropy: what a full step would gain by the quadratic estimate, in nats. effective: part of the frames that
+    count after the step that was taken.
+    """
+
+    change: Tensor
+    relative_entropy: float
+    effective: float
+
+
+def newton_step(data_mean: Tensor, simulated: Tensor, slopes: Tensor, shift: Tensor, gain: float) -> NewtonStep:
+    """The step towards <h>_simulation = data_mean (features,), from simulated h (frames, features) under `shift`
+    (features,).
+
+    slopes (features, features): what holds the shift back (last_layer). gain: part of the way to go; the step is
+    shorter where too few of the reweighted frames would count.
+    """
+    h = simulated - simulated.mean(0)
+    target = data_mean - simulated.mean(0)
+    full = _least_relative_entropy(h, target, slopes, shift)
+    gain = bearable_part(h @ full, gain)
+    hessian = damped(h.T @ h / len(h), slopes)
+    gained = 0.5 * float(target @ torch.linalg.solve(hessian, target))
+    return NewtonStep(gain * full, gained, effective_part(h @ (gain * full)))
+
+
+def _least_relative_entropy(h: Tensor, target: Tensor, slopes: Tensor, shift: Tensor, steps: int = 20) -> Tensor:
+    """The change of the shift with the least relative entropy plus penalty, by damped Newton steps from no change.
+
+    Without the penalty <h> would be target (features,) under the weights exp(-h.change) of the frames. It goes as far
+    as the frames reach, and some way where they hardly have the basin that is wanted.
+    """
+    change = torch.zeros_like(target)
+    for _ in range(steps):
+        weights = torch.softmax(-(h @ change), 0)
+        mean = weights @ h
+        centred = h - mean
+        hessian = damped(centred.T @ (weights[:, None] * centred), slopes)
+        step = torch.linalg.solve(hessian, mean - target - STIFFNESS * slopes @ (shift + change))
+        size = float((h @ step).std())  # kT
+        step = step * min(1.0, 1.0 / max(size, 1e-12))
+        while effective_part(h @ (change + step)) < 0.5 * SMALLEST_SHARE:
+            if change.any():
+                return change
+            step = 0.5 * step
+        change = change + step
+    return change
+
+
+def bearable_part(energy_change: Tensor, gain: float) -> float:
+    """`gain`, or the lower one up to which enough of the frames still count after reweighting by it."""
+    while effective_part(gain * energy_change) < SMALLEST_SHARE:
+        gain *= 0.8
+    return gain
+
+
+def effective_part(energy_change: Tensor) -> float:
+    """Kish's effective part of frames with weights exp(-energy_change)."""
+    weights = torch.softmax(-energy_change, 0)
+    return float(1.0 / (len(weights) * weights.square().sum()))

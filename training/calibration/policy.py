@@ -1,0 +1,66 @@
+"""Which calibrations are wanted, and which are refused.
+
+In: a recipe's calibration, and the record of what was calibrated already. Out: yes or no, or an InputError.
+"""
+
+from fpforce.foundation.errors import InputError
+from fpforce.training.checkpoint.checkpoint import Checkpoint
+from fpforce.training.checkpoint.record import CalibrationRecord
+from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
+from fpforce.training.recipe.sections import CalibrationRecipe
+
+
+def is_wanted(settings: CalibrationRecipe, record: CalibrationRecord | None) -> bool:
+    """Whether the settings ask for what the calibration `record` (None: nothing) has not had."""
+    return settings.rounds > (0 if record is None else record.done) or fit_is_wanted(settings, record)
+
+
+def fit_is_wanted(settings: CalibrationRecipe, record: CalibrationRecord | None) -> bool:
+    fitted = 0 if record is None or record.likelihood is None else record.likelihood["frames"]
+    return settings.likelihood_frames not in (0, fitted)
+
+
+def refuse_other_rounds(checkpoint: Checkpoint, settings: CalibrationRecipe) -> None:
+    """Raise InputError where rounds that are done do not go with what the settings ask for."""
+    record = checkpoint.record.calibration
+    if record is None or not record.done:
+        return
+    if fit_is_wanted(settings, record):
+        fitted = record.likelihood["frames"] if record.likelihood else 0
+        raise InputError(
+            f"{checkpoint.path} has had {record.done} rounds of calibration, and calibration.likelihood_frames = "
+            f"{settings.likelihood_frames} comes before them; set it to {fitted} as it was then, or train anew"
+        )
+    assert record.positions_nm is not None
+    rungs, replicas = record.positions_nm.shape[:2]
+    top_k = {"top_temperature_k": record.settings["top_temperature_k"]} if rungs > 1 else {}
+    for name, had in ({"replicas": replicas, "rungs": rungs} | top_k).items():
+        if getattr(settings, name) != had:
+            raise InputError(
+                f"{checkpoint.path} has had {record.done} rounds of calibration with calibration.{name} = "
+                f"{had or 'null'}, "
+                f"which go on; set it back to that from {getattr(settings, name) or 'null'}"
+            )
+
+
+def refuse_uncalibratable(model: DiffusionEnergy | DiffusionScore, where: str) -> None:
+    """Raise InputError for a model that calibration cannot move; `where`: what to call it."""
+    remedy = "leave calibration.rounds and calibration.likelihood_frames at 0"
+    if not isinstance(model, DiffusionEnergy):
+        raise InputError(
+            f"{where}: calibration moves an energy, and this is a score; make it conservative, or {remedy}"
+        )
+    if model.network.readout() is None:
+        network = getattr(model.network, "module", model.network)
+        raise InputError(
+            f"{where}: the network {type(network).__name__} names no linear last layer (readout) to calibrate; {remedy}"
+        )
+
+
+def calibratable(checkpoint: Checkpoint, t_eval: float) -> DiffusionEnergy:
+    """The energy that becomes the force field at t_eval; InputError where calibration cannot move it."""
+    number = checkpoint.covering(t_eval)
+    model = checkpoint.model(number)
+    refuse_uncalibratable(model, f"{checkpoint.path}, expert over {checkpoint.plans[number]}")
+    assert isinstance(model, DiffusionEnergy)
+    return model

@@ -1,0 +1,68 @@
+"""What model.pt says of itself in fpforce.json: the model, its units, its training, its verification.
+
+In: a checkpoint and the physical energy made of it. Out: plain values by name.
+"""
+
+from fpforce.training.checkpoint.checkpoint import Checkpoint
+from fpforce.training.modelfile.physical_energy import PhysicalEnergy
+
+
+def metadata_of(
+    checkpoint: Checkpoint, physical: PhysicalEnergy, t_eval: float, residual: dict | None, verification: dict
+) -> dict:
+    """What fpforce.json says of every force field, whatever its molecule."""
+    number = checkpoint.covering(t_eval)
+    plan, network, wall = checkpoint.plans[number], physical.energy.network, checkpoint.wall(number)
+    return ({} if wall is None else {"wall": wall.record(checkpoint.record.smallest_distances)}) | {
+        "model": {
+            "kind": plan.model.kind,
+            "conservative": plan.conservative,
+            "settings": plan.model.model_dump(mode="json") | {"v_min": plan.v_min, "t_max": plan.t_max},
+            "constants": network.constants(),
+            "vocabulary": network.vocabulary(),
+        },
+        "scale_nm": 1.0 / physical.inverse_scale,
+        "origin_nm": list(checkpoint.record.origin_nm),
+        "temperature_k": checkpoint.recipe.temperature_k,
+        "kt_kj_per_mol": physical.kt,
+        "t_eval": t_eval,
+        "training": provenance_of(checkpoint, number) | ({"fokker_planck_residual": residual} if residual else {}),
+        "verification": verification,
+    }
+
+
+def provenance_of(checkpoint: Checkpoint, number: int) -> dict:
+    """How the model came about; `experts` describes all of the mixture, the curves are those of the exported one."""
+    record, exported = checkpoint.record, checkpoint.record.experts[number]
+    return {
+        "recipe": record.recipe,
+        "seconds": sum(expert.seconds for expert in record.experts),
+        "steps": sum(expert.steps for expert in record.experts),
+        "device": exported.device,
+        "checkpoint_sha256": checkpoint.sha256,
+        "initial": record.initial,
+        "data_sha256": record.data_sha256,
+        "sources": record.sources,
+        "forces": record.forces,
+        "commit": record.commit,
+        "versions": record.versions,
+        "scale_nm": record.scale_nm,
+        "experts": [
+            {
+                "t_min": plan.t_min,
+                "t_max": plan.t_max,
+                "conservative": plan.conservative,
+                "kind": plan.model.kind,
+                "fokker_planck_weight": plan.fokker_planck_weight,
+                "anchor_weight": plan.anchor_weight,
+                "steps": expert.steps,
+                "seconds": expert.seconds,
+                "exported": k == number,
+            }
+            for k, (plan, expert) in enumerate(zip(checkpoint.plans, record.experts, strict=True))
+        ],
+        "hand_overs": record.hand_overs,
+        "calibration": None if record.calibration is None else record.calibration.summary(),
+        "curves": exported.curves,
+        "step_ms": 1e3 * exported.seconds / max(exported.steps, 1),
+    }
