@@ -244,13 +244,14 @@ def test_custom_cv_force_sees_the_energy_and_its_derivative(random_model):
 
 def test_minimiser_arrives_where_no_force_is_left(random_model, run_python):
     plain = (
-        "import openmm\n"
-        "system, force = openmm.System(), openmm.CustomExternalForce('x^2')\n"
-        "system.addParticle(12.0)\n"
-        "force.addParticle(0)\n"
+        "import numpy, openmm\n"
+        "system, force = openmm.System(), openmm.HarmonicBondForce()\n"
+        "for i in range(30): system.addParticle(12.0)\n"
+        "for i in range(0, 30, 2): force.addBond(i, i + 1, 0.15, 1000.0)\n"
         "system.addForce(force)\n"
-        "context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName('OpenCL'))\n"
-        "context.setPositions([(1, 0, 0)])\n"
+        "platform = openmm.Platform.getPlatformByName('OpenCL')\n"
+        "context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform, {'Precision': 'mixed'})\n"
+        "context.setPositions(numpy.random.default_rng(0).normal(size=(30, 3)))\n"
         "openmm.LocalEnergyMinimizer.minimize(context)\n"
     )
     try:
