@@ -1,6 +1,7 @@
 # make demo: set up, then the whole method on alanine dipeptide (train, export, simulate, evaluate) in runs/demo
 # make test: set up, then the test suite
 # make test-openmm: the native plugin beside OpenMM 8.3 to 8.6
+# make test-cuda: the text of the GPU kernels, compiled for CUDA
 # Variables: PYTHON (an interpreter >= 3.11, < 3.14), EXTRA (cpu or cuda13), TORCH_INDEX (URL of another torch index)
 
 PYTHON ?= python3
@@ -26,7 +27,8 @@ setup: $(READY)
 
 # What is compiled or copied at install time, even in an editable install: the native plugin and the report's templates.
 PLUGIN := $(shell find plugin -path plugin/tests -prune -o -name '*.cpp' -print -o -name '*.h' -print -o -name '*.inl' -print \
-	-o -name '*.py' -print -o -name '*.txt' -print)
+	-o -name '*.py' -print -o -name '*.txt' -print \
+	-o -name '*.cc' -print -o -name '*.in' -print -o -name '*.map' -print)
 $(READY): pyproject.toml CMakeLists.txt $(PLUGIN) $(wildcard fpforce/analysis/*.j2)
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python >= 3.11 (such as: apt-get install python3 python3-venv), or name one: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.12"; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "error: $$($(PYTHON) --version) does not fit, fpforce needs Python >= 3.11 and < 3.14; name another: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.12"; exit 2; }
@@ -59,6 +61,17 @@ $(OPENMM_VERSIONS:%=test-openmm-%): test-openmm-%: $(TEST_MODELS)
 	build/openmm-$*/bin/python -m pip install --quiet "pip>=24" pytest openmm==$*
 	build/openmm-$*/bin/python -m pip install --quiet . --config-settings=build-dir=build/openmm-$*/fpforce
 	OMP_NUM_THREADS=1 FPFORCE_TEST_MODELS=$(TEST_MODELS) build/openmm-$*/bin/pytest -q -rs $(OPENMM_TESTS)
+
+# make test-cuda: the device kernels as CUDA text, compiled by NVRTC, and OpenMM's part of that text out of its wheel. No GPU is needed.
+CUDA_WHEEL := build/openmm-cuda
+
+.PHONY: test-cuda
+
+test-cuda: setup
+	$(BIN)/python -m pip install --quiet "nvidia-cuda-nvrtc>=13,<14"
+	$(BIN)/python -m pip download --quiet --no-deps --dest $(CUDA_WHEEL) OpenMM-CUDA-13==8.5.2
+	$(BIN)/python -m zipfile -e $(CUDA_WHEEL)/*.whl $(CUDA_WHEEL)
+	FPFORCE_OPENMM_CUDA=$(CURDIR)/$(CUDA_WHEEL)/OpenMM.libs/lib/plugins/libOpenMMCUDA.so $(BIN)/python -m pytest -q tests/plugin/test_device_cuda.py
 
 clean:
 	rm -rf $(VENV) build runs

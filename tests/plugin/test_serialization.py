@@ -125,9 +125,9 @@ def test_five_megabytes_of_weights_load_in_a_moment(field):
     assert len(xml) > 7e6
     seconds = []
     for _ in range(5):
-        began = time.perf_counter()
+        began = time.process_time()
         openmm.XmlSerializer.deserialize(xml)
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.process_time() - began)
     assert min(seconds) < 0.2
 
 

@@ -75,14 +75,15 @@ void FPForceImpl::initialize(ContextImpl& context) {
 }
 
 std::string FPForceImpl::prepareDevice(ContextImpl& context) {
-    if (const char* wanted = std::getenv("FPFORCE_DEVICE"); wanted != nullptr && *wanted != '\0') {
-        if (std::string(wanted) != "host")
-            throw OpenMMException("FPForce: FPFORCE_DEVICE is '" + std::string(wanted) + "'; give host, or unset it");
+    const char* set = std::getenv("FPFORCE_DEVICE");
+    const std::string wanted = set == nullptr ? "" : set;
+    if (wanted == "host")
         return "FPFORCE_DEVICE asks for it";
-    }
+    if (!wanted.empty() && wanted != "kernel")
+        throw OpenMMException("FPForce: FPFORCE_DEVICE is '" + wanted + "'; give host or kernel, or unset it");
     try {
         kernel_ = context.getPlatform().createKernel(CalcFPForceKernel::Name(), context);
-        kernel_.getAs<CalcFPForceKernel>().initialize(owner_, particles_);
+        kernel_.getAs<CalcFPForceKernel>().initialize(owner_, particles_, wanted == "kernel");
         return "";
     } catch (const std::exception& error) {
         kernel_ = OpenMM::Kernel();

@@ -21,8 +21,11 @@ public:
         return "CalcFPForce";
     }
     CalcFPForceKernel(const std::string& name, const OpenMM::Platform& platform) : KernelImpl(name, platform) {}
-    /** particles: those of every replica, one after another. Throws, saying why, if this device cannot compute the force. */
-    virtual void initialize(const FPForce& force, const std::vector<int>& particles) = 0;
+    /**
+     * particles: those of every replica, one after another; onAnyDevice: also on one that is the host's processor, whose own code is
+     * faster. Throws, saying why, if this device cannot compute the force, or had better not.
+     */
+    virtual void initialize(const FPForce& force, const std::vector<int>& particles, bool onAnyDevice) = 0;
     /** Adds forces and energy, multiplying the network by `scale`; returns that part of the energy that it did not add. */
     virtual double execute(double scale, bool includeForces, bool includeEnergy) = 0;
     /** Takes the force's present model and precision; throws, and keeps what it had, if it cannot. */

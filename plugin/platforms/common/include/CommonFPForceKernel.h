@@ -15,7 +15,7 @@ class CommonFPForceKernel : public CalcFPForceKernel {
 public:
     CommonFPForceKernel(const std::string& name, const OpenMM::Platform& platform, OpenMM::ComputeContext& cc);
     ~CommonFPForceKernel() override;
-    void initialize(const FPForce& force, const std::vector<int>& particles) override;
+    void initialize(const FPForce& force, const std::vector<int>& particles, bool onAnyDevice) override;
     double execute(double scale, bool includeForces, bool includeEnergy) override;
     void copyParametersToContext(const FPForce& force) override;
 

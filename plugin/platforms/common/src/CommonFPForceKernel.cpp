@@ -73,7 +73,9 @@ CommonFPForceKernel::~CommonFPForceKernel() {
     deviceParticles_.reset();
 }
 
-void CommonFPForceKernel::initialize(const FPForce& force, const std::vector<int>& particles) {
+void CommonFPForceKernel::initialize(const FPForce& force, const std::vector<int>& particles, bool onAnyDevice) {
+    if (cc_.getIsCPU() && !onAnyDevice)
+        throw DeviceUnsuitable("the device is the host's processor, for which there is faster code");
     ContextSelector selector(cc_);
     particles_ = particles;
     deviceParticles_.reset(cc_.createArray());
