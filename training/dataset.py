@@ -34,7 +34,7 @@ class TrainingSet:
     """Normalised frames (frames, beads, 3) float32: (positions - origin) / s, projected onto the degrees of freedom.
 
     scale_nm: s. origin_nm (3,): zero for a molecule, of which every frame is centred; the data's mean in the plane.
-    forces: those of the same frames, or None.
+    forces: those of the same frames, or None. held_out (frames, beads, 3): frames that are not trained on, in the same normalisation.
     """
 
     frames: Tensor
@@ -44,6 +44,7 @@ class TrainingSet:
     data_sha256: str
     sources: tuple[str, ...]
     forces: ForceScores | None = None
+    held_out: Tensor | None = None
 
     @staticmethod
     def of(bead_frames: BeadFrames, scale_nm: float | None = None, origin_nm=None) -> "TrainingSet":

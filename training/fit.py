@@ -15,7 +15,6 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 import yaml
-from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -24,7 +23,7 @@ from fpforce.errors import InputError
 from fpforce.locking import Lock
 from fpforce.training.calibration import calibrate, is_wanted, refuse_uncalibratable
 from fpforce.training.callbacks import CheckpointWriter, StepRecord, StopAfterStep, StoppedWhileCompiling, exponential_average
-from fpforce.training.checkpoint import CHECKPOINT_NAME, Checkpoint, read_checkpoint, replace_record
+from fpforce.training.checkpoint import CHECKPOINT_NAME, Checkpoint, read_checkpoint, replace_record, replace_weights
 from fpforce.training.dataset import TrainingSet
 from fpforce.training.expert_training import ExpertTraining
 from fpforce.training.hand_over import score_jumps
@@ -35,6 +34,7 @@ from fpforce.training.plan import ExpertPlan
 from fpforce.training.progress import TrainingProgress
 from fpforce.training.recipe_sections import Recipe
 from fpforce.training.training_data import read_training_set
+from fpforce.training.watching import AveragedWeights, Watching, conclude
 
 logger = logging.getLogger("fpforce")
 
@@ -115,9 +115,24 @@ def _train_experts(module: ExpertTraining, recipe: Recipe, runs: Iterable[tuple[
             kept = f"{path} is as it was, go on with --resume" if path.exists() else "nothing was trained yet, start again"
             raise KeyboardInterrupt(f"stopped while the training step was compiled; {kept} (run.compile=false does without)") from None
         unfinished = False
+        if not stop.requested:
+            _adopt_best(module, path, trainer.is_global_zero)
         if stop.requested:
             raise KeyboardInterrupt(f"stopped after step {trainer.global_step}; {path} is complete, go on with --resume")
         _measure_hand_overs(module, path, trainer.is_global_zero)
+
+
+def _adopt_best(module: ExpertTraining, path: Path, writes: bool) -> None:
+    """Of an expert that is trained to its end: go back to the averaged weights that were the best on held-out frames."""
+    record = module.record.expert
+    conclude(record)
+    if record.best is None or record.best["step"] == record.steps:
+        return
+    logger.info("the weights of step %d, the best on held-out frames, are kept instead of those of step %d", record.best["step"],
+                record.steps)
+    module.expert.load_state_dict(record.best["weights"])
+    if writes:
+        replace_weights(path, module.record.active, record.best["weights"])
 
 
 def _end_with_calibration(recipe: Recipe, checkpoint: Checkpoint, training_set: TrainingSet) -> None:
@@ -175,9 +190,9 @@ def _measure_hand_overs(module: ExpertTraining, path: Path, writes: bool) -> Non
 
 def _trainer(recipe: Recipe, plan: ExpertPlan, number: int, stop: StopAfterStep, show_progress: bool) -> pl.Trainer:
     run = recipe.run
+    averaging = AveragedWeights(use_buffers=False, multi_avg_fn=exponential_average(recipe.optimizer.ema_decay))
     callbacks = [
-        WeightAveraging(use_buffers=False, multi_avg_fn=exponential_average(recipe.optimizer.ema_decay)),
-        StepRecord(), CheckpointWriter(recipe.output / CHECKPOINT_NAME, run.checkpoint_minutes),
+        averaging, StepRecord(), Watching(averaging), CheckpointWriter(recipe.output / CHECKPOINT_NAME, run.checkpoint_minutes),
         TrainingProgress(recipe, show_progress), stop,
     ]
     logs = recipe.output / "logs" / (f"expert_{number}" if len(recipe.experts) > 1 else "")

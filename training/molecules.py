@@ -36,6 +36,7 @@ class MoleculeSet:
     knowledge: Knowledge
 
     forces = None
+    held_out = None
 
     @staticmethod
     def of(molecules: dict[str, BeadFrames], choice: str, allow_d_residues: bool = False, scale_nm: float | None = None,

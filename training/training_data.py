@@ -12,6 +12,7 @@ from fpforce.trajectory import read_bead_frames
 from fpforce.training.checkpoint import Checkpoint
 from fpforce.training.dataset import TrainingSet
 from fpforce.training.force_scores import ForceScores
+from fpforce.training.held_out import split_off
 from fpforce.training.model_recipe import InternalRecipe
 from fpforce.training.molecule_files import find_molecules
 from fpforce.training.molecules import MoleculeSet
@@ -32,8 +33,9 @@ def read_training_set(recipe: Recipe, earlier: Checkpoint | None) -> TrainingSet
         earlier.refuse_other_scope(many=bool(recipe.data.molecules))
     training_set = _molecule_set(recipe, earlier) if recipe.data.molecules else _one_molecule(recipe, earlier)
     if len(training_set.frames) < recipe.optimizer.batch_size:
-        raise InputError(f"{len(training_set.frames)} frames in {', '.join(training_set.sources)} are fewer than "
-                         f"optimizer.batch_size={recipe.optimizer.batch_size}; give more frames or a smaller batch")
+        held = 0 if training_set.held_out is None else len(training_set.held_out)
+        raise InputError(f"{len(training_set.frames)} frames in {', '.join(training_set.sources)}{f' beside {held} held out' if held else ''} "
+                         f"are fewer than optimizer.batch_size={recipe.optimizer.batch_size}; give more frames or a smaller batch")
     for one in [training_set] if isinstance(training_set, TrainingSet) else training_set.molecules.values():
         _warn_of_rigid_bonds(one)
     return training_set
@@ -47,7 +49,11 @@ def _one_molecule(recipe: Recipe, earlier: Checkpoint | None) -> TrainingSet:
     if earlier is not None:
         earlier.refuse_other_beads(bead_frames.beads)
     normalisation = () if earlier is None else (earlier.record.scale_nm, earlier.record.origin_nm)
+    bead_frames, held = split_off(bead_frames, data.held_out)
     training_set = TrainingSet.of(bead_frames, *normalisation)
+    if held is not None:
+        held = TrainingSet.of(held, training_set.scale_nm, training_set.origin_nm).frames
+        training_set = dataclasses.replace(training_set, held_out=held)
     if bead_frames.forces is None:
         return training_set
     kt = BOLTZMANN_KJ_PER_MOL_K * recipe.temperature_k
