@@ -20,7 +20,13 @@ from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
 from fpforce.training.calibration.policy import is_wanted, refuse_uncalibratable
 from fpforce.training.calibration.stages import calibrate
-from fpforce.training.checkpoint.checkpoint import CHECKPOINT_NAME, AnyCheckpoint, read_checkpoint, replace_record
+from fpforce.training.checkpoint.checkpoint import (
+    CHECKPOINT_NAME,
+    AnyCheckpoint,
+    read_checkpoint,
+    replace_record,
+    replace_weights,
+)
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.data.read import read_training_set
@@ -28,6 +34,7 @@ from fpforce.training.loop.callbacks import StopAfterStep, StoppedWhileCompiling
 from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.loop.hand_over import measured_hand_overs
 from fpforce.training.loop.trainer import quiet_lightning, trainer_of
+from fpforce.training.loop.watching import conclude
 from fpforce.training.recipe.models import InternalRecipe
 from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.resumption import refuse_other_recipe
@@ -146,6 +153,8 @@ def _train_experts(
                 f"stopped while the training step was compiled; {kept} (run.compile=false does without)"
             ) from None
         unfinished = False
+        if not stop.requested:
+            _adopt_best(module, path, trainer.is_global_zero)
         if stop.requested:
             raise KeyboardInterrupt(
                 f"stopped after step {trainer.global_step}; {path} is complete, go on with --resume"
@@ -153,6 +162,22 @@ def _train_experts(
         module.record.hand_overs = measured_hand_overs(module.record, module.experts, module.plans)
         if trainer.is_global_zero and module.record.hand_overs:
             replace_record(path, module.record)
+
+
+def _adopt_best(module: ExpertTraining, path: Path, writes: bool) -> None:
+    """Go back to the averaged weights of a finished expert that were the best on held-out frames."""
+    record = module.record.expert
+    conclude(record)
+    if record.best is None or record.best["step"] == record.steps:
+        return
+    logger.info(
+        "the weights of step %d, the best on held-out frames, are kept instead of those of step %d",
+        record.best["step"],
+        record.steps,
+    )
+    module.expert.load_state_dict(record.best["weights"])
+    if writes:
+        replace_weights(path, module.record.active, record.best["weights"])
 
 
 def _end_with_calibration(recipe: Recipe, checkpoint: AnyCheckpoint, training_set: TrainingSet | MoleculeSet) -> None:

@@ -294,7 +294,9 @@ def test_minimiser_arrives_where_no_force_is_left(random_model, run_python):
     try:
         run_python(plain)
     except AssertionError:
-        pytest.skip("OpenMM's own minimiser crashes on this OpenCL, whatever the force is, as that of 8.5 does on pocl 3.1")
+        pytest.skip(
+            "OpenMM's own minimiser crashes on this OpenCL, whatever the force is, as that of 8.5 does on pocl 3.1"
+        )
     model, places = random_model(), in_order(6, 5)
     _, context = make_context(model, places, 30)
     context.setPositions(chains_nm(6, 5).reshape(-1, 3))
@@ -401,11 +403,15 @@ def test_a_device_that_is_the_hosts_processor_is_left_alone_unless_asked_for(ran
     name = context.getPlatform().getPropertyValue(context, "DeviceName")
     if not name.startswith(("pthread", "cpu")):
         pytest.skip(f"{name} is not pocl's")
-    assert force.getEvaluationInContext(context) == "host: the device is the host's processor, for which there is faster code"
+    assert (
+        force.getEvaluationInContext(context)
+        == "host: the device is the host's processor, for which there is faster code"
+    )
 
 
 def test_kernels_have_no_data_race(random_model, run_python, tmp_path):
-    # Oclgrind, a simulator of OpenCL devices, looks at every access to memory; a missing barrier passes on pocl and not there.
+    # Oclgrind, a simulator of OpenCL devices, looks at every access to memory; a missing barrier passes on pocl and not
+    # there.
     simulator = Path("/usr/lib/oclgrind/liboclgrind-rt-icd.so")
     if not simulator.exists():
         pytest.skip("no Oclgrind here, such as the package oclgrind")
@@ -422,7 +428,8 @@ def test_kernels_have_no_data_race(random_model, run_python, tmp_path):
         "    force.addReplica(range(beads * r, beads * (r + 1)))\n"
         "    for _ in range(beads): system.addParticle(12.0)\n"
         "system.addForce(force)\n"
-        "context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName('OpenCL'), {'Precision': 'mixed'})\n"
+        "context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName('OpenCL'), "
+        "{'Precision': 'mixed'})\n"
         "context.setPositions(numpy.load('positions.npy'))\n"
         "print('energy', context.getState(energy=True, forces=True).getPotentialEnergy()._value)\n"
         "print('by', force.getEvaluationInContext(context))\n"
@@ -432,7 +439,14 @@ def test_kernels_have_no_data_race(random_model, run_python, tmp_path):
         (tmp_path / "model.json").write_text(model[0])
         (tmp_path / "model.safetensors").write_bytes(model[1])
         np.save(tmp_path / "positions.npy", chains_nm(replicas, beads).reshape(-1, 3))
-        printed = run_python(code, "model", replicas, OCL_ICD_VENDORS=str(tmp_path / "vendors"), OCLGRIND_DATA_RACES="1", FPFORCE_DEVICE="kernel")
+        printed = run_python(
+            code,
+            "model",
+            replicas,
+            OCL_ICD_VENDORS=str(tmp_path / "vendors"),
+            OCLGRIND_DATA_RACES="1",
+            FPFORCE_DEVICE="kernel",
+        )
         _, host = make_context(model, in_order(replicas, beads), replicas * beads, "Reference")
         host.setPositions(chains_nm(replicas, beads).reshape(-1, 3))
         words = printed.split()

@@ -258,5 +258,16 @@ def replace_record(path: Path, record: TrainingRecord) -> None:
     """Put another record into a checkpoint, in one step."""
     content = torch.load(path, map_location="cpu", weights_only=True)
     content[EXTRA_KEY] = record.to_dict()
+    _replace(path, content)
+
+
+def replace_weights(path: Path, number: int, weights: dict[str, Tensor]) -> None:
+    """Put other averaged weights of one expert, by name, into a checkpoint, in one step."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    content["state_dict"] |= {f"experts.{number}.{name}": value for name, value in weights.items()}
+    _replace(path, content)
+
+
+def _replace(path: Path, content: dict) -> None:
     with replacing(path) as unfinished:
         torch.save(content, unfinished)

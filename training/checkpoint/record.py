@@ -23,6 +23,7 @@ from fpforce.training.recipe.sections import Recipe
 
 CHECKPOINT_VERSION = 3  # 3: the internal model sees volumes
 LOSS_TERMS = ("denoising", "fokker_planck", "anchor")
+WATCHED = ("step", "denoising", "held_out_denoising", "fokker_planck", "held_out_fokker_planck")
 
 
 @dataclass
@@ -30,7 +31,10 @@ class ExpertRecord:
     """How the training of one expert went; `steps` is 0 until it begins.
 
     The curves hold one entry for every log_every_steps steps: the means of each loss term over these steps. window
-    holds the terms of every step since the last entry, in the order of LOSS_TERMS.
+    holds the terms of every step since the last entry, in the order of LOSS_TERMS. watched: losses of the averaged
+    weights on training frames and on frames held out, an entry a measurement; gap: that of loop.watch, in kT. best:
+    step, held-out loss and averaged weights by name of the last measurement whose held-out denoising loss was next to
+    the least (loop.watching.keep_best); None without held-out frames. stopped_early: because the held-out loss rose.
     """
 
     device: str = ""
@@ -38,6 +42,10 @@ class ExpertRecord:
     steps: int = 0
     curves: dict = field(default_factory=lambda: {name: [] for name in ("step", *LOSS_TERMS)})
     window: list[list[float]] = field(default_factory=list)
+    watched: dict = field(default_factory=lambda: {name: [] for name in WATCHED})
+    gap: dict = field(default_factory=lambda: {"step": [], "kt": []})
+    best: dict | None = None
+    stopped_early: bool = False
 
     def close_window(self) -> dict[str, float]:
         """Append the window's means to the curves, and return them by name."""
@@ -49,6 +57,8 @@ class ExpertRecord:
 
     def progress(self, plan: ExpertPlan) -> float:
         """Part of the plan that is done, by steps or by time, whichever is further."""
+        if self.stopped_early:
+            return 1.0
         by_time = 0.0 if plan.max_minutes is None else self.seconds / (60.0 * plan.max_minutes)
         return max(self.steps / plan.max_steps, by_time)
 

@@ -34,7 +34,8 @@ CHECK_FRAMES = 256
 class TrainingSet:
     """Normalised frames (frames, beads, 3) float32 of one molecule, projected onto the degrees of freedom.
 
-    forces: those of the same frames, or None.
+    forces: those of the same frames, or None. held_out (frames, beads, 3): frames that are not trained on, in the same
+    normalisation.
     """
 
     frames: Tensor
@@ -43,6 +44,7 @@ class TrainingSet:
     data_sha256: str
     sources: tuple[str, ...]
     forces: ForceScores | None = None
+    held_out: Tensor | None = None
 
     @staticmethod
     def of(bead_frames: BeadFrames, normalisation: Normalisation | None = None) -> "TrainingSet":

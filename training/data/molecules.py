@@ -37,6 +37,7 @@ class MoleculeSet:
     knowledge: Knowledge
 
     forces = None
+    held_out = None
 
     @staticmethod
     def of(

@@ -12,6 +12,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.data.earlier import EarlierData
 from fpforce.training.data.force_scores import ForceScores
+from fpforce.training.data.held_out import split_off
 from fpforce.training.data.molecule_files import find_molecules
 from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.recipe.sections import DataRecipe
@@ -43,8 +44,10 @@ def read_training_set(
     else:
         training_set = _one_molecule(data, BOLTZMANN_KJ_PER_MOL_K * temperature_k, earlier)
     if len(training_set.frames) < batch_size:
+        held = 0 if training_set.held_out is None else len(training_set.held_out)
+        beside = f" beside {held} held out" if held else ""
         raise InputError(
-            f"{len(training_set.frames)} frames in {', '.join(training_set.sources)} are fewer than "
+            f"{len(training_set.frames)} frames in {', '.join(training_set.sources)}{beside} are fewer than "
             f"optimizer.batch_size={batch_size}; give more frames or a smaller batch"
         )
     for one in [training_set] if isinstance(training_set, TrainingSet) else training_set.molecules.values():
@@ -67,7 +70,12 @@ def _one_molecule(data: DataRecipe, kt_kj_per_mol: float, earlier: EarlierData |
     )
     if earlier is not None:
         earlier.require_beads(bead_frames.beads)
+    bead_frames, held = split_off(bead_frames, data.held_out)
     training_set = TrainingSet.of(bead_frames, None if earlier is None else earlier.normalisation)
+    if held is not None:
+        training_set = dataclasses.replace(
+            training_set, held_out=TrainingSet.of(held, training_set.normalisation).frames
+        )
     if bead_frames.forces is None:
         return training_set
     scores = ForceScores.of(bead_frames, training_set.scale_nm, kt_kj_per_mol)

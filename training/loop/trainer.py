@@ -8,7 +8,6 @@ import warnings
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -16,6 +15,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint.checkpoint import CHECKPOINT_NAME
 from fpforce.training.loop.callbacks import CheckpointWriter, StepRecord, StopAfterStep, exponential_average
 from fpforce.training.loop.progress import TrainingProgress
+from fpforce.training.loop.watching import AveragedWeights, Watching
 from fpforce.training.recipe.plan import ExpertPlan
 from fpforce.training.recipe.sections import Recipe
 
@@ -23,9 +23,11 @@ from fpforce.training.recipe.sections import Recipe
 def trainer_of(recipe: Recipe, plan: ExpertPlan, number: int, stop: StopAfterStep, show_progress: bool) -> pl.Trainer:
     """The Trainer of expert `number`; InputError for hardware that is not there."""
     run = recipe.run
+    averaging = AveragedWeights(use_buffers=False, multi_avg_fn=exponential_average(recipe.optimizer.ema_decay))
     callbacks = [
-        WeightAveraging(use_buffers=False, multi_avg_fn=exponential_average(recipe.optimizer.ema_decay)),
+        averaging,
         StepRecord(),
+        Watching(averaging),
         CheckpointWriter(recipe.output / CHECKPOINT_NAME, run.checkpoint_minutes),
         TrainingProgress(run.log_every_steps, show_progress),
         stop,

@@ -34,6 +34,13 @@ class DataRecipe(Section):
     beads: str | list | dict = Field("backbone", description="preset, mdtraj selection, or groups of atoms")
     length_unit: Literal["nm", "angstrom"] | None = Field(None, description="unit of bare .npy/.npz arrays")
     stride: int = Field(1, ge=1, description="use every so-many-th frame")
+    held_out: float = Field(
+        0.1,
+        ge=0,
+        le=0.5,
+        description="share of the frames of one molecule, in blocks of time, that is not trained on "
+        "but watched, to see what is memorised; 0: none",
+    )
     allow_d_residues: bool = Field(False, description="accept D-amino acids instead of refusing them")
     forces: list[Path] | None = Field(
         None,

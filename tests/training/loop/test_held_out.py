@@ -1,0 +1,155 @@
+"""Frames held out of a training: in blocks of time, never learned from, and what is made of the losses on them."""
+
+import json
+
+import mdtraj
+import numpy as np
+import pytest
+import torch
+
+from fpforce.training.checkpoint.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.record import ExpertRecord
+from fpforce.training.data.held_out import STRETCHES, held_out, split_off
+from fpforce.training.data.read import read_training_set
+from fpforce.training.loop.watch import Watched
+from fpforce.training.loop.watching import NEXT_TO_BEST, WORSE, keep_best
+from fpforce.training.recipe.read import load_recipe
+from fpforce.training.train import train
+
+
+def runs_of(mask):
+    """Lengths of the stretches of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
+    return (edges[1::2] - edges[::2]).tolist()
+
+
+def test_a_tenth_of_a_trajectory_is_held_out_in_a_few_blocks():
+    mask = held_out((1000, 500), 0.1)
+    assert runs_of(mask[:1000]) == [20] * STRETCHES and runs_of(mask[1000:]) == [10] * STRETCHES
+    assert not mask[0] and not mask[-1]
+
+
+def test_of_many_trajectories_whole_ones_are_held_out():
+    mask = held_out((7,) * 20, 0.1).reshape(20, 7)
+    assert mask.any(1).tolist() == mask.all(1).tolist() and mask.all(1).sum() == 2
+
+
+def test_share_of_zero_and_too_few_frames_hold_nothing_out(alanine_frames):
+    assert not held_out((1000,), 0.0).any()
+    assert split_off(alanine_frames, 0.0) == (alanine_frames, None)
+    assert split_off(alanine_frames, 10 / len(alanine_frames))[1] is None  # fewer than FEWEST_HELD_OUT
+
+
+def test_both_parts_together_are_all_frames(alanine_frames):
+    known, held = split_off(alanine_frames, 0.1)
+    assert (
+        len(known) == sum(known.lengths)
+        and len(held) == sum(held.lengths)
+        and len(known) + len(held) == len(alanine_frames)
+    )
+    together = np.concatenate([known.positions_nm, held.positions_nm])
+    np.testing.assert_array_equal(np.sort(together.ravel()), np.sort(alanine_frames.positions_nm.ravel()))
+
+
+def test_training_does_not_see_what_is_held_out(alanine, alanine_frames, tmp_path):
+    """Poisoned: every frame held out is replaced by one and the same, which would change any statistics and any batch.
+
+    Held-out frames may choose between weights; they may not teach.
+    """
+    whole = mdtraj.load(str(alanine / "train.xtc"), top=str(alanine / "alanine_dipeptide.pdb"), stride=20)
+    mask, ends, trained = held_out((len(whole),), 0.1), [], []
+    for name in ("as it is", "poisoned"):
+        if name == "poisoned":
+            whole.xyz[mask] = whole.xyz[mask][0]
+        whole.save_xtc(str(tmp_path / f"{name}.xtc"))
+        recipe = tmp_path / f"{name}.yaml"
+        recipe.write_text(
+            json.dumps(
+                {
+                    "data": {
+                        "trajectories": f"{name}.xtc",
+                        "topology": str(alanine / "alanine_dipeptide.pdb"),
+                        "beads": "backbone5",
+                    },
+                    "temperature_k": 300,
+                    "output": str(tmp_path / f"{name} run"),
+                    "model": {"width": 16, "layers": 2},
+                    "optimizer": {"batch_size": 32},
+                    "run": {"max_steps": 120, "log_every_steps": 10, "threads": 1, "accelerator": "cpu"},
+                }
+            )
+        )
+        path = train(load_recipe(recipe), show_progress=False)
+        ends.append(read_checkpoint(path))
+        trained.append(torch.load(path, weights_only=True)["current_model_state"])
+    clean, poisoned = ends
+    assert clean.record.scale_nm == poisoned.record.scale_nm
+    assert clean.record.bond_lengths_nm == poisoned.record.bond_lengths_nm
+    assert torch.equal(clean.record.check_frames, poisoned.record.check_frames)
+    assert all(torch.equal(value, trained[1][name]) for name, value in trained[0].items())
+    ours, theirs = clean.record.expert.watched, poisoned.record.expert.watched
+    assert ours["denoising"] == theirs["denoising"]
+    assert ours["held_out_denoising"] != theirs["held_out_denoising"]  # which are measured on what is held out
+
+
+def test_best_weights_are_the_last_that_are_next_to_the_least_loss():
+    record = ExpertRecord()
+    for step, (loss, kept, least) in enumerate(
+        [(1.0, 0, 1.0), (0.5, 1, 0.5), (0.504, 2, 0.5), (0.51, 2, 0.5), (0.49, 4, 0.49), (0.6, 4, 0.49)]
+    ):
+        record.steps = step
+        keep_best(record, loss, {"w": torch.full((1,), float(step))})
+        assert record.best["step"] == kept and record.best["weights"]["w"].item() == kept
+        assert record.best["loss"] == pytest.approx(least)
+
+
+def test_training_that_memorises_goes_back_to_its_best_weights(small_recipe, tmp_path):
+    """86 frames at small t, and a network that can learn them by heart."""
+    recipe = small_recipe(
+        tmp_path,
+        "data.stride=200",
+        "data.held_out=0.2",
+        "model.width=128",
+        "model.layers=3",
+        "optimizer.batch_size=64",
+        "optimizer.learning_rate=1e-2",
+        "optimizer.warmup_steps=20",
+        "loss.fokker_planck_weight=0",
+        "diffusion.t_max=0.2",
+        "run.max_steps=1500",
+        "run.compile=false",
+    )
+    checkpoint = read_checkpoint(train(recipe, show_progress=False))
+    record, data = checkpoint.record.expert, read_training_set(recipe.data, temperature_k=300.0, batch_size=64)
+    losses = record.watched["held_out_denoising"]
+    assert record.stopped_early and record.steps < 1500 and losses[-1] > WORSE * min(losses)
+    assert (
+        record.watched["denoising"][-1] < record.watched["denoising"][losses.index(min(losses))]
+    )  # which went on falling
+    assert record.best["step"] < record.steps
+    held = Watched(data.held_out, checkpoint.plans[0], 1e-4).losses(checkpoint.model())
+    assert held.denoising == pytest.approx(losses[record.watched["step"].index(record.best["step"])], rel=1e-4)
+    assert held.denoising <= NEXT_TO_BEST * min(losses)
+
+
+def test_gap_of_an_exact_energy_is_zero_and_grows_with_what_is_added_to_it(alanine_set, small_recipe, tmp_path):
+    """The Gaussian prior alone, of which ln q is known: E + ln q is one constant until the energy is tilted at
+    the smallest t.
+    """
+    from fpforce.training.models.contract import DiffusionEnergy
+    from fpforce.training.models.prior import fit_prior
+    from fpforce.training.recipe.plan import plan_experts
+
+    class Tilt(torch.nn.Module):
+        def __init__(self, size):
+            super().__init__()
+            self.size = size
+
+        def forward(self, x, t):
+            return self.size * torch.exp(-1e4 * t) * (x[:, 0] - x[:, -1]).square().sum(-1)
+
+    watched = Watched(alanine_set.frames, plan_experts(small_recipe(tmp_path))[0], 1e-4)
+    exact, tilted = (
+        watched.gap_kt(DiffusionEnergy(Tilt(size), fit_prior(alanine_set.frames, []))) for size in (0.0, 1.0)
+    )
+    assert exact < 0.1 and tilted > 5 * max(exact, 0.02)

@@ -1,0 +1,128 @@
+"""When a training looks at held-out frames, and what it does about what it sees.
+
+In: the module in training and the averaged weights. Out: entries of the record and of the logs, the weights that were
+best on held-out frames, and an early end where these get worse. When depends on steps alone, so that a resumed run does
+the same.
+"""
+
+import logging
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import WeightAveraging
+
+from fpforce.training.checkpoint.record import ExpertRecord
+from fpforce.training.data.dataset import TrainingSet
+from fpforce.training.loop.watch import Losses, Watched
+from fpforce.training.models.contract import DiffusionEnergy
+
+logger = logging.getLogger("fpforce")
+
+EVERY_LOGS = 10  # entries of the training's own logs between two measurements
+GAP_EVERY = 10  # measurements between two of the gap, which takes seconds
+NEXT_TO_BEST = (
+    1.01  # times the least held-out loss: later weights, which have seen smaller learning rates, count as good
+)
+WORSE = 1.03  # times the least: what has come this far up is memorising, and goes on doing so
+KNOWN_BETTER = 0.05  # of the held-out loss, by which the training frames' is lower, from where on a word is due
+
+
+class AveragedWeights(WeightAveraging):
+    """Lightning's averaging of weights, of which others may see the average."""
+
+    def averaged_expert(self, module: pl.LightningModule) -> torch.nn.Module:
+        """The expert in training, with averaged weights; of no use for training on."""
+        return self._average_model.module.experts[module.record.active]
+
+
+class Watching(pl.Callback):
+    """Measures the averaged weights on training and held-out frames, keeps the best, and stops where it gets worse."""
+
+    def __init__(self, averaging: AveragedWeights):
+        self._averaging = averaging
+        self._watched: dict[str, Watched] = {}
+
+    def on_train_start(self, trainer, module):
+        data = module._data.value
+        if isinstance(data, TrainingSet) and data.held_out is not None:
+            like, width = module._batches.value.frames, module.recipe.loss.fokker_planck_sigma
+            self._watched = {
+                name: Watched(frames.to(like), module.plan, width)
+                for name, frames in (("", data.frames), ("held_out_", data.held_out))
+            }
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        every = EVERY_LOGS * module.recipe.run.log_every_steps
+        done = module.progress >= 1.0
+        if not self._watched or not (done or trainer.global_step % every == 0):
+            return
+        expert, record = self._averaging.averaged_expert(module), module.record.expert
+        losses = {name: watched.losses(expert) for name, watched in self._watched.items()}
+        entry = note(record, losses[""], losses["held_out_"])
+        keep_best(record, losses["held_out_"].denoising, expert.state_dict())
+        if self._gap_is_due(module, expert, done):
+            entry["gap_kt"] = self._watched["held_out_"].gap_kt(expert)
+            record.gap["step"].append(record.steps)
+            record.gap["kt"].append(entry["gap_kt"])
+        for log in module.loggers:
+            log.log_metrics(entry, trainer.global_step)
+        if losses["held_out_"].denoising > WORSE * record.best["loss"] and not done:
+            logger.warning(
+                "stopped at step %d: on held-out frames the denoising loss has risen from %.4f at step %d to %.4f; the "
+                "weights "
+                "of step %d are kept. More frames would help, a longer training would not",
+                record.steps,
+                record.best["loss"],
+                record.best["step"],
+                losses["held_out_"].denoising,
+                record.best["step"],
+            )
+            record.stopped_early = trainer.should_stop = True
+
+    def _gap_is_due(self, module, expert, done: bool) -> bool:
+        if not isinstance(expert, DiffusionEnergy) or module.plan.t_max < 1.0:
+            return False
+        return done or len(module.record.expert.watched["step"]) % GAP_EVERY == 0
+
+
+def note(record: ExpertRecord, training: Losses, held_out: Losses) -> dict[str, float]:
+    """Put a measurement into the record, and return it by name."""
+    entry = {
+        "denoising": training.denoising,
+        "held_out_denoising": held_out.denoising,
+        "fokker_planck": training.fokker_planck,
+        "held_out_fokker_planck": held_out.fokker_planck,
+    }
+    for name, value in ({"step": record.steps} | entry).items():
+        record.watched[name].append(value)
+    return {f"averaged_{name}": value for name, value in entry.items()}
+
+
+def keep_best(record: ExpertRecord, loss: float, weights: dict[str, torch.Tensor]) -> None:
+    """Keep the weights where their loss on held-out frames is within NEXT_TO_BEST of the least so far; `loss`
+    of best is that least.
+    """
+    least = loss if record.best is None else min(loss, record.best["loss"])
+    if loss <= NEXT_TO_BEST * least:
+        record.best = {
+            "step": record.steps,
+            "loss": least,
+            "weights": {name: value.detach().cpu().clone() for name, value in weights.items()},
+        }
+
+
+def conclude(record: ExpertRecord) -> None:
+    """Say in the log what held-out frames said of a finished training."""
+    if not record.watched["step"]:
+        return
+    last = {name: values[-1] for name, values in record.watched.items()}
+    known, unknown = last["denoising"], last["held_out_denoising"]
+    gap = f"; E + ln q of held-out frames varies by {record.gap['kt'][-1]:.1f} kT" if record.gap["kt"] else ""
+    logger.info("denoising loss %.4f on training frames, %.4f on held-out ones%s", known, unknown, gap)
+    if known < (1.0 - KNOWN_BETTER) * unknown:
+        logger.warning(
+            "training frames are known better than held-out ones by %.0f%%: the frames are too few for this model, "
+            "which has "
+            "begun to memorise them; more, or more independent, frames would help",
+            100 * (1.0 - known / unknown),
+        )
