@@ -1,17 +1,19 @@
-"""Puts the tables that the other scripts wrote to docs/results/ into docs/results.md: python
-benchmarks/write_results.py.
+"""Puts the tables that the other scripts wrote to docs/results/ into docs/results.md.
+
+python benchmarks/write_results.py [--quick], which writes the page elsewhere.
 """
 
-from pathlib import Path
+import argparse
 
-import reach
+from workbench import options, reach
+from workbench.places import RESULTS
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGE = "results.md"  # beside the folder of tables
 SECTIONS = (
     (
         "The paper's variants on alanine dipeptide, `internal`",
         "alanine_variants",
-        "alanine_tables.py variants",
+        "studies/alanine_tables.py variants",
         "Each recipe of examples/alanine_dipeptide/recipes, the same number of steps in all. Samples and two "
         "simulations, every replica "
         "of the one started from a single phi < 0 frame, of the other from a single phi > 0 frame, pooled, against the "
@@ -21,13 +23,13 @@ SECTIONS = (
     (
         "The same, `graph_transformer`",
         "alanine_variants_graph",
-        "alanine_tables.py variants_graph",
+        "studies/alanine_tables.py variants_graph",
         "Two layers, 32 wide, half the steps.",
     ),
     (
         "The variants without signed volumes",
         "alanine_volumes",
-        "alanine_tables.py volumes",
+        "studies/alanine_tables.py volumes",
         "The first table's trainings with `model.volumes=false`: the network tells mirror images apart by dihedrals of "
         "consecutive beads alone "
         "(docs/method.md, Handedness), and iid samples have too much phi > 0.",
@@ -35,7 +37,7 @@ SECTIONS = (
     (
         "Handedness in noise",
         "handedness",
-        "handedness.py",
+        "studies/handedness.py",
         "Log odds of a noisy frame and its mirror image, by the energy and exactly. The slope is 1 for a model that "
         "knows the handedness as "
         "well as the data do, and 0 for one that does not see it.",
@@ -43,31 +45,31 @@ SECTIONS = (
     (
         "Calibration of basin weights",
         "alanine_calibration",
-        "alanine_tables.py calibration",
+        "studies/alanine_tables.py calibration",
         "The same trainings, calibrated in each way that a recipe offers (docs/method.md, Calibration).",
     ),
     (
         "Where the expert that is simulated ends",
         "alanine_t_max",
-        "alanine_tables.py t_max",
+        "studies/alanine_tables.py t_max",
         "Two experts that meet at t_max; the second is a score of its own. `fokker_planck` above is t_max = 1.",
     ),
     (
         "Two for one: the unregularised model at larger t",
         "alanine_two_for_one",
-        "alanine_tables.py two_for_one",
+        "studies/alanine_tables.py two_for_one",
         "The model of `diffusion` without volumes, evaluated at t.",
     ),
     (
         "Discretisation or inconsistency: the time step",
         "alanine_timestep",
-        "alanine_tables.py timestep",
+        "studies/alanine_tables.py timestep",
         "The model of `diffusion` without volumes at t = 1e-5, simulated with smaller time steps (4 fs above).",
     ),
     (
         "Discretisation or inconsistency: the samplers",
         "alanine_solver",
-        "alanine_tables.py solver",
+        "studies/alanine_tables.py solver",
         "Samples of the model of `diffusion`, seed 0, by several solvers and numbers of steps. Its simulation is in "
         "the first table: what it lacks, "
         "samples by any of these have.",
@@ -75,13 +77,13 @@ SECTIONS = (
     (
         "Width of the network and weight of the Fokker-Planck term",
         "alanine_width",
-        "alanine_tables.py width",
+        "studies/alanine_tables.py width",
         "`internal`, one model over all t.",
     ),
     (
         "Longer trainings",
         "alanine_long",
-        "alanine_tables.py long",
+        "studies/alanine_tables.py long",
         "Four times the steps of the tables above, and six times as long simulations: barriers that are learned better "
         "are higher, and "
         "within 200 ps replicas from the two basins do not yet agree.",
@@ -89,14 +91,14 @@ SECTIONS = (
     (
         "Longer simulations",
         "alanine_simulated_long",
-        "alanine_tables.py simulated_long",
+        "studies/alanine_tables.py simulated_long",
         "Models of the tables above, simulated six times as long: what 200 ps leave uncertain are the weights of the "
         "basins.",
     ),
     (
         "The Fokker-Planck term in every second step",
         "alanine_every",
-        "alanine_tables.py every",
+        "studies/alanine_tables.py every",
         "The term at twice its weight in every second step, on 1/8 of the batch as in the tables above, which have it "
         "in every step, and on "
         "1/4: what these save is in the table of costs.",
@@ -104,20 +106,20 @@ SECTIONS = (
     (
         "A score that is no gradient",
         "alanine_score",
-        "alanine_tables.py score",
+        "studies/alanine_tables.py score",
         "Without volumes, and simulated against the command's advice.",
     ),
     (
         "Two Gaussians that are not joined at small t",
         "two_gaussians",
-        "two_gaussians.py",
+        "studies/two_gaussians.py",
         "Ten standard deviations apart, with weights 0.9 and 0.1, in the plane: what the expert that is simulated "
         "knows of the weights.",
     ),
     (
         "The paper's variants on the Müller-Brown potential",
         "muller_brown",
-        "muller_brown.py",
+        "studies/muller_brown.py",
         "![Free-energy maps of all variants, and the Fokker-Planck residual](results/muller_brown.png)\n\n"
         "Each variant of examples/muller_brown/recipes against the exact density, by JS divergence on 64 x 64 bins; "
         "the floor is "
@@ -136,7 +138,7 @@ SECTIONS = (
     (
         "Dipeptides never trained on",
         "dipeptides",
-        "dipeptides.py",
+        "studies/dipeptides.py",
         "One `internal` model for all dipeptides (examples/dipeptides/recipe.yaml, 77 training sequences), with and "
         "without experts and the "
         "Fokker-Planck term, "
@@ -153,13 +155,13 @@ SECTIONS = (
     (
         "The same, `graph_transformer`",
         "dipeptides_graph_transformer",
-        "dipeptides.py --recipe graph_transformer.yaml",
+        "studies/dipeptides.py --recipe graph_transformer.yaml",
         "The model for molecules of any length.",
     ),
     (
         "The paper's variants on chignolin",
         "chignolin_variants",
-        "chignolin_tables.py",
+        "studies/chignolin_tables.py",
         "Ten CA beads, `internal` with a wall (examples/chignolin). Simulations begin folded and extended; F is "
         "F(folded) - F(unfolded). Training and "
         "held-out set are alternate blocks of the same four runs, which disagree in folding; the floor is the distance "
@@ -168,60 +170,60 @@ SECTIONS = (
     (
         "The same, calibrated",
         "chignolin_calibration",
-        "chignolin_tables.py calibration",
+        "studies/chignolin_tables.py calibration",
         "The trainings of the table above, calibrated by likelihoods or in rounds of simulation (docs/method.md, "
         "Calibration).",
     ),
     (
         "A long simulation of chignolin",
         "long_run_chignolin",
-        "long_run.py --case chignolin --model "
+        "physics/long_run.py --case chignolin --model "
         "runs/chignolin/fokker_planck_6_rounds_of_simulation_0/model.pt --replicas 50 --steps 1000000",
         "100 replicas x 10^6 steps of the first seed of `fokker_planck, 6 rounds of simulation`.",
     ),
     (
         "Larger proteins",
         "protein_sizes",
-        "protein_sizes.py",
+        "speed/protein_sizes.py",
         "Stability and cost on data of some picoseconds, not quality.",
     ),
     (
         "A long simulation of the demo's force field",
         "long_run",
-        "long_run.py",
+        "physics/long_run.py",
         "The force field of `make demo`, simulated from both basins for longer than the demo has time for.",
     ),
     (
         "What the Fokker-Planck term costs",
         "training_cost",
-        "training_cost.py",
+        "speed/training_cost.py",
         "The demo's data: whole training steps with several ways to compute the term, and what trainings of "
         "equal length make of them.",
     ),
     (
         "What forces in the data buy",
         "forces_blending",
-        "forces_blending.py run1.npz run2.npz all_atoms.pdb",
+        "studies/forces_blending.py run1.npz run2.npz all_atoms.pdb",
         "Alanine dipeptide as five beads, with the forces on all atoms of the training run (docs/method.md, Forces in "
         "the data).",
     ),
     (
         "Langevin steps per second",
         "langevin_speed",
-        "langevin_speed.py",
+        "speed/langevin_speed.py",
         "Frozen models of several kinds and sizes on the Reference platform, every backend in one run.",
     ),
     (
         "The same simulation statistics with native and TorchForce",
         "backend_statistics",
-        "backend_statistics.py",
+        "physics/backend_statistics.py",
         "The demo's force field simulated from both basins with both backends, phi/psi compared with each "
         "other directly.",
     ),
     (
         "Scaling with the number of beads",
         "scaling",
-        "scaling.py",
+        "speed/scaling.py",
         "![Time and memory for one molecule against the number of beads](results/scaling.png)\n\n"
         "The graph transformer with a cutoff, over all pairs (`dense`) and over those within the cutoff (`radius`), on "
         "a chain that "
@@ -230,13 +232,21 @@ SECTIONS = (
     (
         "Memory of the native force",
         "memory",
-        "memory.py",
+        "speed/memory.py",
         "What a Context with FPForce allocates beyond one of the same System without it.",
     ),
 )
 
 
 def main() -> None:
+    chosen = options.parse(argparse.ArgumentParser(description=__doc__))
+    text = page()
+    (chosen.results.parent / PAGE).write_text(text)
+    print(f"{chosen.results.parent / PAGE}: {text.count(chr(10) + '## ')} sections")
+
+
+def page() -> str:
+    """The whole page, from the tables in docs/results."""
     parts = [
         "# Results\n\nEvery table here is written by a script in benchmarks/, with its hardware; "
         "`python benchmarks/write_results.py` collects them. Excess is the figure less its floor, the same "
@@ -245,16 +255,16 @@ def main() -> None:
         "so its figures are not those of a reference seen only once. Training times were taken with other programs "
         "running.\n"
     ]
-    if reached := reach.section(DOCS / "results"):
+    if reached := reach.section(RESULTS):
         parts.append(f"## What is reached on alanine dipeptide\n\n{reached}")
     for title, name, script, text in SECTIONS:
-        path = DOCS / "results" / f"{name}.md"
+        path = RESULTS / f"{name}.md"
         if not path.exists():
             print(f"left out, not yet made by {script}: {path}")
             continue
         table = path.read_text()
         parts.append(f"## {title}\n\n{text} Made by `python benchmarks/{script}`.\n\n{table}")
-    (DOCS / "results.md").write_text("\n".join(parts))
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":

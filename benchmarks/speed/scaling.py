@@ -1,19 +1,23 @@
 """What an energy with its forces and a training step cost from 5 to 300 beads, over all pairs and over the radius
 graph.
 
-python benchmarks/scaling.py [--rounds 3] [--threads 1]. The graph transformer of the recipe's default size on a chain
-that fills a cube at the density of a protein's CA beads, with a cutoff. Single evaluations are of the exported
-TorchScript form, which finds its neighbours in plain torch; training steps are those of fpforce-train at a batch of as
-many frames as give about 1200 beads, and find them with torch-cluster. Dense and radius alternate in every round;
-medians are taken. Peak memory is the growth of a process of its own for each case. Exponents are fitted to the sizes
-from 80 beads on. Writes docs/results/scaling.json, .md and .png.
+python benchmarks/speed/scaling.py [--rounds 3] [--threads 1] [--quick]. The graph transformer of the recipe's default
+size on a chain that fills a cube at the density of a protein's CA beads, with a cutoff. Single evaluations are of the
+exported TorchScript form, which finds its neighbours in plain torch; training steps are those of fpforce-train at a
+batch of as many frames as give about 1200 beads, and find them with torch-cluster (without it --quick finds them in
+plain torch). Dense and radius alternate in every round; medians are taken. Peak memory is the growth of a process of
+its own for each case. Exponents are fitted to the sizes from 80 beads on. Writes docs/results/scaling.json, .md and
+.png.
 """
 
 import argparse
+import importlib.util
 import json
+import math
 import multiprocessing
 import resource
 import statistics
+import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -21,7 +25,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hardware import describe_hardware
 
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.loop.expert_training import ExpertTraining
@@ -29,13 +32,18 @@ from fpforce.training.models.neighbours import pairs_by_cluster, pairs_by_distan
 from fpforce.training.recipe.read import parse_recipe
 from fpforce.trajectories.bead_frames import read_bead_frames
 
-HERE = Path(__file__).resolve().parent
-BEADS = (5, 10, 20, 40, 80, 160, 300)
-FITTED_FROM = 80
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
+from workbench import options
+from workbench.hardware import describe_hardware
+
+SIZES, QUICK_SIZES = (5, 10, 20, 40, 80, 160, 300), (5, 10, 20)
+SMALLEST = SIZES[0]
+FITTED_FROM, QUICK_FITTED_FROM = 80, 5
 BATCH_BEADS = 1200
 CUTOFF_NM = 1.0
 SPACING_NM = 0.51  # a residue of 110 Da at 1.35 g/cm^3 has a cube of this edge
 KINDS = ("dense", "radius")
+SEARCHES = {"cluster": pairs_by_cluster, "distance": pairs_by_distance}
 WORK = {
     "force": "energy and forces of one molecule",
     "denoising": "training step, denoising alone",
@@ -47,17 +55,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    chosen = parser.parse_args()
+    chosen = options.parse(parser, rounds=1)
+    searches = SEARCHES
+    if importlib.util.find_spec("torch_cluster") is None:
+        if not chosen.quick:
+            parser.error("torch-cluster is needed (pip install 'fpforce[cluster]')")
+        searches = {"distance": pairs_by_distance}
+    sizes = QUICK_SIZES if chosen.quick else SIZES
     torch.set_num_threads(chosen.threads)
     # First of all: what this process frees, a fork of it could take without growing.
     memory = {
         (work, kind, beads): _in_a_process_of_its_own(work, kind, beads)
-        for beads in BEADS
+        for beads in sizes
         for kind in KINDS
         for work in WORK
     }
     rows = []
-    for beads in BEADS:
+    for beads in sizes:
         for row in measure(beads, chosen.rounds):
             rows.append(row | {"memory_mb": {work: memory[work, row["kind"], beads] for work in WORK}})
         print(rows[-2], rows[-1], sep="\n", flush=True)
@@ -66,14 +80,13 @@ def main() -> None:
         "rounds": chosen.rounds,
         "threads": chosen.threads,
         "cutoff_nm": CUTOFF_NM,
+        "fitted_from": QUICK_FITTED_FROM if chosen.quick else FITTED_FROM,
         "rows": rows,
-        "search": search_times(),
+        "search": search_times(sizes, searches),
     }
-    output = HERE.parent / "docs" / "results"
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "scaling.json").write_text(json.dumps(result, indent=1))
-    (output / "scaling.md").write_text(table(result))
-    draw(result, output / "scaling.png")
+    (chosen.results / "scaling.json").write_text(json.dumps(result, indent=1))
+    (chosen.results / "scaling.md").write_text(table(result))
+    draw(result, chosen.results / "scaling.png")
     print(table(result))
 
 
@@ -130,19 +143,19 @@ def task(work: str, kind: str, beads: int):
 
 def peak_growth_mb(work: str, kind: str, beads: int) -> float:
     """By how much the process's peak memory grows over that of the same work on 5 beads."""
-    task(work, kind, BEADS[0])
+    task(work, kind, SMALLEST)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     task(work, kind, beads)
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
-def search_times() -> list[dict]:
+def search_times(sizes, searches: dict) -> list[dict]:
     """Milliseconds to find the pairs of a training batch, with torch-cluster and from all distances."""
     rows = []
-    for beads in BEADS:
+    for beads in sizes:
         x = torch.from_numpy(chain(beads, batch_size(beads)))
         row = {"beads": beads, "batch": len(x)}
-        for name, find in (("cluster", pairs_by_cluster), ("distance", pairs_by_distance)):
+        for name, find in searches.items():
             durations = []
             for _ in range(20):
                 began = time.perf_counter()
@@ -212,8 +225,8 @@ def _in_a_process_of_its_own(work: str, kind: str, beads: int) -> float:
 
 
 def exponent(result: dict, kind: str, work: str, batched: bool) -> float:
-    """Of the time for one molecule against the number of beads, from FITTED_FROM beads on."""
-    rows = [row for row in result["rows"] if row["kind"] == kind and row["beads"] >= FITTED_FROM]
+    """Of the time for one molecule against the number of beads, from result["fitted_from"] beads on."""
+    rows = [row for row in result["rows"] if row["kind"] == kind and row["beads"] >= result["fitted_from"]]
     times = [row["ms"][work] / (row["batch"] if batched else 1) for row in rows]
     return float(np.polyfit(np.log([row["beads"] for row in rows]), np.log(times), 1)[0])
 
@@ -233,21 +246,21 @@ def table(result: dict) -> str:
     lines = [
         f"{result['threads']} thread(s), cutoff {result['cutoff_nm']:g} nm, medians of {result['rounds']} rounds; "
         f"{result['hardware']}. Milliseconds; in brackets MB by which the peak memory grows over that of "
-        f"{BEADS[0]} beads.",
+        f"{SMALLEST} beads.",
         "",
         "| beads | neighbours of a bead | batch of a step | "
         + " | ".join(f"{text}: {kind}" for text in WORK.values() for kind in KINDS)
         + " |",
         "|---" * 9 + "|",
     ]
-    for beads in BEADS:
+    for beads in dict.fromkeys(row["beads"] for row in result["rows"]):
         dense, radius = (
             next(row for row in result["rows"] if row["beads"] == beads and row["kind"] == kind) for kind in KINDS
         )
         cells = [f"{row['ms'][work]:,.1f} ({row['memory_mb'][work]:,.0f})" for work in WORK for row in (dense, radius)]
         lines.append(f"| {beads} | {dense['neighbours']:.1f} | {dense['batch']} | {' | '.join(cells)} |")
     exponents = [f"{exponent(result, kind, work, work != 'force'):.2f}" for work in WORK for kind in KINDS]
-    lines += [f"| exponent from {FITTED_FROM} beads, per molecule | | | {' | '.join(exponents)} |", ""]
+    lines += [f"| exponent from {result['fitted_from']} beads, per molecule | | | {' | '.join(exponents)} |", ""]
     crossings = "; ".join(f"{text}: {_beads(crossing(result, work))}" for work, text in WORK.items())
     lines += [
         f"The radius graph is the faster from: {crossings}.",
@@ -256,7 +269,7 @@ def table(result: dict) -> str:
         "|---|---|---|---|",
     ]
     lines += [
-        f"| {row['beads']} | {row['batch']} | {row['cluster']:.2f} | {row['distance']:.2f} |"
+        f"| {row['beads']} | {row['batch']} | {row.get('cluster', math.nan):.2f} | {row['distance']:.2f} |"
         for row in result["search"]
     ]
     return "\n".join(lines) + "\n"
@@ -293,7 +306,7 @@ def draw(result: dict, path: Path) -> None:
         axes[0, column].set_title(title.replace(", with ", ",\nwith ").replace("of one", "\nof one"), fontsize=9)
         axes[0, column].legend(fontsize=8, frameon=False)
         axes[1, column].set_xlabel("beads", fontsize=9)
-        axes[1, column].set_xticks(BEADS, [str(beads) for beads in BEADS], minor=False)
+        axes[1, column].set_xticks(beads, [str(count) for count in beads], minor=False)
         axes[1, column].minorticks_off()
         for axis in axes[:, column]:
             axis.grid(True, which="major", color="#EEEEEE")

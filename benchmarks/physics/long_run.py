@@ -1,9 +1,9 @@
 """A force field simulated for long: from both starts, by default until 10^9 replica-steps are done, then judged.
 
-python benchmarks/long_run.py [--case alanine_dipeptide] [--model runs/demo/model.pt] [--steps 3910000] [--replicas 128]
-[--backend auto] --case is one of rows.CASES. The two simulations run side by side, one thread each, and are resumed if
-interrupted; energies of all frames are those of the System. Writes runs/long_run/report.html and
-docs/results/long_run.md, of another case with _CASE behind the names.
+python benchmarks/physics/long_run.py [--case alanine_dipeptide] [--model runs/demo/model.pt] [--steps 3910000]
+[--replicas 128] [--backend auto] [--quick]. --case is one of rows.CASES. The two simulations run side by side, one
+thread each, and are resumed if interrupted; energies of all frames are those of the System. Writes
+runs/long_run/report.html and docs/results/long_run.md, of another case with _CASE behind the names.
 """
 
 import argparse
@@ -13,27 +13,32 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from hardware import describe_hardware
-from rows import CASES, TIMESTEP_FS, with_error
 
 import fpforce
 from fpforce.analysis import evaluate
 from fpforce.simulation.simulate import read_simulation
 
-ROOT = Path(__file__).resolve().parent.parent
-REPORT_INTERVAL_PS = 10
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
+from workbench import options
+from workbench.hardware import describe_hardware
+from workbench.places import RUNS
+from workbench.rows import CASES, TIMESTEP_FS, with_error
+from workbench.tiny import tiny_model
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", choices=list(CASES), default="alanine_dipeptide")
-    parser.add_argument("--model", type=Path, default=ROOT / "runs" / "demo" / "model.pt")
+    parser.add_argument("--model", type=Path, default=RUNS / "demo" / "model.pt")
     parser.add_argument("--steps", type=int, default=3_910_000, help="of each replica")
     parser.add_argument("--replicas", type=int, default=128, help="for each of the two simulations")
     parser.add_argument("--backend", default="auto")
-    chosen = parser.parse_args()
+    parser.add_argument("--report-interval-ps", type=float, default=10.0)
+    chosen = options.parse(parser, steps=100, replicas=8, report_interval_ps=0.04)
+    if chosen.quick:
+        chosen.model = tiny_model(chosen.runs)
     case, suffix = CASES[chosen.case], "" if chosen.case == "alanine_dipeptide" else f"_{chosen.case}"
-    folder = ROOT / "runs" / f"long_run{suffix}"
+    folder = chosen.runs / f"long_run{suffix}"
     outputs = [folder / f"from_{start}.xtc" for start in case.starts]
     running = [
         subprocess.Popen(
@@ -56,9 +61,7 @@ def main() -> None:
         overwrite=True,
     )
     text = _summary(report.figures, chosen, energies_kt(chosen.model, outputs))
-    output = ROOT / "docs" / "results"
-    output.mkdir(parents=True, exist_ok=True)
-    (output / f"long_run{suffix}.md").write_text(text)
+    (chosen.results / f"long_run{suffix}.md").write_text(text)
     print(text)
 
 
@@ -100,7 +103,7 @@ def _command(chosen, output: Path, start: Path, seed: int) -> list[str]:
         "--backend",
         chosen.backend,
         "--report-interval-ps",
-        str(REPORT_INTERVAL_PS),
+        str(chosen.report_interval_ps),
         *resume,
     ]
 

@@ -1,8 +1,8 @@
 """How well models tell a noisy frame from its mirror image, against the exact log odds of the training data.
 
-python benchmarks/handedness.py [--steps 8000] [--frames 400] [--data 2000]
-Alanine dipeptide as five beads, `internal` with signed volumes and without, trained as benchmarks/alanine_tables.py
-does (trainings in runs/alanine are taken). Writes docs/results/handedness.md.
+python benchmarks/studies/handedness.py [--steps 8000] [--frames 400] [--data 2000] [--quick] Alanine dipeptide as five
+beads, `internal` with signed volumes and without, trained as benchmarks/studies/alanine_tables.py does (trainings in
+runs/alanine are taken). Writes docs/results/handedness.md.
 
 The diffused density of the data is a mean over data frames y and rotations R of Gaussians around alpha R y, whose
 integral over R is one over the angles of a matrix Fisher distribution: with the singular values s1 >= s2 >= |s3| of
@@ -13,13 +13,19 @@ SO(3)). A mirror image turns the sign of s3.
 
 import argparse
 import math
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
-from alanine_tables import STUDY
-from hardware import describe_hardware
-from rows import EXAMPLE, trained
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
+from studies.alanine_tables import STUDY
+from workbench import options
+from workbench.hardware import describe_hardware
+from workbench.places import ALANINE
+from workbench.rows import Row, trained
 
 MODELS = {
     "with volumes": ("variants", "fokker_planck"),
@@ -33,26 +39,29 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--frames", type=int, default=400, help="noisy frames, of the held-out reference")
     parser.add_argument("--data", type=int, default=2000, help="training frames that make the exact density")
-    chosen = parser.parse_args()
+    chosen = options.parse(parser, steps=60, frames=10, data=20)
+    study = replace(STUDY, all_runs=chosen.runs)
     from fpforce.training.checkpoint.checkpoint import read_checkpoint
 
     torch.set_num_threads(1)
     checkpoints = {
-        name: read_checkpoint(
-            trained(STUDY.folder_of(row, 0), replace(STUDY.tables[table].rows[row], steps=chosen.steps))
-        )
+        name: read_checkpoint(trained(study.folder_of(row, 0), _row(study.tables[table].rows[row], chosen)))
         for name, (table, row) in MODELS.items()
     }
     models = {name: checkpoint.model() for name, checkpoint in checkpoints.items()}
     (scale_nm,) = {checkpoint.record.scale_nm for checkpoint in checkpoints.values()}
     frames, data = (
-        _frames(EXAMPLE / f"{name}.xtc", count, scale_nm)
+        _frames(ALANINE / f"{name}.xtc", count, scale_nm)
         for name, count in (("reference", chosen.frames), ("train", chosen.data))
     )
     rows = [row for t in TIMES for row in _compare(models, frames, data, t)]
-    output = EXAMPLE.parents[1] / "docs" / "results" / "handedness.md"
+    output = chosen.results / "handedness.md"
     output.write_text(_table(rows, chosen))
     print(output.read_text())
+
+
+def _row(row: Row, chosen) -> Row:
+    return row.in_miniature() if chosen.quick else replace(row, steps=chosen.steps)
 
 
 def exact_log_odds(x: torch.Tensor, data: torch.Tensor, t: float) -> torch.Tensor:
@@ -89,7 +98,7 @@ def _frames(path, count: int, scale_nm: float) -> torch.Tensor:
     """(count, n, 3) normalised centred frames, evenly spaced over the trajectory."""
     from fpforce.trajectories.bead_frames import read_bead_frames
 
-    found = read_bead_frames(path, EXAMPLE / "alanine_dipeptide.pdb", beads="backbone5").positions_nm
+    found = read_bead_frames(path, ALANINE / "alanine_dipeptide.pdb", beads="backbone5").positions_nm
     chosen = torch.from_numpy(found[np.linspace(0, len(found) - 1, count).astype(int)]).double()
     return (chosen - chosen.mean(1, keepdim=True)) / scale_nm
 

@@ -1,10 +1,10 @@
 """Langevin steps per second of every backend on the same frozen models, side by side, as ratios; and what limits them.
 
-python benchmarks/langevin_speed.py [--rounds 7] [--seconds 0.4]. Models come from frozen_models.py. Backends alternate
-in rounds on one thread, and the median is taken, so that a noisy machine burdens all alike. The time of the force alone
-is that of a step less that of a step of the same particles without any force. Its arithmetic rate counts the
-multiply-adds of the matrix products only, and is compared with numpy's and torch's matrix products of the same shape.
-Writes docs/results/langevin_speed.md.
+python benchmarks/speed/langevin_speed.py [--rounds 7] [--seconds 0.4] [--quick]. Models come from frozen_models.py.
+Backends alternate in rounds on one thread, and the median is taken, so that a noisy machine burdens all alike. The
+time of the force alone is that of a step less that of a step of the same particles without any force. Its arithmetic
+rate counts the multiply-adds of the matrix products only, and is compared with numpy's and torch's matrix products of
+the same shape. Writes docs/results/langevin_speed.md.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import os
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -24,12 +25,15 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np  # noqa: E402
 import openmm  # noqa: E402
 import torch  # noqa: E402
-from frozen_models import frozen_model  # noqa: E402
-from hardware import describe_hardware  # noqa: E402
 
 import fpforce  # noqa: E402
 from fpforce.system import backends  # noqa: E402
 from fpforce.system.platforms import make_context  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
+from workbench import options  # noqa: E402
+from workbench.frozen_models import frozen_model  # noqa: E402
+from workbench.hardware import describe_hardware  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 
@@ -77,12 +81,19 @@ CASES = (
     Case("graph_transformer", 28, 128, 3, 16, None),
 )
 
+QUICK_CASES = (
+    Case("internal", 5, 16, 2, 1, None),
+    Case("graph_transformer", 5, 16, 1, 2, None),
+    Case("internal", 5, 16, 2, 4, None),
+)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.4, help="of each measurement")
-    chosen = parser.parse_args()
+    chosen = options.parse(parser, rounds=1, seconds=0.005)
+    chosen.cases = QUICK_CASES if chosen.quick else CASES
     torch.set_num_threads(1)
     text = (
         "\n\n".join(
@@ -96,9 +107,7 @@ def main() -> None:
         )
         + "\n"
     )
-    output = HERE.parent / "docs" / "results"
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "langevin_speed.md").write_text(text)
+    (chosen.results / "langevin_speed.md").write_text(text)
     print(text)
 
 
@@ -107,8 +116,8 @@ def _backends(chosen) -> str:
         "| model | replicas | native, steps/s | torchforce | python | native / torchforce | wanted |",
         "|---|---|---|---|---|---|---|",
     ]
-    for case in CASES:
-        force_field = _model(case)
+    for case in chosen.cases:
+        force_field = _model(case, chosen.runs)
         rates = _rates({name: _stepper(force_field, name, case.replicas) for name in backends.names()}, chosen)
         wanted = f">= {case.wanted:g}" if case.wanted else ""
         lines.append(
@@ -125,8 +134,8 @@ def _limits(chosen) -> str:
         "| model | replicas | force, us | products, GFLOP/s | numpy | torch | of the faster | bare loop, us |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for case in CASES:
-        force_field = _model(case)
+    for case in chosen.cases:
+        force_field = _model(case, chosen.runs)
         rates = _rates(
             {
                 "native": _stepper(force_field, "native", case.replicas),
@@ -148,8 +157,8 @@ def _limits(chosen) -> str:
 
 
 def _threads(chosen) -> str:
-    case = CASES[2]
-    force_field = _model(case)
+    case = chosen.cases[2]
+    force_field = _model(case, chosen.runs)
     rates = _rates(
         {
             1: _stepper(force_field, "native", case.replicas, 1),
@@ -166,8 +175,8 @@ def _threads(chosen) -> str:
     )
 
 
-def _model(case: Case):
-    return fpforce.load(frozen_model(case.kind, case.beads, width=case.width, layers=case.layers))
+def _model(case: Case, runs: Path):
+    return fpforce.load(frozen_model(runs, case.kind, case.beads, width=case.width, layers=case.layers))
 
 
 def _stepper(force_field, backend: str | None, replicas: int, threads: int = 1):

@@ -1,5 +1,5 @@
-"""Which targets the recipes reach on alanine dipeptide: rows that benchmarks/alanine_tables.py wrote in, a Markdown
-section out.
+"""Which targets the recipes reach on alanine dipeptide: rows that benchmarks/studies/alanine_tables.py wrote in, a
+Markdown section out.
 
 Targets: the simulation's JS divergence within 0.005 of its floor, and its F(phi > 0) - F(phi < 0) within 0.3 kT of the
 reference's; the JS divergence of iid samples within 0.005 of its floor; simulation and samples, within the standard
@@ -13,7 +13,7 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from rows import with_error
+from workbench.rows import with_error
 
 EXCESS_JS, FREE_ENERGY_KT = 0.005, 0.3
 TABLES = ("variants", "variants_graph", "volumes", "calibration", "t_max", "long", "simulated_long", "every")

@@ -1,19 +1,21 @@
 """One row of a table on an example: train, export, sample, simulate from two starts, evaluate.
 
 Used by the other scripts here, which hand over rows to `run_all`; each runs in a process of its own, with one thread:
-python benchmarks/rows.py FOLDER ROW [--only-train] (a Row as JSON). A finished stage is not repeated, so that an
-interrupted benchmark goes on where it stopped. FOLDER/row.json holds the result.
+python benchmarks/workbench/rows.py FOLDER ROW [--only-train] (a Row as JSON). A finished stage is not repeated, so
+that an interrupted benchmark goes on where it stopped. FOLDER/row.json holds the result.
 """
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from hardware import describe_hardware
-from jobs import run_jobs
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
+from workbench.hardware import describe_hardware
+from workbench.jobs import run_jobs
+from workbench.places import ALANINE, EXAMPLES
+from workbench.tiny import SMALL
 
-ROOT = Path(__file__).resolve().parent.parent
 TIMESTEP_FS = 4.0
 
 
@@ -38,14 +40,14 @@ class Case:
 
 CASES = {
     "alanine_dipeptide": Case(
-        ROOT / "examples" / "alanine_dipeptide",
+        ALANINE,
         ("train.xtc",),
         ("reference.xtc",),
         "alanine_dipeptide.pdb",
         {basin: f"start_{basin}.pdb" for basin in ("negative", "positive")},
     ),
     "chignolin": Case(
-        ROOT / "examples" / "chignolin",
+        EXAMPLES / "chignolin",
         ("data/train/*.xtc",),
         ("data/reference/*.xtc",),
         "data/data.pdb",
@@ -54,7 +56,6 @@ CASES = {
         "training",
     ),
 }
-EXAMPLE = CASES["alanine_dipeptide"].folder
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,20 @@ class Row:
     def from_dict(fields: dict) -> "Row":
         """The row of which `asdict` made these fields; what is missing has its default."""
         return Row(**fields | {"overrides": tuple(fields["overrides"])})
+
+    def in_miniature(self) -> "Row":
+        """The same stages within seconds: a small network on few frames, few samples, a short simulation."""
+        calibrates_another = self.trained is not None and self.overrides
+        small = (*SMALL, "data.stride=10", "run.compile=false") if self.trained is None or calibrates_another else ()
+        return replace(
+            self,
+            overrides=(*self.overrides, *small),
+            steps=min(self.steps, 60),
+            samples=min(self.samples, 600),
+            solver_steps=min(self.solver_steps, 10),
+            replicas=min(self.replicas, 4),
+            picoseconds=min(self.picoseconds, 2.0),
+        )
 
 
 def run(folder: Path, row: Row) -> None:
@@ -171,7 +186,6 @@ def trained(folder: Path, row: Row) -> Path:
         f"run.max_steps={row.steps}",
         "run.max_minutes=null",
         "run.threads=1",
-        "run.compile=true",
         f"run.seed={row.seed}",
     ]
     example = CASES[row.case].folder
@@ -180,7 +194,9 @@ def trained(folder: Path, row: Row) -> Path:
     for k, share in enumerate(minutes):
         own += [f"experts.{k}.max_minutes=null", f"experts.{k}.max_steps={round(row.steps * share / sum(minutes))}"]
     return train(
-        load_recipe(example / row.recipe, [*row.overrides, *own]), resume=checkpoint.exists(), show_progress=False
+        load_recipe(example / row.recipe, ["run.compile=true", *row.overrides, *own]),
+        resume=checkpoint.exists(),
+        show_progress=False,
     )
 
 

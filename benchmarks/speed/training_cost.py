@@ -1,6 +1,7 @@
 """What the Fokker-Planck term costs and what is got for it, for several ways to compute it.
 
-python benchmarks/training_cost.py [--steps 40] [--rounds 5] [--training-steps 2500] [--seeds 2] [--threads 1]
+python benchmarks/speed/training_cost.py [--steps 40] [--rounds 5] [--training-steps 2500] [--seeds 2] [--threads 1]
+[--quick]
 
 Two parts. Steps: milliseconds of a whole training step of every variant, in rounds in which all variants take turns, so
 that a noisy machine burdens all alike; ratios are medians over the rounds. Trainings: every variant for the same number
@@ -13,14 +14,14 @@ import argparse
 import copy
 import json
 import statistics
+import sys
 import time
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import torch
-from hardware import describe_hardware
-from rows import EXAMPLE
 
 from fpforce.training.data.dataset import NoisedBatches, TrainingSet
 from fpforce.training.diffusion import TimeSampler, beta, centred_noise, degrees_of_freedom, diffuse
@@ -36,9 +37,11 @@ from fpforce.training.recipe.read import load_recipe
 from fpforce.training.sampling.likelihood import log_likelihood
 from fpforce.trajectories.bead_frames import read_bead_frames
 
-ROOT = Path(__file__).resolve().parent.parent
-RUNS = ROOT / "runs" / "training_cost"
-HELD_OUT = 256  # frames of the reference
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
+from workbench import options
+from workbench.hardware import describe_hardware
+from workbench.places import ALANINE
+from workbench.tiny import SMALL
 
 
 class CentralDifferences(ExpertTraining):
@@ -91,6 +94,7 @@ FOUR = _variant("1/4", 1, CentralDifferences, "central differences, ")
 VARIANTS = (NONE, DEFAULT, SECOND, _variant("1/8", 4), _variant("1/4", 2), _variant("1/2", 4), _variant("1/2", 1), FOUR)
 MODELS = {"internal": VARIANTS, "graph_transformer": (NONE, DEFAULT, SECOND, FOUR)}
 COMPILED = (NONE, DEFAULT, SECOND)
+QUICK = (NONE, SECOND, FOUR)
 
 
 def main() -> None:
@@ -100,48 +104,52 @@ def main() -> None:
     parser.add_argument("--training-steps", type=int, default=2500)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
-    chosen = parser.parse_args()
+    parser.add_argument("--held-out", type=int, default=256, help="frames of the reference for residual and gap")
+    chosen = options.parse(parser, steps=4, rounds=1, training_steps=4, seeds=1, held_out=8)
     torch.set_num_threads(chosen.threads)
-    RUNS.mkdir(parents=True, exist_ok=True)
-    data = load_recipe(EXAMPLE / "recipe.yaml").data
+    runs = chosen.runs / "training_cost"
+    runs.mkdir(exist_ok=True)
+    models, compiled = ({"internal": QUICK}, QUICK[:1]) if chosen.quick else (MODELS, COMPILED)
+    small = SMALL if chosen.quick else ()
+    data = load_recipe(ALANINE / "recipe.yaml").data
     training_set = TrainingSet.of(read_bead_frames(data.trajectories, data.topology, beads=data.beads))
-    for model in MODELS:
+    for model, variants in models.items():
         settings = {
             "rounds": chosen.rounds,
             "steps": chosen.steps,
             "threads": chosen.threads,
-            "variants": [variant.name for variant in MODELS[model]],
+            "variants": [variant.name for variant in variants],
         }
-        _kept(f"steps_{model}", settings, lambda model=model: _time_steps(model, training_set, chosen))
+        make = partial(_time_steps, variants, compiled, training_set, chosen, f"model.kind={model}", *small)
+        _kept(runs / f"steps_{model}.json", settings, make)
     held_out = TrainingSet.of(
-        read_bead_frames([EXAMPLE / "reference.xtc"], data.topology, beads=data.beads),
+        read_bead_frames([ALANINE / "reference.xtc"], data.topology, beads=data.beads),
         training_set.scale_nm,
         training_set.origin_nm,
     ).frames
     for seed in range(chosen.seeds):
-        for number, variant in enumerate(VARIANTS):
+        for number, variant in enumerate(models["internal"]):
             _kept(
-                f"training_{number}_{seed}",
+                runs / f"training_{number}_{seed}.json",
                 {"variant": variant.name, "steps": chosen.training_steps, "seed": seed},
-                lambda variant=variant, seed=seed: _train(variant, seed, chosen.training_steps, training_set, held_out),
+                partial(_train, variant, seed, chosen, training_set, held_out, *small),
             )
-    text = _table(chosen)
-    (ROOT / "docs" / "results" / "training_cost.md").write_text(text)
+    text = _table(runs, models, chosen)
+    (chosen.results / "training_cost.md").write_text(text)
     print(text)
 
 
-def _kept(name: str, settings: dict, make) -> None:
-    """Make RUNS/name.json unless it is there with the same settings."""
-    path = RUNS / f"{name}.json"
+def _kept(path: Path, settings: dict, make) -> None:
+    """Make a file of results unless it is there with the same settings."""
     if path.exists() and json.loads(path.read_text())["settings"] == settings:
         return
     result = {"settings": settings, "hardware": describe_hardware(), **make()}
     path.write_text(json.dumps(result, indent=1))
-    print(f"{name} is done", flush=True)
+    print(f"{path.stem} is done", flush=True)
 
 
 def _module(variant: Variant, training_set: TrainingSet, *overrides: str) -> ExpertTraining:
-    recipe = load_recipe(EXAMPLE / "recipe.yaml", [*variant.overrides, *overrides])
+    recipe = load_recipe(ALANINE / "recipe.yaml", [*variant.overrides, *overrides])
     torch.manual_seed(recipe.run.seed)
     module = variant.kind(recipe, training_set)
     module.begin(0)
@@ -155,18 +163,18 @@ def _update(module: ExpertTraining, optimizer, loss) -> None:
     optimizer.step()
 
 
-def _time_steps(model: str, training_set: TrainingSet, chosen) -> dict:
+def _time_steps(variants, compiled_variants, training_set: TrainingSet, chosen, model: str, *overrides: str) -> dict:
     """{"compile_seconds", "ms": {variant: one value a round}}; the compiled variants' names end in ", compiled"."""
     steps, compile_seconds = {}, []
-    for variant in MODELS[model]:
-        module = _module(variant, training_set, f"model.kind={model}")
+    for variant in variants:
+        module = _module(variant, training_set, model, *overrides)
         optimizer = module.configure_optimizers()
 
         def plain(number, module=module, optimizer=optimizer):
             _update(module, optimizer, module.weighted(module(module.draw(number))))
 
         steps[variant.name] = plain
-        if variant in COMPILED:
+        if variant in compiled_variants:
             began = time.monotonic()
             kinds = {draws.perturbed is None: draws for draws in (module.draw(1), module.draw(0))}
             compiled = {kind: CompiledStep(module, draws) for kind, draws in kinds.items()}
@@ -177,7 +185,7 @@ def _time_steps(model: str, training_set: TrainingSet, chosen) -> dict:
                 _update(module, optimizer, compiled[draws.perturbed is None](draws)[1])
 
             steps[f"{variant.name}, compiled"] = fast
-    count = chosen.steps if model == "internal" else max(4, chosen.steps // 5)
+    count = chosen.steps if model == "model.kind=internal" else max(4, chosen.steps // 5)
     count += -count % 4  # whole periods of all variants
     times = {name: [] for name in steps}
     for round in range(chosen.rounds + 1):
@@ -190,9 +198,10 @@ def _time_steps(model: str, training_set: TrainingSet, chosen) -> dict:
     return {"compile_seconds": compile_seconds, "ms": times}
 
 
-def _train(variant: Variant, seed: int, steps: int, training_set: TrainingSet, held_out) -> dict:
+def _train(variant: Variant, seed: int, chosen, training_set: TrainingSet, held_out, *overrides: str) -> dict:
     """Train as fpforce-train does, and judge the averaged weights on frames of the reference."""
-    module = _module(variant, training_set, f"run.seed={seed}", f"run.max_steps={steps}")
+    steps = chosen.training_steps
+    module = _module(variant, training_set, *overrides, f"run.seed={seed}", f"run.max_steps={steps}")
     optimizer, average = module.configure_optimizers(), copy.deepcopy(module.expert)
     mean_of = exponential_average(module.recipe.optimizer.ema_decay)
     began = time.monotonic()
@@ -209,7 +218,7 @@ def _train(variant: Variant, seed: int, steps: int, training_set: TrainingSet, h
     for number in range(20):
         noised, _ = batches.batch(number)
         losses.append(float(denoising_loss(energy.score(noised.x, noised.t), noised.t, noised.z)))
-    spread = held_out[torch.linspace(0, len(held_out) - 1, HELD_OUT).long()]
+    spread = held_out[torch.linspace(0, len(held_out) - 1, chosen.held_out).long()]
     residual = residual_curve(energy, spread, plan.t_min, plan.t_max)
     return {
         "seconds": seconds,
@@ -228,10 +237,10 @@ def _consistency_gap(energy, frames, t: float) -> float:
     return float((log_density + energy(x, times)).std())
 
 
-def _table(chosen) -> str:
+def _table(folder: Path, models: dict, chosen) -> str:
     lines, ratios = [], {}
-    for model, variants in MODELS.items():
-        found = json.loads((RUNS / f"steps_{model}.json").read_text())
+    for model, variants in models.items():
+        found = json.loads((folder / f"steps_{model}.json").read_text())
         ms = found["ms"]
         lines += [
             f"`{model}`, batch 512, {chosen.threads} thread(s), medians over {chosen.rounds} rounds, of the times and "
@@ -261,8 +270,8 @@ def _table(chosen) -> str:
         "| Fokker-Planck term | cost of a step | residual | residual, t > 0.05 | denoising loss | gap, kT |",
         "|---|---|---|---|---|---|",
     ]
-    for number, variant in enumerate(VARIANTS):
-        runs = [json.loads((RUNS / f"training_{number}_{seed}.json").read_text()) for seed in range(chosen.seeds)]
+    for number, variant in enumerate(models["internal"]):
+        runs = [json.loads((folder / f"training_{number}_{seed}.json").read_text()) for seed in range(chosen.seeds)]
         columns = [f"{ratios['internal', variant.name]:.2f}"]
         columns += [", ".join(f"{_mean_square(run['residual'], above):.3g}" for run in runs) for above in (0.0, 0.05)]
         columns += [_listed(runs, "denoising", ".4f"), _listed(runs, "gap_kt", ".2f")]

@@ -1,8 +1,8 @@
 """Larger proteins all the way, by the commands: short data, training, export and a long simulation of 35 and of 110 CA
 beads.
 
-python benchmarks/protein_sizes.py [--steps 1000000] [--training-steps 1000] [--proteins villin barnase]
-    [--models internal graph_transformer]
+python benchmarks/speed/protein_sizes.py [--steps 1000000] [--training-steps 1000] [--proteins villin barnase]
+    [--models internal graph_transformer] [--quick]
 By default `internal` alone, a step of which is far cheaper. Asks for stability and cost, not for quality: the data are
 far too short to hold the fold, and the simulation leaves them. Writes docs/results/protein_sizes.json and .md; runs
 live in runs/protein_sizes and are resumed stage by stage.
@@ -16,16 +16,20 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from hardware import describe_hardware
 
-ROOT = Path(__file__).resolve().parent.parent
-RUNS = ROOT / "runs" / "protein_sizes"
-SEQUENCES = {  # villin headpiece HP35; barnase
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
+from workbench import options
+from workbench.hardware import describe_hardware
+from workbench.tiny import SMALL
+
+SEQUENCES = {  # villin headpiece HP35; barnase; of a quick run chignolin
     "villin": "LSDEDFKAVFGMTRSAFANLPLWKQQNLKKEKGLF",
     "barnase": "AQVINTFDGVADYLQTYHKLPDNYITKSEAQALGWVASKGNLADVAPGKSIGGDIF"
     "SNREGKLPGKSGRTWREADINYTSGFRNSDRILYSSDWLIYKTTDHYQTFTKIR",
+    "chignolin": "GYDPETGTWG",
 }
-DATA_NS = {"villin": 0.1, "barnase": 0.03}
+DATA_NS = {"villin": 0.1, "barnase": 0.03, "chignolin": 0.002}
+DISCARD_PS = {"villin": 5, "barnase": 5, "chignolin": 0.4}
 TIMESTEP_FS, REPORT_PS = 4.0, 4.0
 MODELS = {
     "internal": ("optimizer.batch_size=128",),
@@ -43,23 +47,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=1_000_000)
     parser.add_argument("--training-steps", type=int, default=1000)
-    parser.add_argument("--proteins", nargs="*", choices=list(SEQUENCES), default=list(SEQUENCES))
+    parser.add_argument("--proteins", nargs="*", choices=list(SEQUENCES), default=["villin", "barnase"])
     parser.add_argument("--models", nargs="*", choices=list(MODELS), default=["internal"])
-    chosen = parser.parse_args()
-    results = [
-        run(name, model, chosen.steps, chosen.training_steps) for model in chosen.models for name in chosen.proteins
-    ]
-    output = ROOT / "docs" / "results"
-    output.mkdir(parents=True, exist_ok=True)
+    chosen = options.parse(parser, steps=1000, training_steps=20, proteins=["chignolin"])
+    results = [run(name, model, chosen) for model in chosen.models for name in chosen.proteins]
+    output = chosen.results
     summary = {"hardware": describe_hardware(), "training_steps": chosen.training_steps, "rows": results}
     (output / "protein_sizes.json").write_text(json.dumps(summary, indent=1))
     (output / "protein_sizes.md").write_text(table(summary))
     print(table(summary))
 
 
-def run(name: str, kind: str, steps: int, training_steps: int) -> dict:
+def run(name: str, kind: str, chosen) -> dict:
     """Whatever of one protein and model is not yet done, and its figures."""
-    data, folder = RUNS / name / "data", RUNS / name / kind
+    protein = chosen.runs / "protein_sizes" / name
+    data, folder = protein / "data", protein / kind
     model, trajectory = folder / "model.pt", folder / "simulation.xtc"
     if not (data / "data.json").exists():
         command(
@@ -74,7 +76,7 @@ def run(name: str, kind: str, steps: int, training_steps: int) -> dict:
             "--ns",
             DATA_NS[name],
             "--discard-ps",
-            "5",
+            DISCARD_PS[name],
             "--interval-ps",
             "0.1",
             "--start",
@@ -83,7 +85,7 @@ def run(name: str, kind: str, steps: int, training_steps: int) -> dict:
             accepted=(0, 1),
         )
     if not model.exists():
-        recipe = RUNS / name / f"{kind}.yaml"
+        recipe = protein / f"{kind}.yaml"
         recipe.write_text(
             "data: {trajectories: data/train.xtc, topology: data/data.pdb, beads: ca}\n"
             f"temperature_k: 300\noutput: {folder}\n"
@@ -93,8 +95,9 @@ def run(name: str, kind: str, steps: int, training_steps: int) -> dict:
             "fpforce-train",
             recipe,
             *MODELS[kind],
+            *(SMALL if chosen.quick else ()),
             "model.wall=true",
-            f"run.max_steps={training_steps}",
+            f"run.max_steps={chosen.training_steps}",
             "run.threads=1",
             "run.compile=false",
             *(["--resume"] if checkpoint.exists() else []),
@@ -104,7 +107,7 @@ def run(name: str, kind: str, steps: int, training_steps: int) -> dict:
         "fpforce-simulate",
         model,
         "--steps",
-        steps,
+        chosen.steps,
         "--timestep-fs",
         TIMESTEP_FS,
         "--report-interval-ps",

@@ -1,45 +1,48 @@
 """Whether 4 fs with heavy hydrogens samples what short steps with natural masses sample.
 
-    python benchmarks/reference_timestep.py AK --ns 0.5
+    python benchmarks/physics/reference_timestep.py AK --ns 0.5 [--quick]
 
 Langevin dynamics of one capped peptide from the same start, per time step: kinetic temperature, and the mean energy of
 bonds, angles, torsions and of the non-bonded terms with errors from ten blocks; at the end, the energy drift without a
 thermostat. Positions' averages do not depend on masses, so every difference is the integrator's.
 """
 
-from typing import Annotated
+import argparse
+import sys
+from pathlib import Path
 
 import numpy as np
-import typer
 
-from fpforce.commands.entry import command
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
+from workbench import options
 
 TEMPERATURE_K = 300.0
 SAMPLE_PS = 0.2
 BLOCKS = 10
 
 
-@command
-def main(
-    sequence: Annotated[str, typer.Argument(help="one-letter codes")] = "A",
-    ns: Annotated[float, typer.Option(help="length of each simulation, ns")] = 0.5,
-    drift_ps: Annotated[float, typer.Option(help="length without a thermostat, ps")] = 20.0,
-):
-    """Compare time steps on the Reference platform."""
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sequence", nargs="?", default="A", help="one-letter codes")
+    parser.add_argument("--ns", type=float, default=0.5, help="length of each simulation, ns")
+    parser.add_argument("--drift-ps", type=float, default=20.0, help="length without a thermostat, ps")
+    parser.add_argument("--relaxation-ps", type=float, default=50.0, help="before anything counts, ps")
+    chosen = options.parse(parser, ns=0.002, drift_ps=0.4, relaxation_ps=0.2)
     from fpforce.reference.peptide import build_peptide
     from fpforce.reference.protocol import FORCE_FIELD, load_force_field
 
-    topology, positions_nm = build_peptide(sequence, load_force_field(FORCE_FIELD), 1, extended=True)
+    topology, positions_nm = build_peptide(chosen.sequence, load_force_field(FORCE_FIELD), 1, extended=True)
     print("| step fs | H mass | T, K | bonds | angles | torsions | non-bonded | total | drift kT/ns/dof |")
     print("|---|---|---|---|---|---|---|---|---|")
     for timestep_fs, mass_da in ((1.0, None), (2.0, None), (4.0, 4.0)):
-        row = measure(topology, positions_nm, timestep_fs, mass_da, ns, drift_ps)
+        row = measure(topology, positions_nm, timestep_fs, mass_da, chosen)
         cells = " | ".join(f"{mean:.2f} +- {error:.2f}" for mean, error in row)
         print(f"| {timestep_fs:g} | {mass_da or 'natural'} | {cells} |", flush=True)
 
 
-def measure(topology, positions_nm, timestep_fs, mass_da, ns, drift_ps):
+def measure(topology, positions_nm, timestep_fs, mass_da, chosen):
     """[(mean, error), ...]: temperature, bonds, angles, torsions, non-bonded, total in kJ/mol, and drift."""
     import openmm
 
@@ -55,9 +58,9 @@ def measure(topology, positions_nm, timestep_fs, mass_da, ns, drift_ps):
     context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
     context.setPositions(positions_nm)
     context.setVelocitiesToTemperature(TEMPERATURE_K, 1)
-    integrator.step(round(50_000 / timestep_fs))
+    integrator.step(round(1000 * chosen.relaxation_ps / timestep_fs))
     samples = []
-    for _ in range(round(1000 * ns / SAMPLE_PS)):
+    for _ in range(round(1000 * chosen.ns / SAMPLE_PS)):
         integrator.step(round(1000 * SAMPLE_PS / timestep_fs))
         kinetic = context.getState(energy=True).getKineticEnergy()._value
         terms = [context.getState(energy=True, groups={g}).getPotentialEnergy()._value for g in (1, 2, 3, 4)]
@@ -65,7 +68,8 @@ def measure(topology, positions_nm, timestep_fs, mass_da, ns, drift_ps):
     samples = np.array(samples)
     blocks = np.array([block.mean(axis=0) for block in np.array_split(samples, BLOCKS)])
     row = list(zip(samples.mean(axis=0), blocks.std(axis=0, ddof=1) / np.sqrt(BLOCKS), strict=False))
-    return [*row, _drift(system, context.getState(positions=True, velocities=True), timestep_fs, freedoms, drift_ps)]
+    state = context.getState(positions=True, velocities=True)
+    return [*row, _drift(system, state, timestep_fs, freedoms, chosen.drift_ps)]
 
 
 def _drift(system, state, timestep_fs, freedoms, drift_ps):

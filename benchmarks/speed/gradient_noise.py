@@ -1,15 +1,15 @@
 """The noise of the Fokker-Planck loss and its gradient, for several ways to compute the loss, on a trained model.
 
-python benchmarks/gradient_noise.py MODEL.ckpt [--draws 120]: a checkpoint of the example's recipe (one expert). Prints,
-for every way, the mean loss, and the mean and standard deviation of its gradient in all weights over independent draws.
+python benchmarks/speed/gradient_noise.py MODEL.ckpt [--draws 120] [--quick]: a checkpoint of the example's recipe (one
+expert), such as runs/demo/model.ckpt. Prints, for every way, the mean loss, and the mean and standard deviation of its
+gradient in all weights over independent draws.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
-from rows import EXAMPLE
-from training_cost import CentralDifferences
 
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.data.dataset import TrainingSet
@@ -17,6 +17,12 @@ from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.losses.fokker_planck import perturb
 from fpforce.training.recipe.read import load_recipe
 from fpforce.trajectories.bead_frames import read_bead_frames
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
+from speed.training_cost import CentralDifferences
+from workbench import options
+from workbench.places import ALANINE
+from workbench.tiny import SMALL, tiny_checkpoint
 
 
 class PlainTimes(ExpertTraining):
@@ -39,11 +45,14 @@ WAYS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", type=Path, nargs="?")
     parser.add_argument("--draws", type=int, default=120)
-    chosen = parser.parse_args()
+    chosen = options.parse(parser, draws=2)
+    if chosen.checkpoint is None and not chosen.quick:
+        parser.error("a checkpoint is needed, such as runs/demo/model.ckpt")
     torch.set_num_threads(1)
-    weights, recipe = read_checkpoint(chosen.checkpoint).weights, EXAMPLE / "recipe.yaml"
+    checkpoint, small = (tiny_checkpoint(chosen.runs), SMALL) if chosen.quick else (chosen.checkpoint, ())
+    weights, recipe = read_checkpoint(checkpoint).weights, ALANINE / "recipe.yaml"
     data = load_recipe(recipe).data
     training_set = TrainingSet.of(read_bead_frames(data.trajectories, data.topology, beads=data.beads))
     print(
@@ -51,7 +60,7 @@ def main() -> None:
         "|\n|---|---|---|---|"
     )
     for name, (kind, fraction) in WAYS.items():
-        module = kind(load_recipe(recipe, [f"loss.fokker_planck_fraction={fraction}"]), training_set)
+        module = kind(load_recipe(recipe, [*small, f"loss.fokker_planck_fraction={fraction}"]), training_set)
         module.begin(0)
         module.experts.load_state_dict(weights)
         losses, gradients = zip(*(_draw(module, step) for step in range(chosen.draws)), strict=True)

@@ -1,4 +1,5 @@
-"""The figure of benchmarks/muller_brown.py: free-energy maps of every variant beside the exact one, and the residuals.
+"""The figure of benchmarks/studies/muller_brown.py: free-energy maps of every variant beside the exact one, and the
+residuals.
 
 In: the results with their bin counts. Out: a PNG.
 """

@@ -1,32 +1,41 @@
 """Alanine dipeptide at 4 fs with heavy hydrogens against the example's data, made at 2 fs with natural masses.
 
     fpforce-reference A runs/step --rungs 1 --runs 1 --start extended --interval-ps 1 --ns 20
-    python benchmarks/reference_distribution.py runs/step/train.xtc >> docs/results/reference_timestep.md
+    python benchmarks/physics/reference_distribution.py runs/step/train.xtc >> docs/results/reference_timestep.md
 
 Langevin dynamics of this length does not settle phi > 0, so torsions are compared within phi < 0; the floor is the
-difference of the example's two runs at the same number of frames.
+difference of the example's two runs at the same number of frames. --quick takes the example's own run for the other.
 """
 
+import argparse
+import sys
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import typer
 
-from fpforce.commands.entry import command
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
+from workbench import options
+from workbench.places import ALANINE
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "alanine_dipeptide"
 BINS = 64
 
 
-@command
-def main(trajectory: Annotated[Path, typer.Argument(help="heavy atoms of alanine dipeptide at 300 K")]):
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("trajectory", type=Path, nargs="?", help="heavy atoms of alanine dipeptide at 300 K")
+    chosen = options.parse(parser)
+    if chosen.trajectory is None and not chosen.quick:
+        parser.error("a trajectory is needed: heavy atoms of alanine dipeptide at 300 K")
+    show(chosen.trajectory or ALANINE / "train.xtc")
+
+
+def show(trajectory: Path) -> None:
     """Print bonds, angles and the phi/psi distribution beside those of the example's runs."""
     import mdtraj
 
-    topology = mdtraj.load_topology(str(EXAMPLE / "alanine_dipeptide.pdb"))
+    topology = mdtraj.load_topology(str(ALANINE / "alanine_dipeptide.pdb"))
     runs = [
-        mdtraj.load(str(path), top=topology) for path in (EXAMPLE / "train.xtc", EXAMPLE / "reference.xtc", trajectory)
+        mdtraj.load(str(path), top=topology) for path in (ALANINE / "train.xtc", ALANINE / "reference.xtc", trajectory)
     ]
     first, second, tested = (_geometry(run) for run in runs)
     n_frames = min(run.n_frames for run in runs)

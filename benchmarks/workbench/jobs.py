@@ -1,4 +1,7 @@
-"""Jobs of a benchmark, each a script in a process of its own with one thread and a log beside its results."""
+"""Jobs of a benchmark, each a script in a process of its own with one thread and a log beside its results.
+
+In: a script and, by folder, its arguments. Out: FOLDER/log.txt, and whatever the script writes.
+"""
 
 import os
 import subprocess
@@ -10,7 +13,7 @@ from pathlib import Path
 def run_jobs(script: str, arguments: dict[Path, list[str]], processes: int) -> None:
     """Run `script` with the arguments of every folder, so many at a time, logging to FOLDER/log.txt.
 
-    Raises subprocess.CalledProcessError for a job that failed, once those that had begun have ended.
+    Ends the program for a job that failed, once those that had begun have ended.
     """
     with ThreadPoolExecutor(processes) as pool:
         list(pool.map(lambda folder: _run(script, folder, arguments[folder]), arguments))
@@ -19,11 +22,13 @@ def run_jobs(script: str, arguments: dict[Path, list[str]], processes: int) -> N
 def _run(script: str, folder: Path, arguments: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "log.txt", "a") as log:
-        subprocess.run(
+        done = subprocess.run(
             [sys.executable, script, *arguments],
             stdout=log,
             stderr=log,
-            check=True,
             env=os.environ | {"OMP_NUM_THREADS": "1", "OPENMM_CPU_THREADS": "1"},
         )
+    if done.returncode:
+        last = "".join((folder / "log.txt").read_text().splitlines(keepends=True)[-20:])
+        raise SystemExit(f"{folder} has failed; the end of its log.txt:\n{last}")
     print(f"{folder} is done", flush=True)

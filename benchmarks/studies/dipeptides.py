@@ -1,14 +1,14 @@
 """Dipeptides never trained on: one transferable model, with and without the Fokker-Planck term, against each sequence's
 own MD.
 
-python benchmarks/dipeptides.py [VARIANT ...] [--recipe recipe.yaml] [--data runs/dipeptides] [--seeds 1] [--steps
-20000]
-    [--processes 2]
+python benchmarks/studies/dipeptides.py [VARIANT ...] [--recipe recipe.yaml] [--data runs/dipeptides] [--seeds 1]
+    [--steps 20000] [--processes 2] [--quick]
 Each variant is trained on all training sequences of the data (examples/dipeptides/generate.py makes them); then every
 test sequence is simulated by replica exchange from a phi < 0 and from a phi > 0 frame, and compared in the plane of psi
 and phi around its peptide bond with its two independent reference runs, whose distance from each other is the floor.
 `calibrated` is `both`, of which each sequence's own samples have calibrated the force field (fpforce-export --topology
-SEQUENCE.pdb --likelihood-frames --rounds). --recipe is one of examples/dipeptides. Writes docs/results/dipeptides.json
+SEQUENCE.pdb --likelihood-frames --rounds). --quick takes three training sequences and one test sequence from
+examples/dipeptides/data.tar.xz. --recipe is one of examples/dipeptides. Writes docs/results/dipeptides.json
 and .md, of another recipe dipeptides_NAME; runs live in runs/dipeptides_table and are resumed stage by stage.
 """
 
@@ -16,60 +16,78 @@ import argparse
 import json
 import math
 import statistics
+import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
-from hardware import describe_hardware
-from jobs import run_jobs
-from rows import with_error
 
-ROOT = Path(__file__).resolve().parent.parent
-RUNS = ROOT / "runs" / "dipeptides_table"
-EXAMPLE = ROOT / "examples" / "dipeptides"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
+from workbench import options
+from workbench.hardware import describe_hardware
+from workbench.jobs import run_jobs
+from workbench.places import EXAMPLES, RUNS
+from workbench.rows import with_error
+from workbench.tiny import SMALL
+
+EXAMPLE = EXAMPLES / "dipeptides"
 _SHARES = {0.1: 1 / 2, 0.6: 1 / 3, 1.0: 1 / 6}  # of the steps, by t_max: as the recipes of the other examples have it
+_EXCERPT = ("NK", "VN", "AR")  # sequences of the quick run
+_SHORT_ROUNDS = ("calibration.replicas=4", "calibration.picoseconds=1", "calibration.rungs=2")
 VARIANTS = ("diffusion", "fokker_planck", "mixture", "both", "calibrated")
-LIKELIHOOD_FRAMES, ROUNDS = 300, 4  # of `calibrated`
-REPLICAS, PICOSECONDS, TIMESTEP_FS, FOLLOWED_PS = 8, 800.0, 4.0, 0.5
+TIMESTEP_FS, FOLLOWED_PS = 4.0, 0.5
 RUNGS = 4  # without exchange molecules stay where phi > 0 for nanoseconds; with it, for some 100 ps
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("variants", nargs="*", choices=[*VARIANTS, []], default=[])
-    parser.add_argument("--data", type=Path, default=ROOT / "runs" / "dipeptides")
+    parser.add_argument("--data", type=Path, default=RUNS / "dipeptides")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--recipe", default="recipe.yaml", choices=["recipe.yaml", "graph_transformer.yaml"])
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--picoseconds", type=float, default=PICOSECONDS)
+    parser.add_argument("--picoseconds", type=float, default=800.0)
+    parser.add_argument("--replicas", type=int, default=8, help="from each start")
+    parser.add_argument("--likelihood-frames", type=int, default=300, help="of `calibrated`")
+    parser.add_argument("--rounds", type=int, default=4, help="of `calibrated`")
     parser.add_argument("--one", nargs=2, metavar=("VARIANT", "SEED"), help="do this one in this process")
-    chosen = parser.parse_args()
+    small = dict(steps=30, picoseconds=2.0, replicas=2, likelihood_frames=20, rounds=1)
+    chosen = options.parse(parser, **small, processes=1)
+    if chosen.quick:
+        chosen.data, chosen.variants = _excerpt(chosen.runs), chosen.variants or ["both", "calibrated"]
     if chosen.one:
         run(chosen.one[0], int(chosen.one[1]), chosen)
         return
     jobs = [(variant, seed) for variant in chosen.variants or VARIANTS for seed in range(chosen.seeds)]
-    options = [
-        "--data",
-        str(chosen.data.resolve()),
-        "--recipe",
-        chosen.recipe,
-        "--steps",
-        str(chosen.steps),
-        "--picoseconds",
-        str(chosen.picoseconds),
-    ]
+    sizes = [f"--{name.replace('_', '-')}={getattr(chosen, name)}" for name in small]
+    common = [f"--data={chosen.data.resolve()}", f"--recipe={chosen.recipe}", *sizes, *options.handed_on(chosen)]
     run_jobs(
         __file__,
-        {_folder(chosen.recipe, *job): [*options, "--one", job[0], str(job[1])] for job in jobs},
+        {_folder(chosen, *job): [*common, "--one", job[0], str(job[1])] for job in jobs},
         chosen.processes,
     )
-    results = [json.loads((_folder(chosen.recipe, *job) / "result.json").read_text()) for job in jobs]
-    output = ROOT / "docs" / "results"
-    output.mkdir(parents=True, exist_ok=True)
+    results = [json.loads((_folder(chosen, *job) / "result.json").read_text()) for job in jobs]
+    output = chosen.results
     name = "dipeptides" if chosen.recipe == "recipe.yaml" else f"dipeptides_{Path(chosen.recipe).stem}"
     (output / f"{name}.json").write_text(json.dumps(results, indent=1))
     (output / f"{name}.md").write_text(table(results))
     print(table(results), flush=True)
+
+
+def _excerpt(runs: Path) -> Path:
+    """Folder with a few sequences of the example's data."""
+    folder = runs / "dipeptides"
+    wanted = [f"dipeptides/train/{name}" for name in _EXCERPT] + ["dipeptides/test/NN"]
+    if not folder.exists():
+        with tarfile.open(EXAMPLE / "data.tar.xz") as archive:
+            for member in archive:
+                if member.isfile() and any(
+                    member.name.startswith((f"{start}.", f"{start}_run")) and member.name.endswith((".pdb", ".xtc"))
+                    for start in wanted
+                ):
+                    archive.extract(member, runs, filter="data")
+    return folder
 
 
 def overrides_of(variant: str, steps: int) -> list[str]:
@@ -94,7 +112,8 @@ def run(variant: str, seed: int, chosen) -> None:
     """Do whatever of one variant is not yet done."""
     import fpforce
 
-    folder, settings = _folder(chosen.recipe, variant, seed), {"steps": chosen.steps, "picoseconds": chosen.picoseconds}
+    folder = _folder(chosen, variant, seed)
+    settings = {"steps": chosen.steps, "picoseconds": chosen.picoseconds, "replicas": chosen.replicas}
     begun = folder / "settings.json"
     if begun.exists() and json.loads(begun.read_text()) != settings:
         raise SystemExit(
@@ -105,17 +124,16 @@ def run(variant: str, seed: int, chosen) -> None:
         return
     topologies = sorted((chosen.data / "test").glob("*.pdb"))
     if variant == "calibrated":
-        checkpoint = _folder(chosen.recipe, "both", seed) / "model.ckpt"
+        checkpoint = _folder(chosen, "both", seed) / "model.ckpt"
         if not checkpoint.exists():
             raise SystemExit(f"{checkpoint} is missing, which is calibrated; make the variant both first")
         models = {
-            topology: _calibrated(checkpoint, folder / topology.stem / "model.pt", topology) for topology in topologies
+            topology: _calibrated(checkpoint, folder / topology.stem / "model.pt", topology, chosen)
+            for topology in topologies
         }
     else:
         models = dict.fromkeys(topologies, _trained(variant, seed, folder, chosen))
-    rows = [
-        judge(model, folder / topology.stem, topology, seed, chosen.picoseconds) for topology, model in models.items()
-    ]
+    rows = [judge(model, folder / topology.stem, topology, seed, chosen) for topology, model in models.items()]
     seconds = [fpforce.load(model).metadata["training"] for model in models.values()]
     (folder / "result.json").write_text(
         json.dumps(
@@ -147,14 +165,15 @@ def _trained(variant: str, seed: int, folder: Path, chosen) -> Path:
         "run.threads=1",
     ]
     checkpoint, model = folder / "model.ckpt", folder / "model.pt"
-    recipe = load_recipe(EXAMPLE / chosen.recipe, [*own, *overrides_of(variant, chosen.steps)])
+    small = [*SMALL, "run.compile=false", *_SHORT_ROUNDS] if chosen.quick else []
+    recipe = load_recipe(EXAMPLE / chosen.recipe, [*own, *small, *overrides_of(variant, chosen.steps)])
     train(recipe, resume=checkpoint.exists(), show_progress=False)
     if not model.exists():
         export(checkpoint, model)
     return model
 
 
-def _calibrated(checkpoint: Path, model: Path, topology: Path) -> Path:
+def _calibrated(checkpoint: Path, model: Path, topology: Path, chosen) -> Path:
     """The force field of one sequence, calibrated by its own samples."""
     import torch
 
@@ -162,7 +181,8 @@ def _calibrated(checkpoint: Path, model: Path, topology: Path) -> Path:
 
     torch.set_num_threads(1)
     if not model.exists():
-        export(checkpoint, model, topology=topology, likelihood_frames=LIKELIHOOD_FRAMES, rounds=ROUNDS)
+        settings = {"likelihood_frames": chosen.likelihood_frames, "rounds": chosen.rounds}
+        export(checkpoint, model, topology=topology, **settings)
     return model
 
 
@@ -171,7 +191,7 @@ def _calibration_seconds(training: dict) -> float:
     return calibration["likelihood"]["seconds"] + calibration["seconds"] if calibration else 0.0
 
 
-def judge(model: Path, folder: Path, topology: Path, seed: int, picoseconds: float) -> dict:
+def judge(model: Path, folder: Path, topology: Path, seed: int, chosen) -> dict:
     """Simulate one sequence from two starts and compare it with its own MD."""
     import mdtraj
 
@@ -201,8 +221,8 @@ def judge(model: Path, folder: Path, topology: Path, seed: int, picoseconds: flo
             force_field,
             output,
             SimulationSettings(
-                steps=round(1000 * picoseconds / TIMESTEP_FS),
-                replicas=REPLICAS,
+                steps=round(1000 * chosen.picoseconds / TIMESTEP_FS),
+                replicas=chosen.replicas,
                 timestep_fs=TIMESTEP_FS,
                 report_interval_ps=FOLLOWED_PS,
                 rungs=RUNGS,
@@ -243,7 +263,7 @@ def table(results: list[dict]) -> str:
     first = results[0]
     lines = [
         f"{len(first['sequences'])} sequences never trained on; {first['steps']} steps of training on one thread; per "
-        f"sequence {REPLICAS} "
+        f"sequence {first['replicas']} "
         f"replica exchanges of {RUNGS} temperatures x {first['picoseconds']:g} ps from each start, the second half "
         f"counted; "
         f"{first['hardware']}.",
@@ -324,8 +344,9 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _folder(recipe: str, variant: str, seed: int) -> Path:
-    return RUNS / f"{'' if recipe == 'recipe.yaml' else Path(recipe).stem + '_'}{variant}_{seed}"
+def _folder(chosen, variant: str, seed: int) -> Path:
+    prefix = "" if chosen.recipe == "recipe.yaml" else f"{Path(chosen.recipe).stem}_"
+    return chosen.runs / "dipeptides_table" / f"{prefix}{variant}_{seed}"
 
 
 if __name__ == "__main__":

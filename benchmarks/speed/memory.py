@@ -1,12 +1,14 @@
 """What a Context with the native force allocates beyond the same System without it, beside weights and activations.
 
-python benchmarks/memory.py. Every figure comes from two fresh processes, one with FPForce in its System and one
-without, each of which counts what malloc has handed out (mallinfo2, large blocks included) before the Context exists
-and after 20 steps; the difference of the differences is the force's. One thread, Reference platform. `weights` is the
-size of fpforce.safetensors; `activations` is counted apart from the plugin: what torch's autograd keeps of one
-replica's energy in float32, each tensor once, parameters left out. Writes docs/results/memory.json and .md.
+python benchmarks/speed/memory.py [--quick]. Every figure comes from two fresh processes, one with FPForce in its
+System and one without, each of which counts what malloc has handed out (mallinfo2, large blocks included) before the
+Context exists and after 20 steps; the difference of the differences is the force's. One thread, Reference platform.
+`weights` is the size of fpforce.safetensors; `activations` is counted apart from the plugin: what torch's autograd
+keeps of one replica's energy in float32, each tensor once, parameters left out. Writes docs/results/memory.json and
+.md.
 """
 
+import argparse
 import ctypes
 import json
 import os
@@ -15,9 +17,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from hardware import describe_hardware
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
+from workbench import options
+from workbench.hardware import describe_hardware
 
-HERE = Path(__file__).resolve().parent
 STEPS = 20
 ALLOWANCE_BYTES = 1e6
 
@@ -38,6 +41,7 @@ class Case:
 
 
 CASES = (Case("internal", 5, 128, 3, (1, 64, 256, 1024)), Case("graph_transformer", 28, 128, 3, (1, 16, 64)))
+QUICK_CASES = (Case("internal", 5, 16, 2, (1, 4)), Case("graph_transformer", 5, 16, 1, (1,)))
 
 
 class MallInfo(ctypes.Structure):
@@ -61,14 +65,18 @@ class MallInfo(ctypes.Structure):
 
 
 def main() -> None:
-    if len(sys.argv) > 1:
-        print(json.dumps(measure_context(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "with")))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--one", nargs=3, metavar=("MODEL", "REPLICAS", "with|without"), help="in this process")
+    chosen = options.parse(parser)
+    if chosen.one:
+        model, replicas, kind = chosen.one
+        print(json.dumps(measure_context(Path(model), int(replicas), kind == "with")))
         return
-    from frozen_models import frozen_model
+    from workbench.frozen_models import frozen_model
 
     rows = []
-    for case in CASES:
-        model = frozen_model(case.kind, case.beads, width=case.width, layers=case.layers)
+    for case in QUICK_CASES if chosen.quick else CASES:
+        model = frozen_model(chosen.runs, case.kind, case.beads, width=case.width, layers=case.layers)
         weights, activations = model_bytes(model)
         for replicas in case.replicas:
             used = {kind: _in_a_fresh_process(model, replicas, kind) for kind in ("with", "without")}
@@ -83,10 +91,8 @@ def main() -> None:
                 }
             )
     result = {"hardware": describe_hardware(), "steps": STEPS, "rows": rows}
-    output = HERE.parent / "docs" / "results"
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "memory.json").write_text(json.dumps(result, indent=1))
-    (output / "memory.md").write_text(_table(result))
+    (chosen.results / "memory.json").write_text(json.dumps(result, indent=1))
+    (chosen.results / "memory.md").write_text(_table(result))
     print(_table(result))
 
 
@@ -144,7 +150,7 @@ def model_bytes(model: Path) -> tuple[int, int]:
 
 def _in_a_fresh_process(model: Path, replicas: int, kind: str) -> int:
     done = subprocess.run(
-        [sys.executable, __file__, str(model), str(replicas), kind],
+        [sys.executable, __file__, "--one", str(model), str(replicas), kind],
         check=True,
         capture_output=True,
         text=True,

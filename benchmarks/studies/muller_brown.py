@@ -1,6 +1,6 @@
 """The paper's variants on the Müller-Brown potential, whose density is known exactly.
 
-python benchmarks/muller_brown.py [--seeds 1] [--fraction 1.0] [--picoseconds 200] [--processes 2]
+python benchmarks/studies/muller_brown.py [--seeds 1] [--fraction 1.0] [--picoseconds 200] [--processes 2] [--quick]
 Each recipe of examples/muller_brown/recipes is trained, sampled, simulated from both starts and compared with the exact
 density; `two_for_one` is the model of `diffusion` at a larger t, and two variants do without the analytic prior, as the
 paper's models do. --fraction shortens every training. Writes docs/results/muller_brown.json, .md and .png; runs live in
@@ -10,14 +10,20 @@ runs/muller_brown and are resumed stage by stage.
 import argparse
 import json
 import statistics
+import sys
 from pathlib import Path
 
 import numpy as np
-from jobs import run_jobs
-from plane_density import density_of_model
 
-ROOT = Path(__file__).resolve().parent.parent
-EXAMPLE = ROOT / "examples" / "muller_brown"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
+from workbench import options
+from workbench.hardware import describe_hardware
+from workbench.jobs import run_jobs
+from workbench.muller_brown_figure import draw
+from workbench.places import EXAMPLES
+from workbench.plane_density import density_of_model
+
+EXAMPLE = EXAMPLES / "muller_brown"
 NO_PRIOR = ("model.prior=false",)
 VARIANTS = {  # recipe and overrides
     "diffusion": ("diffusion", ()),
@@ -30,7 +36,7 @@ VARIANTS = {  # recipe and overrides
 }
 SHARED_TRAINING = {"two_for_one": "diffusion"}
 SCANNED_TIMES = (1e-5, 1e-3, 3e-3, 1e-2, 3e-2)
-SAMPLES, REPLICAS, TIMESTEP_FS, INTERVAL_PS = 20_000, 64, 10.0, 1.0
+TIMESTEP_FS = 10.0
 
 
 def main() -> None:
@@ -39,23 +45,31 @@ def main() -> None:
     parser.add_argument("--fraction", type=float, default=1.0)
     parser.add_argument("--picoseconds", type=float, default=200.0)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--samples", type=int, default=20_000)
+    parser.add_argument("--replicas", type=int, default=64, help="for each start")
+    parser.add_argument("--interval-ps", type=float, default=1.0)
+    parser.add_argument("--variants", nargs="*", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--one", nargs=2, metavar=("VARIANT", "SEED"), help="do this one in this process")
-    chosen = parser.parse_args()
+    small = dict(fraction=0.0005, picoseconds=2.0, samples=100, replicas=4, interval_ps=0.1)
+    chosen = options.parse(parser, **small, processes=1, variants=["diffusion", "two_for_one"])
+    runs = chosen.runs / "muller_brown"
     if chosen.one:
-        variant, seed = chosen.one
-        run(variant, int(seed), chosen.fraction, chosen.picoseconds)
+        run(chosen.one[0], int(chosen.one[1]), runs, chosen)
         return
-    jobs = [(variant, seed) for seed in range(chosen.seeds) for variant in VARIANTS]
-    options = ["--fraction", str(chosen.fraction), "--picoseconds", str(chosen.picoseconds)]
+    jobs = [(variant, seed) for seed in range(chosen.seeds) for variant in chosen.variants]
+    sizes = [f"--{name.replace('_', '-')}={getattr(chosen, name)}" for name in small]
     # Those that share a training come after it.
     for wave in ([j for j in jobs if j[0] not in SHARED_TRAINING], [j for j in jobs if j[0] in SHARED_TRAINING]):
-        run_jobs(__file__, {_folder(*job): ["--one", job[0], str(job[1]), *options] for job in wave}, chosen.processes)
-    _write([json.loads((_folder(*job) / "result.json").read_text()) for job in jobs], chosen)
+        arguments = {
+            _folder(runs, *job): ["--one", job[0], str(job[1]), *sizes, *options.handed_on(chosen)] for job in wave
+        }
+        run_jobs(__file__, arguments, chosen.processes)
+    _write([json.loads((_folder(runs, *job) / "result.json").read_text()) for job in jobs], chosen)
 
 
-def run(variant: str, seed: int, fraction: float, picoseconds: float) -> None:
+def run(variant: str, seed: int, runs: Path, chosen) -> None:
     """Do whatever of one variant is not yet done."""
-    folder = _folder(variant, seed)
+    folder = _folder(runs, variant, seed)
     if (folder / "result.json").exists():
         return
     from fpforce.analysis import evaluate
@@ -65,14 +79,14 @@ def run(variant: str, seed: int, fraction: float, picoseconds: float) -> None:
     from fpforce.training.sample import SampleSettings, sample
 
     recipe = _recipe(variant)
-    trained = _trained(SHARED_TRAINING.get(variant, variant), seed, fraction)
+    trained = _trained(SHARED_TRAINING.get(variant, variant), seed, runs, chosen)
     model, iid = folder / "model.pt", folder / "iid.xtc"
     t_eval = load_recipe(recipe).diffusion.t_eval
     if not model.exists():
         export(trained, model, t_eval=t_eval)
     record = Path(f"{iid}.json")
-    if not record.exists() or json.loads(record.read_text())["drawn"] < SAMPLES:
-        sample(trained, iid, SampleSettings(samples=SAMPLES, t_end=t_eval, seed=seed, resume=record.exists()))
+    if not record.exists() or json.loads(record.read_text())["drawn"] < chosen.samples:
+        sample(trained, iid, SampleSettings(samples=chosen.samples, t_end=t_eval, seed=seed, resume=record.exists()))
     simulations = []
     for number, start in enumerate(("upper", "lower")):
         output = folder / f"from_{start}.xtc"
@@ -80,10 +94,10 @@ def run(variant: str, seed: int, fraction: float, picoseconds: float) -> None:
             model,
             output,
             SimulationSettings(
-                steps=round(1000 * picoseconds / TIMESTEP_FS),
-                replicas=REPLICAS,
+                steps=round(1000 * chosen.picoseconds / TIMESTEP_FS),
+                replicas=chosen.replicas,
                 timestep_fs=TIMESTEP_FS,
-                report_interval_ps=INTERVAL_PS,
+                report_interval_ps=chosen.interval_ps,
                 seed=2 * seed + number,
                 start=EXAMPLE / f"start_{start}.pdb",
                 backend="torchforce",
@@ -111,15 +125,16 @@ def run(variant: str, seed: int, fraction: float, picoseconds: float) -> None:
     (folder / "result.json").write_text(json.dumps(result))
 
 
-def _trained(variant: str, seed: int, fraction: float) -> Path:
+def _trained(variant: str, seed: int, runs: Path, chosen) -> Path:
     """Checkpoint of a variant, trained as far as it is not yet."""
     from fpforce.training.checkpoint.checkpoint import read_checkpoint
     from fpforce.training.recipe.read import load_recipe
     from fpforce.training.train import train
 
-    folder, path, overrides = _folder(variant, seed), _recipe(variant), VARIANTS[variant][1]
-    whole = load_recipe(path)
-    steps = ["run.compile=true", f"run.max_steps={round(fraction * whole.run.max_steps)}"]
+    folder, path, overrides = _folder(runs, variant, seed), _recipe(variant), VARIANTS[variant][1]
+    whole, fraction = load_recipe(path), chosen.fraction
+    steps = [f"run.compile={'false' if chosen.quick else 'true'}"]
+    steps += [f"run.max_steps={round(fraction * whole.run.max_steps)}"]
     steps += [f"experts.{k}.max_steps={round(fraction * expert.max_steps)}" for k, expert in enumerate(whole.experts)]
     recipe = load_recipe(path, [*overrides, f"output={folder}", f"run.seed={seed}", *steps])
     checkpoint = folder / "model.ckpt"
@@ -194,22 +209,19 @@ def _recipe(variant: str) -> Path:
     return EXAMPLE / "recipes" / f"{VARIANTS[variant][0]}.yaml"
 
 
-def _folder(variant: str, seed: int) -> Path:
-    return ROOT / "runs" / "muller_brown" / f"{variant}_{seed}"
+def _folder(runs: Path, variant: str, seed: int) -> Path:
+    return runs / f"{variant}_{seed}"
 
 
 def _write(results: list[dict], chosen) -> None:
-    from hardware import describe_hardware
-    from muller_brown_figure import draw
-
-    output = ROOT / "docs" / "results"
-    output.mkdir(parents=True, exist_ok=True)
+    output = chosen.results
     draw([result for result in results if result["seed"] == 0], output / "muller_brown.png")
     rows = [{name: value for name, value in result.items() if name != "counts"} for result in results]
     summary = {
         "hardware": describe_hardware(),
         "fraction": chosen.fraction,
         "picoseconds": chosen.picoseconds,
+        "replicas": chosen.replicas,
         "rows": rows,
     }
     (output / "muller_brown.json").write_text(json.dumps(summary, indent=1))
@@ -225,10 +237,9 @@ def _table(summary: dict) -> str:
     )
     lines = [
         f"Trainings {part} on one thread; {rows[0]['iid']['frames']} samples; "
-        f"simulations of 2 x {REPLICAS} replicas x {summary['picoseconds']:g} ps, {TIMESTEP_FS:g} fs, the second half "
-        f"counted "
-        f"({rows[0]['simulation']['frames']} frames); {summary['hardware']}. The exact F(lower) - F(upper) is "
-        f"{exact:.2f} kT.",
+        f"simulations of 2 x {summary['replicas']} replicas x {summary['picoseconds']:g} ps, {TIMESTEP_FS:g} fs, "
+        f"the second half counted ({rows[0]['simulation']['frames']} frames); {summary['hardware']}. "
+        f"The exact F(lower) - F(upper) is {exact:.2f} kT.",
         "",
         "| variant | seed | t | steps | training (s) | iid JS | floor | simulation JS | floor | JS of exp(-E) | F from "
         "iid, kT "

@@ -10,7 +10,9 @@ import statistics
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rows import ROOT, Row, run_all, with_error
+from workbench import options
+from workbench.places import RUNS
+from workbench.rows import Row, run_all, with_error
 
 TWO_FOR_ONE_TIME = 0.01
 
@@ -47,12 +49,15 @@ def variants(prefix: str = "", overrides: tuple[str, ...] = (), length: float = 
 class Study:
     """Tables of one example, by name; runs live in runs/NAME, results in docs/results/NAME_TABLE.json and .md.
 
-    With other than the usual number of steps both are in runs/NAME_STEPS.
+    With other than the usual number of steps both are in runs/NAME_STEPS. quick: the row that --quick makes of which
+    table, with the row whose training it takes, if any.
     """
 
     name: str
     tables: dict[str, Table]
     steps: int
+    quick: tuple[str, str]
+    all_runs: Path = RUNS
 
     def main(self, description: str) -> None:
         """Make what a command line asks for."""
@@ -65,12 +70,24 @@ class Study:
         parser.add_argument(
             "--again", action="store_true", help=f"take no rows from the results, only from runs/{self.name}"
         )
-        chosen = parser.parse_args()
-        if chosen.steps != self.steps:
-            own = replace(self, name=f"{self.name}_{chosen.steps}", steps=chosen.steps)
+        chosen = options.parse(parser, seeds=1, processes=1, steps=60)
+        if chosen.quick and chosen.tables:
+            parser.error("--quick makes one row of its own choice; leave the tables out")
+        placed = replace(self, all_runs=chosen.runs)
+        if chosen.quick:
+            placed.in_miniature().make(chosen, chosen.results)
+        elif chosen.steps != self.steps:
+            own = replace(placed, name=f"{self.name}_{chosen.steps}", steps=chosen.steps)
             own.make(chosen, own.runs)
         else:
-            self.make(chosen, ROOT / "docs" / "results")
+            placed.make(chosen, chosen.results)
+
+    def in_miniature(self) -> "Study":
+        """One row, by few steps, and the row whose training it takes."""
+        table, name = self.tables[self.quick[0]], self.quick[1]
+        names = [*([table.trained[name]] if name in table.trained else []), name]
+        rows = {each: table.rows[each].in_miniature() for each in names if each in table.rows}
+        return replace(self, tables={self.quick[0]: replace(table, rows=rows)})
 
     def make(self, chosen: argparse.Namespace, results_folder: Path) -> None:
         """The tables that are asked for."""
@@ -107,7 +124,7 @@ class Study:
 
     @property
     def runs(self) -> Path:
-        return ROOT / "runs" / self.name
+        return self.all_runs / self.name
 
     def folder_of(self, name: str, seed: int) -> Path:
         return self.runs / f"{name.replace(' ', '_').replace(',', '')}_{seed}"

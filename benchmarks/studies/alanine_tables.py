@@ -1,14 +1,17 @@
 """The tables on alanine dipeptide: the paper's variants, and what each ingredient does.
 
-python benchmarks/alanine_tables.py [TABLE ...] [--seeds 3] [--processes 2] [--steps 8000]. Tables are listed in TABLES;
-all by default. Every row is trained, sampled, simulated from both basins and compared with the held-out reference
-(studies.py, rows.py). Writes docs/results/alanine_TABLE.json and .md; runs live in runs/alanine.
+python benchmarks/studies/alanine_tables.py [TABLE ...] [--seeds 3] [--processes 2] [--steps 8000] [--quick]. Tables
+are listed in TABLES; all by default. Every row is trained, sampled, simulated from both basins and compared with the
+held-out reference (studies.py, rows.py). Writes docs/results/alanine_TABLE.json and .md; runs live in runs/alanine.
 """
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
-from rows import Row
-from studies import Study, Table, variants
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
+from workbench.row_tables import Study, Table, variants
+from workbench.rows import Row
 
 GRAPH = ("model.kind=graph_transformer", "model.width=32", "model.layers=2", "optimizer.batch_size=128")
 DIFFUSION, FOKKER_PLANCK, BOTH = (Row(f"recipes/{name}.yaml") for name in ("diffusion", "fokker_planck", "both"))
@@ -116,7 +119,7 @@ TABLES = {
 }
 
 
-STUDY = Study("alanine", TABLES, steps=8000)
+STUDY = Study("alanine", TABLES, steps=8000, quick=("variants", "two_for_one"))
 
 if __name__ == "__main__":
     STUDY.main(__doc__)

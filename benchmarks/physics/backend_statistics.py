@@ -1,12 +1,12 @@
 """Whether native and TorchForce simulate the same distribution: one frozen force field, both backends, phi/psi compared
 directly.
 
-python benchmarks/backend_statistics.py [--model runs/demo/model.pt] [--steps 60000] [--replicas 128] [--processes 2].
-Three samples of equal settings and different seeds, each of two simulations, one from either basin: torchforce, native,
-and native again. The second half of every simulation counts. Reported are JS divergence and PMF error of native against
-torchforce, and of native against native at as many frames, which is the floor. Since all start alike, the laws are
-equal at any time, converged or not. One thread a simulation; interrupted simulations are resumed. Runs live in
-runs/backend_statistics. Writes docs/results/backend_statistics.json and .md.
+python benchmarks/physics/backend_statistics.py [--model runs/demo/model.pt] [--steps 60000] [--replicas 128]
+[--processes 2] [--quick]. Three samples of equal settings and different seeds, each of two simulations, one from
+either basin: torchforce, native, and native again. The second half of every simulation counts. Reported are JS
+divergence and PMF error of native against torchforce, and of native against native at as many frames, which is the
+floor. Since all start alike, the laws are equal at any time, converged or not. One thread a simulation; interrupted
+simulations are resumed. Runs live in runs/backend_statistics. Writes docs/results/backend_statistics.json and .md.
 """
 
 import argparse
@@ -18,8 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from hardware import describe_hardware
-from rows import EXAMPLE, TIMESTEP_FS
 
 import fpforce
 from fpforce.analysis.comparison import Floor, Sample, compare
@@ -27,23 +25,31 @@ from fpforce.analysis.convergence import free_energy_difference, replica_populat
 from fpforce.analysis.divergences import bin_indices
 from fpforce.analysis.planes import choose_planes
 
-ROOT = Path(__file__).resolve().parent.parent
-RUNS = ROOT / "runs" / "backend_statistics"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
+from workbench import options
+from workbench.hardware import describe_hardware
+from workbench.places import ALANINE, RUNS
+from workbench.rows import TIMESTEP_FS
+from workbench.tiny import tiny_model
+
 BASINS = ("negative", "positive")
 # Name of the sample -> (backend, seed of the simulation from the first basin; the other has the next).
 SAMPLES = {"torchforce": ("torchforce", 400), "native": ("native", 200), "native again": ("native", 300)}
-REPORT_INTERVAL_PS = 1.0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=ROOT / "runs" / "demo" / "model.pt")
+    parser.add_argument("--model", type=Path, default=RUNS / "demo" / "model.pt")
     parser.add_argument("--steps", type=int, default=60_000, help="of each replica")
     parser.add_argument("--replicas", type=int, default=128, help="for each simulation")
     parser.add_argument("--processes", type=int, default=2)
-    chosen = parser.parse_args()
-    RUNS.mkdir(parents=True, exist_ok=True)
-    jobs = [(chosen, name, number) for name in SAMPLES for number in range(len(BASINS))]
+    parser.add_argument("--report-interval-ps", type=float, default=1.0)
+    chosen = options.parse(parser, steps=40, replicas=64, report_interval_ps=0.004)
+    if chosen.quick:
+        chosen.model = tiny_model(chosen.runs)
+    runs = chosen.runs / "backend_statistics"
+    runs.mkdir(exist_ok=True)
+    jobs = [(chosen, runs, name, number) for name in SAMPLES for number in range(len(BASINS))]
     with ThreadPoolExecutor(chosen.processes) as pool:
         list(pool.map(lambda job: _simulate(*job), jobs))
     result = {
@@ -51,23 +57,21 @@ def main() -> None:
         "steps": chosen.steps,
         "replicas": chosen.replicas,
         "timestep_fs": TIMESTEP_FS,
-        "report_interval_ps": REPORT_INTERVAL_PS,
-        **_compare(fpforce.load(chosen.model).beads),
+        "report_interval_ps": chosen.report_interval_ps,
+        **_compare(runs, fpforce.load(chosen.model).beads),
     }
-    output = ROOT / "docs" / "results"
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "backend_statistics.json").write_text(json.dumps(result, indent=1))
-    (output / "backend_statistics.md").write_text(_table(result))
+    (chosen.results / "backend_statistics.json").write_text(json.dumps(result, indent=1))
+    (chosen.results / "backend_statistics.md").write_text(_table(result))
     print(_table(result))
 
 
-def _path(name: str, number: int) -> Path:
-    return RUNS / f"{name.replace(' ', '_')}_from_{BASINS[number]}.xtc"
+def _path(runs: Path, name: str, number: int) -> Path:
+    return runs / f"{name.replace(' ', '_')}_from_{BASINS[number]}.xtc"
 
 
-def _simulate(chosen, name: str, number: int) -> None:
+def _simulate(chosen, runs: Path, name: str, number: int) -> None:
     backend, seed = SAMPLES[name]
-    output = _path(name, number)
+    output = _path(runs, name, number)
     resume = ["--resume"] if Path(f"{output}.checkpoint").exists() else []
     with open(output.with_suffix(".log"), "a") as log:
         done = subprocess.run(
@@ -79,7 +83,7 @@ def _simulate(chosen, name: str, number: int) -> None:
                 "--backend",
                 backend,
                 "--start",
-                str(EXAMPLE / f"start_{BASINS[number]}.pdb"),
+                str(ALANINE / f"start_{BASINS[number]}.pdb"),
                 "--replicas",
                 str(chosen.replicas),
                 "--seed",
@@ -89,7 +93,7 @@ def _simulate(chosen, name: str, number: int) -> None:
                 "--steps",
                 str(chosen.steps),
                 "--report-interval-ps",
-                str(REPORT_INTERVAL_PS),
+                str(chosen.report_interval_ps),
                 *resume,
             ],
             stdout=log,
@@ -101,11 +105,11 @@ def _simulate(chosen, name: str, number: int) -> None:
     print(f"{output} is done", flush=True)
 
 
-def _compare(beads) -> dict:
+def _compare(runs: Path, beads) -> dict:
     """The figures of every sample and of the two comparisons, by the code of fpforce-evaluate."""
     samples, rows = {}, []
     for name, (backend, seed) in SAMPLES.items():
-        simulations = [fpforce.read_simulation(_path(name, number), beads) for number in range(len(BASINS))]
+        simulations = [fpforce.read_simulation(_path(runs, name, number), beads) for number in range(len(BASINS))]
         late = [s.positions_nm[len(s.positions_nm) // 2 :] for s in simulations]
         plane, *_ = choose_planes(beads, [late[0][:, 0]])
         coordinates = [plane.coordinates(positions) for positions in late]

@@ -1,20 +1,21 @@
 """What forces in the data buy: how noisy the denoising target is with and without them, and what a short training makes
 of it.
 
-python benchmarks/forces_blending.py run1.npz run2.npz all_atoms.pdb [--steps 2000] [--temperature 300]. The .npz files
-hold `positions` (nm) and `forces` (kJ/mol/nm) of two independent runs of alanine dipeptide, such as those that
-examples/alanine_dipeptide describes; the second is held out. Every variant trains the `internal` model without the
-Fokker-Planck term on the same batches. Writes docs/results/forces_blending.json and .md.
+python benchmarks/studies/forces_blending.py run1.npz run2.npz all_atoms.pdb [--steps 2000] [--temperature 300]
+[--quick]. The .npz files hold `positions` (nm) and `forces` (kJ/mol/nm) of two independent runs of alanine dipeptide,
+such as those that examples/alanine_dipeptide describes; the second is held out. These are not in the repository;
+--quick takes the excerpt that is, for both. Every variant trains the `internal` model without the Fokker-Planck term
+on the same batches. Writes docs/results/forces_blending.json and .md.
 """
 
 import argparse
 import copy
 import json
+import sys
 import time
 from pathlib import Path
 
 import torch
-from hardware import describe_hardware
 from torch import Tensor
 
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
@@ -31,6 +32,11 @@ from fpforce.training.recipe.read import parse_recipe
 from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.trajectories.forces import ForceFiles
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
+from workbench import options
+from workbench.hardware import describe_hardware
+from workbench.places import ALANINE
+
 TIMES = (1e-5, 1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
 BATCH = 256
 BEST = "forces of more atoms, each mode and level by its precision"
@@ -38,18 +44,22 @@ BEST = "forces of more atoms, each mode and level by its precision"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", nargs=2, type=Path)
-    parser.add_argument("topology", type=Path)
+    parser.add_argument("files", nargs="*", type=Path, metavar="run1.npz run2.npz all_atoms.pdb")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--temperature", type=float, default=300.0)
-    chosen = parser.parse_args()
+    chosen = options.parse(parser, steps=2)
+    if chosen.quick and not chosen.files:
+        chosen.files = [ALANINE / name for name in ("forces_excerpt.npz", "forces_excerpt.npz", "forces_excerpt.pdb")]
+    if len(chosen.files) != 3:
+        parser.error("two runs with forces and their topology are needed")
+    run, held_out, topology = chosen.files
     torch.set_num_threads(1)
     kt = BOLTZMANN_KJ_PER_MOL_K * chosen.temperature
-    training_set, plain, best = _read(chosen.runs[0], chosen.topology, kt)
-    held_set, _, held_forces = _read(chosen.runs[1], chosen.topology, kt, training_set.scale_nm)
+    training_set, plain, best = _read(run, topology, kt)
+    held_set, _, held_forces = _read(held_out, topology, kt, training_set.scale_nm)
     recipe = parse_recipe(
         {
-            "data": {"trajectories": str(chosen.runs[0])},
+            "data": {"trajectories": str(run)},
             "temperature_k": chosen.temperature,
             "output": ".",
             "run": {"max_steps": chosen.steps},
@@ -86,9 +96,8 @@ def main() -> None:
             "optimal": ForceBlending(best.values).variances.tolist(),
         },
     }
-    output = Path(__file__).resolve().parent.parent / "docs" / "results"
-    (output / "forces_blending.json").write_text(json.dumps(result, indent=1))
-    (output / "forces_blending.md").write_text(_table(result))
+    (chosen.results / "forces_blending.json").write_text(json.dumps(result, indent=1))
+    (chosen.results / "forces_blending.md").write_text(_table(result))
     print(_table(result))
 
 

@@ -12,14 +12,13 @@ from fpforce.training.export import export
 from fpforce.training.recipe.read import parse_recipe
 from fpforce.training.train import train
 
-FOLDER = Path(__file__).resolve().parent.parent / "runs" / "benchmarks"
 FRAMES = 40  # the export differentiates twice on up to 256 of them, which takes long for many beads
 
 
-def frozen_model(kind: str, beads: int, steps: int = 60, **settings) -> Path:
+def frozen_model(runs: Path, kind: str, beads: int, steps: int = 60, **settings) -> Path:
     """model.pt of a CA-only chain of so many beads; `settings` are entries of the recipe's model section."""
     name = "_".join([kind, str(beads), *(f"{key}{value}" for key, value in sorted(settings.items()))])
-    folder = FOLDER / name
+    folder = runs / "benchmarks" / name
     model = folder / "model.pt"
     if not model.exists():
         folder.mkdir(parents=True, exist_ok=True)
