@@ -1,5 +1,6 @@
 # make demo: set up, then the whole method on alanine dipeptide (train, export, simulate, evaluate) in runs/demo
 # make test: set up, then the test suite
+# make test-openmm: the native plugin beside OpenMM 8.3 to 8.6
 # Variables: PYTHON (an interpreter >= 3.11, < 3.14), EXTRA (cpu or cuda13), TORCH_INDEX (URL of another torch index)
 
 PYTHON ?= python3
@@ -37,6 +38,27 @@ $(READY): pyproject.toml CMakeLists.txt $(PLUGIN) $(wildcard fpforce/analysis/*.
 	@test -z "$(TORCH_INDEX)" || $(BIN)/python -m pip install --index-url "$(TORCH_INDEX)" "torch>=2.10,<2.13"
 	$(BIN)/python -m pip install -e ".[$(EXTRA),test]"
 	@touch $@
+
+# make test-openmm: the native plugin's tests beside every supported OpenMM, each in an environment without torch in build/openmm-*.
+# What they evaluate is made first, where torch is.
+OPENMM_VERSIONS ?= 8.3.1 8.4.0 8.5.2 8.6.1
+OPENMM_TESTS := $(addprefix tests/plugin/test_,force.py update.py serialization.py accuracy.py library.py)
+TEST_MODELS := $(CURDIR)/build/test-models
+
+.PHONY: test-openmm $(OPENMM_VERSIONS:%=test-openmm-%)
+
+test-openmm: $(OPENMM_VERSIONS:%=test-openmm-%)
+
+$(TEST_MODELS): $(READY)
+	rm -rf $@
+	OMP_NUM_THREADS=1 FPFORCE_TEST_MODELS=$@ $(BIN)/python -m pytest -q tests/plugin/test_force.py tests/plugin/test_accuracy.py
+	@touch $@
+
+$(OPENMM_VERSIONS:%=test-openmm-%): test-openmm-%: $(TEST_MODELS)
+	@test -x build/openmm-$*/bin/python || $(PYTHON) -m venv build/openmm-$*
+	build/openmm-$*/bin/python -m pip install --quiet "pip>=24" pytest openmm==$*
+	build/openmm-$*/bin/python -m pip install --quiet . --config-settings=build-dir=build/openmm-$*/fpforce
+	OMP_NUM_THREADS=1 FPFORCE_TEST_MODELS=$(TEST_MODELS) build/openmm-$*/bin/pytest -q -rs $(OPENMM_TESTS)
 
 clean:
 	rm -rf $(VENV) build runs
