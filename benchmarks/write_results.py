@@ -4,16 +4,18 @@ python benchmarks/write_results.py [--quick], which writes the page elsewhere.
 """
 
 import argparse
+from pathlib import Path
 
 from workbench import options, reach
 from workbench.places import RESULTS
 
+HERE = Path(__file__).resolve().parent
 PAGE = "results.md"  # beside the folder of tables
 SECTIONS = (
     (
         "The paper's variants on alanine dipeptide, `internal`",
         "alanine_variants",
-        "studies/alanine_tables.py variants",
+        "alanine_tables.py variants",
         "Each recipe of examples/alanine_dipeptide/recipes, the same number of steps in all. Samples and two "
         "simulations, every replica "
         "of the one started from a single phi < 0 frame, of the other from a single phi > 0 frame, pooled, against the "
@@ -23,13 +25,13 @@ SECTIONS = (
     (
         "The same, `graph_transformer`",
         "alanine_variants_graph",
-        "studies/alanine_tables.py variants_graph",
+        "alanine_tables.py variants_graph",
         "Two layers, 32 wide, half the steps.",
     ),
     (
         "The variants without signed volumes",
         "alanine_volumes",
-        "studies/alanine_tables.py volumes",
+        "alanine_tables.py volumes",
         "The first table's trainings with `model.volumes=false`: the network tells mirror images apart by dihedrals of "
         "consecutive beads alone "
         "(docs/method.md, Handedness), and iid samples have too much phi > 0.",
@@ -37,7 +39,7 @@ SECTIONS = (
     (
         "Handedness in noise",
         "handedness",
-        "studies/handedness.py",
+        "handedness.py",
         "Log odds of a noisy frame and its mirror image, by the energy and exactly. The slope is 1 for a model that "
         "knows the handedness as "
         "well as the data do, and 0 for one that does not see it.",
@@ -45,31 +47,31 @@ SECTIONS = (
     (
         "Calibration of basin weights",
         "alanine_calibration",
-        "studies/alanine_tables.py calibration",
+        "alanine_tables.py calibration",
         "The same trainings, calibrated in each way that a recipe offers (docs/method.md, Calibration).",
     ),
     (
         "Where the expert that is simulated ends",
         "alanine_t_max",
-        "studies/alanine_tables.py t_max",
+        "alanine_tables.py t_max",
         "Two experts that meet at t_max; the second is a score of its own. `fokker_planck` above is t_max = 1.",
     ),
     (
         "Two for one: the unregularised model at larger t",
         "alanine_two_for_one",
-        "studies/alanine_tables.py two_for_one",
+        "alanine_tables.py two_for_one",
         "The model of `diffusion` without volumes, evaluated at t.",
     ),
     (
         "Discretisation or inconsistency: the time step",
         "alanine_timestep",
-        "studies/alanine_tables.py timestep",
+        "alanine_tables.py timestep",
         "The model of `diffusion` without volumes at t = 1e-5, simulated with smaller time steps (4 fs above).",
     ),
     (
         "Discretisation or inconsistency: the samplers",
         "alanine_solver",
-        "studies/alanine_tables.py solver",
+        "alanine_tables.py solver",
         "Samples of the model of `diffusion`, seed 0, by several solvers and numbers of steps. Its simulation is in "
         "the first table: what it lacks, "
         "samples by any of these have.",
@@ -77,13 +79,13 @@ SECTIONS = (
     (
         "Width of the network and weight of the Fokker-Planck term",
         "alanine_width",
-        "studies/alanine_tables.py width",
+        "alanine_tables.py width",
         "`internal`, one model over all t.",
     ),
     (
         "Longer trainings",
         "alanine_long",
-        "studies/alanine_tables.py long",
+        "alanine_tables.py long",
         "Four times the steps of the tables above, and six times as long simulations: barriers that are learned better "
         "are higher, and "
         "within 200 ps replicas from the two basins do not yet agree.",
@@ -91,14 +93,14 @@ SECTIONS = (
     (
         "Longer simulations",
         "alanine_simulated_long",
-        "studies/alanine_tables.py simulated_long",
+        "alanine_tables.py simulated_long",
         "Models of the tables above, simulated six times as long: what 200 ps leave uncertain are the weights of the "
         "basins.",
     ),
     (
         "The Fokker-Planck term in every second step",
         "alanine_every",
-        "studies/alanine_tables.py every",
+        "alanine_tables.py every",
         "The term at twice its weight in every second step, on 1/8 of the batch as in the tables above, which have it "
         "in every step, and on "
         "1/4: what these save is in the table of costs.",
@@ -106,20 +108,20 @@ SECTIONS = (
     (
         "A score that is no gradient",
         "alanine_score",
-        "studies/alanine_tables.py score",
+        "alanine_tables.py score",
         "Without volumes, and simulated against the command's advice.",
     ),
     (
         "Two Gaussians that are not joined at small t",
         "two_gaussians",
-        "studies/two_gaussians.py",
+        "two_gaussians.py",
         "Ten standard deviations apart, with weights 0.9 and 0.1, in the plane: what the expert that is simulated "
         "knows of the weights.",
     ),
     (
         "The paper's variants on the Müller-Brown potential",
         "muller_brown",
-        "studies/muller_brown.py",
+        "muller_brown.py",
         "![Free-energy maps of all variants, and the Fokker-Planck residual](results/muller_brown.png)\n\n"
         "Each variant of examples/muller_brown/recipes against the exact density, by JS divergence on 64 x 64 bins; "
         "the floor is "
@@ -138,7 +140,7 @@ SECTIONS = (
     (
         "Dipeptides never trained on",
         "dipeptides",
-        "studies/dipeptides.py",
+        "dipeptides.py",
         "One `internal` model for all dipeptides (examples/dipeptides/recipe.yaml, 77 training sequences), with and "
         "without experts and the "
         "Fokker-Planck term, "
@@ -155,13 +157,13 @@ SECTIONS = (
     (
         "The same, `graph_transformer`",
         "dipeptides_graph_transformer",
-        "studies/dipeptides.py --recipe graph_transformer.yaml",
+        "dipeptides.py --recipe graph_transformer.yaml",
         "The model for molecules of any length.",
     ),
     (
         "The paper's variants on chignolin",
         "chignolin_variants",
-        "studies/chignolin_tables.py",
+        "chignolin_tables.py",
         "Ten CA beads, `internal` with a wall (examples/chignolin). Simulations begin folded and extended; F is "
         "F(folded) - F(unfolded). Training and "
         "held-out set are alternate blocks of the same four runs, which disagree in folding; the floor is the distance "
@@ -170,60 +172,60 @@ SECTIONS = (
     (
         "The same, calibrated",
         "chignolin_calibration",
-        "studies/chignolin_tables.py calibration",
+        "chignolin_tables.py calibration",
         "The trainings of the table above, calibrated by likelihoods or in rounds of simulation (docs/method.md, "
         "Calibration).",
     ),
     (
         "A long simulation of chignolin",
         "long_run_chignolin",
-        "physics/long_run.py --case chignolin --model "
+        "long_run.py --case chignolin --model "
         "runs/chignolin/fokker_planck_6_rounds_of_simulation_0/model.pt --replicas 50 --steps 1000000",
         "100 replicas x 10^6 steps of the first seed of `fokker_planck, 6 rounds of simulation`.",
     ),
     (
         "Larger proteins",
         "protein_sizes",
-        "speed/protein_sizes.py",
+        "protein_sizes.py",
         "Stability and cost on data of some picoseconds, not quality.",
     ),
     (
         "A long simulation of the demo's force field",
         "long_run",
-        "physics/long_run.py",
+        "long_run.py",
         "The force field of `make demo`, simulated from both basins for longer than the demo has time for.",
     ),
     (
         "What the Fokker-Planck term costs",
         "training_cost",
-        "speed/training_cost.py",
+        "training_cost.py",
         "The demo's data: whole training steps with several ways to compute the term, and what trainings of "
         "equal length make of them.",
     ),
     (
         "What forces in the data buy",
         "forces_blending",
-        "studies/forces_blending.py run1.npz run2.npz all_atoms.pdb",
+        "forces_blending.py run1.npz run2.npz all_atoms.pdb",
         "Alanine dipeptide as five beads, with the forces on all atoms of the training run (docs/method.md, Forces in "
         "the data).",
     ),
     (
         "Langevin steps per second",
         "langevin_speed",
-        "speed/langevin_speed.py",
+        "langevin_speed.py",
         "Frozen models of several kinds and sizes on the Reference platform, every backend in one run.",
     ),
     (
         "The same simulation statistics with native and TorchForce",
         "backend_statistics",
-        "physics/backend_statistics.py",
+        "backend_statistics.py",
         "The demo's force field simulated from both basins with both backends, phi/psi compared with each "
         "other directly.",
     ),
     (
         "Scaling with the number of beads",
         "scaling",
-        "speed/scaling.py",
+        "scaling.py",
         "![Time and memory for one molecule against the number of beads](results/scaling.png)\n\n"
         "The graph transformer with a cutoff, over all pairs (`dense`) and over those within the cutoff (`radius`), on "
         "a chain that "
@@ -232,7 +234,7 @@ SECTIONS = (
     (
         "Memory of the native force",
         "memory",
-        "speed/memory.py",
+        "memory.py",
         "What a Context with FPForce allocates beyond one of the same System without it.",
     ),
 )
@@ -243,6 +245,13 @@ def main() -> None:
     text = page()
     (chosen.results.parent / PAGE).write_text(text)
     print(f"{chosen.results.parent / PAGE}: {text.count(chr(10) + '## ')} sections")
+
+
+def command_of(script: str) -> str:
+    """The command of a script named in SECTIONS, with the folder that it is in."""
+    name, *arguments = script.split()
+    (path,) = HERE.glob(f"*/{name}")
+    return " ".join(["python", f"benchmarks/{path.relative_to(HERE)}", *arguments])
 
 
 def page() -> str:
@@ -263,7 +272,7 @@ def page() -> str:
             print(f"left out, not yet made by {script}: {path}")
             continue
         table = path.read_text()
-        parts.append(f"## {title}\n\n{text} Made by `python benchmarks/{script}`.\n\n{table}")
+        parts.append(f"## {title}\n\n{text} Made by `{command_of(script)}`.\n\n{table}")
     return "\n".join(parts)
 
 

@@ -96,8 +96,10 @@ def test_rows_that_the_results_hold_are_taken_only_for_the_same_settings():
 
 
 def test_every_section_of_the_results_names_a_script_that_exists():
-    for _, _, command, _ in importlib.import_module("write_results").SECTIONS:
-        assert (BENCHMARKS / command.split()[0]).is_file()
+    write_results = importlib.import_module("write_results")
+    for _, _, script, _ in write_results.SECTIONS:
+        program, path, *arguments = write_results.command_of(script).split()
+        assert program == "python" and (BENCHMARKS.parent / path).is_file() and arguments == script.split()[1:]
 
 
 def figures(name, seed, simulation, free_energy_kt, iid, apart, converged=True):
