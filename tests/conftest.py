@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "alanine_dipeptide"
 
-# `python -m pytest` puts the folder it is called in first on the path. The fpforce/ there has no plugin: the installed package
-# is what is tested.
+# `python -m pytest` puts the folder it is called in first on the path. The fpforce/ there has no plugin: the installed
+# package is what is tested.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
 
 
