@@ -67,6 +67,33 @@ def test_version_that_was_tagged_before_and_words_are_refused(repository):
     assert any("three numbers" in fault for fault in script("release").faults(repository, "next"))
 
 
+def test_dry_run_builds_and_a_release_tags_too(repository, monkeypatch):
+    """With a build that writes one file."""
+    (repository / ".ci").mkdir()
+    (repository / ".ci" / "distributions.py").write_text(
+        "import os, sys; os.makedirs(sys.argv[1], exist_ok=True); open(f'{sys.argv[1]}/built', 'w').close()"
+    )
+    (repository / ".gitignore").write_text("dist/\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "-m", "build")
+    for name, value in (("user.name", "a"), ("user.email", "a@b.c")):
+        git(repository, "config", name, value)
+    release = script("release")
+    monkeypatch.setattr(release, "ROOT", repository)
+
+    def tags():
+        return subprocess.run(["git", "tag", "-n9"], cwd=repository, capture_output=True, text=True, check=True).stdout
+
+    monkeypatch.setattr("sys.argv", ["release.py", "1.2.3", "--dry-run"])
+    release.main()
+    assert (repository / "dist" / "built").exists() and tags() == ""
+    monkeypatch.setattr("sys.argv", ["release.py", "1.2.3"])
+    release.main()
+    assert tags().startswith("v1.2.3") and "- Something." in tags()
+    with pytest.raises(SystemExit, match="v1.2.3 is there already"):
+        release.main()
+
+
 def test_version_of_the_package_is_in_pyproject_alone():
     import fpforce
 
