@@ -5,6 +5,7 @@ What they measure takes hours and is not repeated here. `make benchmarks-quick` 
 
 import importlib
 import json
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -101,6 +102,22 @@ def test_every_section_of_the_results_names_a_script_that_exists():
     for _, _, script, _ in write_results.SECTIONS:
         program, path, *arguments = write_results.command_of(script).split()
         assert program == "python" and (BENCHMARKS.parent / path).is_file() and arguments == script.split()[1:]
+
+
+def test_scripts_that_are_named_anywhere_exist():
+    root, folders = (
+        BENCHMARKS.parent,
+        ("docs", "examples", "fpforce", "training", "plugin", "tests", "benchmarks", ".ci"),
+    )
+    pages = [*root.glob("*.md"), *(path for folder in folders for path in (root / folder).rglob("*.*"))]
+    missing = [
+        f"{page.relative_to(root)}: {path}"
+        for page in pages
+        if page.suffix in (".md", ".py", ".ipynb", ".h")
+        for path in re.findall(r"\bbenchmarks/[\w/]+\.(?:py|cpp)", page.read_text())
+        if not (root / path).is_file()
+    ]
+    assert not missing
 
 
 def figures(name, seed, simulation, free_energy_kt, iid, apart, converged=True):
