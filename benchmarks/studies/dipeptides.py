@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--likelihood-frames", type=int, default=300, help="of `calibrated`")
     parser.add_argument("--rounds", type=int, default=4, help="of `calibrated`")
     parser.add_argument("--one", nargs=2, metavar=("VARIANT", "SEED"), help="do this one in this process")
-    small = dict(steps=600, picoseconds=2.0, replicas=2, likelihood_frames=20, rounds=1)
+    small = dict(steps=600, picoseconds=2.0, replicas=2, likelihood_frames=200, rounds=1)
     chosen = options.parse(parser, **small, processes=1)
     if chosen.quick:
         chosen.data, chosen.variants = _excerpt(chosen.runs), chosen.variants or ["both", "calibrated"]
