@@ -124,7 +124,7 @@ def task(work: str, kind: str, beads: int):
     training = _training(work, kind, beads)
     if work == "force":
         program = torch.jit.freeze(torch.jit.script(training.expert.eval().requires_grad_(False)))
-        frame, t = training.checkpoint.record.check_frames[:1].clone().requires_grad_(), torch.full((1,), 1e-5)
+        frame, t = training.record.check_frames[:1].clone().requires_grad_(), torch.full((1,), 1e-5)
 
         def run() -> None:
             torch.autograd.grad(program(frame, t).sum(), frame)
