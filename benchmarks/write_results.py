@@ -1,12 +1,16 @@
-"""Puts the tables that the other scripts wrote to docs/results/ into docs/results.md: python
-benchmarks/write_results.py.
+"""Puts the tables that the other scripts wrote to docs/results/ into docs/results.md.
+
+python benchmarks/write_results.py [--quick], which writes the page elsewhere.
 """
 
+import argparse
 from pathlib import Path
 
-import reach
+from workbench import options, reach
+from workbench.places import RESULTS
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+HERE = Path(__file__).resolve().parent
+PAGE = "results.md"  # beside the folder of tables
 SECTIONS = (
     (
         "The paper's variants on alanine dipeptide, `internal`",
@@ -237,6 +241,21 @@ SECTIONS = (
 
 
 def main() -> None:
+    chosen = options.parse(argparse.ArgumentParser(description=__doc__))
+    text = page()
+    (chosen.results.parent / PAGE).write_text(text)
+    print(f"{chosen.results.parent / PAGE}: {text.count(chr(10) + '## ')} sections")
+
+
+def command_of(script: str) -> str:
+    """The command of a script named in SECTIONS, with the folder that it is in."""
+    name, *arguments = script.split()
+    (path,) = HERE.glob(f"*/{name}")
+    return " ".join(["python", f"benchmarks/{path.relative_to(HERE)}", *arguments])
+
+
+def page() -> str:
+    """The whole page, from the tables in docs/results."""
     parts = [
         "# Results\n\nEvery table here is written by a script in benchmarks/, with its hardware; "
         "`python benchmarks/write_results.py` collects them. Excess is the figure less its floor, the same "
@@ -245,16 +264,16 @@ def main() -> None:
         "so its figures are not those of a reference seen only once. Training times were taken with other programs "
         "running.\n"
     ]
-    if reached := reach.section(DOCS / "results"):
+    if reached := reach.section(RESULTS):
         parts.append(f"## What is reached on alanine dipeptide\n\n{reached}")
     for title, name, script, text in SECTIONS:
-        path = DOCS / "results" / f"{name}.md"
+        path = RESULTS / f"{name}.md"
         if not path.exists():
             print(f"left out, not yet made by {script}: {path}")
             continue
         table = path.read_text()
-        parts.append(f"## {title}\n\n{text} Made by `python benchmarks/{script}`.\n\n{table}")
-    (DOCS / "results.md").write_text("\n".join(parts))
+        parts.append(f"## {title}\n\n{text} Made by `{command_of(script)}`.\n\n{table}")
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":
