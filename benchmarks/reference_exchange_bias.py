@@ -11,7 +11,7 @@ fpforce.reference.replica_exchange, with the lagging scaling put in its place, a
 it also says by how much a single swap shifts <x^2> when the next frame is saved, which follows from the second moments
 without any sampling.
 
-One thread, about two minutes. Writes docs/results/reference_exchange_bias.json and .md.
+One thread, about three minutes. Writes docs/results/reference_exchange_bias.json and .md.
 """
 
 import argparse
@@ -53,7 +53,7 @@ SCALINGS = {"whole step": scaled_velocities, "lagging": lambda velocities, kicks
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--wells-ps", type=float, default=30.0, help=f"length of each of {LADDERS} ladders of wells")
-    parser.add_argument("--alanine-ns", type=float, default=0.2, help="length of each run of alanine dipeptide")
+    parser.add_argument("--alanine-ns", type=float, default=0.4, help="length of each run of alanine dipeptide")
     parser.add_argument("--output", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     rows = []
@@ -139,7 +139,7 @@ def alanine(kind, steps: int, length_ns: float, temperatures_k=TEMPERATURES_K) -
     from fpforce.reference.peptide import build_peptide
 
     protocol = Protocol()
-    topology, start_nm = build_peptide("A", load_force_field(protocol.force_field), 1)
+    topology, start_nm = build_peptide("A", load_force_field(protocol.force_field), 1, extended=True)
     system = protocol.make_system(topology)
     for force in system.getForces():
         force.setForceGroup(1 if type(force).__name__ in ("HarmonicBondForce", "HarmonicAngleForce") else 0)
