@@ -1,13 +1,13 @@
 """The native force on a GPU: whether it is right there, and how long a Langevin step takes beside the other backends'.
 
-python benchmarks/gpu.py [--platform CUDA] [--precision mixed] [--rounds 5] [--seconds 1.0]. For the first machine with
+python benchmarks/speed/gpu.py [--platform CUDA] [--precision mixed] [--rounds 5]. For the first machine with
 a GPU: needs the extra `cuda13` there. First energies and forces of every model and number of replicas are compared with
 the host's in float64, and the script stops if they are wrong. Then backends take turns, and medians of the time of a
 step are compared with TorchForce's, PythonForce's and that of a System of the same particles without a force. Writes
 docs/results/gpu.md.
 
 --quick tries the script itself anywhere, on OpenCL by pocl (FPFORCE_DEVICE=kernel has the kernels used there) or on
-Reference: two small cases, a moment each, and nothing is written.
+Reference: two small cases, a moment each.
 """
 
 import argparse
@@ -20,14 +20,16 @@ from pathlib import Path
 
 import numpy as np
 import openmm
-from frozen_models import frozen_model
-from hardware import describe_hardware
 
 import fpforce
-from fpforce import backends
 from fpforce.plugin import FPForce
+from fpforce.system import backends
 
-RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results" / "gpu.md"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
+from workbench import options
+from workbench.frozen_models import frozen_model
+from workbench.hardware import describe_hardware
+
 TOLERANCE = 1e-5  # of energies, and of forces over their root mean square
 TIMESTEP_PS, FRICTION_PER_PS = 0.002, 1.0
 
@@ -43,8 +45,8 @@ class Model:
     def name(self) -> str:
         return f"{self.kind}, {self.width} wide, {self.layers} layers, {self.beads} beads"
 
-    def load(self):
-        return fpforce.load(frozen_model(self.kind, self.beads, width=self.width, layers=self.layers))
+    def load(self, runs: Path):
+        return fpforce.load(frozen_model(runs, self.kind, self.beads, width=self.width, layers=self.layers))
 
 
 MODELS = (
@@ -88,25 +90,22 @@ def main() -> None:
     parser.add_argument("--precision", default="mixed", choices=["single", "mixed", "double"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
-    parser.add_argument("--quick", action="store_true", help="try the script: small, short, and nothing is written")
-    chosen = parser.parse_args()
+    chosen = options.parse(parser)
     logging.getLogger("fpforce").setLevel(logging.ERROR)
     device = Device(chosen.platform or first_platform(or_reference=chosen.quick), chosen.precision)
     models, replicas = (MODELS[:1], (1, 8)) if chosen.quick else (MODELS, REPLICAS)
     rounds, seconds = (1, 0.05) if chosen.quick else (chosen.rounds, chosen.seconds)
-    correct, correctness = check(device, models, replicas)
+    correct, correctness = check(chosen.runs, device, models, replicas)
     print(correctness, flush=True)
     if not correct:
         sys.exit("the forces are wrong; no time is measured")
-    times = measure(device, models, replicas, rounds, seconds)
+    times = measure(chosen.runs, device, models, replicas, rounds, seconds)
     print(times)
-    if not chosen.quick:
-        header = (
-            f"{device.describe()}; {describe_hardware()}; OpenMM {openmm.version.short_version}; medians of "
-            f"{rounds} rounds."
-        )
-        RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        RESULTS.write_text("\n\n".join([header, correctness, times]) + "\n")
+    header = (
+        f"{device.describe()}; {describe_hardware()}; OpenMM {openmm.version.short_version}; medians of "
+        f"{rounds} rounds."
+    )
+    (chosen.results / "gpu.md").write_text("\n\n".join([header, correctness, times]) + "\n")
 
 
 def first_platform(or_reference: bool) -> str:
@@ -124,7 +123,7 @@ def first_platform(or_reference: bool) -> str:
     sys.exit("no GPU platform works here")
 
 
-def check(device: Device, models, replicas) -> tuple[bool, str]:
+def check(runs: Path, device: Device, models, replicas) -> tuple[bool, str]:
     """(whether all is within TOLERANCE, a table): the native force on the device against the host's in float64."""
     lines = [
         "| model | replicas | computed by | energy, relative error | force, error over root mean square |",
@@ -132,7 +131,7 @@ def check(device: Device, models, replicas) -> tuple[bool, str]:
     ]
     correct = True
     for model in models:
-        force_field = model.load()
+        force_field = model.load(runs)
         for count in replicas:
             system = fpforce.make_system(force_field, backend="native", replicas=count)
             force = FPForce.cast(system.getForce(0))
@@ -168,7 +167,7 @@ def evaluate(context):
     )
 
 
-def measure(device: Device, models, replicas, rounds: int, seconds: float) -> str:
+def measure(runs: Path, device: Device, models, replicas, rounds: int, seconds: float) -> str:
     """A table of the time of a Langevin step with every backend that can compute the model here, and with none."""
     lines = [
         "| model | replicas | native, us/step | torchforce | python | no force | torchforce / native (wanted) | native "
@@ -176,7 +175,7 @@ def measure(device: Device, models, replicas, rounds: int, seconds: float) -> st
         "|---|---|---|---|---|---|---|---|",
     ]
     for model in models:
-        force_field = model.load()
+        force_field = model.load(runs)
         for count in replicas:
             steppers = {
                 name: made

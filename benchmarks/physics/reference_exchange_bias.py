@@ -1,7 +1,7 @@
 """What it costs a replica exchange to scale the lagging velocities of LangevinMiddleIntegrator instead of the whole
 step's.
 
-    python benchmarks/reference_exchange_bias.py
+    python benchmarks/physics/reference_exchange_bias.py
 
 On a ladder of three rungs, swaps offered after so many steps of 4 fs, velocities scaled as the program does
 (fpforce.simulation.exchange.scaled_velocities) and as they are kept. Two systems. Harmonic wells, a soft and a stiff
@@ -16,17 +16,20 @@ One thread, about three minutes. Writes docs/results/reference_exchange_bias.jso
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
-from hardware import describe_hardware
 
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.reference.protocol import Protocol, load_force_field
 from fpforce.reference.replica_exchange import ReplicaExchange
 from fpforce.simulation.exchange import acceptance, half_kicks, scaled_velocities
 
-RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
+from workbench import options
+from workbench.hardware import describe_hardware
+
 TEMPERATURES_K = (300.0, 357.0, 424.0)  # the lowest of examples/alanine_dipeptide/generate.py
 TIMESTEP_FS, FRICTION_PER_PS = 4.0, 1.0
 STEPS_BETWEEN_OFFERS = {"wells": (2, 10, 125, 500), "alanine dipeptide": (10, 500)}
@@ -54,8 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--wells-ps", type=float, default=30.0, help=f"length of each of {LADDERS} ladders of wells")
     parser.add_argument("--alanine-ns", type=float, default=0.4, help="length of each run of alanine dipeptide")
-    parser.add_argument("--output", type=Path, default=RESULTS)
-    chosen = parser.parse_args()
+    chosen = options.parse(parser, wells_ns=0.02, alanine_ns=0.006)
     rows = []
 
     def add(system: str, steps: int, swap: str, found: dict) -> None:
@@ -81,9 +83,8 @@ def main() -> None:
         "alanine dipeptide without swaps": alanine(ReplicaExchange, 50, chosen.alanine_ns, TEMPERATURES_K[:1]),
         "shift_by_one_swap": [shift_by_one_swap(timestep_fs, ps) for timestep_fs, ps in ONE_SWAP],
     }
-    chosen.output.mkdir(parents=True, exist_ok=True)
-    (chosen.output / "reference_exchange_bias.json").write_text(json.dumps(result, indent=1) + "\n")
-    (chosen.output / "reference_exchange_bias.md").write_text(table(result))
+    (chosen.results / "reference_exchange_bias.json").write_text(json.dumps(result, indent=1) + "\n")
+    (chosen.results / "reference_exchange_bias.md").write_text(table(result))
     print(table(result))
 
 
@@ -216,7 +217,7 @@ def table(result: dict) -> str:
         "",
         f"Rungs of {', '.join(f'{t:g}' for t in result['temperatures_k'])} K, steps of {result['timestep_fs']:g} fs, "
         f"friction {result['friction_per_ps']:g}/ps, coldest rung; {result['hardware']}, "
-        "one thread. Made by `python benchmarks/reference_exchange_bias.py`.",
+        "one thread. Made by `python benchmarks/physics/reference_exchange_bias.py`.",
     ]
     names = {"wells": "<k x^2> / kT, which is 1", "alanine dipeptide": "mean energy, kJ/mol"}
     for system, what in names.items():

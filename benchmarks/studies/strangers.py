@@ -1,7 +1,6 @@
 """Molecules that no default was chosen on: does the simulation of a force field have the distribution of its data?
 
-python benchmarks/strangers.py CASE [--minutes 5 | --steps 10000] [--seeds 0 1] [--variants before default] [--tau
-FOLDER]
+python benchmarks/studies/strangers.py CASE [--minutes 5 | --steps 10000] [--seeds 0 1] [--tau FOLDER]
 
 CASE is one of CASES. Every variant of the recipe is trained for the same time (on a machine that does something else
 meanwhile, better for the same number of steps), exported, sampled, and simulated from the most open and the most closed
@@ -15,20 +14,25 @@ docs/results/strangers_CASE.md.
 import argparse
 import json
 import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from hardware import describe_hardware
 
-ROOT = Path(__file__).resolve().parent.parent
-RUNS = ROOT / "runs" / "strangers"
-ALANINE, CHIGNOLIN = ROOT / "examples" / "alanine_dipeptide", ROOT / "examples" / "chignolin" / "data"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
+from workbench import options
+from workbench.hardware import describe_hardware
+from workbench.places import ALANINE, EXAMPLES
+from workbench.tiny import SMALL
+
+CHIGNOLIN = EXAMPLES / "chignolin" / "data"
 VARIANTS = {
     "default": (),
     "before": ("data.held_out=0",),
 }
+_SMALL = (*SMALL, "run.compile=false")
 FRAMES, PLANE_FRAMES = 3000, 20_000
 
 
@@ -70,7 +74,7 @@ CASES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("case", choices=CASES)
+    parser.add_argument("case", nargs="?", choices=CASES)
     parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=["before", "default"])
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--steps", type=int, help="instead of minutes")
@@ -79,7 +83,10 @@ def main() -> None:
     parser.add_argument("--replicas", type=int, default=32, help="from each start")
     parser.add_argument("--samples", type=int, default=FRAMES)
     parser.add_argument("--tau", type=Path, help="folder of tau.pdb, train.xtc and held.xtc")
-    chosen = parser.parse_args()
+    chosen = options.parse(parser, steps=30, picoseconds=4.0, replicas=2, samples=100)
+    if chosen.case is None and not chosen.quick:
+        parser.error(f"a case is needed: {', '.join(CASES)}")
+    chosen.case = chosen.case or "alanine_300"
     case = CASES[chosen.case]
     if chosen.case == "tau":
         if chosen.tau is None:
@@ -88,11 +95,11 @@ def main() -> None:
     rows = []
     for seed in chosen.seeds:
         for variant in chosen.variants:
-            folder = RUNS / f"{chosen.case}_{variant.replace(' ', '_')}_{seed}"
+            folder = chosen.runs / "strangers" / f"{chosen.case}_{variant.replace(' ', '_')}_{seed}"
             rows.append(run(folder, case, variant, seed, chosen))
             print(json.dumps(rows[-1]), flush=True)
     text = table(rows)
-    (ROOT / "docs" / "results" / f"strangers_{chosen.case}.md").write_text(text)
+    (chosen.results / f"strangers_{chosen.case}.md").write_text(text)
     print(text)
 
 
@@ -134,7 +141,16 @@ def run(folder: Path, case: Case, variant: str, seed: int, chosen) -> dict:
         else [f"run.max_minutes={chosen.minutes}", "run.max_steps=1000000"]
     )
     ours = load_recipe(
-        recipe, [*length, "run.threads=1", f"run.seed={seed}", "run.compile=true", *case.overrides, *VARIANTS[variant]]
+        recipe,
+        [
+            *length,
+            "run.threads=1",
+            f"run.seed={seed}",
+            "run.compile=true",
+            *(_SMALL if chosen.quick else ()),
+            *case.overrides,
+            *VARIANTS[variant],
+        ],
     )
     began, processor = time.monotonic(), time.process_time()
     train(ours, resume=(folder / "model.ckpt").exists(), show_progress=False)

@@ -1,6 +1,6 @@
 """Where in diffusion time, and on which frames, a trained energy ceases to be the log density of its own samples.
 
-python benchmarks/where_consistency_breaks.py CHECKPOINT CASE [--tau FOLDER] [--frames 120]
+python benchmarks/studies/where_consistency_breaks.py CHECKPOINT CASE [--tau FOLDER] [--frames 120]
 
 CHECKPOINT is a model.ckpt of one conservative expert up to t = 1, CASE one of those of strangers.py. Everything is
 measured on training frames, on frames of the reference, which the training did not see, and on samples of the model:
@@ -20,21 +20,26 @@ Writes docs/results/where_consistency_breaks_CASE.md.
 import argparse
 import copy
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
-from strangers import CASES, ROOT
 
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.diffusion import beta, centred, centred_noise, degrees_of_freedom, diffuse
 from fpforce.training.loop.watch import spread_evenly
 from fpforce.training.losses.denoising import denoising_loss
-from fpforce.training.modelfile.residual import exact_residual
+from fpforce.training.losses.residual import exact_residual
 from fpforce.training.sampling.likelihood import field_of, standard_log_density
 from fpforce.training.sampling.solvers import multistep, probability_flow, time_grid
 from fpforce.trajectories.bead_frames import read_bead_frames
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
+from studies.strangers import CASES
+from workbench import options
+from workbench.tiny import tiny_checkpoint
 
 DENOISING_TIMES = (0.003, 0.01, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.5)
 RESIDUAL_TIMES = (1e-3, 0.003, 0.01, 0.03, 0.1, 0.2, 0.5)
@@ -43,13 +48,17 @@ SAMPLE_STEPS, FLOW_STEPS, FLOW_ROWS = 100, 40, (0, 10, 15, 20, 25, 28, 31)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("case", choices=CASES)
+    parser.add_argument("checkpoint", type=Path, nargs="?")
+    parser.add_argument("case", choices=CASES, nargs="?")
     parser.add_argument("--tau", type=Path, help="folder of tau.pdb, train.xtc and held.xtc")
     parser.add_argument(
         "--frames", type=int, default=120, help="for residuals and flow; the losses take eight times as many"
     )
-    chosen = parser.parse_args()
+    chosen = options.parse(parser, frames=8, case="alanine_1000")
+    if chosen.quick and chosen.checkpoint is None:
+        chosen.checkpoint = tiny_checkpoint(chosen.runs)
+    if chosen.checkpoint is None or chosen.case is None:
+        parser.error("a checkpoint and the case that it was trained on are needed")
     torch.set_num_threads(1)
     case = CASES[chosen.case].at(chosen.tau) if chosen.case == "tau" else CASES[chosen.case]
     checkpoint = read_checkpoint(chosen.checkpoint)
@@ -122,7 +131,7 @@ def main() -> None:
             )
         )
     text = "\n".join(lines) + "\n"
-    (ROOT / "docs" / "results" / f"where_consistency_breaks_{chosen.case}.md").write_text(text)
+    (chosen.results / f"where_consistency_breaks_{chosen.case}.md").write_text(text)
     print(text)
 
 
