@@ -54,6 +54,7 @@ def command(function):
         app(args=arguments, prog_name=None if arguments is None else function.__module__.rsplit(".", 1)[-1])
 
     main.__doc__ = function.__doc__
+    main.command = guarded  # with its annotations, from which the documentation reads the options
     return main
 
 
