@@ -38,6 +38,28 @@ $(READY): pyproject.toml CMakeLists.txt $(PLUGIN) $(wildcard fpforce/analysis/*.
 	$(BIN)/python -m pip install -e ".[$(EXTRA),test]"
 	@touch $@
 
+# make docs: the documentation site in docs/_build/html; warnings are errors, and every link within it has to lead
+# somewhere. Nothing is taken from the network and no notebook is run. make docs-quick: what has changed, for a look.
+# make notebooks: runs the tutorials in full and stores their outputs, some 45 minutes on one core.
+.PHONY: docs docs-quick notebooks
+
+SPHINX := $(BIN)/python -m sphinx -b html docs docs/_build/html
+
+docs: $(VENV)/.fpforce-docs
+	rm -rf docs/_build
+	$(SPHINX) --quiet --fail-on-warning --keep-going
+	$(BIN)/python docs/check_links.py docs/_build/html
+
+docs-quick: $(VENV)/.fpforce-docs
+	$(SPHINX) --quiet
+
+notebooks: $(VENV)/.fpforce-docs
+	nice $(BIN)/python docs/run_notebooks.py
+
+$(VENV)/.fpforce-docs: $(READY)
+	$(BIN)/python -m pip install --quiet -e ".[$(EXTRA),docs]"
+	@touch $@
+
 clean:
 	rm -rf $(VENV) build runs
 
