@@ -184,7 +184,7 @@ def judge(model: Path, folder: Path, topology: Path, seed: int, picoseconds: flo
     if found.exists():
         return json.loads(found.read_text())
     force_field = fpforce.load(model)
-    if force_field.transferable:
+    if isinstance(force_field, fpforce.TransferableForceField):
         force_field = force_field.bind(topology)
     runs = sorted(topology.parent.glob(f"{topology.stem}_run*.xtc"))
     frames = [mdtraj.load(str(path), top=str(topology)).xyz for path in runs]

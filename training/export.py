@@ -51,8 +51,8 @@ def export(
     """Write model.pt from a checkpoint's averaged weights and return what the verification measured.
 
     t_eval: diffusion time of the force field; None takes the recipe's. uncalibrated: leave a calibration out. topology:
-    of a transferable checkpoint write the force field of this molecule alone (ForceField.bind says of what), calibrated
-    by the model's own samples of it where likelihood_frames or rounds are not 0; overrides: of how
+    of a transferable checkpoint write the force field of this molecule alone (TransferableForceField.bind says of
+    what), calibrated by the model's own samples of it where likelihood_frames or rounds are not 0; overrides: of how
     (training.calibration.own_samples.for_molecule).
     Raises InputError for an unusable checkpoint, an existing output (without overwrite) and a failed verification.
     """

@@ -20,6 +20,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
 from fpforce.training.calibration.rounds import calibrate, is_wanted, refuse_uncalibratable
@@ -175,7 +176,8 @@ def _end_with_calibration(recipe: Recipe, checkpoint: Checkpoint, training_set: 
 
 
 def _write(recipe: Recipe) -> None:
-    (recipe.output / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+    with replacing(recipe.output / "recipe.yaml") as unfinished:
+        unfinished.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
 
 
 def _what_is_left(module: ExpertTraining, checkpoint: Checkpoint | None) -> tuple[list[int], bool]:

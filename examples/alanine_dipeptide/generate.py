@@ -31,7 +31,7 @@ def main(
     sequence: Annotated[str, typer.Option(help="one-letter codes; the caps ACE and NME are added")] = "A",
     ns: Annotated[float, typer.Option(help="kept length of each run at 300 K, ns")] = 43.0,
     discard_ps: Annotated[float, typer.Option(help="left out at the start of each run, ps")] = 1000.0,
-    seed: Annotated[int, typer.Option(help="the runs take seed and seed + 1")] = 1,
+    seed: Annotated[int, typer.Option(help="of the runs, each of which has random numbers of its own")] = 1,
     only: Annotated[int, typer.Option(help="simulate just run 1 or 2, and write no data set; 0: both")] = 0,
     checkpoint_minutes: Annotated[float, typer.Option(help="between checkpoints, minutes")] = 1.0,
     resume: Annotated[bool, typer.Option("--resume", help="go on where an earlier call stopped")] = False,

@@ -39,7 +39,7 @@ def main(
     rungs: Annotated[int, typer.Option(help="temperatures of a run; 1: Langevin dynamics")] = 1,
     interval_ps: Annotated[float, typer.Option(help="between frames, and between offers of exchange, ps")] = 2.0,
     runs: Annotated[int, typer.Option(help="runs, which start folded, extended, extended, folded")] = 4,
-    seed: Annotated[int, typer.Option(help="of the first run; the next takes seed + 1")] = 1,
+    seed: Annotated[int, typer.Option(help="of the runs, each of which has random numbers of its own")] = 1,
     atoms: Annotated[str, typer.Option(help="heavy, all or ca, in the trajectories")] = "heavy",
     only: Annotated[int, typer.Option(help="simulate just this run, and write no data set; 0: all")] = 0,
     platform: Annotated[str, typer.Option(help="OpenMM platform; auto: a GPU where there is one, else CPU")] = "auto",

@@ -7,7 +7,7 @@ from importlib import import_module
 
 _HOME_OF = {
     "Assessment": "fpforce.analysis.assessment",
-    "AssessmentSettings": "fpforce.analysis.assessment",
+    "AssessmentSettings": "fpforce.analysis.settings",
     "ReplicaFrames": "fpforce.analysis.replica_frames",
     "assess": "fpforce.analysis.assessment",
     "Report": "fpforce.analysis.report",

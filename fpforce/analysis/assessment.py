@@ -4,7 +4,7 @@ In: bead table, reference, simulations and optionally training and iid frames, p
 with named fields only; no files are read or written here.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,7 +20,6 @@ from fpforce.analysis.convergence import (
 )
 from fpforce.analysis.correlation import as_columns, effective_sample_size
 from fpforce.analysis.divergences import bin_indices
-from fpforce.analysis.folding import FoldedStructure
 from fpforce.analysis.geometry import GeometryDistance, draw_geometry, geometry_distances
 from fpforce.analysis.history import PopulationSeries, population_series
 from fpforce.analysis.kinetics import TimeSeries
@@ -29,34 +28,10 @@ from fpforce.analysis.planes import choose_planes, upper_basin
 from fpforce.analysis.protein import ProteinAssessment, ReferenceSide, assess_protein
 from fpforce.analysis.replica_frames import check_shapes, counted_frames, counted_mask, valid_frames
 from fpforce.analysis.reweighting import Weights
-from fpforce.analysis.verdict import Check, Thresholds, checks_of, status_of
-from fpforce.forcefield.wall import Wall, WallAction
+from fpforce.analysis.settings import AssessmentSettings
+from fpforce.analysis.verdict import Check, checks_of, status_of
+from fpforce.forcefield.wall import WallAction
 from fpforce.foundation.errors import InputError
-
-
-@dataclass(frozen=True)
-class AssessmentSettings:
-    """`discard` is the fraction of the simulated time left out at the start of every replica.
-
-    `plane` as in `choose_planes`; `folded`: FoldedStructure, which makes folding the basins; `reference_time_step_ps`
-    between frames of the reference, None if unknown, for its time scales; `wall`: the force field's, or None; `floor`
-    as in `Floor.choose`.
-    """
-
-    discard: float = 0.5
-    seed: int = 0
-    thinnings: int = 10
-    tica_lag_frames: int = 10
-    plane: str = "auto"
-    folded: FoldedStructure | None = None
-    reference_time_step_ps: float | None = None
-    wall: Wall | None = None
-    floor: str = "auto"
-    thresholds: Thresholds = field(default_factory=Thresholds)
-
-    def __post_init__(self):
-        if not 0.0 <= self.discard < 1.0:
-            raise InputError(f"discard = {self.discard} is out of range; give a fraction of at least 0 and below 1")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ samples. The figures come from `assess`, the dict from `summarise`, the pictures
 import base64
 import json
 import math
-import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.analysis import figures, protein_figures
-from fpforce.analysis.assessment import Assessment, AssessmentSettings, assess
+from fpforce.analysis.assessment import Assessment, assess
 from fpforce.analysis.comparison import FEWEST_FRAMES
 from fpforce.analysis.folding import FoldedStructure
 from fpforce.analysis.inputs import (
@@ -26,7 +25,9 @@ from fpforce.analysis.inputs import (
     read_trajectories,
     refuse_repeated,
 )
+from fpforce.analysis.settings import AssessmentSettings
 from fpforce.analysis.summary import summarise
+from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
 from fpforce.trajectories.files import matching_files
 
@@ -63,7 +64,7 @@ def evaluate(
     """Judge simulations of a force field against reference trajectories and write the report.
 
     Args:
-        force_field: ForceField or path of a model.pt.
+        force_field: ForceField, TransferableForceField, or path of a model.pt.
         reference: path or paths of held-out trajectories, each an independent run of the same ensemble.
         simulation: path or paths written by fpforce-simulate, one for each start frame; convergence needs two.
         topology: topology file of the reference and training trajectories (atoms or beads); None where they bring
@@ -87,15 +88,16 @@ def evaluate(
     Arrays (.npy, .npz) are taken in nm. Raises InputError for anything unreadable, for a simulation of another model,
     and for an existing report without `overwrite`.
     """
-    from fpforce.forcefield.artifact import ForceField, load
+    from fpforce.forcefield.force_field import ForceField
+    from fpforce.forcefield.load import loaded
+    from fpforce.forcefield.transferable.bound import BoundForceField
 
     output = Path(output)
     html_path, json_path = _free_outputs(output, overwrite)
     refuse_repeated("reference", matching_files(reference))
     refuse_repeated("simulation", listed(simulation))
-    if not isinstance(force_field, ForceField):
-        force_field = load(force_field)
-    if force_field.transferable or force_field.molecule is not None:
+    force_field = loaded(force_field)
+    if not isinstance(force_field, ForceField) or isinstance(force_field, BoundForceField):
         force_field = force_field.bound(topology)
     structure = None if folded is None else FoldedStructure.read(folded, force_field.beads)
     reference, reference_files = read_trajectories(reference, topology, force_field.beads)
@@ -246,13 +248,10 @@ def _data_uri(svg):
 
 
 def _replace(path, text):
-    unfinished = path.with_name(path.name + ".part")
     try:
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, path)
+        with replacing(path) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(
             f"report {path} cannot be written: {error.strerror}; free space or give another --output"
         ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)

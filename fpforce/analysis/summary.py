@@ -10,6 +10,7 @@ from dataclasses import asdict
 import numpy as np
 
 from fpforce.analysis.comparison import Estimate
+from fpforce.analysis.divergences import BINS_PER_AXIS
 from fpforce.analysis.protein_summary import summarise_protein
 
 _METRICS = ("js", "pmf_error", "js_floor", "pmf_error_floor", "excess_js", "excess_pmf_error")
@@ -48,7 +49,7 @@ def summarise(assessment, *, training_record, simulation_records, provenance):
                 for c in a.checks
             },
         },
-        "comparison": {"frames": a.frames_compared, "floor": a.floor.description, "bins_per_axis": 64},
+        "comparison": {"frames": a.frames_compared, "floor": a.floor.description, "bins_per_axis": BINS_PER_AXIS},
         "simulation": simulation,
         "reference": _set_figures(a, "reference"),
         "training": training | (_set_figures(a, "training") if "training" in a.frames else {}),

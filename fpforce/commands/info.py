@@ -2,11 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from fpforce.commands.entry import command
+
+if TYPE_CHECKING:
+    from fpforce.forcefield.force_field import ForceField
+    from fpforce.forcefield.transferable.bound import TransferableForceField
 
 
 @command
@@ -18,21 +22,28 @@ def main(
     as_json: Annotated[bool, Option("--json", help="print all metadata as JSON")] = False,
 ):
     """Print what a force field file holds: model, temperature, beads, training and verification."""
-    from fpforce.forcefield.artifact import load
+    from fpforce.forcefield.load import load
 
     force_field = load(model)
     if topology is not None:
-        force_field = force_field.bind(topology)
+        force_field = force_field.bound(topology)
     print(json.dumps(force_field.metadata, indent=1) if as_json else describe(force_field))
 
 
-def describe(force_field) -> str:
+def describe(force_field: "ForceField | TransferableForceField") -> str:
     """The force field's metadata as text for a terminal."""
-    from fpforce.molecule.space import PLANE
+    from fpforce.forcefield.force_field import ForceField
 
+    of = _describe_molecule if isinstance(force_field, ForceField) else _describe_types
+    return "\n".join(
+        [*_describe_file(force_field), *of(force_field), *_describe_wall(force_field), *_describe_making(force_field)]
+    )
+
+
+def _describe_file(force_field) -> list[str]:
     metadata, weights = force_field.metadata, force_field.weights()
     parameters = sum(weight.size for weight in weights.values())
-    lines = [
+    return [
         f"file          {force_field.path}, {force_field.path.stat().st_size / 1e6:.2f} MB",
         f"sha256        {force_field.sha256}",
         f"format        version {metadata['format_version']}, written by fpforce {metadata.get('fpforce_version')}",
@@ -42,26 +53,38 @@ def describe(force_field) -> str:
         f"temperature   {force_field.temperature_k:g} K (kT = {force_field.kt_kj_per_mol:.5g} kJ/mol)",
         f"scale         {force_field.scale_nm:.5g} nm",
         f"t_eval        {force_field.t_eval:g}",
-        f"mapping       {force_field.beads.mapping}",
-        *([f"bound to      {force_field.molecule}, from {metadata['bound_to']}"] if force_field.molecule else []),
     ]
-    if force_field.transferable:
-        lines += _describe_types(metadata["transferable"])
-    else:
-        lines.append("beads         " + ", ".join(f"{bead} {bead.mass_da:.4g} Da" for bead in force_field.beads.beads))
+
+
+def _describe_molecule(force_field) -> list[str]:
+    from fpforce.molecule.space import PLANE
+
+    beads = force_field.beads
+    lines = [f"mapping       {beads.mapping}"]
+    if force_field.molecule:
+        lines.append(f"bound to      {force_field.molecule}, from {force_field.metadata['bound_to']}")
+    lines.append("beads         " + ", ".join(f"{bead} {bead.mass_da:.4g} Da" for bead in beads.beads))
     bonds = [
-        f"{force_field.beads.beads[i].name}-{force_field.beads.beads[j].name} {mean:.4f}"
-        for (i, j), mean in zip(force_field.beads.bonds, force_field.bonds_nm["mean"], strict=True)
+        f"{beads.beads[i].name}-{beads.beads[j].name} {mean:.4f}"
+        for (i, j), mean in zip(beads.bonds, force_field.bonds_nm["mean"], strict=True)
     ]
     if bonds:
         lines.append("bonds (nm)    " + ", ".join(bonds))
     if force_field.space is PLANE:
         lines.append("space         x and y of a particle in an external potential")
-    if metadata.get("wall"):
-        distances = [
-            f"{'-'.join(entry['names'])} {entry['distance_nm']:.4f}" for entry in metadata["wall"]["smallest_distances"]
-        ]
-        lines.append("wall (nm)     " + ", ".join(distances))
+    return lines
+
+
+def _describe_wall(force_field) -> list[str]:
+    wall = force_field.metadata.get("wall")
+    if not wall:
+        return []
+    distances = [f"{'-'.join(entry['names'])} {entry['distance_nm']:.4f}" for entry in wall["smallest_distances"]]
+    return ["wall (nm)     " + ", ".join(distances)]
+
+
+def _describe_making(force_field) -> list[str]:
+    metadata, lines = force_field.metadata, []
     training = metadata.get("training", {})
     if "steps" in training:
         lines.append(
@@ -89,13 +112,15 @@ def describe(force_field) -> str:
             lines.append(f"  {name:<11} {_compact(training[name])}")
     if metadata.get("verification"):
         lines.append(f"verification  {_compact(metadata['verification'])}")
-    return "\n".join(lines)
+    return lines
 
 
-def _describe_types(transferable) -> list[str]:
+def _describe_types(force_field) -> list[str]:
     """What a transferable force field knows."""
+    transferable = force_field.metadata["transferable"]
     knowledge, names = transferable["knowledge"], transferable["trained_on"]
     return [
+        f"mapping       {force_field.mapping}",
         f"molecules     any of its residue types; trained on {len(names)}: {', '.join(names)}",
         *([f"layout        {' | '.join(map(' '.join, knowledge['layout']))}"] if knowledge.get("layout") else []),
         *(

@@ -32,7 +32,7 @@ def main(
     discard_ps: Annotated[float, Option(help="left out at the start of each run, ps")] = 1000.0,
     interval_ps: Annotated[float, Option(help="between frames, and between offers of exchange, ps")] = 2.0,
     runs: Annotated[int, Option(help="independent runs: train.xtc, reference.xtc, run3.xtc, ...")] = 2,
-    seed: Annotated[int, Option(help="of the first run; the next takes seed + 1")] = 1,
+    seed: Annotated[int, Option(help="of the runs, each of which has random numbers of its own")] = 1,
     only: Annotated[int, Option(help="simulate just this run, and write no data set; 0: all")] = 0,
     start: Annotated[str | None, Option(help=_START, show_default=False)] = None,
     atoms: Annotated[str, Option(help="heavy, all or ca, in the trajectories")] = "heavy",
@@ -58,7 +58,7 @@ def main(
 
     Exit status: 0 done; 1 the runs do not agree; 2 wrong input; 130 interrupted.
     """
-    from fpforce.reference.make import Molecule, ReferenceSettings, make_reference
+    from fpforce.reference.make import Molecule, ReferenceSettings, make_reference, seed_of_run
     from fpforce.reference.protocol import Protocol, load_force_field, suggest_rungs
     from fpforce.reference.report import report
     from fpforce.simulation.exchange import geometric_ladder
@@ -68,7 +68,7 @@ def main(
         temperatures = _numbers(ladder)
     else:
         if rungs is None:
-            molecule = Molecule(source, load_force_field(files), capped, seed)
+            molecule = Molecule(source, load_force_field(files), capped, seed_of_run(seed, 1))
             n_atoms = molecule.topology.getNumAtoms()
             rungs = suggest_rungs(temperature_k, top_temperature_k, n_atoms)
         temperatures = geometric_ladder(temperature_k, top_temperature_k, rungs)

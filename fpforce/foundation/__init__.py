@@ -1,1 +1,3 @@
-"""What every other room stands on: errors, checks of arguments, constants, files, locks, signals, progress, seeds."""
+"""What every other room stands on: errors, checks of arguments, constants, atomic files, locks, signals, progress,
+seeds.
+"""

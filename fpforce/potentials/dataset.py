@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fpforce.foundation.atomic_files import replacing
 from fpforce.potentials.exact_density import ExactDensity, compare_with_exact
 from fpforce.potentials.external import ExternalPotential
 
@@ -38,7 +39,8 @@ def write_dataset(potential: ExternalPotential, folder: str | Path, size: Datase
             interval_ps=size.interval_ps,
             seed=seed,
         ).reshape(-1, 1, 3)
-        np.savez_compressed(folder / f"{name}.npz", positions=positions)
+        with replacing(folder / f"{name}.npz") as unfinished, open(unfinished, "wb") as file:
+            np.savez_compressed(file, positions=positions)
         found = compare_with_exact(positions, density)
         inside = potential.in_basin(*positions[:, 0, :2].T).mean()
         print(

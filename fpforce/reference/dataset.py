@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import map_beads
 from fpforce.molecule.chirality import d_residues, dihedral
@@ -78,7 +79,8 @@ def write_dataset(folder, name, topology, runs, made, *, atoms="heavy", smallest
         halves = np.array_split(runs[0].positions_nm, 2)
         compared, between = [basin_statistics(half, topology) for half in halves], "halves of one run"
     record["agreement"] = {"between": between} | agreement(compared, smallest_population)
-    (folder / "data.json").write_text(json.dumps(record, indent=1) + "\n")
+    with replacing(folder / "data.json") as unfinished:
+        unfinished.write_text(json.dumps(record, indent=1) + "\n")
     return record
 
 
@@ -94,9 +96,8 @@ def _bond_statistics(table, positions):
 def _write_xtc(path, topology, xyz, interval_ps):
     import mdtraj
 
-    partial = path.with_suffix(".partial.xtc")
-    mdtraj.Trajectory(xyz, topology, time=np.arange(len(xyz)) * interval_ps).save_xtc(str(partial))
-    partial.replace(path)
+    with replacing(path) as unfinished:
+        mdtraj.Trajectory(xyz, topology, time=np.arange(len(xyz)) * interval_ps).save_xtc(str(unfinished))
 
 
 def _write_starts(folder, topology, heavy, positions_nm):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.foundation.errors import InputError
+from fpforce.foundation.seeds import seeds
 from fpforce.reference.dataset import Run, write_dataset
 from fpforce.reference.peptide import build_peptide
 from fpforce.reference.platform import choose_platform, context_for_minimisation
@@ -89,12 +90,12 @@ def make_reference(source, output, settings, *, described=None, show_progress=Tr
     if not settings.resume and not settings.only and output.exists() and any(output.iterdir()):
         raise InputError(f"{output} is not empty: go on with --resume, or choose another folder")
     force_field = load_force_field(settings.protocol.force_field)
-    molecule = Molecule(source, force_field, settings.capped, settings.seed)
+    molecule = Molecule(source, force_field, settings.capped, seed_of_run(settings.seed, 1))
     platform = choose_platform(settings.platform, molecule.topology.getNumAtoms())
     discarded, runs = settings.discarded_frames, []
     for number in (settings.only,) if settings.only else range(1, settings.runs + 1):
         start = settings.starts[(number - 1) % len(settings.starts)] if settings.starts else molecule.usual_start
-        seed = settings.seed + number - 1
+        seed = seed_of_run(settings.seed, number)
         run = ReferenceRun(
             output / f"run{number}",
             molecule.topology,
@@ -121,6 +122,11 @@ def make_reference(source, output, settings, *, described=None, show_progress=Tr
         atoms=settings.atoms,
         smallest_population=settings.smallest_population,
     )
+
+
+def seed_of_run(seed: int, number: int) -> int:
+    """The seed of run `number` (from 1) of a data set: of its start, its thermostat and its swaps."""
+    return seeds(seed, "run", number)[0]
 
 
 def describe(name, protocol, platform):

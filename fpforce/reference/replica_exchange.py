@@ -1,8 +1,8 @@
 """Temperature replica exchange: replicas walk over a ladder of temperatures, and barriers are crossed on the hot rungs.
 
 In: an OpenMM System, start positions, a ladder. Out: frames of the coldest rung, the counts by which an exchange is
-judged, and a state from which it goes on exactly as if it had not stopped. The criterion is
-fpforce.simulation.exchange.
+judged, and a state from which it goes on exactly as if it had not stopped. Criterion and scaling of the velocities are
+those of fpforce.simulation.exchange.
 """
 
 import json
@@ -10,9 +10,10 @@ import json
 import numpy as np
 
 from fpforce.foundation.errors import InputError
-from fpforce.simulation.exchange import acceptance
+from fpforce.simulation.exchange import acceptance, half_kicks, scaled_velocities
 
 _COUNTERS = ("rungs", "attempts", "accepted", "round_trips", "_was_cold", "_was_hot")
+_CONSTRAINT_TOLERANCE = 1e-5  # relative, as an openmm.Integrator has by default
 
 
 class ReplicaExchange:
@@ -53,6 +54,8 @@ class ReplicaExchange:
         self._sweep = 0
         self._generator = np.random.default_rng(seed)
         self._contexts = []
+        self._timestep_fs = timestep_fs
+        self._masses_da = np.array([system.getParticleMass(k)._value for k in range(system.getNumParticles())])
         platform, properties = platform_and_properties(platform, threads)
         for temperature in self.temperatures_k:
             integrator = openmm.LangevinMiddleIntegrator(temperature, friction_per_ps, 1e-3 * timestep_fs)
@@ -123,6 +126,12 @@ class ReplicaExchange:
 
     def _rescale(self, replica, temperature_k, factor):
         context = self._contexts[replica]
-        velocities = context.getState(velocities=True).getVelocities(asNumpy=True)._value
-        context.setVelocities(velocities * factor)
+        context.setVelocities(self._scaled(context.getState(velocities=True, forces=True), factor))
+        # The kicks along constraints are none: the integrator takes them out at its next step, this does so at once.
+        context.applyVelocityConstraints(_CONSTRAINT_TOLERANCE)
         context.getIntegrator().setTemperature(temperature_k)
+
+    def _scaled(self, state, factor):
+        """Velocities (atoms, 3) of a state with those of the whole step scaled."""
+        kicks = half_kicks(state.getForces(asNumpy=True)._value, self._masses_da, self._timestep_fs)
+        return scaled_velocities(state.getVelocities(asNumpy=True)._value, kicks, factor)

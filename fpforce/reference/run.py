@@ -5,11 +5,11 @@ more than the time since the last checkpoint, and on the Reference platform the 
 """
 
 import json
-import os
 import time
 
 import numpy as np
 
+from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
 from fpforce.foundation.progress import SimulationProgress, aggregate_ns_per_day
@@ -153,20 +153,18 @@ class ReferenceRun:
         if found:
             raise InputError(f"{self._folder}: {found[0][0]} turned into a D amino acid: start anew with another seed")
         time_ps = self._protocol.interval_ps * np.arange(self._frames - len(xyz), self._frames)
-        partial = self._folder / "partial.xtc"
-        mdtraj.Trajectory(xyz, self.topology, time=time_ps).save_xtc(str(partial))
-        _replace(partial, self._part(self._parts))
+        with replacing(self._part(self._parts)) as unfinished:
+            mdtraj.Trajectory(xyz, self.topology, time=time_ps).save_xtc(str(unfinished))
         self._parts, self._buffer = self._parts + 1, []
-        partial = self._folder / "partial.npz"
-        np.savez(
-            partial,
-            **self._exchange.state(),
-            holders=np.array(self._holders, dtype=np.int16),
-            progress=np.array([self._frames, self._parts]),
-            wall_s=np.array(self._wall_s),
-            protocol=np.array(json.dumps(self._identity)),
-        )
-        _replace(partial, self._folder / "checkpoint.npz")
+        with replacing(self._folder / "checkpoint.npz") as unfinished, open(unfinished, "wb") as file:
+            np.savez(
+                file,
+                **self._exchange.state(),
+                holders=np.array(self._holders, dtype=np.int16),
+                progress=np.array([self._frames, self._parts]),
+                wall_s=np.array(self._wall_s),
+                protocol=np.array(json.dumps(self._identity)),
+            )
 
     def _restore(self):
         checkpoint = self._folder / "checkpoint.npz"
@@ -183,10 +181,3 @@ class ReferenceRun:
             self._exchange.restore(state)
             self._frames, self._parts = (int(count) for count in state["progress"])
             self._holders, self._wall_s = state["holders"].tolist(), float(state["wall_s"])
-
-
-def _replace(partial, path):
-    """Move a finished file into place, on the disk before it gets its name."""
-    with open(partial, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)

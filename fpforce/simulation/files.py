@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
 from fpforce.trajectories.writers import check_extension, open_trajectory
@@ -126,10 +127,10 @@ class SimulationFiles:
         for writer in self._writers:
             writer.sync()
         extents = np.array([writer.extent for writer in self._writers])
-        replace_file(
-            self.checkpoint, lambda file: np.savez(file, extents=extents, metadata=json.dumps(metadata), **arrays)
-        )
-        replace_file(self.sidecar, lambda file: file.write(json.dumps(metadata, indent=1).encode()))
+        with replacing(self.checkpoint) as unfinished, open(unfinished, "wb") as file:
+            np.savez(file, extents=extents, metadata=json.dumps(metadata), **arrays)
+        with replacing(self.sidecar) as unfinished:
+            unfinished.write_text(json.dumps(metadata, indent=1))
 
     def require_checkpoint(self) -> None:
         """Raise InputError where no earlier run has left a checkpoint."""
@@ -154,25 +155,12 @@ class SimulationFiles:
             self._lock.close()
 
 
-def replace_file(path: Path, write) -> None:
-    """Write a file under another name and put it in place of `path` in one step."""
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        with open(unfinished, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 @dataclass(frozen=True)
 class SimulatedFrames:
     """A simulation read back: positions (S, R, n, 3) nm at S saved times of R replicas.
 
     `valid` (S, R) is False from the moment a replica failed; `failed` maps such a replica to what happened
-    (`step`, `frame`, `reason`); `metadata` is the sidecar.
+    (`step`, `frame`, `reason`, `rung` and its `temperature_k`); `metadata` is the sidecar.
     """
 
     positions_nm: np.ndarray

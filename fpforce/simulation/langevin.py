@@ -6,6 +6,7 @@ import time
 import numpy as np
 
 from fpforce.foundation.progress import SimulationProgress, aggregate_ns_per_day
+from fpforce.foundation.seeds import seeds
 from fpforce.foundation.signals import stop_signals
 from fpforce.simulation.exchange import ladder_text
 from fpforce.simulation.replicas import BondLimits
@@ -61,11 +62,8 @@ class LangevinRun:
 
     def start(self, start_nm) -> None:
         """Put every replica at the start frame (n, 3) nm with velocities of its own; write the first checkpoint."""
-        seeds = self._seeds()
-        self._make_rungs(seeds)
-        self._rungs.start(
-            np.tile(start_nm, (self._replicas, 1, 1)), [velocity for _, velocity in seeds], self._minimise
-        )
+        self._make_rungs()
+        self._rungs.start(np.tile(start_nm, (self._replicas, 1, 1)), self._seeds("velocities"), self._minimise)
         self._last_good_nm = self._rungs.positions()
         self._files.start(start_nm)
         self._save()
@@ -80,7 +78,7 @@ class LangevinRun:
         for replica in self.failed:
             for particle in range(replica * n, (replica + 1) * n):
                 self._system.setParticleMass(particle, 0.0)
-        self._make_rungs(self._seeds(self.step))
+        self._make_rungs()
         self._rungs.restore(arrays, metadata["platform"])
         self._files.continue_from(arrays["extents"])
 
@@ -140,11 +138,11 @@ class LangevinRun:
             return {}
         return {"swaps": {"attempts": self._rungs.attempts.tolist(), "accepted": self._rungs.accepted.tolist()}}
 
-    def _seeds(self, *more: int) -> list[tuple[int, int]]:
-        """Of noise and velocities, for every rung."""
-        return [_seeds(k, self._seed, *more) for k in range(len(self._ladder_k))]
+    def _seeds(self, purpose: str) -> list[int]:
+        """One for every rung, from the present step on."""
+        return [seeds(self._seed, purpose, rung, self.step)[0] for rung in range(len(self._ladder_k))]
 
-    def _make_rungs(self, seeds) -> None:
+    def _make_rungs(self) -> None:
         self._rungs = Rungs(
             self._system,
             self._molecule,
@@ -152,8 +150,8 @@ class LangevinRun:
             self._shape,
             timestep_fs=self._timestep_fs,
             friction_per_ps=self._description["friction_per_ps"],
-            noise_seeds=[noise for noise, _ in seeds],
-            swap_seed=self._seed,
+            noise_seeds=self._seeds("noise"),
+            swap_seed=seeds(self._seed, "swaps")[0],
             platform=self._wanted_platform,
         )
         self.platform = self._rungs.platform
@@ -164,11 +162,15 @@ class LangevinRun:
         positions_nm = self._rungs.positions()
         broken = self._broken(positions_nm)
         if broken:
-            for replica, reason in broken.items():
+            for replica, failure in broken.items():
                 positions_nm[:, replica] = self._last_good_nm[:, replica]
-                self.failed[replica] = {"step": self.step, "frame": self.saved_times, "reason": reason}
+                self.failed[replica] = {"step": self.step, "frame": self.saved_times} | failure
                 logger.warning(
-                    "replica %d failed at step %d: %s; it is frozen, the others go on", replica, self.step, reason
+                    "replica %d failed at step %d: %s%s; it is frozen, the others go on",
+                    replica,
+                    self.step,
+                    failure["reason"],
+                    f" (on the rung of {failure['temperature_k']:g} K)" if failure["rung"] else "",
                 )
             self._rungs.freeze(broken, positions_nm)
         projected_nm = self._space.project(positions_nm)
@@ -180,23 +182,15 @@ class LangevinRun:
         self.saved_times += 1
         self._rungs.exchange(positions_nm, self.failed)
 
-    def _broken(self, positions_nm) -> dict[int, str]:
-        """Which replicas broke since the last report, on whatever rung, and why."""
-        broken = {}
+    def _broken(self, positions_nm) -> dict[int, dict]:
+        """Which replicas broke since the last report, why, and on which rung, the coldest of several."""
+        broken: dict[int, dict] = {}
         for rung, (temperature_k, each) in enumerate(zip(self._ladder_k, positions_nm, strict=True)):
-            where = f" (on the rung of {temperature_k:g} K)" if rung else ""
             for replica, reason in self._limits.broken(each).items():
                 if replica not in self.failed:
-                    broken.setdefault(replica, reason + where)
+                    broken.setdefault(replica, {"reason": reason, "rung": rung, "temperature_k": temperature_k})
         return broken
 
     def _save(self) -> None:
         self._files.save(self._rungs.state() | {"last_good_nm": self._last_good_nm}, self.metadata())
         self.saved_step = self.step
-
-
-def _seeds(rung: int, *entropy: int) -> tuple[int, int]:
-    """Two seeds in OpenMM's range; 0 is left out, since OpenMM takes it for "choose at random"."""
-    sequence = np.random.SeedSequence(entropy, spawn_key=(rung,) if rung else ())
-    noise, velocities = (int(word % (2**31 - 2)) + 1 for word in sequence.generate_state(2))
-    return noise, velocities

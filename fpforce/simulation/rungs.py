@@ -3,18 +3,13 @@
 In: a System of R molecules that do not interact, the ladder, one molecule's System for its energy. Out: positions of
 all rungs, arrays from which they go on. Molecule r of one rung swaps with molecule r of the next
 (fpforce.simulation.exchange), so that the R ladders are independent of each other.
-
-LangevinMiddleIntegrator keeps velocities that lag by half a kick, v = w - (dt / 2) F / m, and it is w that has the
-Maxwell distribution of the temperature, whatever the positions: so w is what a swap scales. Scaling v biases the
-coldest rung where swaps are frequent.
-Source: Zhang, Liu, Yan, Tuckerman, Liu, J. Phys. Chem. A 123 (2019) 6056 (the integrator).
 """
 
 import logging
 
 import numpy as np
 
-from fpforce.simulation.exchange import acceptance
+from fpforce.simulation.exchange import acceptance, half_kicks, scaled_velocities
 from fpforce.simulation.replicas import freeze
 from fpforce.system.platforms import make_context
 
@@ -63,8 +58,8 @@ class Rungs:
         self._one = None
         if len(self._contexts) > 1:
             self._one, _ = make_context(molecule, lambda: openmm.VerletIntegrator(0.001), platform)
-            masses_da = np.array([molecule.getParticleMass(k)._value for k in range(molecule.getNumParticles())])
-            self._half_kick = 0.5e-3 * timestep_fs / masses_da[:, None]  # nm/ps for a force in kJ/mol/nm
+            self._timestep_fs = timestep_fs
+            self._masses_da = np.array([molecule.getParticleMass(k)._value for k in range(molecule.getNumParticles())])
         self.sweeps = 0
         self.attempts, self.accepted = (np.zeros(len(self._contexts) - 1, dtype=int) for _ in range(2))
 
@@ -137,11 +132,11 @@ class Rungs:
         self.sweeps += 1
         temperatures_k, column = np.array(self._temperatures_k), np.arange(self._shape[0])
         factors = np.sqrt(temperatures_k[:, None] / temperatures_k[place])
-        velocities, kicks = self.velocities(), self._half_kick * self._forces()
+        velocities, kicks = self.velocities(), half_kicks(self._forces(), self._masses_da, self._timestep_fs)
         for context, origin, factor in zip(self._contexts, place, factors, strict=True):
             v, kick, factor = velocities[origin, column], kicks[origin, column], factor[:, None, None]
             context.setPositions(positions_nm[origin, column].reshape(-1, 3))
-            context.setVelocities(np.where(factor == 1.0, v, factor * (v + kick) - kick).reshape(-1, 3))
+            context.setVelocities(scaled_velocities(v, kick, factor).reshape(-1, 3))
 
     def _energies(self, positions_nm):
         """(K, R) kJ/mol."""

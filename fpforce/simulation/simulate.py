@@ -9,14 +9,12 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from fpforce.forcefield.artifact import ForceField, load
-from fpforce.foundation.arguments import require_finite, require_whole
+from fpforce.forcefield.load import loaded
 from fpforce.foundation.errors import InputError
-from fpforce.simulation.exchange import accepted_swaps, geometric_ladder, ladder_text, warn_of_ladder
+from fpforce.simulation.exchange import accepted_swaps, ladder_text, warn_of_ladder
 from fpforce.simulation.files import SimulatedFrames, SimulationFiles, read_simulation
 from fpforce.simulation.langevin import LangevinRun
+from fpforce.simulation.settings import SimulationSettings
 from fpforce.simulation.start_frame import read_start_frame
 from fpforce.system.make_system import require_energy
 from fpforce.system.platforms import require_platform
@@ -40,102 +38,14 @@ _FIXED_ON_RESUME = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class SimulationSettings:
-    """What to simulate and how.
-
-    steps: in total; a resumed run goes on to this number. max_minutes: stop earlier after so much time, a resumed
-        run's earlier part included.
-    override_not_conservative: simulate forces that are no gradient.
-    temperature_k: None takes the model's; any other value needs `override_temperature`, since U is a free energy at
-        the model's temperature.
-    rungs: with two or more, temperature replica exchange: every replica has molecules at so many temperatures, equally
-    spaced in
-        their logarithm up to top_temperature_k (None: twice the model's), which offer to swap at every saved time. The
-        coldest is saved: its distribution is the same as without exchange, but it crosses barriers over the hot rungs,
-        so that saved times are no dynamics. The cost is that of `rungs` times the replicas.
-    report_interval_ps: time between saved frames, rounded to whole steps.
-    seed: of velocities and noise; a resumed run keeps its own, and its start.
-    platform: `auto` or an OpenMM platform; backend: `auto`, `native`, `torchforce`, `python`.
-    threads: how many evaluate the energy; None leaves it to the backend (make_system).
-    start: the frame from which every replica starts: None (the model's), `FILE[:index]` or an (n, 3) array in nm;
-        start_topology: its topology file, where the format holds none.
-    topology: of the molecule, for a transferable force field (ForceField.bind); its coordinates are the start unless
-    `start`
-        says otherwise.
-    minimise: go to the nearest minimum of the (free) energy before the first step.
-    per_replica: one trajectory file per replica instead of one for all.
-    """
-
-    steps: int
-    max_minutes: float | None = None
-    replicas: int = 1
-    timestep_fs: float = 2.0
-    friction_per_ps: float = 1.0
-    temperature_k: float | None = None
-    override_temperature: bool = False
-    override_not_conservative: bool = False
-    rungs: int = 1
-    top_temperature_k: float | None = None
-    report_interval_ps: float = 0.5
-    checkpoint_minutes: float = 5.0
-    seed: int = 0
-    platform: str = "auto"
-    backend: str = "auto"
-    threads: int | None = 1
-    start: str | Path | np.ndarray | None = None
-    start_topology: str | Path | None = None
-    topology: object | None = None
-    minimise: bool = False
-    per_replica: bool = False
-    overwrite: bool = False
-    resume: bool = False
-
-    @property
-    def report_steps(self) -> int:
-        return max(1, round(1000.0 * self.report_interval_ps / self.timestep_fs))
-
-    def check(self) -> None:
-        """Raise InputError for a value out of range."""
-        for name, least in (("steps", 1), ("replicas", 1), ("rungs", 1), ("seed", 0)):
-            require_whole(name, getattr(self, name), least)
-        if self.threads is not None:
-            require_whole("threads", self.threads, 1)
-        for name in ("timestep_fs", "report_interval_ps", "checkpoint_minutes"):
-            require_finite(name, getattr(self, name))
-        require_finite("friction_per_ps", self.friction_per_ps, zero_allowed=True)
-        if self.max_minutes is not None:
-            require_finite("max_minutes", self.max_minutes)
-        for name in ("temperature_k", "top_temperature_k"):
-            if getattr(self, name) is not None:
-                require_finite(name, getattr(self, name), unit=" K")
-        if self.top_temperature_k is not None and self.rungs == 1:
-            raise InputError(
-                f"top_temperature_k is {self.top_temperature_k:g} K, but there is one rung; give rungs of 2 or more"
-            )
-        if self.steps < self.report_steps:
-            raise InputError(
-                f"steps is {self.steps}, but a frame is saved only every {self.report_steps} steps "
-                f"({self.report_interval_ps:g} ps); raise steps or lower report_interval_ps"
-            )
-        if self.overwrite and self.resume:
-            raise InputError("overwrite and resume exclude each other; give one of them")
-
-    def ladder_k(self, temperature_k: float) -> list[float] | None:
-        """Temperatures of the rungs, the coldest first; None without exchange."""
-        if self.rungs == 1:
-            return None
-        return list(geometric_ladder(temperature_k, self.top_temperature_k, self.rungs))
-
-
 @dataclass(frozen=True)
 class SimulationResult:
     """What a simulation reached.
 
     frames: saved_times * replicas. Speeds are of the whole run, resumed parts included; ns_per_day is summed over
     replicas, of their coldest rungs. accepted_swaps: part of those offered, between neighbouring rungs, None where none
-    was; empty without exchange. failed: replica -> dict of `step`, `frame` (first saved time that is not valid) and
-    `reason`.
+    was; empty without exchange. failed: replica -> dict of `step`, `frame` (first saved time that is not valid),
+    `reason`, `rung` (0 is the coldest) and its `temperature_k`.
     """
 
     output: Path
@@ -155,7 +65,7 @@ class SimulationResult:
 def simulate(force_field, output, settings: SimulationSettings, *, show_progress: bool = False) -> SimulationResult:
     """Run `settings.replicas` independent replicas and write their trajectory to `output` (.xtc, .dcd or .h5).
 
-    force_field: a ForceField or the path of model.pt.
+    force_field: a ForceField, a TransferableForceField, or the path of model.pt.
 
     A replica whose coordinates become non-finite or whose bond breaks is frozen at its last good frame, counted in
     `failed` and reported, while the others go on. Ctrl-C or SIGTERM ends the run at the next pause (half a second)
@@ -165,9 +75,7 @@ def simulate(force_field, output, settings: SimulationSettings, *, show_progress
     Raises InputError for anything a user can mend, a full disk included; what was written stays readable.
     """
     settings.check()
-    if not isinstance(force_field, ForceField):
-        force_field = load(force_field)
-    force_field = force_field.bound(settings.topology)
+    force_field = loaded(force_field).bound(settings.topology)
     _require_energy(force_field, settings)
     temperature_k = _temperature(force_field, settings)
     require_platform(settings.platform)

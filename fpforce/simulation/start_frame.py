@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.forcefield.artifact import ForceField
+from fpforce.forcefield.force_field import ForceField
+from fpforce.forcefield.transferable.bound import BoundForceField
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.bonding import with_bonds
 from fpforce.molecule.chirality import d_residues
@@ -91,7 +92,9 @@ def _read(force_field: ForceField, path: str, index: int, topology) -> np.ndarra
             "the source molecule, give its topology too (--start-topology)"
         ) from error
     try:
-        if force_field.molecule is not None:  # bound to its molecule by what a topology says, as the start now is
+        if isinstance(
+            force_field, BoundForceField
+        ):  # bound to its molecule by what a topology says, as the start now is
             return force_field.positions_of(frame)
         supplies = force_field.beads.match(frame.topology)
     except InputError as error:

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.forcefield.artifact import ForceField, load
+from fpforce.forcefield.force_field import ForceField
+from fpforce.forcefield.load import loaded
+from fpforce.forcefield.model_file import ModelFile
+from fpforce.forcefield.transferable.bound import BoundForceField, TransferableForceField
 from fpforce.foundation.arguments import require_whole
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import PLANE
@@ -28,11 +31,11 @@ def make_system(
 ):
     """An openmm.System whose potential is the force field's free energy U (kJ/mol), ready for any integrator.
 
-    force_field: a ForceField or the path of model.pt.
+    force_field: a ForceField, a TransferableForceField, or the path of model.pt.
     topology: when given, checked against the beads: an openmm or mdtraj Topology of the molecule or of all replicas,
         or a file mdtraj reads. A transferable force field needs one, of one molecule with all its atoms or its beads
-        alone, and is bound to it (ForceField.bind): the particles are its beads, in its order. One that is bound
-        already may be given it again.
+        alone, and is bound to it (TransferableForceField.bind): the particles are its beads, in its order. One that is
+        bound already may be given it again.
     backend: `native`, `torchforce`, `python`, or `auto`, which takes the first of them that can compute this force
     field
         here and says so at INFO. `native` has a global parameter `fpforce_scale` (1 by default) that scales what the
@@ -53,11 +56,10 @@ def make_system(
     """
     import openmm
 
-    if not isinstance(force_field, ForceField):
-        force_field = load(force_field)
+    force_field = loaded(force_field)
     if not override_not_conservative:
         require_energy(force_field, "override_not_conservative=True")
-    if force_field.transferable:
+    if isinstance(force_field, TransferableForceField):
         force_field, topology = force_field.bound(topology), None
     require_whole("replicas", replicas, 1)
     require_whole("force_group", force_group, 0, 31)
@@ -74,7 +76,7 @@ def make_system(
         try:
             _check_topology(force_field, topology, replicas)
         except InputError:
-            if force_field.molecule is None:
+            if not isinstance(force_field, BoundForceField):
                 raise
             force_field = force_field.bound(topology)
 
@@ -103,7 +105,7 @@ def make_system(
     return system
 
 
-def require_energy(force_field: ForceField, override: str) -> None:
+def require_energy(force_field: ModelFile, override: str) -> None:
     """Raise InputError for forces that are not the gradient of an energy; `override` names what accepts them all the
     same.
     """

@@ -44,11 +44,9 @@ class FPForce(openmm.Force):
         """A force without replicas from a model.pt, or from a ForceField; InputError for a transferable one that is not
         bound.
         """
-        from fpforce.forcefield.artifact import ForceField, load
+        from fpforce.forcefield.load import loaded
 
-        if not isinstance(force_field, ForceField):
-            force_field = load(force_field)
-        force_field.refuse_unbound()
+        force_field = loaded(force_field).bound()
         return cls(force_field.description(), force_field.weights_bytes())
 
     @staticmethod

@@ -1,11 +1,19 @@
-"""What is loaded when: `import fpforce` and the commands' help stay light, a model is described without torch."""
+"""What is loaded when: `import fpforce` and the commands' help stay light, a model is described without torch; and the
+public names are the same for Python and for type checkers.
+"""
 
+import ast
+import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import fpforce
+
 ENGINES = ("openmm", "mdtraj", "torch", "pytorch_lightning", "pydantic", "matplotlib")
+OF_TRAINING = [name for name, home in fpforce._HOME_OF.items() if home.startswith("fpforce.training.")]
 
 
 def loaded_after(code):
@@ -18,6 +26,10 @@ def loaded_after(code):
 
 def test_importing_the_package_loads_no_engine():
     assert loaded_after("import fpforce; dir(fpforce); fpforce.__version__") == "[]"
+
+
+def test_importing_the_package_loads_no_numpy_either():
+    assert loaded_after("import fpforce; assert 'numpy' not in sys.modules") == "[]"
 
 
 @pytest.mark.parametrize("command", ["train", "export", "sample", "simulate", "evaluate", "info"])
@@ -34,15 +46,53 @@ def test_public_names_all_resolve():
 
 
 def test_unknown_name_is_an_attribute_error():
-    import fpforce
-
     with pytest.raises(AttributeError, match="no attribute 'make_sytem'"):
         fpforce.make_sytem  # noqa: B018
 
 
-def test_runtime_package_never_imports_the_training_package():
+def test_runtime_names_never_import_the_training_package():
     code = (
-        "import fpforce\nfor name in fpforce.__all__: getattr(fpforce, name)\n"
+        f"import fpforce\nfor name in set(fpforce.__all__) - set({OF_TRAINING}): getattr(fpforce, name)\n"
         "assert not [name for name in sys.modules if name.startswith('fpforce.training')]"
     )
     loaded_after(code)
+
+
+@pytest.mark.parametrize("name", OF_TRAINING)
+def test_without_torch_the_names_of_training_say_which_extra_they_need(name):
+    code = (
+        "sys.modules['torch'] = sys.modules['pydantic'] = None\nimport fpforce\n"
+        f"try: fpforce.{name}\nexcept fpforce.InputError as error: message = str(error)\n"
+        f"assert message.startswith('fpforce.{name} needs ') and '`cpu` or `cuda13`' in message, message"
+    )
+    loaded_after(code)
+
+
+def test_type_checkers_see_the_names_that_are_loaded_lazily():
+    """Every import under TYPE_CHECKING is an entry of the lazy table, from the same module, and the reverse."""
+    tree = ast.parse(Path(fpforce.__file__).read_text())
+    (block,) = [node for node in tree.body if isinstance(node, ast.If) and node.test.id == "TYPE_CHECKING"]
+    seen = {alias.asname: node.module for node in block.body for alias in node.names}
+    assert all(alias.name == alias.asname for node in block.body for alias in node.names), "not re-exported"
+    assert seen == fpforce._HOME_OF and sorted(seen) == fpforce.__all__
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
+def test_a_type_checker_knows_the_signatures_of_the_public_names(tmp_path):
+    source = tmp_path / "user.py"
+    source.write_text(
+        "import fpforce\n"
+        "reveal_type(fpforce.make_system)\n"
+        "reveal_type(fpforce.load('model.pt'))\n"
+        "fpforce.SimulationSettings(steps='many')\n"
+        "fpforce.make_sytem\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--follow-imports=silent", "--ignore-missing-imports", str(source)],
+        capture_output=True,
+        text=True,
+    )
+    lines = done.stdout.splitlines()
+    assert "replicas: int =" in lines[0] and "force_field:" in lines[0], done.stdout
+    assert "ForceField" in lines[1] and "TransferableForceField" in lines[1], done.stdout
+    assert "incompatible type" in lines[2] and 'has no attribute "make_sytem"' in lines[3], done.stdout

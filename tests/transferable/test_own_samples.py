@@ -10,7 +10,7 @@ import openmm
 import pytest
 import torch
 
-from fpforce import load, make_system
+from fpforce import ForceField, load, make_system
 from fpforce.commands import export as command
 from fpforce.foundation.errors import InputError
 from fpforce.training.calibration import own_samples
@@ -40,7 +40,7 @@ def test_the_force_field_of_one_molecule_is_what_binding_gives(
 ):
     export(transferable_checkpoint, tmp_path / "va.pt", topology=unseen_pdb)
     own, bound = load(tmp_path / "va.pt"), load(transferable_model).bind(unseen_pdb)
-    assert not own.transferable and own.beads.labels == bound.beads.labels
+    assert isinstance(own, ForceField) and own.beads.labels == bound.beads.labels
     positions_nm = peptide("VA", 4, seed=5).positions_nm.astype(float)
     for backend in ("native", "torchforce"):
         np.testing.assert_allclose(

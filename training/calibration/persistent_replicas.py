@@ -5,7 +5,7 @@ In: a force field and positions of the replicas. Out: their frames, and where th
 
 import numpy as np
 
-from fpforce.forcefield.artifact import ForceField
+from fpforce.forcefield.force_field import ForceField
 from fpforce.foundation.errors import InputError
 from fpforce.simulation.exchange import geometric_ladder
 from fpforce.simulation.replicas import BondLimits

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fpforce.forcefield.artifact import load
+from fpforce.forcefield.load import load
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.signals import stop_signals
 from fpforce.molecule.space import space_of
@@ -287,7 +287,7 @@ def calibrate_in_rounds(
             began, model = time.monotonic(), Path(folder) / "model.pt"
             write_force_field(checkpoint, model, t_eval, overwrite=True)
             replicas = PersistentReplicas(
-                load(model), record.positions_nm.numpy(), settings, run.threads, seed=run.seed + record.done
+                load(model).bound(), record.positions_nm.numpy(), settings, run.threads, seed=run.seed + record.done
             )
             frames_nm = replicas.simulate(stop)
             if frames_nm is None:

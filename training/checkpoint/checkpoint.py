@@ -18,6 +18,7 @@ from fpforce.forcefield.artifact import describe_file
 from fpforce.forcefield.transferable.knowledge import Knowledge
 from fpforce.forcefield.transferable.recognise import recognise
 from fpforce.forcefield.wall import Wall
+from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.training.checkpoint.record import CHECKPOINT_VERSION, TrainingRecord
@@ -86,7 +87,7 @@ class Checkpoint:
 
     def bound_to(self, topology) -> "Checkpoint":
         """The checkpoint of one molecule: itself, or a transferable one for the molecule of a topology
-        (ForceField.bind).
+        (TransferableForceField.bind).
 
         Raises InputError for a transferable one without a topology, and for one of a molecule with a topology.
         """
@@ -237,9 +238,5 @@ def replace_record(path: Path, record: TrainingRecord) -> None:
     """Put another record into a checkpoint, in one step."""
     content = torch.load(path, map_location="cpu", weights_only=True)
     content[EXTRA_KEY] = record.to_dict()
-    unfinished = path.with_name(path.name + ".part")
-    try:
+    with replacing(path) as unfinished:
         torch.save(content, unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -4,11 +4,13 @@ import errno
 import signal
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 
+from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
 
 
@@ -36,11 +38,11 @@ class CheckpointWriter(pl.Callback):
         self.write(trainer)  # before the averaged weights replace the current ones in on_train_end
 
     def write(self, trainer) -> None:
-        unfinished = self.path.with_name(self.path.name + ".part")
+        # Every process takes part, and the first one writes.
+        place = replacing(self.path) if trainer.is_global_zero else nullcontext(self.path)
         try:
-            trainer.save_checkpoint(unfinished)
-            if trainer.is_global_zero:
-                unfinished.replace(self.path)
+            with place as target:
+                trainer.save_checkpoint(target)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -53,9 +55,6 @@ class CheckpointWriter(pl.Callback):
                 f"no space left on the disk of {self.path} or of temporary files at step "
                 f"{trainer.global_step}; {remedy}"
             ) from error
-        finally:
-            if trainer.is_global_zero:
-                unfinished.unlink(missing_ok=True)
         self._last = time.monotonic()
 
 

@@ -1,11 +1,10 @@
 """Writes model.pt: the TorchScript program with metadata, weights and topology beside it in one archive.
 
-The reader is fpforce.forcefield.artifact.
+The reader is fpforce.forcefield.load.
 """
 
 import io
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from safetensors.torch import save as save_safetensors
 
 import fpforce
 from fpforce.forcefield.artifact import METADATA_ENTRY, TOPOLOGY_ENTRY, WEIGHTS_ENTRY, format_version_of
+from fpforce.foundation.atomic_files import replacing
 
 
 def write_archive(
@@ -51,12 +51,5 @@ def write_archive(
             TOPOLOGY_ENTRY: topology_pdb,
         },
     )
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        with open(unfinished, "wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(buffer.getbuffer())

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
-from fpforce.simulation.files import replace_file
 from fpforce.trajectories.writers import check_extension, open_trajectory
 
 
@@ -79,9 +79,11 @@ class SampleFiles:
     def _save(self, record: dict) -> None:
         self._writer.sync()
         if self._arrays:
-            replace_file(self.densities, lambda file: np.savez(file, **self._arrays))
+            with replacing(self.densities) as unfinished, open(unfinished, "wb") as file:
+                np.savez(file, **self._arrays)
         content = record | {"extent": self._writer.extent}
-        replace_file(self.record, lambda file: file.write(json.dumps(content, indent=1).encode()))
+        with replacing(self.record) as unfinished:
+            unfinished.write_text(json.dumps(content, indent=1))
 
     def _continue(self, description: dict) -> dict:
         try:

@@ -1,7 +1,7 @@
-"""A transferable force field bound to one molecule: what every backend takes for a force field trained on it alone.
+"""A transferable force field, and the same bound to one molecule, which backends take for one trained on it alone.
 
-In: a transferable ForceField and a topology. Out: a BoundForceField, whose metadata, weights and program are those of
-the file with the molecule's constants put in.
+In: a model.pt trained over many molecules, and a topology. Out: a BoundForceField, whose metadata, weights and program
+are those of the file with the molecule's constants put in.
 """
 
 import contextlib
@@ -13,13 +13,77 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fpforce.forcefield.artifact import METADATA_ENTRY, WEIGHTS_ENTRY, ForceField, format_version_of, read_extra
+from fpforce.forcefield.artifact import METADATA_ENTRY, WEIGHTS_ENTRY, format_version_of, read_extra
+from fpforce.forcefield.force_field import ForceField
+from fpforce.forcefield.model_file import ModelFile
 from fpforce.forcefield.transferable.knowledge import Knowledge
 from fpforce.forcefield.transferable.recognise import recognise
 from fpforce.foundation.errors import InputError
+
+if TYPE_CHECKING:
+    import mdtraj
+
+
+@dataclass(frozen=True)
+class TransferableForceField(ModelFile):
+    """A force field for any molecule of the types it knows; `bind` makes it the force field of one.
+
+    `metadata` is the file's fpforce.json as a dict. Units: nm, K, kJ/mol.
+    """
+
+    def __repr__(self) -> str:
+        return (
+            f"TransferableForceField({str(self.path)!r}, kind={self.kind!r}, mapping={self.mapping!r}, "
+            f"temperature_k={self.temperature_k:g})"
+        )
+
+    @cached_property
+    def knowledge(self) -> Knowledge:
+        """What it knows of types of beads."""
+        return Knowledge.from_dict(self.metadata["transferable"]["knowledge"])
+
+    @property
+    def mapping(self) -> str:
+        """By which atoms become beads: a preset or a selection, the recipe's data.beads."""
+        return self.metadata["beads"]["mapping"]
+
+    def bind(self, topology: Any) -> "BoundForceField":
+        """The force field for one molecule, perhaps of a sequence never trained on.
+
+        topology: a file that mdtraj reads, an openmm or mdtraj Topology, or an mdtraj Trajectory, with all atoms or the
+        beads alone. Water and ions are left out with a notice. Raises InputError for what the model does not know,
+        naming the residue (fpforce.forcefield.transferable.recognise).
+        """
+        content = self.path.read_bytes()
+        found = recognise(topology, self.knowledge)
+        if json.loads(read_extra(io.BytesIO(content), METADATA_ENTRY, self.path)) != self.metadata:
+            raise InputError(f"{self.path} has been replaced since it was loaded; load it again")
+        lengths = self.knowledge.bond_lengths(found.beads)
+        scale_nm = self.metadata["transferable"]["scale_nm"]
+        metadata = {name: value for name, value in self.metadata.items() if name != "transferable"} | {
+            "beads": found.beads.to_dict(),
+            "start_positions_nm": None if found.positions_nm is None else found.positions_nm.tolist(),
+            "bonds_nm": {name: (scale_nm * values).tolist() for name, values in lengths.items()},
+            "bound_to": found.source,
+        }
+        metadata["format_version"] = format_version_of(metadata)
+        prior, weights = self.metadata["model"]["settings"]["prior"], _weights_in(content, self.path)
+        constants = self.knowledge.constants(found.beads, self.kind, prior, weights)
+        bound = BoundForceField(self.path, metadata, found.beads, constants, self, content)
+        return bound if bound.wall is None else replace(bound, constants=constants | bound.wall.constants())
+
+    def bound(self, topology: Any = None) -> "BoundForceField":
+        """What `bind` makes of it; InputError without a topology."""
+        if topology is None:
+            raise InputError(
+                f"{self.path} is a transferable force field: say for which molecule, with a topology (--topology "
+                "FILE.pdb, of all atoms or of the beads)"
+            )
+        return self.bind(topology)
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,7 +95,7 @@ class BoundForceField(ForceField):
     """
 
     constants: dict[str, np.ndarray]
-    transferable_one: ForceField
+    transferable_one: TransferableForceField
     content: bytes
 
     @property
@@ -39,16 +103,16 @@ class BoundForceField(ForceField):
         """Residues in order, such as GLU2 ASN3."""
         return self.beads.residues
 
-    def positions_of(self, frame) -> np.ndarray:
+    def positions_of(self, frame: "mdtraj.Trajectory") -> np.ndarray:
         """(n, 3) nm of the beads in an mdtraj Trajectory's first frame, of all atoms or of the beads, in any order
         within a residue.
 
         Raises InputError as `bind` does, and for another molecule.
         """
-        found = recognise(frame, knowledge_of(self.transferable_one), any_order=True)
+        found = recognise(frame, self.transferable_one.knowledge, any_order=True)
         return found.positions_nm[self.beads.order_in(found.beads.labels, "the frame")]
 
-    def bound(self, topology) -> "BoundForceField":
+    def bound(self, topology: Any = None) -> "BoundForceField":
         """Itself, or for a topology of the same molecule, of all atoms or of its beads, what `bind` makes of that, with
         the same beads.
 
@@ -56,7 +120,7 @@ class BoundForceField(ForceField):
         """
         if topology is None:
             return self
-        found = bind(self.transferable_one, topology)
+        found = self.transferable_one.bind(topology)
         if found.beads.labels != self.beads.labels:
             ours, theirs = (", ".join(one.beads.labels[:3]) for one in (self, found))
             raise InputError(
@@ -75,9 +139,11 @@ class BoundForceField(ForceField):
         return bound_program(self.content, self.constants, len(self.beads))
 
     def description(self) -> str:
+        """The text of its metadata, as the native plugin reads it."""
         return json.dumps(self.metadata)
 
     def weights_bytes(self) -> bytes:
+        """Shared weights and the molecule's constants, as the native plugin reads them."""
         return self._weights
 
     @cached_property
@@ -90,6 +156,7 @@ class BoundForceField(ForceField):
         )
 
     def topology_pdb(self) -> str:
+        """The topology's frame as PDB text, or all beads at 0 where it has none."""
         text = io.StringIO()
         self.beads.write_pdb(text, np.zeros((len(self.beads), 3)) if self.positions_nm is None else self.positions_nm)
         return text.getvalue()
@@ -101,42 +168,17 @@ class BoundForceField(ForceField):
 
     @contextlib.contextmanager
     def program_file(self) -> Iterator[Path]:
+        """A temporary file that holds the bound program."""
         with tempfile.TemporaryDirectory(prefix="fpforce-") as folder:
             path = Path(folder) / "bound.pt"
             path.write_bytes(self.model_bytes())
             yield path
 
 
-def knowledge_of(force_field: ForceField) -> Knowledge:
-    """What a transferable force field knows of types."""
-    return Knowledge.from_dict(force_field.metadata["transferable"]["knowledge"])
-
-
 def _weights_in(content: bytes, path: Path) -> dict[str, np.ndarray]:
     from safetensors.numpy import load
 
     return load(read_extra(io.BytesIO(content), WEIGHTS_ENTRY, path))
-
-
-def bind(force_field: ForceField, topology) -> BoundForceField:
-    """The force field for the molecule of a topology; see ForceField.bind."""
-    knowledge, content = knowledge_of(force_field), force_field.path.read_bytes()
-    found = recognise(topology, knowledge)
-    if json.loads(read_extra(io.BytesIO(content), METADATA_ENTRY, force_field.path)) != force_field.metadata:
-        raise InputError(f"{force_field.path} has been replaced since it was loaded; load it again")
-    lengths = knowledge.bond_lengths(found.beads)
-    scale_nm = force_field.metadata["transferable"]["scale_nm"]
-    metadata = {name: value for name, value in force_field.metadata.items() if name != "transferable"} | {
-        "beads": found.beads.to_dict(),
-        "start_positions_nm": None if found.positions_nm is None else found.positions_nm.tolist(),
-        "bonds_nm": {name: (scale_nm * values).tolist() for name, values in lengths.items()},
-        "bound_to": found.source,
-    }
-    metadata["format_version"] = format_version_of(metadata)
-    prior, weights = force_field.metadata["model"]["settings"]["prior"], _weights_in(content, force_field.path)
-    constants = knowledge.constants(found.beads, force_field.kind, prior, weights)
-    bound = BoundForceField(force_field.path, metadata, found.beads, constants, force_field, content)
-    return bound if bound.wall is None else replace(bound, constants=constants | bound.wall.constants())
 
 
 def bound_program(model_bytes: bytes, constants: dict[str, np.ndarray], beads: int) -> bytes:

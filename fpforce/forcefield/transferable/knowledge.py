@@ -12,7 +12,7 @@ import numpy as np
 
 from fpforce.forcefield.transferable.graph import bond_distances, held_pairs, local_frames, separations
 from fpforce.forcefield.transferable.statistics import PairStatistics, PairTable
-from fpforce.forcefield.transferable.vocabulary import Vocabulary
+from fpforce.forcefield.transferable.vocabulary import Vocabulary, beads_by_residue, layout_of
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 
@@ -262,19 +262,6 @@ def gaussian_modes(square: np.ndarray, smallest: float) -> tuple[np.ndarray, np.
     inside = np.linalg.eigh(centring)[1][:, 1:]  # the centred subspace
     variances, vectors = np.linalg.eigh(inside.T @ (-centring @ square @ centring / 6.0) @ inside)
     return (inside @ vectors).T, np.maximum(variances, max(smallest, -variances[0]))
-
-
-def beads_by_residue(beads: BeadTable) -> list[tuple[str, list[str]]]:
-    """(residue type, bead names) of every residue, in order."""
-    residues: dict[int, tuple[str, list[str]]] = {}
-    for bead in beads.beads:
-        residues.setdefault(bead.residue_index, (bead.residue, []))[1].append(bead.name)
-    return list(residues.values())
-
-
-def layout_of(beads: BeadTable) -> tuple[tuple[str, ...], ...]:
-    """The bead names of every residue, in order."""
-    return tuple(tuple(names) for _, names in beads_by_residue(beads))
 
 
 def _types_at(tables: Sequence[BeadTable]) -> tuple[tuple[str, ...], ...]:

@@ -1,4 +1,6 @@
-"""The words of a model: bead names and residue types, in the order of its embeddings."""
+"""The words of a model, bead names and residue types in the order of its embeddings, and how a molecule spells its
+residues with them.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -39,6 +41,19 @@ class Vocabulary:
             np.array([entries.index(entry) for entry in wanted], dtype=np.int64) for _, entries, wanted in known
         )
         return names, residues
+
+
+def beads_by_residue(beads: BeadTable) -> list[tuple[str, list[str]]]:
+    """(residue type, bead names) of every residue, in order."""
+    residues: dict[int, tuple[str, list[str]]] = {}
+    for bead in beads.beads:
+        residues.setdefault(bead.residue_index, (bead.residue, []))[1].append(bead.name)
+    return list(residues.values())
+
+
+def layout_of(beads: BeadTable) -> tuple[tuple[str, ...], ...]:
+    """The bead names of every residue, in order."""
+    return tuple(tuple(names) for _, names in beads_by_residue(beads))
 
 
 def _sorted(words: Iterable[str]) -> tuple[str, ...]:

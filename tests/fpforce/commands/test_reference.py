@@ -9,6 +9,8 @@ import sys
 import mdtraj
 import pytest
 
+from fpforce.reference.make import seed_of_run
+
 COMMAND = "from fpforce.commands.reference import main; main()"
 SHORT = ("--ns", 0.02, "--discard-ps", 2, "--interval-ps", 1, "--rungs", 2)
 
@@ -38,7 +40,7 @@ def test_data_set_has_its_files_and_tells_how_it_was_made(short_data):
     assert record["made"]["sequence"] == "AS"
     assert record["made"]["temperatures_k"] == [300.0, 600.0] and record["made"]["versions"]["openmm"]
     assert list(record["runs"]) == ["train.xtc", "reference.xtc"]
-    assert [run["seed"] for run in record["runs"].values()] == [1, 2]
+    assert [run["seed"] for run in record["runs"].values()] == [seed_of_run(1, number) for number in (1, 2)]
     for name, run in record["runs"].items():
         trajectory = mdtraj.load(str(output / name), top=str(output / "peptide.pdb"))
         assert trajectory.n_frames == run["frames"] == 20 and run["ns_per_day"] > 0

@@ -1,16 +1,20 @@
 """fpforce-simulate as a process: exit statuses, one-line errors, and what a signal leaves behind."""
 
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import mdtraj
 import numpy as np
 import pytest
 
 import fpforce
+from fpforce.commands import simulate as command
+from fpforce.simulation.settings import SimulationSettings
 from fpforce.simulation.simulate import read_simulation
 from fpforce.system import backends
 
@@ -41,6 +45,72 @@ def checkpointed_steps(output, field) -> int:
         return read_simulation(output, field.beads).metadata["steps"]
     except fpforce.InputError:
         return 0
+
+
+OPTIONS = {
+    "steps": ("7", 7),
+    "max_minutes": ("1.5", 1.5),
+    "replicas": ("3", 3),
+    "timestep_fs": ("1.25", 1.25),
+    "friction_per_ps": ("4", 4.0),
+    "temperature_k": ("310", 310.0),
+    "override_temperature": (None, True),
+    "override_not_conservative": (None, True),
+    "rungs": ("4", 4),
+    "top_temperature_k": ("700", 700.0),
+    "report_interval_ps": ("0.25", 0.25),
+    "topology": ("a.pdb", Path("a.pdb")),
+    "start": ("b.xtc:3", "b.xtc:3"),
+    "start_topology": ("b.pdb", Path("b.pdb")),
+    "seed": ("9", 9),
+    "platform": ("CPU", "CPU"),
+    "backend": ("python", "python"),
+    "threads": ("2", 2),
+    "minimise": (None, True),
+    "per_replica": (None, True),
+    "checkpoint_minutes": ("8", 8.0),
+    "resume": (None, True),
+    "overwrite": (None, True),
+}
+
+
+class Called(Exception):
+    pass
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """simulate that only keeps what it was called with."""
+    calls = []
+
+    def simulate(model, output, settings, **_):
+        calls.append((model, output, settings))
+        raise Called
+
+    monkeypatch.setattr("fpforce.simulation.simulate.simulate", simulate)
+    return calls
+
+
+def test_every_field_of_the_settings_is_an_option_of_the_command(called):
+    """Table OPTIONS names all of them; the values differ from the defaults."""
+    arguments = [
+        word
+        for name, (text, _) in OPTIONS.items()
+        for word in ("--" + name.replace("_", "-"), *([] if text is None else [text]))
+    ]
+    with pytest.raises(Called):
+        command.main(["model.pt", "-o", "out.xtc", *arguments])
+    expected = SimulationSettings(**{name: value for name, (_, value) in OPTIONS.items()})
+    assert called == [(Path("model.pt"), Path("out.xtc"), expected)]
+    fields = {field.name: field.default for field in dataclasses.fields(SimulationSettings)}
+    assert OPTIONS.keys() == fields.keys()
+    assert not any(value == fields[name] for name, (_, value) in OPTIONS.items())
+
+
+def test_options_left_out_have_the_defaults_of_the_settings(called):
+    with pytest.raises(Called):
+        command.main(["model.pt", "-o", "out.xtc", "--steps", "7", "--friction", "2"])
+    assert called[0][2] == SimulationSettings(steps=7, friction_per_ps=2.0)
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ def exact_population_of_the_right_well(temperature_k):
 @pytest.fixture(scope="module")
 def cold_frames():
     replicas = exchange((COLDEST_K, 520.0, 900.0))
-    frames = sample(replicas, 8000, 25)
+    frames = sample(replicas, 10000, 25)
     return replicas, frames[500:]
 
 
@@ -63,7 +63,7 @@ def test_coldest_rung_holds_the_boltzmann_weight_of_either_well(cold_frames):
 
 def test_coldest_rung_holds_its_temperature_in_the_harmonic_directions(cold_frames):
     _, frames = cold_frames
-    # <y^2> = kT / k; 15,000 correlated values give it to about 2%.
+    # <y^2> = kT / k; 19,000 correlated values give it to about 2%.
     assert np.mean(frames[:, 1:] ** 2) == pytest.approx(BOLTZMANN_KJ_PER_MOL_K * COLDEST_K / STIFFNESS, rel=0.06)
 
 
@@ -97,3 +97,77 @@ def test_ladder_has_equal_ratios_and_grows_with_the_molecule():
     np.testing.assert_allclose(ladder[1:] / ladder[:-1], 2 ** (1 / 4), rtol=1e-4)
     # Twice the rungs for four times the atoms: the overlap of energies depends on sqrt(atoms) ln(ratio).
     assert suggest_rungs(300.0, 600.0, 88) - 1 == pytest.approx(2 * (suggest_rungs(300.0, 600.0, 22) - 1), abs=1)
+
+
+MASS_DA, FREQUENCY_PER_PS, STEP = (
+    20.0,
+    10.0,
+    1.2,
+)  # a particle in a harmonic well, and the time step times its frequency
+
+
+def well(distance_nm=None):
+    """A particle in an isotropic well, or a rigid dimer of two at a distance, each in it."""
+    system = openmm.System()
+    force = openmm.CustomExternalForce(f"0.5*{MASS_DA * FREQUENCY_PER_PS**2}*(x^2+y^2+z^2)")
+    for index in range(1 if distance_nm is None else 2):
+        system.addParticle(MASS_DA)
+        force.addParticle(index)
+    if distance_nm is not None:
+        system.addConstraint(0, 1, distance_nm)
+    system.addForce(force)
+    return system
+
+
+def in_the_well(temperatures_k, start_nm, distance_nm=None):
+    return ReplicaExchange(
+        well(distance_nm),
+        start_nm,
+        temperatures_k,
+        timestep_fs=1e3 * STEP / FREQUENCY_PER_PS,
+        friction_per_ps=0.1 * FREQUENCY_PER_PS,
+        seed=1,
+    )
+
+
+def whole_step(context):
+    """Positions (atoms, 3), and the velocities of the whole step before constraints."""
+    state = context.getState(positions=True, velocities=True, forces=True)
+    x, v, forces = (
+        values._value for values in (state.getPositions(True), state.getVelocities(True), state.getForces(True))
+    )
+    return x, v + 0.5 * STEP / FREQUENCY_PER_PS / MASS_DA * forces
+
+
+def test_after_swaps_velocities_of_the_whole_step_know_nothing_of_the_positions():
+    """Their correlation is 0 in equilibrium; scaling the lagging velocities makes it -0.07 here."""
+    replicas, products = in_the_well((COLDEST_K, 600.0), [[0.0, 0.0, 0.0]]), []
+    for _ in range(6000):
+        replicas.advance(10)
+        products.append(np.mean(np.multiply(*whole_step(replicas._contexts[replicas.coldest]))))
+    products = np.array(products[500:]) * MASS_DA * FREQUENCY_PER_PS / (BOLTZMANN_KJ_PER_MOL_K * COLDEST_K)
+    error = np.std([block.mean() for block in np.array_split(products, 20)], ddof=1) / np.sqrt(20)
+    assert error < 0.012
+    assert abs(products.mean()) < 3 * error
+
+
+def test_a_swap_scales_the_velocities_of_the_whole_step_along_what_constraints_leave(monkeypatch):
+    monkeypatch.setattr("fpforce.reference.replica_exchange.acceptance", lambda *_: 1.0)
+    replicas = in_the_well((300.0, 450.0), [[-0.05, 0.0, 0.0], [0.05, 0.0, 0.0]], 0.1)
+
+    def free(context):
+        """The whole-step velocities without what lies along the rod, and the part along it of those that are kept."""
+        x, w = whole_step(context)
+        rod = (x[1] - x[0]) / np.linalg.norm(x[1] - x[0])
+        kept = context.getState(velocities=True).getVelocities(True)._value
+        return w - np.outer([-0.5, 0.5], rod) * ((w[1] - w[0]) @ rod), (kept[1] - kept[0]) @ rod
+
+    for context in replicas._contexts:
+        context.getIntegrator().step(20)
+    before = [free(context)[0] for context in replicas._contexts]
+    replicas._swap_neighbours()
+    assert replicas.rungs.tolist() == [1, 0]
+    for context, velocities, factor in zip(replicas._contexts, before, (1.5**0.5, 1.5**-0.5), strict=True):
+        after, along = free(context)
+        np.testing.assert_allclose(after, factor * velocities, rtol=1e-4, atol=1e-4)
+        assert abs(along) < 1e-4

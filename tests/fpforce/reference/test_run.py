@@ -73,7 +73,7 @@ def test_a_part_that_a_kill_left_without_its_checkpoint_is_written_anew(begin, w
     run.close()
     # As if the kill had come between the second part and its checkpoint, in the middle of writing that.
     (folder / "checkpoint.npz").write_bytes(before)
-    (folder / "partial.npz").write_bytes(before[:100])
+    (folder / "checkpoint.npz.part").write_bytes(before[:100])
     resumed = begin(folder, resume=True)
     resumed.run_to(30, 60.0, show_progress=False)
     np.testing.assert_array_equal(resumed.read_frames(), whole)

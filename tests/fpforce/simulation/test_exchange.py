@@ -13,7 +13,7 @@ import pytest
 import fpforce
 from fpforce.analysis.inputs import read_simulation_of
 from fpforce.foundation.errors import InputError
-from fpforce.simulation.exchange import acceptance
+from fpforce.simulation.exchange import acceptance, warn_of_ladder
 from fpforce.simulation.simulate import SimulationSettings, read_simulation, simulate
 
 PLAIN = SimulationSettings(
@@ -90,6 +90,13 @@ def test_ladders_that_do_not_connect_are_warned_of(field, tmp_path, caplog, monk
     assert "few swaps are accepted between 300 and 670.82 K: " in caplog.text and "670.82 and 1500" not in caplog.text
 
 
+@pytest.mark.parametrize(("rung", "warned"), [(0, False), (1, True)])
+def test_a_ladder_too_hot_is_known_by_the_rung_of_the_failure_whatever_its_reason_says(caplog, rung, warned):
+    failure = {"step": 1, "frame": 0, "reason": "on the rung of words", "rung": rung, "temperature_k": 300.0}
+    warn_of_ladder({"ladder_k": [300.0, 1200.0], "swaps": {"accepted": [1], "attempts": [2]}, "failed": {"0": failure}})
+    assert ("1 of 1 failed replicas broke on a hot rung" in caplog.text) == warned
+
+
 def test_exchange_goes_on_without_openmms_checkpoint(field, tmp_path):
     simulate(field, tmp_path / "out.xtc", replace(SHORT, steps=200))
     result = simulate(field, tmp_path / "out.xtc", replace(SHORT, resume=True, platform="CPU"))
@@ -106,7 +113,9 @@ def test_molecule_that_breaks_on_a_hot_rung_ends_its_ladder_alone(fragile_dimer,
     )
     result = simulate(field, tmp_path / "out.xtc", settings)
     assert 0 < len(result.failed) < 8
-    assert any("on the rung of 1200 K" in info["reason"] for info in result.failed.values())
+    where = {(info["rung"], info["temperature_k"]) for info in result.failed.values()}
+    assert (1, 1200.0) in where and where <= {(0, 300.0), (1, 1200.0)}
+    assert "(on the rung of 1200 K); it is frozen" in caplog.text
     assert "failed replicas broke on a hot rung; give a lower --top-temperature-k" in caplog.text
     frames = read_simulation(tmp_path / "out.xtc", field.beads)
     whole = [replica for replica in range(8) if replica not in result.failed]

@@ -159,6 +159,7 @@ def test_failed_replica_is_frozen_at_its_last_good_frame_and_masked(with_failure
     frames = read_simulation(output, field.beads)
     assert frames.failed == result.failed and np.isfinite(frames.positions_nm).all()
     for replica, info in result.failed.items():
+        assert (info["rung"], info["temperature_k"]) == (0, 300.0)
         assert info["step"] == 50 * (info["frame"] + 1) and ("bond" in info["reason"] or "finite" in info["reason"])
         assert frames.valid[: info["frame"], replica].all() and not frames.valid[info["frame"] :, replica].any()
         frozen = frames.positions_nm[max(info["frame"] - 1, 0) :, replica]

@@ -1,0 +1,33 @@
+"""What an assessment takes into account: the settings of fpforce.analysis.assessment.assess."""
+
+from dataclasses import dataclass, field
+
+from fpforce.analysis.folding import FoldedStructure
+from fpforce.analysis.verdict import Thresholds
+from fpforce.forcefield.wall import Wall
+from fpforce.foundation.errors import InputError
+
+
+@dataclass(frozen=True)
+class AssessmentSettings:
+    """`discard` is the fraction of the simulated time left out at the start of every replica.
+
+    `plane` as in `choose_planes`; `folded`: FoldedStructure, which makes folding the basins; `reference_time_step_ps`
+    between frames of the reference, None if unknown, for its time scales; `wall`: the force field's, or None; `floor`
+    as in `Floor.choose`.
+    """
+
+    discard: float = 0.5
+    seed: int = 0
+    thinnings: int = 10
+    tica_lag_frames: int = 10
+    plane: str = "auto"
+    folded: FoldedStructure | None = None
+    reference_time_step_ps: float | None = None
+    wall: Wall | None = None
+    floor: str = "auto"
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+    def __post_init__(self):
+        if not 0.0 <= self.discard < 1.0:
+            raise InputError(f"discard = {self.discard} is out of range; give a fraction of at least 0 and below 1")

@@ -1,0 +1,66 @@
+"""load: the path of a model.pt -> the force field in it, of one molecule or of any of known types.
+
+In: a path. Out: a ForceField or a TransferableForceField. Imports no torch.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fpforce.forcefield.artifact import METADATA_ENTRY, read_metadata
+from fpforce.forcefield.force_field import ForceField
+from fpforce.forcefield.transferable.bound import TransferableForceField
+from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import BeadTable
+
+# What must be there in every file, and where it is of one molecule.
+_OF_ANY = ("kind", "temperature_k", "kt_kj_per_mol", "scale_nm", "t_eval")
+_OF_ONE = ("positions_nm", "bonds_nm", "wall")
+
+
+def load(path: str | os.PathLike[str]) -> ForceField | TransferableForceField:
+    """Read a force field from `model.pt` without importing torch.
+
+    Returns a ForceField, or where the model was trained over many molecules a TransferableForceField, of which `bind`
+    makes the force field of one.
+    Raises InputError for a missing, truncated or damaged file, for a training checkpoint, for TorchScript without
+    fpforce metadata, and for a file of a newer format version.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"model file is {path!r}; give the path of a model.pt")
+    path = Path(path)
+    metadata = read_metadata(path)
+    try:
+        force_field = _read(path, metadata)
+    except KeyError as error:
+        raise InputError(f"{path}: extra/{METADATA_ENTRY} lacks {error}; repeat fpforce-export") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: extra/{METADATA_ENTRY} is damaged ({error}); repeat fpforce-export") from None
+    if isinstance(force_field, ForceField):
+        start_shape, beads = np.shape(force_field.metadata["start_positions_nm"]), len(force_field.beads)
+        if start_shape != (beads, 3):
+            raise InputError(
+                f"{path}: the start frame has shape {start_shape} for {beads} beads; repeat fpforce-export"
+            )
+    return force_field
+
+
+def loaded(model: Any) -> ForceField | TransferableForceField:
+    """A force field itself, or what `load` reads from the path of one."""
+    return model if isinstance(model, ForceField | TransferableForceField) else load(model)
+
+
+def _read(path: Path, metadata: dict[str, Any]) -> ForceField | TransferableForceField:
+    """The force field; KeyError, TypeError, ValueError or AttributeError where the metadata do not describe one."""
+    force_field: ForceField | TransferableForceField
+    if "transferable" in metadata:
+        force_field = TransferableForceField(path, metadata)
+        needed = _OF_ANY
+    else:
+        force_field = ForceField(path, metadata, BeadTable.from_dict(metadata["beads"]))
+        needed = (*_OF_ANY, *_OF_ONE)
+    for name in needed:
+        getattr(force_field, name)
+    return force_field
