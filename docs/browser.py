@@ -44,6 +44,8 @@ IMAGES = """(async () => {
     width: root.scrollWidth, height: root.scrollHeight,
     equations: document.querySelectorAll("mjx-container").length,
     formulas: document.querySelectorAll(".math").length,
+    cut: [...document.querySelectorAll("div.math > mjx-container")]
+      .filter(formula => formula.scrollWidth > formula.clientWidth).map(formula => formula.parentElement.id),
     failed: document.querySelectorAll("mjx-merror, [data-mjx-error]").length,
   });
 })()"""
@@ -52,7 +54,8 @@ IMAGES = """(async () => {
 @dataclass(frozen=True)
 class Visit:
     """What a page is at one width: `errors` that it logged, natural widths in px of its `images` by source, the
-    `width_px` and `height_px` that its content takes, and how many of its `formulas` were set as `equations` or `failed`.
+    `width_px` and `height_px` that its content takes, how many of its `formulas` were set as `equations` or `failed`, and
+    the `cut` ones by name: displayed equations that are wider than their place, and scroll.
     """
 
     errors: tuple[str, ...]
@@ -62,6 +65,7 @@ class Visit:
     equations: int
     formulas: int
     failed: int
+    cut: tuple[str, ...]
 
 
 def chromium() -> str | None:
@@ -122,7 +126,7 @@ class Browser(contextlib.AbstractContextManager):
             picture.write_bytes(base64.b64decode(shot["data"]))
         images = tuple((source, width) for source, width in seen["images"])
         counts = (seen[name] for name in ("width", "height", "equations", "formulas", "failed"))
-        return Visit(tuple(self._errors()), images, *counts)
+        return Visit(tuple(self._errors()), images, *counts, tuple(seen["cut"]))
 
     def _errors(self):
         for event in self._events:

@@ -77,7 +77,7 @@ def _shown(entries: list[tuple[str, str]]) -> list[str]:
         if name:
             shown.append(f"- ``{name}``: {_inline(text)}")
         else:
-            shown += [_inline(text), ""]
+            shown += ["", _inline(text), ""]
     return shown
 
 

@@ -1,6 +1,8 @@
 """The pages in docs/ against the program, each other and the results."""
 
-import importlib.util
+import importlib
+import inspect
+import io
 import re
 import sys
 from importlib.metadata import entry_points
@@ -110,13 +112,30 @@ def test_house_docstrings_become_lists(docs_module):
         "    in steps a minute.",
         "Raises InputError for neither.",
     ]
-    assert as_rst(lines, ("steps", "pace")) == [
+    assert [line for line in as_rst(lines, ("steps", "pace")) if line] == [
         "Do it.",
-        "",
-        "",
         "- ``steps``: how many, of ``x_`` and y\\*.",
         "- ``pace``: how fast, in steps a minute.",
         "Raises InputError for neither.",
-        "",
-        "",
     ]
+
+
+def test_docstrings_of_the_public_names_are_clean_rst(docs_module):
+    """A list is set apart by blank lines, or docutils would warn."""
+    import fpforce
+
+    docutils = pytest.importorskip("docutils.core")
+    as_rst = docs_module("_ext/house_docstrings.py").as_rst
+    for name in fpforce.__all__:
+        document = getattr(fpforce, name)
+        text = "\n".join(as_rst(inspect.getdoc(document).splitlines(), _names(document)))
+        problems = io.StringIO()
+        docutils.publish_doctree(text, settings_overrides={"warning_stream": problems, "report_level": 2})
+        assert not problems.getvalue(), f"{name}: {problems.getvalue()}"
+
+
+def _names(document):
+    try:
+        return inspect.signature(document).parameters
+    except ValueError:
+        return ()
