@@ -45,20 +45,16 @@ $(READY): pyproject.toml CMakeLists.txt $(PLUGIN) $(wildcard fpforce/analysis/*.
 
 SPHINX := $(BIN)/python -m sphinx -b html docs docs/_build/html
 
-docs: $(VENV)/.fpforce-docs
+docs: setup
 	rm -rf docs/_build
 	$(SPHINX) --quiet --fail-on-warning --keep-going
 	$(BIN)/python docs/check_links.py docs/_build/html
 
-docs-quick: $(VENV)/.fpforce-docs
+docs-quick: setup
 	$(SPHINX) --quiet
 
-notebooks: $(VENV)/.fpforce-docs
+notebooks: setup
 	nice $(BIN)/python docs/run_notebooks.py
-
-$(VENV)/.fpforce-docs: $(READY)
-	$(BIN)/python -m pip install --quiet -e ".[$(EXTRA),docs]"
-	@touch $@
 
 clean:
 	rm -rf $(VENV) build runs
