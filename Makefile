@@ -1,6 +1,7 @@
-# make demo: set up, then the whole method on alanine dipeptide (train, export, simulate, evaluate) in runs/demo
-# make test: set up, then the test suite
+# `make help` lists what there is; every target sets up what it needs in .venv.
 # Variables: PYTHON (an interpreter >= 3.11, < 3.14), EXTRA (cpu or cuda13), TORCH_INDEX (URL of another torch index)
+
+.DEFAULT_GOAL := help
 
 PYTHON ?= python3
 EXTRA ?= cpu
@@ -8,20 +9,55 @@ TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.fpforce-$(EXTRA)
+DEV := $(VENV)/.dev-$(EXTRA)
 
-.PHONY: demo test test-long setup clean
+.PHONY: help demo setup setup-dev lint format types imports test test-long benchmarks-quick dist release clean
 
-demo: setup
+help:  ## list these targets
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: setup  ## train, export, simulate and evaluate alanine dipeptide in runs/demo, 15 minutes
 	$(BIN)/python examples/alanine_dipeptide/demo.py
 
+lint: setup-dev  ## what ruff has to say about the code and its format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: setup-dev  ## let ruff mend both
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+types: setup-dev  ## the type checker, mypy
+	$(BIN)/mypy
+
+imports: setup-dev  ## the contract of who may import whom, import-linter
+	$(BIN)/lint-imports
+
 # A process of tests for every core, one thread each.
-test: setup
+test: setup  ## the tests, but for the long ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" --numprocesses auto --dist loadfile
 
-test-long: setup
+test-long: setup  ## the long tests, each of which takes minutes
 	$(BIN)/python -m pytest -m long
 
-setup: $(READY)
+benchmarks-quick: setup  ## every benchmark in miniature
+	$(BIN)/python benchmarks/run_quick.py
+
+dist: setup-dev  ## sdist and wheel in dist/, looked through and tried
+	$(BIN)/python .ci/distributions.py dist
+
+release: setup-dev  ## make release VERSION=1.2.3 [DRY_RUN=1]: check, build, tag; uploads nothing
+	@test -n "$(VERSION)" || { echo "error: say which: make release VERSION=1.2.3"; exit 2; }
+	$(BIN)/python .ci/release.py $(VERSION) $(if $(DRY_RUN),--dry-run)
+
+setup: $(READY)  ## .venv with fpforce as it is in this folder, its plugin compiled, and the tests' needs
+
+setup-dev: $(DEV)  ## the same with the extra `dev`: ruff, mypy, import-linter, pre-commit, build
+
+$(DEV): $(READY) pyproject.toml
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"], sep="\n")' > $(VENV)/dev.txt
+	$(BIN)/python -m pip install --quiet -r $(VENV)/dev.txt
+	@touch $@
 
 # What is compiled or copied at install time, even in an editable install: the native plugin and the report's templates.
 PLUGIN := $(shell find plugin -path plugin/tests -prune -o -name '*.cpp' -print -o -name '*.h' -print -o -name '*.inl' -print \
@@ -33,34 +69,53 @@ $(READY): pyproject.toml CMakeLists.txt $(PLUGIN) $(wildcard fpforce/analysis/*.
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
 	$(BIN)/python -m pip uninstall --quiet --yes $(if $(filter cpu,$(EXTRA)),acellera-openmmtorch-cu13,acellera-openmmtorch-cpu)
-	@rm -f $(VENV)/.fpforce-*
+	@rm -f $(VENV)/.fpforce-* $(VENV)/.dev-*
 	@test -z "$(TORCH_INDEX)" || $(BIN)/python -m pip install --index-url "$(TORCH_INDEX)" "torch>=2.10,<2.13"
 	$(BIN)/python -m pip install -e ".[$(EXTRA),test]"
 	@touch $@
 
-# make docs: the documentation site in docs/_build/html; warnings are errors, and every link within it has to lead
-# somewhere. Nothing is taken from the network and no notebook is run. make docs-quick: what has changed, for a look.
-# make notebooks: runs the tutorials in full and stores their outputs, some 45 minutes on one core.
+# Each OpenMM in an environment without torch in build/openmm-*. What the tests evaluate is made first, where torch is.
+OPENMM_VERSIONS ?= 8.3.1 8.4.0 8.5.2 8.6.1
+OPENMM_TESTS := $(addprefix tests/plugin/test_,force.py update.py serialization.py accuracy.py library.py)
+TEST_MODELS := $(CURDIR)/build/test-models
+
+.PHONY: test-openmm $(OPENMM_VERSIONS:%=test-openmm-%)
+
+test-openmm: $(OPENMM_VERSIONS:%=test-openmm-%)  ## the native plugin beside OpenMM 8.3 to 8.6
+
+$(TEST_MODELS): $(READY)
+	rm -rf $@
+	OMP_NUM_THREADS=1 FPFORCE_TEST_MODELS=$@ $(BIN)/python -m pytest -q tests/plugin/test_force.py tests/plugin/test_accuracy.py
+	@touch $@
+
+$(OPENMM_VERSIONS:%=test-openmm-%): test-openmm-%: $(TEST_MODELS)
+	@test -x build/openmm-$*/bin/python || $(PYTHON) -m venv build/openmm-$*
+	build/openmm-$*/bin/python -m pip install --quiet "pip>=24" pytest openmm==$*
+	build/openmm-$*/bin/python -m pip install --quiet . --config-settings=build-dir=build/openmm-$*/fpforce
+	OMP_NUM_THREADS=1 FPFORCE_TEST_MODELS=$(TEST_MODELS) build/openmm-$*/bin/pytest -q -rs $(OPENMM_TESTS)
+
+# Warnings are errors, and every link within the site has to lead somewhere. Nothing is taken from the network; notebooks are
+# shown with their stored outputs, which `make notebooks` makes anew.
 .PHONY: docs docs-quick notebooks
 
 SPHINX := $(BIN)/python -m sphinx -b html docs docs/_build/html
 
-docs: setup
+docs: setup  ## the documentation site in docs/_build/html, its links checked
 	rm -rf docs/_build
 	$(SPHINX) --quiet --fail-on-warning --keep-going
 	$(BIN)/python docs/check_links.py docs/_build/html
 
-docs-quick: setup
+docs-quick: setup  ## the same for a look: what has changed, warnings allowed
 	$(SPHINX) --quiet
 
-notebooks: setup
+notebooks: setup  ## run the tutorials in full and store their outputs, 45 minutes
 	nice $(BIN)/python docs/run_notebooks.py
 
-clean:
-	rm -rf $(VENV) build runs
+clean:  ## remove .venv, build, dist, runs and the built site
+	rm -rf $(VENV) build dist runs docs/_build
 
-# make test-native: the C++ tests and the fuzzing of plugin/kernels, plain, under AddressSanitizer with UBSan, and under
-# ThreadSanitizer. Needs CMake and a C++17 compiler, no OpenMM. CXX=clang++ works too (after rm -r build/native-*).
+# The C++ tests and the fuzzing of plugin/kernels, plain, under AddressSanitizer with UBSan, and under ThreadSanitizer. Needs
+# CMake and a C++17 compiler, no OpenMM. CXX=clang++ works too (after rm -r build/native-*).
 FUZZ_CASES ?= 200000
 SANITIZER_plain :=
 SANITIZER_address := address
@@ -68,7 +123,7 @@ SANITIZER_thread := thread
 
 .PHONY: test-native test-native-plain test-native-address test-native-thread
 
-test-native: test-native-plain test-native-address test-native-thread
+test-native: test-native-plain test-native-address test-native-thread  ## the C++ tests and fuzzing, with sanitizers; FUZZ_CASES=200000
 
 test-native-plain test-native-address test-native-thread: test-native-%:
 	cmake -S plugin/tests -B build/native-$* -DFPFORCE_SANITIZE=$(SANITIZER_$*) -DCMAKE_CXX_FLAGS=-Werror >/dev/null

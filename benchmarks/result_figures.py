@@ -1,15 +1,18 @@
-"""Figures of results that are in docs/results: python benchmarks/result_figures.py.
+"""Figures of results that are in docs/results: python benchmarks/result_figures.py [--quick], which draws elsewhere.
 
 In: docs/results/*.json that the other scripts wrote, and the outputs that are stored in the first tutorial. Out: PNGs in
 docs/results, which docs/measured and README.md show. Nothing is computed anew; a figure whose JSON is missing is left out.
 """
 
+import argparse
 import base64
 import json
 from pathlib import Path
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
-RESULTS, TUTORIAL = DOCS / "results", DOCS / "tutorials" / "muller_brown.ipynb"
+from workbench import options
+from workbench.places import RESULTS
+
+TUTORIAL = RESULTS.parent / "tutorials" / "muller_brown.ipynb"
 SAMPLES, SIMULATION = "#D55E00", "#0072B2"
 DOTS_PER_INCH = 110
 
@@ -91,8 +94,14 @@ def overview(notebook: Path, path: Path) -> None:
     path.write_bytes(base64.b64decode("".join(images[0])))
 
 
-def draw(results: Path) -> list[Path]:
-    """Draw what can be drawn from the JSON files in `results`, and return the PNGs."""
+def main() -> None:
+    chosen = options.parse(argparse.ArgumentParser(description=__doc__))
+    for path in draw(RESULTS, chosen.results):
+        print(path)
+
+
+def draw(results: Path, into: Path) -> list[Path]:
+    """Draw what can be drawn from the JSON files in `results`, and return the PNGs in `into`."""
     figures = {
         "alanine_variants": lambda data, path: variants(data["rows"], path, "F(phi > 0) - F(phi < 0)"),
         "chignolin_variants": lambda data, path: variants(data["rows"], path, "F(folded) - F(unfolded)"),
@@ -102,14 +111,13 @@ def draw(results: Path) -> list[Path]:
     for name, figure in figures.items():
         source = results / f"{name}.json"
         if source.exists():
-            figure(json.loads(source.read_text()), results / f"{name}.png")
-            drawn.append(results / f"{name}.png")
+            figure(json.loads(source.read_text()), into / f"{name}.png")
+            drawn.append(into / f"{name}.png")
     if TUTORIAL.exists():
-        overview(TUTORIAL, results / "overview.png")
-        drawn.append(results / "overview.png")
+        overview(TUTORIAL, into / "overview.png")
+        drawn.append(into / "overview.png")
     return drawn
 
 
 if __name__ == "__main__":
-    for path in draw(RESULTS):
-        print(path)
+    main()

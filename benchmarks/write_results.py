@@ -1,15 +1,18 @@
-"""Puts the tables that the other scripts wrote to docs/results/ into the pages of docs/measured/:
+"""Puts the tables that the other scripts wrote to docs/results/ into the pages of docs/measured/.
 
-    python benchmarks/write_results.py
+python benchmarks/write_results.py [--quick], which writes the pages elsewhere.
 In: docs/results/NAME.md, and figures there. Out: one page for each entry of PAGES. The tables themselves are not changed.
 """
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-import reach
+from workbench import options, reach
+from workbench.places import RESULTS
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+HERE = Path(__file__).resolve().parent
+FOLDER = "measured"  # of the pages, beside the folder of tables
 SECTIONS = (
     (
         "The paper's variants on alanine dipeptide, `internal`",
@@ -330,11 +333,21 @@ PAGES = {
 }
 
 
-def write(docs: Path) -> None:
-    """Write every page of PAGES to docs/measured, from the tables and figures in docs/results."""
-    (docs / "measured").mkdir(exist_ok=True)
+def main() -> None:
+    chosen = options.parse(argparse.ArgumentParser(description=__doc__))
+    folder = chosen.results.parent / FOLDER
+    folder.mkdir(exist_ok=True)
     for name, page in PAGES.items():
-        (docs / "measured" / f"{name}.md").write_text(page_text(page, docs / "results"))
+        text = page_text(page, RESULTS)
+        (folder / f"{name}.md").write_text(text)
+        print(f"{folder / name}.md: {text.count(chr(10) + '## ')} sections")
+
+
+def command_of(script: str) -> str:
+    """The command of a script named in SECTIONS, with the folder that it is in."""
+    name, *arguments = script.split()
+    (path,) = HERE.glob(f"*/{name}")
+    return " ".join(["python", f"benchmarks/{path.relative_to(HERE)}", *arguments])
 
 
 def page_text(page: Page, results: Path) -> str:
@@ -350,9 +363,9 @@ def page_text(page: Page, results: Path) -> str:
         if not path.exists():
             print(f"left out, not yet made by {script}: {path}")
             continue
-        parts.append(f"## {title}\n\n{text} Made by `python benchmarks/{script}`.\n\n{path.read_text()}")
+        parts.append(f"## {title}\n\n{text} Made by `{command_of(script)}`.\n\n{path.read_text()}")
     return "\n".join(parts)
 
 
 if __name__ == "__main__":
-    write(DOCS)
+    main()

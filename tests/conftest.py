@@ -2,11 +2,17 @@
 molecules.
 """
 
+import sys
 from pathlib import Path
 
 import pytest
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "alanine_dipeptide"
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLE = ROOT / "examples" / "alanine_dipeptide"
+
+# `python -m pytest` puts the folder it is called in first on the path. The fpforce/ there has no plugin: the installed
+# package is what is tested.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
 
 
 @pytest.fixture(scope="session")

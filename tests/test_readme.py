@@ -50,7 +50,9 @@ def test_yaml_of_the_pages_has_known_keys():
 def test_options_in_the_shell_lines_exist(capsys):
     """Every `fpforce-...` line of the pages uses options that the command has."""
     wrong, checked = [], 0
-    offered = {script.name: _options(script, capsys) for script in entry_points(group="console_scripts") if _ours(script)}
+    offered = {
+        script.name: _options(script, capsys) for script in entry_points(group="console_scripts") if _ours(script)
+    }
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*/*.md")]:
         text = page.read_text().replace("\\\n", " ")
         for line in re.findall(r"^\s*(fpforce-\w+ .*)$", text, re.MULTILINE):
@@ -71,10 +73,6 @@ def test_python_of_the_readme_compiles_and_names_public_functions():
         compile(block, "README.md", "exec")
         for name in re.findall(r"fpforce\.(\w+)", block):
             assert hasattr(fpforce, name), name
-
-
-def _ours(script):
-    return script.name.startswith("fpforce-")
 
 
 def _options(script, capsys):

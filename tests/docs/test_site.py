@@ -25,7 +25,9 @@ def test_every_link_within_the_site_leads_somewhere(built_site, docs_module):
 
 
 def test_a_link_that_leads_nowhere_is_found(tmp_path, docs_module):
-    (tmp_path / "page.html").write_text('<p id="here"><a href="#here">a</a><a href="#there">b</a><a href="x.html">c</a>')
+    (tmp_path / "page.html").write_text(
+        '<p id="here"><a href="#here">a</a><a href="#there">b</a><a href="x.html">c</a>'
+    )
     assert docs_module("check_links.py").broken_links(tmp_path) == ["page.html: #there", "page.html: x.html"]
 
 

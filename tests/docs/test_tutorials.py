@@ -40,7 +40,9 @@ def test_stored_outputs_are_those_of_one_whole_run(path):
 def test_tutorials_use_public_names_alone(path):
     """Imports of fpforce stop at the package and at fpforce.potentials."""
     code = ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
-    imports = [line for text in code for line in text.splitlines() if line.startswith(("import fpforce", "from fpforce"))]
+    imports = [
+        line for text in code for line in text.splitlines() if line.startswith(("import fpforce", "from fpforce"))
+    ]
     assert set(imports) <= {
         "import fpforce",
         "from fpforce.potentials import MULLER_BROWN, ExactDensity, compare_with_exact",

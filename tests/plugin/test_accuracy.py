@@ -4,23 +4,17 @@ Both kinds of network, with weights of order one (a trained last layer starts at
 on real frames and on a thousand of them perturbed at random by 0.005 nm, which breaks bonds by some 3 widths.
 """
 
-import copy
 import json
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import openmm
 import pytest
-import torch
 from openmm import unit
-from safetensors.torch import save
 
-from fpforce.forcefield.wall import Wall
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.plugin import FPForce
-from fpforce.training.modelfile.physical_energy import PhysicalEnergy
-from fpforce.training.models import build_model
-from fpforce.training.recipe.plan import plan_experts
-from fpforce.training.recipe.read import parse_recipe
 
 KT = 300.0 * BOLTZMANN_KJ_PER_MOL_K
 MODELS = {
@@ -45,10 +39,63 @@ MODELS = {
 }
 
 
+@dataclass(frozen=True)
+class Case:
+    """A model, and what torch computes of it in float64 in every frame."""
+
+    description: str
+    weights: bytes
+    frames_nm: np.ndarray  # (1072, 5, 3): real frames, then perturbed ones
+    energies: dict  # terms -> (1072,) kJ/mol
+    forces: dict  # terms -> (1072, 5, 3) kJ/mol/nm
+
+    def save(self, path: Path) -> None:
+        arrays = {
+            f"{name}_{terms}": values
+            for name in ("energies", "forces")
+            for terms, values in getattr(self, name).items()
+        }
+        np.savez(
+            path,
+            description=self.description,
+            weights=np.frombuffer(self.weights, np.uint8),
+            frames_nm=self.frames_nm,
+            **arrays,
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> "Case":
+        with np.load(path) as stored:
+            parts = {
+                name: {terms: stored[f"{name}_{terms}"] for terms in ("All", "Network", "Prior")}
+                for name in ("energies", "forces")
+            }
+            return cls(str(stored["description"]), stored["weights"].tobytes(), stored["frames_nm"], **parts)
+
+
 @pytest.fixture(scope="module", params=MODELS)
-def model(request, alanine_set):
-    """(eager float64 model, description, weights) of one kind."""
-    settings = MODELS[request.param]
+def case(request, made_once):
+    """A Case of one kind of model."""
+    name = request.param
+    path = made_once(
+        f"{name.replace(', ', '-').replace(' ', '-')}.npz",
+        lambda path: make_case(MODELS[name], request.getfixturevalue("alanine_set")).save(path),
+    )
+    return Case.load(path)
+
+
+def make_case(settings, alanine_set) -> Case:
+    import copy
+
+    import torch
+    from safetensors.torch import save
+
+    from fpforce.forcefield.wall import Wall
+    from fpforce.training.modelfile.physical_energy import PhysicalEnergy
+    from fpforce.training.models import build_model
+    from fpforce.training.recipe.plan import plan_experts
+    from fpforce.training.recipe.read import parse_recipe
+
     recipe = parse_recipe(
         {"data": {"trajectories": ["unread.xtc"]}, "temperature_k": 300, "output": "unused", "model": settings}
     )
@@ -91,20 +138,28 @@ def model(request, alanine_set):
         {} if wall is None else {name: torch.from_numpy(values) for name, values in wall.constants().items()}
     )
     weights = save({name: value.contiguous() for name, value in tensors.items()})
-    return eager, description, weights
+    parts = {"All": eager, "Network": copy.deepcopy(eager), "Prior": copy.deepcopy(eager)}
+    parts["Network"].energy.prior = parts["Network"].wall = None
+    parts["Prior"].energy.network.forward = lambda x, t: torch.zeros(len(x), dtype=x.dtype)
+    frames_nm = some_frames(alanine_set)
+    energies, forces = {}, {}
+    for terms, part in parts.items():
+        positions = torch.from_numpy(frames_nm).reshape(-1, 3).requires_grad_()
+        energy = part.energies(positions)
+        (slope,) = torch.autograd.grad(energy.sum(), positions)
+        energies[terms], forces[terms] = energy.detach().numpy(), -slope.numpy().reshape(frames_nm.shape)
+    return Case(description, weights, frames_nm, energies, forces)
 
 
-@pytest.fixture(scope="module")
-def frames(alanine_set):
-    """(1072, 5, 3) nm: real frames, then perturbed ones."""
+def some_frames(alanine_set) -> np.ndarray:
     real = alanine_set.frames.double().numpy() * alanine_set.scale_nm
     generator = np.random.default_rng(0)
     moved = real[generator.integers(len(real), size=1000)]
     return np.concatenate([real[::15][:72], moved + 0.005 * generator.normal(size=moved.shape)])
 
 
-def context_of(description, weights, replicas, precision=FPForce.Single, threads=1, terms=FPForce.All):
-    force = FPForce(description, weights)
+def context_of(case, replicas, precision=FPForce.Single, threads=1, terms=FPForce.All):
+    force = FPForce(case.description, case.weights)
     force.setPrecision(precision)
     force.setNumThreads(threads)
     force.setTerms(terms)
@@ -128,40 +183,24 @@ def energy_and_forces(context, positions_nm):
     )
 
 
-def eager_energies_and_forces(eager, positions_nm):
-    positions = torch.from_numpy(positions_nm).reshape(-1, 3).requires_grad_()
-    energies = eager.energies(positions)
-    (slope,) = torch.autograd.grad(energies.sum(), positions)
-    return energies.detach().numpy(), -slope.numpy().reshape(positions_nm.shape)
-
-
 @pytest.mark.parametrize("terms", ["All", "Network", "Prior"])
 @pytest.mark.parametrize("precision, tolerance", [("Single", 1e-5), ("Double", 1e-10)])
-def test_energies_and_forces_equal_the_eager_model_in_float64(model, frames, precision, tolerance, terms):
-    eager, description, weights = model
-    part = copy.deepcopy(eager)
-    if terms == "Network":
-        part.energy.prior = part.wall = None
-    if terms == "Prior":
-        part.energy.network.forward = lambda x, t: torch.zeros(len(x), dtype=x.dtype)
-    energies, forces = eager_energies_and_forces(part, frames)
-    found, found_forces = energy_and_forces(
-        context_of(description, weights, len(frames), getattr(FPForce, precision), terms=getattr(FPForce, terms)),
-        frames,
-    )
+def test_energies_and_forces_equal_the_eager_model_in_float64(case, precision, tolerance, terms):
+    frames, energies, forces = case.frames_nm, case.energies[terms], case.forces[terms]
+    settings = {"precision": getattr(FPForce, precision), "terms": getattr(FPForce, terms)}
+    found, found_forces = energy_and_forces(context_of(case, len(frames), **settings), frames)
     assert abs(found - energies.sum()) < tolerance * np.abs(energies).sum()
     rms = np.sqrt(np.square(forces).mean(axis=(1, 2), keepdims=True))
     assert (np.abs(found_forces - forces) <= tolerance * rms).all()
-    single = context_of(description, weights, 1, getattr(FPForce, precision), terms=getattr(FPForce, terms))
-    for frame, energy in zip(frames[:90:9], energies[:90:9], strict=True):
+    single = context_of(case, 1, **settings)
+    for frame, energy in zip(case.frames_nm[:90:9], energies[:90:9], strict=True):
         assert energy_and_forces(single, frame[None])[0] == pytest.approx(energy, rel=tolerance, abs=tolerance * KT)
 
 
-def test_force_is_minus_the_energy_gradient(model, frames):
+def test_force_is_minus_the_energy_gradient(case):
     # Central differences of the float64 build with h = 1e-5 nm: truncation h^2 E''' and rounding 1e-13 / h.
-    _, description, weights = model
-    context = context_of(description, weights, 1, FPForce.Double)
-    frame, h = frames[3], 1e-5
+    context = context_of(case, 1, FPForce.Double)
+    frame, h = case.frames_nm[3], 1e-5
     _, forces = energy_and_forces(context, frame[None])
     for bead in range(5):
         for axis in range(3):
@@ -173,12 +212,11 @@ def test_force_is_minus_the_energy_gradient(model, frames):
             )
 
 
-def test_energy_is_invariant_under_rotation_and_translation_and_mirror_images_differ(model, frames):
-    _, description, weights = model
-    context = context_of(description, weights, 1, FPForce.Double)
+def test_energy_is_invariant_under_rotation_and_translation_and_mirror_images_differ(case):
+    context = context_of(case, 1, FPForce.Double)
     rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
     rotation *= np.linalg.det(rotation)
-    for frame in frames[:5]:
+    for frame in case.frames_nm[:5]:
         energy, forces = energy_and_forces(context, frame[None])
         moved, moved_forces = energy_and_forces(context, (frame @ rotation.T + [40.0, -2.0, 1.0])[None])
         assert moved == pytest.approx(energy, abs=1e-8)
@@ -186,31 +224,28 @@ def test_energy_is_invariant_under_rotation_and_translation_and_mirror_images_di
         assert abs(energy_and_forces(context, (frame * [1.0, 1.0, -1.0])[None])[0] - energy) > 1e-3
 
 
-def test_replicas_and_threads_do_not_change_a_single_bit(model, frames):
-    _, description, weights = model
-    some = frames[:130]
-    _, together = energy_and_forces(context_of(description, weights, 130), some)
-    _, shared = energy_and_forces(context_of(description, weights, 130, threads=3), some)
+def test_replicas_and_threads_do_not_change_a_single_bit(case):
+    some = case.frames_nm[:130]
+    _, together = energy_and_forces(context_of(case, 130), some)
+    _, shared = energy_and_forces(context_of(case, 130, threads=3), some)
     assert np.array_equal(together, shared)
     order = np.random.default_rng(2).permutation(130)
-    _, permuted = energy_and_forces(context_of(description, weights, 130), some[order])
+    _, permuted = energy_and_forces(context_of(case, 130), some[order])
     assert np.array_equal(permuted, together[order])
 
 
-def test_a_replica_far_from_the_others_has_the_same_force(model, frames):
+def test_a_replica_far_from_the_others_has_the_same_force(case):
     # A free molecule drifts hundreds of nm in a microsecond; float32 positions there would be 3e-5 nm coarse.
-    _, description, weights = model
-    context = context_of(description, weights, 1)
-    _, near = energy_and_forces(context, frames[:1])
-    _, far = energy_and_forces(context, frames[:1] + 1000.0)
+    context = context_of(case, 1)
+    _, near = energy_and_forces(context, case.frames_nm[:1])
+    _, far = energy_and_forces(context, case.frames_nm[:1] + 1000.0)
     np.testing.assert_allclose(far, near, atol=1e-5 * np.abs(near).max())
 
 
-def test_a_replica_with_positions_that_are_not_finite_leaves_the_others_alone(model, frames):
-    _, description, weights = model
-    context = context_of(description, weights, 40)
-    _, forces = energy_and_forces(context, frames[:40])
-    broken = frames[:40].copy()
+def test_a_replica_with_positions_that_are_not_finite_leaves_the_others_alone(case):
+    context = context_of(case, 40)
+    _, forces = energy_and_forces(context, case.frames_nm[:40])
+    broken = case.frames_nm[:40].copy()
     broken[7, 2, 1] = np.nan
     _, found = energy_and_forces(context, broken)
     assert not np.isfinite(found[7]).all()

@@ -1,7 +1,7 @@
 """The plugin and TorchForce simulate one distribution: phi/psi of independent runs differ no more than those of one
 backend do.
 
-benchmarks/backend_statistics.py does the same for the demo's force field, for longer.
+benchmarks/physics/backend_statistics.py does the same for the demo's force field, for longer.
 """
 
 import numpy as np

@@ -33,7 +33,8 @@ std::string element(const SerializationNode& node) {
     return node.getName().empty() ? "<Force>" : "<" + node.getName() + ">";
 }
 
-const std::string& property(const SerializationNode& node, const std::string& name) {
+/** By value, as OpenMM 8.6 returns it. */
+std::string property(const SerializationNode& node, const std::string& name) {
     if (!node.hasProperty(name))
         throw damaged(element(node) + " has no property '" + name + "'");
     return node.getStringProperty(name);
@@ -47,7 +48,7 @@ const SerializationNode& child(const SerializationNode& node, const std::string&
 }
 
 int integer(const SerializationNode& node, const std::string& name) {
-    const std::string& text = property(node, name);
+    const std::string text = property(node, name);
     int value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     if (error != std::errc() || end != text.data() + text.size())
@@ -66,7 +67,7 @@ double number(const SerializationNode& node, const std::string& name) {
 
 template <class Choice, std::size_t Count>
 Choice choice(const SerializationNode& node, const std::string& name, const char* const (&names)[Count]) {
-    const std::string& text = property(node, name);
+    const std::string text = property(node, name);
     for (std::size_t i = 0; i < Count; ++i)
         if (text == names[i])
             return static_cast<Choice>(i);
@@ -89,7 +90,7 @@ std::string listed(const std::vector<int>& numbers) {
 }
 
 std::vector<int> particles(const SerializationNode& node) {
-    const std::string& text = property(node, "particles");
+    const std::string text = property(node, "particles");
     std::vector<int> numbers;
     const char* position = text.data();
     const char* const last = position + text.size();
