@@ -1,7 +1,8 @@
 """Figures of results that are in docs/results: python benchmarks/result_figures.py [--quick], which draws elsewhere.
 
-In: docs/results/*.json that the other scripts wrote, and the outputs that are stored in the first tutorial. Out: PNGs in
-docs/results, which docs/measured and README.md show. Nothing is computed anew; a figure whose JSON is missing is left out.
+In: docs/results/*.json that the other scripts wrote, and the outputs that are stored in the first tutorial. Out: PNGs
+in docs/results, which docs/measured and README.md show. Nothing is computed anew; a figure whose JSON is missing is
+left out.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Puts the tables that the other scripts wrote to docs/results/ into the pages of docs/measured/.
 
 python benchmarks/write_results.py [--quick], which writes the pages elsewhere.
-In: docs/results/NAME.md, and figures there. Out: one page for each entry of PAGES. The tables themselves are not changed.
+In: docs/results/NAME.md, and figures there. Out: one page for each entry of PAGES. The tables are not changed.
 """
 
 import argparse
@@ -150,8 +150,8 @@ SECTIONS = (
         "the floor. `calibrated` is "
         "`both` with a force field of its own for each sequence, calibrated by the model's own samples of it: 300 "
         "likelihoods, then 4 rounds of "
-        "simulation ([Calibration](../method.md#calibration)). 1,000 frames fill few of 64 x 64 bins, and a frame in a bin that is "
-        "empty elsewhere counts "
+        "simulation ([Calibration](../method.md#calibration)). 1,000 frames fill few of 64 x 64 bins, and a frame in a bin "
+        "that is empty elsewhere counts "
         "(ln 1000)^2 times its weight: PMF errors are large, their floors too, and a simulation that is nearer to both "
         "runs together than these "
         "are to each other has an excess below zero.",
@@ -285,8 +285,9 @@ PAGES = {
         (
             (
                 "alanine_variants.png",
-                "Excess of the JS divergence over its floor and error of the basins' free energy difference, of samples "
-                "and simulations of every variant; a point for each seed, hollow where the simulation has not converged",
+                "Excess of the JS divergence over its floor and error of the basins' free energy difference, of "
+                "samples and simulations of every variant; a point for each seed, hollow where the simulation has "
+                "not converged",
             ),
         ),
         reach=True,
@@ -322,7 +323,8 @@ PAGES = {
     ),
     "cost-and-speed": Page(
         "Cost, speed and memory",
-        "What trainings and simulations cost. All of it was measured on a processor; nothing here says how fast a GPU is.",
+        "What trainings and simulations cost. All of it was measured on a processor; nothing here says how fast a GPU "
+        "is.",
         ("training_cost", "forces_blending", "langevin_speed", "backend_statistics", "scaling", "memory"),
     ),
     "reference-data": Page(

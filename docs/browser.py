@@ -54,8 +54,8 @@ IMAGES = """(async () => {
 @dataclass(frozen=True)
 class Visit:
     """What a page is at one width: `errors` that it logged, natural widths in px of its `images` by source, the
-    `width_px` and `height_px` that its content takes, how many of its `formulas` were set as `equations` or `failed`, and
-    the `cut` ones by name: displayed equations that are wider than their place, and scroll.
+    `width_px` and `height_px` that its content takes, how many of its `formulas` were set as `equations` or `failed`,
+    and the `cut` ones by name: displayed equations that are wider than their place, and scroll.
     """
 
     errors: tuple[str, ...]

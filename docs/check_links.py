@@ -1,7 +1,7 @@
 """Every link within a built site has to lead to a page, a place on it, or a file: python docs/check_links.py SITE.
 
-In: the folder of the HTML pages. Out: one line for each broken link, and status 1 where there is one. Addresses elsewhere
-on the network are not asked.
+In: the folder of the HTML pages. Out: one line for each broken link, and status 1 where there is one. Addresses
+elsewhere on the network are not asked.
 """
 
 import sys
