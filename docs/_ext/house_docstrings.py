@@ -9,7 +9,7 @@ import inspect
 import re
 from collections.abc import Iterable
 
-ENTRY = re.compile(r"^([A-Za-z_]\w*(?:, [A-Za-z_]\w*)*): (.*)$")
+ENTRY = re.compile(r"^([A-Za-z_]\w*(?:, [A-Za-z_]\w*)*):(?: (.*))?$")
 HEADS = {"Args:": "Arguments", "Returns:": "Returns", "Raises:": "Raises", "Source:": "Source"}
 
 
@@ -51,7 +51,7 @@ def _entries(lines: list[str], names: frozenset[str], any_case: bool) -> list[tu
         found = ENTRY.match(text)
         ended = not any_case and bool(entries) and entries[-1][1].endswith(".")
         if found and (any_case or found[1][0].islower()):
-            entries.append((found[1], found[2]))
+            entries.append((found[1], found[2] or ""))
         elif not entries or (ended and entries[-1][0] and line[0].isupper()):
             entries.append(("", text))
         else:
@@ -63,7 +63,7 @@ def _one_entry_a_line(lines: list[str], names: frozenset[str]) -> list[str]:
     split = []
     for line in lines:
         last = 0
-        for found in re.finditer(r"(?<=[.;]) (?=([a-z_]\w*): )", line):
+        for found in re.finditer(r"(?<=[.;]) (?=([a-z_]\w*):(?: |$))", line):
             if found[1] in names:
                 split.append(line[last : found.start()])
                 last = found.end()
@@ -75,7 +75,7 @@ def _shown(entries: list[tuple[str, str]]) -> list[str]:
     shown: list[str] = []
     for name, text in entries:
         if name:
-            shown.append(f"- ``{name}``: {_inline(text)}")
+            shown.append(f"- ``{name}``: {_inline(text.strip())}")
         else:
             shown += ["", _inline(text), ""]
     return shown
