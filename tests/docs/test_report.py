@@ -1,5 +1,7 @@
 """report.html of an evaluation, in a real browser."""
 
+import shutil
+
 import pytest
 
 NARROW_PX, WIDE_PX = 400, 1400
@@ -7,20 +9,21 @@ NARROW_PX, WIDE_PX = 400, 1400
 
 @pytest.fixture(scope="module")
 def report(small_model, alanine, tmp_path_factory):
-    """report.html of two short simulations of a small model."""
+    """report.html of two short simulations of a small model, whose path is wider than a narrow screen."""
     import fpforce
 
     folder = tmp_path_factory.mktemp("report")
+    model = shutil.copy(small_model, folder / f"{'long_' * 12}name.pt")
     for seed, basin in enumerate(("negative", "positive")):
         fpforce.simulate(
-            small_model,
+            model,
             folder / f"{basin}.xtc",
             fpforce.SimulationSettings(
                 steps=3000, replicas=16, timestep_fs=2, start=alanine / f"start_{basin}.pdb", seed=seed
             ),
         )
     evaluated = fpforce.evaluate(
-        small_model,
+        model,
         alanine / "reference.xtc",
         [folder / "negative.xtc", folder / "positive.xtc"],
         topology=alanine / "alanine_dipeptide.pdb",
