@@ -336,7 +336,8 @@ PAGES = {
     ),
     "reference-data": Page(
         "The reference data",
-        "Whether 4 fs with heavy hydrogens sample what 2 fs sample, and whether swaps of the replica exchange bias them.",
+        "Whether 4 fs with heavy hydrogens sample what 2 fs sample, and whether swaps of the replica exchange bias "
+        "them.",
         ("reference_timestep", "reference_exchange_bias"),
     ),
 }
