@@ -241,6 +241,12 @@ SECTIONS = (
         "Langevin dynamics of the atoms with 2 and 4 fs.",
     ),
     (
+        "Scaling of velocities in the replica exchange",
+        "reference_exchange_bias",
+        "reference_exchange_bias.py",
+        "Swaps that scale the velocities of the whole step, as the program does, and those that the integrator keeps.",
+    ),
+    (
         "Memory of the native force",
         "memory",
         "memory.py",
@@ -329,9 +335,10 @@ PAGES = {
         ("training_cost", "forces_blending", "langevin_speed", "backend_statistics", "scaling", "memory"),
     ),
     "reference-data": Page(
-        "The time step of the reference data",
-        "Whether 4 fs with heavy hydrogens sample what 2 fs sample.",
-        ("reference_timestep",),
+        "The reference data",
+        "Whether 4 fs with heavy hydrogens sample what 2 fs sample, and whether swaps of the replica exchange bias "
+        "them.",
+        ("reference_timestep", "reference_exchange_bias"),
     ),
 }
 

@@ -4,6 +4,7 @@
 """
 
 from importlib import import_module
+from typing import Any
 
 _HOME_OF = {
     "Assessment": "fpforce.analysis.assessment",
@@ -17,7 +18,7 @@ _HOME_OF = {
 __all__ = sorted(_HOME_OF)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     try:
         home = _HOME_OF[name]
     except KeyError:
@@ -25,5 +26,5 @@ def __getattr__(name):
     return getattr(import_module(home), name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return __all__

@@ -4,7 +4,9 @@ In: bead table, reference, simulations and optionally training and iid frames, p
 with named fields only; no files are read or written here.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -24,14 +26,17 @@ from fpforce.analysis.geometry import GeometryDistance, draw_geometry, geometry_
 from fpforce.analysis.history import PopulationSeries, population_series
 from fpforce.analysis.kinetics import TimeSeries
 from fpforce.analysis.observables import bond_angles, bond_lengths
-from fpforce.analysis.planes import choose_planes, upper_basin
+from fpforce.analysis.planes import Plane, choose_planes, upper_basin
 from fpforce.analysis.protein import ProteinAssessment, ReferenceSide, assess_protein
-from fpforce.analysis.replica_frames import check_shapes, counted_frames, counted_mask, valid_frames
+from fpforce.analysis.replica_frames import ReplicaFrames, check_shapes, counted_frames, counted_mask, valid_frames
 from fpforce.analysis.reweighting import Weights
 from fpforce.analysis.settings import AssessmentSettings
 from fpforce.analysis.verdict import Check, checks_of, status_of
 from fpforce.forcefield.wall import WallAction
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import BeadTable
+
+Signal = Callable[[np.ndarray], np.ndarray]  # of a plane's coordinates
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class PlaneAssessment:
     simulation. `populations` and `free_energies_kt` have a set `reweighted` too, where the iid samples have `weights`.
     """
 
-    plane: object
+    plane: Plane
     divergences: dict[str, Divergences]
     convergence: Convergence
     populations: dict[str, Estimate]
@@ -83,15 +88,24 @@ class Assessment:
     status: str
 
     @property
-    def converged(self):
+    def converged(self) -> bool:
         return self.convergence_verdict == CONVERGED
 
     @property
-    def passed(self):
+    def passed(self) -> bool:
         return self.status == "pass"
 
 
-def assess(beads, reference, simulations, *, training=None, iid=None, iid_log_weights=None, settings=None):
+def assess(
+    beads: BeadTable,
+    reference: list[np.ndarray],
+    simulations: Sequence[ReplicaFrames],
+    *,
+    training: list[np.ndarray] | None = None,
+    iid: np.ndarray | None = None,
+    iid_log_weights: np.ndarray | None = None,
+    settings: AssessmentSettings | None = None,
+) -> Assessment:
     """Compare simulations with the reference and judge them.
 
     Args:
@@ -211,7 +225,16 @@ def assess(beads, reference, simulations, *, training=None, iid=None, iid_log_we
     return Assessment(**figures, checks=checks, status=status_of(verdict, checks))
 
 
-def _assess_plane(plane, divergences, projected, simulated, simulations, counted, weights, rng):
+def _assess_plane(
+    plane: Plane,
+    divergences: dict[str, Divergences],
+    projected: dict[str, list[np.ndarray]],
+    simulated: list[np.ndarray],
+    simulations: Sequence[ReplicaFrames],
+    counted: list[np.ndarray],
+    weights: Weights | None,
+    rng: np.random.Generator,
+) -> PlaneAssessment:
     basins = [upper_basin(plane, coordinates) for coordinates in simulated]
     starts = [_starts_in_upper_basin(plane, s, basin) for s, basin in zip(simulations, basins, strict=True)]
     convergence = judge([s.name for s in simulations], basins, counted, starts, rng)
@@ -229,12 +252,10 @@ def _assess_plane(plane, divergences, projected, simulated, simulations, counted
     coordinates = {name: np.concatenate(each) for name, each in projected.items()}
     coordinates["simulation"] = counted_frames(simulated, counted)
     effective = {
-        name: _effective_frames(plane, lambda signal, each=each: as_columns([signal(c) for c in each]))
-        for name, each in projected.items()
-        if name != "iid"
+        name: _effective_frames(plane, partial(_columns_of, each)) for name, each in projected.items() if name != "iid"
     }
     each_simulation = [
-        _effective_frames(plane, lambda signal, c=c, mask=mask: (signal(c), mask))
+        _effective_frames(plane, partial(_masked_columns_of, c, mask))
         for c, mask in zip(simulated, counted, strict=True)
     ]
     effective["simulation"] = {key: sum(one[key] for one in each_simulation) for key in each_simulation[0]}
@@ -256,25 +277,39 @@ def _assess_plane(plane, divergences, projected, simulated, simulations, counted
     )
 
 
-def _effective_frames(plane, columns_of):
+def _columns_of(trajectories: list[np.ndarray], signal: Signal) -> tuple[np.ndarray, np.ndarray]:
+    return as_columns([signal(coordinates) for coordinates in trajectories])
+
+
+def _masked_columns_of(coordinates: np.ndarray, mask: np.ndarray, signal: Signal) -> tuple[np.ndarray, np.ndarray]:
+    return signal(coordinates), mask
+
+
+def _signal(plane: Plane, name: str, coordinates: np.ndarray) -> np.ndarray:
+    return plane.signals(coordinates)[name]
+
+
+def _effective_frames(plane: Plane, columns_of: Callable[[Signal], tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
     """Independent frames by observable; `columns_of(signal)` gives its (times, series) values and mask."""
     names = list(plane.signals(np.zeros((1, 2))))
-    sizes = {name: effective_sample_size(*columns_of(lambda c, name=name: plane.signals(c)[name])) for name in names}
+    sizes = {name: effective_sample_size(*columns_of(partial(_signal, plane, name))) for name in names}
     return sizes | {"basin": effective_sample_size(*columns_of(lambda c: upper_basin(plane, c).astype(float)))}
 
 
-def _starts_in_upper_basin(plane, simulation, basin):
+def _starts_in_upper_basin(plane: Plane, simulation: ReplicaFrames, basin: np.ndarray) -> bool:
     if simulation.start_nm is not None:
         return bool(upper_basin(plane, plane.coordinates(simulation.start_nm)))
     return bool(np.mean(basin[0]) > 0.5)
 
 
-def _time_series(simulation, coordinates, counted):
+def _time_series(simulation: ReplicaFrames, coordinates: np.ndarray, counted: np.ndarray) -> TimeSeries:
     pieces = [coordinates[counted[:, k], k] for k in range(counted.shape[1])]
     return TimeSeries(simulation.name, [piece for piece in pieces if len(piece)], simulation.time_step_ps)
 
 
-def _simulation_sample(planes, simulated, counted):
+def _simulation_sample(
+    planes: Sequence[Plane], simulated: Sequence[Sequence[np.ndarray]], counted: list[np.ndarray]
+) -> Sample:
     bins = np.stack(
         [bin_indices(counted_frames(c, counted), p.edges) for p, c in zip(planes, simulated, strict=False)], axis=1
     )
@@ -283,7 +318,7 @@ def _simulation_sample(planes, simulated, counted):
     return Sample.from_replicas(bins, counted_frames(numbers, counted))
 
 
-def _bins(planes, projected):
+def _bins(planes: Sequence[Plane], projected: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
     """[(frames, planes)] per trajectory, from projected[plane][trajectory]."""
     return [
         np.stack([bin_indices(c, plane.edges) for plane, c in zip(planes, of_planes, strict=False)], axis=1)

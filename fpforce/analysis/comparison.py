@@ -21,7 +21,9 @@ Source: B. Efron and C. Stein, Ann. Statist. 9, 586 (1981).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +47,7 @@ class Estimate:
     standard_error: float
 
     @property
-    def range95(self):
+    def range95(self) -> tuple[float, float]:
         """value -+ 1.96 standard errors."""
         return self.value - 1.96 * self.standard_error, self.value + 1.96 * self.standard_error
 
@@ -59,11 +61,11 @@ class Sample:
     block: np.ndarray
     trajectory: np.ndarray
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.bins)
 
     @classmethod
-    def from_trajectories(cls, bins):
+    def from_trajectories(cls, bins: Sequence[np.ndarray]) -> "Sample":
         """Whole trajectories [(F_k, planes)], cut into about BLOCKS contiguous blocks in all."""
         per_trajectory = max(1, -(-BLOCKS // len(bins)))
         blocks = [k * per_trajectory + _stretches(len(values), per_trajectory) for k, values in enumerate(bins)]
@@ -71,7 +73,7 @@ class Sample:
         return cls(np.concatenate(bins), np.concatenate(blocks), np.repeat(np.arange(len(bins)), sizes))
 
     @classmethod
-    def from_replicas(cls, bins, replica):
+    def from_replicas(cls, bins: np.ndarray, replica: np.ndarray) -> "Sample":
         """Frames (F, planes) of independent replicas (F,), in time order within each; about BLOCKS blocks in all.
 
         Many replicas are put into groups, few are each cut into stretches of time.
@@ -115,7 +117,7 @@ class Floor:
     description: str
 
     @classmethod
-    def choose(cls, reference: Sample, training: Sample | None, wanted: str = "auto"):
+    def choose(cls, reference: Sample, training: Sample | None, wanted: str = "auto") -> "Floor":
         """wanted: one of FLOORS; "auto" is the order of preference above. InputError for one that the sets do
         not have.
         """
@@ -134,9 +136,12 @@ class Floor:
             return cls("training", min(len(training), len(reference)), text)
         return cls("halves", len(reference) // 2, "first half against second half of the only reference trajectory")
 
-    def draw(self, reference, training, frames, rng):
+    def draw(
+        self, reference: Sample, training: Sample | None, frames: int, rng: np.random.Generator
+    ) -> tuple[tuple[str, np.ndarray], tuple[str, np.ndarray]]:
         """Frame numbers of two independent sets, `frames` each: ((set name, indices), (set name, indices))."""
         if self.source == "training":
+            assert training is not None, "the floor was chosen with a training set"
             return ("reference", _thin(len(reference), frames, rng)), ("training", _thin(len(training), frames, rng))
         if self.source == "halves":
             half = len(reference) // 2
@@ -145,17 +150,31 @@ class Floor:
             order = rng.permutation(reference.trajectory.max() + 1)
             in_first = np.isin(reference.trajectory, order[: len(order) // 2])
             first, second = np.flatnonzero(in_first), np.flatnonzero(~in_first)
-        return tuple(("reference", side[_thin(len(side), frames, rng)]) for side in (first, second))
+        return (
+            ("reference", first[_thin(len(first), frames, rng)]),
+            ("reference", second[_thin(len(second), frames, rng)]),
+        )
 
 
-def compare(candidate, reference, training, floor, frames, rng, thinnings=10, is_training=False, target=None):
+def compare(
+    candidate: Sample,
+    reference: Sample,
+    training: Sample | None,
+    floor: Floor,
+    frames: int,
+    rng: np.random.Generator,
+    thinnings: int = 10,
+    is_training: bool = False,
+    target: Sample | None = None,
+) -> tuple[Divergences, ...]:
     """Divergences of `candidate` from `reference`: one for each plane, then their mean over the planes.
 
     All are `Sample`s (`training` may be None); `frames` is the largest count to use, lowered to the candidate's size.
     target: compare with this set instead of the reference, which then serves for the floor alone.
     """
     target_name = "reference" if target is None else "target"
-    sets = {"candidate": candidate, "reference": reference, "training": training, "target": target}
+    given = {"candidate": candidate, "reference": reference, "training": training, "target": target}
+    sets = {name: sample for name, sample in given.items() if sample is not None}
     frames = min(frames, len(candidate), len(sets[target_name]), floor.frames)
     if frames < 2:
         raise InputError(f"{frames} frames are too few to compare distributions; give longer trajectories")
@@ -180,8 +199,7 @@ def compare(candidate, reference, training, floor, frames, rng, thinnings=10, is
             ]
             deleted.setdefault(name, []).append(rows)
     value = np.mean(full, axis=0)
-    variance = sum(_jackknife_variance(np.mean(rows, axis=0)) for rows in deleted.values())
-    error = np.sqrt(variance)
+    error = np.sqrt(np.sum([_jackknife_variance(np.mean(rows, axis=0)) for rows in deleted.values()], axis=0))
     names = ("js", "pmf_error", "js_floor", "pmf_error_floor", "excess_js", "excess_pmf_error")[: len(value)]
     return tuple(
         _divergences(frames, {n: Estimate(float(value[m, p]), float(error[m, p])) for m, n in enumerate(names)})
@@ -189,10 +207,11 @@ def compare(candidate, reference, training, floor, frames, rng, thinnings=10, is
     )
 
 
-def _divergences(frames, estimates):
+def _divergences(frames: int, estimates: dict[str, Estimate]) -> Divergences:
     """Without the excess where it would be the difference of two values that say nothing, about 0 whatever the
     sample.
     """
+    figures: dict[str, Any] = dict(estimates)
     reason, floor = None, estimates.get("js_floor")
     if floor is not None and frames < FEWEST_FRAMES:
         reason = f"{frames} frames are compared, and an excess takes {FEWEST_FRAMES:,}"
@@ -202,11 +221,11 @@ def _divergences(frames, estimates):
             f"{floor.value:.2f} of ln 2)"
         )
     if reason is not None:
-        estimates |= {"excess_js": None, "excess_pmf_error": None}
-    return Divergences(frames, **estimates, no_excess=reason)
+        figures |= {"excess_js": None, "excess_pmf_error": None}
+    return Divergences(frames, **figures, no_excess=reason)
 
 
-def _metrics(counts):
+def _metrics(counts: Sequence[np.ndarray]) -> np.ndarray:
     """(metrics, planes + 1) from counts (planes, cells) of candidate, reference and, if given, the two floor sets."""
     rows = [js_divergence(counts[0], counts[1]), pmf_error(counts[0], counts[1])]
     if len(counts) == 4:
@@ -216,12 +235,12 @@ def _metrics(counts):
     return np.concatenate([values, values.mean(axis=1, keepdims=True)], axis=1)
 
 
-def _jackknife_variance(leave_one_out):
+def _jackknife_variance(leave_one_out: np.ndarray) -> np.ndarray:
     blocks = len(leave_one_out)
     return (blocks - 1) / blocks * np.sum((leave_one_out - leave_one_out.mean(axis=0)) ** 2, axis=0)
 
 
-def _block_counts(sample, indices):
+def _block_counts(sample: Sample, indices: np.ndarray) -> np.ndarray:
     """Histograms (blocks, planes, cells) of the chosen frames."""
     blocks, planes = sample.block.max() + 1, sample.bins.shape[1]
     row = sample.block[indices, None] * planes + np.arange(planes)
@@ -229,9 +248,9 @@ def _block_counts(sample, indices):
     return flat.reshape(blocks, planes, _CELLS)
 
 
-def _thin(available, frames, rng):
+def _thin(available: int, frames: int, rng: np.random.Generator) -> np.ndarray:
     return np.sort(rng.permutation(available)[:frames]) if frames < available else np.arange(available)
 
 
-def _stretches(length, count):
+def _stretches(length: int, count: int) -> np.ndarray:
     return np.arange(length) * count // max(length, 1)

@@ -3,6 +3,7 @@
 In: frames (F, beads, 3) in nm. Out: how often each pair of residues is in contact.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ class MapDifference:
     pair: tuple[int, int]
 
 
-def contact_map(positions_nm, chain):
+def contact_map(positions_nm: np.ndarray, chain: Sequence[int]) -> np.ndarray:
     """Part of the frames in which two CA beads are within CONTACT_NM, (m, m), symmetric; nan nearer than 3 residues."""
     pairs = contact_pairs(chain)
     hits, step = np.zeros(len(pairs)), max(1, _CHUNK_PAIRS // len(pairs))
@@ -37,9 +38,10 @@ def contact_map(positions_nm, chain):
     return frequencies
 
 
-def map_difference(one, other):
+def map_difference(one: np.ndarray, other: np.ndarray) -> MapDifference:
     """MapDifference of two contact maps (m, m)."""
     where = contact_pairs(range(len(one)))
     change = np.abs(one - other)[where[:, 0], where[:, 1]]
     worst = int(np.argmax(change))
-    return MapDifference(float(np.sqrt(np.mean(change**2))), float(change[worst]), tuple(int(k) for k in where[worst]))
+    pair = int(where[worst, 0]), int(where[worst, 1])
+    return MapDifference(float(np.sqrt(np.mean(change**2))), float(change[worst]), pair)

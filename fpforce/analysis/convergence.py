@@ -6,12 +6,16 @@ free energies are F(upper) - F(lower) = -ln(p / (1 - p)), in kT.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fpforce.analysis.comparison import Estimate
 from fpforce.analysis.correlation import as_columns, effective_sample_size
+
+# (times, replicas) bool of one simulation, or of several.
+Masks = np.ndarray | Sequence[np.ndarray]
 
 CONVERGED, NOT_CONVERGED, NOT_JUDGED = "converged", "not converged", "not judged"
 AGREEMENT_ERRORS = 2.0
@@ -45,15 +49,15 @@ class Convergence:
     halves_of: str | None = None
 
     @property
-    def converged(self):
+    def converged(self) -> bool:
         return self.verdict == CONVERGED
 
     @property
-    def free_energy_kt(self):
+    def free_energy_kt(self) -> Estimate:
         return free_energy_difference(self.pooled.population)
 
 
-def free_energy_difference(population):
+def free_energy_difference(population: Estimate) -> Estimate:
     """-ln(p / (1 - p)) in kT with its error by propagation; infinite with unknown error when a basin is empty."""
     p = population.value
     if not 0.0 < p < 1.0:
@@ -61,7 +65,7 @@ def free_energy_difference(population):
     return Estimate(math.log((1.0 - p) / p), population.standard_error / (p * (1.0 - p)))
 
 
-def replica_population(inside, counted, rng, resamples=1000):
+def replica_population(inside: Masks, counted: Masks, rng: np.random.Generator, resamples: int = 1000) -> Estimate:
     """Population with the standard error of a bootstrap over replicas; a frozen replica weighs by its counted frames.
 
     `inside`, `counted`: (times, replicas) bool, or a list of such, which are then pooled with the replicas of each
@@ -77,12 +81,12 @@ def replica_population(inside, counted, rng, resamples=1000):
         hits += drawn @ per_replica[0]
         frames += drawn @ per_replica[1]
         all_hits, all_frames = all_hits + per_replica[0].sum(), all_frames + per_replica[1].sum()
-        fewest = min(fewest, np.count_nonzero(per_replica[1]))
+        fewest = min(fewest, float(np.count_nonzero(per_replica[1])))
     error = float(np.std(hits / np.maximum(frames, 1))) if fewest > 1 else math.nan
     return Estimate(float(all_hits / max(all_frames, 1)), error)
 
 
-def trajectory_population(inside, rng, resamples=1000):
+def trajectory_population(inside: Sequence[np.ndarray], rng: np.random.Generator, resamples: int = 1000) -> Estimate:
     """Population over trajectories [(F_k,) bool] with a bootstrap error over about TIME_BLOCKS contiguous blocks.
 
     Long blocks, since the autocorrelation of a basin has slow tails (in replica exchange, the walkers' round trips).
@@ -91,12 +95,12 @@ def trajectory_population(inside, rng, resamples=1000):
     """
     total = sum(len(values) for values in inside)
     length = max(1, total // TIME_BLOCKS)
-    hits, frames = [], []
+    hits_of, frames_of = [], []
     for values in inside:
         starts = np.arange(0, len(values), length)
-        hits.append(np.add.reduceat(values.astype(float), starts))
-        frames.append(np.diff(np.append(starts, len(values))))
-    hits, frames = np.concatenate(hits), np.concatenate(frames)
+        hits_of.append(np.add.reduceat(values.astype(float), starts))
+        frames_of.append(np.diff(np.append(starts, len(values))))
+    hits, frames = np.concatenate(hits_of), np.concatenate(frames_of)
     drawn = rng.multinomial(len(hits), np.full(len(hits), 1.0 / len(hits)), size=resamples)
     population = float(hits.sum() / total)
     if not 0.0 < population < 1.0:
@@ -106,7 +110,14 @@ def trajectory_population(inside, rng, resamples=1000):
     return Estimate(population, max(float(np.std(drawn @ hits / (drawn @ frames))), least))
 
 
-def judge(names, inside, counted, started_upper, rng, halves_of=None):
+def judge(
+    names: Sequence[str],
+    inside: Sequence[np.ndarray],
+    counted: Sequence[np.ndarray],
+    started_upper: Sequence[bool],
+    rng: np.random.Generator,
+    halves_of: str | None = None,
+) -> Convergence:
     """Convergence of one plane from simulations: their names, basins, masks and start basins, lists of equal length.
 
     `converged` needs every pair of simulations, started in different basins, to agree within two standard errors of
@@ -128,7 +139,7 @@ def judge(names, inside, counted, started_upper, rng, halves_of=None):
     return Convergence(verdict, reason, simulations, pooled, halves_of)
 
 
-def _verdict(simulations, pooled, halves_of):
+def _verdict(simulations: Sequence[BasinPopulation], pooled: BasinPopulation, halves_of: str | None) -> tuple[str, str]:
     if any(math.isnan(s.population.standard_error) for s in simulations):
         return NOT_JUDGED, "a simulation has fewer than two replicas with counted frames: errors are unknown"
     problems = []
@@ -137,7 +148,7 @@ def _verdict(simulations, pooled, halves_of):
             if not populations_agree(first.population, second.population):
                 problems.append(f"populations disagree: {_text(first)} and {_text(second)}")
     for s in simulations:
-        if abs(s.drift.value) > DRIFT_ERRORS * s.drift.standard_error:
+        if s.drift is not None and abs(s.drift.value) > DRIFT_ERRORS * s.drift.standard_error:
             problems.append(f"{s.name} still drifts by {s.drift.value:+.4f} ± {s.drift.standard_error:.4f}")
     if problems:
         return NOT_CONVERGED, "; ".join(problems)
@@ -154,7 +165,7 @@ def _verdict(simulations, pooled, halves_of):
     return CONVERGED, agreement
 
 
-def populations_agree(a, b):
+def populations_agree(a: Estimate, b: Estimate) -> bool:
     """Within two standard errors of the difference; never when exactly one of the two is 0 or 1."""
     if a.value == b.value:
         return True
@@ -163,7 +174,7 @@ def populations_agree(a, b):
     return abs(a.value - b.value) <= AGREEMENT_ERRORS * math.hypot(a.standard_error, b.standard_error)
 
 
-def combine(judgements):
+def combine(judgements: Sequence[Convergence]) -> tuple[str, str]:
     """One verdict, reason for several planes: none may disagree, and at least one must have been judged converged."""
     failed = [j for j in judgements if j.verdict == NOT_CONVERGED]
     passed = [j for j in judgements if j.verdict == CONVERGED]
@@ -171,7 +182,7 @@ def combine(judgements):
     return chosen[0].verdict, "; ".join(dict.fromkeys(j.reason for j in chosen))
 
 
-def _drift(inside, counted, rng, resamples=1000):
+def _drift(inside: np.ndarray, counted: np.ndarray, rng: np.random.Generator, resamples: int = 1000) -> Estimate:
     """Population of the second half of the counted time minus that of the first, error by bootstrap over replicas."""
     times = np.flatnonzero(counted.any(axis=1))
     middle = times[len(times) // 2] if len(times) else 0
@@ -186,5 +197,5 @@ def _drift(inside, counted, rng, resamples=1000):
     return Estimate(float(difference[0]), float(np.std(difference[1:])))
 
 
-def _text(s):
+def _text(s: BasinPopulation) -> str:
     return f"{s.name} {s.population.value:.4f} ± {s.population.standard_error:.4f}"

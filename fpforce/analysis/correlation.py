@@ -4,10 +4,12 @@ In: series of one observable, shape (times, series), with a mask of the frames t
 inefficiencies in frames and effective sample sizes.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
-def statistical_inefficiency(series, valid=None):
+def statistical_inefficiency(series: np.ndarray, valid: np.ndarray | None = None) -> float:
     """g = 1 + 2 sum rho(tau), in frames; frames / g are worth that many independent ones.
 
     The autocorrelation is averaged over the series and taken about their common mean, so that a series which never
@@ -33,13 +35,13 @@ def statistical_inefficiency(series, valid=None):
     return float(max(2.0 * pairs.sum() - 1.0, 1.0))
 
 
-def effective_sample_size(series, valid=None):
+def effective_sample_size(series: np.ndarray, valid: np.ndarray | None = None) -> float:
     """Number of independent frames that (times, series) of an observable are worth; nan if it never changes."""
     count = np.asarray(series).size if valid is None else int(np.sum(valid))
     return count / statistical_inefficiency(series, valid)
 
 
-def as_columns(trajectories):
+def as_columns(trajectories: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Trajectories of different lengths [(F_k,)] as one array (longest, k) with its mask of frames."""
     longest = max(len(values) for values in trajectories)
     columns = np.zeros((longest, len(trajectories)))
@@ -50,7 +52,7 @@ def as_columns(trajectories):
     return columns, valid
 
 
-def _lagged_sums(values):
+def _lagged_sums(values: np.ndarray) -> np.ndarray:
     """sum over times and series of values(t) values(t + tau), for tau = 0 .. times - 1, by FFT of each series."""
     times = values.shape[0]
     length = 1 << (2 * times - 1).bit_length()

@@ -5,13 +5,15 @@ nats), W1 in the sample's unit.
 Source: arXiv 2506.17139 (both metrics on 64 x 64 bins).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 BINS_PER_AXIS = 64
 PMF_FLOOR = 1e-6
 
 
-def bin_indices(coordinates, edges):
+def bin_indices(coordinates: np.ndarray, edges: Sequence[np.ndarray]) -> np.ndarray:
     """Flat bin of every point of a plane, shape (F,), for coordinates (F, 2) and two ascending, even `edges` arrays.
 
     Points beyond an edge count in the outermost bin, so that no probability is lost.
@@ -24,13 +26,13 @@ def bin_indices(coordinates, edges):
     return flat
 
 
-def normalised(counts):
+def normalised(counts: np.ndarray) -> np.ndarray:
     """Probabilities per bin; the last axis sums to one."""
     counts = np.asarray(counts, dtype=np.float64)
     return counts / counts.sum(axis=-1, keepdims=True)
 
 
-def js_divergence(p, q):
+def js_divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """Jensen-Shannon divergence in nats of two sets of bin counts or probabilities, 1/2 KL(P|M) + 1/2 KL(Q|M).
 
     0 for equal, ln 2 for disjoint distributions.
@@ -40,7 +42,7 @@ def js_divergence(p, q):
     return 0.5 * (_kl_terms(p, mean) + _kl_terms(q, mean)).sum(axis=-1)
 
 
-def pmf_error(p, q):
+def pmf_error(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """Mean squared difference of the potentials of mean force, in (kT)^2, weighted by the mean distribution.
 
     sum over bins of M (ln max(P, 1e-6) - ln max(Q, 1e-6))^2, M = (P + Q) / 2. Source: arXiv 2506.17139.
@@ -50,7 +52,7 @@ def pmf_error(p, q):
     return (0.5 * (p + q) * difference**2).sum(axis=-1)
 
 
-def w1_distance(a, b):
+def w1_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Wasserstein-1 distance of two one-dimensional samples, the area between their distribution functions.
 
     In the unit of the samples. The samples may differ in size.
@@ -64,13 +66,13 @@ def w1_distance(a, b):
     return float(np.sum(np.abs(below_a - below_b) * np.diff(points)))
 
 
-def free_energy_kt(counts):
+def free_energy_kt(counts: np.ndarray) -> np.ndarray:
     """-ln of the bin probabilities, lowest bin at zero, in kT; unvisited bins are infinite."""
     with np.errstate(divide="ignore"):
         free_energy = -np.log(np.asarray(counts, dtype=np.float64))
     return free_energy - free_energy.min()
 
 
-def _kl_terms(p, mean):
+def _kl_terms(p: np.ndarray, mean: np.ndarray) -> np.ndarray:
     occupied = p > 0
     return np.where(occupied, p * np.log(np.where(occupied, p / np.where(occupied, mean, 1.0), 1.0)), 0.0)

@@ -7,12 +7,21 @@ Okabe and Ito, which colour-blind readers tell apart: one for each set of frames
 import functools
 import io
 import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from fpforce.analysis.assessment import PlaneAssessment
 from fpforce.analysis.convergence import TIME_BLOCKS
 from fpforce.analysis.divergences import bin_indices, free_energy_kt
-from fpforce.analysis.planes import PhiPsiPlane
+from fpforce.analysis.geometry import GeometryDistance
+from fpforce.analysis.planes import PhiPsiPlane, Plane
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import XAxis, YAxis
+    from matplotlib.figure import Figure
 
 COLOURS = {
     "reference": "#333333",
@@ -43,15 +52,15 @@ _STYLE = {
 }
 
 
-def styled(picture):
+def styled(picture: Callable[..., "Figure"]) -> Callable[..., str]:
     """Draw with the report's style and return the figure as SVG text."""
 
     @functools.wraps(picture)
-    def draw(*args, **options):
+    def draw(*args: Any, **options: Any) -> str:
         import matplotlib
 
         text = io.StringIO()
-        with matplotlib.rc_context(_STYLE):
+        with matplotlib.rc_context(cast(Any, _STYLE)):
             picture(*args, **options).savefig(text, format="svg", dpi=160, metadata={"Date": None, "Creator": None})
         return text.getvalue()
 
@@ -59,7 +68,7 @@ def styled(picture):
 
 
 @styled
-def free_energy_maps(result):
+def free_energy_maps(result: PlaneAssessment) -> "Figure":
     """Free-energy maps of every set on one scale, with simulation minus reference after the first two.
 
     With iid samples, simulation minus iid comes last.
@@ -96,7 +105,7 @@ def free_energy_maps(result):
 
 
 @styled
-def free_energy_profiles(result, rng):
+def free_energy_profiles(result: PlaneAssessment, rng: np.random.Generator) -> "Figure":
     """Free energy along each coordinate, the reference with its 95 % band from a block bootstrap over time."""
     figure, axes = subplots(1, 2, width=10.5, height=3.3)
     for k, axis in enumerate(axes):
@@ -112,8 +121,8 @@ def free_energy_profiles(result, rng):
         if result.weights is not None:
             counts = _counts_1d(result.coordinates["iid"][:, k], edges, result.weights.values)
             counts[counts < 1.0 / result.weights.effective] = 0.0  # less than one of the samples that count
-            style = dict(color=COLOURS["reweighted"], label="iid, reweighted", lw=1.4, ls="--")
-            axis.plot(centres, _finite(free_energy_kt(counts)), **style)
+            reweighted: dict[str, Any] = dict(color=COLOURS["reweighted"], label="iid, reweighted", lw=1.4, ls="--")
+            axis.plot(centres, _finite(free_energy_kt(counts)), **reweighted)
         axis.set(xlabel=result.plane.axis_labels[k], xlim=(edges[0], edges[-1]), ylim=(-0.3, None))
         _angle_ticks(axis.xaxis, result.plane)
     axes[0].set_ylabel("free energy / kT")
@@ -122,7 +131,7 @@ def free_energy_profiles(result, rng):
 
 
 @styled
-def population_history(result, discard):
+def population_history(result: PlaneAssessment, discard: float) -> "Figure":
     """Population of the upper basin against time, one line per start, with the reference.
 
     The scale is that of the reference and the counted time; a simulation may leave it while it forgets its start.
@@ -151,7 +160,9 @@ def population_history(result, discard):
 
 
 @styled
-def geometry_histograms(distances, quantity, unit, scale=1.0):
+def geometry_histograms(
+    distances: Sequence[GeometryDistance], quantity: str, unit: str, scale: float = 1.0
+) -> "Figure":
     """Distributions of bonds or angles, simulation over reference, with W1; at most the worst MOST_HISTOGRAMS."""
     shown = distances
     if len(distances) > MOST_HISTOGRAMS:
@@ -164,7 +175,8 @@ def geometry_histograms(distances, quantity, unit, scale=1.0):
         both = np.concatenate([reference, simulation])
         # Rice's rule, 2 N^(1/3) bins
         bins = int(np.clip(2.0 * len(simulation) ** (1.0 / 3.0), 8, 60))
-        edges = np.linspace(*np.quantile(both, [0.0002, 0.9998]), bins + 1)
+        low, high = np.quantile(both, [0.0002, 0.9998])
+        edges = np.linspace(low, high, bins + 1)
         axis.hist(reference, bins=edges, density=True, color="#BBBBBB", label=TITLES["reference"])
         line = dict(histtype="step", color=COLOURS["simulation"], lw=1.6)
         axis.hist(simulation, bins=edges, density=True, label=TITLES["simulation"], **line)
@@ -180,7 +192,7 @@ def geometry_histograms(distances, quantity, unit, scale=1.0):
 
 
 @styled
-def fokker_planck_residual(curve):
+def fokker_planck_residual(curve: dict[str, list[float]]) -> "Figure":
     """Residual of the Fokker-Planck equation against diffusion time, from `{"t": [...], "residual": [...]}`."""
     figure, (axis,) = subplots(1, 1, width=5.1, height=3.1)
     axis.loglog(curve["t"], np.maximum(np.abs(curve["residual"]), 1e-12), color=COLOURS["simulation"], marker="o", ms=4)
@@ -190,7 +202,7 @@ def fokker_planck_residual(curve):
 
 
 @styled
-def training_curves(curves):
+def training_curves(curves: dict[str, list[float]]) -> "Figure":
     """Losses against steps, from `{"step": [...], "denoising": [...], "fokker_planck": [...]}`; one panel for each that
     was on.
     """
@@ -206,18 +218,20 @@ def training_curves(curves):
     return figure
 
 
-def has_training_curves(curves):
+def has_training_curves(curves: dict[str, list[float]]) -> bool:
     """Whether there is anything to draw in `training_curves`."""
     return any(_usable(curves.get(name)) for name in ("denoising", "fokker_planck"))
 
 
-def _usable(values):
+def _usable(values: Any) -> bool:
     """Not empty, and not 0 throughout, as of a loss that the training left out."""
     values = np.array([] if values is None else values, dtype=float)
     return (np.isfinite(values) & (values != 0.0)).any()
 
 
-def subplots(rows, columns, *, width, height, share=False):
+def subplots(
+    rows: int, columns: int, *, width: float, height: float, share: bool = False
+) -> tuple["Figure", np.ndarray]:
     """A figure of width and height in inches and its axes, flat."""
     from matplotlib.figure import Figure
 
@@ -225,7 +239,7 @@ def subplots(rows, columns, *, width, height, share=False):
     return figure, figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share).ravel()
 
 
-def _mesh(axis, plane, values, colours, low, high):
+def _mesh(axis: "Axes", plane: Plane, values: np.ndarray, colours: Any, low: float, high: float) -> Any:
     axis.set_facecolor("#F4F4F4")
     image = axis.pcolormesh(*plane.edges, values.T, cmap=colours, vmin=low, vmax=high, rasterized=True)
     axis.set(xlim=plane.edges[0][[0, -1]], ylim=plane.edges[1][[0, -1]])
@@ -239,17 +253,17 @@ def _mesh(axis, plane, values, colours, low, high):
     return image
 
 
-def _colour_bar(figure, image, axes, label, extend):
+def _colour_bar(figure: "Figure", image: Any, axes: Any, label: str, extend: str) -> None:
     bar = figure.colorbar(image, ax=list(axes), label=label, extend=extend, shrink=0.8, pad=0.015, aspect=25)
     bar.outline.set_visible(False)
 
 
-def _angle_ticks(axis, plane):
+def _angle_ticks(axis: "XAxis | YAxis", plane: Plane) -> None:
     if isinstance(plane, PhiPsiPlane):
         axis.set_ticks([-np.pi, -np.pi / 2, 0, np.pi / 2, np.pi], ["−π", "−π/2", "0", "π/2", "π"])
 
 
-def _counts_2d(result, name):
+def _counts_2d(result: PlaneAssessment, name: str) -> np.ndarray:
     """Frames of a set in each bin of its plane, those beyond an edge in the outermost bins, as the distances count
     them.
     """
@@ -258,15 +272,17 @@ def _counts_2d(result, name):
     return np.bincount(flat, minlength=math.prod(bins)).reshape(bins).astype(float)
 
 
-def _counts_1d(values, edges, weights=None):
+def _counts_1d(values: np.ndarray, edges: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     return np.histogram(np.clip(values, edges[0], edges[-1]), bins=edges, weights=weights)[0]
 
 
-def _finite(values):
+def _finite(values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _reference_band(trajectories, edges, rng, resamples=200):
+def _reference_band(
+    trajectories: Sequence[np.ndarray], edges: np.ndarray, rng: np.random.Generator, resamples: int = 200
+) -> tuple[np.ndarray, np.ndarray]:
     """95 % range of the free energy per bin, drawing contiguous blocks of time with replacement."""
     per_trajectory = max(1, TIME_BLOCKS // len(trajectories))
     pieces = [piece for values in trajectories for piece in np.array_split(values, per_trajectory)]

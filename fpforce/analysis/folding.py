@@ -3,6 +3,7 @@
 In: a bead table with at least four consecutive CA beads, and a PDB of the folded structure. Out: a `FoldedStructure`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from fpforce.analysis.observables import bond_lengths
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import BeadTable
 
 SHORTEST_CHAIN = 4
 CONTACT_NM = 0.8
@@ -27,7 +29,7 @@ _STATES = dict.fromkeys(("HID", "HIE", "HIP", "HSD", "HSE", "HSP"), "HIS") | {
 }
 
 
-def protein_chain(beads):
+def protein_chain(beads: BeadTable) -> list[int] | None:
     """Bead indices of the longest run of consecutive CA beads of one chain, or None if shorter than SHORTEST_CHAIN."""
     runs, previous = [[]], None
     for index, bead in enumerate(beads.beads):
@@ -42,7 +44,7 @@ def protein_chain(beads):
     return longest if len(longest) >= SHORTEST_CHAIN else None
 
 
-def contact_pairs(chain):
+def contact_pairs(chain: Sequence[int]) -> np.ndarray:
     """Pairs of beads of a chain that can be in contact, (P, 2): at least FEWEST_APART residues apart."""
     return np.array([(a, b) for k, a in enumerate(chain) for b in chain[k + FEWEST_APART :]])
 
@@ -51,14 +53,14 @@ def contact_pairs(chain):
 class FoldedStructure:
     """CA beads `chain` of the model at `positions_nm` (m, 3); native `contacts` (C, 2) with their `lengths_nm` (C,)."""
 
-    chain: list
+    chain: list[int]
     positions_nm: np.ndarray
     contacts: np.ndarray
     lengths_nm: np.ndarray
     source: str = "array"
 
     @classmethod
-    def of(cls, beads, chain_positions_nm, source="array"):
+    def of(cls, beads: BeadTable, chain_positions_nm: np.ndarray, source: str = "array") -> "FoldedStructure":
         """From positions (m, 3), nm, of the model's CA chain. Native: CA pairs at least 3 residues apart within 0.8 nm.
 
         Raises InputError for a model without such a chain and for a structure without contacts.
@@ -88,7 +90,7 @@ class FoldedStructure:
         return cls(chain, positions_nm, pairs[native], lengths[native], source)
 
     @classmethod
-    def read(cls, path, beads):
+    def read(cls, path: str | Path, beads: BeadTable) -> "FoldedStructure":
         """From a PDB (or another file that brings its topology) of the same sequence, its first frame: CA atoms by
         order.
 
@@ -118,7 +120,7 @@ class FoldedStructure:
             )
         return cls.of(beads, frame.xyz[0, [atom.index for atom in atoms]], str(path))
 
-    def contact_fraction(self, positions_nm):
+    def contact_fraction(self, positions_nm: np.ndarray) -> np.ndarray:
         """Fraction of native contacts Q (F,) of frames (F, beads, 3): those within FORMED_WITHIN of their native
         length.
 
@@ -132,7 +134,7 @@ class FoldedStructure:
             )
         return formed
 
-    def rmsd_nm(self, positions_nm):
+    def rmsd_nm(self, positions_nm: np.ndarray) -> np.ndarray:
         """RMSD (F,) in nm of the CA beads of frames (F, beads, 3) from the structure, after superposition by rotation.
 
         Source: W. Kabsch, Acta Cryst. A 32, 922 (1976); reflections are excluded, so a mirror image is far off.

@@ -3,11 +3,14 @@
 In: positions of every set in nm, thinned once to the same number of frames. Out: W1 distances in nm and radians.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from fpforce.analysis.comparison import Floor, Sample
 from fpforce.analysis.divergences import w1_distance
+from fpforce.molecule.beads import BeadTable
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,9 @@ class ThinnedFrames:
     floor: tuple[np.ndarray, np.ndarray]
 
 
-def draw_geometry(positions_nm, samples, floor, frames, rng):
+def draw_geometry(
+    positions_nm: dict[str, np.ndarray], samples: dict[str, Sample], floor: Floor, frames: int, rng: np.random.Generator
+) -> ThinnedFrames:
     """ThinnedFrames of sets (name -> positions) with their `Sample`s (name -> Sample), `frames` of each."""
     sides = floor.draw(samples["reference"], samples.get("training"), frames, rng)
     reference, simulation = (
@@ -39,7 +44,12 @@ def draw_geometry(positions_nm, samples, floor, frames, rng):
     return ThinnedFrames(reference, simulation, tuple(positions_nm[name][indices] for name, indices in sides))
 
 
-def geometry_distances(observable, beads, groups, thinned):
+def geometry_distances(
+    observable: Callable[[np.ndarray, list[tuple[int, ...]]], np.ndarray],
+    beads: BeadTable,
+    groups: Sequence[tuple[int, ...]],
+    thinned: ThinnedFrames,
+) -> tuple[GeometryDistance, ...]:
     """One GeometryDistance for each group of beads; `observable(positions, [group])` is bond_lengths or bond_angles."""
     results = []
     for group in groups:

@@ -8,7 +8,7 @@ import numpy as np
 from fpforce.analysis.divergences import BINS_PER_AXIS
 
 
-def main_barrier(values, edges, smoothing_bins=3):
+def main_barrier(values: np.ndarray, edges: np.ndarray, smoothing_bins: int = 3) -> tuple[float, float]:
     """(position, height in kT) of the main barrier of the free energy along one coordinate.
 
     The bin whose free energy rises most above the minimum of the shallower of its two sides: a barrier counts by the
@@ -25,7 +25,7 @@ def main_barrier(values, edges, smoothing_bins=3):
     return float(0.5 * (edges[best] + edges[best + 1])), float(height.max())
 
 
-def plane_edges(values, margin=0.05):
+def plane_edges(values: np.ndarray, margin: float = 0.05) -> np.ndarray:
     """BINS_PER_AXIS even bins over the range of the values and a margin at either end."""
     low, high = values.min(), values.max()
     return np.linspace(low - margin * (high - low), high + margin * (high - low), BINS_PER_AXIS + 1)

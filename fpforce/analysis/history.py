@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fpforce.analysis.convergence import replica_population
+from fpforce.analysis.replica_frames import ReplicaFrames
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,9 @@ class PopulationSeries:
     standard_error: np.ndarray
 
 
-def population_series(simulation, basin, valid, rng, points=40):
+def population_series(
+    simulation: ReplicaFrames, basin: np.ndarray, valid: np.ndarray, rng: np.random.Generator, points: int = 40
+) -> PopulationSeries:
     """Population in at most `points` windows of time, of frames `basin` (times, replicas) in the upper basin.
 
     Windows in which no replica is `valid` (times, replicas) are nan.

@@ -6,17 +6,21 @@ In: paths of trajectories, simulations by fpforce-simulate and samples by fpforc
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fpforce.analysis.replica_frames import ReplicaFrames
+from fpforce.forcefield.force_field import ForceField
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import BeadTable
 
 logger = logging.getLogger("fpforce")
 
 
-def refuse_repeated(kind, paths):
+def refuse_repeated(kind: str, paths: Sequence[str | Path]) -> None:
     """The same file twice would count as two independent trajectories."""
     resolved = [Path(path).resolve() for path in paths]
     for path in paths:
@@ -24,12 +28,14 @@ def refuse_repeated(kind, paths):
             raise InputError(f"{kind} {path} is given twice; give each trajectory once")
 
 
-def listed(paths):
+def listed(paths: str | Path | Sequence[str | Path]) -> list[str | Path]:
     """Paths as a list, also of a single one."""
     return [paths] if isinstance(paths, (str, Path)) else list(paths)
 
 
-def read_trajectories(paths, topology, table):
+def read_trajectories(
+    paths: str | Path | Sequence[str | Path], topology: Any, table: BeadTable
+) -> tuple[list[np.ndarray], list[dict[str, Any]]]:
     """One array per file, and what they are: [{"path", "sha256", "frames", "time_step_ps"}]."""
     from fpforce.trajectories.bead_frames import read_bead_frames
     from fpforce.trajectories.files import is_array, matching_files
@@ -49,7 +55,7 @@ def read_trajectories(paths, topology, table):
     return arrays, described
 
 
-def read_simulation_of(path, force_field):
+def read_simulation_of(path: str | Path, force_field: ForceField) -> tuple[ReplicaFrames, dict[str, Any]]:
     """(ReplicaFrames, its metadata); the simulation must be of this very model."""
     from fpforce.simulation.simulate import read_simulation
 
@@ -73,7 +79,7 @@ def read_simulation_of(path, force_field):
     return simulation, frames.metadata
 
 
-def named_by_start(simulations):
+def named_by_start(simulations: Sequence[ReplicaFrames]) -> list[ReplicaFrames]:
     """The simulations, numbered where file names repeat."""
     names = [s.name for s in simulations]
     if len(set(names)) == len(names):
@@ -81,13 +87,13 @@ def named_by_start(simulations):
     return [ReplicaFrames(**(vars(s) | {"name": f"{s.name} {k + 1}"})) for k, s in enumerate(simulations)]
 
 
-def read_iid(path, force_field):
+def read_iid(sample: str | Path, force_field: ForceField) -> tuple[np.ndarray, np.ndarray | None]:
     """Finite sampled frames (frames, n, 3) in nm, for a sample, unlike a trajectory, may hold outliers; and their log
     weights (frames,), or None.
     """
     from fpforce.trajectories.files import existing_file, is_array, read_array, read_atoms
 
-    path = existing_file(path, "iid sample")
+    path = existing_file(sample, "iid sample")
     order = _order_of_samples(path, force_field)
     if is_array(path):
         positions = read_array(path, "nm", 1)
@@ -97,7 +103,7 @@ def read_iid(path, force_field):
     return positions[finite][:, order], None if log_weights is None else log_weights[finite]
 
 
-def _read_log_weights(path, force_field, frames):
+def _read_log_weights(path: Path, force_field: ForceField, frames: int) -> np.ndarray | None:
     """ln of exp(-U/kT)/q (frames,) from the files that fpforce-sample wrote beside samples at the force field's t, or
     None.
     """
@@ -127,11 +133,11 @@ def _read_log_weights(path, force_field, frames):
     return log_weights
 
 
-def _calibrated(flag):
+def _calibrated(flag: bool) -> str:
     return "calibrated" if flag else "not calibrated"
 
 
-def _order_of_samples(path, force_field):
+def _order_of_samples(path: Path, force_field: ForceField) -> list[int]:
     """Where the force field's beads stand in samples by fpforce-sample, which leaves a record of checkpoint and beads
     beside them.
 

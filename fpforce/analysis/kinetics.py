@@ -4,9 +4,13 @@ In: coordinates of whole trajectories and of replicas, on a plane. Out: counts a
 is faster than that of all atoms, by no fixed factor, so time scales are shown beside each other and not judged.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from fpforce.analysis.planes import Plane
 
 CLUSTERS = 50
 TIME_SCALES = 3
@@ -54,7 +58,7 @@ class Kinetics:
     time_scales: tuple[TimeScales, ...]
 
     @property
-    def has_time_scales(self):
+    def has_time_scales(self) -> bool:
         """Whether any set was long enough for a Markov model."""
         return any(one.at_lag for one in self.time_scales)
 
@@ -68,7 +72,7 @@ class TimeSeries:
     time_step_ps: float | None
 
 
-def kinetics(plane, sets, lag_frames, seed=0):
+def kinetics(plane: Plane, sets: Sequence[TimeSeries], lag_frames: int, seed: int = 0) -> Kinetics:
     """Kinetics of `TimeSeries`, the reference first: basin cores and the states of the Markov models are from it.
 
     Cores: values beyond the medians of the reference's basins, so that recrossings of the barrier do not count. States:
@@ -82,32 +86,32 @@ def kinetics(plane, sets, lag_frames, seed=0):
     return Kinetics(cores, transitions, tuple(_time_scales(clusters, one, lag_frames) for one in sets))
 
 
-def count_transitions(values, low, high):
+def count_transitions(values: np.ndarray, low: float, high: float) -> tuple[int, int]:
     """(up, down): how often a series goes from `low` or less to `high` or more, and back, whatever lies between."""
     side = np.where(values <= low, -1, np.where(values >= high, 1, 0))
     steps = np.diff(side[side != 0])
     return int(np.sum(steps > 0)), int(np.sum(steps < 0))
 
 
-def _cores(plane, values):
+def _cores(plane: Plane, values: np.ndarray) -> tuple[float, float] | None:
     upper = values > plane.split
     if not upper.any() or upper.all():
         return None
     return float(np.median(values[~upper])), float(np.median(values[upper]))
 
 
-def _transitions(plane, cores, one):
+def _transitions(plane: Plane, cores: tuple[float, float], one: TimeSeries) -> Transitions:
     counts = [count_transitions(piece[:, plane.split_axis], *cores) for piece in one.pieces]
     up, down = np.sum(counts, axis=0) if counts else (0, 0)
     step, unit = _unit(one)
     return Transitions(one.name, int(up), int(down), step * sum(map(len, one.pieces)), unit)
 
 
-def _unit(one):
+def _unit(one: TimeSeries) -> tuple[float, str]:
     return (one.time_step_ps, "ps") if one.time_step_ps else (1.0, "frames")
 
 
-def _clusters(points, seed):
+def _clusters(points: np.ndarray, seed: int) -> Any:
     from deeptime.clustering import KMeans
 
     chosen = points[np.linspace(0, len(points) - 1, min(len(points), _MOST_TO_CLUSTER)).astype(int)]
@@ -115,7 +119,7 @@ def _clusters(points, seed):
     return KMeans(n_clusters=count, fixed_seed=seed, n_jobs=1, max_iter=100).fit_fetch(np.ascontiguousarray(chosen))
 
 
-def _time_scales(clusters, one, lag_frames):
+def _time_scales(clusters: Any, one: TimeSeries, lag_frames: int) -> TimeScales:
     step, unit = _unit(one)
     states = [clusters.transform(np.ascontiguousarray(piece[:, :2])) for piece in one.pieces]
     (first, connected), (second, _) = (_implied(states, lag) for lag in (lag_frames, 2 * lag_frames))
@@ -124,7 +128,7 @@ def _time_scales(clusters, one, lag_frames):
     )
 
 
-def _implied(states, lag_frames):
+def _implied(states: list[np.ndarray], lag_frames: int) -> tuple[list[float], float]:
     """(time scales in frames, part of the frames in the connected states); ([], 0.0) where there is no model."""
     from deeptime.markov import TransitionCountEstimator
     from deeptime.markov.msm import MaximumLikelihoodMSM

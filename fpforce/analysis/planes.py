@@ -7,15 +7,18 @@ that follows as a third coordinate.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from fpforce.analysis.divergences import BINS_PER_AXIS
+from fpforce.analysis.folding import FoldedStructure
 from fpforce.analysis.histograms import main_barrier, plane_edges
 from fpforce.analysis.observables import dihedrals
 from fpforce.analysis.tica import TicaPlane
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.space import PLANE, space_of
 
 PLANES = ("auto", "phi-psi", "tica")
@@ -40,19 +43,19 @@ class PhiPsiPlane:
     edges = (np.linspace(-math.pi, math.pi, BINS_PER_AXIS + 1),) * 2
 
     @property
-    def name(self):
+    def name(self) -> str:
         return self.residue
 
     @property
-    def axis_labels(self):
+    def axis_labels(self) -> tuple[str, str]:
         psi_of, phi_of = ("", "") if self.peptide_bond is None else (f" of {residue}" for residue in self.peptide_bond)
         return rf"$\phi${phi_of} / rad", rf"$\psi${psi_of} / rad"
 
-    def coordinates(self, positions_nm):
+    def coordinates(self, positions_nm: np.ndarray) -> np.ndarray:
         """(phi, psi) in radians, shape (..., 2)."""
         return dihedrals(positions_nm, [self.phi, self.psi])
 
-    def signals(self, coordinates):
+    def signals(self, coordinates: np.ndarray) -> dict[str, np.ndarray]:
         """Smooth functions of the coordinates for autocorrelation times: name -> (...,)."""
         return {
             f"{function.__name__} {name}": function(coordinates[..., axis])
@@ -77,7 +80,7 @@ class PositionPlane:
     periodic: bool = field(default=False)
 
     @classmethod
-    def fit(cls, trajectories):
+    def fit(cls, trajectories: Sequence[np.ndarray]) -> "PositionPlane":
         """Bins over the range of reference trajectories [(frames, 1, 3) nm], without the outermost thousandth at either
         end.
 
@@ -91,26 +94,37 @@ class PositionPlane:
         return cls(edges, axis, barriers[axis][0])
 
     @property
-    def basin_names(self):
+    def basin_names(self) -> tuple[str, ...]:
         return tuple(f"{self.axis_names[self.split_axis]} {side} {self.split:.2f} nm" for side in "<>")
 
-    def coordinates(self, positions_nm):
+    def coordinates(self, positions_nm: np.ndarray) -> np.ndarray:
         """(x, y) in nm, shape (..., 2)."""
         return np.asarray(positions_nm)[..., 0, :2].astype(np.float64)
 
-    def signals(self, coordinates):
+    def signals(self, coordinates: np.ndarray) -> dict[str, np.ndarray]:
         """The coordinates themselves, for autocorrelation times: name -> (...,)."""
         return {name: coordinates[..., axis] for axis, name in enumerate(self.axis_names)}
 
 
-def upper_basin(plane, coordinates):
+# Any of them.
+Plane = PhiPsiPlane | PositionPlane | TicaPlane
+
+
+def upper_basin(plane: Plane, coordinates: np.ndarray) -> np.ndarray:
     """Whether each point lies in the plane's second basin (phi > 0, the high side of the first component, or
     folded).
     """
     return coordinates[..., plane.split_axis] > plane.split
 
 
-def choose_planes(beads, reference, tica_lag_frames=10, *, wanted="auto", folded=None):
+def choose_planes(
+    beads: BeadTable,
+    reference: Sequence[np.ndarray],
+    tica_lag_frames: int = 10,
+    *,
+    wanted: str = "auto",
+    folded: FoldedStructure | None = None,
+) -> tuple[Plane, ...]:
     """Planes for a bead table, given reference trajectories [(frames, beads, 3) nm].
 
     wanted: "auto" gives phi/psi per residue, else per peptide bond, else TICA, and with `folded` TICA; "phi-psi" and

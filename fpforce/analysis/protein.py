@@ -3,6 +3,7 @@
 In: frames of every set and the plane. Out: a `ProteinAssessment`, None for a molecule without a chain of CA beads.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,9 @@ import numpy as np
 from fpforce.analysis.contacts import MapDifference, contact_map, map_difference
 from fpforce.analysis.folding import FoldedStructure, protein_chain
 from fpforce.analysis.kinetics import Kinetics, TimeSeries, kinetics
+from fpforce.analysis.planes import Plane
 from fpforce.analysis.tica import TicaPlane
+from fpforce.molecule.beads import BeadTable
 
 MOST_FRAMES = 50_000  # of a set, evenly chosen, for RMSD and Q
 
@@ -51,7 +54,15 @@ class ReferenceSide:
     time_step_ps: float | None
 
 
-def assess_protein(beads, plane, reference, frames, simulated, folded, seed=0):
+def assess_protein(
+    beads: BeadTable,
+    plane: Plane,
+    reference: ReferenceSide,
+    frames: dict[str, np.ndarray],
+    simulated: Sequence[TimeSeries],
+    folded: FoldedStructure | None,
+    seed: int = 0,
+) -> ProteinAssessment | None:
     """ProteinAssessment, or None for a molecule without a chain.
 
     Args:
@@ -86,7 +97,7 @@ def assess_protein(beads, plane, reference, frames, simulated, folded, seed=0):
     )
 
 
-def _halves(trajectories):
+def _halves(trajectories: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Two halves of the reference: of whole trajectories where there are several, else of the only one."""
     if len(trajectories) > 1:
         return np.concatenate(trajectories[::2]), np.concatenate(trajectories[1::2])
@@ -94,6 +105,6 @@ def _halves(trajectories):
     return trajectories[0][:middle], trajectories[0][middle:]
 
 
-def _distances(folded, positions_nm):
+def _distances(folded: FoldedStructure, positions_nm: np.ndarray) -> FoldedDistances:
     chosen = positions_nm[np.linspace(0, len(positions_nm) - 1, min(len(positions_nm), MOST_FRAMES)).astype(int)]
     return FoldedDistances(folded.rmsd_nm(chosen), folded.contact_fraction(chosen))

@@ -3,16 +3,23 @@
 In: a `ProteinAssessment`. Out: SVG strings, in the style of fpforce.analysis.figures.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from fpforce.analysis.figures import COLOURS, START_COLOURS, TITLES, styled, subplots
 from fpforce.analysis.folding import FOLDED_ABOVE
+from fpforce.analysis.kinetics import Kinetics
+from fpforce.analysis.protein import ProteinAssessment
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _MOST_LABELS = 20
 
 
 @styled
-def contact_maps(protein):
+def contact_maps(protein: ProteinAssessment) -> "Figure":
     """Contact maps of the reference and the simulation on one scale, and their difference."""
     figure, axes = subplots(1, 3, width=10.5, height=3.7)
     maps = [protein.contact_maps[name] for name in ("reference", "simulation")]
@@ -35,9 +42,10 @@ def contact_maps(protein):
 
 
 @styled
-def folded_distances(protein):
+def folded_distances(protein: ProteinAssessment) -> "Figure":
     """Distributions of the fraction of native contacts and of the RMSD from the folded structure, of every set."""
     figure, axes = subplots(1, 2, width=10.5, height=3.2)
+    assert protein.folded is not None and protein.distances is not None, "without a folded structure"
     contacts = len(protein.folded.contacts)
     levels = (np.arange(contacts + 2) - 0.5) / contacts
     farthest = 1.05 * max(np.quantile(d.rmsd_nm, 0.999) for d in protein.distances.values())
@@ -60,7 +68,7 @@ def folded_distances(protein):
 
 
 @styled
-def time_scales(kinetics):
+def time_scales(kinetics: Kinetics) -> "Figure":
     """Implied time scales of the Markov model of every set, at the lag (filled) and twice the lag (open)."""
     from matplotlib.ticker import LogFormatter
 

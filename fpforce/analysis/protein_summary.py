@@ -3,14 +3,23 @@
 In: a `ProteinAssessment` and the assessment of its plane. Out: a plain dict.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
+from fpforce.analysis.assessment import PlaneAssessment
+from fpforce.analysis.comparison import Estimate
+from fpforce.analysis.contacts import MapDifference
 from fpforce.analysis.folding import CONTACT_NM, FEWEST_APART, FOLDED_ABOVE, FORMED_WITHIN
+from fpforce.analysis.kinetics import Kinetics
+from fpforce.analysis.protein import ProteinAssessment
 
 
-def summarise_protein(protein, plane, estimate):
+def summarise_protein(
+    protein: ProteinAssessment, plane: PlaneAssessment, estimate: Callable[[Estimate], dict[str, Any] | None]
+) -> dict[str, Any]:
     """The dict; `estimate` turns an Estimate into a dict."""
     return {
         "residues": list(protein.residues),
@@ -26,7 +35,7 @@ def summarise_protein(protein, plane, estimate):
     }
 
 
-def _difference(protein, one):
+def _difference(protein: ProteinAssessment, one: MapDifference) -> dict[str, Any]:
     return {
         "root_mean_square": one.root_mean_square,
         "largest": one.largest,
@@ -34,7 +43,10 @@ def _difference(protein, one):
     }
 
 
-def _folding(protein, plane, estimate):
+def _folding(
+    protein: ProteinAssessment, plane: PlaneAssessment, estimate: Callable[[Estimate], dict[str, Any] | None]
+) -> dict[str, Any]:
+    assert protein.folded is not None and protein.distances is not None, "without a folded structure"
     return {
         "structure": protein.folded.source,
         "native_contacts": len(protein.folded.contacts),
@@ -55,7 +67,7 @@ def _folding(protein, plane, estimate):
     }
 
 
-def _kinetics(kinetics):
+def _kinetics(kinetics: Kinetics) -> dict[str, Any]:
     return {
         "cores": None if kinetics.cores is None else list(kinetics.cores),
         "transitions": [asdict(one) for one in kinetics.transitions],

@@ -4,11 +4,13 @@ In: positions in nm with the mask of frames before a replica failed. Out: `Repli
 frames.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import BeadTable
 
 
 @dataclass(frozen=True)
@@ -30,32 +32,38 @@ class ReplicaFrames:
     exchanged: bool = False
 
 
-def valid_frames(simulation):
+def valid_frames(simulation: ReplicaFrames) -> np.ndarray:
     """(times, R) bool: finite, and before the replica failed."""
     finite = np.isfinite(simulation.positions_nm).all(axis=(2, 3))
     return finite if simulation.valid is None else finite & simulation.valid
 
 
-def counted_mask(simulation, discard):
+def counted_mask(simulation: ReplicaFrames, discard: float) -> np.ndarray:
     """(times, R) bool: valid, and after the first `discard` of the time."""
     late = np.arange(len(simulation.positions_nm)) >= discard * len(simulation.positions_nm)
     return valid_frames(simulation) & late[:, None]
 
 
-def counted_frames(arrays, counted):
+def counted_frames(arrays: Sequence[np.ndarray], counted: Sequence[np.ndarray]) -> np.ndarray:
     """Counted frames of all simulations in the order replica by replica, in time within each: (S, ...)."""
     return np.concatenate([np.swapaxes(a, 0, 1)[mask.T] for a, mask in zip(arrays, counted, strict=True)])
 
 
-def check_shapes(beads, reference, simulations, training, iid):
+def check_shapes(
+    beads: BeadTable,
+    reference: Sequence[np.ndarray],
+    simulations: Sequence[ReplicaFrames],
+    training: Sequence[np.ndarray] | None,
+    iid: np.ndarray | None,
+) -> None:
     """Raise InputError when a set is empty or its shape does not fit the beads."""
     sets = [("reference", frames, 3) for frames in reference] + [("training", frames, 3) for frames in training or ()]
-    sets += [("simulation", s.positions_nm, 4) for s in simulations] + [("iid", iid, 3)] * (iid is not None)
+    sets += [("simulation", s.positions_nm, 4) for s in simulations] + ([] if iid is None else [("iid", iid, 3)])
     for name, frames, dimensions in sets:
         if frames.ndim != dimensions or frames.shape[-2:] != (len(beads), 3):
             raise InputError(f"{name} positions have shape {frames.shape}; this model needs (..., {len(beads)}, 3)")
         if frames.size == 0:
             raise InputError(f"{name} has no frames; give a longer trajectory")
-    for name, frames in (("reference", reference), ("simulation", simulations)):
-        if len(frames) == 0:
+    for name, number in (("reference", len(reference)), ("simulation", len(simulations))):
+        if number == 0:
             raise InputError(f"no {name} is given; the evaluation needs at least one")

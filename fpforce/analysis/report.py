@@ -7,14 +7,16 @@ samples. The figures come from `assess`, the dict from `summarise`, the pictures
 import base64
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fpforce.analysis import figures, protein_figures
-from fpforce.analysis.assessment import Assessment, assess
+from fpforce.analysis.assessment import Assessment, PlaneAssessment, assess
 from fpforce.analysis.comparison import FEWEST_FRAMES
 from fpforce.analysis.folding import FoldedStructure
 from fpforce.analysis.inputs import (
@@ -25,11 +27,17 @@ from fpforce.analysis.inputs import (
     read_trajectories,
     refuse_repeated,
 )
+from fpforce.analysis.protein import ProteinAssessment
 from fpforce.analysis.settings import AssessmentSettings
 from fpforce.analysis.summary import summarise
+from fpforce.forcefield.force_field import ForceField
+from fpforce.forcefield.load import AnyForceField
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
 from fpforce.trajectories.files import matching_files
+
+# One file, or several.
+Paths = str | Path | Sequence[str | Path]
 
 HTML_NAME, JSON_NAME = "report.html", "report.json"
 
@@ -45,22 +53,22 @@ class Report:
 
 
 def evaluate(
-    force_field,
-    reference,
-    simulation,
+    force_field: AnyForceField,
+    reference: Paths,
+    simulation: Paths,
     *,
-    topology=None,
-    training=None,
-    iid=None,
-    output,
-    discard=0.5,
-    seed=0,
-    overwrite=False,
-    plane="auto",
-    tica_lag=10,
-    folded=None,
-    floor="auto",
-):
+    topology: str | Path | None = None,
+    training: Paths | None = None,
+    iid: str | Path | None = None,
+    output: str | Path,
+    discard: float = 0.5,
+    seed: int = 0,
+    overwrite: bool = False,
+    plane: str = "auto",
+    tica_lag: int = 10,
+    folded: str | Path | None = None,
+    floor: str = "auto",
+) -> Report:
     """Judge simulations of a force field against reference trajectories and write the report.
 
     Args:
@@ -100,7 +108,7 @@ def evaluate(
     if not isinstance(force_field, ForceField) or isinstance(force_field, BoundForceField):
         force_field = force_field.bound(topology)
     structure = None if folded is None else FoldedStructure.read(folded, force_field.beads)
-    reference, reference_files = read_trajectories(reference, topology, force_field.beads)
+    held_out, reference_files = read_trajectories(reference, topology, force_field.beads)
     steps = {file["time_step_ps"] for file in reference_files}
     settings = AssessmentSettings(
         discard=discard,
@@ -112,14 +120,17 @@ def evaluate(
         wall=force_field.wall,
         floor=floor,
     )
-    training, training_files = read_trajectories(training, topology, force_field.beads) if training else (None, [])
+    trained_on: list[np.ndarray] | None = None
+    training_files: list[dict[str, Any]] = []
+    if training:
+        trained_on, training_files = read_trajectories(training, topology, force_field.beads)
     simulations, records = zip(*(read_simulation_of(path, force_field) for path in listed(simulation)), strict=True)
     sampled, log_weights = read_iid(iid, force_field) if iid else (None, None)
     assessment = assess(
         force_field.beads,
-        reference,
+        held_out,
         named_by_start(simulations),
-        training=training,
+        training=trained_on,
         iid=sampled,
         iid_log_weights=log_weights,
         settings=settings,
@@ -140,7 +151,7 @@ def evaluate(
     return Report(assessment, summary, html_path, json_path)
 
 
-def _free_outputs(output, overwrite):
+def _free_outputs(output: Path, overwrite: bool) -> tuple[Path, Path]:
     if output.exists() and not output.is_dir():
         raise InputError(f"output {output} is a file; give a folder for {HTML_NAME} and {JSON_NAME}")
     paths = output / HTML_NAME, output / JSON_NAME
@@ -150,7 +161,15 @@ def _free_outputs(output, overwrite):
     return paths
 
 
-def _provenance(force_field, reference, training, simulations, records, iid, seed):
+def _provenance(
+    force_field: ForceField,
+    reference: list[dict[str, Any]],
+    training: list[dict[str, Any]],
+    simulations: Sequence[str | Path],
+    records: Sequence[dict[str, Any]],
+    iid: str | Path | None,
+    seed: int,
+) -> dict[str, Any]:
     from fpforce import __version__
     from fpforce.simulation.exchange import accepted_swaps
 
@@ -179,7 +198,7 @@ def _provenance(force_field, reference, training, simulations, records, iid, see
     }
 
 
-def _render(assessment, summary, force_field, seed):
+def _render(assessment: Assessment, summary: dict[str, Any], force_field: ForceField, seed: int) -> str:
     """The HTML page as text."""
     import jinja2
 
@@ -225,7 +244,7 @@ def _render(assessment, summary, force_field, seed):
     )
 
 
-def _protein_pictures(protein):
+def _protein_pictures(protein: ProteinAssessment) -> dict[str, str | None]:
     kinetics = protein.kinetics
     return {
         "contacts": _data_uri(protein_figures.contact_maps(protein)),
@@ -236,18 +255,18 @@ def _protein_pictures(protein):
     }
 
 
-def _history(plane, discard):
+def _history(plane: PlaneAssessment, discard: float) -> str | None:
     """The population picture, or None where no set of frames leaves one and the same basin."""
     visited = {population.value for population in plane.populations.values()}
     visited |= {mean for series in plane.series for mean in series.mean[~np.isnan(series.mean)]}
     return None if visited in ({0.0}, {1.0}) else _data_uri(figures.population_history(plane, discard))
 
 
-def _data_uri(svg):
+def _data_uri(svg: str) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
-def _replace(path, text):
+def _replace(path: Path, text: str) -> None:
     try:
         with replacing(path) as unfinished:
             unfinished.write_text(text, encoding="utf-8")

@@ -25,13 +25,13 @@ class Weights:
     effective: float
 
     @classmethod
-    def of(cls, log_weights):
+    def of(cls, log_weights: np.ndarray) -> "Weights":
         """From logarithms (frames,) up to a constant."""
         values = np.exp(np.asarray(log_weights, dtype=float) - np.max(log_weights))
         values /= values.sum()
         return cls(values, float(1.0 / np.sum(values**2)))
 
-    def population(self, inside):
+    def population(self, inside: np.ndarray) -> Estimate:
         """Weight of the frames that are `inside` (frames,) bool, with its standard error."""
         value = float(self.values[inside].sum())
         return Estimate(value, float(np.sqrt(np.sum(self.values**2 * (inside - value) ** 2))))

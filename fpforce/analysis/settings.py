@@ -28,6 +28,6 @@ class AssessmentSettings:
     floor: str = "auto"
     thresholds: Thresholds = field(default_factory=Thresholds)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0.0 <= self.discard < 1.0:
             raise InputError(f"discard = {self.discard} is out of range; give a fraction of at least 0 and below 1")

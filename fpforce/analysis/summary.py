@@ -5,18 +5,28 @@ null.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
-from fpforce.analysis.comparison import Estimate
+from fpforce.analysis.assessment import Assessment, PlaneAssessment
+from fpforce.analysis.comparison import Divergences, Estimate
 from fpforce.analysis.divergences import BINS_PER_AXIS
+from fpforce.analysis.geometry import GeometryDistance
 from fpforce.analysis.protein_summary import summarise_protein
 
 _METRICS = ("js", "pmf_error", "js_floor", "pmf_error_floor", "excess_js", "excess_pmf_error")
 
 
-def summarise(assessment, *, training_record, simulation_records, provenance):
+def summarise(
+    assessment: Assessment,
+    *,
+    training_record: dict[str, Any],
+    simulation_records: Sequence[dict[str, Any]],
+    provenance: dict[str, Any],
+) -> dict[str, Any]:
     """The report as a JSON-able dict.
 
     Args:
@@ -59,7 +69,8 @@ def summarise(assessment, *, training_record, simulation_records, provenance):
     }
     if "iid" in a.frames:
         summary["iid"] = _set_figures(a, "iid")
-        consistency = a.self_consistency
+    consistency = a.self_consistency
+    if consistency is not None:
         summary["self_consistency"] = {"frames_compared": consistency.frames} | _divergences(consistency)
     if a.planes[0].weights is not None:
         summary["reweighted"] = _set_figures(a, "reweighted")
@@ -68,9 +79,9 @@ def summarise(assessment, *, training_record, simulation_records, provenance):
     return _plain(summary)
 
 
-def _set_figures(assessment, name):
+def _set_figures(assessment: Assessment, name: str) -> dict[str, Any]:
     """Frames, divergences (means over planes) and the first plane's free-energy difference of one set of frames."""
-    figures = {"frames": assessment.frames["iid" if name == "reweighted" else name]}
+    figures: dict[str, Any] = {"frames": assessment.frames["iid" if name == "reweighted" else name]}
     divergences = assessment.divergences.get(name)
     if divergences is not None:
         figures |= {"frames_compared": divergences.frames} | _divergences(divergences)
@@ -81,7 +92,7 @@ def _set_figures(assessment, name):
     return figures
 
 
-def _divergences(divergences):
+def _divergences(divergences: Divergences) -> dict[str, Any]:
     figures = {}
     for metric in _METRICS:
         estimate = getattr(divergences, metric)
@@ -94,7 +105,7 @@ def _divergences(divergences):
     return figures
 
 
-def _plane(plane):
+def _plane(plane: PlaneAssessment) -> dict[str, Any]:
     convergence = plane.convergence
     return {
         "name": plane.plane.name,
@@ -119,7 +130,7 @@ def _plane(plane):
                     "name": s.name,
                     "population": _estimate(s.population),
                     "replicas": s.replicas,
-                    "started_in": plane.plane.basin_names[int(s.starts_in_upper_basin)],
+                    "started_in": plane.plane.basin_names[int(bool(s.starts_in_upper_basin))],
                     "drift": _estimate(s.drift),
                 }
                 for s in convergence.simulations
@@ -128,7 +139,7 @@ def _plane(plane):
     }
 
 
-def _geometry(distances):
+def _geometry(distances: Sequence[GeometryDistance]) -> dict[str, Any] | None:
     """`max` and `floor_max` over all, and `each` by name; None without any."""
     if not distances:
         return None
@@ -139,9 +150,9 @@ def _geometry(distances):
     }
 
 
-def _speed(records):
+def _speed(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Means over the simulations of what their sidecars say."""
-    speed = {}
+    speed: dict[str, Any] = {}
     for name in ("steps_per_second", "ns_per_day"):
         known = [record[name] for record in records if record.get(name) is not None]
         speed[name] = float(np.mean(known)) if known else None
@@ -155,11 +166,11 @@ def _speed(records):
     return speed
 
 
-def _estimate(estimate: Estimate):
-    return asdict(estimate) | {"range95": list(estimate.range95)}
+def _estimate(estimate: Estimate | None) -> dict[str, Any] | None:
+    return None if estimate is None else asdict(estimate) | {"range95": list(estimate.range95)}
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """numpy numbers as Python's, non-finite ones as None, tuples as lists."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}

@@ -4,6 +4,7 @@ In: bead table, reference trajectories in nm and optionally the folded structure
 positions into coordinates like the other planes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from fpforce.analysis.folding import FOLDED_ABOVE, FoldedStructure, protein_chai
 from fpforce.analysis.histograms import main_barrier, plane_edges
 from fpforce.analysis.observables import bond_lengths, dihedral_paths, dihedrals
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import BeadTable
 
 MOST_PAIRS = 1000
 _CHUNK = 5_000  # frames whose features are held at once
@@ -29,7 +31,7 @@ class TicaPlane:
 
     lag_frames: int
     pairs: np.ndarray
-    torsions: list
+    torsions: Sequence[tuple[int, ...]]
     mean: np.ndarray
     components: np.ndarray
     edges: tuple
@@ -41,16 +43,23 @@ class TicaPlane:
     periodic: bool = False
 
     @property
-    def split_axis(self):
+    def split_axis(self) -> int:
         """Coordinate that parts the basins: the first component, or the third, which is the fraction of contacts."""
         return 0 if self.folded is None else 2
 
     @property
-    def basin_names(self):
+    def basin_names(self) -> tuple[str, str]:
         return ("first component low", "first component high") if self.folded is None else ("unfolded", "folded")
 
     @classmethod
-    def fit(cls, beads, trajectories, lag_frames=10, *, folded=None):
+    def fit(
+        cls,
+        beads: BeadTable,
+        trajectories: Sequence[np.ndarray],
+        lag_frames: int = 10,
+        *,
+        folded: FoldedStructure | None = None,
+    ) -> "TicaPlane":
         """Fit to reference trajectories [(frames, beads, 3) nm]; raises InputError when they are shorter than the lag.
 
         Source: Perez-Hernandez et al., J. Chem. Phys. 139, 015102 (2013), as in deeptime.decomposition.TICA.
@@ -81,7 +90,7 @@ class TicaPlane:
         split = main_barrier(projected[:, 0], edges[0])[0] if folded is None else FOLDED_ABOVE
         return cls(lag_frames, pairs, torsions, mean, loading, edges, split, folded)
 
-    def coordinates(self, positions_nm):
+    def coordinates(self, positions_nm: np.ndarray) -> np.ndarray:
         """The two components, dimensionless, scaled by their autocorrelations (kinetic map), shape (..., 2).
 
         With a folded structure (..., 3): the fraction of native contacts follows.
@@ -93,12 +102,12 @@ class TicaPlane:
             columns.append(self.folded.contact_fraction(frames)[:, None])
         return np.concatenate(columns, axis=1).reshape(*positions_nm.shape[:-2], -1)
 
-    def signals(self, coordinates):
+    def signals(self, coordinates: np.ndarray) -> dict[str, np.ndarray]:
         """The components themselves, for autocorrelation times: name -> (...,)."""
         return {name: coordinates[..., axis] for axis, name in enumerate(self.axis_names)}
 
 
-def _internal_coordinates(beads):
+def _internal_coordinates(beads: BeadTable) -> tuple[np.ndarray, Sequence[tuple[int, ...]]]:
     """Bead pairs (P, 2) and dihedrals [(i, j, k, l)] whose distances and angles are the features."""
     chain = protein_chain(beads)
     if chain is not None:
@@ -111,16 +120,16 @@ def _internal_coordinates(beads):
     return np.array(pairs).reshape(-1, 2), dihedral_paths(beads.bonds, len(beads))
 
 
-def _apart(items, fewest):
+def _apart(items: Sequence[int], fewest: int) -> list[tuple[int, int]]:
     return [(a, b) for k, a in enumerate(items) for b in items[k + fewest :]]
 
 
-def _features(positions_nm, pairs, torsions):
+def _features(positions_nm: np.ndarray, pairs: np.ndarray, torsions: Sequence[tuple[int, ...]]) -> np.ndarray:
     torsion_angles = dihedrals(positions_nm, torsions)
     return np.concatenate([bond_lengths(positions_nm, pairs), np.cos(torsion_angles), np.sin(torsion_angles)], axis=-1)
 
 
-def _spread(trajectories, pairs, torsions):
+def _spread(trajectories: Sequence[np.ndarray], pairs: np.ndarray, torsions: Sequence[tuple[int, ...]]) -> np.ndarray:
     """Standard deviation of every feature, 1 where it does not vary."""
     count, total, squares = 0, 0.0, 0.0
     shift = _features(trajectories[0][0], pairs, torsions)
@@ -133,7 +142,13 @@ def _spread(trajectories, pairs, torsions):
     return spread
 
 
-def _project(frames, pairs, torsions, mean, loading):
+def _project(
+    frames: np.ndarray,
+    pairs: np.ndarray,
+    torsions: Sequence[tuple[int, ...]],
+    mean: np.ndarray,
+    loading: np.ndarray,
+) -> np.ndarray:
     projected = np.empty((len(frames), loading.shape[1]))
     for first in range(0, len(frames), _CHUNK):
         part = slice(first, first + _CHUNK)

@@ -6,7 +6,9 @@ agree with anything. One that lost replicas or gave frames that are not finite f
 judged.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -41,12 +43,12 @@ class Check:
     applies: bool = True
 
     @property
-    def outcome(self):
+    def outcome(self) -> str:
         """`met`, `not met` or `not judged`."""
         return "not judged" if self.passed is None else "met" if self.passed else "not met"
 
 
-def checks_of(figures, thresholds):
+def checks_of(figures: dict[str, Any], thresholds: Thresholds) -> tuple[Check, ...]:
     """The checks, from the fields of an Assessment (as a dict, before it is made)."""
     divergences = figures["divergences"]["simulation"]
     limits = (
@@ -82,7 +84,7 @@ def checks_of(figures, thresholds):
     return tuple(checks)
 
 
-def free_energy_error_kt(plane):
+def free_energy_error_kt(plane: Any) -> float | None:
     """|dF(simulation) - dF(reference)| minus the reference's standard error, at least 0; infinite for a lost basin.
 
     None where both visit the same one basin only (both infinite), so that there is no difference to compare.
@@ -95,7 +97,7 @@ def free_energy_error_kt(plane):
     return max(0.0, abs(simulation.value - reference.value) - reference.standard_error)
 
 
-def status_of(convergence_verdict, checks):
+def status_of(convergence_verdict: str, checks: Sequence[Check]) -> str:
     """`pass`, `fail`, or, before anything else, `not converged` or (unless replicas were lost) `not judged`."""
     lost = any(check.passed is False for check in checks if check.name in ("non_finite_frames", "failed_replicas"))
     if convergence_verdict != CONVERGED and not (lost and convergence_verdict == NOT_JUDGED):

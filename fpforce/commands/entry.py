@@ -8,11 +8,13 @@ import errno
 import functools
 import logging
 import sys
+from collections.abc import Callable
+from typing import Any
 
 _USER_FILE_ERRORS = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError, FileExistsError)
 
 
-def command(function):
+def command(function: Callable[..., int | None]) -> Callable[..., None]:
     """Turn a function with typer annotations into a command's `main(arguments=None)`.
 
     The function's docstring is the help. It returns an exit status or None. InputError, a full disk and a
@@ -21,7 +23,7 @@ def command(function):
     """
 
     @functools.wraps(function)
-    def guarded(*args, **options):
+    def guarded(*args: Any, **options: Any) -> None:
         import typer
 
         from fpforce.foundation.errors import InputError
@@ -45,7 +47,7 @@ def command(function):
             status = 2
         raise typer.Exit(status or 0)
 
-    def main(arguments: list[str] | None = None):
+    def main(arguments: list[str] | None = None) -> None:
         import typer
 
         _show_log()
@@ -58,7 +60,7 @@ def command(function):
     return main
 
 
-def _say(kind: str, message) -> None:
+def _say(kind: str, message: object) -> None:
     """One line on stderr, whatever line breaks the message has."""
     print(f"{kind}: {' '.join(str(message).split())}".rstrip(" :"), file=sys.stderr, flush=True)
 

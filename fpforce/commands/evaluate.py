@@ -2,11 +2,15 @@
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from fpforce.commands.entry import command
+
+if TYPE_CHECKING:
+    from fpforce.analysis.comparison import Estimate
+    from fpforce.analysis.report import Report
 
 _TOPOLOGY = "topology of the reference and training trajectories; a transferable force field is bound to it"
 
@@ -41,7 +45,7 @@ def main(
         ),
     ] = "auto",
     overwrite: Annotated[bool, Option("--overwrite", help="replace an earlier report")] = False,
-):
+) -> None:
     """Judge whether simulations reproduce the reference ensemble.
 
     Prints the key figures and writes report.html (self-contained) and report.json. Exit status: 0 evaluated, whatever
@@ -68,7 +72,7 @@ def main(
     _show(report)
 
 
-def _show(report):
+def _show(report: "Report") -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Column, Table
@@ -105,7 +109,7 @@ def _show(report):
     console.print(f"Report: {report.html_path}", soft_wrap=True)
 
 
-def _with_error(estimate):
+def _with_error(estimate: "Estimate") -> str:
     """`value ± error`; a dash for a free energy of a basin that was never visited."""
     if not math.isfinite(estimate.value):
         return "–"

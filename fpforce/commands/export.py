@@ -36,7 +36,7 @@ def main(
     likelihood_frames: Annotated[int, Option(min=0, help=_LIKELIHOODS)] = 0,
     rounds: Annotated[int, Option(min=0, help=_ROUNDS)] = 0,
     overwrite: Annotated[bool, Option("--overwrite", help="replace an existing file")] = False,
-):
+) -> None:
     """Turn a training checkpoint into a force field for OpenMM.
 
     The exported energy and forces are compared with the checkpoint's, and their symmetries checked, before anything is

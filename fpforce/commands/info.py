@@ -10,6 +10,7 @@ from fpforce.commands.entry import command
 
 if TYPE_CHECKING:
     from fpforce.forcefield.force_field import ForceField
+    from fpforce.forcefield.model_file import ModelFile
     from fpforce.forcefield.transferable.bound import TransferableForceField
 
 
@@ -20,7 +21,7 @@ def main(
         Path | None, Option(help="PDB of a molecule to bind a transferable force field to", show_default=False)
     ] = None,
     as_json: Annotated[bool, Option("--json", help="print all metadata as JSON")] = False,
-):
+) -> None:
     """Print what a force field file holds: model, temperature, beads, training and verification."""
     from fpforce.forcefield.load import load
 
@@ -34,13 +35,16 @@ def describe(force_field: "ForceField | TransferableForceField") -> str:
     """The force field's metadata as text for a terminal."""
     from fpforce.forcefield.force_field import ForceField
 
-    of = _describe_molecule if isinstance(force_field, ForceField) else _describe_types
+    if isinstance(force_field, ForceField):
+        what = _describe_molecule(force_field)
+    else:
+        what = _describe_types(force_field)
     return "\n".join(
-        [*_describe_file(force_field), *of(force_field), *_describe_wall(force_field), *_describe_making(force_field)]
+        [*_describe_file(force_field), *what, *_describe_wall(force_field), *_describe_making(force_field)]
     )
 
 
-def _describe_file(force_field) -> list[str]:
+def _describe_file(force_field: "ModelFile") -> list[str]:
     metadata, weights = force_field.metadata, force_field.weights()
     parameters = sum(weight.size for weight in weights.values())
     return [
@@ -56,7 +60,7 @@ def _describe_file(force_field) -> list[str]:
     ]
 
 
-def _describe_molecule(force_field) -> list[str]:
+def _describe_molecule(force_field: "ForceField") -> list[str]:
     from fpforce.molecule.space import PLANE
 
     beads = force_field.beads
@@ -75,7 +79,7 @@ def _describe_molecule(force_field) -> list[str]:
     return lines
 
 
-def _describe_wall(force_field) -> list[str]:
+def _describe_wall(force_field: "ModelFile") -> list[str]:
     wall = force_field.metadata.get("wall")
     if not wall:
         return []
@@ -83,7 +87,7 @@ def _describe_wall(force_field) -> list[str]:
     return ["wall (nm)     " + ", ".join(distances)]
 
 
-def _describe_making(force_field) -> list[str]:
+def _describe_making(force_field: "ModelFile") -> list[str]:
     metadata, lines = force_field.metadata, []
     training = metadata.get("training", {})
     if "steps" in training:
@@ -115,7 +119,7 @@ def _describe_making(force_field) -> list[str]:
     return lines
 
 
-def _describe_types(force_field) -> list[str]:
+def _describe_types(force_field: "TransferableForceField") -> list[str]:
     """What a transferable force field knows."""
     transferable = force_field.metadata["transferable"]
     knowledge, names = transferable["knowledge"], transferable["trained_on"]
@@ -130,7 +134,7 @@ def _describe_types(force_field) -> list[str]:
     ]
 
 
-def _compact(value) -> str:
+def _compact(value: object) -> str:
     """A value on one line: `a 1, b (c 2)`."""
     if isinstance(value, dict):
         return ", ".join(

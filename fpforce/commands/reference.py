@@ -49,7 +49,7 @@ def main(
     threads: Annotated[int, Option(help="of the CPU platform")] = 1,
     checkpoint_minutes: Annotated[float, Option(help="between checkpoints, minutes")] = 1.0,
     resume: Annotated[bool, Option("--resume", help="go on where a call stopped, or to a larger --ns")] = False,
-):
+) -> int:
     """Make reference data of a peptide or a protein, all atoms in implicit solvent.
 
     Independent temperature replica exchanges keep the coldest rung. OUTPUT gets train.xtc, reference.xtc, their
@@ -104,7 +104,7 @@ def main(
     return report(record, output)
 
 
-def _numbers(text):
+def _numbers(text: str) -> tuple[float, ...]:
     from fpforce.foundation.errors import InputError
 
     try:

@@ -34,7 +34,7 @@ def main(
         bool, Option("--resume", help="go on to --samples, to the samples of an uninterrupted run")
     ] = False,
     overwrite: Annotated[bool, Option("--overwrite", help="replace earlier samples")] = False,
-):
+) -> None:
     """Draw independent samples of a trained model, without simulating.
 
     Writes the samples as frames of the beads and beside them OUTPUT.pdb (topology) and OUTPUT.json (how they were

@@ -17,7 +17,7 @@ def main(
     init: Annotated[Path | None, Option(help="start from the weights of this checkpoint", show_default=False)] = None,
     resume: Annotated[bool, Option("--resume", help="go on from the run's last checkpoint")] = False,
     overwrite: Annotated[bool, Option("--overwrite", help="replace an earlier run")] = False,
-):
+) -> None:
     """Train a force field on a trajectory.
 
     Writes model.ckpt, recipe.yaml (every value in force) and logs/ (TensorBoard and CSV) into the recipe's output

@@ -19,6 +19,9 @@ from fpforce.molecule.beads import BeadTable
 _OF_ANY = ("kind", "temperature_k", "kt_kj_per_mol", "scale_nm", "t_eval")
 _OF_ONE = ("positions_nm", "bonds_nm", "wall")
 
+# What the verbs take: a force field, or the path of one.
+AnyForceField = ForceField | TransferableForceField | str | os.PathLike[str]
+
 
 def load(path: str | os.PathLike[str]) -> ForceField | TransferableForceField:
     """Read a force field from `model.pt` without importing torch.
@@ -47,9 +50,9 @@ def load(path: str | os.PathLike[str]) -> ForceField | TransferableForceField:
     return force_field
 
 
-def loaded(model: Any) -> ForceField | TransferableForceField:
+def loaded(model: AnyForceField) -> ForceField | TransferableForceField:
     """A force field itself, or what `load` reads from the path of one."""
-    return model if isinstance(model, ForceField | TransferableForceField) else load(model)
+    return model if isinstance(model, (ForceField, TransferableForceField)) else load(model)
 
 
 def _read(path: Path, metadata: dict[str, Any]) -> ForceField | TransferableForceField:
@@ -57,10 +60,8 @@ def _read(path: Path, metadata: dict[str, Any]) -> ForceField | TransferableForc
     force_field: ForceField | TransferableForceField
     if "transferable" in metadata:
         force_field = TransferableForceField(path, metadata)
-        needed = _OF_ANY
     else:
         force_field = ForceField(path, metadata, BeadTable.from_dict(metadata["beads"]))
-        needed = (*_OF_ANY, *_OF_ONE)
-    for name in needed:
+    for name in (*_OF_ANY, *(_OF_ONE if isinstance(force_field, ForceField) else ())):
         getattr(force_field, name)
     return force_field

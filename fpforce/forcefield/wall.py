@@ -6,11 +6,14 @@ simulation that left the data from letting beads pass through each other.
 """
 
 from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import BeadTable
 
 HEIGHT_KT = 1000.0  # of a pair's wall at distance 0: 1 kT at 0.9 of the smallest distance, 8 kT at 0.8
 FEWEST_BONDS = 3  # bonds and angles have the prior
@@ -43,7 +46,7 @@ class Wall:
     distances_nm: np.ndarray
 
     @classmethod
-    def of(cls, beads, smallest):
+    def of(cls, beads: BeadTable, smallest: list[dict[str, Any]]) -> "Wall":
         """From the bead table and the smallest distances of the data, as `smallest_distances` gives them.
 
         Pairs of names that the data never had so far apart along the bonds, which another molecule may have, get no
@@ -54,7 +57,7 @@ class Wall:
         distances_nm = np.array([by_names[_names(beads, pair)] for pair in pairs], dtype=np.float64)
         return cls(np.array(pairs, dtype=np.int64).reshape(-1, 2), distances_nm)
 
-    def energies_kt(self, positions_nm):
+    def energies_kt(self, positions_nm: np.ndarray) -> np.ndarray:
         """Energy (F,) in kT of frames (F, beads, 3)."""
         return np.concatenate(
             [
@@ -63,14 +66,14 @@ class Wall:
             ]
         )
 
-    def action(self, positions_nm):
+    def action(self, positions_nm: np.ndarray) -> WallAction:
         """WallAction in frames (F, beads, 3)."""
         energies = self.energies_kt(positions_nm)
         return WallAction(
             len(energies), float(np.mean(energies > 0.0)), float(np.mean(energies > 1.0)), float(energies.max())
         )
 
-    def constants(self):
+    def constants(self) -> dict[str, np.ndarray]:
         """What the weights of a force field hold of it, by name."""
         return {
             "wall.first": self.pairs[:, 0].copy(),
@@ -78,12 +81,12 @@ class Wall:
             "wall.distance_nm": self.distances_nm,
         }
 
-    def record(self, smallest):
+    def record(self, smallest: list[dict[str, Any]]) -> dict[str, Any]:
         """What fpforce.json says of it."""
         return {"height_kt": HEIGHT_KT, "fewest_bonds": FEWEST_BONDS, "smallest_distances": smallest}
 
 
-def smallest_distances(molecules):
+def smallest_distances(molecules: Iterable[tuple[BeadTable, np.ndarray]]) -> list[dict[str, Any]]:
     """The smallest distance of each pair of bead names in the data: [{"names": [a, b], "distance_nm": d}].
 
     molecules: (bead table, frames (F, beads, 3) in nm) of each molecule. One distance for all beads of two names, so
@@ -107,7 +110,7 @@ def smallest_distances(molecules):
     return [{"names": list(names), "distance_nm": distance} for names, distance in sorted(smallest.items())]
 
 
-def distant_pairs(beads):
+def distant_pairs(beads: BeadTable) -> np.ndarray:
     """Pairs i < j of beads at least FEWEST_BONDS bonds apart, or not joined at all, int (P, 2)."""
     around = [[] for _ in range(len(beads))]
     for i, j in beads.bonds:
@@ -126,11 +129,11 @@ def distant_pairs(beads):
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
-def _names(beads, pair):
+def _names(beads: BeadTable, pair: Iterable[int]) -> tuple[str, ...]:
     return tuple(sorted(beads.beads[k].name for k in pair))
 
 
-def _distances(positions_nm, pairs):
+def _distances(positions_nm: np.ndarray, pairs: np.ndarray) -> Iterator[np.ndarray]:
     """Distances (part of the frames, P) of one part of the frames after another."""
     step = max(1, _CHUNK_DISTANCES // max(1, len(pairs)))
     for first in range(0, len(positions_nm), step):

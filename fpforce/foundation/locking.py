@@ -8,7 +8,7 @@ from fpforce.foundation.errors import InputError
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 
 class Lock:
@@ -18,7 +18,7 @@ class Lock:
     off.
     """
 
-    def __init__(self, path: Path, subject):
+    def __init__(self, path: Path, subject: object) -> None:
         self._path = Path(path)
         while True:
             self._file = open(self._path, "w")

@@ -2,6 +2,10 @@
 
 import sys
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _PLAIN_SECONDS = 30.0
 
@@ -12,13 +16,13 @@ class SimulationProgress:
     A context manager; with `shown=False` it shows nothing.
     """
 
-    def __init__(self, total_steps: int, first_step: int, replicas: int, timestep_fs: float, shown: bool):
+    def __init__(self, total_steps: int, first_step: int, replicas: int, timestep_fs: float, shown: bool) -> None:
         self._total, self._first, self._replicas, self._timestep_fs = total_steps, first_step, replicas, timestep_fs
         self._shown, self._on_terminal = shown, shown and sys.stderr.isatty()
         self._started = self._last_line = time.monotonic()
-        self._bar = self._task = None
+        self._bar: Progress | None = None
 
-    def __enter__(self):
+    def __enter__(self) -> "SimulationProgress":
         if self._on_terminal:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -32,11 +36,11 @@ class SimulationProgress:
                 TextColumn("left"),
                 console=Console(stderr=True),
             )
-            self._task = self._bar.add_task("simulating", total=self._total, completed=self._first, rate="")
+            self._bar.add_task("simulating", total=self._total, completed=self._first, rate="")
             self._bar.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
@@ -50,7 +54,7 @@ class SimulationProgress:
         if failed:
             text += f", {failed} failed"
         if self._bar is not None:
-            self._bar.update(self._task, completed=step, rate=text)
+            self._bar.update(self._bar.task_ids[0], completed=step, rate=text)
         elif now - self._last_line >= _PLAIN_SECONDS:
             self._last_line = now
             left = (self._total - step) / rate if rate else float("inf")

@@ -4,11 +4,12 @@ write.
 
 import signal
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 @contextmanager
-def stop_signals():
+def stop_signals() -> Iterator[threading.Event]:
     """An event that SIGINT and SIGTERM set instead of ending the process, while the block runs in the main thread."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -4,9 +4,11 @@ In: an ExternalPotential; positions in nm. Out: probabilities of the bins of a p
 their floors, which are those of independent samples of the exact density in the same number.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fpforce.analysis.divergences import BINS_PER_AXIS, bin_indices, js_divergence, pmf_error
 from fpforce.potentials.external import ExternalPotential
@@ -32,9 +34,9 @@ class ExactDensity:
 
         What lies up to a box's width beyond an edge belongs to the outermost bin, as samples there do.
         """
-        edges = tuple(np.linspace(low, high, BINS_PER_AXIS + 1) for low, high in potential.box_nm)
+        along_x, along_y = (np.linspace(low, high, BINS_PER_AXIS + 1) for low, high in potential.box_nm)
         return density_of_energy(
-            lambda x, y: potential.energy(x, y) / potential.kt_kj_per_mol, edges, potential.in_basin
+            lambda x, y: potential.energy(x, y) / potential.kt_kj_per_mol, (along_x, along_y), potential.in_basin
         )
 
     @property
@@ -45,7 +47,7 @@ class ExactDensity:
         """Bin counts (bins, bins) of independent samples."""
         return rng.multinomial(frames, self.probabilities.ravel()).reshape(self.probabilities.shape)
 
-    def counts(self, positions_nm) -> np.ndarray:
+    def counts(self, positions_nm: ArrayLike) -> np.ndarray:
         """Bin counts (bins, bins) of positions (..., 1, 3) or (..., 3); points beyond an edge count in the outermost
         bin.
         """
@@ -54,7 +56,12 @@ class ExactDensity:
         return flat.reshape(self.probabilities.shape)
 
 
-def density_of_energy(energy_kt, edges, in_basin, points_per_bin: int = POINTS_PER_BIN) -> ExactDensity:
+def density_of_energy(
+    energy_kt: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    edges: tuple[np.ndarray, np.ndarray],
+    in_basin: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    points_per_bin: int = POINTS_PER_BIN,
+) -> ExactDensity:
     """The density of an energy in kT, a function of arrays x and y in nm, on the bins between `edges`."""
     x, y = (axis.ravel() for axis in np.meshgrid(*(_midpoints(edge, points_per_bin) for edge in edges), indexing="ij"))
     energy = energy_kt(x, y)
@@ -62,7 +69,7 @@ def density_of_energy(energy_kt, edges, in_basin, points_per_bin: int = POINTS_P
     weight /= weight.sum()
     bins = tuple(len(edge) - 1 for edge in edges)
     probabilities = np.bincount(bin_indices(np.stack([x, y], axis=-1), edges), weight, minlength=bins[0] * bins[1])
-    return ExactDensity(tuple(edges), probabilities.reshape(bins), float(weight[in_basin(x, y)].sum()))
+    return ExactDensity(edges, probabilities.reshape(bins), float(weight[in_basin(x, y)].sum()))
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ class ExactComparison:
         return self.pmf_error - self.pmf_error_floor
 
 
-def compare_with_exact(positions_nm, density: ExactDensity, seed: int = 0) -> ExactComparison:
+def compare_with_exact(positions_nm: ArrayLike, density: ExactDensity, seed: int = 0) -> ExactComparison:
     """JS divergence and PMF error of positions (..., 3) in nm from the exact density, as in
     fpforce.analysis.divergences.
     """
@@ -109,7 +116,7 @@ def free_energy_kt(weight: float) -> float:
         return float(np.log(weight) - np.log1p(-weight))
 
 
-def _midpoints(edges, points_per_bin):
+def _midpoints(edges: np.ndarray, points_per_bin: int) -> np.ndarray:
     """Points of the midpoint rule from one width below the edges to one above."""
     points = (len(edges) - 1) * points_per_bin
     step = (edges[-1] - edges[0]) / points

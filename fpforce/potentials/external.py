@@ -5,11 +5,16 @@ force acts along z, so z is independent of x and y, whatever it does, and is dro
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
+from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.mapping import list_beads
+
+if TYPE_CHECKING:
+    import openmm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,19 +39,19 @@ class ExternalPotential:
         return BOLTZMANN_KJ_PER_MOL_K * self.temperature_k
 
     @property
-    def beads(self):
+    def beads(self) -> BeadTable:
         """Its BeadTable: one particle."""
         return list_beads([{"name": "P", "residue": "PAR", "mass_da": self.mass_da}])
 
-    def energy(self, x_nm, y_nm):
+    def energy(self, x_nm: np.ndarray, y_nm: np.ndarray) -> np.ndarray:
         """U in kJ/mol at arrays of any shape."""
         return _evaluate(self.expression, x_nm, y_nm)
 
-    def in_basin(self, x_nm, y_nm):
+    def in_basin(self, x_nm: np.ndarray, y_nm: np.ndarray) -> np.ndarray:
         """Whether points lie in the basin whose weight is reported."""
         return _evaluate(self.basin, x_nm, y_nm) > 0.0
 
-    def make_system(self, particles: int):
+    def make_system(self, particles: int) -> "openmm.System":
         """An openmm.System of so many particles, each on its own in the potential."""
         import openmm
 
@@ -67,7 +72,7 @@ class ExternalPotential:
         seed: int,
         timestep_fs: float = 5.0,
         friction_per_ps: float = 1.0,
-    ):
+    ) -> np.ndarray:
         """Positions (particles, frames, 3) float32 in nm by Langevin dynamics, z dropped; a function of the seed.
 
         Particles start at the start frames in turn; frames are saved from discarded_ps on.
@@ -93,7 +98,7 @@ class ExternalPotential:
         return saved.transpose(1, 0, 2)
 
 
-def _evaluate(expression, x, y):
+def _evaluate(expression: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """A formula of this package (never of a file), with numpy's exp; the one place where it is written serves OpenMM
     too.
     """

@@ -20,7 +20,7 @@ _TERMS = (
 )
 
 
-def _term(A, a, b, c, X, Y):
+def _term(A: float, a: float, b: float, c: float, X: float, Y: float) -> str:
     u, v = f"(x-({X}))", f"(y-({Y}))"
     return f"({UNIT_KJ_PER_MOL * A})*exp(({a})*{u}*{u}+({b})*{u}*{v}+({c})*{v}*{v})"
 

@@ -4,16 +4,25 @@ A residue with both torsions has three basins: `positive` (phi > 0), and of the 
 degrees) and `beta`. With phi alone there are `positive` and `negative`, with psi alone `alpha` and `beta`.
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from fpforce.molecule.chirality import dihedral
+
+if TYPE_CHECKING:
+    import mdtraj
+
+# {residue: {basin: statistics}}
+Basins = dict[str, dict[str, dict[str, Any]]]
 
 LARGEST_DISAGREEMENT_KT = 0.3
 _BLOCKS = 10
 _ALPHA_PSI = (np.radians(-125.0), np.radians(50.0))
 
 
-def backbone_torsions(topology):
+def backbone_torsions(topology: "mdtraj.Topology") -> dict[str, dict[str, tuple[int, int, int, int] | None]]:
     """{residue as text: {"phi": four atom indices or None, "psi": the same}} of an mdtraj topology.
 
     A cap supplies its C or N like any residue; residues with neither torsion are left out.
@@ -34,7 +43,7 @@ def backbone_torsions(topology):
     return torsions
 
 
-def basin_statistics(positions, topology):
+def basin_statistics(positions: np.ndarray, topology: "mdtraj.Topology") -> Basins:
     """{residue: {basin: statistics}} of positions (frames, atoms, 3); see `indicator_statistics`."""
     statistics = {}
     for residue, torsions in backbone_torsions(topology).items():
@@ -43,7 +52,7 @@ def basin_statistics(positions, topology):
     return statistics
 
 
-def indicator_statistics(held):
+def indicator_statistics(held: np.ndarray) -> dict[str, Any]:
     """Population and free energy of a basin from (frames,) bool, with errors from ten blocks, and how often it was left
     or entered."""
     population = float(held.mean())
@@ -61,7 +70,7 @@ def indicator_statistics(held):
     }
 
 
-def agreement(runs, smallest_population=0.0):
+def agreement(runs: Sequence[Basins], smallest_population: float = 0.0) -> dict[str, Any]:
     """Compare the free energies of every basin between independent runs.
 
     Args:
@@ -77,7 +86,8 @@ def agreement(runs, smallest_population=0.0):
     record = {"reached": None, "largest_kt": None, "allowed_kt": LARGEST_DISAGREEMENT_KT, "worst": None}
     if len(runs) < 2:
         return record
-    worst, unknown = (-1.0, None), None
+    worst: tuple[float, str | None] = (-1.0, None)
+    unknown = None
     for residue, basins in runs[0].items():
         for basin in basins:
             statistics = [run[residue][basin] for run in runs]
@@ -98,17 +108,18 @@ def agreement(runs, smallest_population=0.0):
     return record | {"reached": worst[0] <= LARGEST_DISAGREEMENT_KT, "largest_kt": worst[0], "worst": worst[1]}
 
 
-def _forbidden(residue, basin, populations):
+def _forbidden(residue: str, basin: str, populations: Sequence[float]) -> bool:
     return residue.startswith("PRO") and (
         (basin == "positive" and max(populations) == 0.0) or (basin == "negative" and min(populations) == 1.0)
     )
 
 
-def _basins(phi, psi):
+def _basins(phi: np.ndarray | None, psi: np.ndarray | None) -> dict[str, np.ndarray]:
     """{name: (frames,) bool}."""
-    alpha = None if psi is None else (psi >= _ALPHA_PSI[0]) & (psi < _ALPHA_PSI[1])
     if psi is None:
+        assert phi is not None, "a residue without torsions"
         return {"positive": phi > 0.0, "negative": phi <= 0.0}
+    alpha = (psi >= _ALPHA_PSI[0]) & (psi < _ALPHA_PSI[1])
     if phi is None:
         return {"alpha": alpha, "beta": ~alpha}
     return {"positive": phi > 0.0, "alpha": (phi <= 0.0) & alpha, "beta": (phi <= 0.0) & ~alpha}

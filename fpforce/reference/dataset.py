@@ -5,16 +5,21 @@ basin of phi, and the figures by which the runs are compared.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.beads import map_beads
+from fpforce.molecule.beads import BeadTable, map_beads
 from fpforce.molecule.chirality import d_residues, dihedral
 from fpforce.reference.basins import agreement, basin_statistics
+
+if TYPE_CHECKING:
+    import mdtraj
 
 _BASINS = {"negative": -1.0, "positive": 1.0}
 _KERNEL_RAD = 0.2
@@ -30,12 +35,21 @@ class Run:
     facts: dict = field(default_factory=dict)
 
 
-def run_files(n_runs):
+def run_files(n_runs: int) -> tuple[str, ...]:
     """Names of the trajectories: train.xtc, reference.xtc, run3.xtc, ..."""
     return ("train.xtc", "reference.xtc", *(f"run{number}.xtc" for number in range(3, n_runs + 1)))[:n_runs]
 
 
-def write_dataset(folder, name, topology, runs, made, *, atoms="heavy", smallest_population=0.0):
+def write_dataset(
+    folder: str | Path,
+    name: str,
+    topology: "mdtraj.Topology",
+    runs: Sequence[Run],
+    made: dict[str, Any],
+    *,
+    atoms: str = "heavy",
+    smallest_population: float = 0.0,
+) -> dict[str, Any]:
     """Write the data set of independent runs into a folder; an existing one is replaced.
 
     Args:
@@ -84,7 +98,7 @@ def write_dataset(folder, name, topology, runs, made, *, atoms="heavy", smallest
     return record
 
 
-def _bond_statistics(table, positions):
+def _bond_statistics(table: BeadTable, positions: np.ndarray) -> dict[str, dict[str, float]]:
     """Mean and standard deviation of every bond before the coordinates are rounded to XTC's 0.001 nm."""
     statistics = {}
     for i, j in table.bonds:
@@ -93,14 +107,16 @@ def _bond_statistics(table, positions):
     return statistics
 
 
-def _write_xtc(path, topology, xyz, interval_ps):
+def _write_xtc(path: Path, topology: "mdtraj.Topology", xyz: np.ndarray, interval_ps: float) -> None:
     import mdtraj
 
     with replacing(path) as unfinished:
         mdtraj.Trajectory(xyz, topology, time=np.arange(len(xyz)) * interval_ps).save_xtc(str(unfinished))
 
 
-def _write_starts(folder, topology, heavy, positions_nm):
+def _write_starts(
+    folder: Path, topology: "mdtraj.Topology", heavy: BeadTable, positions_nm: np.ndarray
+) -> dict[str, dict[str, Any]]:
     """One frame of the beads per sign of the first residue's phi, where the density in (phi, psi) is highest.
 
     Without a residue that has both torsions: the first frame, as start.pdb.
@@ -130,7 +146,7 @@ def _write_starts(folder, topology, heavy, positions_nm):
     return starts
 
 
-def _density(phi, psi):
+def _density(phi: np.ndarray, psi: np.ndarray) -> np.ndarray:
     """Periodic kernel density at each point, up to a factor; every k-th point carries a kernel."""
     every = -(-len(phi) // _MOST_KERNELS)
     density = np.zeros(len(phi))

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from fpforce.reference.peptide import build_peptide
 from fpforce.reference.platform import choose_platform, context_for_minimisation
 from fpforce.reference.protocol import Protocol, load_force_field
 from fpforce.reference.run import ReferenceRun
+
+if TYPE_CHECKING:
+    from openmm import app
 
 logger = logging.getLogger("fpforce")
 
@@ -47,7 +51,7 @@ class ReferenceSettings:
     checkpoint_minutes: float = 1.0
     resume: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.frames < 1 or min(self.discard_ps, self.seed, self.checkpoint_minutes, self.smallest_population) < 0:
             raise InputError(
                 f"ns {self.ns}, discard-ps {self.discard_ps}, seed {self.seed}, checkpoint-minutes "
@@ -60,16 +64,23 @@ class ReferenceSettings:
             raise InputError(f"atoms {self.atoms!r}: give {', '.join(ATOMS[:-1])} or {ATOMS[-1]}")
 
     @property
-    def frames(self):
+    def frames(self) -> int:
         """Kept frames of a run."""
         return round(1000.0 * self.ns / self.protocol.interval_ps)
 
     @property
-    def discarded_frames(self):
+    def discarded_frames(self) -> int:
         return round(self.discard_ps / self.protocol.interval_ps)
 
 
-def make_reference(source, output, settings, *, described=None, show_progress=True):
+def make_reference(
+    source: str | Path,
+    output: str | Path,
+    settings: ReferenceSettings,
+    *,
+    described: dict[str, Any] | None = None,
+    show_progress: bool = True,
+) -> dict[str, Any] | None:
     """Simulate, and write the data set.
 
     Args:
@@ -129,7 +140,7 @@ def seed_of_run(seed: int, number: int) -> int:
     return seeds(seed, "run", number)[0]
 
 
-def describe(name, protocol, platform):
+def describe(name: str, protocol: Protocol, platform: str) -> dict[str, Any]:
     """How data is made, a JSON-able dict, with the versions of what made it."""
     versions = {}
     for package in ("openmm", "mdtraj", "pdbfixer"):
@@ -143,7 +154,7 @@ def describe(name, protocol, platform):
 class Molecule:
     """What is simulated: topology, and coordinates to start from."""
 
-    def __init__(self, source, force_field, capped, seed):
+    def __init__(self, source: str | Path, force_field: "app.ForceField", capped: bool | None, seed: int) -> None:
         self._force_field = force_field
         self.is_file = str(source).lower().endswith(".pdb")
         if self.is_file:
@@ -160,7 +171,7 @@ class Molecule:
         ends = [end if end in (names[0], names[-1]) else "" for end in ("ACE", "NME")]
         self.name = "-".join(filter(None, (ends[0], self.sequence, ends[1])))
 
-    def start_positions(self, start, seed):
+    def start_positions(self, start: str | Path, seed: int) -> np.ndarray:
         """Minimised coordinates (atoms, 3) in nm.
 
         start: `built`, from the sequence with a random conformation of its own for every seed; `extended`; `pdb`, the
@@ -184,7 +195,7 @@ class Molecule:
         topology, positions_nm = read_structure(Path(start), self._force_field, self.capped)
         return self._minimised(match_positions(self.topology, topology, positions_nm, str(start)))
 
-    def _minimised(self, positions_nm):
+    def _minimised(self, positions_nm: np.ndarray) -> np.ndarray:
         """The nearest minimum, since added atoms may clash; the same in every process, so that runs can go on."""
         import openmm
         from openmm import app

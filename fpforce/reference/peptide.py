@@ -6,10 +6,17 @@ the force field's bonded terms, with L centres and trans peptide bonds enforced,
 result is checked.
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from fpforce.foundation.errors import InputError
 from fpforce.reference.platform import context_for_minimisation
+
+if TYPE_CHECKING:
+    import openmm
+    from openmm import app
 
 THREE_LETTERS = {
     "A": "ALA",
@@ -44,7 +51,7 @@ _LEAST_VOLUME_NM3 = 0.001
 _ATTEMPTS = 10
 
 
-def parse_sequence(sequence, capped=True):
+def parse_sequence(sequence: str, capped: bool = True) -> list[str]:
     """One-letter codes, such as `A` or `YYDPETGTWY` -> names of the force field's residue templates.
 
     capped: between the caps ACE and NME; else the N- and C-terminal templates (`NALA`, `CTYR`), charged at pH 7.
@@ -66,7 +73,9 @@ def parse_sequence(sequence, capped=True):
     return [f"N{names[0]}", *names[1:-1], f"C{names[-1]}"]
 
 
-def build_peptide(sequence, forcefield, seed, *, capped=True, extended=False):
+def build_peptide(
+    sequence: str, forcefield: "app.ForceField", seed: int, *, capped: bool = True, extended: bool = False
+) -> tuple["app.Topology", np.ndarray]:
     """Build a peptide, every residue L, every peptide bond trans.
 
     Args:
@@ -100,7 +109,7 @@ def build_peptide(sequence, forcefield, seed, *, capped=True, extended=False):
     )
 
 
-def _topology(names, forcefield):
+def _topology(names: Sequence[str], forcefield: "app.ForceField") -> "app.Topology":
     from openmm.app import Topology
 
     topology = Topology()
@@ -121,13 +130,13 @@ def _topology(names, forcefield):
     return topology
 
 
-def _pdb_name(name, residue):
+def _pdb_name(name: str, residue: str) -> str:
     """The caps' methyl groups under their PDB names, which mdtraj knows the bonds of."""
     renamed = {"HH31": "H1", "HH32": "H2", "HH33": "H3"} | ({"CH3": "C"} if residue == "NME" else {})
     return renamed.get(name, name) if residue in ("ACE", "NME") else name
 
 
-def _random_walk(topology, generator):
+def _random_walk(topology: "app.Topology", generator: np.random.Generator) -> np.ndarray:
     """Each atom 0.15 nm from an atom it is bound to, away from those placed before; (atoms, 3) in nm."""
     neighbours = [[] for _ in topology.atoms()]
     for a, b in topology.bonds():
@@ -149,7 +158,7 @@ def _random_walk(topology, generator):
     return positions
 
 
-def _relax(topology, system, positions, extended):
+def _relax(topology: "app.Topology", system: "openmm.System", positions: Any, extended: bool) -> Any:
     """Minimise in the bonded terms, chirality and trans bonds with soft repulsion, then in the force field alone."""
     import openmm
     from openmm import unit
@@ -188,7 +197,7 @@ def _relax(topology, system, positions, extended):
     return positions.in_units_of(unit.nanometer)
 
 
-def _chirality_force(topology):
+def _chirality_force(topology: "app.Topology") -> "openmm.Force":
     """Push the chiral volumes (b-a) . ((c-a) x (d-a)) of every centre a above 0.001 nm^3."""
     import openmm
 
@@ -207,7 +216,7 @@ def _chirality_force(topology):
     return force
 
 
-def _trans_force(topology):
+def _trans_force(topology: "app.Topology") -> "openmm.Force":
     import openmm
 
     force = openmm.CustomTorsionForce("100*(1+cos(theta))")
@@ -216,7 +225,7 @@ def _trans_force(topology):
     return force
 
 
-def _extending_force(topology):
+def _extending_force(topology: "app.Topology") -> "openmm.Force":
     """Hold phi near -120 and psi near 130 degrees while the chain takes shape."""
     import openmm
 
@@ -234,7 +243,7 @@ def _extending_force(topology):
     return force
 
 
-def _chiral_centres(topology):
+def _chiral_centres(topology: "app.Topology") -> list[tuple[int, ...]]:
     centres = []
     for residue in topology.residues():
         atoms = {atom.name: atom.index for atom in residue.atoms()}
@@ -244,16 +253,18 @@ def _chiral_centres(topology):
     return centres
 
 
-def peptide_bonds(topology):
+def peptide_bonds(topology: "app.Topology") -> list[tuple[int, int, int, int]]:
     """CA-C-N-CA of every peptide bond; a cap's methyl carbon stands for CA."""
-    residues = [{atom.name: atom.index for atom in residue.atoms()} for residue in topology.residues()]
+    residues: list[dict[str, Any]] = [
+        {atom.name: atom.index for atom in residue.atoms()} for residue in topology.residues()
+    ]
     return [
-        (left.get("CA", left.get("CH3")), left["C"], right["N"], right.get("CA", right.get("C")))
+        (left["CA" if "CA" in left else "CH3"], left["C"], right["N"], right["CA" if "CA" in right else "C"])
         for left, right in zip(residues, residues[1:], strict=False)
     ]
 
 
-def _is_sound(topology, system, positions):
+def _is_sound(topology: "app.Topology", system: "openmm.System", positions: Any) -> bool:
     """No bond more than 0.02 nm off (a pierced ring), every centre L, every peptide bond within 40 degrees of trans."""
     import openmm
     from openmm import unit

@@ -4,12 +4,17 @@ Reference is the fastest on one core up to about a hundred atoms with GBSAOBCFor
 run repeats the uninterrupted one exactly: the random numbers of the others are not part of a checkpoint.
 """
 
+from typing import TYPE_CHECKING
+
 from fpforce.foundation.errors import InputError
+
+if TYPE_CHECKING:
+    import openmm
 
 _LARGEST_FOR_REFERENCE = 100
 
 
-def choose_platform(platform, n_atoms):
+def choose_platform(platform: str, n_atoms: int) -> str:
     """Name of an OpenMM platform; `auto` takes Reference for a small molecule, else a GPU or the CPU platform."""
     import openmm
 
@@ -26,7 +31,7 @@ def choose_platform(platform, n_atoms):
     return "CPU" if name == "Reference" else name
 
 
-def context_for_minimisation(system):
+def context_for_minimisation(system: "openmm.System") -> "openmm.Context":
     """openmm.Context whose minima are the same in every process: Reference, for a larger molecule one thread of the
     faster CPU.
     """
@@ -36,7 +41,7 @@ def context_for_minimisation(system):
     return openmm.Context(system, openmm.VerletIntegrator(0.001), *platform_and_properties(name, threads=1))
 
 
-def platform_and_properties(name, threads):
+def platform_and_properties(name: str, threads: int) -> tuple["openmm.Platform", dict[str, str]]:
     """openmm.Platform and the properties of its contexts."""
     import openmm
 

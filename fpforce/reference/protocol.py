@@ -1,10 +1,16 @@
 """How reference data is simulated: force field, integrator, ladder of temperatures, and what is kept."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fpforce.foundation.errors import InputError
+
+if TYPE_CHECKING:
+    import openmm
+    from openmm import app
 
 FORCE_FIELD = ("amber99sbildn.xml", "amber99_obc.xml")
 
@@ -24,7 +30,7 @@ class Protocol:
     interval_ps: float = 2.0
     force_field: tuple = FORCE_FIELD
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         steps = 1000.0 * self.interval_ps / self.timestep_fs if self.timestep_fs > 0.0 else 0.0
         if steps < 1.0 or abs(steps - round(steps)) > 1e-6:
             raise InputError(
@@ -36,11 +42,11 @@ class Protocol:
             )
 
     @property
-    def steps_per_frame(self):
+    def steps_per_frame(self) -> int:
         """Steps between two frames, which is between two offers of exchange too."""
         return round(1000.0 * self.interval_ps / self.timestep_fs)
 
-    def make_system(self, topology):
+    def make_system(self, topology: "app.Topology") -> "openmm.System":
         """openmm.System of an openmm.app.Topology in this force field, without a cutoff."""
         from openmm import app, unit
 
@@ -49,7 +55,7 @@ class Protocol:
             topology, nonbondedMethod=app.NoCutoff, constraints=app.HBonds, **options
         )
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         """A JSON-able dict."""
         return {
             "force_field": list(self.force_field),
@@ -63,12 +69,12 @@ class Protocol:
             "exchange_interval_ps": self.interval_ps,
         }
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """What must be the same when a run goes on."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
-def load_force_field(names):
+def load_force_field(names: Sequence[str]) -> "app.ForceField":
     """openmm.app.ForceField; InputError if a file is missing or no force field."""
     from openmm import app
 
@@ -78,7 +84,7 @@ def load_force_field(names):
         raise InputError(f"force field {' + '.join(names)}: {error}") from error
 
 
-def suggest_rungs(coldest_k, hottest_k, n_atoms):
+def suggest_rungs(coldest_k: float, hottest_k: float, n_atoms: int) -> int:
     """Number of rungs for which about a third of the swaps are accepted.
 
     The ladder of alanine dipeptide (22 atoms, ratio 1.19) accepts 55%; the acceptance of a ratio depends on

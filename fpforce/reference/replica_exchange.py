@@ -6,11 +6,17 @@ those of fpforce.simulation.exchange.
 """
 
 import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fpforce.foundation.errors import InputError
 from fpforce.simulation.exchange import acceptance, half_kicks, scaled_velocities
+
+if TYPE_CHECKING:
+    import openmm
 
 _COUNTERS = ("rungs", "attempts", "accepted", "round_trips", "_was_cold", "_was_hot")
 _CONSTRAINT_TOLERANCE = 1e-5  # relative, as an openmm.Integrator has by default
@@ -30,16 +36,16 @@ class ReplicaExchange:
 
     def __init__(
         self,
-        system,
-        positions_nm,
-        temperatures_k,
+        system: "openmm.System",
+        positions_nm: ArrayLike,
+        temperatures_k: Sequence[float],
         *,
-        timestep_fs,
-        friction_per_ps,
-        seed,
-        platform="Reference",
-        threads=1,
-    ):
+        timestep_fs: float,
+        friction_per_ps: float,
+        seed: int,
+        platform: str = "Reference",
+        threads: int = 1,
+    ) -> None:
         import openmm
 
         from fpforce.reference.platform import platform_and_properties
@@ -66,11 +72,11 @@ class ReplicaExchange:
             self._contexts.append(context)
 
     @property
-    def coldest(self):
+    def coldest(self) -> int:
         """Index of the replica that holds the coldest rung."""
         return int(np.argmin(self.rungs))
 
-    def advance(self, steps):
+    def advance(self, steps: int) -> None:
         """Run every replica for some steps, then offer neighbours on the ladder (every other pair in turn) a swap."""
         for context in self._contexts:
             context.getIntegrator().step(steps)
@@ -78,7 +84,7 @@ class ReplicaExchange:
             self._swap_neighbours()
             self._count_round_trips()
 
-    def frame(self):
+    def frame(self) -> np.ndarray:
         """Positions (atoms, 3) in nm of the coldest rung; InputError if they are not finite."""
         state = self._contexts[self.coldest].getState(positions=True)
         positions = state.getPositions(asNumpy=True)._value
@@ -86,14 +92,14 @@ class ReplicaExchange:
             raise InputError("the simulation became unstable (positions are not finite): use a smaller time step")
         return positions
 
-    def state(self):
+    def state(self) -> dict[str, np.ndarray]:
         """Everything needed to go on, as a dict of arrays for np.savez."""
         arrays = {f"context_{i}": np.frombuffer(c.createCheckpoint(), np.uint8) for i, c in enumerate(self._contexts)}
         counters = {name: getattr(self, name) for name in _COUNTERS}
         generator = json.dumps(self._generator.bit_generator.state)
         return arrays | counters | {"sweep": np.array(self._sweep), "generator": np.array(generator)}
 
-    def restore(self, state):
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Go on from what `state` returned; the same OpenMM version is needed."""
         for name in _COUNTERS:
             setattr(self, name, np.array(state[name]))
@@ -103,14 +109,14 @@ class ReplicaExchange:
             context.loadCheckpoint(state[f"context_{i}"].tobytes())
             context.getIntegrator().setTemperature(self.temperatures_k[self.rungs[i]])
 
-    def _count_round_trips(self):
+    def _count_round_trips(self) -> None:
         """A round trip is from the coldest rung to the hottest and back."""
         self._was_hot |= self._was_cold & (self.rungs == len(self.rungs) - 1)
         self.round_trips += self._was_hot & (self.rungs == 0)
         self._was_hot &= self.rungs != 0
         self._was_cold |= self.rungs == 0
 
-    def _swap_neighbours(self):
+    def _swap_neighbours(self) -> None:
         replica_on = np.argsort(self.rungs)
         energies = [c.getState(energy=True).getPotentialEnergy()._value for c in self._contexts]
         for rung in range(self._sweep % 2, len(self.rungs) - 1, 2):
@@ -124,14 +130,14 @@ class ReplicaExchange:
                 self._rescale(high, cold_k, np.sqrt(cold_k / hot_k))
         self._sweep += 1
 
-    def _rescale(self, replica, temperature_k, factor):
+    def _rescale(self, replica: int, temperature_k: float, factor: float) -> None:
         context = self._contexts[replica]
         context.setVelocities(self._scaled(context.getState(velocities=True, forces=True), factor))
         # The kicks along constraints are none: the integrator takes them out at its next step, this does so at once.
         context.applyVelocityConstraints(_CONSTRAINT_TOLERANCE)
         context.getIntegrator().setTemperature(temperature_k)
 
-    def _scaled(self, state, factor):
+    def _scaled(self, state: "openmm.State", factor: float) -> np.ndarray:
         """Velocities (atoms, 3) of a state with those of the whole step scaled."""
         kicks = half_kicks(state.getForces(asNumpy=True)._value, self._masses_da, self._timestep_fs)
         return scaled_velocities(state.getVelocities(asNumpy=True)._value, kicks, factor)

@@ -1,9 +1,11 @@
 """What the makers of reference data print, and the exit status that follows from the agreement of the runs."""
 
 import sys
+from pathlib import Path
+from typing import Any
 
 
-def report(record, output):
+def report(record: dict[str, Any], output: Path) -> int:
     """Print the figures of a data set; exit status 1 when its runs do not agree."""
     for file, run in record["runs"].items():
         ladder = ""

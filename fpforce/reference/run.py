@@ -6,6 +6,9 @@ more than the time since the last checkpoint, and on the Reference platform the 
 
 import json
 import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +18,11 @@ from fpforce.foundation.locking import Lock
 from fpforce.foundation.progress import SimulationProgress, aggregate_ns_per_day
 from fpforce.foundation.signals import stop_signals
 from fpforce.molecule.chirality import d_residues
+from fpforce.reference.protocol import Protocol
 from fpforce.reference.replica_exchange import ReplicaExchange
+
+if TYPE_CHECKING:
+    from openmm import app
 
 
 class ReferenceRun:
@@ -37,17 +44,17 @@ class ReferenceRun:
 
     def __init__(
         self,
-        folder,
-        topology,
-        positions_nm,
-        protocol,
-        identity,
+        folder: Path,
+        topology: "app.Topology",
+        positions_nm: np.ndarray,
+        protocol: Protocol,
+        identity: Mapping[str, Any],
         *,
-        resume,
-        stored=None,
-        platform="Reference",
-        threads=1,
-    ):
+        resume: bool,
+        stored: Sequence[int] | None = None,
+        platform: str = "Reference",
+        threads: int = 1,
+    ) -> None:
         import mdtraj
         import openmm
 
@@ -77,11 +84,17 @@ class ReferenceRun:
             self._restore()
 
     @property
-    def frames(self):
+    def frames(self) -> int:
         """Frames so far, the discarded ones included."""
         return self._frames
 
-    def run_to(self, frames, seconds_between_checkpoints, show_progress=True, keep_going=lambda: True):
+    def run_to(
+        self,
+        frames: int,
+        seconds_between_checkpoints: float,
+        show_progress: bool = True,
+        keep_going: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Simulate until this many frames (the discarded ones included) are on disk.
 
         keep_going: asked after every frame; False stops with a checkpoint.
@@ -112,14 +125,14 @@ class ReferenceRun:
         if self._frames < frames:
             raise KeyboardInterrupt(f"{self._folder} holds {self._frames} of {frames} frames; go on with --resume")
 
-    def read_frames(self):
+    def read_frames(self) -> np.ndarray:
         """Positions (frames, stored atoms, 3) in nm without the discarded ones."""
         import mdtraj
 
         parts = [mdtraj.load(str(self._part(number)), top=self.topology).xyz for number in range(self._parts)]
         return np.concatenate(parts)[self._identity["discarded_frames"] :]
 
-    def facts(self):
+    def facts(self) -> dict[str, Any]:
         """What the record of a data set tells of the run."""
         holders, exchange = np.array(self._holders), self._exchange
         steps_per_second = self._frames * self._protocol.steps_per_frame / max(self._wall_s, 1e-9)
@@ -135,14 +148,14 @@ class ReferenceRun:
             "coldest_rung_changed_hands": int(np.count_nonzero(holders[1:] != holders[:-1])),
         }
 
-    def close(self):
+    def close(self) -> None:
         """Unlock the folder."""
         self._lock.close()
 
-    def _part(self, number):
+    def _part(self, number: int) -> Path:
         return self._folder / f"part-{number:05d}.xtc"
 
-    def _checkpoint(self):
+    def _checkpoint(self) -> None:
         """Write the frames since the last checkpoint as a part, then the state that goes with them."""
         import mdtraj
 
@@ -159,14 +172,14 @@ class ReferenceRun:
         with replacing(self._folder / "checkpoint.npz") as unfinished, open(unfinished, "wb") as file:
             np.savez(
                 file,
-                **self._exchange.state(),
+                **self._exchange.state(),  # type: ignore[arg-type]
                 holders=np.array(self._holders, dtype=np.int16),
                 progress=np.array([self._frames, self._parts]),
                 wall_s=np.array(self._wall_s),
                 protocol=np.array(json.dumps(self._identity)),
             )
 
-    def _restore(self):
+    def _restore(self) -> None:
         checkpoint = self._folder / "checkpoint.npz"
         if not checkpoint.exists():
             return

@@ -8,12 +8,18 @@ import contextlib
 import logging
 import random
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fpforce.foundation.errors import InputError, install_extra
 from fpforce.molecule.chirality import d_residues, dihedral
 from fpforce.reference.peptide import THREE_LETTERS
+
+if TYPE_CHECKING:
+    from openmm import app
 
 logger = logging.getLogger("fpforce")
 
@@ -22,7 +28,9 @@ _WATER = {"HOH", "WAT", "H2O", "DOD", "SOL", "TIP", "TIP3", "TIP4", "TIP5", "SPC
 _LONGEST_PEPTIDE_BOND_NM = 0.20
 
 
-def read_structure(path, force_field, capped=None):
+def read_structure(
+    path: Path, force_field: "app.ForceField", capped: bool | None = None
+) -> tuple["app.Topology", np.ndarray]:
     """Read and repair a PDB.
 
     Args:
@@ -78,14 +86,16 @@ def read_structure(path, force_field, capped=None):
     return modeller.topology, np.array(modeller.positions.value_in_unit(unit.nanometer))
 
 
-def one_letter_codes(topology):
+def one_letter_codes(topology: "app.Topology") -> tuple[str, bool]:
     """Sequence of an openmm topology without its caps, and whether it has caps."""
     names = [residue.name for residue in topology.residues()]
     capped = names[0] == "ACE" and names[-1] == "NME"
     return "".join(LETTERS[name] for name in names if name not in ("ACE", "NME")), capped
 
 
-def match_positions(topology, other, other_positions_nm, what):
+def match_positions(
+    topology: "app.Topology", other: "app.Topology", other_positions_nm: np.ndarray, what: str
+) -> np.ndarray:
     """Coordinates of one openmm topology for the same atoms listed in the order of another.
 
     Returns:
@@ -106,7 +116,7 @@ def match_positions(topology, other, other_positions_nm, what):
     return np.asarray(other_positions_nm)[[where[key] for key in ours]]
 
 
-def _atom_keys(topology):
+def _atom_keys(topology: "app.Topology") -> list[tuple[int, str, str]]:
     """(residue number from 0, residue, atom); H of a charged N-terminus is H1 in force fields and H in PDBs."""
     keys = []
     for number, residue in enumerate(topology.residues()):
@@ -117,7 +127,7 @@ def _atom_keys(topology):
 
 
 @contextlib.contextmanager
-def _python_random_seeded(seed):
+def _python_random_seeded(seed: int) -> Iterator[None]:
     """OpenMM places hydrogens by Python's generator, differently in every process; its state is put back."""
     state = random.getstate()
     random.seed(seed)
@@ -127,7 +137,7 @@ def _python_random_seeded(seed):
         random.setstate(state)
 
 
-def _open(path):
+def _open(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a sequence in one-letter codes or a PDB")
     try:
@@ -143,12 +153,12 @@ def _open(path):
     return fixer
 
 
-def _drop_solvent(fixer, path):
+def _drop_solvent(fixer: Any, path: Path) -> None:
     from openmm import app
 
     from fpforce.molecule.mapping import _ION_RESIDUES
 
-    def is_solvent(residue):
+    def is_solvent(residue: Any) -> bool:
         alone = sum(1 for _ in residue.atoms()) == 1
         return residue.name in _WATER or (alone and residue.name.upper().rstrip("+-0123456789") in _ION_RESIDUES)
 
@@ -161,7 +171,7 @@ def _drop_solvent(fixer, path):
         fixer.topology, fixer.positions = modeller.topology, modeller.positions
 
 
-def _require_one_chain_of_amino_acids(topology, residues, path):
+def _require_one_chain_of_amino_acids(topology: "app.Topology", residues: Sequence[Any], path: Path) -> None:
     for residue in residues:
         if residue.name not in LETTERS and residue.name not in ("ACE", "NME"):
             raise InputError(
@@ -174,7 +184,7 @@ def _require_one_chain_of_amino_acids(topology, residues, path):
         raise InputError(f"{path} has {len(chains)} protein chains ({names}): keep exactly one")
 
 
-def _require_no_gap(residues, positions, path):
+def _require_no_gap(residues: Sequence[Any], positions: Any, path: Path) -> None:
     from openmm import unit
 
     xyz = np.array(positions.value_in_unit(unit.nanometer))
@@ -190,11 +200,11 @@ def _require_no_gap(residues, positions, path):
             )
 
 
-def _atom(residue, name):
+def _atom(residue: Any, name: str) -> int | None:
     return next((atom.index for atom in residue.atoms() if atom.name == name), None)
 
 
-def _require_l(topology, positions, path):
+def _require_l(topology: "app.Topology", positions: Any, path: Path) -> None:
     import mdtraj
     from openmm import unit
 
@@ -204,16 +214,16 @@ def _require_l(topology, positions, path):
         raise InputError(f"{path}: {found[0][0]} is a D amino acid; only L residues are supported")
 
 
-def _has(topology, name):
+def _has(topology: "app.Topology", name: str) -> bool:
     return any(residue.name == name for residue in topology.residues())
 
 
-def _say_what_is_added(fixer):
+def _say_what_is_added(fixer: Any) -> None:
     for residue, atoms in fixer.missingAtoms.items():
         logger.info("%s %s: %s added", residue.name, residue.id, ", ".join(atom.name for atom in atoms))
 
 
-def _say_cis_bonds(topology, positions):
+def _say_cis_bonds(topology: "app.Topology", positions: Any) -> None:
     from openmm import unit
 
     from fpforce.reference.peptide import peptide_bonds

@@ -3,15 +3,17 @@ swap does to velocities, how often swaps were accepted.
 
 LangevinMiddleIntegrator keeps velocities that lag by half a kick, v = w - (dt / 2) F / m. The velocities of the whole
 step, w, have the Maxwell distribution of the temperature whatever the positions are, so w is what a swap scales.
-Scaling v instead biases the coldest rung where swaps are frequent (benchmarks/reference_exchange_bias.py measures it).
+Scaling v instead biases the coldest rung where swaps are frequent (benchmarks/physics/reference_exchange_bias.py measures it).
 
 Sources: Sugita and Okamoto, Chem. Phys. Lett. 314 (1999) 141, eq. 14 and 16 (the exchange); Zhang, Liu, Yan, Tuckerman
 and Liu, J. Phys. Chem. A 123 (2019) 6056 (the integrator).
 """
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.foundation.errors import InputError
@@ -21,7 +23,7 @@ logger = logging.getLogger("fpforce")
 FEWEST_SWAPS = 0.1  # accepted of those offered, of a ladder that is worth its price
 
 
-def geometric_ladder(coldest_k, hottest_k, rungs):
+def geometric_ladder(coldest_k: float, hottest_k: float | None, rungs: int) -> tuple[float, ...]:
     """Temperatures with equal ratios, for which swaps are accepted about equally often; a tuple, in K.
 
     hottest_k: None is twice the coldest.
@@ -36,7 +38,7 @@ def geometric_ladder(coldest_k, hottest_k, rungs):
     return (float(coldest_k), *(round(float(t), 2) for t in np.geomspace(coldest_k, hottest_k, rungs)[1:]))
 
 
-def acceptance(cold_energy, hot_energy, cold_k, hot_k):
+def acceptance(cold_energy: ArrayLike, hot_energy: ArrayLike, cold_k: float, hot_k: float) -> np.ndarray:
     """Probability, of the shape of the energies, with which what is at cold_k and what is at hot_k (K) change places.
 
     cold_energy, hot_energy: kJ/mol of either at its place before.
@@ -45,7 +47,7 @@ def acceptance(cold_energy, hot_energy, cold_k, hot_k):
     return np.exp(np.minimum(0.0, exponent))
 
 
-def half_kicks(forces, masses_da, timestep_fs):
+def half_kicks(forces: np.ndarray, masses_da: ArrayLike, timestep_fs: float) -> np.ndarray:
     """Half a step's change of the velocities (..., n, 3), nm/ps, from forces (..., n, 3) in kJ/mol/nm.
 
     masses_da: (n,), above 0.
@@ -53,7 +55,7 @@ def half_kicks(forces, masses_da, timestep_fs):
     return 0.5e-3 * timestep_fs / np.asarray(masses_da)[:, None] * forces
 
 
-def scaled_velocities(velocities, kicks, factor):
+def scaled_velocities(velocities: np.ndarray, kicks: np.ndarray, factor: float | np.ndarray) -> np.ndarray:
     """LangevinMiddleIntegrator's velocities (..., n, 3) after a swap, which scales those of the whole step by `factor`.
 
     velocities, kicks: of one place and time, kicks as of `half_kicks`. factor: sqrt(temperature after / before), a
@@ -93,6 +95,6 @@ def warn_of_ladder(metadata: dict) -> None:
         )
 
 
-def ladder_text(ladder_k) -> str:
+def ladder_text(ladder_k: Sequence[float] | None) -> str:
     """A ladder, or None for one rung, in words."""
     return "one rung" if ladder_k is None else f"{', '.join(f'{t:g}' for t in ladder_k)} K"

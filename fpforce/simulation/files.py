@@ -17,6 +17,7 @@ import numpy as np
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
+from fpforce.molecule.beads import BeadTable
 from fpforce.trajectories.writers import check_extension, open_trajectory
 
 # Frames are kept in memory for at most this long before they go to the file.
@@ -26,7 +27,7 @@ _FLUSH_SECONDS = 1.0
 class SimulationFiles:
     """Names, existence checks and writing of a simulation's files."""
 
-    def __init__(self, output, beads, replicas: int, per_replica: bool):
+    def __init__(self, output: str | Path, beads: BeadTable, replicas: int, per_replica: bool) -> None:
         self.output = Path(output)
         check_extension(self.output)
         self._beads, self._replicas = beads, replicas
@@ -40,7 +41,8 @@ class SimulationFiles:
                 self.output.with_name(f"{self.output.stem}.replica{r:0{digits}d}{self.output.suffix}")
                 for r in range(replicas)
             ]
-        self._writers, self._pending, self._flushed_at, self._lock = [], [], time.monotonic(), None
+        self._writers, self._pending, self._flushed_at = [], [], time.monotonic()
+        self._lock: Lock | None = None
 
     def require_absent(self) -> None:
         """Raise InputError if a file of an earlier simulation is in the way."""
@@ -72,7 +74,7 @@ class SimulationFiles:
         """Keep other processes from writing these files until `close`; InputError where one does."""
         self._lock = Lock(self.output.with_name(self.output.name + ".lock"), self.output)
 
-    def start(self, positions_nm) -> None:
+    def start(self, positions_nm: np.ndarray) -> None:
         """Begin new trajectory files and write the topology; files of an earlier simulation are replaced."""
         for path in (*self._earlier_trajectories(), self.checkpoint, self.sidecar):
             path.unlink(missing_ok=True)
@@ -87,7 +89,7 @@ class SimulationFiles:
             return []
         return [self.output.with_name(Path(name).name) for name in names]
 
-    def continue_from(self, extents) -> None:
+    def continue_from(self, extents: np.ndarray) -> None:
         """Open the trajectory files of an earlier run, cut back to the extents in its checkpoint."""
         for path in self.trajectories:
             if not path.exists():
@@ -99,7 +101,7 @@ class SimulationFiles:
             for path, extent in zip(self.trajectories, extents, strict=True)
         ]
 
-    def append(self, positions_nm, time_ps: float, step: int) -> None:
+    def append(self, positions_nm: np.ndarray, time_ps: float, step: int) -> None:
         """Add one saved time, positions (R, n, 3) nm; it reaches the file within about a second."""
         self._pending.append((np.asarray(positions_nm, np.float32), time_ps, step))
         if time.monotonic() - self._flushed_at > _FLUSH_SECONDS:
@@ -169,7 +171,7 @@ class SimulatedFrames:
     metadata: dict
 
 
-def read_simulation(path, table) -> SimulatedFrames:
+def read_simulation(path: str | Path, table: BeadTable) -> SimulatedFrames:
     """Read the trajectory that fpforce-simulate wrote to `path`, with its sidecar `<path>.json`.
 
     Frames beyond the last checkpoint, which a killed run can leave, are not returned. Beads, those of the start in the

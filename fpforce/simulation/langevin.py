@@ -2,15 +2,19 @@
 
 import logging
 import time
+from typing import Any
 
 import numpy as np
 
+from fpforce.forcefield.force_field import ForceField
 from fpforce.foundation.progress import SimulationProgress, aggregate_ns_per_day
 from fpforce.foundation.seeds import seeds
 from fpforce.foundation.signals import stop_signals
 from fpforce.simulation.exchange import ladder_text
+from fpforce.simulation.files import SimulationFiles
 from fpforce.simulation.replicas import BondLimits
 from fpforce.simulation.rungs import Rungs
+from fpforce.simulation.settings import SimulationSettings
 from fpforce.system import backends
 from fpforce.system.make_system import make_system
 
@@ -30,7 +34,9 @@ class LangevinRun:
     Attributes: step, saved_times, saved_step (of the last checkpoint), failed, interrupted, backend, platform.
     """
 
-    def __init__(self, force_field, settings, files, description: dict):
+    def __init__(
+        self, force_field: ForceField, settings: SimulationSettings, files: SimulationFiles, description: dict
+    ) -> None:
         self._files, self._description = files, description
         self._replicas, self._report_steps = settings.replicas, settings.report_steps
         self._timestep_fs, self._seed = settings.timestep_fs, description["seed"]
@@ -39,7 +45,7 @@ class LangevinRun:
         self._wanted_platform = settings.platform
         self._ladder_k = description["ladder_k"] or [description["temperature_k"]]
         self.backend, _ = backends.choose(force_field, settings.backend)
-        options = {
+        options: dict[str, Any] = {
             "backend": self.backend,
             "threads": settings.threads,
             "override_not_conservative": settings.override_not_conservative,
@@ -53,14 +59,15 @@ class LangevinRun:
             )
             self._molecule = make_system(force_field, **options)
         self._minimise = settings.minimise
-        self._rungs = self._last_good_nm = None
+        self._rungs: Rungs  # and _last_good_nm (K, R, n, 3): from `start` or `resume` on
+        self._last_good_nm: np.ndarray
         self._seconds = 0.0
-        self.platform = None
+        self.platform = ""
         self.step = self.saved_times = self.saved_step = 0
         self.failed: dict[int, dict] = {}
         self.interrupted = False
 
-    def start(self, start_nm) -> None:
+    def start(self, start_nm: np.ndarray) -> None:
         """Put every replica at the start frame (n, 3) nm with velocities of its own; write the first checkpoint."""
         self._make_rungs()
         self._rungs.start(np.tile(start_nm, (self._replicas, 1, 1)), self._seeds("velocities"), self._minimise)
@@ -82,7 +89,7 @@ class LangevinRun:
         self._rungs.restore(arrays, metadata["platform"])
         self._files.continue_from(arrays["extents"])
 
-    def advance(self, settings, show_progress: bool) -> None:
+    def advance(self, settings: SimulationSettings, show_progress: bool) -> None:
         """Go on to the last step, the end of the time, a stop signal, or until every replica has failed.
 
         Then write a checkpoint.
@@ -182,7 +189,7 @@ class LangevinRun:
         self.saved_times += 1
         self._rungs.exchange(positions_nm, self.failed)
 
-    def _broken(self, positions_nm) -> dict[int, dict]:
+    def _broken(self, positions_nm: np.ndarray) -> dict[int, dict]:
         """Which replicas broke since the last report, why, and on which rung, the coldest of several."""
         broken: dict[int, dict] = {}
         for rung, (temperature_k, each) in enumerate(zip(self._ladder_k, positions_nm, strict=True)):

@@ -1,8 +1,16 @@
 """Independent replicas in one System: noticing and freezing those that fail."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from fpforce.forcefield.force_field import ForceField
+from fpforce.molecule.beads import BeadTable
+
+if TYPE_CHECKING:
+    import openmm
 
 
 @dataclass(frozen=True)
@@ -19,11 +27,11 @@ class BondLimits:
     upper_nm: np.ndarray
 
     @classmethod
-    def of(cls, force_field) -> "BondLimits":
+    def of(cls, force_field: ForceField) -> "BondLimits":
         return cls.of_bonds(force_field.beads, force_field.bonds_nm)
 
     @classmethod
-    def of_bonds(cls, table, seen) -> "BondLimits":
+    def of_bonds(cls, table: BeadTable, seen: Mapping[str, Any]) -> "BondLimits":
         """Of a BeadTable, with `mean`, `min` and `max` (bonds,) in nm of each of its bonds."""
         mean, low, high = (np.asarray(seen[name], dtype=float) for name in ("mean", "min", "max"))
         return cls(
@@ -33,7 +41,7 @@ class BondLimits:
             upper_nm=high + 0.5 * mean,
         )
 
-    def broken(self, positions_nm) -> dict[int, str]:
+    def broken(self, positions_nm: np.ndarray) -> dict[int, str]:
         """Which replicas of positions (R, n, 3) are broken, and why."""
         with np.errstate(invalid="ignore", over="ignore"):
             lengths = np.linalg.norm(positions_nm[:, self.pairs[:, 0]] - positions_nm[:, self.pairs[:, 1]], axis=-1)
@@ -52,7 +60,9 @@ class BondLimits:
         return problems
 
 
-def freeze(context, system, replicas, positions_nm) -> None:
+def freeze(
+    context: "openmm.Context", system: "openmm.System", replicas: Iterable[int], positions_nm: np.ndarray
+) -> None:
     """Stop some replicas for good: masses zero, velocities zero, put at positions (R, n, 3) nm; the others go on.
 
     replicas: their indices. Positions of the other replicas are set to their current ones unchanged.

@@ -6,12 +6,18 @@ all rungs, arrays from which they go on. Molecule r of one rung swaps with molec
 """
 
 import logging
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fpforce.simulation.exchange import acceptance, half_kicks, scaled_velocities
 from fpforce.simulation.replicas import freeze
 from fpforce.system.platforms import make_context
+
+if TYPE_CHECKING:
+    import openmm
 
 logger = logging.getLogger("fpforce")
 
@@ -32,8 +38,18 @@ class Rungs:
     """
 
     def __init__(
-        self, system, molecule, temperatures_k, shape, *, timestep_fs, friction_per_ps, noise_seeds, swap_seed, platform
-    ):
+        self,
+        system: "openmm.System",
+        molecule: "openmm.System | None",
+        temperatures_k: Sequence[float],
+        shape: tuple[int, int, int],
+        *,
+        timestep_fs: float,
+        friction_per_ps: float,
+        noise_seeds: Sequence[int],
+        swap_seed: int,
+        platform: str,
+    ) -> None:
         import openmm
         from openmm import unit
 
@@ -45,7 +61,7 @@ class Rungs:
         )
         self._contexts = []
 
-        def langevin(temperature_k, seed):
+        def langevin(temperature_k: float, seed: int) -> openmm.LangevinMiddleIntegrator:
             integrator = openmm.LangevinMiddleIntegrator(
                 temperature_k * unit.kelvin, friction_per_ps / unit.picosecond, timestep_fs * unit.femtosecond
             )
@@ -53,17 +69,17 @@ class Rungs:
             return integrator
 
         for temperature_k, seed in zip(self._temperatures_k, noise_seeds, strict=True):
-            context, self.platform = make_context(system, lambda t=temperature_k, s=seed: langevin(t, s), platform)
+            context, self.platform = make_context(system, partial(langevin, temperature_k, seed), platform)
             self._contexts.append(context)
-        self._one = None
-        if len(self._contexts) > 1:
+        self._one: openmm.Context  # of one molecule, for its energy, where there are several rungs
+        if molecule is not None and len(self._contexts) > 1:
             self._one, _ = make_context(molecule, lambda: openmm.VerletIntegrator(0.001), platform)
             self._timestep_fs = timestep_fs
             self._masses_da = np.array([molecule.getParticleMass(k)._value for k in range(molecule.getNumParticles())])
         self.sweeps = 0
         self.attempts, self.accepted = (np.zeros(len(self._contexts) - 1, dtype=int) for _ in range(2))
 
-    def start(self, positions_nm, velocity_seeds, minimise: bool) -> None:
+    def start(self, positions_nm: np.ndarray, velocity_seeds: Sequence[int], minimise: bool) -> None:
         """Put every rung at positions (R, n, 3) nm, or the nearest minimum, with velocities of its own."""
         from openmm import LocalEnergyMinimizer
 
@@ -87,31 +103,31 @@ class Rungs:
             for integrator in integrators:
                 integrator.step(1)
 
-    def positions(self):
+    def positions(self) -> np.ndarray:
         """(K, R, n, 3) nm, a copy."""
         states = (context.getState(positions=True) for context in self._contexts)
         return np.stack([state.getPositions(asNumpy=True)._value for state in states]).reshape(-1, *self._shape)
 
-    def velocities(self):
+    def velocities(self) -> np.ndarray:
         """(K, R, n, 3) nm/ps, a copy."""
         states = (context.getState(velocities=True) for context in self._contexts)
         return np.stack([state.getVelocities(asNumpy=True)._value for state in states]).reshape(-1, *self._shape)
 
-    def _forces(self):
+    def _forces(self) -> np.ndarray:
         """(K, R, n, 3) kJ/mol/nm."""
         states = (context.getState(forces=True) for context in self._contexts)
         return np.stack([state.getForces(asNumpy=True)._value for state in states]).reshape(-1, *self._shape)
 
-    def set_positions(self, positions_nm) -> None:
+    def set_positions(self, positions_nm: np.ndarray) -> None:
         for context, each in zip(self._contexts, positions_nm, strict=True):
             context.setPositions(each.reshape(-1, 3))
 
-    def freeze(self, replicas, positions_nm) -> None:
+    def freeze(self, replicas: Iterable[int], positions_nm: np.ndarray) -> None:
         """Stop some molecules for good on every rung, at positions (K, R, n, 3) nm."""
         for context, each in zip(self._contexts, positions_nm, strict=True):
             freeze(context, self._system, replicas, each)
 
-    def exchange(self, positions_nm, frozen) -> None:
+    def exchange(self, positions_nm: np.ndarray, frozen: Iterable[int]) -> None:
         """Offer a swap to neighbours, every other pair of rungs in turn; positions (K, R, n, 3) nm are the present
         ones.
 
@@ -138,7 +154,7 @@ class Rungs:
             context.setPositions(positions_nm[origin, column].reshape(-1, 3))
             context.setVelocities(scaled_velocities(v, kick, factor).reshape(-1, 3))
 
-    def _energies(self, positions_nm):
+    def _energies(self, positions_nm: np.ndarray) -> np.ndarray:
         """(K, R) kJ/mol."""
         energies = np.empty(positions_nm.shape[:2])
         for index in np.ndindex(energies.shape):

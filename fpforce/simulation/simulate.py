@@ -9,7 +9,8 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from fpforce.forcefield.load import loaded
+from fpforce.forcefield.force_field import ForceField
+from fpforce.forcefield.load import AnyForceField, loaded
 from fpforce.foundation.errors import InputError
 from fpforce.simulation.exchange import accepted_swaps, ladder_text, warn_of_ladder
 from fpforce.simulation.files import SimulatedFrames, SimulationFiles, read_simulation
@@ -62,7 +63,9 @@ class SimulationResult:
     accepted_swaps: tuple[float | None, ...] = ()
 
 
-def simulate(force_field, output, settings: SimulationSettings, *, show_progress: bool = False) -> SimulationResult:
+def simulate(
+    force_field: AnyForceField, output: str | Path, settings: SimulationSettings, *, show_progress: bool = False
+) -> SimulationResult:
     """Run `settings.replicas` independent replicas and write their trajectory to `output` (.xtc, .dcd or .h5).
 
     force_field: a ForceField, a TransferableForceField, or the path of model.pt.
@@ -145,7 +148,7 @@ def simulate(force_field, output, settings: SimulationSettings, *, show_progress
     )
 
 
-def _require_energy(force_field, settings) -> None:
+def _require_energy(force_field: ForceField, settings: SimulationSettings) -> None:
     if not settings.override_not_conservative:
         require_energy(force_field, "--override-not-conservative")
     if not force_field.conservative and settings.minimise:
@@ -156,7 +159,7 @@ def _require_energy(force_field, settings) -> None:
         )
 
 
-def _temperature(force_field, settings) -> float:
+def _temperature(force_field: ForceField, settings: SimulationSettings) -> float:
     temperature_k = settings.temperature_k or force_field.temperature_k
     if abs(temperature_k - force_field.temperature_k) > 1e-3 and not settings.override_temperature:
         raise InputError(
@@ -167,7 +170,7 @@ def _temperature(force_field, settings) -> float:
     return temperature_k
 
 
-def _describe(force_field, settings, temperature_k) -> dict:
+def _describe(force_field: ForceField, settings: SimulationSettings, temperature_k: float) -> dict:
     """The part of the sidecar that is known before the first step."""
     return {
         "replicas": settings.replicas,
@@ -186,7 +189,7 @@ def _describe(force_field, settings, temperature_k) -> dict:
     }
 
 
-def _require_same_run(files, stored: dict, wanted: dict) -> None:
+def _require_same_run(files: SimulationFiles, stored: dict, wanted: dict) -> None:
     for name in _FIXED_ON_RESUME:
         if stored.get(name) != wanted[name] and not (
             name == "beads" and name not in stored

@@ -1,6 +1,7 @@
 """The one frame from which every replica of a simulation starts."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,8 +14,13 @@ from fpforce.molecule.periodic import make_whole
 from fpforce.simulation.replicas import BondLimits
 from fpforce.trajectories.files import existing_file, holds_topology, load_frame, read_topology
 
+if TYPE_CHECKING:
+    import mdtraj
 
-def read_start_frame(force_field: ForceField, start=None, topology=None) -> tuple[np.ndarray, dict]:
+
+def read_start_frame(
+    force_field: ForceField, start: str | Path | np.ndarray | None = None, topology: str | Path | None = None
+) -> tuple[np.ndarray, dict]:
     """Positions (n, 3) in nm, float64, centred (in the plane: at z = 0), with a record of where they come from.
 
     start: None takes the model's own start frame; `FILE` or `FILE:index` (from 0, negative from the end) takes that
@@ -23,22 +29,22 @@ def read_start_frame(force_field: ForceField, start=None, topology=None) -> tupl
     topology: a topology file, for trajectory formats without one; without it they must hold the beads.
     Raises InputError when the file cannot be read or the frame does not fit the beads.
     """
-    if start is None and force_field.positions_nm is None:
+    own_nm = force_field.positions_nm
+    if start is None and own_nm is None:
         raise InputError(
             f"the topology that {force_field.path} was bound to has no coordinates to start from; give a frame "
             f"(--start)"
         )
-    if start is None:
-        positions_nm, record = (
-            force_field.positions_nm,
-            {"source": force_field.metadata.get("bound_to", "model"), "frame": None},
-        )
-    elif isinstance(start, str | Path):
+    record: dict[str, Any]
+    if isinstance(start, str | Path):
         path, index = _split_index(str(start))
         positions_nm = _read(force_field, path, index, topology)
         record = {"source": path, "frame": index}
-    else:
+    elif start is not None:
         positions_nm, record = np.asarray(start, dtype=float), {"source": "array", "frame": None}
+    else:
+        positions_nm = np.asarray(own_nm)
+        record = {"source": force_field.metadata.get("bound_to", "model"), "frame": None}
     if positions_nm.shape != (len(force_field.beads), 3):
         raise InputError(
             f"start frame: positions of shape {positions_nm.shape} do not fit the "
@@ -64,10 +70,10 @@ def _split_index(start: str) -> tuple[str, int]:
         ) from None
 
 
-def _read(force_field: ForceField, path: str, index: int, topology) -> np.ndarray:
+def _read(force_field: ForceField, start: str, index: int, topology: Any) -> np.ndarray:
     import mdtraj
 
-    path = existing_file(path, "start file")
+    path = existing_file(start, "start file")
     if not path.name.lower().endswith(tuple(mdtraj.FormatRegistry.loaders)):
         raise InputError(
             f"start file {path} has extension {path.suffix or '(none)'!r}, which mdtraj does not read; give a frame "
@@ -118,7 +124,7 @@ def _require_frame(path: Path, index: int) -> None:
         raise InputError(f"start file {path} has no frame {index}: it has {frames} frames, 0 to {frames - 1}")
 
 
-def _check_chirality(force_field: ForceField, frame, path: Path) -> None:
+def _check_chirality(force_field: ForceField, frame: "mdtraj.Trajectory", path: Path) -> None:
     """Raise InputError for D residues, unless the model was trained on such."""
     recipe = force_field.metadata.get("training", {}).get("recipe") or {}
     found = d_residues(frame.xyz, frame.topology)
@@ -129,5 +135,5 @@ def _check_chirality(force_field: ForceField, frame, path: Path) -> None:
         )
 
 
-def _described(topology) -> str:
+def _described(topology: "mdtraj.Topology | None") -> str:
     return "its own topology" if topology is None else f"a topology of {topology.n_atoms} atoms"

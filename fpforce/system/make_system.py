@@ -2,11 +2,12 @@
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fpforce.forcefield.force_field import ForceField
-from fpforce.forcefield.load import loaded
+from fpforce.forcefield.load import AnyForceField, loaded
 from fpforce.forcefield.model_file import ModelFile
 from fpforce.forcefield.transferable.bound import BoundForceField, TransferableForceField
 from fpforce.foundation.arguments import require_whole
@@ -14,12 +15,15 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import PLANE
 from fpforce.system import backends
 
+if TYPE_CHECKING:
+    import openmm
+
 logger = logging.getLogger("fpforce")
 
 
 def make_system(
-    force_field,
-    topology=None,
+    force_field: AnyForceField,
+    topology: Any = None,
     *,
     backend: str = "auto",
     replicas: int = 1,
@@ -28,7 +32,7 @@ def make_system(
     threads: int | None = None,
     scale_derivative: bool = False,
     override_not_conservative: bool = False,
-):
+) -> "openmm.System":
     """An openmm.System whose potential is the force field's free energy U (kJ/mol), ready for any integrator.
 
     force_field: a ForceField, a TransferableForceField, or the path of model.pt.
@@ -118,7 +122,7 @@ def require_energy(force_field: ModelFile, override: str) -> None:
         )
 
 
-def _check_topology(force_field: ForceField, topology, replicas: int) -> None:
+def _check_topology(force_field: ForceField, topology: Any, replicas: int) -> None:
     """Raise InputError at the first atom of `topology` that is not the bead at its place."""
     expected = [(bead.name, bead.residue) for bead in force_field.beads.beads]
     found = _atoms_and_residues(topology)
@@ -137,7 +141,7 @@ def _check_topology(force_field: ForceField, topology, replicas: int) -> None:
             )
 
 
-def _atoms_and_residues(topology) -> list[tuple[str, str]]:
+def _atoms_and_residues(topology: Any) -> list[tuple[str, str]]:
     """(atom name, residue name) of an openmm Topology, an mdtraj Topology or a topology file."""
     if isinstance(topology, str | Path):
         import mdtraj

@@ -5,8 +5,13 @@ hand-off alone, one of Reference 0.5 us, and the model is evaluated by torch or 
 """
 
 import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from fpforce.foundation.errors import InputError
+
+if TYPE_CHECKING:
+    import openmm
 
 logger = logging.getLogger("fpforce")
 
@@ -16,7 +21,9 @@ _CPU_OPENCL = ("portable computing language", "pocl", "intel(r) cpu", "oclgrind"
 _CPU_DEVICES = ("cpu", "pthread", "xeon", "ryzen", "epyc", "core(tm)", "llvmpipe")
 
 
-def make_context(system, make_integrator, platform: str = "auto"):
+def make_context(
+    system: "openmm.System", make_integrator: Callable[[], "openmm.Integrator"], platform: str = "auto"
+) -> tuple["openmm.Context", str]:
     """An openmm.Context for `system`, with the name of its platform.
 
     make_integrator: called for every platform that is tried, since an integrator is bound to one context.
@@ -80,7 +87,9 @@ def is_gpu(opencl_platform: str, device: str) -> bool:
     )
 
 
-def _context(system, make_integrator, platform):
+def _context(
+    system: "openmm.System", make_integrator: Callable[[], "openmm.Integrator"], platform: "openmm.Platform"
+) -> "openmm.Context":
     import openmm
 
     if platform.getName() in _GPU_PLATFORMS:

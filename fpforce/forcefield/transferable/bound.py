@@ -110,6 +110,7 @@ class BoundForceField(ForceField):
         Raises InputError as `bind` does, and for another molecule.
         """
         found = recognise(frame, self.transferable_one.knowledge, any_order=True)
+        assert found.positions_nm is not None, "a frame has coordinates"
         return found.positions_nm[self.beads.order_in(found.beads.labels, "the frame")]
 
     def bound(self, topology: Any = None) -> "BoundForceField":

@@ -7,8 +7,10 @@ here by name.
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +22,9 @@ from fpforce.molecule.chirality import d_residues
 from fpforce.molecule.mapping import chosen_atoms, is_solvent, map_beads
 from fpforce.molecule.periodic import make_whole
 from fpforce.trajectories.files import existing_file, holds_topology, load_frame, read_topology
+
+if TYPE_CHECKING:
+    import mdtraj
 
 logger = logging.getLogger("fpforce")
 
@@ -57,7 +62,7 @@ class Recognised:
     source: str
 
 
-def recognise(topology, knowledge: Knowledge, *, any_order: bool = False) -> Recognised:
+def recognise(topology: Any, knowledge: Knowledge, *, any_order: bool = False) -> Recognised:
     """The beads of a topology: a file that mdtraj reads, an openmm or mdtraj Topology, or an mdtraj Trajectory (its
     first frame).
 
@@ -107,7 +112,7 @@ def recognise(topology, knowledge: Knowledge, *, any_order: bool = False) -> Rec
     return Recognised(beads, beads.positions(xyz, atoms)[0].astype(float), source)
 
 
-def _read(topology):
+def _read(topology: Any) -> tuple["mdtraj.Topology", np.ndarray | None, str]:
     """(mdtraj Topology, coordinates (1, atoms, 3) in nm or None, what to call the input)."""
     import mdtraj
 
@@ -131,26 +136,26 @@ def _read(topology):
     raise InputError(f"topology is {topology!r}; give an openmm or mdtraj Topology, or a topology file")
 
 
-def _whole(frame):
+def _whole(frame: "mdtraj.Trajectory") -> "mdtraj.Topology":
     """The topology of a frame, whose molecules are put together across a periodic box."""
     if frame.unitcell_vectors is not None and np.all(np.abs(np.linalg.det(frame.unitcell_vectors)) > 0.0):
         make_whole(frame.xyz, frame.unitcell_vectors, with_bonds(frame.topology))
     return frame.topology
 
 
-def _say_what_is_left_out(topology, source) -> None:
+def _say_what_is_left_out(topology: "mdtraj.Topology", source: str) -> None:
     solvent = Counter(residue.name for residue in topology.residues if is_solvent(residue))
     if solvent:
         found = ", ".join(f"{count} {name}" for name, count in sorted(solvent.items()))
         logger.warning("%s: water and ions are left out (%s)", source, found)
 
 
-def _are_all(topology, chosen) -> bool:
+def _are_all(topology: "mdtraj.Topology", chosen: Sequence[int]) -> bool:
     """Whether these atoms are all but water and ions."""
     return len(chosen) == sum(residue.n_atoms for residue in topology.residues if not is_solvent(residue))
 
 
-def _say_which_ends_are_bare(topology, chosen, source: str) -> None:
+def _say_which_ends_are_bare(topology: "mdtraj.Topology", chosen: Sequence[int], source: str) -> None:
     """Warn where a topology of more atoms than the beads has an end without an end group: charged, or cut from
     something longer.
 
@@ -178,7 +183,7 @@ def _say_which_ends_are_bare(topology, chosen, source: str) -> None:
         )
 
 
-def _named_states(topology) -> dict[int, str]:
+def _named_states(topology: Any) -> dict[int, str]:
     """What the residue names of a PDB file say of their state, by number; mdtraj reads HIP as HIS, CYX as CYS, as does
     the model.
     """
@@ -195,7 +200,9 @@ def _named_states(topology) -> dict[int, str]:
     }
 
 
-def _say_which_states_are_unusual(topology, chosen, source: str, named: dict[int, str]) -> None:
+def _say_which_states_are_unusual(
+    topology: "mdtraj.Topology", chosen: Sequence[int], source: str, named: dict[int, str]
+) -> None:
     """Warn of residues whose names (_named_states) or hydrogens show another state than the usual one at pH 7, or a
     disulfide.
     """
@@ -217,7 +224,7 @@ def _say_which_states_are_unusual(topology, chosen, source: str, named: dict[int
         )
 
 
-def _check_residues(topology, chosen, knowledge: Knowledge, source: str) -> None:
+def _check_residues(topology: "mdtraj.Topology", chosen: Sequence[int], knowledge: Knowledge, source: str) -> None:
     """Raise InputError unless the chosen atoms are the beads of one chain of known residues without a gap."""
     names: dict[int, list[str]] = {}
     for atom in map(topology.atom, chosen):
@@ -245,7 +252,7 @@ def _check_residues(topology, chosen, knowledge: Knowledge, source: str) -> None
             )
 
 
-def _check_beads(residue, names: tuple[str, ...], knowledge: Knowledge, source: str) -> None:
+def _check_beads(residue: Any, names: tuple[str, ...], knowledge: Knowledge, source: str) -> None:
     if residue.name not in knowledge.residues:
         raise InputError(
             f"{source}: residue {residue} is of a type that the model was not trained with; it knows "
@@ -270,7 +277,7 @@ def _check_beads(residue, names: tuple[str, ...], knowledge: Knowledge, source: 
     )
 
 
-def _in_order(topology, chosen, layout: tuple[tuple[str, ...], ...]) -> list[int]:
+def _in_order(topology: "mdtraj.Topology", chosen: Sequence[int], layout: tuple[tuple[str, ...], ...]) -> list[int]:
     """The chosen atoms with those of every residue in the order of the layout's residue at this place."""
     residues = {
         number: place
@@ -286,6 +293,6 @@ def _in_order(topology, chosen, layout: tuple[tuple[str, ...], ...]) -> list[int
     return sorted(chosen, key=place)
 
 
-def _chain(chain) -> str:
+def _chain(chain: Any) -> str:
     residues = list(chain.residues)
     return f"{residues[0]} to {residues[-1]}"

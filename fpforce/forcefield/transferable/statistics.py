@@ -78,7 +78,7 @@ class PairTable:
     entries: key -> the values of FIELDS, of all pairs with this key together, each molecule's pair counting alike.
     """
 
-    def __init__(self, entries: dict[Key, np.ndarray]):
+    def __init__(self, entries: dict[Key, np.ndarray]) -> None:
         self.entries = entries
 
     @staticmethod
@@ -145,7 +145,9 @@ class PairTable:
         order = [record["fields"].index(name) for name in FIELDS]
         return PairTable(
             {
-                (*map(str, key[:2]), int(key[2]), int(key[3]), *map(str, key[4:])): np.array(values, dtype=float)[order]
+                (str(key[0]), str(key[1]), int(key[2]), int(key[3]), str(key[4]), str(key[5])): (
+                    np.array(values, dtype=float)[order]
+                )
                 for key, values in zip(record["keys"], record["values"], strict=True)
             }
         )

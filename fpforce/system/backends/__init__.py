@@ -12,6 +12,7 @@ import logging
 from importlib import import_module
 from types import ModuleType
 
+from fpforce.forcefield.force_field import ForceField
 from fpforce.foundation.errors import InputError
 
 logger = logging.getLogger("fpforce")
@@ -29,7 +30,7 @@ def names() -> tuple[str, ...]:
     return tuple(_MODULE_OF)
 
 
-def choose(force_field, name: str = "auto") -> tuple[str, ModuleType]:
+def choose(force_field: ForceField, name: str = "auto") -> tuple[str, ModuleType]:
     """The backend called `name`, or with `auto` the first that can compute this force field here, as (name, module).
 
     Raises InputError for an unknown name, and when the backend (or, with `auto`, every one) is unavailable.

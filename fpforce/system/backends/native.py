@@ -4,12 +4,20 @@ The Force holds the model itself: its XML carries the whole force field, and loa
 plugin, whether or not it imports fpforce.
 """
 
+from typing import TYPE_CHECKING
+
+from fpforce.forcefield.force_field import ForceField
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import PLANE
 from fpforce.plugin import library
 
+if TYPE_CHECKING:
+    import openmm
 
-def unavailable(force_field) -> str | None:
+    from fpforce.plugin import FPForce
+
+
+def unavailable(force_field: ForceField) -> str | None:
     """Why the plugin cannot evaluate this force field here, or None. Imports neither OpenMM nor torch."""
     if not force_field.conservative:
         return f"{force_field.path} is a score that is not the gradient of an energy, and the plugin computes energies"
@@ -21,12 +29,16 @@ def unavailable(force_field) -> str | None:
     return library.problem() or library.model_problem(force_field.description(), force_field.weights_bytes())
 
 
-def attach(system, force_field, *, replicas: int, force_group: int, threads: int | None):
+def attach(
+    system: "openmm.System", force_field: ForceField, *, replicas: int, force_group: int, threads: int | None
+) -> "openmm.Force":
     """Add an FPForce for `replicas` molecules; `threads` share the replicas, None for as many as pay off."""
     return _add(system, _force(force_field, replicas, threads), force_group)
 
 
-def attach_with_scale_derivative(system, force_field, *, replicas: int, force_group: int, threads: int | None):
+def attach_with_scale_derivative(
+    system: "openmm.System", force_field: ForceField, *, replicas: int, force_group: int, threads: int | None
+) -> "openmm.Force":
     """Add a CustomCVForce that computes the same, and from which State has dU/d(fpforce_scale)."""
     import openmm
 
@@ -44,7 +56,7 @@ def attach_with_scale_derivative(system, force_field, *, replicas: int, force_gr
     return _add(system, force, force_group)
 
 
-def _force(force_field, replicas: int, threads: int | None):
+def _force(force_field: ForceField, replicas: int, threads: int | None) -> "FPForce":
     import openmm
 
     from fpforce.plugin import FPForce
@@ -60,7 +72,7 @@ def _force(force_field, replicas: int, threads: int | None):
     return force
 
 
-def _add(system, force, force_group: int):
+def _add(system: "openmm.System", force: "openmm.Force", force_group: int) -> "openmm.Force":
     force.setForceGroup(force_group)
     force.setName("fpforce")
     system.addForce(force)

@@ -6,18 +6,27 @@ so load only files you trust. Not for GPUs: positions come to the host at every 
 
 import io
 from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from fpforce.forcefield.force_field import ForceField
 from fpforce.foundation.errors import install_extra
 
+if TYPE_CHECKING:
+    import openmm
 
-def unavailable(force_field) -> str | None:
+
+def unavailable(force_field: ForceField) -> str | None:
     """Why PythonForce cannot be used here, or None."""
     if find_spec("torch") is None:
         return f"torch is not installed; {install_extra('cpu', 'cuda13')}"
     return None
 
 
-def attach(system, force_field, *, replicas: int, force_group: int, threads: int | None):
+def attach(
+    system: "openmm.System", force_field: ForceField, *, replicas: int, force_group: int, threads: int | None
+) -> "openmm.Force":
     """Add a PythonForce for `replicas` molecules; `threads` sets torch's thread count at its first call."""
     import openmm
 
@@ -34,18 +43,18 @@ class TorchEnergy:
     Holds the bytes of model.pt, so that it can be pickled; torch and the program are loaded at the first call.
     """
 
-    def __init__(self, model_bytes: bytes, threads: int | None = None):
+    def __init__(self, model_bytes: bytes, threads: int | None = None) -> None:
         self.model_bytes = model_bytes
         self.threads = threads
-        self._program = None
+        self._program: Any = None  # torch.jit.ScriptModule
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {"model_bytes": self.model_bytes, "threads": self.threads}
 
-    def __setstate__(self, state):
-        self.__init__(**state)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
 
-    def __call__(self, state):
+    def __call__(self, state: "openmm.State") -> tuple[float, np.ndarray]:
         import torch
         from openmm import unit
 

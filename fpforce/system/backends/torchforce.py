@@ -6,13 +6,18 @@ The Force holds the program itself: its XML carries the whole model and loads wh
 import logging
 from importlib.metadata import distributions, version
 from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
+from fpforce.forcefield.force_field import ForceField
 from fpforce.foundation.errors import InputError, install_extra
+
+if TYPE_CHECKING:
+    import openmm
 
 _INSTALL = install_extra("cpu", "cuda13")
 
 
-def unavailable(force_field) -> str | None:
+def unavailable(force_field: ForceField) -> str | None:
     """Why TorchForce cannot be used here, or None.
 
     Raises InputError when two openmm-torch wheels are installed: they overwrite each other's files.
@@ -39,7 +44,9 @@ def unavailable(force_field) -> str | None:
     return None
 
 
-def attach(system, force_field, *, replicas: int, force_group: int, threads: int | None):
+def attach(
+    system: "openmm.System", force_field: ForceField, *, replicas: int, force_group: int, threads: int | None
+) -> "openmm.Force":
     """Add a TorchForce for `replicas` molecules; `threads` sets torch's thread count for this process."""
     import torch
 
@@ -54,7 +61,7 @@ def attach(system, force_field, *, replicas: int, force_group: int, threads: int
     return force
 
 
-def _torch_force_class():
+def _torch_force_class() -> Any:
     """openmmtorch.TorchForce; importing it logs a warning about its own use of the name `simtk`, held back here."""
     disabled_before = logging.root.manager.disable
     logging.disable(logging.WARNING)
