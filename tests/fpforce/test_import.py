@@ -71,7 +71,7 @@ def test_without_torch_the_names_of_training_say_which_extra_they_need(name):
 def test_type_checkers_see_the_names_that_are_loaded_lazily():
     """Every import under TYPE_CHECKING is an entry of the lazy table, from the same module, and the reverse."""
     tree = ast.parse(Path(fpforce.__file__).read_text())
-    (block,) = [node for node in tree.body if isinstance(node, ast.If) and node.test.id == "TYPE_CHECKING"]
+    (block,) = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
     seen = {alias.asname: node.module for node in block.body for alias in node.names}
     assert all(alias.name == alias.asname for node in block.body for alias in node.names), "not re-exported"
     assert seen == fpforce._HOME_OF and sorted(seen) == fpforce.__all__
