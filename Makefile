@@ -106,8 +106,25 @@ test-cuda: setup  ## the text of the GPU kernels, compiled for CUDA
 	$(BIN)/python -m zipfile -e $(CUDA_WHEEL)/*.whl $(CUDA_WHEEL)
 	FPFORCE_OPENMM_CUDA=$(CURDIR)/$(CUDA_WHEEL)/OpenMM.libs/lib/plugins/libOpenMMCUDA.so $(BIN)/python -m pytest -q tests/plugin/test_device_cuda.py
 
-clean:  ## remove .venv, build, dist and runs
-	rm -rf $(VENV) build dist runs
+# Warnings are errors, and every link within the site has to lead somewhere. Nothing is taken from the network; notebooks are
+# shown with their stored outputs, which `make notebooks` makes anew.
+.PHONY: docs docs-quick notebooks
+
+SPHINX := $(BIN)/python -m sphinx -b html docs docs/_build/html
+
+docs: setup  ## the documentation site in docs/_build/html, its links checked
+	rm -rf docs/_build
+	$(SPHINX) --quiet --fail-on-warning --keep-going
+	$(BIN)/python docs/check_links.py docs/_build/html
+
+docs-quick: setup  ## the same for a look: what has changed, warnings allowed
+	$(SPHINX) --quiet
+
+notebooks: setup  ## run the tutorials in full and store their outputs, 45 minutes
+	nice $(BIN)/python docs/run_notebooks.py
+
+clean:  ## remove .venv, build, dist, runs and the built site
+	rm -rf $(VENV) build dist runs docs/_build
 
 # The C++ tests and the fuzzing of plugin/kernels, plain, under AddressSanitizer with UBSan, and under ThreadSanitizer. Needs
 # CMake and a C++17 compiler, no OpenMM. CXX=clang++ works too (after rm -r build/native-*).

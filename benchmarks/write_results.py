@@ -1,16 +1,18 @@
-"""Puts the tables that the other scripts wrote to docs/results/ into docs/results.md.
+"""Puts the tables that the other scripts wrote to docs/results/ into the pages of docs/measured/.
 
-python benchmarks/write_results.py [--quick], which writes the page elsewhere.
+python benchmarks/write_results.py [--quick], which writes the pages elsewhere.
+In: docs/results/NAME.md, and figures there. Out: one page for each entry of PAGES. The tables are not changed.
 """
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 from workbench import options, reach
 from workbench.places import RESULTS
 
 HERE = Path(__file__).resolve().parent
-PAGE = "results.md"  # beside the folder of tables
+FOLDER = "measured"  # of the pages, beside the folder of tables
 SECTIONS = (
     (
         "The paper's variants on alanine dipeptide, `internal`",
@@ -34,7 +36,7 @@ SECTIONS = (
         "alanine_tables.py volumes",
         "The first table's trainings with `model.volumes=false`: the network tells mirror images apart by dihedrals of "
         "consecutive beads alone "
-        "(docs/method.md, Handedness), and iid samples have too much phi > 0.",
+        "([Handedness](../method.md#handedness)), and iid samples have too much phi > 0.",
     ),
     (
         "Handedness in noise",
@@ -48,7 +50,7 @@ SECTIONS = (
         "Calibration of basin weights",
         "alanine_calibration",
         "alanine_tables.py calibration",
-        "The same trainings, calibrated in each way that a recipe offers (docs/method.md, Calibration).",
+        "The same trainings, calibrated in each way that a recipe offers ([Calibration](../method.md#calibration)).",
     ),
     (
         "Where the expert that is simulated ends",
@@ -122,7 +124,7 @@ SECTIONS = (
         "The paper's variants on the Müller-Brown potential",
         "muller_brown",
         "muller_brown.py",
-        "![Free-energy maps of all variants, and the Fokker-Planck residual](results/muller_brown.png)\n\n"
+        "![Free-energy maps of all variants, and the Fokker-Planck residual](../results/muller_brown.png)\n\n"
         "Each variant of examples/muller_brown/recipes against the exact density, by JS divergence on 64 x 64 bins; "
         "the floor is "
         "that of as many independent samples of the exact density, so that samples and simulations can be compared "
@@ -148,8 +150,9 @@ SECTIONS = (
         "the floor. `calibrated` is "
         "`both` with a force field of its own for each sequence, calibrated by the model's own samples of it: 300 "
         "likelihoods, then 4 rounds of "
-        "simulation (docs/method.md, Calibration). 1,000 frames fill few of 64 x 64 bins, and a frame in a bin that is "
-        "empty elsewhere counts "
+        "simulation ([Calibration](../method.md#calibration)). 1,000 frames fill few of 64 x 64 bins, "
+        "and a frame in a bin "
+        "that is empty elsewhere counts "
         "(ln 1000)^2 times its weight: PMF errors are large, their floors too, and a simulation that is nearer to both "
         "runs together than these "
         "are to each other has an excess below zero.",
@@ -173,8 +176,8 @@ SECTIONS = (
         "The same, calibrated",
         "chignolin_calibration",
         "chignolin_tables.py calibration",
-        "The trainings of the table above, calibrated by likelihoods or in rounds of simulation (docs/method.md, "
-        "Calibration).",
+        "The trainings of the table above, calibrated by likelihoods or in rounds of simulation "
+        "([Calibration](../method.md#calibration)).",
     ),
     (
         "A long simulation of chignolin",
@@ -206,8 +209,8 @@ SECTIONS = (
         "What forces in the data buy",
         "forces_blending",
         "forces_blending.py run1.npz run2.npz all_atoms.pdb",
-        "Alanine dipeptide as five beads, with the forces on all atoms of the training run (docs/method.md, Forces in "
-        "the data).",
+        "Alanine dipeptide as five beads, with the forces on all atoms of the training run ([Forces in the "
+        "data](../method.md#forces-in-the-data)).",
     ),
     (
         "Langevin steps per second",
@@ -226,10 +229,22 @@ SECTIONS = (
         "Scaling with the number of beads",
         "scaling",
         "scaling.py",
-        "![Time and memory for one molecule against the number of beads](results/scaling.png)\n\n"
+        "![Time and memory for one molecule against the number of beads](../results/scaling.png)\n\n"
         "The graph transformer with a cutoff, over all pairs (`dense`) and over those within the cutoff (`radius`), on "
         "a chain that "
         "fills a cube at the density of a protein's CA beads. Taken with other programs running.",
+    ),
+    (
+        "Time steps of the reference",
+        "reference_timestep",
+        "reference_timestep.py",
+        "Langevin dynamics of the atoms with 2 and 4 fs.",
+    ),
+    (
+        "Scaling of velocities in the replica exchange",
+        "reference_exchange_bias",
+        "reference_exchange_bias.py",
+        "Swaps that scale the velocities of the whole step, as the program does, and those that the integrator keeps.",
     ),
     (
         "Memory of the native force",
@@ -240,11 +255,102 @@ SECTIONS = (
 )
 
 
+@dataclass(frozen=True)
+class Page:
+    """A page of docs/measured: `figures` are (file in docs/results, caption), left out where the file is missing."""
+
+    title: str
+    introduction: str
+    sections: tuple[str, ...]
+    figures: tuple[tuple[str, str], ...] = ()
+    reach: bool = False
+
+
+PAGES = {
+    "alanine-dipeptide": Page(
+        "Alanine dipeptide",
+        "The variants of the paper on one small molecule, by three seeds each. The recipe's defaults were chosen among "
+        "some ten variants by comparison with this same reference, on seed 0, so its figures are not those of a "
+        "reference seen only once.",
+        (
+            "alanine_variants",
+            "alanine_variants_graph",
+            "alanine_volumes",
+            "handedness",
+            "alanine_calibration",
+            "alanine_t_max",
+            "alanine_two_for_one",
+            "alanine_timestep",
+            "alanine_solver",
+            "alanine_width",
+            "alanine_long",
+            "alanine_simulated_long",
+            "alanine_every",
+            "alanine_score",
+            "long_run",
+        ),
+        (
+            (
+                "alanine_variants.png",
+                "Excess of the JS divergence over its floor and error of the basins' free energy difference, of "
+                "samples and simulations of every variant; a point for each seed, hollow where the simulation has "
+                "not converged",
+            ),
+        ),
+        reach=True,
+    ),
+    "potentials": Page(
+        "Potentials whose density is known",
+        "Particles in two dimensions, where everything can be checked against exact figures.",
+        ("muller_brown", "two_gaussians"),
+    ),
+    "dipeptides": Page(
+        "Sequences never trained on",
+        "One force field for many dipeptides, judged on sequences that the training has not seen.",
+        ("dipeptides", "dipeptides_graph_transformer"),
+        (
+            (
+                "dipeptides.png",
+                "Excess of the JS divergence of simulations over its floor, a point for each of 20 unseen sequences",
+            ),
+        ),
+    ),
+    "chignolin": Page(
+        "Chignolin and larger proteins",
+        "Proteins as CA beads. The data of chignolin are not converged: what is asked of a force field is the "
+        "distribution of these data.",
+        ("chignolin_variants", "chignolin_calibration", "long_run_chignolin", "protein_sizes"),
+        (
+            (
+                "chignolin_variants.png",
+                "Excess of the JS divergence over its floor and error of the folding free energy, of samples and "
+                "simulations of every variant; a point for each seed, hollow where the simulation has not converged",
+            ),
+        ),
+    ),
+    "cost-and-speed": Page(
+        "Cost, speed and memory",
+        "What trainings and simulations cost. All of it was measured on a processor; nothing here says how fast a GPU "
+        "is.",
+        ("training_cost", "forces_blending", "langevin_speed", "backend_statistics", "scaling", "memory"),
+    ),
+    "reference-data": Page(
+        "The reference data",
+        "Whether 4 fs with heavy hydrogens sample what 2 fs sample, and whether swaps of the replica exchange bias "
+        "them.",
+        ("reference_timestep", "reference_exchange_bias"),
+    ),
+}
+
+
 def main() -> None:
     chosen = options.parse(argparse.ArgumentParser(description=__doc__))
-    text = page()
-    (chosen.results.parent / PAGE).write_text(text)
-    print(f"{chosen.results.parent / PAGE}: {text.count(chr(10) + '## ')} sections")
+    folder = chosen.results.parent / FOLDER
+    folder.mkdir(exist_ok=True)
+    for name, page in PAGES.items():
+        text = page_text(page, RESULTS)
+        (folder / f"{name}.md").write_text(text)
+        print(f"{folder / name}.md: {text.count(chr(10) + '## ')} sections")
 
 
 def command_of(script: str) -> str:
@@ -254,25 +360,20 @@ def command_of(script: str) -> str:
     return " ".join(["python", f"benchmarks/{path.relative_to(HERE)}", *arguments])
 
 
-def page() -> str:
-    """The whole page, from the tables in docs/results."""
-    parts = [
-        "# Results\n\nEvery table here is written by a script in benchmarks/, with its hardware; "
-        "`python benchmarks/write_results.py` collects them. Excess is the figure less its floor, the same "
-        "figure between training set and held-out reference, which are independent runs. "
-        "The recipe's defaults were chosen among some ten variants by comparison with this same reference, on seed 0, "
-        "so its figures are not those of a reference seen only once. Training times were taken with other programs "
-        "running.\n"
-    ]
-    if reached := reach.section(RESULTS):
-        parts.append(f"## What is reached on alanine dipeptide\n\n{reached}")
+def page_text(page: Page, results: Path) -> str:
+    """Markdown of a page, without the sections whose tables have not been made."""
+    parts = [f"# {page.title}\n\n{page.introduction}\n"]
+    parts += [f"![{caption}](../results/{name})\n" for name, caption in page.figures if (results / name).exists()]
+    if page.reach and (reached := reach.section(results)):
+        parts.append(f"## What is reached\n\n{reached}")
     for title, name, script, text in SECTIONS:
-        path = RESULTS / f"{name}.md"
+        path = results / f"{name}.md"
+        if name not in page.sections:
+            continue
         if not path.exists():
             print(f"left out, not yet made by {script}: {path}")
             continue
-        table = path.read_text()
-        parts.append(f"## {title}\n\n{text} Made by `{command_of(script)}`.\n\n{table}")
+        parts.append(f"## {title}\n\n{text} Made by `{command_of(script)}`.\n\n{path.read_text()}")
     return "\n".join(parts)
 
 

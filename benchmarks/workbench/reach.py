@@ -72,7 +72,7 @@ class Reached:
 
 
 def section(results: Path) -> str:
-    """The section of docs/results.md, from the tables that are in `results`; empty without any."""
+    """The section of docs/measured/alanine-dipeptide.md, from the tables that are in `results`; empty without any."""
     groups: dict[str, list[dict]] = {}
     for table in TABLES:
         path = results / f"alanine_{table}.json"

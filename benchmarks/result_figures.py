@@ -1,0 +1,124 @@
+"""Figures of results that are in docs/results: python benchmarks/result_figures.py [--quick], which draws elsewhere.
+
+In: docs/results/*.json that the other scripts wrote, and the outputs that are stored in the first tutorial. Out: PNGs
+in docs/results, which docs/measured and README.md show. Nothing is computed anew; a figure whose JSON is missing is
+left out.
+"""
+
+import argparse
+import base64
+import json
+from pathlib import Path
+
+from workbench import options
+from workbench.places import RESULTS
+
+TUTORIAL = RESULTS.parent / "tutorials" / "muller_brown.ipynb"
+SAMPLES, SIMULATION = "#D55E00", "#0072B2"
+DOTS_PER_INCH = 110
+
+
+def variants(rows: list[dict], path: Path, difference: str) -> None:
+    """Samples beside simulations of every variant: JS excess, and the error of the free energy difference named."""
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    reference = next(row["reference_kt"] for row in rows if not row["error"])
+    figure = Figure(figsize=(8.4, 0.9 + 0.42 * len(names)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    right.axvspan(-reference["standard_error"], reference["standard_error"], color="#E8E8E8", zorder=0)
+    for row in rows:
+        if row["error"]:
+            continue
+        height = len(names) - 1 - names.index(row["name"])
+        for shift, kind, colour in ((0.16, "iid", SAMPLES), (-0.16, "simulation", SIMULATION)):
+            filled = colour if kind == "iid" or row["converged"] else "none"
+            style = dict(marker="o", ms=5.5, mec=colour, mfc=filled, ls="none", clip_on=False)
+            left.plot(row[kind]["excess_js"], height + shift, **style)
+            value = row[kind]["free_energy_kt"]["value"]
+            if value is not None:
+                right.plot(value - reference["value"], height + shift, **style)
+    left.set_yticks(range(len(names)), [name.replace("_", " ") for name in reversed(names)])
+    left.set_ylim(-0.6, len(names) - 0.4)
+    left.set_xscale("symlog", linthresh=0.005, linscale=0.6)
+    ticks = (0.0, 0.005, 0.02, 0.05, 0.1)
+    left.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    left.set_xticks([], minor=True)
+    left.axvline(0.0, color="0.6", lw=0.8)
+    right.axvline(0.0, color="0.6", lw=0.8)
+    left.set_xlabel("JS divergence less its floor")
+    right.set_xlabel(f"error of {difference} / kT")
+    for axis in (left, right):
+        axis.spines[["top", "right", "left"]].set_visible(False)
+        axis.tick_params(axis="y", length=0)
+        axis.grid(axis="x", color="#EEEEEE")
+        axis.set_axisbelow(True)
+    for colour, label in ((SAMPLES, "samples"), (SIMULATION, "simulation")):
+        right.plot([], [], "o", color=colour, label=label)
+    right.plot([], [], "o", mec=SIMULATION, mfc="none", label="not converged")
+    right.fill_between([], [], color="#E8E8E8", label="reference's error")
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    figure.savefig(path, dpi=DOTS_PER_INCH)
+
+
+def unseen(results: list[dict], path: Path) -> None:
+    """JS excess of the simulations of every unseen sequence, by variant."""
+    from matplotlib.figure import Figure
+
+    order = sorted(range(len(results[0]["sequences"])), key=lambda i: results[0]["sequences"][i]["sequence"])
+    figure = Figure(figsize=(8.4, 3.0), layout="constrained")
+    axis = figure.subplots()
+    colours = {"diffusion": "#D55E00", "fokker_planck": "#0072B2", "both": "#009E73", "calibrated": "#CC79A7"}
+    for result in results:
+        values = [result["sequences"][i]["excess_js"] for i in order]
+        label = result["variant"].replace("_", " ")
+        axis.plot(range(len(order)), values, "o", ms=5, color=colours[result["variant"]], label=label)
+    axis.set_xticks(range(len(order)), [results[0]["sequences"][i]["sequence"] for i in order])
+    axis.axhline(0.0, color="0.6", lw=0.8)
+    axis.set_ylabel("JS divergence less its floor")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="y", color="#EEEEEE")
+    axis.set_axisbelow(True)
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    figure.savefig(path, dpi=DOTS_PER_INCH)
+
+
+def overview(notebook: Path, path: Path) -> None:
+    """The first figure among a notebook's stored outputs."""
+    cells = json.loads(notebook.read_text())["cells"]
+    images = [
+        output["data"]["image/png"]
+        for cell in cells
+        for output in cell.get("outputs", ())
+        if "image/png" in output.get("data", {})
+    ]
+    path.write_bytes(base64.b64decode("".join(images[0])))
+
+
+def main() -> None:
+    chosen = options.parse(argparse.ArgumentParser(description=__doc__))
+    for path in draw(RESULTS, chosen.results):
+        print(path)
+
+
+def draw(results: Path, into: Path) -> list[Path]:
+    """Draw what can be drawn from the JSON files in `results`, and return the PNGs in `into`."""
+    figures = {
+        "alanine_variants": lambda data, path: variants(data["rows"], path, "F(phi > 0) - F(phi < 0)"),
+        "chignolin_variants": lambda data, path: variants(data["rows"], path, "F(folded) - F(unfolded)"),
+        "dipeptides": unseen,
+    }
+    drawn = []
+    for name, figure in figures.items():
+        source = results / f"{name}.json"
+        if source.exists():
+            figure(json.loads(source.read_text()), into / f"{name}.png")
+            drawn.append(into / f"{name}.png")
+    if TUTORIAL.exists():
+        overview(TUTORIAL, into / "overview.png")
+        drawn.append(into / "overview.png")
+    return drawn
+
+
+if __name__ == "__main__":
+    main()
