@@ -10,7 +10,7 @@ _HOME_OF = {
     "InputError": "fpforce.foundation.errors",
     "Bead": "fpforce.molecule.beads",
     "BeadTable": "fpforce.molecule.beads",
-    "map_beads": "fpforce.molecule.beads",
+    "map_beads": "fpforce.molecule.mapping",
     "BeadFrames": "fpforce.trajectories.bead_frames",
     "read_bead_frames": "fpforce.trajectories.bead_frames",
     "ForceField": "fpforce.forcefield.artifact",

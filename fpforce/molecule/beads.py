@@ -284,10 +284,3 @@ class BeadTable:
                 residues.append([])
             residues[-1].append(bead)
         return chains
-
-
-def map_beads(topology, beads):
-    """Choose beads from the atoms of an mdtraj topology; see `fpforce.molecule.mapping.map_beads`."""
-    from fpforce.molecule.mapping import map_beads as choose
-
-    return choose(topology, beads)

@@ -10,19 +10,10 @@ import numpy as np
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.molecule.bonding import bead_bonds, require_connected
+from fpforce.molecule.residues import is_solvent
 
 PRESETS = ("ca", "backbone5", "backbone", "heavy", "all")
 
-# fmt: off
-_ION_ELEMENTS = {
-    "Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Mn", "Fe", "Co", "Ni", "Cu", "Zn", "Cd",
-    "F", "Cl", "Br", "I",
-}
-_ION_RESIDUES = {
-    "LI", "NA", "K", "RB", "CS", "MG", "CA", "SR", "BA", "ZN", "CL", "BR", "I", "F",
-    "SOD", "POT", "CLA", "CAL", "CES", "LIT", "RUB", "IB", "CIO", "CIM", "CIP",
-}
-# fmt: on
 _BACKBONE_ELEMENTS = {"N": "N", "CA": "C", "C": "C", "O": "O", "CB": "C"}
 
 
@@ -264,16 +255,6 @@ def _bead(topology, name, group, chains):
         tuple(group),
         tuple(atom.name for atom in atoms),
     )
-
-
-def is_solvent(residue):
-    """Water or a single ion (a bead named CA of a protein residue is neither)."""
-    if residue.is_water:
-        return True
-    if residue.n_atoms != 1:
-        return False
-    atom = next(residue.atoms)
-    return residue.name.upper().rstrip("+-0123456789") in _ION_RESIDUES or atom.element.symbol in _ION_ELEMENTS
 
 
 def _first_line(error):

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.beads import map_beads
 from fpforce.molecule.chirality import d_residues, dihedral
+from fpforce.molecule.mapping import map_beads
 from fpforce.reference.basins import agreement, basin_statistics
 
 _BASINS = {"negative": -1.0, "positive": 1.0}

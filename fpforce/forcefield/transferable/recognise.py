@@ -17,8 +17,9 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.bonding import with_bonds
 from fpforce.molecule.chirality import d_residues
-from fpforce.molecule.mapping import chosen_atoms, is_solvent, map_beads
+from fpforce.molecule.mapping import chosen_atoms, map_beads
 from fpforce.molecule.periodic import make_whole
+from fpforce.molecule.residues import is_solvent
 from fpforce.trajectories.files import existing_file, holds_topology, load_frame, read_topology
 
 logger = logging.getLogger("fpforce")

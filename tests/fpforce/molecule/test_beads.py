@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from openmm import app
 
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.beads import BeadTable, map_beads
-from fpforce.molecule.mapping import list_beads
+from fpforce.molecule.beads import BeadTable
+from fpforce.molecule.mapping import list_beads, map_beads
 from fpforce.reference.peptide import build_peptide
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "alanine_dipeptide"
