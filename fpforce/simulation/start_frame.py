@@ -6,11 +6,11 @@ import numpy as np
 
 from fpforce.forcefield.artifact import ForceField
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.bonding import with_bonds
 from fpforce.molecule.chirality import d_residues
-from fpforce.molecule.periodic import make_whole
+from fpforce.molecule.periodic import whole_frame
 from fpforce.simulation.replicas import BondLimits
-from fpforce.trajectories.files import existing_file, holds_topology, load_frame, read_topology
+from fpforce.trajectories.files import existing_file, holds_topology, load_frame
+from fpforce.trajectories.topology_files import read_topology
 
 
 def read_start_frame(force_field: ForceField, start=None, topology=None) -> tuple[np.ndarray, dict]:
@@ -96,8 +96,8 @@ def _read(force_field: ForceField, path: str, index: int, topology) -> np.ndarra
         supplies = force_field.beads.match(frame.topology)
     except InputError as error:
         raise InputError(f"start file {path}: {error}") from error
-    if supplies == "source" and frame.unitcell_vectors is not None:
-        make_whole(frame.xyz, frame.unitcell_vectors, with_bonds(frame.topology))
+    if supplies == "source":
+        whole_frame(frame)
     _check_chirality(force_field, frame, path)
     return force_field.beads.positions(frame.xyz, frame.topology)[0]
 

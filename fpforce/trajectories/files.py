@@ -6,13 +6,18 @@ mdtraj reads the molecular formats; numpy reads bare arrays, whose unit the call
 import glob
 import struct
 import zipfile
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.periodic import make_whole
+from fpforce.molecule.atom_bonds import SampleFrames
+from fpforce.molecule.periodic import unfold
 from fpforce.trajectories.quiet import native_output_silenced
+from fpforce.trajectories.topology_files import put_right
+from fpforce.trajectories.trr import frames_with_positions
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 NM_PER = {"nm": 1.0, "angstrom": 0.1}
@@ -61,17 +66,6 @@ def holds_topology(path):
     return path.name.lower().endswith(_TOPOLOGY_INSIDE)
 
 
-def read_topology(path):
-    """mdtraj.Topology of a file; InputError if mdtraj cannot read it."""
-    import mdtraj
-
-    path = existing_file(path, "topology")
-    try:
-        return mdtraj.load_topology(str(path))
-    except Exception as error:
-        raise InputError(f"topology {path} cannot be read: {_reason(error)}; give a PDB, GRO, PRMTOP or PSF") from None
-
-
 def load_frame(path, index, topology=None):
     """One frame (from 0) of a file as mdtraj.Trajectory; of GRO files too, which mdtraj.load_frame does not read.
 
@@ -81,8 +75,29 @@ def load_frame(path, index, topology=None):
 
     arguments = {} if topology is None else {"top": topology}
     if path.suffix.lower() == ".gro":
-        return mdtraj.load(str(path), **arguments)[index]
-    return mdtraj.load_frame(str(path), index, **arguments)
+        frame = mdtraj.load(str(path), **arguments)[index]
+    else:
+        frame = mdtraj.load_frame(str(path), index, **arguments)
+    if topology is None:
+        put_right(frame.topology, path)
+    return frame
+
+
+def sample_frames(path, topology):
+    """The first, middle and last frame of a trajectory as SampleFrames, of all its atoms; the first alone where the
+    others cannot be reached. Raises what mdtraj raises.
+    """
+    import mdtraj
+
+    with native_output_silenced():
+        frames = [load_frame(path, 0, topology)]
+        with suppress(Exception):  # what is wrong later in the file is named where it is read
+            with mdtraj.open(str(path)) as file:
+                count = len(file)
+            frames += [load_frame(path, index, topology) for index in sorted({count // 2, count - 1} - {0})]
+    xyz = np.concatenate([frame.xyz for frame in frames])
+    boxes = [frame.unitcell_vectors for frame in frames]
+    return SampleFrames(xyz, None if any(box is None for box in boxes) else np.concatenate(boxes))
 
 
 def read_array(path, length_unit, stride):
@@ -96,7 +111,7 @@ def read_array(path, length_unit, stride):
         content = np.load(path)
         array = content if isinstance(content, np.ndarray) else _positions_in(content, path)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read as a numpy file ({_reason(error)}): truncated? make it anew") from None
+        raise InputError(f"{path} cannot be read as a numpy file ({reason(error)}): truncated? make it anew") from None
     if array.ndim != 3 or array.shape[-1] != 3 or not len(array) or not np.issubdtype(array.dtype, np.floating):
         raise InputError(
             f"{path} holds {array.dtype} of shape {array.shape}: positions must be floating-point (frames, beads, 3)"
@@ -104,46 +119,46 @@ def read_array(path, length_unit, stride):
     return (array[::stride] * NM_PER[length_unit]).astype(np.float32)
 
 
-def read_atoms(path, topology, atoms, stride):
+@dataclass(frozen=True)
+class AtomFrames:
+    """What was read of a trajectory: xyz (frames, atoms, 3) float32 in nm, molecules whole.
+
+    time_step_ps: between frames, None if the format does not say. box: the mean lengths of its three vectors in nm, or
+    None; box_problem: why it was not believed, or None. without_positions: frames of the file that have velocities or
+    forces alone, and were passed over.
+    """
+
+    xyz: np.ndarray
+    time_step_ps: float | None = None
+    box: tuple[float, float, float] | None = None
+    box_problem: str | None = None
+    without_positions: int = 0
+
+
+def read_atoms(path, topology, atoms, bonded, stride) -> AtomFrames:
     """Positions in nm of some atoms of a trajectory, molecules made whole across its periodic box.
 
     Args:
         path: trajectory in any format of mdtraj.
         topology: mdtraj topology of all atoms in the file.
         atoms: sorted indices of the wanted atoms, whole molecules.
+        bonded: mdtraj topology of these atoms with all their bonds.
         stride: take every stride-th frame.
-
-    Returns:
-        (frames, len(atoms), 3) float32, and the time between frames in ps (None if the format does not say).
     """
     import mdtraj
 
+    kept = frames_with_positions(path) if path.suffix.lower() == ".trr" else None
+    mixed = kept is not None and not kept.all()
     try:
         with native_output_silenced():
             load_frame(path, 0, topology)
-            part = mdtraj.load(str(path), top=topology, atom_indices=atoms, stride=stride)
+            part = mdtraj.load(str(path), top=topology, atom_indices=atoms, stride=1 if mixed else stride)
             if stride > 1:
                 _read_end(path)
-    except ImportError as error:
-        raise InputError(
-            f"{path}: reading this format needs a package that is not installed: {_reason(error)}"
-        ) from None
     except Exception as error:
-        held = _atoms_in(path)
-        if held not in (None, topology.n_atoms):
-            raise InputError(
-                f"{path} holds {held} atoms, but its topology has {topology.n_atoms}: give the topology of exactly "
-                "these atoms"
-            ) from None
-        if "might not contain the same atoms" in str(error):
-            raise InputError(
-                f"{path} holds another number of atoms than its topology ({topology.n_atoms}): give the topology of "
-                "exactly these atoms"
-            ) from None
-        raise InputError(
-            f"{path} cannot be read as a trajectory ({_reason(error)}): truncated or damaged? cut it to its readable "
-            "frames or copy it again"
-        ) from None
+        raise unreadable(path, topology, error) from None
+    if mixed:
+        part = part[np.flatnonzero(kept[: part.n_frames])[::stride]]
     announced = _frames_announced_by_dcd(path) if path.suffix.lower() == ".dcd" else 0
     if part.n_frames < -(-announced // stride):
         raise InputError(
@@ -153,9 +168,36 @@ def read_atoms(path, topology, atoms, stride):
     if not part.n_frames:
         raise InputError(f"{path} holds no complete frame: truncated? make it anew")
     xyz = np.array(part.xyz, dtype=np.float32)
-    if part.unitcell_vectors is not None and np.all(np.abs(np.linalg.det(part.unitcell_vectors)) > 0.0):
-        make_whole(xyz, part.unitcell_vectors, part.topology)
-    return xyz, _time_step(path, part.time)
+    vectors = part.unitcell_vectors
+    problem = unfold(xyz, vectors, bonded) if np.isfinite(xyz).all() else None
+    return AtomFrames(
+        xyz,
+        _time_step(path, part.time),
+        None if vectors is None else tuple(np.linalg.norm(vectors, axis=-1).mean(0).tolist()),
+        problem,
+        int((~kept).sum()) if mixed else 0,
+    )
+
+
+def unreadable(path, topology, error) -> InputError:
+    """The InputError that says why mdtraj could not read a trajectory with this topology."""
+    if isinstance(error, ImportError):
+        return InputError(f"{path}: reading this format needs a package that is not installed: {reason(error)}")
+    held = _atoms_in(path)
+    if held not in (None, topology.n_atoms):
+        return InputError(
+            f"{path} holds {held} atoms, but its topology has {topology.n_atoms}: give the topology of exactly "
+            "these atoms"
+        )
+    if "might not contain the same atoms" in str(error):
+        return InputError(
+            f"{path} holds another number of atoms than its topology ({topology.n_atoms}): give the topology of "
+            "exactly these atoms"
+        )
+    return InputError(
+        f"{path} cannot be read as a trajectory ({reason(error)}): truncated or damaged? cut it to its readable "
+        "frames or copy it again"
+    )
 
 
 def _read_end(path):
@@ -207,6 +249,7 @@ def _atoms_in(path):
         return None
 
 
-def _reason(error):
+def reason(error):
+    """The first line of an error that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip(" #\t")]
     return lines[0].rstrip(".") if lines else type(error).__name__
