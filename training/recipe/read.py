@@ -4,7 +4,9 @@ In: a YAML file and `key=value` overrides. Out: a `Recipe`, with paths relative 
 Unknown keys, ill-typed and out-of-range values raise InputError with the key and the nearest valid one.
 """
 
+import logging
 import re
+from collections.abc import Hashable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -16,6 +18,10 @@ from pydantic.fields import FieldInfo
 from fpforce.foundation.errors import InputError
 from fpforce.training.recipe.models import sections_of
 from fpforce.training.recipe.sections import CalibrationRecipe, Recipe
+
+logger = logging.getLogger("fpforce")
+
+_USUAL_TEMPERATURES_K = (200.0, 700.0)  # of molecules in solution and of replicas that are heated
 
 
 def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
@@ -35,7 +41,17 @@ def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     _anchor_paths(content.get("data"), path.parent)
     for override in overrides:
         _apply(content, override)
-    recipe, asked = parse_recipe(content, str(path), overrides), (content.get("loss") or {}).get("fokker_planck_weight")
+    recipe = parse_recipe(content, str(path), overrides)
+    low, high = _USUAL_TEMPERATURES_K
+    if not low <= recipe.temperature_k <= high:
+        logger.warning(
+            "%s: temperature_k = %g is unusual for a molecule (%g to %g K), and all energies are scaled by it; give the temperature of the trajectory in kelvin",
+            _at_fault("temperature_k", "", overrides) or path,
+            recipe.temperature_k,
+            low,
+            high,
+        )
+    asked = (content.get("loss") or {}).get("fokker_planck_weight")
     if asked and _has_no_energy(recipe):
         key = "loss.fokker_planck_weight"
         raise InputError(
@@ -242,7 +258,22 @@ def _suggestion(location: tuple) -> str:
 
 
 class _NumberLoader(yaml.SafeLoader):
-    """YAML 1.1 reads 5e-4 as a string; this reads it as the number it is."""
+    """YAML 1.1 reads 5e-4 as a string; this reads it as the number it is. A key that stands twice is an error."""
+
+    def construct_mapping(self, node, deep=False):
+        seen: dict[Any, yaml.Node] = {}
+        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key_node.tag != "tag:yaml.org,2002:merge":
+                if key in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None,
+                        None,
+                        f"the key {key!r} stands twice, in lines {seen[key].start_mark.line + 1} and "
+                        f"{key_node.start_mark.line + 1}: rename or remove one",
+                    )
+                seen[key] = key_node
+        return super().construct_mapping(node, deep)
 
 
 _NumberLoader.add_implicit_resolver(
