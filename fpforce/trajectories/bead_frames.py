@@ -7,7 +7,7 @@ frame_checks.py.
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,17 @@ from fpforce.trajectories.frame_checks import (
     check_peptide_bonds,
     check_phi,
 )
+from fpforce.trajectories.mapping_report import (
+    FileFrames,
+    MappingReport,
+    bond_ranges,
+    chains_of,
+    chirality_of,
+    left_out_of,
+    repeat_warnings,
+    repeats,
+)
+from fpforce.trajectories.scene import Scene
 from fpforce.trajectories.sources import MappedFiles, resolve
 
 logger = logging.getLogger("fpforce")
@@ -35,7 +46,8 @@ class BeadFrames:
 
     `positions_nm` float32 (frames, n, 3); `lengths` frames per file, in order; `sources` the files; `sha256` of their
     contents in order; `time_step_ps` between frames, None where the files do not say or differ; `forces` of the same
-    frames, where they were given.
+    frames, where they were given. Read from files they have a `report` of how these were understood, and the `scene` of
+    the first frame.
     """
 
     positions_nm: np.ndarray
@@ -45,6 +57,8 @@ class BeadFrames:
     sha256: str
     time_step_ps: float | None
     forces: BeadForces | None = None
+    report: MappingReport | None = None
+    scene: Scene | None = None
 
     def __len__(self):
         return len(self.positions_nm)
@@ -106,10 +120,9 @@ def read_bead_frames(
             raise InputError(f"{len(forces.paths)} files of forces for {len(paths)} trajectories: give one for each")
         reader = ForceReader(forces, source.mapped_atoms(), source.n_points, stride)
 
-    pieces, steps, digest = [], [], hashlib.sha256()
+    pieces, read_of, digest, scene = [], [], hashlib.sha256(), None
     for path in paths:
         read = source.read(path, length_unit, stride)
-        _say_what_was_odd(path, read)
         check_finite(read.xyz, path, stride)
         check_flat(read.xyz, path, stride)
         positions = source.positions(read.xyz)
@@ -121,10 +134,12 @@ def read_bead_frames(
         if reader is not None:
             reader.add(path, read.xyz)
         pieces.append(np.ascontiguousarray(positions, dtype=np.float32))
-        steps.append(read.time_step_ps)
+        scene = scene or source.scene(read.xyz[0], pieces[0][0])
+        read_of.append(replace(read, xyz=read.xyz[:0]))
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
+    steps = [read.time_step_ps for read in read_of]
     frames = BeadFrames(
         positions_nm=pieces[0] if len(pieces) == 1 else np.concatenate(pieces),
         beads=sources.table,
@@ -133,21 +148,56 @@ def read_bead_frames(
         sha256=digest.hexdigest(),
         time_step_ps=steps[0] if None not in steps and np.allclose(steps, steps[0]) else None,
         forces=None if reader is None else reader.collected(),
+        scene=scene,
     )
+    warnings = []
     if not allow_d_residues and not (isinstance(source, MappedFiles) and chiral_residues(source.topology)):
-        check_phi(frames, refuse=table is None)
-    return frames
+        warnings += check_phi(frames, refuse=table is None)
+    report = _report(frames, sources, read_of, stride, length_unit, allow_d_residues, warnings, own=table is not None)
+    for text in report.warnings:
+        logger.warning("%s", text)
+    return replace(frames, report=report)
 
 
-def _say_what_was_odd(path, read):
-    if read.box_problem:
-        logger.warning("%s: its box %s; it is ignored", path, read.box_problem)
-    if read.without_positions:
-        logger.warning(
-            "%s: %d frames have velocities or forces and no positions; they are passed over",
-            path,
-            read.without_positions,
-        )
+def _report(frames, sources, read_of, stride, length_unit, allow_d_residues, warnings, own):
+    """The MappingReport; of a model's `own` frames, which may return, repeats are not looked for."""
+    source, table = sources.source, sources.table
+    atoms = source.topology if isinstance(source, MappedFiles) else None
+    left_out = ()
+    if isinstance(source, MappedFiles) and not own:
+        left_out, missed = left_out_of(source.whole.topology, table, source.indices)
+        warnings += missed
+    warnings += sources.warnings()
+    for path, read in zip(frames.sources, read_of, strict=True):
+        if read.box_problem:
+            warnings.append(f"{path}: its box {read.box_problem}; it is ignored")
+        if read.without_positions:
+            warnings.append(
+                f"{path}: {read.without_positions} frames have velocities or forces and no positions; they are passed "
+                "over"
+            )
+    pieces = frames.split()
+    repeated, shared = ([0] * len(pieces), {}) if own else repeats(pieces)
+    warnings += repeat_warnings(frames.sources, pieces, shared)
+    chains, residues = chains_of(table)
+    return MappingReport(
+        mapping=table.mapping,
+        beads=len(table),
+        chains=chains,
+        residues=residues,
+        left_out=left_out,
+        bonds=bond_ranges(frames.positions_nm, table, sources.bond_sources),
+        guessed_elements=sources.file is not None and sources.file.guessed_elements,
+        corrected_elements=() if sources.file is None else sources.file.corrected,
+        unit=f"{length_unit}, as declared" if length_unit else "of the format, read as nm",
+        files=tuple(
+            FileFrames(path, len(piece), read.time_step_ps, read.box, read.without_positions, again)
+            for path, piece, read, again in zip(frames.sources, pieces, read_of, repeated, strict=True)
+        ),
+        stride=stride,
+        chirality=chirality_of(atoms, table, allow_d_residues),
+        warnings=tuple(warnings),
+    )
 
 
 def _check_length_unit(paths, length_unit):

@@ -4,16 +4,12 @@ In: coordinates as read from a file, with what is known of them. Each check rais
 and the remedy.
 """
 
-import logging
-
 import numpy as np
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.atom_bonds import is_peptide_bond
 from fpforce.molecule.bonding import SEQUENCE
 from fpforce.molecule.chirality import d_residues, dihedral
-
-logger = logging.getLogger("fpforce")
 
 # Bonds between beads, from a bond to hydrogen to the centres of two large groups. Nanometres taken for angstroms, or
 # the reverse, move the typical bond of any molecule out of this range.
@@ -24,6 +20,7 @@ _BACKBONE_RANGE_NM = (0.10, 0.20)
 _CA_RANGE_NM = (0.25, 0.45)  # neighbours in a chain: 0.38 nm across a trans peptide bond, 0.29 nm across a cis one
 _FEWEST_ATOMS_TO_BE_FLAT = 5
 _NO_EXTENT_NM = 1e-5
+_RIGID_NM = 1e-3  # a bond at 300 K varies by 2e-3 nm, everything else by more
 _NO_BOND_NM = 0.04  # nothing is so near
 _FEWEST_FRAMES_TO_JUDGE_PHI = 100
 _PHI_OF_D_RESIDUES = 0.9  # part of positive phi; L residues are there a few percent of the time
@@ -176,12 +173,13 @@ def check_chirality(xyz, topology, path, stride):
 
 
 def check_phi(frames, refuse):
-    """Judge the handedness of BeadFrames by the sign of phi, where no CB or HA is there to tell; only a warning where
-    `refuse` is false.
+    """Judge the handedness of BeadFrames by the sign of phi, where no CB or HA is there to tell; returns warnings.
+
+    Nothing is refused where `refuse` is false.
     """
     torsions = [torsion for torsion in frames.beads.phi_psi if not torsion["residue"].startswith("GLY")]
     if len(frames) < _FEWEST_FRAMES_TO_JUDGE_PHI or not torsions:
-        return
+        return []
     positive = [float(np.mean(dihedral(frames.positions_nm, torsion["phi"]) > 0.0)) for torsion in torsions]
     files, residues = ", ".join(frames.sources), ", ".join(torsion["residue"] for torsion in torsions)
     if refuse and np.mean(positive) >= _PHI_OF_D_RESIDUES:
@@ -189,9 +187,27 @@ def check_phi(frames, refuse):
             f"{files}: phi of {residues} is positive in {np.mean(positive):.0%} of the frames, as in D amino acids: "
             "the trajectory is mirrored, or of a D peptide; set allow_d_residues = true if that is meant"
         )
-    for torsion, part in zip(torsions, positive, strict=True):
-        if part > 0.5:
-            logger.warning(
-                f"{files}: phi of {torsion['residue']} is positive in {part:.0%} of the frames, which is rare for an "
-                "L amino acid: is the trajectory mirrored? (no CB or HA is there to tell)"
-            )
+    return [
+        f"{files}: phi of {torsion['residue']} is positive in {part:.0%} of the frames, which is rare for an L amino "
+        "acid: is the trajectory mirrored? (no CB or HA is there to tell)"
+        for torsion, part in zip(torsions, positive, strict=True)
+        if part > 0.5
+    ]
+
+
+def check_motion(frames):
+    """Refuse BeadFrames whose molecule keeps its shape: all frames alike, or exactly rigid. One frame is no matter."""
+    n = frames.positions_nm.shape[1]
+    if len(frames) < 2 or n < 2:
+        return
+    some = np.unique(np.linspace(0, len(frames) - 1, 200).astype(int))
+    beads = np.unique(np.linspace(0, n - 1, 60).astype(int))
+    x = frames.positions_nm[some][:, beads].astype(np.float64)
+    i, j = np.triu_indices(len(beads), 1)
+    width = float(np.linalg.norm(x[:, i] - x[:, j], axis=-1).std(axis=0).max())
+    if width < _RIGID_NM:
+        raise InputError(
+            f"{', '.join(frames.sources)}: no distance between beads varies by more than {width:.1e} nm: the frames "
+            "are all alike, or the molecule is rigid, and there is nothing to learn; give frames of a simulation in "
+            "which it moves"
+        )

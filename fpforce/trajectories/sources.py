@@ -25,6 +25,7 @@ from fpforce.trajectories.files import (
     unreadable,
 )
 from fpforce.trajectories.force_map import MappedAtoms
+from fpforce.trajectories.scene import Scene, make_scene
 from fpforce.trajectories.topology_files import TopologyFile, read_topology_file
 
 LISTED = "list"
@@ -50,6 +51,10 @@ class ListedBeads:
         """Bead positions from what was read."""
         return xyz
 
+    def scene(self, xyz, beads_nm):
+        """None: no atoms are known."""
+        return None
+
     def mapped_atoms(self):
         """How points make the beads, for mapping forces."""
         n = len(self.table)
@@ -61,13 +66,15 @@ class ListedBeads:
 class MappedFiles:
     """Files of the atoms of a topology, `whole`; read are `indices`, the molecules of the beads.
 
-    topology and table count within these indices; the topology has all bonds.
+    topology and table count within these indices; the topology has all bonds. sample: some frames of all atoms, by
+    which bonds were told.
     """
 
     table: BeadTable
     indices: list[int]
     topology: object
     whole: BondedTopology
+    sample: SampleFrames | None
 
     @property
     def n_points(self):
@@ -82,6 +89,12 @@ class MappedFiles:
     def positions(self, xyz):
         """Bead positions from what was read."""
         return self.table.positions(xyz, self.topology)
+
+    def scene(self, xyz, beads_nm) -> Scene:
+        """The first frame, of which xyz (atoms, 3) was read and beads_nm (n, 3) was made."""
+        bead_atoms = [self.indices[atom] for bead in self.table.beads for atom in bead.atoms]
+        others = None if self.sample is None else self.sample.xyz[0]
+        return make_scene(self.whole.topology, bead_atoms, self.indices, xyz, others, beads_nm)
 
     def mapped_atoms(self):
         """How atoms make the beads, for mapping forces."""
@@ -106,6 +119,23 @@ class Sources:
     bond_sources: dict[tuple[int, int], str]
     file: TopologyFile | None = None
 
+    def warnings(self) -> list[str]:
+        """What is unusual in them, in words."""
+        assumed = sum(source == SEQUENCE for source in self.bond_sources.values())
+        lines = []
+        if assumed:
+            lines.append(
+                f"{assumed} bonds between residues are assumed, each with the next: the topology lists none between "
+                "them, and has not the atoms that would show them"
+            )
+        if self.file is not None and self.file.corrected:
+            atom, before, after = self.file.corrected[0]
+            lines.append(
+                f"the elements of {len(self.file.corrected)} atoms contradict their names and are taken from these: "
+                f"{atom} is {after} and not {before}, for example"
+            )
+        return lines
+
 
 def resolve(paths, topology, beads, table, length_unit) -> Sources:
     """The Sources of trajectories: with a `table` of a model its beads, else those that `beads` chooses.
@@ -117,7 +147,8 @@ def resolve(paths, topology, beads, table, length_unit) -> Sources:
         listed = list_beads(beads)
         return Sources(listed, ListedBeads(listed), dict.fromkeys(listed.bonds, LISTED))
     given = _topology(first, topology, table)
-    whole = complete_bonds(given.topology, _sample(first, given, length_unit), lists_bonds=given.lists_bonds)
+    sample = _sample(first, given, length_unit)
+    whole = complete_bonds(given.topology, sample, lists_bonds=given.lists_bonds)
     if table is None:
         choice = choose_beads(whole, beads)
         table, bond_sources = choice.table, choice.sources
@@ -139,7 +170,8 @@ def resolve(paths, topology, beads, table, length_unit) -> Sources:
             for bead, group in zip(table.beads, groups, strict=True)
         ),
     )
-    return Sources(table, MappedFiles(local, indices, whole.topology.subset(indices), whole), bond_sources, given)
+    source = MappedFiles(local, indices, whole.topology.subset(indices), whole, sample)
+    return Sources(table, source, bond_sources, given)
 
 
 def _topology(first, topology, table) -> TopologyFile:

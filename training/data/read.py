@@ -4,6 +4,7 @@ training.
 
 import dataclasses
 import logging
+from collections.abc import Iterator
 
 import torch
 
@@ -17,8 +18,9 @@ from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.recipe.models import InternalRecipe
 from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.sections import Recipe
-from fpforce.trajectories.bead_frames import read_bead_frames
+from fpforce.trajectories.bead_frames import BeadFrames, read_bead_frames
 from fpforce.trajectories.forces import ForceFiles
+from fpforce.trajectories.frame_checks import check_motion
 
 logger = logging.getLogger("fpforce")
 
@@ -43,18 +45,37 @@ def read_training_set(recipe: Recipe, earlier: Checkpoint | None) -> TrainingSet
     return training_set
 
 
+def read_frames(recipe: Recipe) -> Iterator[tuple[str, BeadFrames]]:
+    """(name, frames) of every molecule of the recipe, checked; of the only one without a name."""
+    data = recipe.data
+    if not data.molecules:
+        frames = read_bead_frames(
+            data.trajectories,
+            data.topology,
+            beads=data.beads,
+            length_unit=data.length_unit,
+            stride=data.stride,
+            allow_d_residues=data.allow_d_residues,
+            forces=_force_files(recipe),
+        )
+        check_motion(frames)
+        yield "", frames
+    for files in find_molecules(data.molecules) if data.molecules else ():
+        frames = read_bead_frames(
+            files.trajectories,
+            files.topology,
+            beads=data.beads,
+            stride=data.stride,
+            allow_d_residues=data.allow_d_residues,
+        )
+        check_motion(frames)
+        yield files.name, frames
+
+
 def _one_molecule(recipe: Recipe, earlier: Checkpoint | None) -> TrainingSet:
     """Its frames, with the scores of its forces where the recipe names these."""
-    data = recipe.data
-    bead_frames = read_bead_frames(
-        data.trajectories,
-        data.topology,
-        beads=data.beads,
-        length_unit=data.length_unit,
-        stride=data.stride,
-        allow_d_residues=data.allow_d_residues,
-        forces=_force_files(recipe),
-    )
+    ((_, bead_frames),) = read_frames(recipe)
+    logger.info("%s", bead_frames.report.short())
     if earlier is not None:
         earlier.refuse_other_beads(bead_frames.beads)
     normalisation = () if earlier is None else (earlier.record.scale_nm, earlier.record.origin_nm)
@@ -88,15 +109,7 @@ def _molecule_set(recipe: Recipe, earlier: Checkpoint | None) -> MoleculeSet:
             f"of "
             "such a model, or set model.kind to graph_transformer"
         )
-    frames = {}
-    for files in find_molecules(data.molecules):
-        frames[files.name] = read_bead_frames(
-            files.trajectories,
-            files.topology,
-            beads=data.beads,
-            stride=data.stride,
-            allow_d_residues=data.allow_d_residues,
-        )
+    frames = dict(read_frames(recipe))
     given = {} if earlier is None else {"scale_nm": earlier.record.scale_nm, "knowledge": earlier.knowledge}
     return MoleculeSet.of(frames, data.beads, data.allow_d_residues, one_layout=internal, **given)
 

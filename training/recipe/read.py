@@ -45,7 +45,8 @@ def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     low, high = _USUAL_TEMPERATURES_K
     if not low <= recipe.temperature_k <= high:
         logger.warning(
-            "%s: temperature_k = %g is unusual for a molecule (%g to %g K), and all energies are scaled by it; give the temperature of the trajectory in kelvin",
+            "%s: temperature_k = %g is unusual for a molecule (%g to %g K), and all energies are scaled "
+            "by it; give the temperature of the trajectory in kelvin",
             _at_fault("temperature_k", "", overrides) or path,
             recipe.temperature_k,
             low,

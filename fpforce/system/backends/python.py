@@ -31,8 +31,8 @@ def attach(system, force_field, *, replicas: int, force_group: int, threads: int
 class TorchEnergy:
     """openmm.State -> (energy in kJ/mol, (N, 3) forces in kJ/mol/nm), by autograd on the TorchScript program.
 
-    The energy is that of the first `count` particles; others in the System feel nothing. Holds the bytes of model.pt, so
-    that it can be pickled; torch and the program are loaded at the first call.
+    The energy is that of the first `count` particles; others in the System feel nothing. Holds the bytes of model.pt,
+    so that it can be pickled; torch and the program are loaded at the first call.
     """
 
     def __init__(self, model_bytes: bytes, count: int, threads: int | None = None):

@@ -418,3 +418,35 @@ def test_trr_frames_without_positions_are_passed_over(peptide, tmp_path, caplog,
     np.testing.assert_allclose(frames.positions_nm, peptide.xyz[:10:stride, carbons], atol=1e-6)
     assert frames.time_step_ps == pytest.approx(1.0 * stride)
     assert "85 frames have velocities or forces and no positions" in caplog.text
+
+
+def test_file_that_is_given_twice_is_noticed(peptide, tmp_path, caplog):
+    trajectory, topology = files(tmp_path, peptide)
+    frames = read_bead_frames([trajectory, trajectory], topology, beads="ca")
+    assert len(frames) == 2 * FRAMES
+    assert f"{FRAMES} frames of {trajectory} (all of them) are in {trajectory} too" in caplog.text
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["identical", "rigid"])
+def test_frames_in_which_nothing_moves_are_refused_for_training(peptide, tmp_path, turned):
+    from fpforce.trajectories.frame_checks import check_motion
+
+    xyz = np.repeat(peptide.xyz[:1], FRAMES, axis=0)
+    if turned:
+        angles = np.linspace(0.0, 3.0, FRAMES)
+        turn = np.array([[[np.cos(a), np.sin(a), 0], [-np.sin(a), np.cos(a), 0], [0, 0, 1]] for a in angles])
+        xyz = np.einsum("fad,fde->fae", xyz, turn)
+    trajectory, topology = files(tmp_path, mdtraj.Trajectory(xyz, peptide.topology))
+    frames = read_bead_frames(trajectory, topology, beads="ca")
+    with pytest.raises(InputError, match="no distance between beads varies by more than .*alike, or the molecule is"):
+        check_motion(frames)
+    trajectory, topology = files(tmp_path, peptide)
+    check_motion(read_bead_frames(trajectory, topology, beads="ca"))
+
+
+def test_bonds_of_the_report_have_their_sources_and_lengths(disulfide, tmp_path):
+    report = read_bead_frames(*files(tmp_path, disulfide), beads="ca", allow_d_residues=True).report
+    assert [(bond.first, bond.second) for bond in report.links] == [("CYS2-CA", "CYS5-CA")]
+    assert {bond.source for bond in report.bonds} == {"names", "link"}
+    for bond in report.bonds:
+        assert bond.shortest_nm < bond.typical_nm < bond.longest_nm
