@@ -10,6 +10,7 @@ from fpforce.molecule.chirality import d_residues
 from fpforce.molecule.periodic import whole_frame
 from fpforce.simulation.replicas import BondLimits
 from fpforce.trajectories.files import existing_file, holds_topology, load_frame
+from fpforce.trajectories.formats import format_of, readable
 from fpforce.trajectories.topology_files import read_topology
 
 
@@ -67,7 +68,7 @@ def _read(force_field: ForceField, path: str, index: int, topology) -> np.ndarra
     import mdtraj
 
     path = existing_file(path, "start file")
-    if not path.name.lower().endswith(tuple(mdtraj.FormatRegistry.loaders)):
+    if format_of(path) not in mdtraj.FormatRegistry.loaders:
         raise InputError(
             f"start file {path} has extension {path.suffix or '(none)'!r}, which mdtraj does not read; give a frame "
             "as .pdb, .gro, .xtc, .dcd or .h5"
@@ -79,7 +80,8 @@ def _read(force_field: ForceField, path: str, index: int, topology) -> np.ndarra
     arguments = {} if topology is None else {"top": topology}
     try:
         _require_frame(path, index)
-        frames = mdtraj.load(str(path), **arguments) if index < 0 else load_frame(path, index, topology)
+        with readable(path) as name:
+            frames = mdtraj.load(name, **arguments) if index < 0 else load_frame(path, index, topology)
         frame = frames[index if index < 0 else 0]
     except InputError:
         raise
@@ -107,7 +109,7 @@ def _require_frame(path: Path, index: int) -> None:
     import mdtraj
 
     try:
-        with mdtraj.open(str(path)) as file:
+        with readable(path) as name, mdtraj.open(name) as file:
             frames = len(file)
     except Exception:
         return

@@ -15,6 +15,7 @@ import numpy as np
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.atom_bonds import SampleFrames
 from fpforce.molecule.periodic import unfold
+from fpforce.trajectories.formats import format_of, readable
 from fpforce.trajectories.quiet import native_output_silenced
 from fpforce.trajectories.topology_files import put_right
 from fpforce.trajectories.trr import frames_with_positions
@@ -22,7 +23,23 @@ from fpforce.trajectories.trr import frames_with_positions
 ARRAY_SUFFIXES = (".npy", ".npz")
 NM_PER = {"nm": 1.0, "angstrom": 0.1}
 
-_TOPOLOGY_INSIDE = (".pdb", ".pdb.gz", ".gro", ".h5", ".hdf5", ".lh5", ".cif", ".pdbx", ".mmcif", ".mol2", ".gsd")
+_TOPOLOGY_INSIDE = (
+    ".pdb",
+    ".pdb.gz",
+    ".gro",
+    ".h5",
+    ".hdf5",
+    ".lh5",
+    ".cif",
+    ".pdbx",
+    ".mmcif",
+    ".mol2",
+    ".gsd",
+    ".cif.gz",
+    ".pdbx.gz",
+    ".mmcif.gz",
+    ".arc",
+)
 _TIME_INSIDE = (".xtc", ".trr", ".h5", ".hdf5", ".lh5", ".nc", ".netcdf", ".ncdf", ".dtr", ".stk", ".gro")
 
 
@@ -58,12 +75,12 @@ def matching_files(paths):
 
 def is_array(path):
     """Whether the file is a bare numpy array."""
-    return path.suffix in ARRAY_SUFFIXES
+    return format_of(path) in ARRAY_SUFFIXES
 
 
 def holds_topology(path):
     """Whether files of this format name their own atoms."""
-    return path.name.lower().endswith(_TOPOLOGY_INSIDE)
+    return format_of(path) in _TOPOLOGY_INSIDE
 
 
 def load_frame(path, index, topology=None):
@@ -74,10 +91,11 @@ def load_frame(path, index, topology=None):
     import mdtraj
 
     arguments = {} if topology is None else {"top": topology}
-    if path.suffix.lower() == ".gro":
-        frame = mdtraj.load(str(path), **arguments)[index]
-    else:
-        frame = mdtraj.load_frame(str(path), index, **arguments)
+    with readable(path) as name:
+        if format_of(path) == ".gro":
+            frame = mdtraj.load(name, **arguments)[index]
+        else:
+            frame = mdtraj.load_frame(name, index, **arguments)
     if topology is None:
         put_right(frame.topology, path)
     return frame
@@ -92,7 +110,7 @@ def sample_frames(path, topology):
     with native_output_silenced():
         frames = [load_frame(path, 0, topology)]
         with suppress(Exception):  # what is wrong later in the file is named where it is read
-            with mdtraj.open(str(path)) as file:
+            with readable(path) as name, mdtraj.open(name) as file:
                 count = len(file)
             frames += [load_frame(path, index, topology) for index in sorted({count // 2, count - 1} - {0})]
     xyz = np.concatenate([frame.xyz for frame in frames])
@@ -147,19 +165,19 @@ def read_atoms(path, topology, atoms, bonded, stride) -> AtomFrames:
     """
     import mdtraj
 
-    kept = frames_with_positions(path) if path.suffix.lower() == ".trr" else None
+    kept = frames_with_positions(path) if format_of(path) == ".trr" else None
     mixed = kept is not None and not kept.all()
     try:
-        with native_output_silenced():
+        with native_output_silenced(), readable(path) as name:
             load_frame(path, 0, topology)
-            part = mdtraj.load(str(path), top=topology, atom_indices=atoms, stride=1 if mixed else stride)
+            part = mdtraj.load(name, top=topology, atom_indices=atoms, stride=1 if mixed else stride)
             if stride > 1:
                 _read_end(path)
     except Exception as error:
         raise unreadable(path, topology, error) from None
     if mixed:
         part = part[np.flatnonzero(kept[: part.n_frames])[::stride]]
-    announced = _frames_announced_by_dcd(path) if path.suffix.lower() == ".dcd" else 0
+    announced = _frames_announced_by_dcd(path) if format_of(path) == ".dcd" else 0
     if part.n_frames < -(-announced // stride):
         raise InputError(
             f"{path} is truncated: its header announces {announced} frames, {part.n_frames * stride} at most follow; "
@@ -183,6 +201,13 @@ def unreadable(path, topology, error) -> InputError:
     """The InputError that says why mdtraj could not read a trajectory with this topology."""
     if isinstance(error, ImportError):
         return InputError(f"{path}: reading this format needs a package that is not installed: {reason(error)}")
+    import mdtraj
+
+    if format_of(path) not in mdtraj.FormatRegistry.loaders:
+        return InputError(
+            f"{path} has extension {path.suffix or '(none)'!r}, and neither this nor the content tells a format that "
+            "can be read: give an .xtc, .dcd, .trr, .nc, .h5, .gro, .lammpstrj or .pdb by its own name"
+        )
     held = _atoms_in(path)
     if held not in (None, topology.n_atoms):
         return InputError(
@@ -204,8 +229,8 @@ def _read_end(path):
     """Read the last frame and what follows it: with a stride mdtraj passes over a file that ends within a frame."""
     import mdtraj
 
-    if path.suffix.lower() in (".xtc", ".trr"):
-        with mdtraj.open(str(path)) as file:
+    if format_of(path) in (".xtc", ".trr"):
+        with readable(path) as name, mdtraj.open(name) as file:
             file.seek(len(file) - 1)
             file.read(2)
 
@@ -221,7 +246,7 @@ def _positions_in(npz, path):
 
 
 def _time_step(path, time):
-    if not path.name.lower().endswith(_TIME_INSIDE) or len(time) < 2:
+    if format_of(path) not in _TIME_INSIDE or len(time) < 2:
         return None
     steps = np.diff(np.asarray(time, dtype=np.float64))
     step = float(np.median(steps))
@@ -242,7 +267,7 @@ def _atoms_in(path):
     import mdtraj
 
     try:
-        with native_output_silenced(), mdtraj.open(str(path)) as file:
+        with native_output_silenced(), readable(path) as name, mdtraj.open(name) as file:
             first = file.read(1)
         return int((first[0] if isinstance(first, tuple) else first).shape[1])
     except Exception:

@@ -152,7 +152,7 @@ def left_out_of(topology, table: BeadTable, molecule):
 
     molecule: indices of the atoms that are bonded to the beads.
     """
-    used = {bead.residue_index for bead in table.beads}
+    used = {topology.atom(atom).residue.index for bead in table.beads for atom in bead.atoms}
     inside = set(molecule)
     found: dict[str, Counter] = {}
     missed = []

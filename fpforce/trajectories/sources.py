@@ -121,7 +121,10 @@ class Sources:
 
     def warnings(self) -> list[str]:
         """What is unusual in them, in words."""
-        assumed = sum(source == SEQUENCE for source in self.bond_sources.values())
+        assumed = sum(
+            source == SEQUENCE and {self.table.beads[bead].name for bead in pair} != {"CA"}
+            for pair, source in self.bond_sources.items()
+        )
         lines = []
         if assumed:
             lines.append(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.elements import correct_elements
+from fpforce.trajectories.formats import format_of, readable
 
 _LISTS_BONDS = (".psf", ".prmtop", ".parm7", ".prm7", ".top", ".mol2", ".h5", ".hdf5", ".lh5", ".hoomdxml")
 _PDB = (".pdb", ".ent", ".pdb.gz", ".ent.gz", ".pdb1", ".pdb1.gz")
@@ -36,8 +37,14 @@ def read_topology_file(path) -> TopologyFile:
 
     path = existing_file(path, "topology")
     try:
-        topology = mdtraj.load_topology(str(path))
+        with readable(path) as name:
+            topology = mdtraj.load_topology(name)
     except Exception as error:
+        if format_of(path) not in mdtraj.FormatRegistry.loaders and format_of(path) not in _LISTS_BONDS:
+            raise InputError(
+                f"topology {path} has extension {path.suffix or '(none)'!r}, and neither this nor the content tells a "
+                "format that can be read: give a PDB, GRO, PRMTOP or PSF by its own name"
+            ) from None
         raise InputError(f"topology {path} cannot be read: {reason(error)}; give a PDB, GRO, PRMTOP or PSF") from None
     return put_right(topology, path)
 
@@ -49,21 +56,23 @@ def read_topology(path):
 
 def put_right(topology, path) -> TopologyFile:
     """The topology that mdtraj read from a file, changed in place where it is wrong."""
-    name = path.name.lower()
-    lines = _pdb_lines(path) if name.endswith(_PDB) else []
-    guessed = name.endswith(".gro") or any(
-        line.startswith(("ATOM", "HETATM")) and not line[76:78].strip() for line in lines
-    )
+    form = format_of(path)
+    lines = _pdb_lines(path) if form in _PDB else []
+    guessed = form == ".gro" or any(line.startswith(("ATOM", "HETATM")) and not line[76:78].strip() for line in lines)
     corrected = correct_elements(topology, guessed)
     for first, second in _named_links(topology, lines):
         topology.add_bond(first, second)
-    return TopologyFile(topology, name.endswith(_LISTS_BONDS), guessed, tuple(corrected))
+    return TopologyFile(topology, form in _LISTS_BONDS, guessed, tuple(corrected))
 
 
 def _pdb_lines(path):
     """The lines of a PDB up to the end of its first model."""
     lines = []
-    with gzip.open(path, "rt", errors="replace") if path.suffix == ".gz" else open(path, errors="replace") as file:
+    with (
+        gzip.open(path, "rt", errors="replace")
+        if path.suffix.lower() == ".gz"
+        else open(path, errors="replace") as file
+    ):
         for line in file:
             if line.startswith("ENDMDL"):
                 break

@@ -41,6 +41,7 @@ def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     _anchor_paths(content.get("data"), path.parent)
     for override in overrides:
         _apply(content, override)
+    _expand_home(content)
     recipe = parse_recipe(content, str(path), overrides)
     low, high = _USUAL_TEMPERATURES_K
     if not low <= recipe.temperature_k <= high:
@@ -147,7 +148,7 @@ def _anchor_paths(data: Any, folder: Path) -> None:
         return
 
     def anchor(value):
-        return str((folder / value).resolve()) if isinstance(value, str) else value
+        return str((folder / Path(value).expanduser()).resolve()) if isinstance(value, str) else value
 
     if "topology" in data:
         data["topology"] = anchor(data["topology"])
@@ -156,6 +157,21 @@ def _anchor_paths(data: Any, folder: Path) -> None:
             data[name] = [anchor(value) for value in data[name]]
         elif name in data:
             data[name] = anchor(data[name])
+
+
+def _expand_home(content: dict) -> None:
+    """Replace ~ in `output` and in the data's paths, wherever they were given."""
+
+    def expand(value):
+        return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~") else value
+
+    data = content.get("data")
+    for section, names in ((content, ("output",)), (data, ("topology", "trajectories", "molecules", "forces"))):
+        for name in names if isinstance(section, dict) else ():
+            if isinstance(section.get(name), list):
+                section[name] = [expand(value) for value in section[name]]
+            elif name in section:
+                section[name] = expand(section[name])
 
 
 def _apply(content: dict, override: str) -> None:

@@ -108,6 +108,17 @@ def test_temperature_of_no_molecule_is_warned_of(recipe_file, temperature_k, cap
     assert f"temperature_k = {temperature_k:g} is unusual for a molecule (200 to 700 K)" in caplog.text
 
 
+def test_tilde_is_the_home_folder_in_every_path(recipe_file, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    text = "data: {trajectories: [~/a.xtc, b.xtc], topology: ~/a.pdb}\ntemperature_k: 300\noutput: ~/x/out\n"
+    recipe = load_recipe(recipe_file(text))
+    home = tmp_path / "home"
+    assert recipe.output == home / "x" / "out"
+    assert recipe.data.trajectories == [home / "a.xtc", tmp_path / "b.xtc"] and recipe.data.topology == home / "a.pdb"
+    recipe = load_recipe(recipe_file(SMALLEST_YAML), ["output=~/y", "data.trajectories=~/c.xtc"])
+    assert (recipe.output, recipe.data.trajectories) == (home / "y", [home / "c.xtc"])
+
+
 def test_number_without_a_point_is_a_number_in_the_file_too(recipe_file):
     # YAML 1.1 reads 5e-4 as a string.
     recipe = load_recipe(recipe_file(SMALLEST_YAML + "loss: {fokker_planck_weight: 2e-3}\n"))
