@@ -157,6 +157,26 @@ def test_pdb_gives_the_same_beads_back_and_ca_stays_carbon(peptide, choice, tmp_
         assert bond_set(topology) == set(table.bonds)
 
 
+def test_names_longer_than_pdb_columns_survive_the_file(tmp_path):
+    records = [{"name": name, "residue": "POPC", "residue_number": 1, "mass_da": 50.0} for name in LONG_NAMES]
+    records += [{"name": "HEADGROUP", "residue": "LYSH", "residue_number": 2, "mass_da": 50.0}]
+    table = list_beads(records)
+    positions = np.arange(15).reshape(1, 5, 3) * 0.2
+    table.write_pdb(tmp_path / "beads.pdb", positions)
+    read = mdtraj.load(str(tmp_path / "beads.pdb"))
+    assert table.match(read.topology) == "beads"
+    assert [atom.residue.name for atom in read.topology.atoms] == ["POPC"] * 4 + ["LYSH"]
+    np.testing.assert_allclose(read.xyz, positions, atol=1e-4)
+    opened = app.PDBFile(str(tmp_path / "beads.pdb")).topology
+    assert opened.getNumAtoms() == 5
+    other = list_beads([record | {"name": record["name"][::-1]} for record in records])
+    with pytest.raises(InputError, match="must list the beads in this order"):
+        other.match(read.topology)
+
+
+LONG_NAMES = ("head1", "head2", "tail", "head10")
+
+
 def test_pdb_holds_one_model_per_frame(dipeptide):
     table = map_beads(dipeptide.topology, "backbone5")
     positions = table.positions(dipeptide.xyz, dipeptide.topology)
