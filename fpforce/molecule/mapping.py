@@ -3,6 +3,7 @@
 In: an mdtraj topology (or a list of bead records). Out: a BeadTable with masses, residues and bonds.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -153,7 +154,7 @@ def _selected(topology, choice):
         ]
     else:
         try:
-            atoms = topology.select(choice)
+            atoms = topology.select(_quoted(choice))
         except Exception as error:
             raise InputError(
                 f"beads = {choice!r} is neither a preset ({', '.join(PRESETS)}) nor an mdtraj selection: "
@@ -190,7 +191,7 @@ def _group(topology, name, atoms):
     what = f"bead {name!r}"
     if isinstance(atoms, str):
         try:
-            chosen = [int(atom) for atom in topology.select(atoms)]
+            chosen = [int(atom) for atom in topology.select(_quoted(atoms))]
         except Exception as error:
             raise InputError(f"{what}: {atoms!r} is not an mdtraj selection: {_first_line(error)}") from None
     elif isinstance(atoms, (int, np.integer)):
@@ -271,6 +272,13 @@ def _bead(topology, name, group, chains):
         tuple(group),
         tuple(atom.name for atom in atoms),
     )
+
+
+def _quoted(selection):
+    """The selection with names that begin with a digit, such as 1Q5, in quotes, which mdtraj takes apart otherwise."""
+    parts = re.split(r"('[^']*'|\"[^\"]*\")", selection)
+    parts[::2] = [re.sub(r"(?<![\w.])(\d+[A-Za-z]\w*)(?![\w.])", r"'\1'", part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def _first_line(error):

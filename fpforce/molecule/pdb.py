@@ -53,7 +53,7 @@ def write_pdb(table, path_or_file, positions_nm):
 def pdb_names(table):
     """[(name, residue), ...] of the beads as PDB columns hold them: four letters each.
 
-    Longer names of beads in one residue that would become alike end in a number instead: head1 and head2 are head and hea1.
+    Longer names in one residue that would become alike end in a number: head1 and head2 become head and hea1.
     """
     names, taken = [], {}
     for bead in table.beads:

@@ -78,6 +78,7 @@ def read_bead_frames(
     allow_d_residues=False,
     table=None,
     forces: ForceFiles | None = None,
+    readable_frames=False,
 ):
     """Read trajectories and map them to beads.
 
@@ -94,6 +95,7 @@ def read_bead_frames(
         allow_d_residues: accept D amino acids.
         table: use this BeadTable (of a model) instead of `beads`; the topology must match it.
         forces: read forces too, from one file for each trajectory.
+        readable_frames: of a file that ends within a frame, as a killed run leaves it, take the frames before it.
 
     Returns:
         BeadFrames.
@@ -122,7 +124,7 @@ def read_bead_frames(
 
     pieces, read_of, digest, scene = [], [], hashlib.sha256(), None
     for path in paths:
-        read = source.read(path, length_unit, stride)
+        read = source.read(path, length_unit, stride, readable_frames)
         check_finite(read.xyz, path, stride)
         check_flat(read.xyz, path, stride)
         positions = source.positions(read.xyz)
@@ -171,6 +173,10 @@ def _report(frames, sources, read_of, stride, length_unit, allow_d_residues, war
     for path, read in zip(frames.sources, read_of, strict=True):
         if read.box_problem:
             warnings.append(f"{path}: its box {read.box_problem}; it is ignored")
+        if read.incomplete:
+            warnings.append(
+                f"{path} ends within a frame or before those that it announces: the frames before are taken"
+            )
         if read.without_positions:
             warnings.append(
                 f"{path}: {read.without_positions} frames have velocities or forces and no positions; they are passed "

@@ -143,7 +143,7 @@ class AtomFrames:
 
     time_step_ps: between frames, None if the format does not say. box: the mean lengths of its three vectors in nm, or
     None; box_problem: why it was not believed, or None. without_positions: frames of the file that have velocities or
-    forces alone, and were passed over.
+    forces alone, and were passed over. incomplete: the file ends within a frame, or before those that it announces.
     """
 
     xyz: np.ndarray
@@ -151,9 +151,10 @@ class AtomFrames:
     box: tuple[float, float, float] | None = None
     box_problem: str | None = None
     without_positions: int = 0
+    incomplete: bool = False
 
 
-def read_atoms(path, topology, atoms, bonded, stride) -> AtomFrames:
+def read_atoms(path, topology, atoms, bonded, stride, readable_frames=False) -> AtomFrames:
     """Positions in nm of some atoms of a trajectory, molecules made whole across its periodic box.
 
     Args:
@@ -162,9 +163,12 @@ def read_atoms(path, topology, atoms, bonded, stride) -> AtomFrames:
         atoms: sorted indices of the wanted atoms, whole molecules.
         bonded: mdtraj topology of these atoms with all their bonds.
         stride: take every stride-th frame.
+        readable_frames: of a file that ends within a frame, as of a killed run, take the frames before it.
     """
     import mdtraj
 
+    _refuse_scaled_coordinates(path)
+    incomplete = False
     kept = frames_with_positions(path) if format_of(path) == ".trr" else None
     mixed = kept is not None and not kept.all()
     try:
@@ -174,14 +178,20 @@ def read_atoms(path, topology, atoms, bonded, stride) -> AtomFrames:
             if stride > 1:
                 _read_end(path)
     except Exception as error:
-        raise unreadable(path, topology, error) from None
+        part = _complete_frames(path, topology, atoms) if readable_frames else None
+        if part is None:
+            raise unreadable(path, topology, error) from None
+        incomplete = True
+        part = part if mixed else part[::stride]
     if mixed:
         part = part[np.flatnonzero(kept[: part.n_frames])[::stride]]
     announced = _frames_announced_by_dcd(path) if format_of(path) == ".dcd" else 0
-    if part.n_frames < -(-announced // stride):
+    if part.n_frames < -(-announced // stride) and readable_frames:
+        incomplete = True
+    elif part.n_frames < -(-announced // stride):
         raise InputError(
             f"{path} is truncated: its header announces {announced} frames, {part.n_frames * stride} at most follow; "
-            "copy it again, or write the frames that are there into a new file"
+            "copy it again, or set data.readable_frames = true to take the frames that are there"
         )
     if not part.n_frames:
         raise InputError(f"{path} holds no complete frame: truncated? make it anew")
@@ -194,7 +204,37 @@ def read_atoms(path, topology, atoms, bonded, stride) -> AtomFrames:
         None if vectors is None else tuple(np.linalg.norm(vectors, axis=-1).mean(0).tolist()),
         problem,
         int((~kept).sum()) if mixed else 0,
+        incomplete,
     )
+
+
+def _complete_frames(path, topology, atoms):
+    """The frames of an .xtc or .trr before one that cannot be read, as mdtraj.Trajectory; None where there are none."""
+    import mdtraj
+
+    if format_of(path) not in (".xtc", ".trr"):
+        return None
+    frames = []
+    with suppress(Exception), native_output_silenced(), readable(path) as name, mdtraj.open(name) as file:
+        while True:
+            frame = file.read_as_traj(topology, n_frames=1, atom_indices=atoms)
+            if not len(frame):
+                break
+            frames.append(frame)
+    return mdtraj.join(frames, check_topology=False) if frames else None
+
+
+def _refuse_scaled_coordinates(path):
+    """Refuse a LAMMPS dump whose columns are fractions of the box; mdtraj takes them for lengths."""
+    if format_of(path) != ".lammpstrj":
+        return
+    with open(path, errors="replace") as file:
+        columns = next((line.split()[2:] for line in file if line.startswith("ITEM: ATOMS")), [])
+    if not {"x", "xu"} & set(columns) and {"xs", "xsu"} & set(columns):
+        raise InputError(
+            f"{path} has scaled coordinates ({' '.join(c for c in columns if c[0] in 'xyz')}), fractions of the box: "
+            "write x y z, or xu yu zu, with dump custom"
+        )
 
 
 def unreadable(path, topology, error) -> InputError:
@@ -220,8 +260,8 @@ def unreadable(path, topology, error) -> InputError:
             "exactly these atoms"
         )
     return InputError(
-        f"{path} cannot be read as a trajectory ({reason(error)}): truncated or damaged? cut it to its readable "
-        "frames or copy it again"
+        f"{path} cannot be read as a trajectory ({reason(error)}): truncated or damaged? copy it again, or set "
+        "data.readable_frames = true to take the frames before the damage"
     )
 
 

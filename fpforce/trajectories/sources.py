@@ -41,7 +41,7 @@ class ListedBeads:
     def n_points(self):
         return len(self.table)
 
-    def read(self, path, length_unit, stride) -> AtomFrames:
+    def read(self, path, length_unit, stride, readable_frames=False) -> AtomFrames:
         """Its frames; InputError if the file is no array of so many points."""
         if not is_array(path):
             raise InputError(f"{path}: without a topology only .npy and .npz arrays can be read: give a topology file")
@@ -80,10 +80,10 @@ class MappedFiles:
     def n_points(self):
         return self.whole.topology.n_atoms
 
-    def read(self, path, length_unit, stride) -> AtomFrames:
+    def read(self, path, length_unit, stride, readable_frames=False) -> AtomFrames:
         """Frames of the atoms at `indices`, made whole; InputError where the file does not go with the topology."""
         if not is_array(path):
-            return read_atoms(path, self.whole.topology, self.indices, self.topology, stride)
+            return read_atoms(path, self.whole.topology, self.indices, self.topology, stride, readable_frames)
         return AtomFrames(_points(path, length_unit, stride, self.n_points)[:, self.indices])
 
     def positions(self, xyz):

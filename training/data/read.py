@@ -57,6 +57,7 @@ def read_frames(recipe: Recipe) -> Iterator[tuple[str, BeadFrames]]:
             stride=data.stride,
             allow_d_residues=data.allow_d_residues,
             forces=_force_files(recipe),
+            readable_frames=data.readable_frames,
         )
         check_motion(frames)
         yield "", frames
@@ -65,6 +66,7 @@ def read_frames(recipe: Recipe) -> Iterator[tuple[str, BeadFrames]]:
             files.trajectories,
             files.topology,
             beads=data.beads,
+            readable_frames=data.readable_frames,
             stride=data.stride,
             allow_d_residues=data.allow_d_residues,
         )

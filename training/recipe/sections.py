@@ -31,6 +31,9 @@ class DataRecipe(Section):
     beads: str | list | dict = Field("backbone", description="preset, mdtraj selection, or groups of atoms")
     length_unit: Literal["nm", "angstrom"] | None = Field(None, description="unit of bare .npy/.npz arrays")
     stride: int = Field(1, ge=1, description="use every so-many-th frame")
+    readable_frames: bool = Field(
+        False, description="take the complete frames of trajectories that end within one, as a killed run leaves them"
+    )
     allow_d_residues: bool = Field(False, description="accept D-amino acids instead of refusing them")
     forces: list[Path] | None = Field(
         None,

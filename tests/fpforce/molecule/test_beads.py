@@ -267,6 +267,13 @@ def test_chains_are_one_molecule_only_where_a_bond_joins_them():
     assert map_beads(topology, "all").bonds == ((0, 1), (1, 3), (2, 3))
 
 
+def test_name_that_begins_with_a_digit_needs_no_quotes(peptide):
+    topology = peptide.topology.copy()
+    topology.residue(2).name = "1Q5"
+    for choice in ("name CA and resname ALA 1Q5", "name CA and resname ALA '1Q5'", "name CA and resid 1 2"):
+        assert [bead.residue for bead in map_beads(topology, choice).beads] == ["ALA", "1Q5"]
+
+
 def test_one_atom_index_is_a_group(dipeptide):
     assert map_beads(dipeptide.topology, {"a": "resname ACE", "b": 3}).beads[1].atoms == (3,)
 

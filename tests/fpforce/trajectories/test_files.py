@@ -116,6 +116,28 @@ def test_content_tells_the_format_where_the_extension_misleads(heavy, tmp_path):
     np.testing.assert_array_equal(found.positions_nm, read_bead_frames(right, PDB).positions_nm)
 
 
+@pytest.mark.parametrize("suffix", [".xtc", ".dcd", ".trr"])
+@pytest.mark.parametrize("stride", [1, 3])
+def test_complete_frames_of_a_killed_run_are_taken_when_asked_for(heavy, tmp_path, suffix, stride, caplog):
+    path = saved(heavy[:22], tmp_path / f"killed{suffix}")
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(InputError, match="readable_frames = true"):
+        read_bead_frames(path, PDB, stride=stride)
+    frames = read_bead_frames(path, PDB, stride=stride, readable_frames=True)
+    np.testing.assert_allclose(frames.positions_nm, heavy.xyz[:21:stride], atol=1e-6)
+    assert f"{path} ends within a frame" in caplog.text
+
+
+@pytest.mark.parametrize("columns", ["xs ys zs", "xsu ysu zsu"])
+def test_scaled_columns_of_a_lammps_dump_are_refused_by_name(heavy, tmp_path, columns):
+    lines = ["ITEM: TIMESTEP", "0", "ITEM: NUMBER OF ATOMS", "10", "ITEM: BOX BOUNDS pp pp pp", *["0 50"] * 3]
+    lines.append(f"ITEM: ATOMS id type {columns}")
+    lines += [f"{i + 1} 1 " + " ".join(f"{x / 5:.6f}" for x in heavy.xyz[0, i]) for i in range(10)]
+    (tmp_path / "dump.lammpstrj").write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match=rf"scaled coordinates \({columns}\).*write x y z"):
+        read_bead_frames(tmp_path / "dump.lammpstrj", PDB)
+
+
 def test_unknown_format_is_named_in_one_line(heavy, tmp_path):
     (tmp_path / "notes.md").write_text("no trajectory\n")
     with pytest.raises(InputError, match="notes.md has extension '.md', and neither this nor the content tells"):
