@@ -26,15 +26,18 @@ def make_whole(xyz, box_vectors, topology):
 
 
 def unfold(xyz, box_vectors, topology):
-    """`make_whole` where there is a box that can be believed; in place. Returns why it was not, or None.
+    """`make_whole` in frames that have a box, where it can be believed; in place. Returns why it was not, or None.
 
     box_vectors: (frames, 3, 3), or None where the file has no box.
     """
     if box_vectors is None or not np.any(box_vectors):
         return None
-    problem = box_problem(xyz, box_vectors, _pairs(topology))
+    there = np.abs(np.linalg.det(box_vectors.astype(np.float64))) > 0.0
+    if not there.any():
+        return "has no volume"
+    problem = box_problem(xyz[there], box_vectors[there], _pairs(topology))
     if problem is None:
-        make_whole(xyz, box_vectors, topology)
+        xyz[there] = make_whole(xyz[there], box_vectors[there], topology)
     return problem
 
 

@@ -69,9 +69,19 @@ def alpha_carbon(residue):
     return carbons[0] if named or residue.n_atoms == 1 else None
 
 
+def is_water(residue):
+    """Water by its name, or by its atoms: one oxygen, two hydrogens, and nothing else but sites without mass."""
+    if residue.is_water:
+        return True
+    if not 3 <= residue.n_atoms <= 5:
+        return False
+    symbols = sorted(_symbol(atom) for atom in residue.atoms)
+    return [symbol for symbol in symbols if symbol != "VS"] == ["H", "H", "O"]
+
+
 def is_solvent(residue):
     """Water or a single ion (a bead named CA of a protein residue is neither)."""
-    if residue.is_water:
+    if is_water(residue):
         return True
     if residue.n_atoms != 1:
         return False

@@ -12,7 +12,7 @@ import numpy as np
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.bonding import LINK, SEQUENCE
 from fpforce.molecule.chirality import chiral_residues
-from fpforce.molecule.residues import CAPS, alpha_carbon, backbone, is_solvent
+from fpforce.molecule.residues import CAPS, alpha_carbon, backbone, is_solvent, is_water
 
 _HOW = {
     "topology": "listed in the topology",
@@ -174,7 +174,7 @@ def left_out_of(topology, table: BeadTable, molecule):
 
 
 def _why(residue, molecule):
-    if residue.is_water:
+    if is_water(residue):
         return "water"
     if is_solvent(residue):
         return "ions"
@@ -225,14 +225,14 @@ def chirality_of(topology, table: BeadTable, allow_d_residues):
 def repeats(pieces):
     """How often frames return: (repeated frames of each piece, {(earlier piece, later piece): frames that both have}).
 
-    pieces: one array (frames, n, 3) a file. Frames are equal number by number.
+    pieces: one array (frames, n, 3) a file. Frames are equal number by number, which 64 bits of hash tell.
     """
-    first_in: dict[bytes, int] = {}
+    first_in: dict[int, int] = {}
     repeated, shared = [], Counter()
     for number, piece in enumerate(pieces):
         again = 0
         for frame in piece:
-            key = frame.tobytes()
+            key = hash(frame.tobytes())
             if key in first_in:
                 again += 1
                 shared[first_in[key], number] += 1

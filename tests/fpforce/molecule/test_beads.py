@@ -90,6 +90,16 @@ def test_presets_leave_water_and_ions_out(dipeptide):
         assert len(map_beads(topology, preset)) == count
 
 
+@pytest.mark.parametrize("name", ["TIP5", "T4P", "SPCE", "X"])
+def test_water_is_what_has_its_atoms_whatever_its_name(dipeptide, name):
+    topology = dipeptide.topology.copy()
+    water = topology.add_residue(name, topology.add_chain("W"))
+    for atom, symbol in (("OW", "O"), ("HW1", "H"), ("HW2", "H"), ("LP1", "VS"), ("LP2", "VS")):
+        topology.add_atom(atom, mdtraj.element.get_by_symbol(symbol), water)
+    for preset, count in (("heavy", 10), ("all", 10)):
+        assert len(map_beads(topology, preset)) == count
+
+
 def test_selection_without_direct_bonds_is_bonded_along_the_chain(peptide):
     table = map_beads(peptide.topology, "name CA or name CB")
     labels = [str(bead) for bead in table.beads]

@@ -118,6 +118,21 @@ def test_box_of_beads_is_judged_by_the_bonds_of_beads(tmp_path, caplog):
     assert "too narrow to hold a bond of 0.381 nm twice" in caplog.text
 
 
+@pytest.mark.parametrize("only_ca", [True, False])
+def test_wrapped_molecule_is_made_whole_in_the_frames_that_have_a_box(peptide, tmp_path, only_ca):
+    molecule = peptide.atom_slice(peptide.topology.select("name CA")) if only_ca else peptide
+    edges = np.full((FRAMES, 3), 2.0)
+    xyz = (molecule.xyz + [0.9, 0.3, 1.9]) % 2.0
+    edges[4], xyz[4] = 0.0, molecule.xyz[4]
+    wrapped = mdtraj.Trajectory(xyz, molecule.topology)
+    with mdtraj.formats.XTCTrajectoryFile(str(tmp_path / "frames.xtc"), "w") as file:
+        file.write(wrapped.xyz, box=np.einsum("fi,ij->fij", edges, np.eye(3)).astype(np.float32))
+    molecule[0].save(str(tmp_path / "given.pdb"))
+    found = read_bead_frames(tmp_path / "frames.xtc", tmp_path / "given.pdb", beads="ca").positions_nm
+    right = peptide.xyz[:, peptide.topology.select("name CA")]
+    np.testing.assert_allclose(found - found[:, :1], right - right[:, :1], atol=2.1e-3)
+
+
 def ca_beads(count, chain=None, topology=None):
     topology = topology or mdtraj.Topology()
     chain = chain or topology.add_chain()
