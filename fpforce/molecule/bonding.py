@@ -5,7 +5,8 @@ skeleton on which the bonded prior, the angles and the unit check rest, each wit
 """
 
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.atom_bonds import BondedTopology, is_peptide_bond
+from fpforce.molecule.atom_bonds import BondedTopology
+from fpforce.molecule.bonds_by_name import is_peptide_bond
 from fpforce.molecule.graph import connected_components, nearest_owner
 from fpforce.molecule.residues import is_solvent
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from fpforce.molecule.atom_bonds import SampleFrames, complete_bonds
+from fpforce.molecule.atom_bonds import complete_bonds
+from fpforce.molecule.bonds_by_distance import SampleFrames
 from fpforce.molecule.graph import box_problem, neighbours_of, reached, walk_whole
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.atom_bonds import SampleFrames
+from fpforce.molecule.bonds_by_distance import SampleFrames
 from fpforce.molecule.periodic import unfold
 from fpforce.trajectories.formats import format_of, readable
 from fpforce.trajectories.quiet import native_output_silenced

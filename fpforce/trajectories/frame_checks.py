@@ -7,8 +7,8 @@ and the remedy.
 import numpy as np
 
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.atom_bonds import is_peptide_bond
 from fpforce.molecule.bonding import SEQUENCE
+from fpforce.molecule.bonds_by_name import is_peptide_bond
 from fpforce.molecule.chirality import d_residues, dihedral
 
 # Bonds between beads, from a bond to hydrogen to the centres of two large groups. Nanometres taken for angstroms, or

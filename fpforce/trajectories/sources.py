@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.atom_bonds import BondedTopology, SampleFrames, complete_bonds, with_bonds
+from fpforce.molecule.atom_bonds import BondedTopology, complete_bonds, with_bonds
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.bonding import SEQUENCE, bead_bonds
+from fpforce.molecule.bonds_by_distance import SampleFrames
 from fpforce.molecule.mapping import choose_beads, list_beads
 from fpforce.molecule.periodic import bonded_molecules
 from fpforce.trajectories.files import (

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.atom_bonds import SampleFrames, complete_bonds
+from fpforce.molecule.atom_bonds import complete_bonds
+from fpforce.molecule.bonds_by_distance import SampleFrames
 from fpforce.molecule.graph import connected_components, walk_whole
 from fpforce.molecule.mapping import choose_beads
 
