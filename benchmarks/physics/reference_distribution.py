@@ -55,7 +55,7 @@ def _geometry(trajectory):
     """Means and standard deviations of bonds (nm), then of angles (degrees)."""
     import mdtraj
 
-    from fpforce.molecule.beads import map_beads
+    from fpforce.molecule.mapping import map_beads
 
     table = map_beads(trajectory.topology, "all")
     bonds = mdtraj.compute_distances(trajectory, table.bonds)

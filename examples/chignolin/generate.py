@@ -170,7 +170,7 @@ def write_starts(output, protocol):
     """start_folded.pdb and start_extended.pdb: the CA beads where runs begin."""
     import mdtraj
 
-    from fpforce.molecule.beads import map_beads
+    from fpforce.molecule.mapping import map_beads
     from fpforce.reference.make import Molecule
     from fpforce.reference.protocol import load_force_field
 

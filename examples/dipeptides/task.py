@@ -101,7 +101,7 @@ def publish(output, task, run):
     import mdtraj
     import numpy as np
 
-    from fpforce.molecule.beads import map_beads
+    from fpforce.molecule.mapping import map_beads
     from fpforce.reference.basins import basin_statistics
 
     positions = run.read_frames()[: task.frames]

@@ -98,7 +98,8 @@ def read_iid(sample: str | Path, force_field: ForceField) -> tuple[np.ndarray, n
     if is_array(path):
         positions = read_array(path, "nm", 1)
     else:
-        positions, _ = read_atoms(path, force_field.beads.to_mdtraj(), range(len(force_field.beads)), 1)
+        beads = force_field.beads.to_mdtraj()
+        positions = read_atoms(path, beads, range(len(force_field.beads)), beads, 1).xyz
     finite, log_weights = np.isfinite(positions).all(axis=(1, 2)), _read_log_weights(path, force_field, len(positions))
     return positions[finite][:, order], None if log_weights is None else log_weights[finite]
 

@@ -56,7 +56,7 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
         app(args=arguments, prog_name=None if arguments is None else function.__module__.rsplit(".", 1)[-1])
 
     main.__doc__ = function.__doc__
-    main.command = guarded  # with its annotations, from which the documentation reads the options
+    setattr(main, "command", guarded)  # noqa: B010 (its annotations are what the documentation reads the options from)
     return main
 
 

@@ -251,9 +251,9 @@ class BeadTable:
             self.check_source(topology)
             return "source"
         differing = [
-            (i, bead, atom)
-            for i, (bead, atom) in enumerate(zip(self.beads, topology.atoms, strict=True))
-            if (bead.name, bead.residue) != (atom.name, atom.residue.name)
+            (i, self.beads[i], atom)
+            for i, atom in enumerate(topology.atoms)
+            if not self.is_called(i, atom.name, atom.residue.name)
         ]
         if not differing:
             return "beads"
@@ -266,6 +266,18 @@ class BeadTable:
                 f"{bead.name}: the topology must list the beads in this order"
             ) from None
         return "source"
+
+    def is_called(self, index, name, residue):
+        """Whether these are the names of a bead, or what PDB columns, of three or four letters, leave of them."""
+        bead = self.beads[index]
+        names = {bead.name, bead.name[:4], self._pdb_names[index][0]}
+        return name in names and residue in {bead.residue, bead.residue[:4], bead.residue[:3]}
+
+    @cached_property
+    def _pdb_names(self):
+        from fpforce.molecule.pdb import pdb_names
+
+        return pdb_names(self)
 
     def write_pdb(self, path_or_file, positions_nm):
         """Write the beads as PDB with element column and CONECT; (frames, n, 3) gives one MODEL per frame."""
@@ -284,10 +296,3 @@ class BeadTable:
                 residues.append([])
             residues[-1].append(bead)
         return chains
-
-
-def map_beads(topology, beads):
-    """Choose beads from the atoms of an mdtraj topology; see `fpforce.molecule.mapping.map_beads`."""
-    from fpforce.molecule.mapping import map_beads as choose
-
-    return choose(topology, beads)

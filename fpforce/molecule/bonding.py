@@ -1,76 +1,47 @@
-"""Bonds between beads, derived from the bonds between the atoms they stand for.
+"""Bonds between beads, lifted from the bonds between the atoms they stand for.
 
-In: an mdtraj topology and the atom indices of every bead. Out: pairs of bead indices, the skeleton on which the
-bonded prior, the angles and the unit check rest.
+In: an mdtraj topology with the bonds of its atoms, and the atom indices of every bead. Out: pairs of bead indices, the
+skeleton on which the bonded prior, the angles and the unit check rest, each with where it comes from.
 """
 
-from collections import deque
-
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.atom_bonds import BondedTopology
+from fpforce.molecule.bonds_by_name import is_peptide_bond
+from fpforce.molecule.graph import connected_components, nearest_owner
+from fpforce.molecule.residues import is_solvent
+
+LINK, SEQUENCE = "link", "sequence"
 
 
-def with_bonds(topology):
-    """The topology itself if it has bonds, else a copy with mdtraj's standard bonds added."""
-    if topology.n_bonds:
-        return topology
-    bonded = topology.copy()
-    bonded.create_standard_bonds()
-    return bonded
-
-
-def bead_bonds(topology, groups):
-    """Bonds between beads as sorted pairs (i, j), i < j.
+def bead_bonds(bonded: BondedTopology, groups):
+    """{(i, j): source} of the bonds between beads, i < j, sorted.
 
     Every other atom is counted to the bead nearest along the bonds; two beads are bonded when atoms counted to them
-    are, either directly or between residues that follow each other. So `ca` gives the chain, `heavy` the molecule
-    itself. Where a chain still falls apart (its topology lists no bonds, as in a coarse-grained PDB), residues that
-    follow each other are joined at C-N, at CA-CA, or at their only beads.
+    are. So `ca` gives the chain with its disulfides and ring closures, `heavy` the molecule itself. Sources are those
+    of the atoms' bond; LINK where that joins residues other than by a peptide bond or neighbours in the sequence.
+    Only where a chain has no bond between residues that follow each other, and not the atoms that would show one (as in
+    a coarse-grained PDB), residues that follow each other are joined, at CA-CA or at their only beads: SEQUENCE.
 
     Args:
-        topology: mdtraj topology of the atoms.
+        bonded: topology of the atoms with its bonds.
         groups: one sequence of atom indices per bead.
     """
-    topology = with_bonds(topology)
-    owner = _nearest_bead(topology, groups)
-    bead_atoms = {atom for group in groups for atom in group}
-    rank = _residue_ranks(topology, groups)
-    residue = [topology.atom(group[0]).residue for group in groups]
-    pairs = set()
-    for a, b in topology.bonds:
-        i, j = owner.get(a.index), owner.get(b.index)
+    topology = bonded.topology
+    owner = nearest_owner(bonded.sources, groups)
+    pairs: dict[tuple[int, int], str] = {}
+    for (a, b), source in sorted(bonded.sources.items()):
+        i, j = owner.get(a), owner.get(b)
         if i is None or j is None or i == j:
             continue
-        direct = a.index in bead_atoms and b.index in bead_atoms
-        if direct or (residue[i].chain is residue[j].chain and abs(rank[i] - rank[j]) <= 1):
-            pairs.add((min(i, j), max(i, j)))
-    pairs |= _chain_links([topology.atom(group[0]) for group in groups], groups, rank, pairs)
-    return tuple(sorted(pairs))
+        pair = (min(i, j), max(i, j))
+        kind = LINK if _is_link(topology.atom(a), topology.atom(b)) else source
+        if pair not in pairs or pairs[pair] == LINK:
+            pairs[pair] = kind
+    pairs |= dict.fromkeys(_sequence_bonds(topology, groups, pairs), SEQUENCE)
+    return dict(sorted(pairs.items()))
 
 
-def connected_components(n, pairs):
-    """Sorted lists of the nodes 0..n-1 that the pairs connect, ordered by their first node."""
-    neighbours = [[] for _ in range(n)]
-    for i, j in pairs:
-        neighbours[i].append(j)
-        neighbours[j].append(i)
-    seen, components = set(), []
-    for start in range(n):
-        if start in seen:
-            continue
-        component, queue = [], deque([start])
-        seen.add(start)
-        while queue:
-            i = queue.popleft()
-            component.append(i)
-            for j in neighbours[i]:
-                if j not in seen:
-                    seen.add(j)
-                    queue.append(j)
-        components.append(sorted(component))
-    return components
-
-
-def require_connected(beads, pairs):
+def require_connected(beads, pairs, gaps=()):
     """Raise InputError, naming a loose bead, unless bonds connect all the beads to one molecule.
 
     Chains may differ, as long as bonds (such as a disulfide's) lead from one to the other.
@@ -78,6 +49,7 @@ def require_connected(beads, pairs):
     Args:
         beads: the Beads.
         pairs: bead bonds.
+        gaps: peptide bonds that the frames do not have, which say why.
     """
     if len(beads) < 2:
         raise InputError(
@@ -88,55 +60,66 @@ def require_connected(beads, pairs):
     if len(components) > 1:
         body = max(components, key=len)
         loose = min((component for component in components if component is not body), key=len)
+        residues = {bead.residue_index for bead in beads}
+        why = [str(gap) for gap in gaps if {gap.before.residue.index, gap.after.residue.index} <= residues]
         raise InputError(
             f"bead {beads[loose[0]]} (chain {beads[loose[0]].chain}) and bead {beads[body[0]]} (chain "
-            f"{beads[body[0]].chain}) are not connected by bonds: choose beads of one molecule that follow each other "
-            "(a selection can say `and protein` or `chainid 0`), or give the bonds (CONECT in a PDB, `bonds` in a list)"
+            f"{beads[body[0]].chain}) are not connected by bonds: {why[0] + '; ' if why else ''}choose beads of one "
+            "molecule that follow each other (a selection can say `and protein` or `chainid 0`), or give the bonds "
+            "(CONECT in a PDB, `bonds` in a list)"
         )
 
 
-def _nearest_bead(topology, groups):
-    """atom index -> bead index by breadth-first search along the bonds from all beads at once."""
-    neighbours = {}
-    for a, b in topology.bonds:
-        neighbours.setdefault(a.index, []).append(b.index)
-        neighbours.setdefault(b.index, []).append(a.index)
-    owner = {atom: bead for bead, group in enumerate(groups) for atom in group}
-    queue = deque(owner)
-    while queue:
-        atom = queue.popleft()
-        for other in neighbours.get(atom, ()):
-            if other not in owner:
-                owner[other] = owner[atom]
-                queue.append(other)
-    return owner
+def _is_link(first, second):
+    """Whether a bond joins two residues as no chain of residues does: a disulfide, a ring's closure, a branch."""
+    if first.residue is second.residue:
+        return False
+    if first.residue.chain is not second.residue.chain:
+        return True
+    follow = abs(first.residue.index - second.residue.index) == 1
+    both_sulfur = {_symbol(first), _symbol(second)} <= {"S", "Se"}
+    return both_sulfur or not (follow or (is_peptide_bond(first, second) and _skips(first, second)))
 
 
-def _residue_ranks(topology, groups):
-    """Position of each bead's residue among the residues that supply beads."""
-    residues = [topology.atom(group[0]).residue.index for group in groups]
-    order = {index: position for position, index in enumerate(sorted(set(residues)))}
-    return [order[index] for index in residues]
+def _skips(first, second):
+    """Whether only solvent lies between two residues of a chain."""
+    low, high = sorted((first.residue.index, second.residue.index))
+    topology = first.residue.chain.topology
+    return all(is_solvent(topology.residue(index)) for index in range(low + 1, high))
 
 
-def _chain_links(first_atoms, groups, rank, pairs):
-    """The missing links between consecutive residues of a chain."""
-    component_of = {bead: k for k, c in enumerate(connected_components(len(groups), pairs)) for bead in c}
-    members = {}
-    for bead, r in enumerate(rank):
-        members.setdefault(r, []).append(bead)
-    links = set()
-    for r in range(len(members) - 1):
-        left = {first_atoms[b].name: b for b in members[r]}
-        right = {first_atoms[b].name: b for b in members[r + 1]}
-        if first_atoms[members[r][0]].residue.chain is not first_atoms[members[r + 1][0]].residue.chain:
+def _symbol(atom):
+    return "" if atom.element is None else atom.element.symbol
+
+
+def _sequence_bonds(topology, groups, pairs):
+    """Bonds between residues that follow each other, where the topology has nothing to tell them."""
+    residues = {}
+    for bead, group in enumerate(groups):
+        residues.setdefault(topology.atom(group[0]).residue.index, []).append(bead)
+    order = sorted(residues)
+    following = list(zip(order[:-1], order[1:], strict=True))
+    residue_of = {bead: index for index, beads in residues.items() for bead in beads}
+    told = {
+        topology.residue(residue_of[i]).chain.index
+        for i, j in pairs
+        if tuple(sorted((residue_of[i], residue_of[j]))) in set(following)
+    }
+    component_of = {bead: k for k, members in enumerate(connected_components(len(groups), pairs)) for bead in members}
+    found = set()
+    for left, right in following:
+        before, after = topology.residue(left), topology.residue(right)
+        if before.chain is not after.chain or before.chain.index in told:
             continue
-        if {component_of[b] for b in members[r]} & {component_of[b] for b in members[r + 1]}:
+        if any(atom.name == "C" for atom in before.atoms) and any(atom.name == "N" for atom in after.atoms):
+            continue  # these would be bonded
+        if {component_of[bead] for bead in residues[left]} & {component_of[bead] for bead in residues[right]}:
             continue
-        if "C" in left and "N" in right:
-            links.add((left["C"], right["N"]))
-        elif "CA" in left and "CA" in right:
-            links.add((left["CA"], right["CA"]))
-        elif len(members[r]) == len(members[r + 1]) == 1:
-            links.add((members[r][0], members[r + 1][0]))
-    return {(min(i, j), max(i, j)) for i, j in links}
+        ends = [
+            {topology.atom(groups[bead][0]).name: bead for bead in beads} for beads in (residues[left], residues[right])
+        ]
+        if all("CA" in names for names in ends):
+            found.add((ends[0]["CA"], ends[1]["CA"]))
+        elif len(residues[left]) == len(residues[right]) == 1:
+            found.add((residues[left][0], residues[right][0]))
+    return {(min(i, j), max(i, j)) for i, j in found}

@@ -3,27 +3,29 @@
 In: an mdtraj topology (or a list of bead records). Out: a BeadTable with masses, residues and bonds.
 """
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.atom_bonds import BondedTopology, complete_bonds
 from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.molecule.bonding import bead_bonds, require_connected
+from fpforce.molecule.residues import alpha_carbon, backbone, is_solvent
 
 PRESETS = ("ca", "backbone5", "backbone", "heavy", "all")
 
-# fmt: off
-_ION_ELEMENTS = {
-    "Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Mn", "Fe", "Co", "Ni", "Cu", "Zn", "Cd",
-    "F", "Cl", "Br", "I",
-}
-_ION_RESIDUES = {
-    "LI", "NA", "K", "RB", "CS", "MG", "CA", "SR", "BA", "ZN", "CL", "BR", "I", "F",
-    "SOD", "POT", "CLA", "CAL", "CES", "LIT", "RUB", "IB", "CIO", "CIM", "CIP",
-}
-# fmt: on
 _BACKBONE_ELEMENTS = {"N": "N", "CA": "C", "C": "C", "O": "O", "CB": "C"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A bead table, and where each of its bonds comes from: {(i, j): source}, as `fpforce.molecule.bonding` says."""
+
+    table: BeadTable
+    sources: dict[tuple[int, int], str]
 
 
 def map_beads(topology, beads):
@@ -32,8 +34,9 @@ def map_beads(topology, beads):
     Args:
         topology: mdtraj.Topology of the atoms (or of the beads themselves).
         beads: one of
-            - a preset: `ca`; `backbone5` (C, N, CA, C, N of one amino acid between two caps); `backbone` (N, CA, C of
-              every amino acid); `heavy`; `all`. Presets leave out water and ions;
+            - a preset: `ca` and `backbone` (CA, or N, CA, C of every amino acid: what has these atoms, whatever its
+              name); `backbone5` (C, N, CA, C, N of one amino acid between two caps); `heavy`; `all`. Presets leave
+              out water and ions;
             - any other string: an mdtraj selection, one atom = one bead;
             - a list of atom indices, one atom = one bead;
             - groups, mapped to their centres of mass: {bead name: selection | atom index or indices | atom names}, or a
@@ -43,6 +46,12 @@ def map_beads(topology, beads):
         InputError: unknown selection, no atoms selected, an atom in two beads, a bead without mass, or beads that
             bonds do not connect to one molecule.
     """
+    return choose_beads(complete_bonds(topology), beads).table
+
+
+def choose_beads(bonded: BondedTopology, beads) -> Choice:
+    """`map_beads` of a topology whose bonds are complete, with the sources of the bonds."""
+    topology = bonded.topology
     if isinstance(beads, str):
         groups, mapping = _selected(topology, beads), beads
         names = [topology.atom(group[0]).name for group in groups]
@@ -64,13 +73,14 @@ def map_beads(topology, beads):
         )
     _refuse_shared_atoms(topology, groups)
     chains = _chain_names(topology, groups)
+    sources = bead_bonds(bonded, groups)
     table = BeadTable(
         tuple(_bead(topology, name, group, chains) for name, group in zip(names, groups, strict=False)),
-        bead_bonds(topology, groups),
+        tuple(sources),
         mapping,
     )
-    require_connected(table.beads, table.bonds)
-    return table
+    require_connected(table.beads, table.bonds, bonded.gaps)
+    return Choice(table, sources)
 
 
 def list_beads(records):
@@ -130,23 +140,21 @@ def _selected(topology, choice):
     if choice == "backbone5":
         atoms = _capped_residue(topology)
     elif choice == "backbone":
-        residues = [{a.name: a.index for a in r.atoms} for r in topology.residues if r.is_protein]
-        atoms = [r[name] for r in residues for name in ("N", "CA", "C") if {"N", "CA", "C"} <= set(r)]
+        found = filter(None, map(backbone, topology.residues))
+        atoms = [residue[name].index for residue in found for name in ("N", "CA", "C")]
     elif choice == "ca":
-        atoms = [
-            a.index for a in topology.atoms if a.name == "CA" and a.residue.is_protein and not is_solvent(a.residue)
-        ]
+        atoms = [atom.index for atom in map(alpha_carbon, topology.residues) if atom is not None]
     elif choice in ("heavy", "all"):
         atoms = [
             a.index
             for r in topology.residues
             if not is_solvent(r)
             for a in r.atoms
-            if a.element.mass and (choice == "all" or a.element.symbol != "H")
+            if a.element is not None and a.element.mass and (choice == "all" or a.element.symbol != "H")
         ]
     else:
         try:
-            atoms = topology.select(choice)
+            atoms = topology.select(_quoted(choice))
         except Exception as error:
             raise InputError(
                 f"beads = {choice!r} is neither a preset ({', '.join(PRESETS)}) nor an mdtraj selection: "
@@ -159,7 +167,7 @@ def _selected(topology, choice):
 
 def _capped_residue(topology):
     """C, N, CA, C, N around the only amino acid of a capped dipeptide."""
-    central = [r for r in topology.residues if r.is_protein and {"N", "CA", "C"} <= {a.name for a in r.atoms}]
+    central = [residue for residue in topology.residues if backbone(residue)]
     if len(central) != 1:
         raise InputError(
             f"beads = 'backbone5' is for one amino acid between two caps, but the topology has {len(central)} "
@@ -183,7 +191,7 @@ def _group(topology, name, atoms):
     what = f"bead {name!r}"
     if isinstance(atoms, str):
         try:
-            chosen = [int(atom) for atom in topology.select(atoms)]
+            chosen = [int(atom) for atom in topology.select(_quoted(atoms))]
         except Exception as error:
             raise InputError(f"{what}: {atoms!r} is not an mdtraj selection: {_first_line(error)}") from None
     elif isinstance(atoms, (int, np.integer)):
@@ -246,7 +254,7 @@ def _chain_names(topology, groups):
 
 def _bead(topology, name, group, chains):
     atoms = [topology.atom(atom) for atom in group]
-    mass = float(sum(atom.element.mass for atom in atoms))
+    mass = float(sum(0.0 if atom.element is None else atom.element.mass for atom in atoms))
     if mass <= 0.0:
         raise InputError(
             f"bead {name} ({atoms[0]}) has no mass: leave virtual sites out, or give elements in the topology"
@@ -266,14 +274,11 @@ def _bead(topology, name, group, chains):
     )
 
 
-def is_solvent(residue):
-    """Water or a single ion (a bead named CA of a protein residue is neither)."""
-    if residue.is_water:
-        return True
-    if residue.n_atoms != 1:
-        return False
-    atom = next(residue.atoms)
-    return residue.name.upper().rstrip("+-0123456789") in _ION_RESIDUES or atom.element.symbol in _ION_ELEMENTS
+def _quoted(selection):
+    """The selection with names that begin with a digit, such as 1Q5, in quotes, which mdtraj takes apart otherwise."""
+    parts = re.split(r"('[^']*'|\"[^\"]*\")", selection)
+    parts[::2] = [re.sub(r"(?<![\w.])(\d+[A-Za-z]\w*)(?![\w.])", r"'\1'", part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def _first_line(error):

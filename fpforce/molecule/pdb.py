@@ -50,16 +50,36 @@ def write_pdb(table, path_or_file, positions_nm):
         out.write("END\n")
 
 
+def pdb_names(table):
+    """[(name, residue), ...] of the beads as PDB columns hold them: four letters each.
+
+    Longer names in one residue that would become alike end in a number: head1 and head2 become head and hea1.
+    """
+    names, taken = [], {}
+    for bead in table.beads:
+        used = taken.setdefault((bead.chain, bead.residue_index), set())
+        name = bead.name[:4]
+        number = 0
+        while len(bead.name) > 4 and name in used:
+            number += 1
+            name = bead.name[: 4 - len(str(number))] + str(number)
+        used.add(name)
+        names.append((name, bead.residue[:4]))
+    return names
+
+
 def _rows(table):
     """Serial number per bead, and the text around the coordinates: (before, bead index or None for TER, after)."""
+    names = pdb_names(table)
     serials, rows = [], []
     serial = 0
     for i, bead in enumerate(table.beads):
         serial += 1
         serials.append(serial)
         element = (bead.element or "C").upper()
-        name = bead.name if len(bead.name) >= 4 or len(element) == 2 else f" {bead.name}"
-        residue = f"{bead.residue:>3.3s} {bead.chain:1.1s}{bead.residue_number % 10000:4d}"
+        name, residue_name = names[i]
+        name = name if len(name) >= 4 or len(element) == 2 else f" {name}"
+        residue = f"{residue_name:>3s}".ljust(4) + f"{bead.chain:1.1s}{bead.residue_number % 10000:4d}"
         rows.append((f"ATOM  {serial:5d} {name:<4.4s} {residue}    ", i, f"  1.00  0.00          {element:>2s}  "))
         if i + 1 == len(table) or table.beads[i + 1].chain != bead.chain:
             serial += 1

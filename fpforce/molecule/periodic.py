@@ -1,22 +1,15 @@
-"""Molecules broken across a periodic box, made whole along their bonds."""
-
-from collections import deque
+"""Molecules broken across a periodic box, made whole along their bonds, where the box can be believed."""
 
 import numpy as np
 
-from fpforce.molecule.bonding import with_bonds
+from fpforce.molecule.atom_bonds import complete_bonds
+from fpforce.molecule.bonds_by_distance import SampleFrames
+from fpforce.molecule.graph import box_problem, neighbours_of, reached, walk_whole
 
 
 def bonded_molecules(topology, atoms):
     """Indices, sorted, of all atoms of the molecules (bond graph components) to which the given atoms belong."""
-    neighbours = _neighbours(topology)
-    seen, queue = set(atoms), deque(atoms)
-    while queue:
-        for other in neighbours.get(queue.popleft(), ()):
-            if other not in seen:
-                seen.add(other)
-                queue.append(other)
-    return sorted(seen)
+    return sorted(reached(neighbours_of(_pairs(topology)), atoms))
 
 
 def make_whole(xyz, box_vectors, topology):
@@ -28,34 +21,33 @@ def make_whole(xyz, box_vectors, topology):
         topology: mdtraj topology with the bonds of these atoms.
 
     Returns:
-        xyz. Walks each molecule from its first atom along a spanning tree of its bonds, so any molecule whose bonds
-        are shorter than half the box comes out whole, however large it is. Molecules stay where their first atom is.
+        xyz, as `fpforce.molecule.graph.walk_whole` does.
     """
-    neighbours = _neighbours(topology)
-    inverse = np.linalg.inv(box_vectors.astype(np.float64))
-    seen = set()
-    for start in range(topology.n_atoms):
-        if start in seen:
-            continue
-        seen.add(start)
-        queue = deque([start])
-        while queue:
-            parent = queue.popleft()
-            for child in neighbours.get(parent, ()):
-                if child in seen:
-                    continue
-                seen.add(child)
-                queue.append(child)
-                step = (xyz[:, child] - xyz[:, parent]).astype(np.float64)
-                images = np.round(np.einsum("fd,fde->fe", step, inverse))
-                if images.any():
-                    xyz[:, child] -= np.einsum("fe,fed->fd", images, box_vectors).astype(xyz.dtype)
-    return xyz
+    return walk_whole(xyz, box_vectors, _pairs(topology))
 
 
-def _neighbours(topology):
-    neighbours = {}
-    for a, b in with_bonds(topology).bonds:
-        neighbours.setdefault(a.index, []).append(b.index)
-        neighbours.setdefault(b.index, []).append(a.index)
-    return neighbours
+def unfold(xyz, box_vectors, topology):
+    """`make_whole` in frames that have a box, where it can be believed; in place. Returns why it was not, or None.
+
+    box_vectors: (frames, 3, 3), or None where the file has no box.
+    """
+    if box_vectors is None or not np.any(box_vectors):
+        return None
+    there = np.abs(np.linalg.det(box_vectors.astype(np.float64))) > 0.0
+    if not there.any():
+        return "has no volume"
+    problem = box_problem(xyz[there], box_vectors[there], _pairs(topology))
+    if problem is None:
+        xyz[there] = make_whole(xyz[there], box_vectors[there], topology)
+    return problem
+
+
+def whole_frame(frame):
+    """Make the molecules of an mdtraj Trajectory of one frame whole, in place; returns its topology with all bonds."""
+    bonded = complete_bonds(frame.topology, SampleFrames(frame.xyz, frame.unitcell_vectors)).topology
+    unfold(frame.xyz, frame.unitcell_vectors, bonded)
+    return bonded
+
+
+def _pairs(topology):
+    return [(a.index, b.index) for a, b in topology.bonds]

@@ -14,8 +14,9 @@ import numpy as np
 
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.beads import BeadTable, map_beads
+from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.chirality import d_residues, dihedral
+from fpforce.molecule.mapping import map_beads
 from fpforce.reference.basins import agreement, basin_statistics
 
 if TYPE_CHECKING:

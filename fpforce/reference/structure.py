@@ -159,11 +159,11 @@ def _open(path: Path) -> Any:
 def _drop_solvent(fixer: Any, path: Path) -> None:
     from openmm import app
 
-    from fpforce.molecule.mapping import _ION_RESIDUES
+    from fpforce.molecule.residues import ION_RESIDUES
 
     def is_solvent(residue: Any) -> bool:
         alone = sum(1 for _ in residue.atoms()) == 1
-        return residue.name in _WATER or (alone and residue.name.upper().rstrip("+-0123456789") in _ION_RESIDUES)
+        return residue.name in _WATER or (alone and residue.name.upper().rstrip("+-0123456789") in ION_RESIDUES)
 
     solvent = [residue for residue in fixer.topology.residues() if is_solvent(residue)]
     if solvent:

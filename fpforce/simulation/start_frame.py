@@ -8,11 +8,12 @@ import numpy as np
 from fpforce.forcefield.force_field import ForceField
 from fpforce.forcefield.transferable.bound import BoundForceField
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.bonding import with_bonds
 from fpforce.molecule.chirality import d_residues
-from fpforce.molecule.periodic import make_whole
+from fpforce.molecule.periodic import whole_frame
 from fpforce.simulation.replicas import BondLimits
-from fpforce.trajectories.files import existing_file, holds_topology, load_frame, read_topology
+from fpforce.trajectories.files import existing_file, holds_topology, load_frame
+from fpforce.trajectories.formats import format_of, readable
+from fpforce.trajectories.topology_files import read_topology
 
 if TYPE_CHECKING:
     import mdtraj
@@ -74,7 +75,7 @@ def _read(force_field: ForceField, start: str, index: int, topology: Any) -> np.
     import mdtraj
 
     path = existing_file(start, "start file")
-    if not path.name.lower().endswith(tuple(mdtraj.FormatRegistry.loaders)):
+    if format_of(path) not in mdtraj.FormatRegistry.loaders:
         raise InputError(
             f"start file {path} has extension {path.suffix or '(none)'!r}, which mdtraj does not read; give a frame "
             "as .pdb, .gro, .xtc, .dcd or .h5"
@@ -86,7 +87,8 @@ def _read(force_field: ForceField, start: str, index: int, topology: Any) -> np.
     arguments = {} if topology is None else {"top": topology}
     try:
         _require_frame(path, index)
-        frames = mdtraj.load(str(path), **arguments) if index < 0 else load_frame(path, index, topology)
+        with readable(path) as name:
+            frames = mdtraj.load(name, **arguments) if index < 0 else load_frame(path, index, topology)
         frame = frames[index if index < 0 else 0]
     except InputError:
         raise
@@ -105,8 +107,8 @@ def _read(force_field: ForceField, start: str, index: int, topology: Any) -> np.
         supplies = force_field.beads.match(frame.topology)
     except InputError as error:
         raise InputError(f"start file {path}: {error}") from error
-    if supplies == "source" and frame.unitcell_vectors is not None:
-        make_whole(frame.xyz, frame.unitcell_vectors, with_bonds(frame.topology))
+    if supplies == "source":
+        whole_frame(frame)
     _check_chirality(force_field, frame, path)
     return force_field.beads.positions(frame.xyz, frame.topology)[0]
 
@@ -116,7 +118,7 @@ def _require_frame(path: Path, index: int) -> None:
     import mdtraj
 
     try:
-        with mdtraj.open(str(path)) as file:
+        with readable(path) as name, mdtraj.open(name) as file:
             frames = len(file)
     except Exception:
         return

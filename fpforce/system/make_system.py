@@ -133,8 +133,9 @@ def _check_topology(force_field: ForceField, topology: Any, replicas: int) -> No
             "beads (ForceField.topology), not of the source molecule"
         )
     for index, atom in enumerate(found):
-        if atom != expected[index % len(expected)]:
-            bead_name, bead_residue = expected[index % len(expected)]
+        bead = index % len(expected)
+        if not force_field.beads.is_called(bead, *atom):
+            bead_name, bead_residue = expected[bead]
             raise InputError(
                 f"atom {index} of the topology is {atom[0]} of {atom[1]}, the force field {force_field.path} "
                 f"has bead {bead_name} of {bead_residue} there; pass ForceField.topology"

@@ -6,29 +6,38 @@ frame_checks.py.
 """
 
 import hashlib
+import logging
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.chirality import chiral_residues
-from fpforce.molecule.mapping import list_beads, map_beads
-from fpforce.molecule.periodic import bonded_molecules
-from fpforce.trajectories.files import (
-    NM_PER,
-    existing_file,
-    holds_topology,
-    is_array,
-    matching_files,
-    read_array,
-    read_atoms,
-    read_topology,
-)
-from fpforce.trajectories.force_map import MappedAtoms
+from fpforce.trajectories.files import NM_PER, existing_file, is_array, matching_files
 from fpforce.trajectories.forces import BeadForces, ForceFiles, ForceReader
-from fpforce.trajectories.frame_checks import check_bonds, check_chirality, check_finite, check_phi
+from fpforce.trajectories.frame_checks import (
+    check_bonds,
+    check_chirality,
+    check_finite,
+    check_flat,
+    check_peptide_bonds,
+    check_phi,
+)
+from fpforce.trajectories.mapping_report import (
+    FileFrames,
+    MappingReport,
+    bond_ranges,
+    chains_of,
+    chirality_of,
+    left_out_of,
+    repeat_warnings,
+    repeats,
+)
+from fpforce.trajectories.scene import Scene
+from fpforce.trajectories.sources import MappedFiles, resolve
+
+logger = logging.getLogger("fpforce")
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,8 @@ class BeadFrames:
 
     `positions_nm` float32 (frames, n, 3); `lengths` frames per file, in order; `sources` the files; `sha256` of their
     contents in order; `time_step_ps` between frames, None where the files do not say or differ; `forces` of the same
-    frames, where they were given.
+    frames, where they were given. Read from files they have a `report` of how these were understood, and the `scene` of
+    the first frame.
     """
 
     positions_nm: np.ndarray
@@ -47,6 +57,8 @@ class BeadFrames:
     sha256: str
     time_step_ps: float | None
     forces: BeadForces | None = None
+    report: MappingReport | None = None
+    scene: Scene | None = None
 
     def __len__(self):
         return len(self.positions_nm)
@@ -54,31 +66,6 @@ class BeadFrames:
     def split(self):
         """One (frames, n, 3) array per trajectory file."""
         return np.split(self.positions_nm, np.cumsum(self.lengths)[:-1])
-
-
-@dataclass(frozen=True)
-class _Source:
-    """The atoms to read: `indices` into the files (None: all), their `topology` (None: bare beads) and bead `table`."""
-
-    table: BeadTable
-    n_atoms: int
-    indices: list[int] | None = None
-    topology: object | None = None
-    file_topology: object | None = None
-
-    def positions(self, xyz):
-        return xyz if self.topology is None else self.table.positions(xyz, self.topology)
-
-    def mapped_atoms(self):
-        """How atoms make the beads, for mapping forces."""
-        groups = tuple(bead.atoms for bead in self.table.beads)
-        count = self.n_atoms if self.indices is None else len(self.indices)
-        parts = np.zeros((len(groups), count))
-        for bead, group in enumerate(groups):
-            masses = [1.0] if len(group) == 1 else [self.topology.atom(atom).element.mass for atom in group]
-            parts[bead, list(group)] = np.array(masses) / sum(masses)
-        indices = tuple(range(count)) if self.indices is None else tuple(self.indices)
-        return MappedAtoms(indices, self.topology, groups, parts, tuple(map(str, self.table.beads)), self.table.bonds)
 
 
 def read_bead_frames(
@@ -91,6 +78,7 @@ def read_bead_frames(
     allow_d_residues=False,
     table=None,
     forces: ForceFiles | None = None,
+    readable_frames=False,
 ):
     """Read trajectories and map them to beads.
 
@@ -107,6 +95,7 @@ def read_bead_frames(
         allow_d_residues: accept D amino acids.
         table: use this BeadTable (of a model) instead of `beads`; the topology must match it.
         forces: read forces too, from one file for each trajectory.
+        readable_frames: of a file that ends within a frame, as a killed run leaves it, take the frames before it.
 
     Returns:
         BeadFrames.
@@ -125,40 +114,96 @@ def read_bead_frames(
         raise InputError(f"stride = {stride!r} must be a whole number of at least 1")
     paths = [existing_file(path, "trajectory") for path in paths]
     _check_length_unit(paths, length_unit)
-    full_table, source = _source(paths[0], topology, beads, table)
+    sources = resolve(paths, topology, beads, table, length_unit)
+    source = sources.source
     reader = None
     if forces is not None:
         if len(forces.paths) != len(paths):
             raise InputError(f"{len(forces.paths)} files of forces for {len(paths)} trajectories: give one for each")
-        reader = ForceReader(forces, source.mapped_atoms(), source.n_atoms, stride)
+        reader = ForceReader(forces, source.mapped_atoms(), source.n_points, stride)
 
-    pieces, steps, digest = [], [], hashlib.sha256()
+    pieces, read_of, digest, scene = [], [], hashlib.sha256(), None
     for path in paths:
-        xyz, step = _read_one(path, source, length_unit, stride)
-        check_finite(xyz, path, stride)
-        positions = source.positions(xyz)
-        check_bonds(positions, source.table, path, length_unit, stride)
-        if source.topology is not None and not allow_d_residues:
-            check_chirality(xyz, source.topology, path, stride)
+        read = source.read(path, length_unit, stride, readable_frames)
+        check_finite(read.xyz, path, stride)
+        check_flat(read.xyz, path, stride)
+        positions = source.positions(read.xyz)
+        check_bonds(positions, source.table, path, length_unit, stride, sources.bond_sources)
+        if isinstance(source, MappedFiles):
+            check_peptide_bonds(read.xyz, source.topology, path)
+            if not allow_d_residues:
+                check_chirality(read.xyz, source.topology, path, stride)
         if reader is not None:
-            reader.add(path, xyz)
+            reader.add(path, read.xyz)
         pieces.append(np.ascontiguousarray(positions, dtype=np.float32))
-        steps.append(step)
+        scene = scene or source.scene(read.xyz[0], pieces[0][0])
+        read_of.append(replace(read, xyz=read.xyz[:0]))
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
+    steps = [read.time_step_ps for read in read_of]
     frames = BeadFrames(
         positions_nm=pieces[0] if len(pieces) == 1 else np.concatenate(pieces),
-        beads=full_table,
+        beads=sources.table,
         lengths=tuple(len(piece) for piece in pieces),
         sources=tuple(str(path) for path in paths),
         sha256=digest.hexdigest(),
         time_step_ps=steps[0] if None not in steps and np.allclose(steps, steps[0]) else None,
         forces=None if reader is None else reader.collected(),
+        scene=scene,
     )
-    if not allow_d_residues and (source.topology is None or not chiral_residues(source.topology)):
-        check_phi(frames, refuse=table is None)
-    return frames
+    warnings = []
+    if not allow_d_residues and not (isinstance(source, MappedFiles) and chiral_residues(source.topology)):
+        warnings += check_phi(frames, refuse=table is None)
+    report = _report(frames, sources, read_of, stride, length_unit, allow_d_residues, warnings, own=table is not None)
+    for text in report.warnings:
+        logger.warning("%s", text)
+    return replace(frames, report=report)
+
+
+def _report(frames, sources, read_of, stride, length_unit, allow_d_residues, warnings, own):
+    """The MappingReport; of a model's `own` frames, which may return, repeats are not looked for."""
+    source, table = sources.source, sources.table
+    atoms = source.topology if isinstance(source, MappedFiles) else None
+    left_out = ()
+    if isinstance(source, MappedFiles) and not own:
+        left_out, missed = left_out_of(source.whole.topology, table, source.indices)
+        warnings += missed
+    warnings += sources.warnings()
+    for path, read in zip(frames.sources, read_of, strict=True):
+        if read.box_problem:
+            warnings.append(f"{path}: its box {read.box_problem}; it is ignored")
+        if read.incomplete:
+            warnings.append(
+                f"{path} ends within a frame or before those that it announces: the frames before are taken"
+            )
+        if read.without_positions:
+            warnings.append(
+                f"{path}: {read.without_positions} frames have velocities or forces and no positions; they are passed "
+                "over"
+            )
+    pieces = frames.split()
+    repeated, shared = ([0] * len(pieces), {}) if own else repeats(pieces)
+    warnings += repeat_warnings(frames.sources, pieces, shared)
+    chains, residues = chains_of(table)
+    return MappingReport(
+        mapping=table.mapping,
+        beads=len(table),
+        chains=chains,
+        residues=residues,
+        left_out=left_out,
+        bonds=bond_ranges(frames.positions_nm, table, sources.bond_sources),
+        guessed_elements=sources.file is not None and sources.file.guessed_elements,
+        corrected_elements=() if sources.file is None else sources.file.corrected,
+        unit=f"{length_unit}, as declared" if length_unit else "of the format, read as nm",
+        files=tuple(
+            FileFrames(path, len(piece), read.time_step_ps, read.box, read.without_positions, again)
+            for path, piece, read, again in zip(frames.sources, pieces, read_of, repeated, strict=True)
+        ),
+        stride=stride,
+        chirality=chirality_of(atoms, table, allow_d_residues),
+        warnings=tuple(warnings),
+    )
 
 
 def _check_length_unit(paths, length_unit):
@@ -170,57 +215,3 @@ def _check_length_unit(paths, length_unit):
     if length_unit is not None and len(arrays) < len(paths):
         other = next(path for path in paths if path not in arrays)
         raise InputError(f"length_unit = {length_unit!r} is given, but the format of {other} has its own: leave it out")
-
-
-def _source(first, topology, beads, table):
-    """The full bead table, and the part of the files to read: the molecules to which the beads belong."""
-    if topology is None and not holds_topology(first):
-        if table is None and is_array(first) and _are_records(beads):
-            listed = list_beads(beads)
-            return listed, _Source(listed, len(listed))
-        topology = _own_topology(first, table)
-    elif topology is None or isinstance(topology, (str, Path)):
-        topology = read_topology(topology or first)
-    if table is None:
-        table = map_beads(topology, beads)
-    from_atoms = table.match(topology) == "source"
-    groups = [bead.atoms if from_atoms else (i,) for i, bead in enumerate(table.beads)]
-    indices = bonded_molecules(topology, [atom for group in groups for atom in group])
-    where = {atom: position for position, atom in enumerate(indices)}
-    local = replace(
-        table,
-        beads=tuple(
-            replace(bead, atoms=tuple(where[atom] for atom in group))
-            for bead, group in zip(table.beads, groups, strict=True)
-        ),
-    )
-    return table, _Source(local, topology.n_atoms, indices, topology.subset(indices), topology)
-
-
-def _are_records(beads):
-    return (
-        isinstance(beads, (list, tuple)) and len(beads) > 0 and isinstance(beads[0], dict) and "atoms" not in beads[0]
-    )
-
-
-def _own_topology(first, table):
-    """The beads' own topology, for files that name no atoms and come without a topology file."""
-    if table is not None:
-        return table.to_mdtraj()
-    if is_array(first):
-        raise InputError(f"{first} is a bare array: give a topology file, or `beads` as a list of name and residue")
-    raise InputError(f"{first} does not name its atoms: give a topology file (PDB, GRO, PRMTOP, ...)")
-
-
-def _read_one(path, source, length_unit, stride):
-    """Coordinates (frames, atoms of the source, 3) in nm, and the time step in ps or None."""
-    if not is_array(path):
-        if source.file_topology is None:
-            raise InputError(f"{path}: without a topology only .npy and .npz arrays can be read: give a topology file")
-        return read_atoms(path, source.file_topology, source.indices, stride)
-    xyz = read_array(path, length_unit, stride)
-    if xyz.shape[1] != source.n_atoms:
-        raise InputError(
-            f"{path} holds {xyz.shape[1]} points per frame, but the topology or bead list has {source.n_atoms}"
-        )
-    return (xyz if source.indices is None else xyz[:, source.indices]), None

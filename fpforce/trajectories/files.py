@@ -6,18 +6,40 @@ mdtraj reads the molecular formats; numpy reads bare arrays, whose unit the call
 import glob
 import struct
 import zipfile
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.periodic import make_whole
+from fpforce.molecule.bonds_by_distance import SampleFrames
+from fpforce.molecule.periodic import unfold
+from fpforce.trajectories.formats import format_of, readable
 from fpforce.trajectories.quiet import native_output_silenced
+from fpforce.trajectories.topology_files import put_right
+from fpforce.trajectories.trr import frames_with_positions
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 NM_PER = {"nm": 1.0, "angstrom": 0.1}
 
-_TOPOLOGY_INSIDE = (".pdb", ".pdb.gz", ".gro", ".h5", ".hdf5", ".lh5", ".cif", ".pdbx", ".mmcif", ".mol2", ".gsd")
+_TOPOLOGY_INSIDE = (
+    ".pdb",
+    ".pdb.gz",
+    ".gro",
+    ".h5",
+    ".hdf5",
+    ".lh5",
+    ".cif",
+    ".pdbx",
+    ".mmcif",
+    ".mol2",
+    ".gsd",
+    ".cif.gz",
+    ".pdbx.gz",
+    ".mmcif.gz",
+    ".arc",
+)
 _TIME_INSIDE = (".xtc", ".trr", ".h5", ".hdf5", ".lh5", ".nc", ".netcdf", ".ncdf", ".dtr", ".stk", ".gro")
 
 
@@ -53,23 +75,12 @@ def matching_files(paths):
 
 def is_array(path):
     """Whether the file is a bare numpy array."""
-    return path.suffix in ARRAY_SUFFIXES
+    return format_of(path) in ARRAY_SUFFIXES
 
 
 def holds_topology(path):
     """Whether files of this format name their own atoms."""
-    return path.name.lower().endswith(_TOPOLOGY_INSIDE)
-
-
-def read_topology(path):
-    """mdtraj.Topology of a file; InputError if mdtraj cannot read it."""
-    import mdtraj
-
-    path = existing_file(path, "topology")
-    try:
-        return mdtraj.load_topology(str(path))
-    except Exception as error:
-        raise InputError(f"topology {path} cannot be read: {_reason(error)}; give a PDB, GRO, PRMTOP or PSF") from None
+    return format_of(path) in _TOPOLOGY_INSIDE
 
 
 def load_frame(path, index, topology=None):
@@ -80,9 +91,31 @@ def load_frame(path, index, topology=None):
     import mdtraj
 
     arguments = {} if topology is None else {"top": topology}
-    if path.suffix.lower() == ".gro":
-        return mdtraj.load(str(path), **arguments)[index]
-    return mdtraj.load_frame(str(path), index, **arguments)
+    with readable(path) as name:
+        if format_of(path) == ".gro":
+            frame = mdtraj.load(name, **arguments)[index]
+        else:
+            frame = mdtraj.load_frame(name, index, **arguments)
+    if topology is None:
+        put_right(frame.topology, path)
+    return frame
+
+
+def sample_frames(path, topology):
+    """The first, middle and last frame of a trajectory as SampleFrames, of all its atoms; the first alone where the
+    others cannot be reached. Raises what mdtraj raises.
+    """
+    import mdtraj
+
+    with native_output_silenced():
+        frames = [load_frame(path, 0, topology)]
+        with suppress(Exception):  # what is wrong later in the file is named where it is read
+            with readable(path) as name, mdtraj.open(name) as file:
+                count = len(file)
+            frames += [load_frame(path, index, topology) for index in sorted({count // 2, count - 1} - {0})]
+    xyz = np.concatenate([frame.xyz for frame in frames])
+    boxes = [frame.unitcell_vectors for frame in frames]
+    return SampleFrames(xyz, None if any(box is None for box in boxes) else np.concatenate(boxes))
 
 
 def read_array(path, length_unit, stride):
@@ -96,7 +129,7 @@ def read_array(path, length_unit, stride):
         content = np.load(path)
         array = content if isinstance(content, np.ndarray) else _positions_in(content, path)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read as a numpy file ({_reason(error)}): truncated? make it anew") from None
+        raise InputError(f"{path} cannot be read as a numpy file ({reason(error)}): truncated? make it anew") from None
     if array.ndim != 3 or array.shape[-1] != 3 or not len(array) or not np.issubdtype(array.dtype, np.floating):
         raise InputError(
             f"{path} holds {array.dtype} of shape {array.shape}: positions must be floating-point (frames, beads, 3)"
@@ -104,66 +137,140 @@ def read_array(path, length_unit, stride):
     return (array[::stride] * NM_PER[length_unit]).astype(np.float32)
 
 
-def read_atoms(path, topology, atoms, stride):
+@dataclass(frozen=True)
+class AtomFrames:
+    """What was read of a trajectory: xyz (frames, atoms, 3) float32 in nm, molecules whole.
+
+    time_step_ps: between frames, None if the format does not say. box: the mean lengths of its three vectors in nm, or
+    None; box_problem: why it was not believed, or None. without_positions: frames of the file that have velocities or
+    forces alone, and were passed over. incomplete: the file ends within a frame, or before those that it announces.
+    """
+
+    xyz: np.ndarray
+    time_step_ps: float | None = None
+    box: tuple[float, float, float] | None = None
+    box_problem: str | None = None
+    without_positions: int = 0
+    incomplete: bool = False
+
+
+def read_atoms(path, topology, atoms, bonded, stride, readable_frames=False) -> AtomFrames:
     """Positions in nm of some atoms of a trajectory, molecules made whole across its periodic box.
 
     Args:
         path: trajectory in any format of mdtraj.
         topology: mdtraj topology of all atoms in the file.
         atoms: sorted indices of the wanted atoms, whole molecules.
+        bonded: mdtraj topology of these atoms with all their bonds.
         stride: take every stride-th frame.
-
-    Returns:
-        (frames, len(atoms), 3) float32, and the time between frames in ps (None if the format does not say).
+        readable_frames: of a file that ends within a frame, as of a killed run, take the frames before it.
     """
     import mdtraj
 
+    _refuse_scaled_coordinates(path)
+    incomplete = False
+    kept = frames_with_positions(path) if format_of(path) == ".trr" else None
+    mixed = kept is not None and not kept.all()
     try:
-        with native_output_silenced():
+        with native_output_silenced(), readable(path) as name:
             load_frame(path, 0, topology)
-            part = mdtraj.load(str(path), top=topology, atom_indices=atoms, stride=stride)
+            part = mdtraj.load(name, top=topology, atom_indices=atoms, stride=1 if mixed else stride)
             if stride > 1:
                 _read_end(path)
-    except ImportError as error:
-        raise InputError(
-            f"{path}: reading this format needs a package that is not installed: {_reason(error)}"
-        ) from None
     except Exception as error:
-        held = _atoms_in(path)
-        if held not in (None, topology.n_atoms):
-            raise InputError(
-                f"{path} holds {held} atoms, but its topology has {topology.n_atoms}: give the topology of exactly "
-                "these atoms"
-            ) from None
-        if "might not contain the same atoms" in str(error):
-            raise InputError(
-                f"{path} holds another number of atoms than its topology ({topology.n_atoms}): give the topology of "
-                "exactly these atoms"
-            ) from None
-        raise InputError(
-            f"{path} cannot be read as a trajectory ({_reason(error)}): truncated or damaged? cut it to its readable "
-            "frames or copy it again"
-        ) from None
-    announced = _frames_announced_by_dcd(path) if path.suffix.lower() == ".dcd" else 0
-    if part.n_frames < -(-announced // stride):
+        part = _complete_frames(path, topology, atoms) if readable_frames else None
+        if part is None:
+            raise unreadable(path, topology, error) from None
+        incomplete = True
+        part = part if mixed else part[::stride]
+    if mixed:
+        part = part[np.flatnonzero(kept[: part.n_frames])[::stride]]
+    announced = _frames_announced_by_dcd(path) if format_of(path) == ".dcd" else 0
+    if part.n_frames < -(-announced // stride) and readable_frames:
+        incomplete = True
+    elif part.n_frames < -(-announced // stride):
         raise InputError(
             f"{path} is truncated: its header announces {announced} frames, {part.n_frames * stride} at most follow; "
-            "copy it again, or write the frames that are there into a new file"
+            "copy it again, or set data.readable_frames = true to take the frames that are there"
         )
     if not part.n_frames:
         raise InputError(f"{path} holds no complete frame: truncated? make it anew")
     xyz = np.array(part.xyz, dtype=np.float32)
-    if part.unitcell_vectors is not None and np.all(np.abs(np.linalg.det(part.unitcell_vectors)) > 0.0):
-        make_whole(xyz, part.unitcell_vectors, part.topology)
-    return xyz, _time_step(path, part.time)
+    vectors = part.unitcell_vectors
+    problem = unfold(xyz, vectors, bonded) if np.isfinite(xyz).all() else None
+    return AtomFrames(
+        xyz,
+        _time_step(path, part.time),
+        None if vectors is None else tuple(np.linalg.norm(vectors, axis=-1).mean(0).tolist()),
+        problem,
+        int((~kept).sum()) if mixed else 0,
+        incomplete,
+    )
+
+
+def _complete_frames(path, topology, atoms):
+    """The frames of an .xtc or .trr before one that cannot be read, as mdtraj.Trajectory; None where there are none."""
+    import mdtraj
+
+    if format_of(path) not in (".xtc", ".trr"):
+        return None
+    frames = []
+    with suppress(Exception), native_output_silenced(), readable(path) as name, mdtraj.open(name) as file:
+        while True:
+            frame = file.read_as_traj(topology, n_frames=1, atom_indices=atoms)
+            if not len(frame):
+                break
+            frames.append(frame)
+    return mdtraj.join(frames, check_topology=False) if frames else None
+
+
+def _refuse_scaled_coordinates(path):
+    """Refuse a LAMMPS dump whose columns are fractions of the box; mdtraj takes them for lengths."""
+    if format_of(path) != ".lammpstrj":
+        return
+    with open(path, errors="replace") as file:
+        columns = next((line.split()[2:] for line in file if line.startswith("ITEM: ATOMS")), [])
+    if not {"x", "xu"} & set(columns) and {"xs", "xsu"} & set(columns):
+        raise InputError(
+            f"{path} has scaled coordinates ({' '.join(c for c in columns if c[0] in 'xyz')}), fractions of the box: "
+            "write x y z, or xu yu zu, with dump custom"
+        )
+
+
+def unreadable(path, topology, error) -> InputError:
+    """The InputError that says why mdtraj could not read a trajectory with this topology."""
+    if isinstance(error, ImportError):
+        return InputError(f"{path}: reading this format needs a package that is not installed: {reason(error)}")
+    import mdtraj
+
+    if format_of(path) not in mdtraj.FormatRegistry.loaders:
+        return InputError(
+            f"{path} has extension {path.suffix or '(none)'!r}, and neither this nor the content tells a format that "
+            "can be read: give an .xtc, .dcd, .trr, .nc, .h5, .gro, .lammpstrj or .pdb by its own name"
+        )
+    held = _atoms_in(path)
+    if held not in (None, topology.n_atoms):
+        return InputError(
+            f"{path} holds {held} atoms, but its topology has {topology.n_atoms}: give the topology of exactly "
+            "these atoms"
+        )
+    if "might not contain the same atoms" in str(error):
+        return InputError(
+            f"{path} holds another number of atoms than its topology ({topology.n_atoms}): give the topology of "
+            "exactly these atoms"
+        )
+    return InputError(
+        f"{path} cannot be read as a trajectory ({reason(error)}): truncated or damaged? copy it again, or set "
+        "data.readable_frames = true to take the frames before the damage"
+    )
 
 
 def _read_end(path):
     """Read the last frame and what follows it: with a stride mdtraj passes over a file that ends within a frame."""
     import mdtraj
 
-    if path.suffix.lower() in (".xtc", ".trr"):
-        with mdtraj.open(str(path)) as file:
+    if format_of(path) in (".xtc", ".trr"):
+        with readable(path) as name, mdtraj.open(name) as file:
             file.seek(len(file) - 1)
             file.read(2)
 
@@ -179,7 +286,7 @@ def _positions_in(npz, path):
 
 
 def _time_step(path, time):
-    if not path.name.lower().endswith(_TIME_INSIDE) or len(time) < 2:
+    if format_of(path) not in _TIME_INSIDE or len(time) < 2:
         return None
     steps = np.diff(np.asarray(time, dtype=np.float64))
     step = float(np.median(steps))
@@ -200,13 +307,14 @@ def _atoms_in(path):
     import mdtraj
 
     try:
-        with native_output_silenced(), mdtraj.open(str(path)) as file:
+        with native_output_silenced(), readable(path) as name, mdtraj.open(name) as file:
             first = file.read(1)
         return int((first[0] if isinstance(first, tuple) else first).shape[1])
     except Exception:
         return None
 
 
-def _reason(error):
+def reason(error):
+    """The first line of an error that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip(" #\t")]
     return lines[0].rstrip(".") if lines else type(error).__name__

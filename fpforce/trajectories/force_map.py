@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.bonding import connected_components, with_bonds
+from fpforce.molecule.graph import connected_components
 
 RIGID_WIDTH_NM = 1e-3  # bonds that vibrate at 300 K are some 2e-3 nm wide; rounding to 0.001 nm adds 4e-4
 _FRAMES_TO_JUDGE_RIGIDITY = 1000
@@ -28,8 +28,8 @@ _FEWEST_FRAMES_TO_JUDGE_RIGIDITY = 20
 class MappedAtoms:
     """The atoms of which forces are read, `indices` into the files, with `topology`, and those of each bead, `groups`.
 
-    `groups` and the topology count within `indices`. Where the files list nothing but beads, topology is None. masses:
-    weights c of the atoms in their bead, (n, atoms), which sum to one for each bead.
+    `groups` and the topology, which has all bonds, count within `indices`. Where the files list nothing but beads,
+    topology is None. masses: weights c of the atoms in their bead, (n, atoms), which sum to one for each bead.
     """
 
     indices: tuple[int, ...]
@@ -53,7 +53,7 @@ def rigid_groups(atoms, constraints):
     if constraints == "none" or (constraints == "h-bonds" and atoms.topology is None):
         pairs = []
     elif constraints == "h-bonds":
-        topology = with_bonds(atoms.topology)
+        topology = atoms.topology
         pairs = [(a.index, b.index) for a, b in topology.bonds if "H" in (a.element.symbol, b.element.symbol)]
         bonded = {atom for pair in pairs for atom in pair}
         for atom in topology.atoms:
@@ -125,7 +125,7 @@ def refuse_undeclared_constraints(atoms, weights, xyz, path):
     if atoms.topology is None:
         bonds = atoms.bonds
     else:
-        bonds = [(a.index, b.index) for a, b in with_bonds(atoms.topology).bonds]
+        bonds = [(a.index, b.index) for a, b in atoms.topology.bonds]
     some = np.unique(np.linspace(0, len(xyz) - 1, _FRAMES_TO_JUDGE_RIGIDITY).round().astype(int))
     for i, j in bonds:
         if np.array_equal(weights[:, i], weights[:, j]):

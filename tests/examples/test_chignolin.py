@@ -10,8 +10,8 @@ import pytest
 
 from fpforce.analysis.folding import FoldedStructure
 from fpforce.analysis.observables import dihedrals
-from fpforce.molecule.beads import map_beads
 from fpforce.molecule.chirality import d_residues
+from fpforce.molecule.mapping import map_beads
 from fpforce.training.recipe.read import load_recipe
 from fpforce.trajectories.files import matching_files
 

@@ -90,7 +90,7 @@ def test_recipe_is_for_the_beads_and_the_temperature_of_the_data(example, name):
     from openmm import app
     from task import BEADS, protocol_of
 
-    from fpforce.molecule.beads import map_beads
+    from fpforce.molecule.mapping import map_beads
     from fpforce.reference.peptide import build_peptide
     from fpforce.training.recipe.read import load_recipe
 

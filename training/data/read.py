@@ -4,6 +4,7 @@ training.
 
 import dataclasses
 import logging
+from collections.abc import Iterator
 
 import torch
 
@@ -16,8 +17,9 @@ from fpforce.training.data.held_out import split_off
 from fpforce.training.data.molecule_files import find_molecules
 from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.recipe.sections import DataRecipe
-from fpforce.trajectories.bead_frames import read_bead_frames
+from fpforce.trajectories.bead_frames import BeadFrames, read_bead_frames
 from fpforce.trajectories.forces import ForceFiles
+from fpforce.trajectories.frame_checks import check_motion
 
 logger = logging.getLogger("fpforce")
 
@@ -55,19 +57,40 @@ def read_training_set(
     return training_set
 
 
+def read_frames(data: DataRecipe) -> Iterator[tuple[str, BeadFrames]]:
+    """(name, frames) of every molecule that the recipe names, checked; of the only one without a name."""
+    if not data.molecules:
+        frames = read_bead_frames(
+            data.trajectories,
+            data.topology,
+            beads=data.beads,
+            length_unit=data.length_unit,
+            stride=data.stride,
+            allow_d_residues=data.allow_d_residues,
+            forces=_force_files(data),
+            readable_frames=data.readable_frames,
+        )
+        check_motion(frames)
+        yield "", frames
+    for files in find_molecules(data.molecules) if data.molecules else ():
+        frames = read_bead_frames(
+            files.trajectories,
+            files.topology,
+            beads=data.beads,
+            readable_frames=data.readable_frames,
+            stride=data.stride,
+            allow_d_residues=data.allow_d_residues,
+        )
+        check_motion(frames)
+        yield files.name, frames
+
+
 def _one_molecule(data: DataRecipe, kt_kj_per_mol: float, earlier: EarlierData | None) -> TrainingSet:
     """Its frames, with the scores of its forces where the recipe names these."""
     if earlier is not None:
         earlier.of_one_molecule()  # before the data are read, which may take its time
-    bead_frames = read_bead_frames(
-        data.trajectories,
-        data.topology,
-        beads=data.beads,
-        length_unit=data.length_unit,
-        stride=data.stride,
-        allow_d_residues=data.allow_d_residues,
-        forces=_force_files(data),
-    )
+    ((_, bead_frames),) = read_frames(data)
+    logger.info("%s", bead_frames.report.short())
     if earlier is not None:
         earlier.require_beads(bead_frames.beads)
     bead_frames, held = split_off(bead_frames, data.held_out)
@@ -101,15 +124,7 @@ def _molecule_set(data: DataRecipe, internal: bool, earlier: EarlierData | None)
                 f"{earlier.path} was trained with no model of kind internal, which the recipe asks for; give a "
                 "checkpoint of such a model, or set model.kind to graph_transformer"
             )
-    frames = {}
-    for files in find_molecules(data.molecules):
-        frames[files.name] = read_bead_frames(
-            files.trajectories,
-            files.topology,
-            beads=data.beads,
-            stride=data.stride,
-            allow_d_residues=data.allow_d_residues,
-        )
+    frames = dict(read_frames(data))
     return MoleculeSet.of(
         frames,
         data.beads,

@@ -4,8 +4,9 @@ In: a YAML file and `key=value` overrides. Out: a `Recipe`, with paths relative 
 Unknown keys, ill-typed and out-of-range values raise InputError with the key and the nearest valid one.
 """
 
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -17,6 +18,10 @@ from pydantic.fields import FieldInfo
 from fpforce.foundation.errors import InputError
 from fpforce.training.recipe.models import sections_of
 from fpforce.training.recipe.sections import CalibrationRecipe, Recipe
+
+logger = logging.getLogger("fpforce")
+
+_USUAL_TEMPERATURES_K = (200.0, 700.0)  # of molecules in solution and of replicas that are heated
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -36,7 +41,19 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     _anchor_paths(content.get("data"), path.parent)
     for override in overrides:
         _apply(content, override)
-    recipe, asked = parse_recipe(content, str(path), overrides), (content.get("loss") or {}).get("fokker_planck_weight")
+    _expand_home(content)
+    recipe = parse_recipe(content, str(path), overrides)
+    low, high = _USUAL_TEMPERATURES_K
+    if not low <= recipe.temperature_k <= high:
+        logger.warning(
+            "%s: temperature_k = %g is unusual for a molecule (%g to %g K), and all energies are scaled "
+            "by it; give the temperature of the trajectory in kelvin",
+            _at_fault("temperature_k", "", overrides) or path,
+            recipe.temperature_k,
+            low,
+            high,
+        )
+    asked = (content.get("loss") or {}).get("fokker_planck_weight")
     if asked and _has_no_energy(recipe):
         key = "loss.fokker_planck_weight"
         raise InputError(
@@ -131,7 +148,7 @@ def _anchor_paths(data: Any, folder: Path) -> None:
         return
 
     def anchor(value):
-        return str((folder / value).resolve()) if isinstance(value, str) else value
+        return str((folder / Path(value).expanduser()).resolve()) if isinstance(value, str) else value
 
     if "topology" in data:
         data["topology"] = anchor(data["topology"])
@@ -140,6 +157,21 @@ def _anchor_paths(data: Any, folder: Path) -> None:
             data[name] = [anchor(value) for value in data[name]]
         elif name in data:
             data[name] = anchor(data[name])
+
+
+def _expand_home(content: dict) -> None:
+    """Replace ~ in `output` and in the data's paths, wherever they were given."""
+
+    def expand(value):
+        return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~") else value
+
+    data = content.get("data")
+    for section, names in ((content, ("output",)), (data, ("topology", "trajectories", "molecules", "forces"))):
+        for name in names if isinstance(section, dict) else ():
+            if isinstance(section.get(name), list):
+                section[name] = [expand(value) for value in section[name]]
+            elif name in section:
+                section[name] = expand(section[name])
 
 
 def _apply(content: dict, override: str) -> None:
@@ -245,7 +277,22 @@ def _suggestion(location: tuple) -> str:
 
 
 class _NumberLoader(yaml.SafeLoader):
-    """YAML 1.1 reads 5e-4 as a string; this reads it as the number it is."""
+    """YAML 1.1 reads 5e-4 as a string; this reads it as the number it is. A key that stands twice is an error."""
+
+    def construct_mapping(self, node, deep=False):
+        seen: dict[Any, yaml.Node] = {}
+        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key_node.tag != "tag:yaml.org,2002:merge":
+                if key in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None,
+                        None,
+                        f"the key {key!r} stands twice, in lines {seen[key].start_mark.line + 1} and "
+                        f"{key_node.start_mark.line + 1}: rename or remove one",
+                    )
+                seen[key] = key_node
+        return super().construct_mapping(node, deep)
 
 
 _NumberLoader.add_implicit_resolver(

@@ -41,6 +41,9 @@ class DataRecipe(Section):
         description="share of the frames of one molecule, in blocks of time, that is not trained on "
         "but watched, to see what is memorised; 0: none",
     )
+    readable_frames: bool = Field(
+        False, description="take the complete frames of trajectories that end within one, as a killed run leaves them"
+    )
     allow_d_residues: bool = Field(False, description="accept D-amino acids instead of refusing them")
     forces: list[Path] | None = Field(
         None,

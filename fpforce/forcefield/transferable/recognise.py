@@ -17,11 +17,12 @@ import numpy as np
 from fpforce.forcefield.transferable.knowledge import Knowledge
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
-from fpforce.molecule.bonding import with_bonds
 from fpforce.molecule.chirality import d_residues
-from fpforce.molecule.mapping import chosen_atoms, is_solvent, map_beads
-from fpforce.molecule.periodic import make_whole
-from fpforce.trajectories.files import existing_file, holds_topology, load_frame, read_topology
+from fpforce.molecule.mapping import chosen_atoms, map_beads
+from fpforce.molecule.periodic import whole_frame
+from fpforce.molecule.residues import is_solvent
+from fpforce.trajectories.files import existing_file, holds_topology, load_frame
+from fpforce.trajectories.topology_files import read_topology
 
 if TYPE_CHECKING:
     import mdtraj
@@ -138,9 +139,7 @@ def _read(topology: Any) -> tuple["mdtraj.Topology", np.ndarray | None, str]:
 
 def _whole(frame: "mdtraj.Trajectory") -> "mdtraj.Topology":
     """The topology of a frame, whose molecules are put together across a periodic box."""
-    if frame.unitcell_vectors is not None and np.all(np.abs(np.linalg.det(frame.unitcell_vectors)) > 0.0):
-        make_whole(frame.xyz, frame.unitcell_vectors, with_bonds(frame.topology))
-    return frame.topology
+    return whole_frame(frame)
 
 
 def _say_what_is_left_out(topology: "mdtraj.Topology", source: str) -> None:

@@ -5,7 +5,8 @@ A backend is a module with
     unavailable(force_field) -> str | None
         why it cannot compute this force field here, with the remedy, or None; imports neither torch nor OpenMM;
     attach(system, force_field, *, replicas, force_group, threads) -> openmm.Force
-        adds the energy of `replicas` molecules, whose beads are the system's particles in replica order.
+        adds the energy of `replicas` molecules, whose beads are the system's first particles in replica order; it acts
+        on these alone, whatever other particles the system gets.
 """
 
 import logging

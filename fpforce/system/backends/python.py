@@ -30,7 +30,7 @@ def attach(
     """Add a PythonForce for `replicas` molecules; `threads` sets torch's thread count at its first call."""
     import openmm
 
-    force = openmm.PythonForce(TorchEnergy(force_field.model_bytes(), threads))
+    force = openmm.PythonForce(TorchEnergy(force_field.model_bytes(), replicas * len(force_field.beads), threads))
     force.setForceGroup(force_group)
     force.setName("fpforce")
     system.addForce(force)
@@ -40,16 +40,18 @@ def attach(
 class TorchEnergy:
     """openmm.State -> (energy in kJ/mol, (N, 3) forces in kJ/mol/nm), by autograd on the TorchScript program.
 
-    Holds the bytes of model.pt, so that it can be pickled; torch and the program are loaded at the first call.
+    The energy is that of the first `count` particles; others in the System feel nothing. Holds the bytes of model.pt,
+    so that it can be pickled; torch and the program are loaded at the first call.
     """
 
-    def __init__(self, model_bytes: bytes, threads: int | None = None) -> None:
+    def __init__(self, model_bytes: bytes, count: int, threads: int | None = None) -> None:
         self.model_bytes = model_bytes
+        self.count = count
         self.threads = threads
         self._program: Any = None  # torch.jit.ScriptModule
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"model_bytes": self.model_bytes, "threads": self.threads}
+        return {"model_bytes": self.model_bytes, "count": self.count, "threads": self.threads}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -63,6 +65,6 @@ class TorchEnergy:
                 torch.set_num_threads(self.threads)
             self._program = torch.jit.load(io.BytesIO(self.model_bytes), map_location="cpu")
         positions = torch.tensor(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer), requires_grad=True)
-        energy = self._program(positions)
+        energy = self._program(positions[: self.count])
         (gradient,) = torch.autograd.grad(energy, positions)
         return energy.item(), -gradient.numpy()

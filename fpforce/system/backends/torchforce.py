@@ -4,8 +4,10 @@ The Force holds the program itself: its XML carries the whole model and loads wh
 """
 
 import logging
+import tempfile
 from importlib.metadata import distributions, version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fpforce.forcefield.force_field import ForceField
@@ -53,12 +55,31 @@ def attach(
     force_class = _torch_force_class()
     if threads is not None:
         torch.set_num_threads(threads)
-    with force_field.program_file() as path:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "program.pt")
+        _own_particles(force_field, replicas * len(force_field.beads)).save(str(path))
         force = force_class(str(path))
     force.setForceGroup(force_group)
     force.setName("fpforce")
     system.addForce(force)
     return force
+
+
+def _own_particles(force_field: ForceField, count: int) -> Any:
+    """The program, of the first `count` particles alone: TorchForce hands it all that the System has, others' too."""
+    import torch
+
+    class OwnParticles(torch.nn.Module):
+        def __init__(self, program: Any) -> None:
+            super().__init__()
+            self.program, self.count = program, count
+
+        def forward(self, positions: torch.Tensor) -> torch.Tensor:
+            return self.program(positions[: self.count])
+
+    with force_field.program_file() as path:
+        program = torch.jit.load(str(path), map_location="cpu")
+    return torch.jit.script(OwnParticles(program))
 
 
 def _torch_force_class() -> Any:

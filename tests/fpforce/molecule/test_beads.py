@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from openmm import app
 
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.beads import BeadTable, map_beads
-from fpforce.molecule.mapping import list_beads
+from fpforce.molecule.beads import BeadTable
+from fpforce.molecule.mapping import list_beads, map_beads
 from fpforce.reference.peptide import build_peptide
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "alanine_dipeptide"
@@ -90,6 +90,16 @@ def test_presets_leave_water_and_ions_out(dipeptide):
         assert len(map_beads(topology, preset)) == count
 
 
+@pytest.mark.parametrize("name", ["TIP5", "T4P", "SPCE", "X"])
+def test_water_is_what_has_its_atoms_whatever_its_name(dipeptide, name):
+    topology = dipeptide.topology.copy()
+    water = topology.add_residue(name, topology.add_chain("W"))
+    for atom, symbol in (("OW", "O"), ("HW1", "H"), ("HW2", "H"), ("LP1", "VS"), ("LP2", "VS")):
+        topology.add_atom(atom, mdtraj.element.get_by_symbol(symbol), water)
+    for preset, count in (("heavy", 10), ("all", 10)):
+        assert len(map_beads(topology, preset)) == count
+
+
 def test_selection_without_direct_bonds_is_bonded_along_the_chain(peptide):
     table = map_beads(peptide.topology, "name CA or name CB")
     labels = [str(bead) for bead in table.beads]
@@ -155,6 +165,26 @@ def test_pdb_gives_the_same_beads_back_and_ca_stays_carbon(peptide, choice, tmp_
     for topology in (opened, table.to_openmm()):
         assert [atom.element.symbol for atom in topology.atoms()] == symbols
         assert bond_set(topology) == set(table.bonds)
+
+
+def test_names_longer_than_pdb_columns_survive_the_file(tmp_path):
+    records = [{"name": name, "residue": "POPC", "residue_number": 1, "mass_da": 50.0} for name in LONG_NAMES]
+    records += [{"name": "HEADGROUP", "residue": "LYSH", "residue_number": 2, "mass_da": 50.0}]
+    table = list_beads(records)
+    positions = np.arange(15).reshape(1, 5, 3) * 0.2
+    table.write_pdb(tmp_path / "beads.pdb", positions)
+    read = mdtraj.load(str(tmp_path / "beads.pdb"))
+    assert table.match(read.topology) == "beads"
+    assert [atom.residue.name for atom in read.topology.atoms] == ["POPC"] * 4 + ["LYSH"]
+    np.testing.assert_allclose(read.xyz, positions, atol=1e-4)
+    opened = app.PDBFile(str(tmp_path / "beads.pdb")).topology
+    assert opened.getNumAtoms() == 5
+    other = list_beads([record | {"name": record["name"][::-1]} for record in records])
+    with pytest.raises(InputError, match="must list the beads in this order"):
+        other.match(read.topology)
+
+
+LONG_NAMES = ("head1", "head2", "tail", "head10")
 
 
 def test_pdb_holds_one_model_per_frame(dipeptide):
@@ -245,6 +275,13 @@ def test_chains_are_one_molecule_only_where_a_bond_joins_them():
         map_beads(topology, "all")
     topology.add_bond(*sulphurs)
     assert map_beads(topology, "all").bonds == ((0, 1), (1, 3), (2, 3))
+
+
+def test_name_that_begins_with_a_digit_needs_no_quotes(peptide):
+    topology = peptide.topology.copy()
+    topology.residue(2).name = "1Q5"
+    for choice in ("name CA and resname ALA 1Q5", "name CA and resname ALA '1Q5'", "name CA and resid 1 2"):
+        assert [bead.residue for bead in map_beads(topology, choice).beads] == ["ALA", "1Q5"]
 
 
 def test_one_atom_index_is_a_group(dipeptide):

@@ -65,6 +65,35 @@ def test_backend_agrees_with_the_program_called_by_torch(field, backend, replica
     np.testing.assert_allclose(forces, expected_forces, atol=FORCE_TOLERANCE)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("strangers", [1, 5])
+def test_particles_added_for_something_else_feel_nothing(field, backend, strangers):
+    positions = random_frames(field, 2).reshape(-1, 3)
+    system = fpforce.make_system(field, backend=backend, replicas=2)
+    for _ in range(strangers):
+        system.addParticle(20.0)
+    beside = np.concatenate([positions, 0.1 * np.arange(3.0 * strangers).reshape(-1, 3)])
+    energy, forces = energy_and_forces(system, beside)
+    alone, expected = energy_and_forces(fpforce.make_system(field, backend=backend, replicas=2), positions)
+    assert energy == pytest.approx(alone, abs=ENERGY_TOLERANCE)
+    np.testing.assert_allclose(forces[: len(positions)], expected, atol=FORCE_TOLERANCE)
+    np.testing.assert_array_equal(forces[len(positions) :], 0.0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_forces_of_two_systems_in_one_act_on_the_particles_that_they_were_made_for(field, backend):
+    first, second = (fpforce.make_system(field, backend=backend) for _ in range(2))
+    positions = random_frames(field, 2)
+    for mass in field.masses_da:
+        first.addParticle(float(mass))
+    first.addForce(copy.deepcopy(second.getForce(0)))
+    energy, forces = energy_and_forces(first, positions.reshape(-1, 3))
+    single, expected = energy_and_forces(second, positions[0])
+    assert energy == pytest.approx(2.0 * single, abs=2.0 * ENERGY_TOLERANCE)
+    np.testing.assert_allclose(forces[: len(field.beads)], 2.0 * expected, atol=2.0 * FORCE_TOLERANCE)
+    np.testing.assert_array_equal(forces[len(field.beads) :], 0.0)
+
+
 def test_bond_force_is_the_derivative_of_the_harmonic_energy(dimer):
     # U = 1/2 5000 (0.17 - 0.15)^2 = 1 kJ/mol; F = 5000 * 0.02 = 100 kJ/mol/nm towards each other.
     energy, forces = energy_and_forces(fpforce.make_system(dimer), [[0, 0, 0], [0.17, 0, 0]])

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.beads import map_beads
 from fpforce.molecule.chirality import dihedral
+from fpforce.molecule.mapping import map_beads
 from fpforce.molecule.periodic import make_whole
 from fpforce.trajectories.bead_frames import read_bead_frames
 

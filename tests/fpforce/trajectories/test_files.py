@@ -1,6 +1,7 @@
 """Damaged trajectory files are refused whole, and the C libraries that read them stay silent."""
 
 import os
+import shutil
 from pathlib import Path
 
 import mdtraj
@@ -83,3 +84,63 @@ def test_a_pattern_stands_for_all_that_it_matches(tmp_path):
     assert matching_files(literal) == literal
     with pytest.raises(InputError, match=r"no file matches .*c\*\.xtc"):
         matching_files([tmp_path / "a.xtc", tmp_path / "c*.xtc"])
+
+
+@pytest.mark.parametrize("suffix", [".xtc", ".dcd", ".trr", ".nc", ".npy"])
+@pytest.mark.parametrize(
+    "name",
+    [lambda suffix: f"größe{suffix}", lambda suffix: f"F{suffix.upper()}", lambda suffix: "frames"],
+    ids=["non-ascii", "upper-case", "no extension"],
+)
+@pytest.mark.filterwarnings("ignore:.*netCDF4")
+def test_file_is_read_whatever_its_name(heavy, tmp_path, suffix, name):
+    plain = tmp_path / f"plain{suffix}"
+    np.save(plain, heavy.xyz) if suffix == ".npy" else saved(heavy, plain)
+    unit = "nm" if suffix == ".npy" else None
+    right = read_bead_frames(plain, PDB, length_unit=unit)
+    folder = tmp_path / "Ordner ü"
+    folder.mkdir()
+    path = plain.rename(folder / name(suffix))
+    topology = folder / "TOPOLOGIE_é.PDB"
+    topology.write_bytes(PDB.read_bytes())
+    found = read_bead_frames(path, topology, length_unit=unit)
+    np.testing.assert_array_equal(found.positions_nm, right.positions_nm)
+    assert found.time_step_ps == right.time_step_ps and found.sources == (str(path),)
+
+
+@pytest.mark.filterwarnings("ignore:.*netCDF4")
+def test_content_tells_the_format_where_the_extension_misleads(heavy, tmp_path):
+    right = saved(heavy, tmp_path / "right.nc")
+    shutil.copy(right, tmp_path / "wrong.mdcrd")
+    found = read_bead_frames(tmp_path / "wrong.mdcrd", PDB)
+    np.testing.assert_array_equal(found.positions_nm, read_bead_frames(right, PDB).positions_nm)
+
+
+@pytest.mark.parametrize("suffix", [".xtc", ".dcd", ".trr"])
+@pytest.mark.parametrize("stride", [1, 3])
+def test_complete_frames_of_a_killed_run_are_taken_when_asked_for(heavy, tmp_path, suffix, stride, caplog):
+    path = saved(heavy[:22], tmp_path / f"killed{suffix}")
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(InputError, match="readable_frames = true"):
+        read_bead_frames(path, PDB, stride=stride)
+    frames = read_bead_frames(path, PDB, stride=stride, readable_frames=True)
+    np.testing.assert_allclose(frames.positions_nm, heavy.xyz[:21:stride], atol=1e-6)
+    assert f"{path} ends within a frame" in caplog.text
+
+
+@pytest.mark.parametrize("columns", ["xs ys zs", "xsu ysu zsu"])
+def test_scaled_columns_of_a_lammps_dump_are_refused_by_name(heavy, tmp_path, columns):
+    lines = ["ITEM: TIMESTEP", "0", "ITEM: NUMBER OF ATOMS", "10", "ITEM: BOX BOUNDS pp pp pp", *["0 50"] * 3]
+    lines.append(f"ITEM: ATOMS id type {columns}")
+    lines += [f"{i + 1} 1 " + " ".join(f"{x / 5:.6f}" for x in heavy.xyz[0, i]) for i in range(10)]
+    (tmp_path / "dump.lammpstrj").write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match=rf"scaled coordinates \({columns}\).*write x y z"):
+        read_bead_frames(tmp_path / "dump.lammpstrj", PDB)
+
+
+def test_unknown_format_is_named_in_one_line(heavy, tmp_path):
+    (tmp_path / "notes.md").write_text("no trajectory\n")
+    with pytest.raises(InputError, match="notes.md has extension '.md', and neither this nor the content tells"):
+        read_bead_frames(tmp_path / "notes.md", PDB)
+    with pytest.raises(InputError, match="topology .*notes.md has extension '.md', and neither this nor the content"):
+        read_bead_frames(EXAMPLE / "train.xtc", tmp_path / "notes.md")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.beads import map_beads
+from fpforce.molecule.mapping import map_beads
 from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.trajectories.force_map import MappedAtoms, group_weights, optimal_weights, rigid_groups
 from fpforce.trajectories.forces import KJ_PER_MOL_NM, ForceFiles

@@ -87,6 +87,38 @@ def test_overrides_are_yaml_values(recipe_file, override, section, key, value):
     assert found == value and type(found) is type(value)
 
 
+@pytest.mark.parametrize(
+    "text, key, lines",
+    [
+        ("data:\n  trajectories: a.xtc\n  beads:\n    head: [0, 1]\n    tail: [2]\n    head: [3]\n", "head", "4 and 6"),
+        ("data: {trajectories: a.xtc}\noutput: a\noutput: b\n", "output", "2 and 3"),
+    ],
+    ids=["group", "section"],
+)
+def test_key_that_stands_twice_is_refused_with_its_lines(recipe_file, text, key, lines):
+    with pytest.raises(InputError, match=f"recipe.yaml .*the key '{key}' stands twice, in lines {lines}"):
+        load_recipe(recipe_file(text + "temperature_k: 300\n"))
+
+
+@pytest.mark.parametrize("temperature_k", [27, 1e6])
+def test_temperature_of_no_molecule_is_warned_of(recipe_file, temperature_k, caplog):
+    load_recipe(recipe_file(SMALLEST_YAML))
+    assert not caplog.records
+    load_recipe(recipe_file(SMALLEST_YAML), [f"temperature_k={temperature_k}"])
+    assert f"temperature_k = {temperature_k:g} is unusual for a molecule (200 to 700 K)" in caplog.text
+
+
+def test_tilde_is_the_home_folder_in_every_path(recipe_file, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    text = "data: {trajectories: [~/a.xtc, b.xtc], topology: ~/a.pdb}\ntemperature_k: 300\noutput: ~/x/out\n"
+    recipe = load_recipe(recipe_file(text))
+    home = tmp_path / "home"
+    assert recipe.output == home / "x" / "out"
+    assert recipe.data.trajectories == [home / "a.xtc", tmp_path / "b.xtc"] and recipe.data.topology == home / "a.pdb"
+    recipe = load_recipe(recipe_file(SMALLEST_YAML), ["output=~/y", "data.trajectories=~/c.xtc"])
+    assert (recipe.output, recipe.data.trajectories) == (home / "y", [home / "c.xtc"])
+
+
 def test_number_without_a_point_is_a_number_in_the_file_too(recipe_file):
     # YAML 1.1 reads 5e-4 as a string.
     recipe = load_recipe(recipe_file(SMALLEST_YAML + "loss: {fokker_planck_weight: 2e-3}\n"))

@@ -1,0 +1,48 @@
+"""fpforce-map: how a recipe's files are understood, before anything is trained."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from fpforce.commands.entry import command
+
+
+@command
+def main(
+    recipe: Annotated[Path, Argument(help="recipe, a YAML file", show_default=False)],
+    overrides: Annotated[
+        list[str] | None, Argument(help="changes to the recipe, such as data.beads=ca", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None,
+        Option(help="folder for the bead frames, a recipe that trains on them, and a picture", show_default=False),
+    ] = None,
+    strict: Annotated[bool, Option("--strict", help="treat warnings as errors")] = False,
+) -> None:
+    """Show what becomes of a recipe's trajectories: beads, bonds and where these come from, what is left out and why.
+
+    Reads and checks everything that a training reads. With --output, writes for each molecule beads.pdb, the frames of
+    each trajectory as .npz and .xtc, recipe.yaml (which trains on these frames), mapping.txt and mapping.png.
+
+    Exit status: 0 all is well; 2 something cannot be right, or is unusual and --strict is given.
+    """
+    from fpforce.commands.train import need_training
+    from fpforce.foundation.errors import InputError
+
+    need_training()
+    from fpforce.training.data.read import read_frames
+    from fpforce.training.recipe.read import load_recipe
+
+    loaded = load_recipe(recipe, overrides or ())
+    unusual = []
+    for name, frames in read_frames(loaded.data):
+        assert frames.report is not None  # what was read from files has one
+        print(f"{name}\n{frames.report}" if name else frames.report)
+        unusual += frames.report.warnings
+        if output is not None:
+            from fpforce.trajectories.bead_files import write_bead_frames
+
+            print(f"written to    {write_bead_frames(frames, output / name, loaded.model_dump(mode='json'))}")
+    if strict and unusual:
+        raise InputError(f"{unusual[0]}{f' (and {len(unusual) - 1} warnings more)' if unusual[1:] else ''}")

@@ -1,0 +1,110 @@
+"""Which atoms are bonded, and how that is known.
+
+In: an mdtraj topology as its file gave it, and some frames of its atoms where there are any. Out: the topology with all
+its bonds, each with a source: the topology itself, the names of residues and atoms, or the distance in the frames.
+
+Files seldom list all bonds. A PDB names residues whose bonds everybody knows, but has no bonds of a protonated or
+modified residue; a disulfide may be in a CONECT, in an SSBOND, or nowhere; and two residues that follow each other may
+be the ends of a gap, or of two molecules. So names give the bonds that they imply, and frames add and remove.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fpforce.molecule.bonds_by_distance import SampleFrames, add_links, add_within_residues, tell
+from fpforce.molecule.bonds_by_name import PeptideEnds, bonds_by_name, is_peptide_bond, pair_of
+from fpforce.molecule.graph import box_problem
+from fpforce.molecule.residues import is_solvent
+
+TOPOLOGY, NAMES = "topology", "names"
+
+LONGEST_PEPTIDE_BOND_NM = 0.27  # C and N without a bond come no closer; a bond is 0.133 nm
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Two residues that follow each other without a bond: their atoms C and N, and the distance between these."""
+
+    before: object
+    after: object
+    distance_nm: float
+
+    def __str__(self):
+        return (
+            f"residue {self.after.residue} follows {self.before.residue} in the topology, but C and N are "
+            f"{self.distance_nm:.2g} nm apart in the frames: residues are missing, another chain begins there (say so "
+            "by TER or a chain name), the order is another, or the molecule is broken across a box that the file does "
+            "not hold"
+        )
+
+
+@dataclass(frozen=True)
+class BondedTopology:
+    """An mdtraj topology with all bonds; `sources` of each (i, j), i < j; `gaps` where a bond was expected."""
+
+    topology: object
+    sources: dict[tuple[int, int], str]
+    gaps: tuple[Gap, ...] = ()
+
+
+def complete_bonds(topology, frames: SampleFrames | None = None, *, lists_bonds: bool = False) -> BondedTopology:
+    """The topology (a copy, where something is added) with the bonds that names imply and frames show.
+
+    frames: of all atoms of the topology; without them nothing is inferred from distances. lists_bonds: the topology
+    came from a file that lists every bond, so that names add none.
+    """
+    given = {pair_of(a.index, b.index) for a, b in topology.bonds}
+    solute = [atom for residue in topology.residues if not is_solvent(residue) for atom in residue.atoms]
+    implied = set() if lists_bonds and given else bonds_by_name(topology, solute)
+    sources = dict.fromkeys(given, TOPOLOGY)
+    for pair in implied & given:  # the readers of PDB and GRO files add them by name
+        sources[pair] = NAMES
+    free = PeptideEnds(topology, given)
+    for pair in sorted(implied - given):
+        if free.take(pair):
+            sources[pair] = NAMES
+    gaps = ()
+    if frames is not None and _has_box(frames) and box_problem(frames.xyz, frames.box_vectors, sources):
+        frames = SampleFrames(frames.xyz)
+    if frames is not None and tell(frames, sources):
+        gaps = _remove_gaps(topology, sources, frames)
+        add_within_residues(topology, solute, sources, frames)
+        add_links(topology, solute, sources, frames)
+    if sources.keys() != given:
+        topology = topology.copy()
+        topology._bonds = [bond for bond in topology._bonds if pair_of(bond[0].index, bond[1].index) in sources]
+        for i, j in sorted(sources.keys() - given):
+            topology.add_bond(topology.atom(i), topology.atom(j))
+    return BondedTopology(topology, sources, gaps)
+
+
+def with_bonds(bonded: BondedTopology, pairs, source) -> BondedTopology:
+    """With more bonds, pairs of atoms, of one source."""
+    new = {pair_of(i, j) for i, j in pairs} - bonded.sources.keys()
+    if not new:
+        return bonded
+    topology = bonded.topology.copy()
+    for i, j in sorted(new):
+        topology.add_bond(topology.atom(i), topology.atom(j))
+    return BondedTopology(topology, bonded.sources | dict.fromkeys(new, source), bonded.gaps)
+
+
+def _has_box(frames):
+    return frames.box_vectors is not None and np.isfinite(frames.xyz).all()
+
+
+def _remove_gaps(topology, sources, frames):
+    """Take out peptide bonds that only names imply and that the frames do not have; returns them."""
+    expected = [
+        pair for pair in sorted(sources) if sources[pair] == NAMES and is_peptide_bond(*map(topology.atom, pair))
+    ]
+    if not expected:
+        return ()
+    gaps = []
+    for pair, distance in zip(expected, frames.typical(*np.array(expected).T), strict=True):
+        if distance > LONGEST_PEPTIDE_BOND_NM:
+            del sources[pair]
+            first, second = sorted(map(topology.atom, pair), key=lambda atom: atom.name)
+            gaps.append(Gap(first, second, float(distance)))
+    return tuple(gaps)

@@ -1,0 +1,166 @@
+"""Bonds that frames show: within residues that no name explains, of hydrogens listed apart, and links across the chain.
+
+In: the bonds that are known, and some frames of all atoms. Out: more bonds, by the distance of atoms that bonds alone
+bring so near.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from fpforce.molecule.bonds_by_name import pair_of
+from fpforce.molecule.graph import connected_components, neighbours_of, walk_whole
+from fpforce.molecule.residues import backbone
+
+# Radii in nm of atoms in covalent bonds, rounded from the usual tables; of other elements one value.
+_RADIUS_NM = {
+    "H": 0.031, "B": 0.084, "C": 0.076, "N": 0.071, "O": 0.066, "F": 0.057, "Si": 0.111, "P": 0.107, "S": 0.105,
+    "Cl": 0.102, "Se": 0.120, "Br": 0.120, "I": 0.139,
+}  # fmt: skip
+_OTHER_RADIUS_NM = 0.11
+_TOLERANCE_NM = 0.03  # a bond at 300 K is stretched by less; atoms two bonds apart are 0.06 nm farther
+_SHORTEST_NM = 0.06
+_LINK_ELEMENTS = ("C", "N", "O", "S", "Se", "P")  # of heavy atoms that a bond between two residues may join
+DISTANCE = "distance"
+_TYPICAL_BOND_NM = (0.07, 0.25)  # of atoms; frames where bonds are others, in another unit or of beads, tell nothing
+
+
+@dataclass(frozen=True)
+class SampleFrames:
+    """Some frames of all atoms of a file: xyz (frames, atoms, 3) in nm, box_vectors (frames, 3, 3) or None."""
+
+    xyz: np.ndarray
+    box_vectors: np.ndarray | None = None
+
+    def distances(self, first, second):
+        """(frames, pairs) between atoms, at their nearest images."""
+        step = (self.xyz[:, second] - self.xyz[:, first]).astype(np.float64)
+        if self.box_vectors is not None:
+            images = np.round(np.einsum("fpd,fde->fpe", step, np.linalg.inv(self.box_vectors.astype(np.float64))))
+            step -= np.einsum("fpe,fed->fpd", images, self.box_vectors)
+        return np.linalg.norm(step, axis=-1)
+
+    def typical(self, first, second):
+        """(pairs,) medians over the frames."""
+        return np.median(self.distances(first, second), axis=0)
+
+
+def tell(frames, sources):
+    """Whether bonds have the lengths of bonds between atoms in these frames."""
+    if not sources:
+        return True
+    first, second = np.array(sorted(sources)).T
+    with np.errstate(invalid="ignore"):
+        typical = float(np.median(frames.distances(first, second)))
+    return bool(np.isfinite(frames.xyz).all()) and _TYPICAL_BOND_NM[0] <= typical <= _TYPICAL_BOND_NM[1]
+
+
+def add_within_residues(topology, solute, sources, frames):
+    """Bonds within residues that are in pieces, and of hydrogens that are listed apart from what they are bonded to."""
+    bonded = {i for pair in sources for i in pair}
+    of_residue: dict[int, list] = {}
+    for atom in solute:
+        if _symbol(atom) != "VS":
+            of_residue.setdefault(atom.residue.index, []).append(atom)
+    within = [pair for pair in sources if topology.atom(pair[0]).residue is topology.atom(pair[1]).residue]
+    inside: dict[int, list] = {}
+    for pair in within:
+        inside.setdefault(topology.atom(pair[0]).residue.index, []).append(pair)
+    for number, atoms in of_residue.items():
+        if len(atoms) > 1:
+            _join_pieces(atoms, inside.get(number, []), sources, frames, bonded)
+    alone = [atom for atom in solute if atom.index not in bonded and _symbol(atom) == "H"]
+    if alone:
+        heavy = [atom for atom in solute if _symbol(atom) not in ("H", "VS")]
+        for atom in alone:
+            if not heavy:
+                break
+            distance = frames.typical([atom.index] * len(heavy), [other.index for other in heavy])
+            nearest = int(np.argmin(distance))
+            if _SHORTEST_NM < distance[nearest] <= _radii([atom, heavy[nearest]]).sum() + _TOLERANCE_NM:
+                sources[pair_of(atom.index, heavy[nearest].index)] = DISTANCE
+
+
+def _join_pieces(atoms, pairs, sources, frames, bonded):
+    """Add the bonds between pieces of a residue that are not bonded to each other."""
+    where = {atom.index: place for place, atom in enumerate(atoms)}
+    pieces = connected_components(len(atoms), [(where[i], where[j]) for i, j in pairs if i in where and j in where])
+    if len(pieces) == 1:
+        return
+    piece_of = np.empty(len(atoms), dtype=int)
+    for number, members in enumerate(pieces):
+        piece_of[members] = number
+    first, second = np.triu_indices(len(atoms), 1)
+    apart = piece_of[first] != piece_of[second]
+    hydrogen = np.array([_symbol(atom) == "H" for atom in atoms])
+    apart &= ~(hydrogen[first] & hydrogen[second])
+    first, second = first[apart], second[apart]
+    if not len(first):
+        return
+    indices, radii = np.array([atom.index for atom in atoms]), _radii(atoms)
+    distance = frames.typical(indices[first], indices[second])
+    near = (distance > _SHORTEST_NM) & (distance <= radii[first] + radii[second] + _TOLERANCE_NM)
+    full = {place for place, atom in enumerate(atoms) if atom.index in bonded}  # of hydrogens: they have their bond
+    for place in np.argsort(distance):
+        if not near[place]:
+            continue
+        ends = int(first[place]), int(second[place])
+        protons = [end for end in ends if hydrogen[end]]
+        if full.intersection(protons):
+            continue
+        full.update(protons)
+        pair = pair_of(*(atoms[end].index for end in ends))
+        sources[pair] = DISTANCE
+        bonded.update(pair)
+
+
+def add_links(topology, solute, sources, frames):
+    """Bonds between residues that no name implies: disulfides, closed rings, cross-links."""
+    atoms = [atom for atom in solute if _symbol(atom) in _LINK_ELEMENTS]
+    if len(atoms) < 2:
+        return
+    indices, radii = np.array([atom.index for atom in atoms]), _radii(atoms)
+    residue = np.array([atom.residue.index for atom in atoms])
+    whole = _whole_frame(topology, indices, sources, frames)
+    pairs = cKDTree(whole).query_pairs(2.0 * radii.max() + 2.0 * _TOLERANCE_NM, output_type="ndarray")
+    sulfurs = np.array([place for place, atom in enumerate(atoms) if _symbol(atom) in ("S", "Se")], dtype=int)
+    if len(sulfurs) > 1:  # of two chains that may lie in different images
+        i, j = np.triu_indices(len(sulfurs), 1)
+        pairs = np.concatenate([pairs.reshape(-1, 2), np.stack([sulfurs[i], sulfurs[j]], 1)])
+    pairs = pairs[residue[pairs[:, 0]] != residue[pairs[:, 1]]]
+    if not len(pairs):
+        return
+    distance = frames.distances(indices[pairs[:, 0]], indices[pairs[:, 1]])
+    limit = radii[pairs].sum(1) + _TOLERANCE_NM
+    near = (np.median(distance, axis=0) <= limit) & (distance.min(axis=0) > 2.0 * _SHORTEST_NM)
+    neighbours = neighbours_of(sources)
+    for a, b in pairs[near]:
+        i, j = int(indices[a]), int(indices[b])
+        around = set(neighbours.get(i, ()))
+        free = all(len(neighbours.get(atoms[end].index, ())) < _valence(atoms[end]) for end in (a, b))
+        if free and j not in around and around.isdisjoint(neighbours.get(j, ())):
+            sources.setdefault(pair_of(i, j), DISTANCE)
+
+
+def _valence(atom):
+    """How many bonded neighbours an atom has at most."""
+    if atom.name == "C" and backbone(atom.residue):
+        return 3
+    return {"C": 4, "N": 4, "P": 5}.get(_symbol(atom), 2)
+
+
+def _whole_frame(topology, indices, sources, frames):
+    """Positions (atoms, 3) of the chosen atoms in the first frame, molecules made whole along the known bonds."""
+    xyz = frames.xyz[0].astype(np.float64)
+    if frames.box_vectors is None:
+        return xyz[indices]
+    return walk_whole(xyz[None].copy(), frames.box_vectors[:1], sources)[0][indices]
+
+
+def _radii(atoms):
+    return np.array([_RADIUS_NM.get(_symbol(atom), _OTHER_RADIUS_NM) for atom in atoms])
+
+
+def _symbol(atom):
+    return "VS" if atom.element is None else atom.element.symbol

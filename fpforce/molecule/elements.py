@@ -1,0 +1,56 @@
+"""Elements that contradict the names of their atoms, corrected: CA of an amino acid is carbon and no calcium.
+
+In: an mdtraj topology. Out: the same, with a list of what was changed. Readers guess elements where a file has none,
+and take CA, HE1 and ND2 for calcium, helium and neodymium.
+"""
+
+import re
+
+from fpforce.molecule.residues import STANDARD, is_solvent, standard_name
+
+_LETTERS = ("H", "C", "N", "O", "S", "P", "F", "B", "I")
+_TWO_LETTERS = {"CL": "Cl", "BR": "Br"}
+
+
+def correct_elements(topology, guessed=False):
+    """Change elements in place; returns [(atom as text, symbol before, symbol after), ...].
+
+    In the twenty amino acids the first letter of an atom's name is its element. Elsewhere a metal or noble gas, which
+    atoms of organic molecules are not, gives way to that letter; and, where `guessed` says that the file has no
+    elements, so does every other symbol, but for chlorine and bromine.
+    """
+    import mdtraj
+
+    changed = []
+    for residue in topology.residues:
+        names = {atom.name for atom in residue.atoms}
+        standard = standard_name(residue) in STANDARD and (len(names) > 1 or names == {"CA"})
+        molecular = standard or {"N", "CA", "C"} <= names or residue.n_atoms > 2
+        if not molecular or (is_solvent(residue) and not standard):
+            continue
+        for atom in residue.atoms:
+            symbol = "VS" if atom.element is None else atom.element.symbol
+            wanted = _symbol_of(atom.name, symbol, standard, guessed)
+            if wanted != symbol:
+                atom.element = mdtraj.element.get_by_symbol(wanted)
+                changed.append((str(atom), symbol, wanted))
+            elif atom.element is None:
+                atom.element = mdtraj.element.virtual
+    return changed
+
+
+def _symbol_of(name, symbol, standard, guessed):
+    letters = re.sub(r"^[^A-Za-z]+", "", name).upper()
+    if not letters or letters[0] not in _LETTERS or symbol.upper() == letters[0]:
+        return _TWO_LETTERS.get(letters[:2], symbol) if guessed and not standard and letters else symbol
+    if standard:
+        return letters[0]
+    if guessed:
+        return _TWO_LETTERS.get(letters[:2], letters[0])
+    return letters[0] if symbol in _NOT_IN_MOLECULES else symbol
+
+
+_NOT_IN_MOLECULES = (
+    "VS He Ne Ar Ca Cd Ce Co Cs Cf Cm Cr Ha Hf Hg Ho Hs Na Nb Nd Np No Os Pa Pb Pd Pm Po Pr Pu Sb Sc Sg Sm Sr In Ir Fm "
+    "Fr Ba Bi Bk Be Bh"
+).split()

@@ -1,0 +1,108 @@
+"""Graphs of bonds: neighbours, components, owners, and walks that make a molecule whole across a periodic box."""
+
+from collections import deque
+
+import numpy as np
+
+
+def neighbours_of(pairs):
+    """{node: [bonded nodes]} of pairs."""
+    neighbours: dict[int, list[int]] = {}
+    for i, j in pairs:
+        neighbours.setdefault(i, []).append(j)
+        neighbours.setdefault(j, []).append(i)
+    return neighbours
+
+
+def connected_components(n, pairs):
+    """Sorted lists of the nodes 0..n-1 that the pairs connect, ordered by their first node."""
+    neighbours = neighbours_of(pairs)
+    seen, components = set(), []
+    for start in range(n):
+        if start not in seen:
+            component = reached(neighbours, [start])
+            seen |= component
+            components.append(sorted(component))
+    return components
+
+
+def reached(neighbours, starts):
+    """The nodes to which paths lead from the starts, with these."""
+    seen, queue = set(starts), deque(starts)
+    while queue:
+        for other in neighbours.get(queue.popleft(), ()):
+            if other not in seen:
+                seen.add(other)
+                queue.append(other)
+    return seen
+
+
+def nearest_owner(pairs, groups):
+    """{node: number of the group that is nearest along the pairs}; nodes that no path reaches are left out."""
+    neighbours = neighbours_of(pairs)
+    owner = {node: number for number, group in enumerate(groups) for node in group}
+    queue = deque(owner)
+    while queue:
+        node = queue.popleft()
+        for other in neighbours.get(node, ()):
+            if other not in owner:
+                owner[other] = owner[node]
+                queue.append(other)
+    return owner
+
+
+def walk_whole(xyz, box_vectors, pairs):
+    """Shift points by box vectors until every pair is at its nearest image; in place.
+
+    Args:
+        xyz: (frames, points, 3).
+        box_vectors: (frames, 3, 3), rows are the vectors, same unit.
+        pairs: bonds.
+
+    Returns:
+        xyz. Walks each component from its first point along a spanning tree, so any molecule whose bonds are shorter
+        than half the box comes out whole, however large it is. Molecules stay where their first point is.
+    """
+    neighbours = neighbours_of(pairs)
+    inverse = np.linalg.inv(box_vectors.astype(np.float64))
+    seen = set()
+    for start in sorted(neighbours):
+        if start in seen:
+            continue
+        seen.add(start)
+        queue = deque([start])
+        while queue:
+            parent = queue.popleft()
+            for child in neighbours[parent]:
+                if child in seen:
+                    continue
+                seen.add(child)
+                queue.append(child)
+                step = (xyz[:, child] - xyz[:, parent]).astype(np.float64)
+                images = np.round(np.einsum("fd,fde->fe", step, inverse))
+                if images.any():
+                    xyz[:, child] -= np.einsum("fe,fed->fd", images, box_vectors).astype(xyz.dtype)
+    return xyz
+
+
+def box_problem(xyz, box_vectors, pairs):
+    """Why the boxes (frames, 3, 3) cannot be those of coordinates (frames, atoms, 3) in nm, or None.
+
+    A box is believed only if it can hold every bond twice: across a smaller one the nearest image of a bonded atom is
+    another atom, and the molecule would be folded into the box. Files without a box often hold a tiny one.
+    """
+    volumes = np.abs(np.linalg.det(box_vectors.astype(np.float64)))
+    if not np.all(volumes > 0.0):
+        return "has no volume"
+    faces = np.linalg.norm(np.cross(box_vectors[:, [1, 2, 0]], box_vectors[:, [2, 0, 1]]), axis=-1)
+    width = float((volumes[:, None] / faces).min())
+    pairs = np.array(sorted(pairs), dtype=int).reshape(-1, 2)
+    if not len(pairs):
+        return None
+    some = np.unique(np.linspace(0, len(xyz) - 1, 20).astype(int))
+    lengths = np.median(np.linalg.norm(xyz[some][:, pairs[:, 0]] - xyz[some][:, pairs[:, 1]], axis=-1), axis=0)
+    unbroken = lengths[lengths <= 3.0 * np.quantile(lengths, 0.1)]  # most may lie across the box
+    longest = float(unbroken.max())
+    if width < 2.0 * longest:
+        return f"is {width:.3g} nm wide, too narrow to hold a bond of {longest:.3g} nm twice"
+    return None

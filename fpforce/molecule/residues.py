@@ -1,0 +1,93 @@
+"""What a residue of a topology is: solvent, an amino acid, an end group.
+
+In: residues of an mdtraj topology, with the names that programs and databases give them. Out: what they are, by the
+atoms that they have, because lists of names never end.
+"""
+
+CAPS = ("ACE", "FOR", "NME", "NMA", "NHE", "NH2")  # end groups, which may be without beads
+
+# fmt: off
+# Names of amino acids by their state, in AMBER, CHARMM, GROMACS and GROMOS, and the residue that they are of.
+_STATES = {
+    "ARG": ("ARN", "ARGN", "AR0"),
+    "ASP": ("ASH", "ASPH", "ASPP", "ASPN", "AS4"),
+    "CYS": ("CYX", "CYM", "CYN", "CYSH", "CYSN", "CYS1", "CYS2", "CYS3", "CYSM"),
+    "GLU": ("GLH", "GLUH", "GLUP", "GLUN", "GL4"),
+    "HIS": ("HID", "HIE", "HIP", "HSD", "HSE", "HSP", "HISA", "HISB", "HISD", "HISE", "HISH", "HISP", "HIS1", "HIS2"),
+    "LYS": ("LYN", "LSN", "LYP", "LYSH", "LYSN"),
+    "TYR": ("TYM", "TYRM", "TYRU"),
+}
+# fmt: on
+STANDARD = (
+    "ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL".split()  # those with a template
+)
+_NAME_OF = {name: name for name in STANDARD} | {state: name for name, states in _STATES.items() for state in states}
+
+# fmt: off
+_ION_ELEMENTS = {
+    "Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Mn", "Fe", "Co", "Ni", "Cu", "Zn", "Cd",
+    "F", "Cl", "Br", "I",
+}
+ION_RESIDUES = {
+    "LI", "NA", "K", "RB", "CS", "MG", "CA", "SR", "BA", "ZN", "CL", "BR", "I", "F",
+    "SOD", "POT", "CLA", "CAL", "CES", "LIT", "RUB", "IB", "CIO", "CIM", "CIP",
+}
+# fmt: on
+
+
+def standard_name(residue):
+    """The amino acid of which a residue is a state (LYSH of LYS) or an end in AMBER's way (NTYR of TYR), or its own
+    name.
+    """
+    name = residue.name.upper()
+    if name in _NAME_OF:
+        return _NAME_OF[name]
+    return _NAME_OF.get(name[1:], residue.name) if len(name) == 4 and name[0] in "NC" else residue.name
+
+
+def backbone(residue):
+    """{"N": atom, "CA": atom, "C": atom} of an amino acid, whatever its name; None of any other residue."""
+    atoms = {atom.name: atom for atom in residue.atoms if atom.name in ("N", "CA", "C")}
+    if len(atoms) < 3 or any(_symbol(atom) not in (name[0], "VS") for name, atom in atoms.items()):
+        return None
+    return atoms
+
+
+def alpha_carbon(residue):
+    """The atom CA of an amino acid, None of any other residue.
+
+    An amino acid is what has N, CA and C; or, in a file of beads, CA alone; or an amino acid by name that lacks some
+    of its atoms.
+    """
+    found = backbone(residue)
+    if found:
+        return found["CA"]
+    carbons = [atom for atom in residue.atoms if atom.name == "CA"]
+    if len(carbons) != 1 or residue.name in CAPS or is_solvent(residue):
+        return None
+    named = residue.is_protein or standard_name(residue) in STANDARD
+    return carbons[0] if named or residue.n_atoms == 1 else None
+
+
+def is_water(residue):
+    """Water by its name, or by its atoms: one oxygen, two hydrogens, and nothing else but sites without mass."""
+    if residue.is_water:
+        return True
+    if not 3 <= residue.n_atoms <= 5:
+        return False
+    symbols = sorted(_symbol(atom) for atom in residue.atoms)
+    return [symbol for symbol in symbols if symbol != "VS"] == ["H", "H", "O"]
+
+
+def is_solvent(residue):
+    """Water or a single ion (a bead named CA of a protein residue is neither)."""
+    if is_water(residue):
+        return True
+    if residue.n_atoms != 1:
+        return False
+    atom = next(residue.atoms)
+    return residue.name.upper().rstrip("+-0123456789") in ION_RESIDUES or _symbol(atom) in _ION_ELEMENTS
+
+
+def _symbol(atom):
+    return "VS" if atom.element is None else atom.element.symbol

@@ -1,0 +1,60 @@
+"""BeadFrames written as files that train as they are.
+
+In: BeadFrames that were read from files. Out: a folder with beads.pdb, every trajectory as .npz (exact) and .xtc (for
+viewers), a recipe on the former, and the mapping as text and picture.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from fpforce.trajectories.scene import Scene, draw
+
+
+def write_bead_frames(frames, folder, recipe) -> Path:
+    """Write them into a folder, which is made; returns it.
+
+    recipe: that of the frames, as a plain dict; its data section is replaced.
+    """
+    import mdtraj
+    import yaml
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    frames.beads.write_pdb(folder / "beads.pdb", frames.positions_nm[0])
+    pieces, names = frames.split(), []
+    step_ps = frames.time_step_ps or 1.0
+    for number, piece in enumerate(pieces, start=1):
+        name = "beads" if len(pieces) == 1 else f"beads_{number}"
+        np.savez(folder / f"{name}.npz", positions=piece)
+        times_ps = step_ps * np.arange(len(piece))
+        mdtraj.Trajectory(piece, frames.beads.to_mdtraj(), time=times_ps).save_xtc(str(folder / f"{name}.xtc"))
+        names.append(f"{name}.npz")
+    data = {
+        "trajectories": names,
+        "beads": bead_records(frames.beads),
+        "length_unit": "nm",
+        "allow_d_residues": recipe["data"]["allow_d_residues"],
+    }
+    text = yaml.safe_dump(recipe | {"data": data}, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    (folder / "recipe.yaml").write_text(text, encoding="utf-8")
+    (folder / "mapping.txt").write_text(f"{frames.report}\n", encoding="utf-8")
+    no_atoms = Scene(np.zeros((0, 3)), np.zeros((0, 2), int), np.zeros(0, bool), frames.positions_nm[0])
+    draw(frames.scene or no_atoms, frames.beads, frames.report, folder / "mapping.png")
+    return folder
+
+
+def bead_records(table) -> list[dict]:
+    """A BeadTable as the list of records that `fpforce.molecule.mapping.list_beads` reads."""
+    return [
+        {
+            "name": bead.name,
+            "residue": bead.residue,
+            "residue_number": bead.residue_number,
+            "chain": bead.chain,
+            **({"element": bead.element} if bead.element else {}),
+            "mass_da": float(bead.mass_da),
+            "bonds": [j for first, j in table.bonds if first == i],
+        }
+        for i, bead in enumerate(table.beads)
+    ]

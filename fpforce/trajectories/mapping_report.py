@@ -1,0 +1,261 @@
+"""How files were understood: what became beads, what was left out and why, which bonds there are and whence.
+
+In: what was resolved, read and checked. Out: a MappingReport, which holds facts alone and prints itself. `warnings` are
+what is unusual and may still be meant; what cannot be right was refused before.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from fpforce.molecule.beads import BeadTable
+from fpforce.molecule.bonding import LINK, SEQUENCE
+from fpforce.molecule.chirality import chiral_residues
+from fpforce.molecule.residues import CAPS, alpha_carbon, backbone, is_solvent, is_water
+
+_HOW = {
+    "topology": "listed in the topology",
+    "names": "known from the names of residues and atoms",
+    "distance": "told by distances in the frames",
+    LINK: "links across the chain",
+    SEQUENCE: "assumed between residues that follow each other: the topology lists none",
+    "list": "of the list of beads",
+}
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Residues without beads, by name: a reason, and how many there are of each name."""
+
+    reason: str
+    residues: dict[str, int]
+
+    def __str__(self):
+        return f"{', '.join(f'{count} {name}' for name, count in self.residues.items())}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class BondRange:
+    """A bond between two beads, where it comes from, and its lengths in nm over all frames."""
+
+    first: str
+    second: str
+    source: str
+    shortest_nm: float
+    typical_nm: float
+    longest_nm: float
+
+
+@dataclass(frozen=True)
+class FileFrames:
+    """Frames that were taken of a file. repeated: those that an earlier frame of the data equals, number by number."""
+
+    path: str
+    frames: int
+    time_step_ps: float | None
+    box_nm: tuple[float, float, float] | None
+    without_positions: int
+    repeated: int
+
+
+@dataclass(frozen=True)
+class MappingReport:
+    """What was taken from the files, and what was not.
+
+    chains: (name, its residues with beads as text) each. corrected_elements: (atom, before, after). chirality: how the
+    handedness was judged. stride: every so many-th frame was taken.
+    """
+
+    mapping: str
+    beads: int
+    chains: tuple[tuple[str, str], ...]
+    residues: tuple[tuple[str, str], ...]
+    left_out: tuple[LeftOut, ...]
+    bonds: tuple[BondRange, ...]
+    guessed_elements: bool
+    corrected_elements: tuple[tuple[str, str, str], ...]
+    unit: str
+    files: tuple[FileFrames, ...]
+    stride: int
+    chirality: str
+    warnings: tuple[str, ...]
+
+    @property
+    def links(self):
+        """The bonds that join residues otherwise than along the chain."""
+        return tuple(bond for bond in self.bonds if bond.source == LINK)
+
+    def short(self):
+        """One line for a log."""
+        frames = sum(file.frames for file in self.files)
+        out = sum(sum(group.residues.values()) for group in self.left_out)
+        links = f", {len(self.links)} of them links" if self.links else ""
+        reasons = f" ({'; '.join(map(str, self.left_out))})" if out else ""
+        return (
+            f"{self.beads} beads ({self.mapping}) of {_plural(len(self.residues), 'residue')} in "
+            f"{_plural(len(self.chains), 'chain')}, {_plural(len(self.bonds), 'bond')}{links}; "
+            f"{_plural(out, 'residue')} left out{reasons}; {_plural(frames, 'frame')} of "
+            f"{_plural(len(self.files), 'file')}"
+        )
+
+    def __str__(self):
+        lines = [f"beads         {self.beads}, chosen by {self.mapping}"]
+        lines += [f"chain {name:<8}{residues}" for name, residues in self.chains]
+        lines += [f"  {residue:<12}{beads}" for residue, beads in self.residues]
+        lines += [f"left out      {group}" for group in self.left_out] or ["left out      nothing"]
+        for source, count in Counter(bond.source for bond in self.bonds).items():
+            lines.append(f"bonds         {count} {_HOW.get(source, source)}")
+        lines.append("bonds (nm)    shortest, typical and longest over all frames")
+        lines += [
+            f"  {bond.first + ' - ' + bond.second:<28}{bond.shortest_nm:8.4f}{bond.typical_nm:8.4f}"
+            f"{bond.longest_nm:8.4f}  {bond.source}"
+            for bond in self.bonds
+        ]
+        if self.guessed_elements:
+            lines.append("elements      guessed from the names of atoms: the topology has none")
+        lines += [f"element       {atom}: {after}, not {before}" for atom, before, after in self.corrected_elements]
+        lines.append(f"unit          {self.unit}")
+        for file in self.files:
+            step = "" if file.time_step_ps is None else f", one every {file.time_step_ps:g} ps"
+            box = (
+                "no box" if file.box_nm is None else "box " + " x ".join(f"{edge:.3g}" for edge in file.box_nm) + " nm"
+            )
+            lines.append(f"frames        {file.frames} of {file.path}{step}, {box}")
+            if file.without_positions:
+                lines.append(f"  {file.without_positions} without positions, passed over")
+            if file.repeated:
+                lines.append(f"  {file.repeated} equal to an earlier one")
+        if self.stride > 1:
+            lines.append(f"stride        every {self.stride}th frame")
+        lines.append(f"chirality     {self.chirality}")
+        lines += [f"warning       {text}" for text in self.warnings] or ["warnings      none"]
+        return "\n".join(lines)
+
+
+def chains_of(table: BeadTable):
+    """((chain, residues as text), ...) and ((residue, bead names), ...) of a table."""
+    chains: dict[str, dict[int, str]] = {}
+    residues: dict[int, tuple[str, list[str]]] = {}
+    for bead in table.beads:
+        name = f"{bead.residue}{bead.residue_number}"
+        chains.setdefault(bead.chain, {})[bead.residue_index] = name
+        residues.setdefault(bead.residue_index, (name, []))[1].append(bead.name)
+    return (
+        tuple((chain, " ".join(names.values())) for chain, names in chains.items()),
+        tuple((name, " ".join(beads)) for name, beads in residues.values()),
+    )
+
+
+def left_out_of(topology, table: BeadTable, molecule):
+    """(LeftOut, ...) of an mdtraj topology, and a warning for each amino acid that stands between residues with beads.
+
+    molecule: indices of the atoms that are bonded to the beads.
+    """
+    used = {topology.atom(atom).residue.index for bead in table.beads for atom in bead.atoms}
+    inside = set(molecule)
+    found: dict[str, Counter] = {}
+    missed = []
+    for residue in topology.residues:
+        if residue.index in used:
+            continue
+        reason = _why(residue, inside)
+        found.setdefault(reason, Counter())[residue.name] += 1
+        between = used and min(used) < residue.index < max(used)
+        if between and backbone(residue) and next(residue.atoms).index in inside:
+            missed.append(str(residue))
+    warnings = []
+    if missed:
+        warnings.append(
+            f"{', '.join(missed)} {'is an amino acid' if len(missed) == 1 else 'are amino acids'} without a bead, "
+            f"between residues that have some: the choice of beads ({table.mapping}) leaves them out"
+        )
+    return tuple(LeftOut(reason, dict(counts)) for reason, counts in found.items()), warnings
+
+
+def _why(residue, molecule):
+    if is_water(residue):
+        return "water"
+    if is_solvent(residue):
+        return "ions"
+    if residue.name in CAPS:
+        return "end groups, of which no atom is a bead"
+    if not any(atom.index in molecule for atom in residue.atoms):
+        return "not bonded to the molecule of the beads"
+    if not alpha_carbon(residue):
+        lacking = [name for name in ("N", "CA", "C") if name not in {atom.name for atom in residue.atoms}]
+        return f"bonded to the beads, but no atom chosen (it lacks {', '.join(lacking)})" if lacking else _NOT_CHOSEN
+    return _NOT_CHOSEN
+
+
+_NOT_CHOSEN = "bonded to the beads, but no atom chosen"
+
+
+def bond_ranges(positions_nm, table: BeadTable, sources):
+    """A BondRange of every bond over positions (frames, n, 3)."""
+    ranges = []
+    for i, j in table.bonds:
+        length = np.linalg.norm(positions_nm[:, i] - positions_nm[:, j], axis=1)
+        ranges.append(
+            BondRange(
+                str(table.beads[i]),
+                str(table.beads[j]),
+                sources.get((i, j), "list"),
+                float(length.min()),
+                float(np.median(length)),
+                float(length.max()),
+            )
+        )
+    return tuple(ranges)
+
+
+def chirality_of(topology, table: BeadTable, allow_d_residues):
+    """How the handedness of the residues was judged, in words."""
+    if allow_d_residues:
+        return "not judged: D amino acids are allowed"
+    judged = [] if topology is None else chiral_residues(topology)
+    if judged:
+        return f"{_plural(len(judged), 'residue')} found L by CB or HA in every frame"
+    torsions = [torsion for torsion in table.phi_psi if not torsion["residue"].startswith("GLY")]
+    if torsions:
+        return f"judged by the sign of phi of {_plural(len(torsions), 'residue')}; no CB or HA is there to tell"
+    return "cannot be judged: the atoms that would tell it are not in the files"
+
+
+def repeats(pieces):
+    """How often frames return: (repeated frames of each piece, {(earlier piece, later piece): frames that both have}).
+
+    pieces: one array (frames, n, 3) a file. Frames are equal number by number, which 64 bits of hash tell.
+    """
+    first_in: dict[int, int] = {}
+    repeated, shared = [], Counter()
+    for number, piece in enumerate(pieces):
+        again = 0
+        for frame in piece:
+            key = hash(frame.tobytes())
+            if key in first_in:
+                again += 1
+                shared[first_in[key], number] += 1
+            else:
+                first_in[key] = number
+        repeated.append(again)
+    return repeated, dict(shared)
+
+
+def repeat_warnings(paths, pieces, shared):
+    """Lines that say which files hold the same frames."""
+    lines = []
+    for (earlier, later), count in shared.items():
+        whole = " (all of them)" if count == len(pieces[later]) else ""
+        if earlier == later:
+            lines.append(f"{count} frames of {paths[later]} equal an earlier one of it: they are counted again")
+        else:
+            lines.append(
+                f"{count} frames of {paths[later]}{whole} are in {paths[earlier]} too, as where restarts overlap: they "
+                "are counted twice; leave them out of one"
+            )
+    return lines
+
+
+def _plural(count, what):
+    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -1,0 +1,217 @@
+"""What is to be read: the files, the atoms of the beads' molecules among theirs, and how they make the beads.
+
+In: paths, a topology, a choice of beads. Out: Sources, resolved before a trajectory is read. A source is of one of two
+kinds: files of atoms (or of beads that a topology names), or arrays of beads that a list names.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fpforce.foundation.errors import InputError
+from fpforce.molecule.atom_bonds import BondedTopology, complete_bonds, with_bonds
+from fpforce.molecule.beads import BeadTable
+from fpforce.molecule.bonding import SEQUENCE, bead_bonds
+from fpforce.molecule.bonds_by_distance import SampleFrames
+from fpforce.molecule.mapping import choose_beads, list_beads
+from fpforce.molecule.periodic import bonded_molecules
+from fpforce.trajectories.files import (
+    AtomFrames,
+    holds_topology,
+    is_array,
+    read_array,
+    read_atoms,
+    sample_frames,
+    unreadable,
+)
+from fpforce.trajectories.force_map import MappedAtoms
+from fpforce.trajectories.scene import Scene, make_scene
+from fpforce.trajectories.topology_files import TopologyFile, read_topology_file
+
+LISTED = "list"
+
+
+@dataclass(frozen=True)
+class ListedBeads:
+    """Arrays whose points are the beads of a table, in its order."""
+
+    table: BeadTable
+
+    @property
+    def n_points(self):
+        return len(self.table)
+
+    def read(self, path, length_unit, stride, readable_frames=False) -> AtomFrames:
+        """Its frames; InputError if the file is no array of so many points."""
+        if not is_array(path):
+            raise InputError(f"{path}: without a topology only .npy and .npz arrays can be read: give a topology file")
+        return AtomFrames(_points(path, length_unit, stride, self.n_points))
+
+    def positions(self, xyz):
+        """Bead positions from what was read."""
+        return xyz
+
+    def scene(self, xyz, beads_nm):
+        """None: no atoms are known."""
+        return None
+
+    def mapped_atoms(self):
+        """How points make the beads, for mapping forces."""
+        n = len(self.table)
+        names = tuple(map(str, self.table.beads))
+        return MappedAtoms(tuple(range(n)), None, tuple((i,) for i in range(n)), np.eye(n), names, self.table.bonds)
+
+
+@dataclass(frozen=True)
+class MappedFiles:
+    """Files of the atoms of a topology, `whole`; read are `indices`, the molecules of the beads.
+
+    topology and table count within these indices; the topology has all bonds. sample: some frames of all atoms, by
+    which bonds were told.
+    """
+
+    table: BeadTable
+    indices: list[int]
+    topology: object
+    whole: BondedTopology
+    sample: SampleFrames | None
+
+    @property
+    def n_points(self):
+        return self.whole.topology.n_atoms
+
+    def read(self, path, length_unit, stride, readable_frames=False) -> AtomFrames:
+        """Frames of the atoms at `indices`, made whole; InputError where the file does not go with the topology."""
+        if not is_array(path):
+            return read_atoms(path, self.whole.topology, self.indices, self.topology, stride, readable_frames)
+        return AtomFrames(_points(path, length_unit, stride, self.n_points)[:, self.indices])
+
+    def positions(self, xyz):
+        """Bead positions from what was read."""
+        return self.table.positions(xyz, self.topology)
+
+    def scene(self, xyz, beads_nm) -> Scene:
+        """The first frame, of which xyz (atoms, 3) was read and beads_nm (n, 3) was made."""
+        bead_atoms = [self.indices[atom] for bead in self.table.beads for atom in bead.atoms]
+        others = None if self.sample is None else self.sample.xyz[0]
+        return make_scene(self.whole.topology, bead_atoms, self.indices, xyz, others, beads_nm)
+
+    def mapped_atoms(self):
+        """How atoms make the beads, for mapping forces."""
+        groups = tuple(bead.atoms for bead in self.table.beads)
+        parts = np.zeros((len(groups), len(self.indices)))
+        for bead, group in enumerate(groups):
+            masses = [1.0] if len(group) == 1 else [self.topology.atom(atom).element.mass for atom in group]
+            parts[bead, list(group)] = np.array(masses) / sum(masses)
+        names = tuple(map(str, self.table.beads))
+        return MappedAtoms(tuple(self.indices), self.topology, groups, parts, names, self.table.bonds)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What to read: the full bead `table`, the `source` that reads a file, and where each bond of the table comes from.
+
+    file: how the topology was given, None where a list names the beads.
+    """
+
+    table: BeadTable
+    source: ListedBeads | MappedFiles
+    bond_sources: dict[tuple[int, int], str]
+    file: TopologyFile | None = None
+
+    def warnings(self) -> list[str]:
+        """What is unusual in them, in words."""
+        assumed = sum(
+            source == SEQUENCE and {self.table.beads[bead].name for bead in pair} != {"CA"}
+            for pair, source in self.bond_sources.items()
+        )
+        lines = []
+        if assumed:
+            lines.append(
+                f"{assumed} bonds between residues are assumed, each with the next: the topology lists none between "
+                "them, and has not the atoms that would show them"
+            )
+        if self.file is not None and self.file.corrected:
+            atom, before, after = self.file.corrected[0]
+            lines.append(
+                f"the elements of {len(self.file.corrected)} atoms contradict their names and are taken from these: "
+                f"{atom} is {after} and not {before}, for example"
+            )
+        return lines
+
+
+def resolve(paths, topology, beads, table, length_unit) -> Sources:
+    """The Sources of trajectories: with a `table` of a model its beads, else those that `beads` chooses.
+
+    Raises InputError where no topology is given or found, and as the mapping does.
+    """
+    first = paths[0]
+    if topology is None and table is None and is_array(first) and _are_records(beads):
+        listed = list_beads(beads)
+        return Sources(listed, ListedBeads(listed), dict.fromkeys(listed.bonds, LISTED))
+    given = _topology(first, topology, table)
+    sample = _sample(first, given, length_unit)
+    whole = complete_bonds(given.topology, sample, lists_bonds=given.lists_bonds)
+    if table is None:
+        choice = choose_beads(whole, beads)
+        table, bond_sources = choice.table, choice.sources
+    else:
+        bond_sources = dict.fromkeys(table.bonds, LISTED)
+    from_atoms = table.match(whole.topology) == "source"
+    groups = [bead.atoms if from_atoms else (i,) for i, bead in enumerate(table.beads)]
+    if from_atoms and LISTED in bond_sources.values():
+        found = bead_bonds(whole, groups)
+        bond_sources = {pair: found.get(pair, LISTED) for pair in table.bonds}
+    in_order = [pair for pair, source in bond_sources.items() if source == SEQUENCE]
+    whole = with_bonds(whole, [(groups[i][0], groups[j][0]) for i, j in in_order], SEQUENCE)
+    indices = bonded_molecules(whole.topology, [atom for group in groups for atom in group])
+    where = {atom: position for position, atom in enumerate(indices)}
+    local = replace(
+        table,
+        beads=tuple(
+            replace(bead, atoms=tuple(where[atom] for atom in group))
+            for bead, group in zip(table.beads, groups, strict=True)
+        ),
+    )
+    source = MappedFiles(local, indices, whole.topology.subset(indices), whole, sample)
+    return Sources(table, source, bond_sources, given)
+
+
+def _topology(first, topology, table) -> TopologyFile:
+    if topology is None and not holds_topology(first):
+        if table is not None:
+            return TopologyFile(table.to_mdtraj(), lists_bonds=True)
+        if is_array(first):
+            raise InputError(f"{first} is a bare array: give a topology file, or `beads` as a list of name and residue")
+        raise InputError(f"{first} does not name its atoms: give a topology file (PDB, GRO, PRMTOP, ...)")
+    if topology is None or isinstance(topology, str | Path):
+        return read_topology_file(topology or first)
+    return TopologyFile(topology)
+
+
+def _sample(path, given, length_unit):
+    """Some frames to tell bonds by; None where the points are another number, which reading will say."""
+    if not is_array(path):
+        try:
+            frames = sample_frames(path, given.topology)
+        except Exception as error:
+            raise unreadable(path, given.topology, error) from None
+        return frames if frames.xyz.shape[1] == given.topology.n_atoms else None
+    xyz = read_array(path, length_unit, 1)
+    if xyz.shape[1] != given.topology.n_atoms:
+        return None
+    return SampleFrames(xyz[sorted({0, len(xyz) // 2, len(xyz) - 1})])
+
+
+def _points(path, length_unit, stride, count):
+    xyz = read_array(path, length_unit, stride)
+    if xyz.shape[1] != count:
+        raise InputError(f"{path} holds {xyz.shape[1]} points per frame, but the topology or bead list has {count}")
+    return xyz
+
+
+def _are_records(beads):
+    return (
+        isinstance(beads, (list, tuple)) and len(beads) > 0 and isinstance(beads[0], dict) and "atoms" not in beads[0]
+    )

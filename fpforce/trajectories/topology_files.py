@@ -1,0 +1,110 @@
+"""Topology files -> mdtraj topologies, with what a reader would get wrong put right.
+
+In: a file that mdtraj reads. Out: its topology, with elements that fit the names of the atoms and with the cross-links
+that a PDB names in SSBOND and LINK records, which mdtraj passes over.
+"""
+
+import gzip
+from dataclasses import dataclass
+
+from fpforce.foundation.errors import InputError
+from fpforce.molecule.elements import correct_elements
+from fpforce.trajectories.formats import format_of, readable
+
+_LISTS_BONDS = (".psf", ".prmtop", ".parm7", ".prm7", ".top", ".mol2", ".h5", ".hdf5", ".lh5", ".hoomdxml")
+_PDB = (".pdb", ".ent", ".pdb.gz", ".ent.gz", ".pdb1", ".pdb1.gz")
+
+
+@dataclass(frozen=True)
+class TopologyFile:
+    """A topology and how its file gave it.
+
+    lists_bonds: every bond stands in the file. guessed_elements: the file has none for some atoms. corrected: (atom,
+    element before, element after) where it contradicted the name.
+    """
+
+    topology: object
+    lists_bonds: bool = False
+    guessed_elements: bool = False
+    corrected: tuple[tuple[str, str, str], ...] = ()
+
+
+def read_topology_file(path) -> TopologyFile:
+    """The topology of a file; InputError if mdtraj cannot read it."""
+    import mdtraj
+
+    from fpforce.trajectories.files import existing_file, reason
+
+    path = existing_file(path, "topology")
+    try:
+        with readable(path) as name:
+            topology = mdtraj.load_topology(name)
+    except Exception as error:
+        if format_of(path) not in mdtraj.FormatRegistry.loaders and format_of(path) not in _LISTS_BONDS:
+            raise InputError(
+                f"topology {path} has extension {path.suffix or '(none)'!r}, and neither this nor the content tells a "
+                "format that can be read: give a PDB, GRO, PRMTOP or PSF by its own name"
+            ) from None
+        raise InputError(f"topology {path} cannot be read: {reason(error)}; give a PDB, GRO, PRMTOP or PSF") from None
+    return put_right(topology, path)
+
+
+def read_topology(path):
+    """mdtraj.Topology of a file; InputError if mdtraj cannot read it."""
+    return read_topology_file(path).topology
+
+
+def put_right(topology, path) -> TopologyFile:
+    """The topology that mdtraj read from a file, changed in place where it is wrong."""
+    form = format_of(path)
+    lines = _pdb_lines(path) if form in _PDB else []
+    guessed = form == ".gro" or any(line.startswith(("ATOM", "HETATM")) and not line[76:78].strip() for line in lines)
+    corrected = correct_elements(topology, guessed)
+    for first, second in _named_links(topology, lines):
+        topology.add_bond(first, second)
+    return TopologyFile(topology, form in _LISTS_BONDS, guessed, tuple(corrected))
+
+
+def _pdb_lines(path):
+    """The lines of a PDB up to the end of its first model."""
+    lines = []
+    with (
+        gzip.open(path, "rt", errors="replace")
+        if path.suffix.lower() == ".gz"
+        else open(path, errors="replace") as file
+    ):
+        for line in file:
+            if line.startswith("ENDMDL"):
+                break
+            lines.append(line.rstrip("\n"))
+    return lines
+
+
+def _named_links(topology, lines):
+    """Pairs of atoms that SSBOND and LINK records join within the asymmetric unit, and no bond does yet."""
+    bonded = {frozenset((a.index, b.index)) for a, b in topology.bonds}
+    records = [line for line in lines if line.startswith(("SSBOND", "LINK  "))]
+    if not records:
+        return []
+    residues: dict[tuple[str, str], list] = {}
+    for residue in topology.residues:
+        chain = (getattr(residue.chain, "chain_id", None) or "").strip()
+        residues.setdefault((chain, str(residue.resSeq)), []).append(residue)
+    pairs = []
+    for line in records:
+        if line.startswith("SSBOND"):
+            ends = [("SG", line[15:16], line[17:21]), ("SG", line[29:30], line[31:35])]
+        else:
+            ends = [(line[12:16], line[21:22], line[22:26]), (line[42:46], line[51:52], line[52:56])]
+        if line[59:65].strip() != line[66:72].strip():  # to another copy in the crystal
+            continue
+        atoms = []
+        for name, chain, number in ends:
+            found = residues.get((chain.strip(), number.strip()), ())
+            atoms += [atom for residue in found for atom in residue.atoms if atom.name == name.strip()]
+        if len(atoms) == 2 and atoms[0] is not atoms[1]:
+            pair = frozenset(atom.index for atom in atoms)
+            if pair not in bonded:
+                bonded.add(pair)
+                pairs.append(tuple(atoms))
+    return pairs
