@@ -22,8 +22,9 @@ def main(
 ) -> None:
     """Show what becomes of a recipe's trajectories: beads, bonds and where these come from, what is left out and why.
 
-    Reads and checks everything that a training reads. With --output, writes for each molecule beads.pdb, the frames of
-    each trajectory as .npz and .xtc, recipe.yaml (which trains on these frames), mapping.txt and mapping.png.
+    Reads and checks everything that a training reads. With --output, writes beads.pdb, the frames of each trajectory as
+    .npz and .xtc, mapping.txt, mapping.png and recipe.yaml, which trains on these frames; of many molecules all but the
+    recipe, in a folder each.
 
     Exit status: 0 all is well; 2 something cannot be right, or is unusual and --strict is given.
     """
@@ -43,6 +44,7 @@ def main(
         if output is not None:
             from fpforce.trajectories.bead_files import write_bead_frames
 
-            print(f"written to    {write_bead_frames(frames, output / name, loaded.model_dump(mode='json'))}")
+            trains = None if name else loaded.model_dump(mode="json")
+            print(f"written to    {write_bead_frames(frames, output / name, trains)}")
     if strict and unusual:
         raise InputError(f"{unusual[0]}{f' (and {len(unusual) - 1} warnings more)' if unusual[1:] else ''}")

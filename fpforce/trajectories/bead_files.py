@@ -11,10 +11,10 @@ import numpy as np
 from fpforce.trajectories.scene import Scene, draw
 
 
-def write_bead_frames(frames, folder, recipe) -> Path:
+def write_bead_frames(frames, folder, recipe=None) -> Path:
     """Write them into a folder, which is made; returns it.
 
-    recipe: that of the frames, as a plain dict; its data section is replaced.
+    recipe: that of the frames, as a plain dict, whose data section is replaced; or None, to write none.
     """
     import mdtraj
     import yaml
@@ -26,18 +26,24 @@ def write_bead_frames(frames, folder, recipe) -> Path:
     step_ps = frames.time_step_ps or 1.0
     for number, piece in enumerate(pieces, start=1):
         name = "beads" if len(pieces) == 1 else f"beads_{number}"
-        np.savez(folder / f"{name}.npz", positions=piece)
+        arrays = {"positions": piece}
+        if frames.forces is not None:
+            arrays["forces"] = np.split(frames.forces.kj_per_mol_nm, np.cumsum(frames.lengths)[:-1])[number - 1]
+        np.savez(folder / f"{name}.npz", **arrays)
         times_ps = step_ps * np.arange(len(piece))
         mdtraj.Trajectory(piece, frames.beads.to_mdtraj(), time=times_ps).save_xtc(str(folder / f"{name}.xtc"))
         names.append(f"{name}.npz")
-    data = {
-        "trajectories": names,
-        "beads": bead_records(frames.beads),
-        "length_unit": "nm",
-        "allow_d_residues": recipe["data"]["allow_d_residues"],
-    }
-    text = yaml.safe_dump(recipe | {"data": data}, sort_keys=False, allow_unicode=True, default_flow_style=None)
-    (folder / "recipe.yaml").write_text(text, encoding="utf-8")
+    if recipe is not None:
+        data = {
+            "trajectories": names,
+            "beads": bead_records(frames.beads),
+            "length_unit": "nm",
+            "allow_d_residues": recipe["data"]["allow_d_residues"],
+        }
+        if frames.forces is not None:
+            data |= {"forces": names, "force_unit": "kJ/mol/nm", "constraints": "none", "force_map": "sum"}
+        text = yaml.safe_dump(recipe | {"data": data}, sort_keys=False, allow_unicode=True, default_flow_style=None)
+        (folder / "recipe.yaml").write_text(text, encoding="utf-8")
     (folder / "mapping.txt").write_text(f"{frames.report}\n", encoding="utf-8")
     no_atoms = Scene(np.zeros((0, 3)), np.zeros((0, 2), int), np.zeros(0, bool), frames.positions_nm[0])
     draw(frames.scene or no_atoms, frames.beads, frames.report, folder / "mapping.png")

@@ -104,3 +104,25 @@ def test_what_it_writes_trains_as_it_is(run, recipe, tmp_path, beads):
     np.testing.assert_allclose(viewed.xyz, first.split()[0], atol=1e-3)
     assert (tmp_path / "mapped" / "mapping.png").read_bytes().startswith(b"\x89PNG")
     assert "beads " in (tmp_path / "mapped" / "mapping.txt").read_text()
+
+
+def test_forces_are_written_with_the_frames_as_they_were_mapped(run, recipe, tmp_path):
+    from fpforce.training.data.read import read_frames
+    from fpforce.training.recipe.read import load_recipe
+
+    atoms = mdtraj.load_topology(str(tmp_path / "all.pdb")).n_atoms
+    forces = np.random.default_rng(0).normal(size=(20, atoms, 3))
+    np.savez(tmp_path / "forces.npz", forces=forces)
+    content = yaml.safe_load(recipe.read_text())
+    content["data"] |= {
+        "trajectories": "a.xtc",
+        "forces": "forces.npz",
+        "force_unit": "kcal/mol/nm",
+        "force_map": "sum",
+    }
+    recipe.write_text(yaml.safe_dump(content))
+    assert run(recipe, "--output", tmp_path / "mapped")[0] == 0
+    ((_, first),), ((_, second),) = (
+        read_frames(load_recipe(path)) for path in (recipe, tmp_path / "mapped" / "recipe.yaml")
+    )
+    np.testing.assert_array_equal(first.forces.kj_per_mol_nm, second.forces.kj_per_mol_nm)
