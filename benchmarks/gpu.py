@@ -1,12 +1,13 @@
 """The native force on a GPU: whether it is right there, and how long a Langevin step takes beside the other backends'.
 
-python benchmarks/gpu.py [--platform CUDA] [--precision mixed] [--rounds 5] [--seconds 1.0]. For the first machine with a GPU: needs
-the extra `cuda13` there. First energies and forces of every model and number of replicas are compared with the host's in float64, and
-the script stops if they are wrong. Then backends take turns, and medians of the time of a step are compared with TorchForce's,
-PythonForce's and that of a System of the same particles without a force. Writes docs/results/gpu.md.
+python benchmarks/gpu.py [--platform CUDA] [--precision mixed] [--rounds 5] [--seconds 1.0]. For the first machine with
+a GPU: needs the extra `cuda13` there. First energies and forces of every model and number of replicas are compared with
+the host's in float64, and the script stops if they are wrong. Then backends take turns, and medians of the time of a
+step are compared with TorchForce's, PythonForce's and that of a System of the same particles without a force. Writes
+docs/results/gpu.md.
 
---quick tries the script itself anywhere, on OpenCL by pocl (FPFORCE_DEVICE=kernel has the kernels used there) or on Reference: two
-small cases, a moment each, and nothing is written.
+--quick tries the script itself anywhere, on OpenCL by pocl (FPFORCE_DEVICE=kernel has the kernels used there) or on
+Reference: two small cases, a moment each, and nothing is written.
 """
 
 import argparse
@@ -46,10 +47,15 @@ class Model:
         return fpforce.load(frozen_model(self.kind, self.beads, width=self.width, layers=self.layers))
 
 
-MODELS = (Model("internal", 5, 128, 3), Model("internal", 28, 128, 3), Model("graph_transformer", 10, 64, 2),
-          Model("graph_transformer", 28, 128, 3))
+MODELS = (
+    Model("internal", 5, 128, 3),
+    Model("internal", 28, 128, 3),
+    Model("graph_transformer", 10, 64, 2),
+    Model("graph_transformer", 28, 128, 3),
+)
 REPLICAS = (1, 64, 1000)
-# The least ratio of a step of TorchForce to one of the native force that is wanted, and the most of that to an empty System's.
+# The least ratio of a step of TorchForce to one of the native force that is wanted, and the most of that to an empty
+# System's.
 WANTED_OVER_TORCH = {1: 5.0, 64: 3.0, 1000: 3.0}
 WANTED_OVER_EMPTY = 3.0
 
@@ -68,7 +74,11 @@ class Device:
         system.addParticle(1.0)
         context = self.context(system, openmm.VerletIntegrator(0.001))
         platform = context.getPlatform()
-        named = platform.getPropertyValue(context, "DeviceName") if "DeviceName" in platform.getPropertyNames() else "the host"
+        named = (
+            platform.getPropertyValue(context, "DeviceName")
+            if "DeviceName" in platform.getPropertyNames()
+            else "the host"
+        )
         return f"{self.platform}, {self.precision} precision, on {named}"
 
 
@@ -91,7 +101,8 @@ def main() -> None:
     times = measure(device, models, replicas, rounds, seconds)
     print(times)
     if not chosen.quick:
-        header = f"{device.describe()}; {describe_hardware()}; OpenMM {openmm.version.short_version}; medians of {rounds} rounds."
+        where = f"{device.describe()}; {describe_hardware()}; OpenMM {openmm.version.short_version}"
+        header = f"{where}; medians of {rounds} rounds."
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
         RESULTS.write_text("\n\n".join([header, correctness, times]) + "\n")
 
@@ -113,7 +124,10 @@ def first_platform(or_reference: bool) -> str:
 
 def check(device: Device, models, replicas) -> tuple[bool, str]:
     """(whether all is within TOLERANCE, a table): the native force on the device against the host's in float64."""
-    lines = ["| model | replicas | computed by | energy, relative error | force, error over root mean square |", "|---|---|---|---|---|"]
+    lines = [
+        "| model | replicas | computed by | energy, relative error | force, error over root mean square |",
+        "|---|---|---|---|---|",
+    ]
     correct = True
     for model in models:
         force_field = model.load()
@@ -125,7 +139,9 @@ def check(device: Device, models, replicas) -> tuple[bool, str]:
             where = force.getEvaluationInContext(context)
             energy, forces, positions_nm = evaluate(context)
             force.setPrecision(FPForce.Double)
-            host = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+            host = openmm.Context(
+                system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
+            )
             host.setPositions(positions_nm)
             expected_energy, expected, _ = evaluate(host)
             energy_error = abs(energy - expected_energy) / max(abs(expected_energy), count)
@@ -143,17 +159,28 @@ def frames_nm(force_field, count: int) -> np.ndarray:
 
 def evaluate(context):
     state = context.getState(energy=True, forces=True, positions=True)
-    return (state.getPotentialEnergy()._value, state.getForces(asNumpy=True)._value, state.getPositions(asNumpy=True)._value)
+    return (
+        state.getPotentialEnergy()._value,
+        state.getForces(asNumpy=True)._value,
+        state.getPositions(asNumpy=True)._value,
+    )
 
 
 def measure(device: Device, models, replicas, rounds: int, seconds: float) -> str:
     """A table of the time of a Langevin step with every backend that can compute the model here, and with none."""
-    lines = ["| model | replicas | native, us/step | torchforce | python | no force | torchforce / native (wanted) | native / no force (wanted) |",
-             "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| model | replicas | native, us/step | torchforce | python | no force | torchforce / native (wanted) "
+        "| native / no force (wanted) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for model in models:
         force_field = model.load()
         for count in replicas:
-            steppers = {name: made for name in (*backends.names(), "no force") if (made := stepper(device, force_field, name, count))}
+            steppers = {
+                name: made
+                for name in (*backends.names(), "no force")
+                if (made := stepper(device, force_field, name, count))
+            }
             times = step_times(steppers, rounds, seconds)
 
             def shown(name, times=times):
@@ -163,16 +190,21 @@ def measure(device: Device, models, replicas, rounds: int, seconds: float) -> st
                 return f"{times[over] / times[under]:.2f}" if over in times and under in times else "-"
 
             over_torch = WANTED_OVER_TORCH.get(count)
-            lines.append(f"| {model.name} | {count} | {shown('native')} | {shown('torchforce')} | {shown('python')} | {shown('no force')} | "
-                         f"{ratio('torchforce', 'native')} ({f'>= {over_torch:g}' if over_torch else '-'}) | "
-                         f"{ratio('native', 'no force')} ({f'<= {WANTED_OVER_EMPTY:g}' if model.kind == 'internal' else '-'}) |")
+            lines.append(
+                f"| {model.name} | {count} | {shown('native')} | {shown('torchforce')} | {shown('python')} "
+                f"| {shown('no force')} | "
+                f"{ratio('torchforce', 'native')} ({f'>= {over_torch:g}' if over_torch else '-'}) | "
+                f"{ratio('native', 'no force')} ({f'<= {WANTED_OVER_EMPTY:g}' if model.kind == 'internal' else '-'}) |"
+            )
     return "\n".join(lines)
 
 
 def stepper(device: Device, force_field, backend: str, count: int):
     """A function that takes a number of steps and waits for the device, or None where this backend cannot be had."""
     try:
-        system = fpforce.make_system(force_field, backend="native" if backend == "no force" else backend, replicas=count)
+        system = fpforce.make_system(
+            force_field, backend="native" if backend == "no force" else backend, replicas=count
+        )
         if backend == "no force":
             system.removeForce(0)
         integrator = openmm.LangevinMiddleIntegrator(force_field.temperature_k, FRICTION_PER_PS, TIMESTEP_PS)

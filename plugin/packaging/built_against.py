@@ -3,9 +3,10 @@
 In:  the environment that fpforce is being installed into, and the setting `preferred` of pyproject.toml.
 Out: the build's requirement of one openmm, and the wheel's requirement of that openmm's minor version.
 
-A plugin works with one minor version of OpenMM. The build runs in an environment of its own, where pip would otherwise put the
-newest openmm whatever the user has. So the build takes the release that is installed already; where there is none, `preferred`,
-which the torch backends' wheels fit too. The wheel then requires that minor version, so that pip cannot put another beside it.
+A plugin works with one minor version of OpenMM. The build runs in an environment of its own, where pip would otherwise
+put the newest openmm whatever the user has. So the build takes the release that is installed already; where there is
+none, `preferred`, which the torch backends' wheels fit too. The wheel then requires that minor version, so that pip
+cannot put another beside it.
 """
 
 import sysconfig
@@ -21,7 +22,9 @@ def dynamic_metadata(settings, project):
     """The wheel's dependencies beyond those of pyproject.toml: the minor version of the openmm that this build sees."""
     try:
         release = version("openmm")
-    except PackageNotFoundError:  # built without isolation and without openmm: without the plugin, as build.json then says
+    except (
+        PackageNotFoundError
+    ):  # built without isolation and without openmm: without the plugin, as build.json then says
         return {"dependencies": []}
     return {"dependencies": [f"openmm=={_minor(release)}.*"]}
 

@@ -1,4 +1,4 @@
-"""Which openmm a build takes: the one that is installed already, whatever pip would put into the build's own environment."""
+"""Which openmm a build takes: the one that is installed already, whatever pip would put beside the build."""
 
 import importlib.util
 import tomllib
@@ -34,7 +34,13 @@ def installed(built_against, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     "release, required",
-    [("8.3.1", "8.3.1"), ("8.4.0", "8.4.0"), ("8.6.1", "8.6.1"), (None, SETTINGS["preferred"]), ("8.2.0", SETTINGS["preferred"])],
+    [
+        ("8.3.1", "8.3.1"),
+        ("8.4.0", "8.4.0"),
+        ("8.6.1", "8.6.1"),
+        (None, SETTINGS["preferred"]),
+        ("8.2.0", SETTINGS["preferred"]),
+    ],
 )
 def test_the_build_takes_the_openmm_that_is_installed_if_it_is_supported(built_against, installed, release, required):
     installed(release)

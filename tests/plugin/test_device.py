@@ -1,7 +1,7 @@
 """FPForce on a device: the kernels of plugin/platforms/common, run through OpenCL, against the host in float64.
 
-Models have random weights of order one, and frames bonds that are stretched by some widths, so that every term acts. The host is
-given the positions as the device holds them, in float32 where its precision is single.
+Models have random weights of order one, and frames bonds that are stretched by some widths, so that every term acts.
+The host is given the positions as the device holds them, in float32 where its precision is single.
 """
 
 from pathlib import Path
@@ -47,8 +47,18 @@ def chains_nm(replicas, beads, seed=0):
     return chains
 
 
-def make_context(model, places, particles, platform="OpenCL", precision="mixed", integrator=None, box_nm=None, configure=None, others=()):
-    """(force, context): replicas at `places` (replicas, beads) of a System; on the host in float64 if the platform is Reference."""
+def make_context(
+    model,
+    places,
+    particles,
+    platform="OpenCL",
+    precision="mixed",
+    integrator=None,
+    box_nm=None,
+    configure=None,
+    others=(),
+):
+    """(force, context): replicas at `places` (replicas, beads) of a System; in float64 if the platform is Reference."""
     force = FPForce(*model)
     for place in places:
         force.addReplica(place)
@@ -66,7 +76,9 @@ def make_context(model, places, particles, platform="OpenCL", precision="mixed",
     for other in others:
         system.addForce(other)
     properties = {"Precision": precision} if platform == "OpenCL" else {}
-    context = openmm.Context(system, integrator or openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName(platform), properties)
+    context = openmm.Context(
+        system, integrator or openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName(platform), properties
+    )
     return force, context
 
 
@@ -77,11 +89,15 @@ def in_order(replicas, beads):
 def state_of(context):
     """(energy, forces, positions) of the force alone, as the context holds its positions."""
     state = context.getState(energy=True, forces=True, positions=True, groups={3})
-    return state.getPotentialEnergy()._value, state.getForces(asNumpy=True)._value, state.getPositions(asNumpy=True)._value
+    return (
+        state.getPotentialEnergy()._value,
+        state.getForces(asNumpy=True)._value,
+        state.getPositions(asNumpy=True)._value,
+    )
 
 
 def assert_as_on_the_host(model, places, context, tolerance=1e-5, configure=None):
-    """Energy and forces of the context equal the host's in float64, relative to the energy and to the forces' root mean square."""
+    """Energy and forces equal the host's in float64, relative to the energy and to the forces' root mean square."""
     energy, forces, positions = state_of(context)
     _, host = make_context(model, places, len(positions), "Reference", configure=configure)
     host.setPositions(positions)
@@ -94,8 +110,16 @@ def assert_as_on_the_host(model, places, context, tolerance=1e-5, configure=None
     assert (forces[elsewhere] == 0).all()
 
 
-@pytest.mark.parametrize("name, precision", [*((name, "single") for name in MODELS), ("wall", "mixed"), ("wall", "double"),
-                                             ("28 beads", "mixed"), ("28 beads", "double")])
+@pytest.mark.parametrize(
+    "name, precision",
+    [
+        *((name, "single") for name in MODELS),
+        ("wall", "mixed"),
+        ("wall", "double"),
+        ("28 beads", "mixed"),
+        ("28 beads", "double"),
+    ],
+)
 def test_energies_and_forces_equal_the_host_in_float64(random_model, name, precision):
     model, beads = random_model(**MODELS[name]), MODELS[name].get("beads", 5)
     places = in_order(9, beads)
@@ -132,7 +156,9 @@ def test_terms_and_scale_mean_what_they_mean_on_the_host(random_model, terms):
 
 def test_a_network_in_double_precision_is_exact_in_double(random_model):
     model, places = random_model(beads=8), in_order(3, 8)
-    _, context = make_context(model, places, 24, precision="double", configure=lambda force: force.setPrecision(FPForce.Double))
+    _, context = make_context(
+        model, places, 24, precision="double", configure=lambda force: force.setPrecision(FPForce.Double)
+    )
     context.setPositions(chains_nm(3, 8).reshape(-1, 3))
     assert_as_on_the_host(model, places, context, tolerance=1e-9)
 
@@ -148,7 +174,8 @@ def test_replicas_of_any_particles_and_in_any_order(random_model):
 
 @pytest.mark.parametrize("precision", ["single", "mixed"])
 def test_openmm_may_reorder_particles_and_wrap_molecules(random_model, precision):
-    # A nonbonded force makes it sort molecules by place; those that leave the box come back on its other side, as a whole.
+    # A nonbonded force makes it sort molecules by place; those that leave the box come back on its other side, as a
+    # whole.
     model, replicas, box_nm = random_model(), 60, 4.0
     places, generator = in_order(replicas, 5), np.random.default_rng(2)
     repulsion = openmm.CustomNonbondedForce("2*exp(-9*r^2)")
@@ -159,8 +186,12 @@ def test_openmm_may_reorder_particles_and_wrap_molecules(random_model, precision
     repulsion.setForceGroup(7)
     integrator = openmm.LangevinMiddleIntegrator(300.0, 1.0, 0.002)
     integrator.setRandomNumberSeed(3)
-    _, context = make_context(model, places, places.size, precision=precision, integrator=integrator, box_nm=box_nm, others=[repulsion])
-    context.setPositions((chains_nm(replicas, 5) + generator.uniform(-box_nm, 2 * box_nm, (replicas, 1, 3))).reshape(-1, 3))
+    _, context = make_context(
+        model, places, places.size, precision=precision, integrator=integrator, box_nm=box_nm, others=[repulsion]
+    )
+    context.setPositions(
+        (chains_nm(replicas, 5) + generator.uniform(-box_nm, 2 * box_nm, (replicas, 1, 3))).reshape(-1, 3)
+    )
     context.setVelocitiesToTemperature(300.0, 4)
     for _ in range(3):
         integrator.step(300)
@@ -211,7 +242,9 @@ def test_xml_gives_the_same_forces(random_model):
     model, places = random_model(wall=True), in_order(4, 5)
     _, context = make_context(model, places, 20)
     system = openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(context.getSystem()))
-    again = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("OpenCL"), {"Precision": "mixed"})
+    again = openmm.Context(
+        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("OpenCL"), {"Precision": "mixed"}
+    )
     for each in (context, again):
         each.setPositions(chains_nm(4, 5).reshape(-1, 3))
     assert state_of(again)[0] == state_of(context)[0]
@@ -257,7 +290,9 @@ def test_minimiser_arrives_where_no_force_is_left(random_model, run_python):
     try:
         run_python(plain)
     except AssertionError:
-        pytest.skip("OpenMM's own minimiser crashes on this OpenCL, whatever the force is, as that of 8.5 does on pocl 3.1")
+        pytest.skip(
+            "OpenMM's own minimiser crashes on this OpenCL, whatever the force is, as that of 8.5 does on pocl 3.1"
+        )
     model, places = random_model(), in_order(6, 5)
     _, context = make_context(model, places, 30)
     context.setPositions(chains_nm(6, 5).reshape(-1, 3))
@@ -293,19 +328,28 @@ def test_positions_that_are_not_finite_spoil_the_energy_and_leave_other_replicas
     context.setPositions(positions.reshape(-1, 3))
     energy, forces, _ = state_of(context)
     assert np.isnan(energy)
-    np.testing.assert_array_equal(np.delete(forces.reshape(400, 5, 3), 7, axis=0), np.delete(expected.reshape(400, 5, 3), 7, axis=0))
+    np.testing.assert_array_equal(
+        np.delete(forces.reshape(400, 5, 3), 7, axis=0), np.delete(expected.reshape(400, 5, 3), 7, axis=0)
+    )
 
 
 @pytest.mark.parametrize(
     "kind, configure, environment, reason",
     [
         ("graph_transformer", None, {}, "host: there is no kernel for models of kind graph_transformer yet"),
-        ("internal", lambda force: force.setPrecision(FPForce.Double), {}, "host: the force asks for double precision and the platform"),
+        (
+            "internal",
+            lambda force: force.setPrecision(FPForce.Double),
+            {},
+            "host: the force asks for double precision and the platform",
+        ),
         ("internal", None, {"FPFORCE_DEVICE": "host"}, "host: FPFORCE_DEVICE asks for it"),
     ],
     ids=["kind", "precision", "request"],
 )
-def test_what_has_no_kernel_is_computed_on_the_host_and_the_reason_is_known(random_model, monkeypatch, kind, configure, environment, reason):
+def test_what_has_no_kernel_is_computed_on_the_host_and_the_reason_is_known(
+    random_model, monkeypatch, kind, configure, environment, reason
+):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     model, places = random_model(kind), in_order(2, 5)
@@ -339,11 +383,14 @@ def test_the_reason_for_the_host_is_written_once(random_model, run_python, tmp_p
         "for _ in range(5): system.addParticle(12.0)\n"
         "system.addForce(force)\n"
         "os.dup2(1, 2)\n"
-        "for _ in range(3): openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName('OpenCL'))\n"
+        "platform = openmm.Platform.getPlatformByName('OpenCL')\n"
+        "for _ in range(3): openmm.Context(system, openmm.VerletIntegrator(0.001), platform)\n"
     )
     lines = [line for line in run_python(code).splitlines() if line.startswith("fpforce")]
-    assert lines == ["fpforce: FPForce on the platform OpenCL is computed on the host: there is no kernel for models of kind "
-                     "graph_transformer yet"]
+    assert lines == [
+        "fpforce: FPForce on the platform OpenCL is computed on the host: there is no kernel for models of kind "
+        "graph_transformer yet"
+    ]
 
 
 def test_a_device_that_is_the_hosts_processor_is_left_alone_unless_asked_for(random_model, monkeypatch):
@@ -352,11 +399,15 @@ def test_a_device_that_is_the_hosts_processor_is_left_alone_unless_asked_for(ran
     name = context.getPlatform().getPropertyValue(context, "DeviceName")
     if not name.startswith(("pthread", "cpu")):
         pytest.skip(f"{name} is not pocl's")
-    assert force.getEvaluationInContext(context) == "host: the device is the host's processor, for which there is faster code"
+    assert (
+        force.getEvaluationInContext(context)
+        == "host: the device is the host's processor, for which there is faster code"
+    )
 
 
 def test_kernels_have_no_data_race(random_model, run_python, tmp_path):
-    # Oclgrind, a simulator of OpenCL devices, looks at every access to memory; a missing barrier passes on pocl and not there.
+    # Oclgrind, a simulator of OpenCL devices, looks at every access to memory; a missing barrier passes on pocl and not
+    # there.
     simulator = Path("/usr/lib/oclgrind/liboclgrind-rt-icd.so")
     if not simulator.exists():
         pytest.skip("no Oclgrind here, such as the package oclgrind")
@@ -373,7 +424,8 @@ def test_kernels_have_no_data_race(random_model, run_python, tmp_path):
         "    force.addReplica(range(beads * r, beads * (r + 1)))\n"
         "    for _ in range(beads): system.addParticle(12.0)\n"
         "system.addForce(force)\n"
-        "context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName('OpenCL'), {'Precision': 'mixed'})\n"
+        "platform = openmm.Platform.getPlatformByName('OpenCL')\n"
+        "context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform, {'Precision': 'mixed'})\n"
         "context.setPositions(numpy.load('positions.npy'))\n"
         "print('energy', context.getState(energy=True, forces=True).getPotentialEnergy()._value)\n"
         "print('by', force.getEvaluationInContext(context))\n"
@@ -383,7 +435,14 @@ def test_kernels_have_no_data_race(random_model, run_python, tmp_path):
         (tmp_path / "model.json").write_text(model[0])
         (tmp_path / "model.safetensors").write_bytes(model[1])
         np.save(tmp_path / "positions.npy", chains_nm(replicas, beads).reshape(-1, 3))
-        printed = run_python(code, "model", replicas, OCL_ICD_VENDORS=str(tmp_path / "vendors"), OCLGRIND_DATA_RACES="1", FPFORCE_DEVICE="kernel")
+        printed = run_python(
+            code,
+            "model",
+            replicas,
+            OCL_ICD_VENDORS=str(tmp_path / "vendors"),
+            OCLGRIND_DATA_RACES="1",
+            FPFORCE_DEVICE="kernel",
+        )
         _, host = make_context(model, in_order(replicas, beads), replicas * beads, "Reference")
         host.setPositions(chains_nm(replicas, beads).reshape(-1, 3))
         words = printed.split()

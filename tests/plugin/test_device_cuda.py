@@ -1,7 +1,7 @@
-"""The device kernels as CUDA code, compiled by NVRTC as OpenMM does when a Context is made; no GPU is needed, and none is used.
+"""The device kernels as CUDA code, compiled by NVRTC as OpenMM does when a Context is made; no GPU is needed.
 
-OpenMM's own part of the text is read out of libOpenMMCUDA.so, where it is a C string. FPFORCE_OPENMM_CUDA names that library where
-it is not among OpenMM's plugins (`make test-cuda` downloads it).
+OpenMM's own part of the text is read out of libOpenMMCUDA.so, where it is a C string. FPFORCE_OPENMM_CUDA names that
+library where it is not among OpenMM's plugins (`make test-cuda` downloads it).
 """
 
 import ctypes
@@ -17,18 +17,41 @@ KERNELS = Path(__file__).resolve().parents[2] / "plugin" / "platforms" / "common
 ARCHITECTURES = ("sm_80", "sm_90", "sm_120")
 
 GEOMETRY = {"REPLICAS": 1000, "PADDED_NUM_ATOMS": 28000, "INVERSE_LENGTH": 7.5, "KT": 2.494}
-INTERNAL = {"BEADS": 28, "PAIRS": 378, "DIHEDRALS": 25, "VOLUMES": 26, "WIDTH": 128, "LAYERS": 3, "COLUMNS": 128, "SLICES": 4, "THREADS": 512,
-            "REPLICAS_AT_ONCE": 1, "FEATURES_ARE_LOCAL": 1, "SQUARED_LENGTH": 0.04, "BLUR": 0.2, "ARM_BLUR": 0.2}
+INTERNAL = {
+    "BEADS": 28,
+    "PAIRS": 378,
+    "DIHEDRALS": 25,
+    "VOLUMES": 26,
+    "WIDTH": 128,
+    "LAYERS": 3,
+    "COLUMNS": 128,
+    "SLICES": 4,
+    "THREADS": 512,
+    "REPLICAS_AT_ONCE": 1,
+    "FEATURES_ARE_LOCAL": 1,
+    "SQUARED_LENGTH": 0.04,
+    "BLUR": 0.2,
+    "ARM_BLUR": 0.2,
+}
 PRIOR = {"BEADS": 28, "LANES": 8, "HAS_QUADRATIC": 1, "WALL_HEIGHT": 1000.0, "THREADS": 224, "REPLICAS_AT_ONCE": 1}
 FORMS = {
     "prior": ("prior", PRIOR),
-    "prior of five beads, three replicas at once": ("prior", PRIOR | {"BEADS": 5, "LANES": 4, "THREADS": 64, "REPLICAS_AT_ONCE": 3}),
+    "prior of five beads, three replicas at once": (
+        "prior",
+        PRIOR | {"BEADS": 5, "LANES": 4, "THREADS": 64, "REPLICAS_AT_ONCE": 3},
+    ),
     "wall alone": ("prior", PRIOR | {"HAS_QUADRATIC": 0}),
     "internal": ("internal", INTERNAL),
     "internal of two beads": ("internal", INTERNAL | {"BEADS": 2, "PAIRS": 1, "DIHEDRALS": 0, "VOLUMES": 0}),
     "internal of five beads, four replicas at once": (
-        "internal", INTERNAL | {"BEADS": 5, "PAIRS": 10, "DIHEDRALS": 2, "VOLUMES": 3, "SLICES": 2, "THREADS": 256, "REPLICAS_AT_ONCE": 4}),
-    "internal, features in global memory": ("internal", INTERNAL | {"BEADS": 60, "PAIRS": 1770, "FEATURES_ARE_LOCAL": 0}),
+        "internal",
+        INTERNAL
+        | {"BEADS": 5, "PAIRS": 10, "DIHEDRALS": 2, "VOLUMES": 3, "SLICES": 2, "THREADS": 256, "REPLICAS_AT_ONCE": 4},
+    ),
+    "internal, features in global memory": (
+        "internal",
+        INTERNAL | {"BEADS": 60, "PAIRS": 1770, "FEATURES_ARE_LOCAL": 0},
+    ),
 }
 
 
@@ -54,12 +77,23 @@ def program(kernel: str, defines: dict, precision: str, network: str) -> str:
     for kind, base in (("real", real), ("mixed", mixed)):
         flags |= {f"make_{kind}{n}": f"make_{base}{n}" for n in (2, 3, 4)}
     suffix = "" if real == "double" else "f"
-    flags |= {name.upper(): name + suffix for name in "sqrt rsqrt exp log pow cos sin tan acos asin atan erf erfc fma fabs".split()}
-    flags |= {"RECIP(x)": f"(1.0{suffix}/(x))", "SYNC_WARPS": "__syncwarp();", "SHFL(var, srcLane)": "__shfl_sync(0xffffffff, var, srcLane);"}
-    ours = {name: f"({value})" if isinstance(value, int) else f"({value:.9e}{'f' if mixed == 'float' else ''})"
-            for name, value in (GEOMETRY | defines).items()} | {"NETWORK_REAL": network}
+    flags |= {
+        name.upper(): name + suffix
+        for name in "sqrt rsqrt exp log pow cos sin tan acos asin atan erf erfc fma fabs".split()
+    }
+    flags |= {
+        "RECIP(x)": f"(1.0{suffix}/(x))",
+        "SYNC_WARPS": "__syncwarp();",
+        "SHFL(var, srcLane)": "__shfl_sync(0xffffffff, var, srcLane);",
+    }
+    ours = {
+        name: f"({value})" if isinstance(value, int) else f"({value:.9e}{'f' if mixed == 'float' else ''})"
+        for name, value in (GEOMETRY | defines).items()
+    } | {"NETWORK_REAL": network}
     text = [f"#define {name} {value}" for name, value in flags.items()]
-    text += [f"typedef {real}{n} real{n};\ntypedef {mixed}{n} mixed{n};" for n in ("", 2, 3, 4)] + ["typedef unsigned int tileflags;"]
+    text += [f"typedef {real}{n} real{n};\ntypedef {mixed}{n} mixed{n};" for n in ("", 2, 3, 4)] + [
+        "typedef unsigned int tileflags;"
+    ]
     text += [embedded(binary, b"/**\n * This file contains CUDA definitions for the macros")]
     text += [f"#define {name} {value}" for name, value in ours.items()]
     text += [embedded(binary, b"/**\n * This file defines vector operations")]
@@ -70,7 +104,11 @@ def program(kernel: str, defines: dict, precision: str, network: str) -> str:
 def nvrtc():
     """NVRTC, which comes with torch's CUDA packages or as nvidia-cuda-nvrtc."""
     spec = importlib.util.find_spec("nvidia")
-    found = [path for folder in (spec.submodule_search_locations if spec else []) for path in sorted(Path(folder).glob("*/lib/libnvrtc.so.*"))]
+    found = [
+        path
+        for folder in (spec.submodule_search_locations if spec else [])
+        for path in sorted(Path(folder).glob("*/lib/libnvrtc.so.*"))
+    ]
     if not found:
         pytest.skip("no NVRTC here; pip install nvidia-cuda-nvrtc")
     for builtins in found[0].parent.glob("libnvrtc-builtins.so.*"):  # which NVRTC then finds by name
@@ -95,7 +133,9 @@ def compiled(nvrtc, text: str, architecture: str) -> bytes:
     return code.raw
 
 
-@pytest.mark.parametrize("precision, network", [("single", "float"), ("mixed", "float"), ("double", "float"), ("double", "double")])
+@pytest.mark.parametrize(
+    "precision, network", [("single", "float"), ("mixed", "float"), ("double", "float"), ("double", "double")]
+)
 @pytest.mark.parametrize("form", FORMS)
 def test_kernels_compile_for_every_architecture(nvrtc, form, precision, network):
     kernel, defines = FORMS[form]

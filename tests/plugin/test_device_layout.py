@@ -1,4 +1,4 @@
-"""What the device kernel's factories take for granted of OpenMM's classes, asserted by a compiler that has the vendors' headers."""
+"""What the device kernels take for granted of OpenMM's classes, asserted by a compiler with the vendors' headers."""
 
 import shutil
 import subprocess
@@ -25,8 +25,23 @@ def compiled(platform, source):
         pytest.skip(f"needs g++ and {header}")
     openmm = library._openmm_libraries().parent / "include"
     abi = int(b"__cxx11" in (library._openmm_libraries() / "libOpenMM.so").read_bytes())
-    command = [compiler, "-std=c++17", "-O2", f"-D_GLIBCXX_USE_CXX11_ABI={abi}", f"-DPLATFORM_{platform}", *options, f"-I{openmm}",
-               "-isystem", found, "-x", "c++", "-c", "-o", "/dev/null", str(source)]
+    command = [
+        compiler,
+        "-std=c++17",
+        "-O2",
+        f"-D_GLIBCXX_USE_CXX11_ABI={abi}",
+        f"-DPLATFORM_{platform}",
+        *options,
+        f"-I{openmm}",
+        "-isystem",
+        found,
+        "-x",
+        "c++",
+        "-c",
+        "-o",
+        "/dev/null",
+        str(source),
+    ]
     if found == "/usr/include":
         command = [part for part in command if part not in ("-isystem", found)]
     return subprocess.run(command, capture_output=True, text=True)
@@ -41,8 +56,11 @@ def test_a_platforms_device_is_laid_out_as_the_factory_expects(platform):
 @pytest.mark.parametrize("platform", HEADERS)
 def test_another_layout_is_found(platform, tmp_path):
     # A class with something before its ComputeContext, in place of the platform's own.
-    text = SOURCE.read_text().replace("static_assert(std::is_same_v", "struct Before { virtual ~Before() {} long value; };\n"
-                                      "struct Moved : Before, Device {};\nstatic_assert(std::is_same_v")
+    text = SOURCE.read_text().replace(
+        "static_assert(std::is_same_v",
+        "struct Before { virtual ~Before() {} long value; };\n"
+        "struct Moved : Before, Device {};\nstatic_assert(std::is_same_v",
+    )
     other = tmp_path / "other.cpp"
     other.write_text(text.replace("void check(Device* device)", "void check(Moved* device)"))
     done = compiled(platform, other)
