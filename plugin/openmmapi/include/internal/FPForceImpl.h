@@ -64,7 +64,7 @@ private:
     std::vector<OpenMM::Vec3> gatheredPositions_, gatheredForces_;
     int beads_ = 0;
     std::string evaluation_;
-    OpenMM::Kernel kernel_;                 // on a device
+    OpenMM::Kernel kernel_;  // on a device
     bool onDevice_ = false;
     std::unique_ptr<Evaluator> evaluator_;  // on the host
 };

@@ -20,7 +20,8 @@ public:
     static std::string Name() {
         return "CalcFPForce";
     }
-    CalcFPForceKernel(const std::string& name, const OpenMM::Platform& platform) : KernelImpl(name, platform) {}
+    CalcFPForceKernel(const std::string& name, const OpenMM::Platform& platform) : KernelImpl(name, platform) {
+    }
     /**
      * particles: those of every replica, one after another; onAnyDevice: also on one that is the host's processor, whose own code is
      * faster. Throws, saying why, if this device cannot compute the force, or had better not.

@@ -31,7 +31,8 @@ namespace {
 /** Makes a replica one molecule for OpenMM, which then reorders it, and wraps it into the periodic box, as a whole. */
 class ReplicasAreMolecules : public OpenMM::ComputeForceInfo {
 public:
-    ReplicasAreMolecules(const std::vector<int>& particles, int beads) : particles_(particles), beads_(beads) {}
+    ReplicasAreMolecules(const std::vector<int>& particles, int beads) : particles_(particles), beads_(beads) {
+    }
     int getNumParticleGroups() override {
         return static_cast<int>(particles_.size()) / beads_;
     }
@@ -54,7 +55,8 @@ struct CommonFPForceKernel::Terms {
 
 class CommonFPForceKernel::Reorder : public OpenMM::ComputeContext::ReorderListener {
 public:
-    explicit Reorder(CommonFPForceKernel& owner) : owner_(owner) {}
+    explicit Reorder(CommonFPForceKernel& owner) : owner_(owner) {
+    }
     void execute() override {
         owner_.findParticles();
     }
@@ -93,10 +95,12 @@ std::unique_ptr<CommonFPForceKernel::Terms> CommonFPForceKernel::makeTerms(const
         throw DeviceUnsuitable("there is no kernel for models of kind " + model.kind() + " yet");
     const bool doubleNetwork = force.getPrecision() == FPForce::Double;
     if (doubleNetwork && !cc_.getUseDoublePrecision() && !cc_.getUseMixedPrecision())
-        throw DeviceUnsuitable("the force asks for double precision and the platform computes in single; set the platform's Precision to mixed");
-    auto terms = std::unique_ptr<Terms>(new Terms{
-        {cc_, *deviceParticles_, static_cast<int>(particles_.size()) / model.beads(), model.beads(), 1.0 / model.scaleNm(), model.ktKjPerMol(), doubleNetwork},
-        nullptr, nullptr});
+        throw DeviceUnsuitable(
+            "the force asks for double precision and the platform computes in single; set the platform's Precision to mixed");
+    auto terms = std::unique_ptr<Terms>(new Terms{{cc_, *deviceParticles_, static_cast<int>(particles_.size()) / model.beads(),
+                                                   model.beads(), 1.0 / model.scaleNm(), model.ktKjPerMol(), doubleNetwork},
+                                                  nullptr,
+                                                  nullptr});
     const NoiseLevel level(model.tEval());
     if (force.getTerms() != FPForce::Network && PriorPlan::isIn(model))
         terms->prior = priorTerm(terms->beads, PriorPlan(model, level));

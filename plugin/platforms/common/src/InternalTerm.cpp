@@ -26,7 +26,8 @@ struct InternalForm {
         const std::size_t geometry = 3 * n * 2 + 3 + (plan.volumes.empty() ? 0 : 4 * n);
         const std::size_t network = (featuresAreLocal ? static_cast<std::size_t>(plan.features()) : 0) + width * (2 + plan.layers.size()) +
                                     static_cast<std::size_t>(threads()) + 9 * static_cast<std::size_t>(plan.dihedrals);
-        return static_cast<std::size_t>(beads.geometryBytes()) * (geometry * static_cast<std::size_t>(replicasAtOnce) + static_cast<std::size_t>(threads())) +
+        return static_cast<std::size_t>(beads.geometryBytes()) *
+                   (geometry * static_cast<std::size_t>(replicasAtOnce) + static_cast<std::size_t>(threads())) +
                static_cast<std::size_t>(beads.networkBytes()) * network * static_cast<std::size_t>(replicasAtOnce);
     }
     InternalForm(const DeviceBeads& beads, const InternalPlan<double>& plan) {
@@ -40,8 +41,9 @@ struct InternalForm {
             slices /= 2;
         featuresAreLocal = bytes(beads, plan) <= localMemoryBytes;
         if (bytes(beads, plan) > localMemoryBytes)
-            throw DeviceUnsuitable("a network of width " + std::to_string(plan.width) + " for " + std::to_string(beads.beads) + " beads takes " +
-                                   std::to_string(bytes(beads, plan)) + " bytes of local memory, of " + std::to_string(localMemoryBytes));
+            throw DeviceUnsuitable("a network of width " + std::to_string(plan.width) + " for " + std::to_string(beads.beads) +
+                                   " beads takes " + std::to_string(bytes(beads, plan)) + " bytes of local memory, of " +
+                                   std::to_string(localMemoryBytes));
     }
 };
 
@@ -112,7 +114,8 @@ std::unique_ptr<DeviceTerm> internalTerm(const DeviceBeads& beads, const Interna
     term->addNetwork(biases);
     term->addNetwork(std::vector<double>(plan.out.data(), plan.out.data() + width));
     const int groups = std::min((beads.replicas + form.replicasAtOnce - 1) / form.replicasAtOnce, beads.cc.getNumThreadBlocks());
-    term->addScratch(form.featuresAreLocal ? 0 : static_cast<std::size_t>(groups) * static_cast<std::size_t>(plan.features() * form.replicasAtOnce));
+    term->addScratch(
+        form.featuresAreLocal ? 0 : static_cast<std::size_t>(groups) * static_cast<std::size_t>(plan.features() * form.replicasAtOnce));
     term->compile("fpforceInternal", KernelText::internal, form.threads(), form.replicasAtOnce, beads.kT * plan.constant);
     return term;
 }

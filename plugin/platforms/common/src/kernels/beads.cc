@@ -65,8 +65,8 @@ typedef NETWORK_REAL wreal;
         } \
     }
 
-// Adds up what the group's threads have, `mine` (kT) of each, in an order that does not vary, for the energy if it is asked for. Slot GROUP_ID: a group of ours may have
-// more threads than OpenMM expects of one, so that GLOBAL_ID could lie beyond the buffer.
+// Adds up what the group's threads have, `mine` (kT) of each, in an order that does not vary, for the energy if it is asked for. Slot
+// GROUP_ID: a group of ours may have more threads than OpenMM expects of one, so that GLOBAL_ID could lie beyond the buffer.
 #define ADD_ENERGY(mine, sums, factor) \
     SYNC_THREADS; \
     sums[LOCAL_ID] = mine; \

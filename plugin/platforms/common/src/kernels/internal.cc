@@ -174,7 +174,8 @@ KERNEL void fpforceInternal(POSITIONS_AND_RESULTS, GLOBAL const int* RESTRICT pa
             const mixed alongCosine2 = features[(PAIRS+2*DIHEDRALS)*G+k], alongSine2 = features[(PAIRS+3*DIHEDRALS)*G+k];
             const mixed alongCosine = features[PAIRS*G+k] + 2.0f*(d.cosine*alongCosine2+d.sine*alongSine2);
             const mixed alongSine = features[(PAIRS+DIHEDRALS)*G+k] + 2.0f*(d.cosine*alongSine2-d.sine*alongCosine2);
-            const mixed product = alongCosine*d.cosine+alongSine*d.sine, scaledTriple = alongSine*d.axis*d.norm, scaledDot = alongCosine*d.norm;
+            const mixed product = alongCosine*d.cosine+alongSine*d.sine;
+            const mixed scaledTriple = alongSine*d.axis*d.norm, scaledDot = alongCosine*d.norm;
             const mixed onLeft = product/d.leftSquare, onRight = product/d.rightSquare, alongAxis = alongSine*d.triple*d.norm/d.axis;
             const mixed3 toLeft = scaledDot*d.right - onLeft*d.left;
             const mixed3 toRight = scaledDot*d.left + scaledTriple*before - onRight*d.right;

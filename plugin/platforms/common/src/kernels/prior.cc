@@ -17,7 +17,8 @@ DEVICE inline mixed logRatio(mixed q, mixed* slope) {
 
 KERNEL void fpforcePrior(POSITIONS_AND_RESULTS, GLOBAL const mixed* RESTRICT quadratic, GLOBAL const int* RESTRICT pairStart,
         GLOBAL const int* RESTRICT pairOther, GLOBAL const mixed* RESTRICT pairConstants, GLOBAL const int* RESTRICT wallStart,
-        GLOBAL const int* RESTRICT wallOther, GLOBAL const mixed* RESTRICT wallDistance, mixed scale, int includeForces, int includeEnergy) {
+        GLOBAL const int* RESTRICT wallOther, GLOBAL const mixed* RESTRICT wallDistance, mixed scale, int includeForces,
+        int includeEnergy) {
     LOCAL mixed r_nm[3*BEADS_AT_ONCE];
     LOCAL mixed gradient[3*BEADS_AT_ONCE];   // before that, the beads from their centre
     LOCAL mixed parts[3*BEADS_AT_ONCE*LANES];
