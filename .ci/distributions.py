@@ -30,7 +30,7 @@ def build(folder: Path) -> list[Path]:
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "build", "--outdir", folder, ROOT], check=True)
     (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
-    wrong = faults_of_sdist(sdist) + faults_of_wheel(wheel)
+    wrong = faults_of_sdist(sdist) + faults_of_wheel(wheel) + differences_of_work_tree(wheel)
     if wrong:
         raise SystemExit("error: " + "\n       ".join(wrong))
     try_wheel(wheel)
@@ -66,7 +66,7 @@ def faults_of_wheel(path: Path) -> list[str]:
     needed = [
         f"{inside}/{found.relative_to(ROOT / outside)}"
         for outside, inside in sources.items()
-        for pattern in ("*.py", "*.j2")
+        for pattern in ("*.py", "*.j2", "py.typed")
         for found in (ROOT / outside).rglob(pattern)
         if not (outside == "fpforce" and "training" in found.relative_to(ROOT / outside).parts[:1])
     ]
@@ -77,6 +77,22 @@ def faults_of_wheel(path: Path) -> list[str]:
         *_missing(path, found, "libFPForce.so", "libFPForcePlugin.so"),
         *[f"{path.name}: {name}, a test" for name in names if name.startswith(("tests/", "fpforce/tests"))],
     ]
+
+
+def differences_of_work_tree(wheel: Path) -> list[str]:
+    """Files that `pip install .` in this folder would not install like the wheel, which came from the sdist."""
+    with tempfile.TemporaryDirectory() as name:
+        without_plugin = ["--config-settings=wheel.cmake=false", "--quiet"]  # compiling it once is enough
+        command = [sys.executable, "-m", "pip", "wheel", "--no-deps", *without_plugin, "--wheel-dir", name, ROOT]
+        subprocess.run(command, check=True)
+        (other,) = Path(name).glob("*.whl")
+        found, wanted = (_python_files(path) for path in (other, wheel))
+    return [f"{path}: only in the wheel of the {'work tree' if path in found else 'sdist'}" for path in found ^ wanted]
+
+
+def _python_files(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name for name in archive.namelist() if name.startswith("fpforce/") and name.endswith((".py", ".j2"))}
 
 
 def try_wheel(wheel: Path) -> None:

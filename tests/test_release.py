@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -92,6 +93,14 @@ def test_dry_run_builds_and_a_release_tags_too(repository, monkeypatch):
     assert tags().startswith("v1.2.3") and "- Something." in tags()
     with pytest.raises(SystemExit, match="v1.2.3 is there already"):
         release.main()
+
+
+def test_wheel_takes_everything_in_fpforce_but_the_link_to_training():
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["scikit-build"]
+    taken = tool["wheel"]["force-include"]
+    there = {f"fpforce/{path.name}" for path in (ROOT / "fpforce").iterdir() if path.name != "__pycache__"}
+    assert {source for source in taken if source.startswith("fpforce/")} == there - {"fpforce/training"}
+    assert taken["training"] == "fpforce/training" and (ROOT / "fpforce" / "training").is_symlink()
 
 
 def test_version_of_the_package_is_in_pyproject_alone():

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--replicas", type=int, default=128, help="for each of the two simulations")
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--report-interval-ps", type=float, default=10.0)
-    chosen = options.parse(parser, steps=100, replicas=8, report_interval_ps=0.04)
+    chosen = options.parse(parser, steps=100, replicas=64, report_interval_ps=0.02)
     if chosen.quick:
         chosen.model = tiny_model(chosen.runs)
     case, suffix = CASES[chosen.case], "" if chosen.case == "alanine_dipeptide" else f"_{chosen.case}"

@@ -4,9 +4,9 @@ graph.
 python benchmarks/speed/scaling.py [--rounds 3] [--threads 1] [--quick]. The graph transformer of the recipe's default
 size on a chain that fills a cube at the density of a protein's CA beads, with a cutoff. Single evaluations are of the
 exported TorchScript form, which finds its neighbours in plain torch; training steps are those of fpforce-train at a
-batch of as many frames as give about 1200 beads, and find them with torch-cluster (without it --quick finds them in
-plain torch). Dense and radius alternate in every round; medians are taken. Peak memory is the growth of a process of
-its own for each case. Exponents are fitted to the sizes from 80 beads on. Writes docs/results/scaling.json, .md and
+batch of as many frames as give about 1200 beads, and find them with torch-cluster (without it --quick leaves the
+radius graph out). Dense and radius alternate in every round; medians are taken. Peak memory is the growth of a process
+of its own for each case. Exponents are fitted to the sizes from 80 beads on. Writes docs/results/scaling.json, .md and
 .png.
 """
 
@@ -56,25 +56,25 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     chosen = options.parse(parser, rounds=1)
-    searches = SEARCHES
+    searches, kinds = SEARCHES, KINDS
     if importlib.util.find_spec("torch_cluster") is None:
         if not chosen.quick:
             parser.error("torch-cluster is needed (pip install 'fpforce[cluster]')")
-        searches = {"distance": pairs_by_distance}
+        searches, kinds = {"distance": pairs_by_distance}, KINDS[:1]
     sizes = QUICK_SIZES if chosen.quick else SIZES
     torch.set_num_threads(chosen.threads)
     # First of all: what this process frees, a fork of it could take without growing.
     memory = {
         (work, kind, beads): _in_a_process_of_its_own(work, kind, beads)
         for beads in sizes
-        for kind in KINDS
+        for kind in kinds
         for work in WORK
     }
     rows = []
     for beads in sizes:
-        for row in measure(beads, chosen.rounds):
+        for row in measure(beads, chosen.rounds, kinds):
             rows.append(row | {"memory_mb": {work: memory[work, row["kind"], beads] for work in WORK}})
-        print(rows[-2], rows[-1], sep="\n", flush=True)
+        print(*rows[-len(kinds) :], sep="\n", flush=True)
     result = {
         "hardware": describe_hardware(),
         "rounds": chosen.rounds,
@@ -90,13 +90,13 @@ def main() -> None:
     print(table(result))
 
 
-def measure(beads: int, rounds: int) -> list[dict]:
+def measure(beads: int, rounds: int, kinds: tuple[str, ...]) -> list[dict]:
     """A row for each kind of neighbours."""
-    tasks = {kind: {work: task(work, kind, beads) for work in WORK} for kind in KINDS}
-    times: dict = {kind: {work: [] for work in WORK} for kind in KINDS}
+    tasks = {kind: {work: task(work, kind, beads) for work in WORK} for kind in kinds}
+    times: dict = {kind: {work: [] for work in WORK} for kind in kinds}
     for work in WORK:
         for _ in range(rounds):
-            for kind in KINDS:
+            for kind in kinds:
                 began, repeats = time.perf_counter(), 0
                 while repeats == 0 or (repeats < 20 and time.perf_counter() - began < 0.2):
                     tasks[kind][work]()
@@ -110,7 +110,7 @@ def measure(beads: int, rounds: int) -> list[dict]:
             "neighbours": neighbours(beads),
             "ms": {work: statistics.median(times[kind][work]) for work in WORK},
         }
-        for kind in KINDS
+        for kind in kinds
     ]
 
 
@@ -124,7 +124,7 @@ def task(work: str, kind: str, beads: int):
     training = _training(work, kind, beads)
     if work == "force":
         program = torch.jit.freeze(torch.jit.script(training.expert.eval().requires_grad_(False)))
-        frame, t = training.checkpoint.record.check_frames[:1].clone().requires_grad_(), torch.full((1,), 1e-5)
+        frame, t = training.record.check_frames[:1].clone().requires_grad_(), torch.full((1,), 1e-5)
 
         def run() -> None:
             torch.autograd.grad(program(frame, t).sum(), frame)
@@ -233,6 +233,8 @@ def exponent(result: dict, kind: str, work: str, batched: bool) -> float:
 
 def crossing(result: dict, work: str) -> float | None:
     """Beads at which the two kinds take the same time, interpolated in logarithms; None where they do not cross."""
+    if len(_kinds(result)) < len(KINDS):
+        return None
     dense, radius = ([row for row in result["rows"] if row["kind"] == kind] for kind in KINDS)
     ratios = [np.log(r["ms"][work] / d["ms"][work]) for d, r in zip(dense, radius, strict=True)]
     sizes = np.log([row["beads"] for row in dense])
@@ -249,17 +251,15 @@ def table(result: dict) -> str:
         f"{SMALLEST} beads.",
         "",
         "| beads | neighbours of a bead | batch of a step | "
-        + " | ".join(f"{text}: {kind}" for text in WORK.values() for kind in KINDS)
+        + " | ".join(f"{text}: {kind}" for text in WORK.values() for kind in _kinds(result))
         + " |",
-        "|---" * 9 + "|",
+        "|---" * (3 + len(WORK) * len(_kinds(result))) + "|",
     ]
     for beads in dict.fromkeys(row["beads"] for row in result["rows"]):
-        dense, radius = (
-            next(row for row in result["rows"] if row["beads"] == beads and row["kind"] == kind) for kind in KINDS
-        )
-        cells = [f"{row['ms'][work]:,.1f} ({row['memory_mb'][work]:,.0f})" for work in WORK for row in (dense, radius)]
-        lines.append(f"| {beads} | {dense['neighbours']:.1f} | {dense['batch']} | {' | '.join(cells)} |")
-    exponents = [f"{exponent(result, kind, work, work != 'force'):.2f}" for work in WORK for kind in KINDS]
+        measured = [row for row in result["rows"] if row["beads"] == beads]
+        cells = [f"{row['ms'][work]:,.1f} ({row['memory_mb'][work]:,.0f})" for work in WORK for row in measured]
+        lines.append(f"| {beads} | {measured[0]['neighbours']:.1f} | {measured[0]['batch']} | {' | '.join(cells)} |")
+    exponents = [f"{exponent(result, kind, work, work != 'force'):.2f}" for work in WORK for kind in _kinds(result)]
     lines += [f"| exponent from {result['fitted_from']} beads, per molecule | | | {' | '.join(exponents)} |", ""]
     crossings = "; ".join(f"{text}: {_beads(crossing(result, work))}" for work, text in WORK.items())
     lines += [
@@ -275,6 +275,10 @@ def table(result: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _kinds(result: dict) -> list[str]:
+    return list(dict.fromkeys(row["kind"] for row in result["rows"]))
+
+
 def _beads(count: float | None) -> str:
     return "no size measured" if count is None else f"{count:.0f} beads"
 
@@ -287,7 +291,7 @@ def draw(result: dict, path: Path) -> None:
     axes = figure.subplots(2, len(WORK), sharex=True)
     colours = {"dense": "#D55E00", "radius": "#0072B2"}
     for column, (work, title) in enumerate(WORK.items()):
-        for kind in KINDS:
+        for kind in _kinds(result):
             rows = [row for row in result["rows"] if row["kind"] == kind]
             beads, batch = ([row[name] for row in rows] for name in ("beads", "batch"))
             share = [1 if work == "force" else count for count in batch]

@@ -33,7 +33,12 @@ from workbench.tiny import SMALL
 EXAMPLE = EXAMPLES / "dipeptides"
 _SHARES = {0.1: 1 / 2, 0.6: 1 / 3, 1.0: 1 / 6}  # of the steps, by t_max: as the recipes of the other examples have it
 _EXCERPT = ("NK", "VN", "AR")  # sequences of the quick run
-_SHORT_ROUNDS = ("calibration.replicas=4", "calibration.picoseconds=1", "calibration.rungs=2")
+_SHORT_ROUNDS = (
+    "calibration.replicas=4",
+    "calibration.picoseconds=1",
+    "calibration.rungs=2",
+    "calibration.timestep_fs=0.5",
+)
 VARIANTS = ("diffusion", "fokker_planck", "mixture", "both", "calibrated")
 TIMESTEP_FS, FOLLOWED_PS = 4.0, 0.5
 RUNGS = 4  # without exchange molecules stay where phi > 0 for nanoseconds; with it, for some 100 ps
@@ -52,7 +57,7 @@ def main() -> None:
     parser.add_argument("--likelihood-frames", type=int, default=300, help="of `calibrated`")
     parser.add_argument("--rounds", type=int, default=4, help="of `calibrated`")
     parser.add_argument("--one", nargs=2, metavar=("VARIANT", "SEED"), help="do this one in this process")
-    small = dict(steps=600, picoseconds=2.0, replicas=2, likelihood_frames=20, rounds=1)
+    small = dict(steps=600, picoseconds=2.0, replicas=2, likelihood_frames=200, rounds=1)
     chosen = options.parse(parser, **small, processes=1)
     if chosen.quick:
         chosen.data, chosen.variants = _excerpt(chosen.runs), chosen.variants or ["both", "calibrated"]
