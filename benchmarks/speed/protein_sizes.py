@@ -28,7 +28,7 @@ SEQUENCES = {  # villin headpiece HP35; barnase; of a quick run chignolin
     "SNREGKLPGKSGRTWREADINYTSGFRNSDRILYSSDWLIYKTTDHYQTFTKIR",
     "chignolin": "GYDPETGTWG",
 }
-DATA_NS = {"villin": 0.1, "barnase": 0.03, "chignolin": 0.002}
+DATA_NS = {"villin": 0.1, "barnase": 0.03, "chignolin": 0.01}
 DISCARD_PS = {"villin": 5, "barnase": 5, "chignolin": 0.4}
 TIMESTEP_FS, REPORT_PS = 4.0, 4.0
 MODELS = {
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--training-steps", type=int, default=1000)
     parser.add_argument("--proteins", nargs="*", choices=list(SEQUENCES), default=["villin", "barnase"])
     parser.add_argument("--models", nargs="*", choices=list(MODELS), default=["internal"])
-    chosen = options.parse(parser, steps=1000, training_steps=20, proteins=["chignolin"])
+    chosen = options.parse(parser, steps=1000, training_steps=300, proteins=["chignolin"])
     results = [run(name, model, chosen) for model in chosen.models for name in chosen.proteins]
     output = chosen.results
     summary = {"hardware": describe_hardware(), "training_steps": chosen.training_steps, "rows": results}

@@ -33,7 +33,12 @@ from workbench.tiny import SMALL
 EXAMPLE = EXAMPLES / "dipeptides"
 _SHARES = {0.1: 1 / 2, 0.6: 1 / 3, 1.0: 1 / 6}  # of the steps, by t_max: as the recipes of the other examples have it
 _EXCERPT = ("NK", "VN", "AR")  # sequences of the quick run
-_SHORT_ROUNDS = ("calibration.replicas=4", "calibration.picoseconds=1", "calibration.rungs=2")
+_SHORT_ROUNDS = (
+    "calibration.replicas=4",
+    "calibration.picoseconds=1",
+    "calibration.rungs=2",
+    "calibration.timestep_fs=0.5",
+)
 VARIANTS = ("diffusion", "fokker_planck", "mixture", "both", "calibrated")
 TIMESTEP_FS, FOLLOWED_PS = 4.0, 0.5
 RUNGS = 4  # without exchange molecules stay where phi > 0 for nanoseconds; with it, for some 100 ps
