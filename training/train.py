@@ -118,6 +118,8 @@ def _begin_run(recipe: Recipe, training_set: TrainingSet | MoleculeSet, resume: 
         shutil.rmtree(recipe.output / "logs", ignore_errors=True)
         (recipe.output / CHECKPOINT_NAME).unlink(missing_ok=True)
     _write(recipe)
+    if isinstance(training_set, TrainingSet) and training_set.mapping:
+        logger.info("%s", training_set.mapping)
     count = len(training_set.molecules) if isinstance(training_set, MoleculeSet) else 0
     kinds = f"{count} molecules of up to " if count > 1 else "1 molecule of " if count else ""
     logger.info(

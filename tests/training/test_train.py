@@ -48,7 +48,7 @@ def assert_same_weights(first, second):
 
 def logged_steps(output):
     rows = [row for path in sorted(output.glob("logs/csv/*/metrics.csv")) for row in csv.DictReader(path.open())]
-    return [int(row["step"]) for row in rows]
+    return [int(row["step"]) for row in rows if row["denoising"]]  # the others are of what was watched
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +184,7 @@ def test_minutes_limit_the_run_and_the_learning_rate_ends_with_them(small_recipe
         float(row["learning_rate"])
         for path in tmp_path.glob("logs/csv/*/metrics.csv")
         for row in csv.DictReader(path.open())
+        if row["learning_rate"]  # the others are of what was watched
     ]
     assert rates[-1] < 0.1 * max(rates)
 
@@ -202,7 +203,7 @@ def test_curves_and_logs_hold_one_entry_per_interval(uninterrupted):
     steps = list(range(10, 301, 10))
     curves = uninterrupted.record.expert.curves
     assert curves["step"] == steps and logged_steps(output) == steps
-    rows = list(csv.DictReader(next(output.glob("logs/csv/*/metrics.csv")).open()))
+    rows = [row for row in csv.DictReader(next(output.glob("logs/csv/*/metrics.csv")).open()) if row["denoising"]]
     for name in ("denoising", "fokker_planck"):
         assert [float(row[name]) for row in rows] == pytest.approx(curves[name], rel=1e-6)
 

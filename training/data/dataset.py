@@ -35,7 +35,7 @@ class TrainingSet:
     """Normalised frames (frames, beads, 3) float32 of one molecule, projected onto the degrees of freedom.
 
     forces: those of the same frames, or None. held_out (frames, beads, 3): frames that are not trained on, in the same
-    normalisation.
+    normalisation. mapping: in a line, how the files were understood.
     """
 
     frames: Tensor
@@ -45,6 +45,7 @@ class TrainingSet:
     sources: tuple[str, ...]
     forces: ForceScores | None = None
     held_out: Tensor | None = None
+    mapping: str = ""
 
     @staticmethod
     def of(bead_frames: BeadFrames, normalisation: Normalisation | None = None) -> "TrainingSet":

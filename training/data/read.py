@@ -90,11 +90,13 @@ def _one_molecule(data: DataRecipe, kt_kj_per_mol: float, earlier: EarlierData |
     if earlier is not None:
         earlier.of_one_molecule()  # before the data are read, which may take its time
     ((_, bead_frames),) = read_frames(data)
-    logger.info("%s", bead_frames.report.short())
+    assert bead_frames.report is not None  # what was read from files has one
+    mapping = bead_frames.report.short()
     if earlier is not None:
         earlier.require_beads(bead_frames.beads)
     bead_frames, held = split_off(bead_frames, data.held_out)
     training_set = TrainingSet.of(bead_frames, None if earlier is None else earlier.normalisation)
+    training_set = dataclasses.replace(training_set, mapping=mapping)
     if held is not None:
         training_set = dataclasses.replace(
             training_set, held_out=TrainingSet.of(held, training_set.normalisation).frames

@@ -211,7 +211,10 @@ def test_generator_stopped_by_ctrl_c_keeps_its_frames_and_says_how_to_go_on(tmp_
         (("--sequence", "AX"), "'X' is no amino acid"),
         (("--ns", "0"), "at least one frame"),
         (("--ns", "0.04", "--discard-ps", "4"), "is not empty: go on with --resume"),
-        (("--ns", "0.04", "--discard-ps", "4", "--seed", "7", "--resume"), "was begun with seed = 1, not 7"),
+        (
+            ("--ns", "0.04", "--discard-ps", "4", "--seed", "7", "--resume"),
+            "was begun with seed of the data set = 1, not 7",
+        ),
     ],
 )
 def test_generator_refuses_what_it_cannot_do_in_one_line(short_data, options, message):
