@@ -245,25 +245,35 @@ def test_gap_in_a_file_of_ca_alone_is_refused(tmp_path):
         read_bead_frames(trajectory, topology, beads="ca")
 
 
-def star():
-    """One bead in each of seven residues: a core with three arms of two."""
-    topology = mdtraj.Topology()
-    chain, atoms = topology.add_chain(), []
-    for number in range(7):
-        residue = topology.add_residue("MOL", chain, resSeq=number + 1)
-        atoms.append(topology.add_atom(f"B{number}", mdtraj.element.carbon, residue))
-    for i, j in STAR_BONDS:
-        topology.add_bond(atoms[i], atoms[j])
-    return topology
-
-
 STAR_BONDS = ((0, 1), (0, 3), (0, 5), (1, 2), (3, 4), (5, 6))
 
 
+def star():
+    """A core with three arms of two residues each; a residue is one bead, and all but the core have a linker to it."""
+    topology = mdtraj.Topology()
+    chain, beads = topology.add_chain(), []
+    for number in range(7):
+        residue = topology.add_residue("MOL", chain, resSeq=number + 1)
+        beads.append(topology.add_atom(f"B{number}", mdtraj.element.carbon, residue))
+        for inner in [i for i, j in STAR_BONDS if j == number]:
+            linker = topology.add_atom("L", mdtraj.element.carbon, residue)
+            topology.add_bond(beads[inner], linker)
+            topology.add_bond(linker, beads[number])
+    return topology
+
+
 def test_branched_molecule_keeps_the_bonds_of_its_graph(tmp_path):
-    arms = np.array([[0, 0, 0], [1, 0, 0], [2, 0, 0], [0, 1, 0], [0, 2, 0], [0, 0, 1], [0, 0, 2]]) * 0.4
-    xyz = arms + 0.01 * np.random.default_rng(0).normal(size=(FRAMES, 7, 3))
-    frames = read_bead_frames(*files(tmp_path, mdtraj.Trajectory(xyz, star())), beads="all")
+    places = np.array([[0, 0, 0], [1, 0, 0], [2, 0, 0], [0, 1, 0], [0, 2, 0], [0, 0, 1], [0, 0, 2]]) * 0.4
+    topology = star()
+    inner = {j: i for i, j in STAR_BONDS}
+    numbers = [atom.residue.index for atom in topology.atoms]
+    sites = [
+        places[number] if atom.name != "L" else (places[number] + places[inner[number]]) / 2
+        for atom, number in zip(topology.atoms, numbers, strict=True)
+    ]
+    xyz = np.array(sites) + 0.01 * np.random.default_rng(0).normal(size=(FRAMES, len(sites), 3))
+    trajectory = mdtraj.Trajectory(xyz, topology)
+    frames = read_bead_frames(*files(tmp_path, trajectory), beads="not name L")
     assert frames.beads.bonds == STAR_BONDS
 
 
