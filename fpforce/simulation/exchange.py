@@ -3,7 +3,8 @@ swap does to velocities, how often swaps were accepted.
 
 LangevinMiddleIntegrator keeps velocities that lag by half a kick, v = w - (dt / 2) F / m. The velocities of the whole
 step, w, have the Maxwell distribution of the temperature whatever the positions are, so w is what a swap scales.
-Scaling v instead biases the coldest rung where swaps are frequent (benchmarks/physics/reference_exchange_bias.py measures it).
+Scaling v instead biases the coldest rung where swaps are frequent (measured by
+benchmarks/physics/reference_exchange_bias.py).
 
 Sources: Sugita and Okamoto, Chem. Phys. Lett. 314 (1999) 141, eq. 14 and 16 (the exchange); Zhang, Liu, Yan, Tuckerman
 and Liu, J. Phys. Chem. A 123 (2019) 6056 (the integrator).
