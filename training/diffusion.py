@@ -4,7 +4,7 @@ In: times t in [0, 1] and noise-free positions x_0 of shape (batch, beads, 3). O
 Everything lives in the degrees of freedom of the system (fpforce.molecule.space): of a molecule the centre-of-mass-free
 subspace, of dimension D = 3 (beads - 1), of one bead in an external potential its plane, D = 2. The functions of t
 compile with torch.jit.script, so that the energy models and the exported force field share them.
-Source: arXiv 2506.17139, section 2 (variance-preserving process with a linear beta).
+Source: arXiv 2506.17139, section 2 (variance-preserving process with a linear beta); docs/method.md, eq. 1.
 """
 
 import math

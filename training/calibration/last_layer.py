@@ -4,6 +4,7 @@ In: an energy and positions. Out: its inputs h, and how steep they are. A calibr
 basins, which scores do not see; forces within basins are what training is good at. So the mean square of the change's
 gradient, w.G w with G = <grad h_a . grad h_b>, is held against every shift w: a constant over a basin is free, a change
 of the forces is not.
+Source: docs/method.md, eq. 26.
 """
 
 import torch

@@ -8,7 +8,7 @@ E = w.h + ... . Within a basin the ODE knows no better than the energy, so the f
 (last_layer.py). The ODE can go astray from a frame and be hundreds of kT off. The fit is therefore robust: such a frame
 counts for next to nothing.
 Source: Song et al., arXiv 2011.13456, section 4.3 (likelihood by the ODE); Hoerl and Kennard, Technometrics 12, 55
-(1970) (ridge); Huber, Ann. Math. Statist. 35, 73 (1964) (robust loss).
+(1970) (ridge); Huber, Ann. Math. Statist. 35, 73 (1964) (robust loss); docs/method.md, eq. 27.
 """
 
 import logging

@@ -5,7 +5,7 @@ energy is linear in these weights w, E = w.h + ..., so the relative entropy of t
 is convex in a shift of w. Its gradient is <h>_data - <h>_simulation and its Hessian cov(h)_simulation. The step is
 Newton's method on the reweighted frames, held back from changing forces (last_layer.py). Nothing here simulates or
 touches a file.
-Source: Shell, J. Chem. Phys. 129, 144108 (2008) (relative entropy).
+Source: Shell, J. Chem. Phys. 129, 144108 (2008) (relative entropy); docs/method.md, eq. 28.
 """
 
 from dataclasses import dataclass

@@ -3,6 +3,7 @@
 In: both energies at the same points at the boundary. Out: the variance of their difference over the batch, divided by D
 like the other losses. Scores do not see one constant for each disconnected basin, and at small t basins are
 disconnected; at the boundary the next expert, which has seen them joined, knows the constants.
+Source: docs/method.md, eq. 24.
 """
 
 from torch import Tensor

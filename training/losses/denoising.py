@@ -1,7 +1,7 @@
 """Denoising score matching.
 
 In: the score at x_t = alpha x_0 + sigma z, and z. Out: the loss E || sigma s(x_t, t) + z ||^2 / D.
-Source: arXiv 2506.17139, section 2; the weight sigma^2 makes every noise level count alike.
+Source: arXiv 2506.17139, section 2; docs/method.md, eq. 4. The weight sigma^2 makes every noise level count alike.
 """
 
 from torch import Tensor

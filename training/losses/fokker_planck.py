@@ -9,8 +9,8 @@ Gaussian of width sigma_w, v.(s(x+v) - s(x)) / sigma_w^2 has the mean of div s o
 (Stein's identity; v.s(x) has mean zero, and without it the variance would be of order 1/sigma_w^2). Two independent v1,
 v2 share s(x), and R(v1) R(v2) is an unbiased estimate of the square at the cost of three evaluations a point. The
 prior's divergence is known in closed form, so only the network's is stochastic.
-Source: arXiv 2506.17139, section 3 (weak residual); here with the exact time derivative, which comes from the same
-backward pass as the score.
+Source: arXiv 2506.17139, section 3 (weak residual); docs/method.md, eqs. 5, 6 and 7. Here with the exact time
+derivative, which comes from the same backward pass as the score.
 """
 
 from typing import NamedTuple

@@ -14,6 +14,7 @@ noisier. For Gaussian data with isotropic modes and noise-free forces T is the s
 
 The loss E || M^(1/2) (s - T) ||^2 / D is 1 for a zero score at every t, as the denoising loss is. Up to a constant it
 is the denoising loss || sigma s + z ||^2 plus the force-matching loss || (alpha s - f_0) / v^(1/2) ||^2.
+Source: docs/method.md, eqs. 11 and 12.
 """
 
 import torch

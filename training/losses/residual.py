@@ -2,6 +2,7 @@
 
 In: an energy and normalised frames. Out: the root mean square residual per degree of freedom, in float64, at times from
 t_eval to t_max; with the exact divergence where it has few degrees of freedom, else by the loss's unbiased estimate.
+Source: docs/method.md, eq. 5.
 """
 
 import copy

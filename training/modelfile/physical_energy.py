@@ -2,6 +2,7 @@
 
 U(r) = kT [E_theta((r - centre) / s, t_eval) + wall(r)], r in nm, U in kJ/mol; the centre is that of each replica, or of
 a particle in the plane that of the data.
+Source: docs/method.md, eq. 3.
 """
 
 from collections.abc import Sequence

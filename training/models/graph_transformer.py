@@ -6,6 +6,7 @@ batch of molecules. Out: the network's energy (batch,).
 Edge-linear attention: with features phi_ij of the edges, a key k_j + A phi_ij and a value v_j + B phi_ij need no
 tensor of size n x n x width, since q.(A phi) = (A^T q).phi and sum_j a_ij B phi_ij = B sum_j a_ij phi_ij. The
 transformer of arXiv 2506.17139 is the case phi = (x_i - x_j, 1).
+Source: docs/method.md, eqs. 19 (attention) and 20 (cutoff).
 """
 
 from typing import NamedTuple
@@ -22,7 +23,7 @@ from fpforce.training.models.neighbours import Neighbours, cluster_problem, find
 from fpforce.training.models.noise import NoiseFeatures
 from fpforce.training.recipe.models import GraphTransformerRecipe
 
-RADIUS_BEADS = 100  # from here on a training step is faster on a radius graph: docs/results.md, Scaling
+RADIUS_BEADS = 100  # from here on a training step is faster on a radius graph: docs/measured/cost-and-speed.md
 
 
 class Surroundings(NamedTuple):

@@ -5,6 +5,7 @@ Coordinates: all pair distances, sine and cosine (with second harmonics) of the 
 volumes that three beads span with the centre. Distances alone cannot tell mirror images apart; the sines and the
 volumes can. All are smoothed, so that their derivatives stay moderate where noise lines three beads up or puts two on
 top of each other; the diffused density is that smooth itself.
+Source: docs/method.md, eq. 17 (volumes).
 """
 
 import math
@@ -29,7 +30,7 @@ class InternalCoordinates(nn.Module):
     A pair's distance enters as (d - alpha mean) / sqrt(alpha^2 variance + 2 sigma^2), so that a stiff bond is
     resolved at small t and a pair of any kind is resolved at large t. Three beads i, j, k enter as 2 y_i . (y_j x y_k),
     with y = x / sqrt(x^2 + blur) seen from the centre: the log odds of a noisy frame and its mirror image are, to
-    leading order in alpha / sigma, linear in such volumes (docs/method.md, Handedness).
+    leading order in alpha / sigma, linear in such volumes (docs/method.md, eq. 18).
 
     volumes (count, 3): triples of beads.
     """

@@ -3,6 +3,7 @@
 In: normalised positions (batch, 1, 3) in the plane, times (batch,) or (1,). Out: energies (batch,) and, in closed form,
 the divergence of the score. Exact at large t, and to second moments at any t; without residual in the Fokker-Planck
 equation.
+Source: docs/method.md, eq. 23.
 """
 
 import torch

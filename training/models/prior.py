@@ -14,6 +14,7 @@ a = alpha (mean - var0/mean), V = alpha^2 var0 + 2 sigma^2 and q = 2 a d / V its
     (d - a)^2 / (2 V) + 3/2 ln V - ln((1 - exp(-q)) / q)
 
 which solves the Fokker-Planck equation of the pair without residual (tests/training/models/test_prior.py).
+Source: docs/method.md, eqs. 13 (Gaussian), 14, 15 and 16 (pairs, and the divergence of their scores).
 """
 
 import torch

@@ -1,6 +1,7 @@
 """The wall of fpforce.forcefield.wall as a part of the exported program.
 
 In: normalised positions (batch, beads, 3). Out: energies (batch,) in kT. It has no part in training.
+Source: docs/method.md, eq. 22.
 """
 
 import torch

@@ -3,7 +3,8 @@
 In: experts and normalised centred positions (batch, beads, 3). Out: ln q (batch,) per normalised length^D in the D
 degrees of freedom (fpforce.molecule.space). It is the density that the scores imply, independent of what an energy says
 of itself, basin weights included.
-Source: Song et al., arXiv 2011.13456, section 4.3; Hutchinson's estimator of the divergence as in arXiv 1810.01367.
+Source: Song et al., arXiv 2011.13456, section 4.3; Hutchinson's estimator of the divergence as in arXiv 1810.01367;
+docs/method.md, eq. 32.
 """
 
 import math

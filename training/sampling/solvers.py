@@ -8,7 +8,8 @@ score and no noise. Grids are even in lambda = ln(alpha / sigma): the posterior 
 which both equations are linear functions, then changes by similar amounts in each step, and neither equation is stiff,
 since with rho = sigma / alpha the ODE of y = x / alpha is dy / d ln rho = y - D, whose slopes lie between 0 and 1 for
 Gaussian data.
-Source: Song et al., arXiv 2011.13456 (both equations); Lu et al., arXiv 2211.01095 (exponential integrators in lambda).
+Source: Song et al., arXiv 2011.13456 (both equations); Lu et al., arXiv 2211.01095 (exponential integrators in lambda);
+docs/method.md, eqs. 29, 30 and 31.
 """
 
 from collections.abc import Callable, Iterator
