@@ -31,6 +31,7 @@ CHIGNOLIN = EXAMPLES / "chignolin" / "data"
 VARIANTS = {
     "default": (),
     "before": ("data.held_out=0",),
+    "flow": ("loss.flow_weight=0.05",),
 }
 _SMALL = (*SMALL, "run.compile=false")
 FRAMES, PLANE_FRAMES = 3000, 20_000

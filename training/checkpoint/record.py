@@ -21,8 +21,8 @@ from fpforce.training.recipe.models import has_wall
 from fpforce.training.recipe.plan import ExpertPlan
 from fpforce.training.recipe.sections import Recipe
 
-CHECKPOINT_VERSION = 3  # 3: the internal model sees volumes
-LOSS_TERMS = ("denoising", "fokker_planck", "anchor")
+CHECKPOINT_VERSION = 4  # 4: frames held out and the flow's teacher are in the record
+LOSS_TERMS = ("denoising", "fokker_planck", "anchor", "flow")
 WATCHED = ("step", "denoising", "held_out_denoising", "fokker_planck", "held_out_fokker_planck")
 
 
@@ -35,6 +35,7 @@ class ExpertRecord:
     weights on training frames and on frames held out, an entry a measurement; gap: that of loop.watch, in kT. best:
     step, held-out loss and averaged weights by name of the last measurement whose held-out denoising loss was next to
     the least (loop.watching.keep_best); None without held-out frames. stopped_early: because the held-out loss rose.
+    teacher: step and averaged weights by name of the energy whose flow is followed (loop.flow_pool), once there is one.
     """
 
     device: str = ""
@@ -46,6 +47,7 @@ class ExpertRecord:
     gap: dict = field(default_factory=lambda: {"step": [], "kt": []})
     best: dict | None = None
     stopped_early: bool = False
+    teacher: dict | None = None
 
     def close_window(self) -> dict[str, float]:
         """Append the window's means to the curves, and return them by name."""

@@ -3,6 +3,7 @@
 In: a recipe and a TrainingSet. Out: losses, and a TrainingRecord of how the training went.
 """
 
+import copy
 import math
 import time
 
@@ -18,9 +19,11 @@ from fpforce.training.data.dataset import Points, TrainingSet
 from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.diffusion import ResidualTimes, TimeSampler
 from fpforce.training.loop.compiled_step import step_function
+from fpforce.training.loop.flow_pool import T_TOP, FlowPool
 from fpforce.training.loop.step import StepDraws, StepLosses
 from fpforce.training.losses.anchor import anchor_loss, anchor_loss_of_molecules
 from fpforce.training.losses.denoising import denoising_loss
+from fpforce.training.losses.flow import FlowPoints, flow_loss
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
 from fpforce.training.losses.force_blending import ForceBlending
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
@@ -44,6 +47,11 @@ class ExpertTraining(pl.LightningModule):
         self.recipe, self.plans = recipe, plans
         if any(getattr(plan.model, "neighbours", None) == "radius" for plan in self.plans):
             require_cluster()
+        if recipe.loss.flow_weight and isinstance(training_set, MoleculeSet):
+            raise InputError(
+                f"loss.flow_weight = {recipe.loss.flow_weight:g} is for one molecule, and data.molecules has several; "
+                "set it to 0"
+            )
         molecules = training_set.molecules.values() if isinstance(training_set, MoleculeSet) else [training_set]
         largest = max(molecules, key=lambda one: len(one.beads))
         for cutoff_nm in {cutoff_nm for plan in self.plans if (cutoff_nm := getattr(plan.model, "cutoff_nm", None))}:
@@ -64,7 +72,7 @@ class ExpertTraining(pl.LightningModule):
         for k, expert in enumerate(self.experts):
             expert.requires_grad_(k == number)
         # By whether they have the Fokker-Planck term; made when first needed, when all weights are where they belong.
-        self._steps = _Shared({})
+        self._steps, self._flow = _Shared({}), _Shared(None)
         times = TimeSampler(self.plan.t_min, self.plan.t_max, self.plan.v_min)
         self._batches = _Shared(
             self._data.value.batches(
@@ -130,10 +138,13 @@ class ExpertTraining(pl.LightningModule):
         if has_fokker_planck not in steps:
             self.compiling = True
             try:
-                steps[has_fokker_planck] = step_function(self, draws)
+                steps[has_fokker_planck] = step_function(self, draws._replace(flow=None))
             finally:
                 self.compiling = False
-        losses, loss = steps[has_fokker_planck](draws)
+        losses, loss = steps[has_fokker_planck](draws._replace(flow=None))
+        if draws.flow is not None:
+            losses = losses._replace(flow=flow_loss(self._energy(), draws.flow))
+            loss = loss + self.recipe.loss.flow_weight * losses.flow
         *terms, value = torch.stack([*(getattr(losses, name) for name in LOSS_TERMS), loss]).tolist()
         if not math.isfinite(value):
             kept = (
@@ -163,7 +174,38 @@ class ExpertTraining(pl.LightningModule):
             )
         if self.plan.anchor_weight:
             boundary = batches.spread(len(noised.x), generator, at=self.plan.t_max)
-        return StepDraws(noised, perturbed, weights, boundary, rows)
+        return StepDraws(noised, perturbed, weights, boundary, rows, self._flow_points(step, generator))
+
+    def follow_flow_of(self, averaged: nn.Module) -> None:
+        """Make the averaged expert the teacher whose probability flow is followed from this step on.
+
+        What was best on held-out frames before is forgotten: it has not learned from the flow.
+        """
+        weights = {name: value.detach().cpu().clone() for name, value in averaged.state_dict().items()}
+        self.record.expert.teacher = {"step": self.global_step, "weights": weights}
+        self.record.expert.best = None
+
+    @property
+    def wants_flow(self) -> bool:
+        """Whether the recipe asks for the integral form and it is time for it, and there is no teacher yet."""
+        wanted = self.recipe.loss.flow_weight and isinstance(self.expert, DiffusionEnergy) and self.plan.t_min < T_TOP
+        return bool(wanted) and self.record.expert.teacher is None and self.progress >= self.recipe.loss.flow_begin
+
+    def _flow_points(self, step: int, generator: torch.Generator) -> FlowPoints | None:
+        """Points of the teacher's flow, where there is a teacher."""
+        teacher = self.record.expert.teacher
+        if teacher is None:
+            return None
+        if self._flow.value is None:
+            energy = copy.deepcopy(self._energy())
+            energy.load_state_dict(teacher["weights"])
+            seed = (self.recipe.run.seed, self.record.active, self._rank)
+            self._flow.value = FlowPool(energy, self._batches.value.frames, self.plan.t_min, self.plan.t_max, seed)
+        return self._flow.value.draw(step - teacher["step"], generator)
+
+    def _energy(self) -> DiffusionEnergy:
+        assert isinstance(self.expert, DiffusionEnergy)
+        return self.expert
 
     def forward(self, draws: StepDraws) -> StepLosses:
         """The loss terms; one forward pass serves the noised batch and all copies of the points of the Fokker-Planck
@@ -189,7 +231,7 @@ class ExpertTraining(pl.LightningModule):
             denoising = denoising_loss(score, noised.t, noised.z, mask)
         else:
             denoising = self._blending.value.loss(score, noised.t, noised.z, noised.force)
-        return StepLosses(denoising, fokker_planck, anchor)
+        return StepLosses(denoising, fokker_planck, anchor, anchor.new_zeros(()))
 
     def _anchor(self, boundary: Points, beads: int) -> Tensor:
         x, t, rows = boundary

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from fpforce.training.data.dataset import NoisedBatch, Points
+from fpforce.training.losses.flow import FlowPoints
 from fpforce.training.losses.fokker_planck import Perturbed
 from fpforce.training.models.molecule import Rows
 
@@ -17,7 +18,7 @@ class StepDraws(NamedTuple):
 
     weights (count,): of the points of the Fokker-Planck term, which make up for the steps without it. boundary: points
     of the anchor, all at t_max. perturbed_rows: which molecules the points of the Fokker-Planck term are, where there
-    are several.
+    are several. flow: points of the integral form, whose loss is taken outside of the compiled step.
     """
 
     noised: NoisedBatch
@@ -25,6 +26,7 @@ class StepDraws(NamedTuple):
     weights: Tensor | None
     boundary: Points | None
     perturbed_rows: Rows | None = None
+    flow: FlowPoints | None = None
 
 
 class StepLosses(NamedTuple):
@@ -33,3 +35,4 @@ class StepLosses(NamedTuple):
     denoising: Tensor
     fokker_planck: Tensor
     anchor: Tensor
+    flow: Tensor

@@ -51,6 +51,13 @@ class Watching(pl.Callback):
                 for name, frames in (("", data.frames), ("held_out_", data.held_out))
             }
 
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if module.wants_flow:
+            module.follow_flow_of(self._averaging.averaged_expert(module))
+            logger.info(
+                "from step %d on the energy follows the probability flow of its averaged weights", module.global_step
+            )
+
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         every = EVERY_LOGS * module.recipe.run.log_every_steps
         done = module.progress >= 1.0

@@ -145,6 +145,14 @@ class LossRecipe(Section):
         description="frames for it are drawn by density^-evenness, so that rare states keep their weight",
     )
     fokker_planck_sigma: float = Field(1e-4, gt=0, le=0.1, description="sigma_w of the weak form, normalised units")
+    flow_weight: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the Fokker-Planck equation in integral form, along the model's own probability flow, in "
+        "the last part of the training of one molecule (0.05 where few frames leave a simulation unlike its samples); "
+        "0: not",
+    )
+    flow_begin: float = Field(0.6, gt=0, lt=1, description="part of the training after which it begins")
 
 
 class ExpertRecipe(Section):
