@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.fpforce-$(EXTRA)
 DEV := $(VENV)/.dev-$(EXTRA)
 
-.PHONY: help demo setup setup-dev lint format types imports test test-long benchmarks-quick dist release clean
+.PHONY: help demo setup setup-dev lint format types imports test test-device test-long benchmarks-quick dist release clean
 
 help:  ## list these targets
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ imports: setup-dev  ## the contract of who may import whom, import-linter
 # A process of tests for every core, one thread each.
 test: setup  ## the tests, but for the long ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" --numprocesses auto --dist loadfile
+
+test-device: setup  ## the GPU kernels on an OpenCL of the processor, where pocl is installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/plugin/test_device.py tests/plugin/test_device_layout.py
 
 test-long: setup  ## the long tests, each of which takes minutes
 	$(BIN)/python -m pytest -m long
