@@ -31,10 +31,10 @@ from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.data.read import read_training_set
 from fpforce.training.loop.callbacks import StopAfterStep, StoppedWhileCompiling
+from fpforce.training.loop.early_stopping import conclude
 from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.loop.hand_over import measured_hand_overs
 from fpforce.training.loop.trainer import quiet_lightning, trainer_of
-from fpforce.training.loop.watching import conclude
 from fpforce.training.recipe.models import InternalRecipe
 from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.resumption import refuse_other_recipe

@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 from fpforce.training.data.dataset import NoisedBatches, TrainingSet
-from fpforce.training.diffusion import TimeSampler, beta, centred_noise, degrees_of_freedom, diffuse
+from fpforce.training.diffusion import beta, centred_noise, degrees_of_freedom, diffuse
 from fpforce.training.loop.callbacks import exponential_average
 from fpforce.training.loop.compiled_step import CompiledStep
 from fpforce.training.loop.expert_training import ExpertTraining, learning_rate
@@ -32,6 +32,7 @@ from fpforce.training.loop.step import StepDraws, StepLosses
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.fokker_planck import Perturbed, fokker_planck_loss
 from fpforce.training.losses.residual import residual_curve
+from fpforce.training.losses.time_sampling import TimeSampler
 from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.read import load_recipe

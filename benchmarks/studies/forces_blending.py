@@ -22,11 +22,12 @@ from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.training.data.dataset import NoisedBatches, TrainingSet
 from fpforce.training.data.force_scores import ForceScores
 from fpforce.training.data.normalisation import Normalisation
-from fpforce.training.diffusion import TimeSampler, alpha, centred_noise, degrees_of_freedom, diffuse, sigma
+from fpforce.training.diffusion import alpha, centred_noise, degrees_of_freedom, diffuse, sigma
 from fpforce.training.loop.callbacks import exponential_average
 from fpforce.training.loop.expert_training import learning_rate
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.force_blending import ForceBlending
+from fpforce.training.losses.time_sampling import TimeSampler
 from fpforce.training.models import build_model
 from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.read import parse_recipe

@@ -29,7 +29,7 @@ import torch
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.diffusion import beta, centred, centred_noise, degrees_of_freedom, diffuse
-from fpforce.training.loop.watch import spread_evenly
+from fpforce.training.loop.held_out_losses import spread_evenly
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.residual import exact_residual
 from fpforce.training.sampling.likelihood import field_of, standard_log_density

@@ -13,9 +13,8 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.atom_bonds import BondedTopology, complete_bonds
 from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.molecule.bonding import bead_bonds, require_connected
-from fpforce.molecule.residues import alpha_carbon, backbone, is_solvent
-
-PRESETS = ("ca", "backbone5", "backbone", "heavy", "all")
+from fpforce.molecule.presets import PRESETS
+from fpforce.molecule.residues import is_solvent
 
 _BACKBONE_ELEMENTS = {"N": "N", "CA": "C", "C": "C", "O": "O", "CB": "C"}
 
@@ -137,21 +136,8 @@ def chosen_atoms(topology, choice):
 
 def _selected(topology, choice):
     """One-atom groups of a preset or an mdtraj selection."""
-    if choice == "backbone5":
-        atoms = _capped_residue(topology)
-    elif choice == "backbone":
-        found = filter(None, map(backbone, topology.residues))
-        atoms = [residue[name].index for residue in found for name in ("N", "CA", "C")]
-    elif choice == "ca":
-        atoms = [atom.index for atom in map(alpha_carbon, topology.residues) if atom is not None]
-    elif choice in ("heavy", "all"):
-        atoms = [
-            a.index
-            for r in topology.residues
-            if not is_solvent(r)
-            for a in r.atoms
-            if a.element is not None and a.element.mass and (choice == "all" or a.element.symbol != "H")
-        ]
+    if choice in PRESETS:
+        atoms = PRESETS[choice](topology)
     else:
         try:
             atoms = topology.select(_quoted(choice))
@@ -163,27 +149,6 @@ def _selected(topology, choice):
     if len(atoms) == 0:
         raise InputError(f"beads = {choice!r} selects none of the {topology.n_atoms} atoms: check names and residues")
     return [(int(atom),) for atom in atoms]
-
-
-def _capped_residue(topology):
-    """C, N, CA, C, N around the only amino acid of a capped dipeptide."""
-    central = [residue for residue in topology.residues if backbone(residue)]
-    if len(central) != 1:
-        raise InputError(
-            f"beads = 'backbone5' is for one amino acid between two caps, but the topology has {len(central)} "
-            "amino acids: use 'backbone' for a longer peptide"
-        )
-    residue = central[0]
-    names = {(r.index, a.name): a.index for r in residue.chain.residues for a in r.atoms}
-    wanted = [(-1, "C"), (0, "N"), (0, "CA"), (0, "C"), (1, "N")]
-    missing = [
-        f"{name} of the residue {'before' if shift < 0 else 'after'} {residue}"
-        for shift, name in wanted
-        if (residue.index + shift, name) not in names
-    ]
-    if missing:
-        raise InputError(f"beads = 'backbone5' needs two caps (ACE, NME), but there is no {missing[0]}: use 'backbone'")
-    return [names[residue.index + shift, name] for shift, name in wanted]
 
 
 def _group(topology, name, atoms):

@@ -5,8 +5,6 @@ import pytest
 import torch
 
 from fpforce.training.diffusion import (
-    ResidualTimes,
-    TimeSampler,
     alpha,
     beta,
     centred_noise,
@@ -17,6 +15,7 @@ from fpforce.training.diffusion import (
     sigma_squared,
     time_of_variance,
 )
+from fpforce.training.losses.time_sampling import ResidualTimes, TimeSampler
 
 TIMES = torch.logspace(-9, 0, 40, dtype=torch.float64)
 

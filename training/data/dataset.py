@@ -18,7 +18,8 @@ from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.space import PLANE, space_of
 from fpforce.training.data.force_scores import ForceScores
 from fpforce.training.data.normalisation import Normalisation
-from fpforce.training.diffusion import TimeSampler, centred_noise, diffuse, time_of_variance
+from fpforce.training.diffusion import centred_noise, diffuse, time_of_variance
+from fpforce.training.losses.time_sampling import TimeSampler
 from fpforce.training.models import build_model
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.internal import fit_coordinates

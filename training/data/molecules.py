@@ -19,7 +19,7 @@ from fpforce.forcefield.wall import smallest_distances
 from fpforce.foundation.errors import InputError
 from fpforce.training.data.dataset import NoisedBatches, TrainingSet, conformation_weights
 from fpforce.training.data.normalisation import Normalisation
-from fpforce.training.diffusion import TimeSampler
+from fpforce.training.losses.time_sampling import TimeSampler
 from fpforce.training.models.edges import SMOOTH_LENGTH
 from fpforce.training.models.molecule import Rows
 from fpforce.training.models.transferable import TransferableEnergy, build_transferable

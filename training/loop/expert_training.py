@@ -17,7 +17,6 @@ from fpforce.training.checkpoint.checkpoint import CHECKPOINT_NAME, EXTRA_KEY, A
 from fpforce.training.checkpoint.record import LOSS_TERMS, TrainingRecord
 from fpforce.training.data.dataset import Points, TrainingSet
 from fpforce.training.data.molecules import MoleculeSet
-from fpforce.training.diffusion import ResidualTimes, TimeSampler
 from fpforce.training.loop.compiled_step import step_function
 from fpforce.training.loop.flow_pool import T_TOP, FlowPool
 from fpforce.training.loop.step import StepDraws, StepLosses
@@ -26,6 +25,7 @@ from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.flow import FlowPoints, flow_loss
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
 from fpforce.training.losses.force_blending import ForceBlending
+from fpforce.training.losses.time_sampling import ResidualTimes, TimeSampler
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.molecule import Rows
 from fpforce.training.models.neighbours import require_cluster, warn_of_small_cutoff

@@ -14,8 +14,8 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint.checkpoint import CHECKPOINT_NAME
 from fpforce.training.loop.callbacks import CheckpointWriter, StepRecord, StopAfterStep, exponential_average
+from fpforce.training.loop.early_stopping import AveragedWeights, Watching
 from fpforce.training.loop.progress import TrainingProgress
-from fpforce.training.loop.watching import AveragedWeights, Watching
 from fpforce.training.recipe.plan import ExpertPlan
 from fpforce.training.recipe.sections import Recipe
 

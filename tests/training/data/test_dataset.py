@@ -9,7 +9,8 @@ import torch
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.chirality import dihedral
 from fpforce.training.data.dataset import NoisedBatches, TrainingSet, conformation_weights, random_rotations
-from fpforce.training.diffusion import TimeSampler, alpha, sigma
+from fpforce.training.diffusion import alpha, sigma
+from fpforce.training.losses.time_sampling import TimeSampler
 
 TIMES = TimeSampler(1e-5, 1.0, 1e-3)
 

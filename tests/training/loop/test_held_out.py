@@ -11,8 +11,8 @@ from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.checkpoint.record import ExpertRecord
 from fpforce.training.data.held_out import STRETCHES, held_out, split_off
 from fpforce.training.data.read import read_training_set
-from fpforce.training.loop.watch import Watched
-from fpforce.training.loop.watching import NEXT_TO_BEST, WORSE, keep_best
+from fpforce.training.loop.early_stopping import NEXT_TO_BEST, WORSE, keep_best
+from fpforce.training.loop.held_out_losses import Watched
 from fpforce.training.recipe.read import load_recipe
 from fpforce.training.train import train
 

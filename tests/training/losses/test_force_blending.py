@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from fpforce.training.data.dataset import NoisedBatches
-from fpforce.training.diffusion import TimeSampler, alpha, centred_noise, degrees_of_freedom, diffuse, sigma
+from fpforce.training.diffusion import alpha, centred_noise, degrees_of_freedom, diffuse, sigma
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.force_blending import ForceBlending
+from fpforce.training.losses.time_sampling import TimeSampler
 
 BEADS = 4
 D = degrees_of_freedom(BEADS)

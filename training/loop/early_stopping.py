@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import WeightAveraging
 
 from fpforce.training.checkpoint.record import ExpertRecord
 from fpforce.training.data.dataset import TrainingSet
-from fpforce.training.loop.watch import Losses, Watched
+from fpforce.training.loop.held_out_losses import Losses, Watched
 from fpforce.training.models.contract import DiffusionEnergy
 
 logger = logging.getLogger("fpforce")

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from fpforce.training.data.dataset import NoisedBatches
-from fpforce.training.diffusion import ResidualTimes, TimeSampler, centred_noise, diffuse
+from fpforce.training.diffusion import centred_noise, diffuse
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
+from fpforce.training.losses.time_sampling import ResidualTimes, TimeSampler
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.recipe.plan import ExpertPlan

@@ -1,0 +1,71 @@
+"""The named choices of beads, such as `ca`: which atoms of a topology become a bead each.
+
+In: an mdtraj topology. Out: indices of atoms. A new preset is a function here and an entry of PRESETS; the recipe, the
+commands and the messages take its name from there.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from fpforce.foundation.errors import InputError
+from fpforce.molecule.residues import alpha_carbon, backbone, is_solvent
+
+if TYPE_CHECKING:
+    import mdtraj
+
+
+def ca(topology: "mdtraj.Topology") -> list[int]:
+    """CA of every amino acid."""
+    return [atom.index for atom in map(alpha_carbon, topology.residues) if atom is not None]
+
+
+def backbone_atoms(topology: "mdtraj.Topology") -> list[int]:
+    """N, CA and C of every amino acid."""
+    found = filter(None, map(backbone, topology.residues))
+    return [residue[name].index for residue in found for name in ("N", "CA", "C")]
+
+
+def capped_residue(topology: "mdtraj.Topology") -> list[int]:
+    """C, N, CA, C, N around the only amino acid between two caps; InputError where there is no such residue."""
+    central = [residue for residue in topology.residues if backbone(residue)]
+    if len(central) != 1:
+        raise InputError(
+            f"beads = 'backbone5' is for one amino acid between two caps, but the topology has {len(central)} "
+            "amino acids: use 'backbone' for a longer peptide"
+        )
+    residue = central[0]
+    names = {(r.index, a.name): a.index for r in residue.chain.residues for a in r.atoms}
+    wanted = [(-1, "C"), (0, "N"), (0, "CA"), (0, "C"), (1, "N")]
+    missing = [
+        f"{name} of the residue {'before' if shift < 0 else 'after'} {residue}"
+        for shift, name in wanted
+        if (residue.index + shift, name) not in names
+    ]
+    if missing:
+        raise InputError(f"beads = 'backbone5' needs two caps (ACE, NME), but there is no {missing[0]}: use 'backbone'")
+    return [names[residue.index + shift, name] for shift, name in wanted]
+
+
+def heavy(topology: "mdtraj.Topology") -> list[int]:
+    """Every atom but hydrogen, water and ions."""
+    return [index for index in all_atoms(topology) if topology.atom(index).element.symbol != "H"]
+
+
+def all_atoms(topology: "mdtraj.Topology") -> list[int]:
+    """Every atom that has a mass, but for water and ions."""
+    return [
+        atom.index
+        for residue in topology.residues
+        if not is_solvent(residue)
+        for atom in residue.atoms
+        if atom.element is not None and atom.element.mass
+    ]
+
+
+PRESETS: dict[str, Callable[["mdtraj.Topology"], list[int]]] = {
+    "ca": ca,
+    "backbone5": capped_residue,
+    "backbone": backbone_atoms,
+    "heavy": heavy,
+    "all": all_atoms,
+}
