@@ -73,16 +73,17 @@ class Watching(pl.Callback):
             record.gap["kt"].append(entry["gap_kt"])
         for log in module.loggers:
             log.log_metrics(entry, trainer.global_step)
-        if losses["held_out_"].denoising > WORSE * record.best["loss"] and not done:
+        best = record.best  # None where the losses were no numbers from the beginning, which the next step says
+        if best is not None and losses["held_out_"].denoising > WORSE * best["loss"] and not done:
             logger.warning(
                 "stopped at step %d: on held-out frames the denoising loss has risen from %.4f at step %d to %.4f; the "
                 "weights "
                 "of step %d are kept. More frames would help, a longer training would not",
                 record.steps,
-                record.best["loss"],
-                record.best["step"],
+                best["loss"],
+                best["step"],
                 losses["held_out_"].denoising,
-                record.best["step"],
+                best["step"],
             )
             record.stopped_early = trainer.should_stop = True
 
