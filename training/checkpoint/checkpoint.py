@@ -119,7 +119,10 @@ class Checkpoint(AnyCheckpoint):
 
     def wall(self, number: int = 0) -> Wall | None:
         """The wall of the force field that this expert is, or None."""
-        return Wall.of(self.beads, self.record.smallest_distances) if has_wall(self.plans[number].model) else None
+        if not has_wall(self.plans[number].model):
+            return None
+        assert self.record.smallest_distances is not None  # a training of such a model begins with them
+        return Wall.of(self.beads, self.record.smallest_distances)
 
     def calibrated_model(self, number: int, t_eval: float) -> DiffusionEnergy | DiffusionScore:
         """As `model`, with the last layer as calibrated, where that was done for t_eval."""

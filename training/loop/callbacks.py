@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -14,12 +15,15 @@ from torch import Tensor
 
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
+from fpforce.training.loop.expert_training import ExpertTraining
 
 
 class StepRecord(pl.Callback):
     """Accounts for a step before the other callbacks use the record: Lightning runs a module's own hooks last."""
 
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: ExpertTraining, outputs: Any, batch: int, batch_idx: int
+    ) -> None:
         module.record_step()
 
 
@@ -29,14 +33,16 @@ class CheckpointWriter(pl.Callback):
     def __init__(self, path: Path, minutes: float):
         self.path, self._seconds, self._last = Path(path), 60.0 * minutes, time.monotonic()
 
-    def on_train_start(self, trainer, module):
+    def on_train_start(self, trainer: pl.Trainer, module: ExpertTraining) -> None:
         self._last = time.monotonic()
 
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: ExpertTraining, outputs: Any, batch: int, batch_idx: int
+    ) -> None:
         if time.monotonic() - self._last >= self._seconds:
             self.write(trainer)
 
-    def on_train_epoch_end(self, trainer, module):
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: ExpertTraining) -> None:
         self.write(trainer)  # before the averaged weights replace the current ones in on_train_end
 
     def write(self, trainer: pl.Trainer) -> None:
@@ -75,12 +81,12 @@ class StopAfterStep(pl.Callback):
     with status 0 and no checkpoint.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.requested = False
         self._previous: dict = {}
 
-    def on_train_start(self, trainer, module):
-        def request(*_):
+    def on_train_start(self, trainer: pl.Trainer, module: ExpertTraining) -> None:
+        def request(*_: object) -> None:
             self.requested = trainer.should_stop = True
             if module.compiling:
                 raise StoppedWhileCompiling
@@ -88,7 +94,7 @@ class StopAfterStep(pl.Callback):
         if threading.current_thread() is threading.main_thread():
             self._previous = {s: signal.signal(s, request) for s in (signal.SIGINT, signal.SIGTERM)}
 
-    def teardown(self, trainer, module, stage):
+    def teardown(self, trainer: pl.Trainer, module: ExpertTraining, stage: str) -> None:
         while self._previous:
             signal.signal(*self._previous.popitem())
 

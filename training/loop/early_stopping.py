@@ -6,6 +6,7 @@ the same.
 """
 
 import logging
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -13,6 +14,7 @@ from pytorch_lightning.callbacks import WeightAveraging
 
 from fpforce.training.checkpoint.record import ExpertRecord
 from fpforce.training.data.dataset import TrainingSet
+from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.loop.held_out_losses import Losses, Watched
 from fpforce.training.models.contract import DiffusionEnergy
 
@@ -30,7 +32,7 @@ KNOWN_BETTER = 0.05  # of the held-out loss, by which the training frames' is lo
 class AveragedWeights(WeightAveraging):
     """Lightning's averaging of weights, of which others may see the average."""
 
-    def averaged_expert(self, module: pl.LightningModule) -> torch.nn.Module:
+    def averaged_expert(self, module: ExpertTraining) -> torch.nn.Module:
         """The expert in training, with averaged weights; of no use for training on."""
         return self._average_model.module.experts[module.record.active]
 
@@ -42,7 +44,7 @@ class Watching(pl.Callback):
         self._averaging = averaging
         self._watched: dict[str, Watched] = {}
 
-    def on_train_start(self, trainer, module):
+    def on_train_start(self, trainer: pl.Trainer, module: ExpertTraining) -> None:
         data = module._data.value
         if isinstance(data, TrainingSet) and data.held_out is not None:
             like, width = module._batches.value.frames, module.recipe.loss.fokker_planck_sigma
@@ -51,14 +53,16 @@ class Watching(pl.Callback):
                 for name, frames in (("", data.frames), ("held_out_", data.held_out))
             }
 
-    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+    def on_train_batch_start(self, trainer: pl.Trainer, module: ExpertTraining, batch: int, batch_idx: int) -> None:
         if module.wants_flow:
             module.follow_flow_of(self._averaging.averaged_expert(module))
             logger.info(
                 "from step %d on the energy follows the probability flow of its averaged weights", module.global_step
             )
 
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: ExpertTraining, outputs: Any, batch: int, batch_idx: int
+    ) -> None:
         every = EVERY_LOGS * module.recipe.run.log_every_steps
         done = module.progress >= 1.0
         if not self._watched or not (done or trainer.global_step % every == 0):
@@ -73,20 +77,21 @@ class Watching(pl.Callback):
             record.gap["kt"].append(entry["gap_kt"])
         for log in module.loggers:
             log.log_metrics(entry, trainer.global_step)
-        if losses["held_out_"].denoising > WORSE * record.best["loss"] and not done:
+        best = record.best  # None where the losses were no numbers from the beginning, which the next step says
+        if best is not None and losses["held_out_"].denoising > WORSE * best["loss"] and not done:
             logger.warning(
                 "stopped at step %d: on held-out frames the denoising loss has risen from %.4f at step %d to %.4f; the "
                 "weights "
                 "of step %d are kept. More frames would help, a longer training would not",
                 record.steps,
-                record.best["loss"],
-                record.best["step"],
+                best["loss"],
+                best["step"],
                 losses["held_out_"].denoising,
-                record.best["step"],
+                best["step"],
             )
             record.stopped_early = trainer.should_stop = True
 
-    def _gap_is_due(self, module, expert, done: bool) -> bool:
+    def _gap_is_due(self, module: ExpertTraining, expert: torch.nn.Module, done: bool) -> bool:
         if not isinstance(expert, DiffusionEnergy) or module.plan.t_max < 1.0:
             return False
         return done or len(module.record.expert.watched["step"]) % GAP_EVERY == 0

@@ -6,6 +6,7 @@ In: a recipe and a TrainingSet. Out: losses, and a TrainingRecord of how the tra
 import copy
 import math
 import time
+from typing import Any, Generic, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -15,9 +16,9 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import MOLECULE, space_of
 from fpforce.training.checkpoint.checkpoint import CHECKPOINT_NAME, EXTRA_KEY, AnyCheckpoint
 from fpforce.training.checkpoint.record import LOSS_TERMS, TrainingRecord
-from fpforce.training.data.dataset import Points, TrainingSet
+from fpforce.training.data.dataset import NoisedBatches, Points, TrainingSet
 from fpforce.training.data.molecules import MoleculeSet
-from fpforce.training.loop.compiled_step import step_function
+from fpforce.training.loop.compiled_step import StepFunction, step_function
 from fpforce.training.loop.flow_pool import T_TOP, FlowPool
 from fpforce.training.loop.step import StepDraws, StepLosses
 from fpforce.training.losses.anchor import anchor_loss, anchor_loss_of_molecules
@@ -33,6 +34,8 @@ from fpforce.training.models.transferable import TransferableEnergy
 from fpforce.training.recipe.plan import ExpertPlan
 from fpforce.training.recipe.resumption import changes_of_weights
 from fpforce.training.recipe.sections import OptimizerRecipe, Recipe
+
+Value = TypeVar("Value")
 
 
 class ExpertTraining(pl.LightningModule):
@@ -72,9 +75,10 @@ class ExpertTraining(pl.LightningModule):
         for k, expert in enumerate(self.experts):
             expert.requires_grad_(k == number)
         # By whether they have the Fokker-Planck term; made when first needed, when all weights are where they belong.
-        self._steps, self._flow = _Shared({}), _Shared(None)
+        self._steps: _Shared[dict[bool, StepFunction]] = _Shared({})
+        self._flow: _Shared[FlowPool | None] = _Shared(None)
         times = TimeSampler(self.plan.t_min, self.plan.t_max, self.plan.v_min)
-        self._batches = _Shared(
+        self._batches: _Shared[NoisedBatches] = _Shared(
             self._data.value.batches(
                 times,
                 self.recipe.optimizer.batch_size,
@@ -106,7 +110,7 @@ class ExpertTraining(pl.LightningModule):
         assert isinstance(expert, DiffusionEnergy | DiffusionScore | TransferableEnergy)
         return expert
 
-    def configure_optimizers(self):
+    def configure_optimizers(self) -> torch.optim.Optimizer:
         settings = self.recipe.optimizer
         return torch.optim.AdamW(
             self.expert.parameters(),
@@ -116,7 +120,7 @@ class ExpertTraining(pl.LightningModule):
             fused=True,
         )
 
-    def on_fit_start(self):
+    def on_fit_start(self) -> None:
         dtype = next(self.expert.parameters()).dtype
         self._batches.value.to(self.device, dtype)
         if self._blending.value is not None:
@@ -124,15 +128,15 @@ class ExpertTraining(pl.LightningModule):
         self.record.expert.device = _device_name(self.device)
         self._rank = self.global_rank
 
-    def on_train_start(self):
+    def on_train_start(self) -> None:
         self._clock = time.monotonic()
 
-    def on_train_batch_start(self, batch, batch_idx):
+    def on_train_batch_start(self, batch: int, batch_idx: int) -> None:
         rate = learning_rate(self.recipe.optimizer, self.global_step, self.progress)
         for group in self.optimizers().param_groups:
             group["lr"] = rate
 
-    def training_step(self, batch, batch_idx):
+    def training_step(self, batch: int, batch_idx: int) -> Tensor:
         draws, steps = self.draw(self.global_step), self._steps.value
         has_fokker_planck = draws.perturbed is not None
         if has_fokker_planck not in steps:
@@ -217,8 +221,11 @@ class ExpertTraining(pl.LightningModule):
         if perturbed is None:
             score = _energy_of(self.expert, noised.rows).score(noised.x, noised.t, create_graph=True)
         else:
-            several = draws.perturbed_rows
-            expert = _energy_of(self.expert, None if several is None else noised.rows.followed_by(several.repeat(3)))
+            rows = several = draws.perturbed_rows
+            if several is not None:
+                assert noised.rows is not None  # both are drawn from the same molecules
+                rows = noised.rows.followed_by(several.repeat(3))
+            expert = _energy_of(self.expert, rows)
             density = expert.log_density(
                 torch.cat([noised.x, perturbed.points]), torch.cat([noised.t, perturbed.times])
             )
@@ -230,6 +237,7 @@ class ExpertTraining(pl.LightningModule):
         if noised.force is None:
             denoising = denoising_loss(score, noised.t, noised.z, mask)
         else:
+            assert self._blending.value is not None  # forces come from a training set that has them
             denoising = self._blending.value.loss(score, noised.t, noised.z, noised.force)
         return StepLosses(denoising, fokker_planck, anchor, anchor.new_zeros(()))
 
@@ -271,10 +279,10 @@ class ExpertTraining(pl.LightningModule):
     def finished(self) -> bool:
         return self.trainer.strategy.reduce_boolean_decision(self.progress >= 1.0, all=False)
 
-    def on_save_checkpoint(self, checkpoint):
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[EXTRA_KEY] = self.record.to_dict()
 
-    def on_load_checkpoint(self, checkpoint):
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.record.continue_from(TrainingRecord.from_dict(checkpoint[EXTRA_KEY]))
 
     def take_over(self, earlier: AnyCheckpoint) -> None:
@@ -321,13 +329,13 @@ def _energy_of(
     return expert
 
 
-class _Shared:
+class _Shared(Generic[Value]):
     """Keeps the frames out of the deep copy that weight averaging makes of the module."""
 
-    def __init__(self, value):
+    def __init__(self, value: Value):
         self.value = value
 
-    def __deepcopy__(self, memo):
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Shared[Value]":
         return self
 
 

@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,8 @@ def score_jumps(experts: Experts, frames: Tensor) -> list[dict[str, float]]:
         x0 = frames.double()
         t = torch.full((len(x0),), lower.t_max, dtype=torch.float64)
         x = diffuse(x0, t, centred_noise(x0.shape, generator, x0))
-        below, above = (copy.deepcopy(expert.model).cpu().double().score(x, t) for expert in (lower, upper))
+        models = (cast(nn.Module, copy.deepcopy(expert.model)) for expert in (lower, upper))
+        below, above = (model.cpu().double().score(x, t) for model in models)
         mean = 0.5 * (below + above)
         jump = float((below - above).square().mean().sqrt() / mean.square().mean().sqrt())
         jumps.append({"t": lower.t_max, "relative_jump": jump})

@@ -13,7 +13,11 @@ def metadata_of(
     """What fpforce.json says of every force field, whatever its molecule."""
     number = checkpoint.covering(t_eval)
     plan, network, wall = checkpoint.plans[number], physical.energy.network, checkpoint.wall(number)
-    return ({} if wall is None else {"wall": wall.record(checkpoint.record.smallest_distances)}) | {
+    walls = {}
+    if wall is not None:
+        assert checkpoint.record.smallest_distances is not None  # the wall was made of them
+        walls = {"wall": wall.record(checkpoint.record.smallest_distances)}
+    return walls | {
         "model": {
             "kind": plan.model.kind,
             "conservative": plan.conservative,

@@ -170,7 +170,7 @@ class FrameEdges(nn.Module):
 class DisplacementEdges(nn.Module):
     """K = 4 features: the difference vector x_i - x_j, and 1."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.features = 4
 

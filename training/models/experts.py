@@ -52,7 +52,7 @@ class Expert:
     t_min: float
     t_max: float
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"({self.t_min:g}, {self.t_max:g}]"
 
 
@@ -62,7 +62,7 @@ class Experts:
 
     parts: tuple[Expert, ...]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.parts)
 
     def descent(self, t_start: float, t_end: float) -> list[Expert]:

@@ -33,7 +33,7 @@ class Surroundings(NamedTuple):
 
     edges: Tensor
     envelope: Tensor | None
-    index: Tensor | None
+    index: Tensor | None  # type: ignore[assignment]  # hides the method of tuples, which nobody calls here
 
 
 class EdgeAttention(nn.Module):

@@ -24,7 +24,7 @@ class ExpertPlan:
     max_steps: int
     max_minutes: float | None
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"({self.t_min:g}, {self.t_max:g}]"
 
 

@@ -106,7 +106,7 @@ def describe_recipe() -> list[tuple[str, str, str]]:
     """
     rows = []
 
-    def walk(section, prefix):
+    def walk(section: type[BaseModel], prefix: str) -> None:
         for name, field in section.model_fields.items():
             kinds = sections_of(field.annotation)
             optional = type(None) in get_args(field.annotation)
@@ -147,7 +147,7 @@ def _anchor_paths(data: Any, folder: Path) -> None:
     if not isinstance(data, dict):
         return
 
-    def anchor(value):
+    def anchor(value: Any) -> Any:
         return str((folder / Path(value).expanduser()).resolve()) if isinstance(value, str) else value
 
     if "topology" in data:
@@ -162,12 +162,14 @@ def _anchor_paths(data: Any, folder: Path) -> None:
 def _expand_home(content: dict) -> None:
     """Replace ~ in `output` and in the data's paths, wherever they were given."""
 
-    def expand(value):
+    def expand(value: Any) -> Any:
         return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~") else value
 
     data = content.get("data")
     for section, names in ((content, ("output",)), (data, ("topology", "trajectories", "molecules", "forces"))):
-        for name in names if isinstance(section, dict) else ():
+        if not isinstance(section, dict):
+            continue
+        for name in names:
             if isinstance(section.get(name), list):
                 section[name] = [expand(value) for value in section[name]]
             elif name in section:
@@ -279,7 +281,7 @@ def _suggestion(location: tuple) -> str:
 class _NumberLoader(yaml.SafeLoader):
     """YAML 1.1 reads 5e-4 as a string; this reads it as the number it is. A key that stands twice is an error."""
 
-    def construct_mapping(self, node, deep=False):
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Hashable, Any]:
         seen: dict[Any, yaml.Node] = {}
         for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             key = self.construct_object(key_node, deep=True)

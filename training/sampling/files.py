@@ -28,7 +28,7 @@ class SampleFiles:
             self.output.with_name(self.output.name + suffix) for suffix in (".json", ".pdb", ".npz")
         )
         self._writer: Any = None  # of the format that the output's name asks for
-        self._arrays: dict[str, np.ndarray] = {}
+        self._arrays: dict[str, Any] = {}  # arrays; Any, since savez has a keyword of another type
         self._lock: Lock | None = None
 
     def open(self, description: dict, topology_nm: np.ndarray, *, resume: bool, overwrite: bool) -> dict:

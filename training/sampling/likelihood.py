@@ -36,7 +36,7 @@ def field_of(model: ScoreModel, x: Tensor, noise: Noise) -> Field:
 def exact_divergence(model: ScoreModel) -> Field:
     """Field whose divergence is the trace of the score's Jacobian in the centred subspace."""
 
-    def field(x, t):
+    def field(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         x = x.detach().requires_grad_()
         score = model.score(x, t, create_graph=True)
         directions = space_of(x.shape[1]).basis(x.shape[1]).to(x)  # (D, beads, 3)
@@ -50,7 +50,7 @@ def exact_divergence(model: ScoreModel) -> Field:
 def estimated_divergence(model: ScoreModel, probe: Tensor) -> Field:
     """Field whose divergence is v . (ds/dx) v for one standard normal probe v (batch, beads, 3): unbiased."""
 
-    def field(x, t):
+    def field(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         x = x.detach().requires_grad_()
         score = model.score(x, t, create_graph=True)
         (product,) = torch.autograd.grad(score, x, probe)
@@ -69,7 +69,7 @@ def log_likelihood(experts: Experts, x: Tensor, t_end: float, steps: int, genera
     steps.
     """
 
-    def noise(like):
+    def noise(like: Tensor) -> Tensor:
         return centred_noise(like.shape, generator, like)
 
     way = experts.descent(1.0, t_end)

@@ -2,6 +2,10 @@
 
 import sys
 import time
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _PLAIN_SECONDS = 30.0
 _FIRST_SECONDS = 5.0  # the first line comes this early, to say how long the run will take
@@ -14,9 +18,9 @@ class SamplingProgress:
         self._samples, self._first, self._steps, self._shown = samples, drawn, steps, shown
         self._started = time.monotonic()
         self._last_line = self._started - _PLAIN_SECONDS + _FIRST_SECONDS
-        self._bar = None
+        self._bar: Progress | None = None
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         if self._shown and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
@@ -32,7 +36,7 @@ class SamplingProgress:
             self._bar.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 

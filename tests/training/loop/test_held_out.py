@@ -1,6 +1,8 @@
 """Frames held out of a training: in blocks of time, never learned from, and what is made of the losses on them."""
 
 import json
+import math
+from types import SimpleNamespace
 
 import mdtraj
 import numpy as np
@@ -11,8 +13,8 @@ from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.checkpoint.record import ExpertRecord
 from fpforce.training.data.held_out import STRETCHES, held_out, split_off
 from fpforce.training.data.read import read_training_set
-from fpforce.training.loop.early_stopping import NEXT_TO_BEST, WORSE, keep_best
-from fpforce.training.loop.held_out_losses import Watched
+from fpforce.training.loop.early_stopping import NEXT_TO_BEST, WORSE, Watching, keep_best
+from fpforce.training.loop.held_out_losses import Losses, Watched
 from fpforce.training.recipe.read import load_recipe
 from fpforce.training.train import train
 
@@ -101,6 +103,25 @@ def test_best_weights_are_the_last_that_are_next_to_the_least_loss():
         keep_best(record, loss, {"w": torch.full((1,), float(step))})
         assert record.best["step"] == kept and record.best["weights"]["w"].item() == kept
         assert record.best["loss"] == pytest.approx(least)
+
+
+def test_first_losses_that_are_no_numbers_leave_it_to_the_next_step_to_say_so():
+    """Whose error names the learning rate; there are no best weights yet to compare with."""
+    record = ExpertRecord(steps=10)
+    module = SimpleNamespace(
+        recipe=SimpleNamespace(run=SimpleNamespace(log_every_steps=1)),
+        record=SimpleNamespace(expert=record),
+        plan=SimpleNamespace(t_max=0.5),
+        progress=0.1,
+        loggers=[],
+    )
+    trainer = SimpleNamespace(global_step=10, should_stop=False)
+    watching = Watching(SimpleNamespace(averaged_expert=lambda module: torch.nn.Linear(1, 1)))
+    nowhere = SimpleNamespace(losses=lambda expert: Losses(math.nan, math.nan))
+    watching._watched = {"": nowhere, "held_out_": nowhere}
+    watching.on_train_batch_end(trainer, module, None, 9, 9)
+    assert record.best is None and not trainer.should_stop
+    assert record.watched["step"] == [10] and math.isnan(record.watched["held_out_denoising"][0])
 
 
 def test_training_that_memorises_goes_back_to_its_best_weights(small_recipe, tmp_path):
