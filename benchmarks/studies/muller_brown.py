@@ -156,7 +156,8 @@ def _measure(trained: Path, model: Path, iid: Path, simulations: list[Path], t_e
     from fpforce.trajectories.files import read_atoms
 
     density, beads, checkpoint = ExactDensity.of(MULLER_BROWN), fpforce.load(model).beads, read_checkpoint(trained)
-    sampled, _ = read_atoms(iid, beads.to_mdtraj(), [0], 1)
+    topology = beads.to_mdtraj()
+    sampled = read_atoms(iid, topology, [0], topology, 1).xyz
     read = [read_simulation(path, beads) for path in simulations]
     halves = [frames.positions_nm[len(frames.positions_nm) // 2 :] for frames in read]
     simulated = np.concatenate([half.reshape(-1, 1, 3) for half in halves])

@@ -138,7 +138,7 @@ def _calibrated(flag: bool) -> str:
     return "calibrated" if flag else "not calibrated"
 
 
-def _order_of_samples(path: Path, force_field: ForceField) -> list[int]:
+def _order_of_samples(path: Path, force_field: ForceField) -> np.ndarray:
     """Where the force field's beads stand in samples by fpforce-sample, which leaves a record of checkpoint and beads
     beside them.
 

@@ -8,7 +8,9 @@ modified residue; a disulfide may be in a CONECT, in an SSBOND, or nowhere; and 
 be the ends of a gap, or of two molecules. So names give the bonds that they imply, and frames add and remove.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -16,6 +18,10 @@ from fpforce.molecule.bonds_by_distance import SampleFrames, add_links, add_with
 from fpforce.molecule.bonds_by_name import PeptideEnds, bonds_by_name, is_peptide_bond, pair_of
 from fpforce.molecule.graph import box_problem
 from fpforce.molecule.residues import is_solvent
+
+if TYPE_CHECKING:
+    import mdtraj
+    from mdtraj.core.topology import Atom
 
 TOPOLOGY, NAMES = "topology", "names"
 
@@ -26,11 +32,11 @@ LONGEST_PEPTIDE_BOND_NM = 0.27  # C and N without a bond come no closer; a bond 
 class Gap:
     """Two residues that follow each other without a bond: their atoms C and N, and the distance between these."""
 
-    before: object
-    after: object
+    before: "Atom"
+    after: "Atom"
     distance_nm: float
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (
             f"residue {self.after.residue} follows {self.before.residue} in the topology, but C and N are "
             f"{self.distance_nm:.2g} nm apart in the frames: residues are missing, another chain begins there (say so "
@@ -43,12 +49,14 @@ class Gap:
 class BondedTopology:
     """An mdtraj topology with all bonds; `sources` of each (i, j), i < j; `gaps` where a bond was expected."""
 
-    topology: object
+    topology: "mdtraj.Topology"
     sources: dict[tuple[int, int], str]
     gaps: tuple[Gap, ...] = ()
 
 
-def complete_bonds(topology, frames: SampleFrames | None = None, *, lists_bonds: bool = False) -> BondedTopology:
+def complete_bonds(
+    topology: "mdtraj.Topology", frames: SampleFrames | None = None, *, lists_bonds: bool = False
+) -> BondedTopology:
     """The topology (a copy, where something is added) with the bonds that names imply and frames show.
 
     frames: of all atoms of the topology; without them nothing is inferred from distances. lists_bonds: the topology
@@ -64,8 +72,12 @@ def complete_bonds(topology, frames: SampleFrames | None = None, *, lists_bonds:
     for pair in sorted(implied - given):
         if free.take(pair):
             sources[pair] = NAMES
-    gaps = ()
-    if frames is not None and _has_box(frames) and box_problem(frames.xyz, frames.box_vectors, sources):
+    gaps: tuple[Gap, ...] = ()
+    if (
+        frames is not None
+        and _has_box(frames)
+        and box_problem(frames.xyz, cast(np.ndarray, frames.box_vectors), sources)
+    ):
         frames = SampleFrames(frames.xyz)
     if frames is not None and tell(frames, sources):
         gaps = _remove_gaps(topology, sources, frames)
@@ -79,7 +91,7 @@ def complete_bonds(topology, frames: SampleFrames | None = None, *, lists_bonds:
     return BondedTopology(topology, sources, gaps)
 
 
-def with_bonds(bonded: BondedTopology, pairs, source) -> BondedTopology:
+def with_bonds(bonded: BondedTopology, pairs: Iterable[tuple[int, int]], source: str) -> BondedTopology:
     """With more bonds, pairs of atoms, of one source."""
     new = {pair_of(i, j) for i, j in pairs} - bonded.sources.keys()
     if not new:
@@ -90,11 +102,13 @@ def with_bonds(bonded: BondedTopology, pairs, source) -> BondedTopology:
     return BondedTopology(topology, bonded.sources | dict.fromkeys(new, source), bonded.gaps)
 
 
-def _has_box(frames):
+def _has_box(frames: SampleFrames) -> bool:
     return frames.box_vectors is not None and np.isfinite(frames.xyz).all()
 
 
-def _remove_gaps(topology, sources, frames):
+def _remove_gaps(
+    topology: "mdtraj.Topology", sources: dict[tuple[int, int], str], frames: SampleFrames
+) -> tuple[Gap, ...]:
     """Take out peptide bonds that only names imply and that the frames do not have; returns them."""
     expected = [
         pair for pair in sorted(sources) if sources[pair] == NAMES and is_peptide_bond(*map(topology.atom, pair))

@@ -5,12 +5,20 @@ names the beads, maps atomistic coordinates onto them, makes their topology for 
 model file.
 """
 
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import numpy as np
 
 from fpforce.foundation.errors import InputError
+
+if TYPE_CHECKING:
+    import mdtraj
+    from numpy.typing import ArrayLike
+    from openmm import app
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class Bead:
     atoms: tuple[int, ...]
     atom_names: tuple[str, ...]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.residue}{self.residue_number}-{self.name}"
 
 
@@ -43,21 +51,21 @@ class BeadTable:
     bonds: tuple[tuple[int, int], ...]
     mapping: str
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.beads)
 
     @property
-    def names(self):
+    def names(self) -> tuple[str, ...]:
         """Bead names, a tuple of n strings."""
         return tuple(bead.name for bead in self.beads)
 
     @property
-    def residues(self):
+    def residues(self) -> str:
         """The residues in order as text, such as "GLU2 ASN3"."""
         return " ".join(dict.fromkeys(f"{bead.residue}{bead.residue_number}" for bead in self.beads))
 
     @cached_property
-    def labels(self):
+    def labels(self) -> tuple[str, ...]:
         """What each bead is, whatever the numbering of the file: a tuple such as ("TRP1-N", "TRP1-CA", ...), residues
         counted from the first that has a bead.
         """
@@ -66,7 +74,7 @@ class BeadTable:
         }
         return tuple(f"{bead.residue}{counted[bead.residue_index]}-{bead.name}" for bead in self.beads)
 
-    def order_in(self, labels, source):
+    def order_in(self, labels: Iterable[str], source: object) -> np.ndarray:
         """Where these beads stand in a file that lists `labels`: frames[..., order, :] are in this table's order.
 
         Raises InputError, naming `source` and the first bead that only one of the two has.
@@ -92,17 +100,17 @@ class BeadTable:
         return np.array([labels.index(label) for label in self.labels])
 
     @property
-    def masses_da(self):
+    def masses_da(self) -> np.ndarray:
         """Bead masses, float64 (n,), in Da."""
         return np.array([bead.mass_da for bead in self.beads], dtype=np.float64)
 
     @property
-    def source_atoms(self):
+    def source_atoms(self) -> tuple[int, ...]:
         """Indices of all source atoms, flat, in bead order."""
         return tuple(atom for bead in self.beads for atom in bead.atoms)
 
     @cached_property
-    def angles(self):
+    def angles(self) -> tuple[tuple[int, int, int], ...]:
         """Triples (i, j, k) with bonds i-j and j-k, i < k, sorted by j."""
         neighbours = [[] for _ in self.beads]
         for i, j in self.bonds:
@@ -113,7 +121,7 @@ class BeadTable:
         )
 
     @cached_property
-    def phi_psi(self):
+    def phi_psi(self) -> list[dict[str, Any]]:
         """Backbone torsions: a list of dict(residue="ALA2", phi=(C,N,CA,C), psi=(N,CA,C,N)) as bead indices.
 
         Only residues with both torsions among the beads are listed; a cap supplies its C or N like any residue.
@@ -126,7 +134,7 @@ class BeadTable:
         return torsions
 
     @cached_property
-    def phi_psi_across_peptide_bonds(self):
+    def phi_psi_across_peptide_bonds(self) -> list[dict[str, Any]]:
         """As `phi_psi`, but psi of the residue before each peptide bond with phi of the one after it
         (residue="TRP1-LYS2", peptide_bond=("TRP1", "LYS2")).
 
@@ -136,24 +144,24 @@ class BeadTable:
         for bead in self._alpha_carbons:
             found = self._backbone(bead, (0, "N"), (0, "CA"), (0, "C"), (1, "N"), (1, "CA"), (1, "C"))
             if None not in found:
-                after = self.beads[found[4]]
+                after = self.beads[cast(int, found[4])]
                 ends = f"{bead.residue}{bead.residue_number}", f"{after.residue}{after.residue_number}"
                 torsions.append({"residue": "-".join(ends), "peptide_bond": ends, "phi": found[2:], "psi": found[:4]})
         return torsions
 
     @property
-    def _alpha_carbons(self):
+    def _alpha_carbons(self) -> list[Bead]:
         return [bead for bead in self.beads if bead.name == "CA"]
 
-    def _backbone(self, bead, *places):
+    def _backbone(self, bead: Bead, *places: tuple[int, str]) -> tuple[int | None, ...]:
         """Indices of beads in the chain of `bead`, by (residues after its own, name); None for one that is missing."""
         return tuple(self._where.get((bead.chain, bead.residue_index + after, name)) for after, name in places)
 
     @cached_property
-    def _where(self):
+    def _where(self) -> dict[tuple[str, int, str], int]:
         return {(bead.chain, bead.residue_index, bead.name): i for i, bead in enumerate(self.beads)}
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """A JSON-able dict; `BeadTable.from_dict` reads it back."""
         return {
             "mapping": self.mapping,
@@ -164,7 +172,7 @@ class BeadTable:
         }
 
     @classmethod
-    def from_dict(cls, record):
+    def from_dict(cls, record: Mapping[str, Any]) -> "BeadTable":
         """The table that `to_dict` wrote."""
         beads = tuple(
             Bead(**(bead | {"atoms": tuple(bead["atoms"]), "atom_names": tuple(bead["atom_names"])}))
@@ -172,7 +180,7 @@ class BeadTable:
         )
         return cls(beads, tuple((i, j) for i, j in record["bonds"]), record["mapping"])
 
-    def to_mdtraj(self):
+    def to_mdtraj(self) -> "mdtraj.Topology":
         """The coarse-grained topology as mdtraj.Topology; a group of atoms is shown as carbon."""
         import mdtraj
 
@@ -189,7 +197,7 @@ class BeadTable:
             topology.add_bond(atoms[i], atoms[j])
         return topology
 
-    def to_openmm(self):
+    def to_openmm(self) -> "app.Topology":
         """The coarse-grained topology as openmm.app.Topology; a group of atoms is shown as carbon.
 
         Masses must come from `masses_da`, never from these elements.
@@ -208,7 +216,7 @@ class BeadTable:
             topology.addBond(atoms[i], atoms[j])
         return topology
 
-    def positions(self, xyz, topology):
+    def positions(self, xyz: np.ndarray, topology: "mdtraj.Topology") -> np.ndarray:
         """Bead positions (frames, n, 3) from coordinates (frames, atoms, 3), same unit: centres of mass.
 
         Coordinates of the beads themselves pass through. Raises InputError as `match` does.
@@ -225,7 +233,7 @@ class BeadTable:
                 positions[:, i] = np.einsum("a,fad->fd", masses / masses.sum(), xyz[:, list(bead.atoms)])
         return positions
 
-    def check_source(self, topology):
+    def check_source(self, topology: "mdtraj.Topology") -> None:
         """Raise InputError, naming the first difference, unless `topology` is the one these beads were mapped from."""
         for bead in self.beads:
             for atom, name in zip(bead.atoms, bead.atom_names, strict=True):
@@ -242,7 +250,7 @@ class BeadTable:
                         f"from {wanted}: give the topology that the model was trained with, or that of its beads"
                     )
 
-    def match(self, topology):
+    def match(self, topology: "mdtraj.Topology") -> str:
         """How an mdtraj topology supplies these beads: "beads" (it lists them itself) or "source" (their atoms).
 
         Raises InputError naming the first mismatch when it is neither.
@@ -267,25 +275,25 @@ class BeadTable:
             ) from None
         return "source"
 
-    def is_called(self, index, name, residue):
+    def is_called(self, index: int, name: str, residue: str) -> bool:
         """Whether these are the names of a bead, or what PDB columns, of three or four letters, leave of them."""
         bead = self.beads[index]
         names = {bead.name, bead.name[:4], self._pdb_names[index][0]}
         return name in names and residue in {bead.residue, bead.residue[:4], bead.residue[:3]}
 
     @cached_property
-    def _pdb_names(self):
+    def _pdb_names(self) -> list[tuple[str, str]]:
         from fpforce.molecule.pdb import pdb_names
 
         return pdb_names(self)
 
-    def write_pdb(self, path_or_file, positions_nm):
+    def write_pdb(self, path_or_file: str | os.PathLike[str] | TextIO, positions_nm: "ArrayLike") -> None:
         """Write the beads as PDB with element column and CONECT; (frames, n, 3) gives one MODEL per frame."""
         from fpforce.molecule.pdb import write_pdb
 
         write_pdb(self, path_or_file, positions_nm)
 
-    def _tree(self):
+    def _tree(self) -> list[tuple[str, list[list[Bead]]]]:
         """[(chain, [[beads of a residue], ...]), ...] in bead order: beads of a residue must follow each other."""
         chains = []
         for bead in self.beads:

@@ -4,16 +4,24 @@ In: an mdtraj topology with the bonds of its atoms, and the atom indices of ever
 skeleton on which the bonded prior, the angles and the unit check rest, each with where it comes from.
 """
 
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.atom_bonds import BondedTopology
+from fpforce.molecule.atom_bonds import BondedTopology, Gap
+from fpforce.molecule.beads import Bead
 from fpforce.molecule.bonds_by_name import is_peptide_bond
 from fpforce.molecule.graph import connected_components, nearest_owner
 from fpforce.molecule.residues import is_solvent
 
+if TYPE_CHECKING:
+    import mdtraj
+    from mdtraj.core.topology import Atom
+
 LINK, SEQUENCE = "link", "sequence"
 
 
-def bead_bonds(bonded: BondedTopology, groups):
+def bead_bonds(bonded: BondedTopology, groups: Sequence[Sequence[int]]) -> dict[tuple[int, int], str]:
     """{(i, j): source} of the bonds between beads, i < j, sorted.
 
     Every other atom is counted to the bead nearest along the bonds; two beads are bonded when atoms counted to them
@@ -41,7 +49,7 @@ def bead_bonds(bonded: BondedTopology, groups):
     return dict(sorted(pairs.items()))
 
 
-def require_connected(beads, pairs, gaps=()):
+def require_connected(beads: Sequence[Bead], pairs: Collection[tuple[int, int]], gaps: Sequence[Gap] = ()) -> None:
     """Raise InputError, naming a loose bead, unless bonds connect all the beads to one molecule.
 
     Chains may differ, as long as bonds (such as a disulfide's) lead from one to the other.
@@ -70,7 +78,7 @@ def require_connected(beads, pairs, gaps=()):
         )
 
 
-def _is_link(first, second):
+def _is_link(first: "Atom", second: "Atom") -> bool:
     """Whether a bond joins two residues as no chain of residues does: a disulfide, a ring's closure, a branch."""
     if first.residue is second.residue:
         return False
@@ -81,18 +89,20 @@ def _is_link(first, second):
     return both_sulfur or not (follow or (is_peptide_bond(first, second) and _skips(first, second)))
 
 
-def _skips(first, second):
+def _skips(first: "Atom", second: "Atom") -> bool:
     """Whether only solvent lies between two residues of a chain."""
     low, high = sorted((first.residue.index, second.residue.index))
     topology = first.residue.chain.topology
     return all(is_solvent(topology.residue(index)) for index in range(low + 1, high))
 
 
-def _symbol(atom):
+def _symbol(atom: "Atom") -> str:
     return "" if atom.element is None else atom.element.symbol
 
 
-def _sequence_bonds(topology, groups, pairs):
+def _sequence_bonds(
+    topology: "mdtraj.Topology", groups: Sequence[Sequence[int]], pairs: Collection[tuple[int, int]]
+) -> set[tuple[int, int]]:
     """Bonds between residues that follow each other, where the topology has nothing to tell them."""
     residues = {}
     for bead, group in enumerate(groups):

@@ -4,7 +4,9 @@ In: the bonds that are known, and some frames of all atoms. Out: more bonds, by 
 bring so near.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -12,6 +14,10 @@ from scipy.spatial import cKDTree
 from fpforce.molecule.bonds_by_name import pair_of
 from fpforce.molecule.graph import connected_components, neighbours_of, walk_whole
 from fpforce.molecule.residues import backbone
+
+if TYPE_CHECKING:
+    import mdtraj
+    from mdtraj.core.topology import Atom
 
 # Radii in nm of atoms in covalent bonds, rounded from the usual tables; of other elements one value.
 _RADIUS_NM = {
@@ -33,7 +39,7 @@ class SampleFrames:
     xyz: np.ndarray
     box_vectors: np.ndarray | None = None
 
-    def distances(self, first, second):
+    def distances(self, first: np.ndarray | Sequence[int], second: np.ndarray | Sequence[int]) -> np.ndarray:
         """(frames, pairs) between atoms, at their nearest images."""
         step = (self.xyz[:, second] - self.xyz[:, first]).astype(np.float64)
         if self.box_vectors is not None:
@@ -41,12 +47,12 @@ class SampleFrames:
             step -= np.einsum("fpe,fed->fpd", images, self.box_vectors)
         return np.linalg.norm(step, axis=-1)
 
-    def typical(self, first, second):
+    def typical(self, first: np.ndarray | Sequence[int], second: np.ndarray | Sequence[int]) -> np.ndarray:
         """(pairs,) medians over the frames."""
         return np.median(self.distances(first, second), axis=0)
 
 
-def tell(frames, sources):
+def tell(frames: SampleFrames, sources: Collection[tuple[int, int]]) -> bool:
     """Whether bonds have the lengths of bonds between atoms in these frames."""
     if not sources:
         return True
@@ -56,15 +62,17 @@ def tell(frames, sources):
     return bool(np.isfinite(frames.xyz).all()) and _TYPICAL_BOND_NM[0] <= typical <= _TYPICAL_BOND_NM[1]
 
 
-def add_within_residues(topology, solute, sources, frames):
+def add_within_residues(
+    topology: "mdtraj.Topology", solute: Sequence["Atom"], sources: dict[tuple[int, int], str], frames: SampleFrames
+) -> None:
     """Bonds within residues that are in pieces, and of hydrogens that are listed apart from what they are bonded to."""
     bonded = {i for pair in sources for i in pair}
-    of_residue: dict[int, list] = {}
+    of_residue: dict[int, list[Atom]] = {}
     for atom in solute:
         if _symbol(atom) != "VS":
             of_residue.setdefault(atom.residue.index, []).append(atom)
     within = [pair for pair in sources if topology.atom(pair[0]).residue is topology.atom(pair[1]).residue]
-    inside: dict[int, list] = {}
+    inside: dict[int, list[tuple[int, int]]] = {}
     for pair in within:
         inside.setdefault(topology.atom(pair[0]).residue.index, []).append(pair)
     for number, atoms in of_residue.items():
@@ -82,7 +90,13 @@ def add_within_residues(topology, solute, sources, frames):
                 sources[pair_of(atom.index, heavy[nearest].index)] = DISTANCE
 
 
-def _join_pieces(atoms, pairs, sources, frames, bonded):
+def _join_pieces(
+    atoms: Sequence["Atom"],
+    pairs: Sequence[tuple[int, int]],
+    sources: dict[tuple[int, int], str],
+    frames: SampleFrames,
+    bonded: set[int],
+) -> None:
     """Add the bonds between pieces of a residue that are not bonded to each other."""
     where = {atom.index: place for place, atom in enumerate(atoms)}
     pieces = connected_components(len(atoms), [(where[i], where[j]) for i, j in pairs if i in where and j in where])
@@ -115,7 +129,9 @@ def _join_pieces(atoms, pairs, sources, frames, bonded):
         bonded.update(pair)
 
 
-def add_links(topology, solute, sources, frames):
+def add_links(
+    topology: "mdtraj.Topology", solute: Sequence["Atom"], sources: dict[tuple[int, int], str], frames: SampleFrames
+) -> None:
     """Bonds between residues that no name implies: disulfides, closed rings, cross-links."""
     atoms = [atom for atom in solute if _symbol(atom) in _LINK_ELEMENTS]
     if len(atoms) < 2:
@@ -126,8 +142,8 @@ def add_links(topology, solute, sources, frames):
     pairs = cKDTree(whole).query_pairs(2.0 * radii.max() + 2.0 * _TOLERANCE_NM, output_type="ndarray")
     sulfurs = np.array([place for place, atom in enumerate(atoms) if _symbol(atom) in ("S", "Se")], dtype=int)
     if len(sulfurs) > 1:  # of two chains that may lie in different images
-        i, j = np.triu_indices(len(sulfurs), 1)
-        pairs = np.concatenate([pairs.reshape(-1, 2), np.stack([sulfurs[i], sulfurs[j]], 1)])
+        first, second = np.triu_indices(len(sulfurs), 1)
+        pairs = np.concatenate([pairs.reshape(-1, 2), np.stack([sulfurs[first], sulfurs[second]], 1)])
     pairs = pairs[residue[pairs[:, 0]] != residue[pairs[:, 1]]]
     if not len(pairs):
         return
@@ -143,14 +159,16 @@ def add_links(topology, solute, sources, frames):
             sources.setdefault(pair_of(i, j), DISTANCE)
 
 
-def _valence(atom):
+def _valence(atom: "Atom") -> int:
     """How many bonded neighbours an atom has at most."""
     if atom.name == "C" and backbone(atom.residue):
         return 3
     return {"C": 4, "N": 4, "P": 5}.get(_symbol(atom), 2)
 
 
-def _whole_frame(topology, indices, sources, frames):
+def _whole_frame(
+    topology: "mdtraj.Topology", indices: np.ndarray, sources: Collection[tuple[int, int]], frames: SampleFrames
+) -> np.ndarray:
     """Positions (atoms, 3) of the chosen atoms in the first frame, molecules made whole along the known bonds."""
     xyz = frames.xyz[0].astype(np.float64)
     if frames.box_vectors is None:
@@ -158,9 +176,9 @@ def _whole_frame(topology, indices, sources, frames):
     return walk_whole(xyz[None].copy(), frames.box_vectors[:1], sources)[0][indices]
 
 
-def _radii(atoms):
+def _radii(atoms: Sequence["Atom"]) -> np.ndarray:
     return np.array([_RADIUS_NM.get(_symbol(atom), _OTHER_RADIUS_NM) for atom in atoms])
 
 
-def _symbol(atom):
+def _symbol(atom: "Atom") -> str:
     return "VS" if atom.element is None else atom.element.symbol

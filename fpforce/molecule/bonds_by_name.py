@@ -3,20 +3,27 @@
 In: an mdtraj topology. Out: pairs of atoms.
 """
 
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
 from fpforce.molecule.residues import CAPS, backbone, is_solvent, standard_name
 
+if TYPE_CHECKING:
+    import mdtraj
+    from mdtraj.core.topology import Atom, Residue
 
-def is_peptide_bond(first, second):
+
+def is_peptide_bond(first: "Atom", second: "Atom") -> bool:
     """Whether a bond between two mdtraj atoms joins C of one residue with N of another."""
     return {first.name, second.name} == {"C", "N"} and first.residue is not second.residue
 
 
-def pair_of(i, j):
+def pair_of(i: int, j: int) -> tuple[int, int]:
     """The two in order."""
     return (i, j) if i < j else (j, i)
 
 
-def bonds_by_name(topology, solute):
+def bonds_by_name(topology: "mdtraj.Topology", solute: Sequence["Atom"]) -> set[tuple[int, int]]:
     """Pairs that the names of residues and atoms imply: templates, and the backbone of every amino acid."""
     if not solute:
         return set()
@@ -48,7 +55,7 @@ def bonds_by_name(topology, solute):
     return pairs
 
 
-def _end(residue, found, name):
+def _end(residue: "Residue", found: "dict[str, Atom] | None", name: str) -> "Atom | None":
     """The atom by which an amino acid or an end group is bonded to the next."""
     if found:
         return found[name]
@@ -60,18 +67,18 @@ def _end(residue, found, name):
 class PeptideEnds:
     """Which C and N have a peptide bond already, and may not get another by their names."""
 
-    def __init__(self, topology, pairs):
+    def __init__(self, topology: "mdtraj.Topology", pairs: Iterable[tuple[int, int]]) -> None:
         self.topology, self.taken = topology, set()
         for pair in pairs:
             self._mark(pair)
 
-    def take(self, pair):
+    def take(self, pair: tuple[int, int]) -> bool:
         first, second = map(self.topology.atom, pair)
         if is_peptide_bond(first, second) and self.taken & set(pair):
             return False
         self._mark(pair)
         return True
 
-    def _mark(self, pair):
+    def _mark(self, pair: tuple[int, int]) -> None:
         if is_peptide_bond(*map(self.topology.atom, pair)):
             self.taken |= set(pair)

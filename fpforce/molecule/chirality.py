@@ -3,10 +3,17 @@
 A mirrored trajectory passes every test on distances and angles, and a model trained on it is a model of D residues.
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+if TYPE_CHECKING:
+    import mdtraj
+    from mdtraj.core.topology import Residue
 
-def chiral_residues(topology):
+
+def chiral_residues(topology: "mdtraj.Topology") -> list[tuple["Residue", tuple[int, ...], float]]:
     """Residues whose handedness can be seen: (residue, (N, CA, C, X), sign) with X = CB, else HA.
 
     The sign is that of the chiral volume (N-CA) . ((C-CA) x (X-CA)) in an L residue: positive for CB (the CORN rule),
@@ -22,7 +29,7 @@ def chiral_residues(topology):
     return residues
 
 
-def d_residues(xyz, topology):
+def d_residues(xyz: np.ndarray, topology: "mdtraj.Topology") -> list[tuple[str, int, int]]:
     """Residues that are D in at least one frame.
 
     Args:
@@ -42,7 +49,7 @@ def d_residues(xyz, topology):
     return found
 
 
-def dihedral(positions, quadruple):
+def dihedral(positions: np.ndarray, quadruple: Sequence[int]) -> np.ndarray:
     """Torsion angles in radians (-pi, pi], IUPAC sign, float64 (frames,), of four points of (frames, n, 3)."""
     first, second, third, fourth = (np.asarray(positions[:, atom], dtype=np.float64) for atom in quadruple)
     axis = third - second

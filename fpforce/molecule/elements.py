@@ -5,14 +5,18 @@ and take CA, HE1 and ND2 for calcium, helium and neodymium.
 """
 
 import re
+from typing import TYPE_CHECKING
 
 from fpforce.molecule.residues import STANDARD, is_solvent, standard_name
+
+if TYPE_CHECKING:
+    import mdtraj
 
 _LETTERS = ("H", "C", "N", "O", "S", "P", "F", "B", "I")
 _TWO_LETTERS = {"CL": "Cl", "BR": "Br"}
 
 
-def correct_elements(topology, guessed=False):
+def correct_elements(topology: "mdtraj.Topology", guessed: bool = False) -> list[tuple[str, str, str]]:
     """Change elements in place; returns [(atom as text, symbol before, symbol after), ...].
 
     In the twenty amino acids the first letter of an atom's name is its element. Elsewhere a metal or noble gas, which
@@ -39,7 +43,7 @@ def correct_elements(topology, guessed=False):
     return changed
 
 
-def _symbol_of(name, symbol, standard, guessed):
+def _symbol_of(name: str, symbol: str, standard: bool, guessed: bool) -> str:
     letters = re.sub(r"^[^A-Za-z]+", "", name).upper()
     if not letters or letters[0] not in _LETTERS or symbol.upper() == letters[0]:
         return _TWO_LETTERS.get(letters[:2], symbol) if guessed and not standard and letters else symbol

@@ -1,11 +1,12 @@
 """Graphs of bonds: neighbours, components, owners, and walks that make a molecule whole across a periodic box."""
 
 from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 
-def neighbours_of(pairs):
+def neighbours_of(pairs: Iterable[tuple[int, int]]) -> dict[int, list[int]]:
     """{node: [bonded nodes]} of pairs."""
     neighbours: dict[int, list[int]] = {}
     for i, j in pairs:
@@ -14,7 +15,7 @@ def neighbours_of(pairs):
     return neighbours
 
 
-def connected_components(n, pairs):
+def connected_components(n: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
     """Sorted lists of the nodes 0..n-1 that the pairs connect, ordered by their first node."""
     neighbours = neighbours_of(pairs)
     seen, components = set(), []
@@ -26,7 +27,7 @@ def connected_components(n, pairs):
     return components
 
 
-def reached(neighbours, starts):
+def reached(neighbours: Mapping[int, Sequence[int]], starts: Sequence[int]) -> set[int]:
     """The nodes to which paths lead from the starts, with these."""
     seen, queue = set(starts), deque(starts)
     while queue:
@@ -37,7 +38,7 @@ def reached(neighbours, starts):
     return seen
 
 
-def nearest_owner(pairs, groups):
+def nearest_owner(pairs: Iterable[tuple[int, int]], groups: Iterable[Iterable[int]]) -> dict[int, int]:
     """{node: number of the group that is nearest along the pairs}; nodes that no path reaches are left out."""
     neighbours = neighbours_of(pairs)
     owner = {node: number for number, group in enumerate(groups) for node in group}
@@ -51,7 +52,7 @@ def nearest_owner(pairs, groups):
     return owner
 
 
-def walk_whole(xyz, box_vectors, pairs):
+def walk_whole(xyz: np.ndarray, box_vectors: np.ndarray, pairs: Iterable[tuple[int, int]]) -> np.ndarray:
     """Shift points by box vectors until every pair is at its nearest image; in place.
 
     Args:
@@ -85,7 +86,7 @@ def walk_whole(xyz, box_vectors, pairs):
     return xyz
 
 
-def box_problem(xyz, box_vectors, pairs):
+def box_problem(xyz: np.ndarray, box_vectors: np.ndarray, pairs: Iterable[tuple[int, int]]) -> str | None:
     """Why the boxes (frames, 3, 3) cannot be those of coordinates (frames, atoms, 3) in nm, or None.
 
     A box is believed only if it can hold every bond twice: across a smaller one the nearest image of a bonded atom is

@@ -4,8 +4,9 @@ In: an mdtraj topology (or a list of bead records). Out: a BeadTable with masses
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +16,11 @@ from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.molecule.bonding import bead_bonds, require_connected
 from fpforce.molecule.presets import PRESETS
 from fpforce.molecule.residues import is_solvent
+
+if TYPE_CHECKING:
+    import mdtraj
+
+BeadChoice = str | Mapping[Any, Any] | list[Any] | tuple[Any, ...] | np.ndarray  # what `map_beads` takes
 
 _BACKBONE_ELEMENTS = {"N": "N", "CA": "C", "C": "C", "O": "O", "CB": "C"}
 
@@ -27,7 +33,7 @@ class Choice:
     sources: dict[tuple[int, int], str]
 
 
-def map_beads(topology, beads):
+def map_beads(topology: "mdtraj.Topology", beads: BeadChoice) -> BeadTable:
     """Choose beads from the atoms of a topology and derive their masses, residues and bonds.
 
     Args:
@@ -48,7 +54,7 @@ def map_beads(topology, beads):
     return choose_beads(complete_bonds(topology), beads).table
 
 
-def choose_beads(bonded: BondedTopology, beads) -> Choice:
+def choose_beads(bonded: BondedTopology, beads: BeadChoice) -> Choice:
     """`map_beads` of a topology whose bonds are complete, with the sources of the bonds."""
     topology = bonded.topology
     if isinstance(beads, str):
@@ -82,7 +88,7 @@ def choose_beads(bonded: BondedTopology, beads) -> Choice:
     return Choice(table, sources)
 
 
-def list_beads(records):
+def list_beads(records: Sequence[Mapping[str, Any]]) -> BeadTable:
     """A BeadTable from bead records, for arrays that come without a topology.
 
     Args:
@@ -128,13 +134,13 @@ def list_beads(records):
     return BeadTable(tuple(beads), tuple(sorted(pairs)), "list")
 
 
-def chosen_atoms(topology, choice):
+def chosen_atoms(topology: "mdtraj.Topology", choice: str) -> list[int]:
     """Indices of the atoms that a preset or an mdtraj selection makes beads, each one bead; water and ions left out."""
     atoms = [group[0] for group in _selected(topology, choice)]
     return [atom for atom in atoms if not is_solvent(topology.atom(atom).residue)]
 
 
-def _selected(topology, choice):
+def _selected(topology: "mdtraj.Topology", choice: str) -> list[tuple[int, ...]]:
     """One-atom groups of a preset or an mdtraj selection."""
     if choice in PRESETS:
         atoms = PRESETS[choice](topology)
@@ -151,7 +157,7 @@ def _selected(topology, choice):
     return [(int(atom),) for atom in atoms]
 
 
-def _group(topology, name, atoms):
+def _group(topology: "mdtraj.Topology", name: object, atoms: Any) -> tuple[int, ...]:
     """Atom indices of one explicit group."""
     what = f"bead {name!r}"
     if isinstance(atoms, str):
@@ -181,7 +187,7 @@ def _group(topology, name, atoms):
     return tuple(chosen)
 
 
-def _indices(topology, atoms, what):
+def _indices(topology: "mdtraj.Topology", atoms: Iterable[Any], what: str) -> list[int]:
     chosen = []
     for atom in atoms:
         if (
@@ -194,7 +200,7 @@ def _indices(topology, atoms, what):
     return chosen
 
 
-def _refuse_shared_atoms(topology, groups):
+def _refuse_shared_atoms(topology: "mdtraj.Topology", groups: Iterable[Sequence[int]]) -> None:
     seen = set()
     for group in groups:
         for atom in group:
@@ -205,7 +211,7 @@ def _refuse_shared_atoms(topology, groups):
             seen.add(atom)
 
 
-def _chain_names(topology, groups):
+def _chain_names(topology: "mdtraj.Topology", groups: Iterable[Sequence[int]]) -> dict[int, str]:
     """One-letter, distinct name for each source chain that supplies beads."""
     used = sorted({topology.atom(group[0]).residue.chain.index for group in groups})
     given = [getattr(topology.chain(index), "chain_id", None) for index in used]
@@ -217,7 +223,7 @@ def _chain_names(topology, groups):
     return dict(zip(used, letters, strict=False))
 
 
-def _bead(topology, name, group, chains):
+def _bead(topology: "mdtraj.Topology", name: str, group: Sequence[int], chains: Mapping[int, str]) -> Bead:
     atoms = [topology.atom(atom) for atom in group]
     mass = float(sum(0.0 if atom.element is None else atom.element.mass for atom in atoms))
     if mass <= 0.0:
@@ -239,12 +245,12 @@ def _bead(topology, name, group, chains):
     )
 
 
-def _quoted(selection):
+def _quoted(selection: str) -> str:
     """The selection with names that begin with a digit, such as 1Q5, in quotes, which mdtraj takes apart otherwise."""
     parts = re.split(r"('[^']*'|\"[^\"]*\")", selection)
     parts[::2] = [re.sub(r"(?<![\w.])(\d+[A-Za-z]\w*)(?![\w.])", r"'\1'", part) for part in parts[::2]]
     return "".join(parts)
 
 
-def _first_line(error):
+def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -3,14 +3,20 @@
 Element columns are always filled, because readers otherwise take a bead named CA for calcium.
 """
 
+import os
 from contextlib import nullcontext
+from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import BeadTable
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
-def write_pdb(table, path_or_file, positions_nm):
+def write_pdb(table: BeadTable, path_or_file: str | os.PathLike[str] | TextIO, positions_nm: "ArrayLike") -> None:
     """Write beads as PDB with element column, TER and CONECT records.
 
     Args:
@@ -50,7 +56,7 @@ def write_pdb(table, path_or_file, positions_nm):
         out.write("END\n")
 
 
-def pdb_names(table):
+def pdb_names(table: BeadTable) -> list[tuple[str, str]]:
     """[(name, residue), ...] of the beads as PDB columns hold them: four letters each.
 
     Longer names in one residue that would become alike end in a number: head1 and head2 become head and hea1.
@@ -68,10 +74,11 @@ def pdb_names(table):
     return names
 
 
-def _rows(table):
+def _rows(table: BeadTable) -> tuple[list[int], list[tuple[str, int | None, str]]]:
     """Serial number per bead, and the text around the coordinates: (before, bead index or None for TER, after)."""
     names = pdb_names(table)
-    serials, rows = [], []
+    serials: list[int] = []
+    rows: list[tuple[str, int | None, str]] = []
     serial = 0
     for i, bead in enumerate(table.beads):
         serial += 1

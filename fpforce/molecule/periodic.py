@@ -1,18 +1,24 @@
 """Molecules broken across a periodic box, made whole along their bonds, where the box can be believed."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from fpforce.molecule.atom_bonds import complete_bonds
 from fpforce.molecule.bonds_by_distance import SampleFrames
 from fpforce.molecule.graph import box_problem, neighbours_of, reached, walk_whole
 
+if TYPE_CHECKING:
+    import mdtraj
 
-def bonded_molecules(topology, atoms):
+
+def bonded_molecules(topology: "mdtraj.Topology", atoms: Sequence[int]) -> list[int]:
     """Indices, sorted, of all atoms of the molecules (bond graph components) to which the given atoms belong."""
     return sorted(reached(neighbours_of(_pairs(topology)), atoms))
 
 
-def make_whole(xyz, box_vectors, topology):
+def make_whole(xyz: np.ndarray, box_vectors: np.ndarray, topology: "mdtraj.Topology") -> np.ndarray:
     """Shift atoms by box vectors until every bonded pair is at its nearest image; in place.
 
     Args:
@@ -26,7 +32,7 @@ def make_whole(xyz, box_vectors, topology):
     return walk_whole(xyz, box_vectors, _pairs(topology))
 
 
-def unfold(xyz, box_vectors, topology):
+def unfold(xyz: np.ndarray, box_vectors: np.ndarray | None, topology: "mdtraj.Topology") -> str | None:
     """`make_whole` in frames that have a box, where it can be believed; in place. Returns why it was not, or None.
 
     box_vectors: (frames, 3, 3), or None where the file has no box.
@@ -42,12 +48,12 @@ def unfold(xyz, box_vectors, topology):
     return problem
 
 
-def whole_frame(frame):
+def whole_frame(frame: "mdtraj.Trajectory") -> "mdtraj.Topology":
     """Make the molecules of an mdtraj Trajectory of one frame whole, in place; returns its topology with all bonds."""
     bonded = complete_bonds(frame.topology, SampleFrames(frame.xyz, frame.unitcell_vectors)).topology
     unfold(frame.xyz, frame.unitcell_vectors, bonded)
     return bonded
 
 
-def _pairs(topology):
+def _pairs(topology: "mdtraj.Topology") -> list[tuple[int, int]]:
     return [(a.index, b.index) for a, b in topology.bonds]

@@ -4,6 +4,11 @@ In: residues of an mdtraj topology, with the names that programs and databases g
 atoms that they have, because lists of names never end.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mdtraj.core.topology import Atom, Residue
+
 CAPS = ("ACE", "FOR", "NME", "NMA", "NHE", "NH2")  # end groups, which may be without beads
 
 # fmt: off
@@ -35,7 +40,7 @@ ION_RESIDUES = {
 # fmt: on
 
 
-def standard_name(residue):
+def standard_name(residue: "Residue") -> str:
     """The amino acid of which a residue is a state (LYSH of LYS) or an end in AMBER's way (NTYR of TYR), or its own
     name.
     """
@@ -45,7 +50,7 @@ def standard_name(residue):
     return _NAME_OF.get(name[1:], residue.name) if len(name) == 4 and name[0] in "NC" else residue.name
 
 
-def backbone(residue):
+def backbone(residue: "Residue") -> "dict[str, Atom] | None":
     """{"N": atom, "CA": atom, "C": atom} of an amino acid, whatever its name; None of any other residue."""
     atoms = {atom.name: atom for atom in residue.atoms if atom.name in ("N", "CA", "C")}
     if len(atoms) < 3 or any(_symbol(atom) not in (name[0], "VS") for name, atom in atoms.items()):
@@ -53,7 +58,7 @@ def backbone(residue):
     return atoms
 
 
-def alpha_carbon(residue):
+def alpha_carbon(residue: "Residue") -> "Atom | None":
     """The atom CA of an amino acid, None of any other residue.
 
     An amino acid is what has N, CA and C; or, in a file of beads, CA alone; or an amino acid by name that lacks some
@@ -69,7 +74,7 @@ def alpha_carbon(residue):
     return carbons[0] if named or residue.n_atoms == 1 else None
 
 
-def is_water(residue):
+def is_water(residue: "Residue") -> bool:
     """Water by its name, or by its atoms: one oxygen, two hydrogens, and nothing else but sites without mass."""
     if residue.is_water:
         return True
@@ -79,7 +84,7 @@ def is_water(residue):
     return [symbol for symbol in symbols if symbol != "VS"] == ["H", "H", "O"]
 
 
-def is_solvent(residue):
+def is_solvent(residue: "Residue") -> bool:
     """Water or a single ion (a bead named CA of a protein residue is neither)."""
     if is_water(residue):
         return True
@@ -89,5 +94,5 @@ def is_solvent(residue):
     return residue.name.upper().rstrip("+-0123456789") in ION_RESIDUES or _symbol(atom) in _ION_ELEMENTS
 
 
-def _symbol(atom):
+def _symbol(atom: "Atom") -> str:
     return "VS" if atom.element is None else atom.element.symbol

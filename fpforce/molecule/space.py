@@ -9,8 +9,14 @@ Arrays and tensors go through the same code: both know mean(axis=, keepdims=).
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 
 
 @dataclass(frozen=True)
@@ -19,15 +25,15 @@ class MoleculeSpace:
 
     name = "molecule"
 
-    def dimension(self, beads):
+    def dimension(self, beads: int) -> int:
         """D = 3 (beads - 1)."""
         return 3 * (beads - 1)
 
-    def project(self, x):
+    def project(self, x: Array) -> Array:
         """x (..., beads, 3) moved to zero mean over beads."""
         return x - x.mean(axis=-2, keepdims=True)
 
-    def basis(self, beads):
+    def basis(self, beads: int) -> "torch.Tensor":
         """Orthonormal basis, a float64 tensor (D, beads, 3)."""
         import torch
 
@@ -36,15 +42,15 @@ class MoleculeSpace:
         basis = torch.einsum("ki,ab->kaib", modes, torch.eye(3, dtype=torch.float64))
         return basis.reshape(-1, beads, 3)
 
-    def origin(self, positions):
+    def origin(self, positions: np.ndarray) -> np.ndarray:
         """(3,) point that is subtracted from all frames (frames, beads, 3): none, each has a centre of its own."""
         return np.zeros(3)
 
-    def spread(self, x):
+    def spread(self, x: Array) -> Any:
         """Standard deviation of all coordinates of projected x."""
         return x.std()
 
-    def equivalent(self, x, rotation, shift):
+    def equivalent(self, x: Array, rotation: Array, shift: Array) -> Array:
         """Frames that must have the energies of x (frames, beads, 3): turned by (3, 3) and moved by (3,)."""
         return x @ rotation.T + shift
 
@@ -55,31 +61,31 @@ class PlaneSpace:
 
     name = "plane"
 
-    def dimension(self, beads):
+    def dimension(self, beads: int) -> int:
         """D = 2."""
         return 2
 
-    def project(self, x):
+    def project(self, x: Array) -> Array:
         """x (..., 1, 3) moved to z = 0."""
         flat = x + 0.0
         flat[..., 2] = 0.0
         return flat
 
-    def basis(self, beads):
+    def basis(self, beads: int) -> "torch.Tensor":
         """Orthonormal basis, a float64 tensor (2, 1, 3)."""
         import torch
 
         return torch.eye(3, dtype=torch.float64)[:2, None]
 
-    def origin(self, positions):
+    def origin(self, positions: np.ndarray) -> np.ndarray:
         """(3,) mean of all frames (frames, 1, 3), a constant: places differ in energy."""
         return self.project(positions).mean(axis=(0, 1))
 
-    def spread(self, x):
+    def spread(self, x: Array) -> Any:
         """Standard deviation of both coordinates of x."""
         return x[..., :2].std()
 
-    def equivalent(self, x, rotation, shift):
+    def equivalent(self, x: Array, rotation: Array, shift: Array) -> Array:
         """Frames that must have the energies of x (frames, 1, 3): moved along z."""
         shifts = x * 0.0 + shift
         return x + (shifts - self.project(shifts))
@@ -88,6 +94,6 @@ class PlaneSpace:
 MOLECULE, PLANE = MoleculeSpace(), PlaneSpace()
 
 
-def space_of(beads):
+def space_of(beads: int) -> MoleculeSpace | PlaneSpace:
     """The space of a system of so many beads."""
     return PLANE if beads == 1 else MOLECULE

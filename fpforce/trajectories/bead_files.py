@@ -5,13 +5,18 @@ viewers), a recipe on the former, and the mapping as text and picture.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fpforce.molecule.beads import BeadTable
 from fpforce.trajectories.scene import Scene, draw
 
+if TYPE_CHECKING:
+    from fpforce.trajectories.bead_frames import BeadFrames
 
-def write_bead_frames(frames, folder, recipe=None) -> Path:
+
+def write_bead_frames(frames: "BeadFrames", folder: str | Path, recipe: dict[str, Any] | None = None) -> Path:
     """Write them into a folder, which is made; returns it.
 
     recipe: that of the frames, as a plain dict, whose data section is replaced; or None, to write none.
@@ -26,7 +31,7 @@ def write_bead_frames(frames, folder, recipe=None) -> Path:
     step_ps = frames.time_step_ps or 1.0
     for number, piece in enumerate(pieces, start=1):
         name = "beads" if len(pieces) == 1 else f"beads_{number}"
-        arrays = {"positions": piece}
+        arrays: dict[str, Any] = {"positions": piece}
         if frames.forces is not None:
             arrays["forces"] = np.split(frames.forces.kj_per_mol_nm, np.cumsum(frames.lengths)[:-1])[number - 1]
         np.savez(folder / f"{name}.npz", **arrays)
@@ -45,12 +50,13 @@ def write_bead_frames(frames, folder, recipe=None) -> Path:
         text = yaml.safe_dump(recipe | {"data": data}, sort_keys=False, allow_unicode=True, default_flow_style=None)
         (folder / "recipe.yaml").write_text(text, encoding="utf-8")
     (folder / "mapping.txt").write_text(f"{frames.report}\n", encoding="utf-8")
+    assert frames.report is not None  # these were read from files
     no_atoms = Scene(np.zeros((0, 3)), np.zeros((0, 2), int), np.zeros(0, bool), frames.positions_nm[0])
     draw(frames.scene or no_atoms, frames.beads, frames.report, folder / "mapping.png")
     return folder
 
 
-def bead_records(table) -> list[dict]:
+def bead_records(table: BeadTable) -> list[dict[str, Any]]:
     """A BeadTable as the list of records that `fpforce.molecule.mapping.list_beads` reads."""
     return [
         {

@@ -7,14 +7,18 @@ frame_checks.py.
 
 import hashlib
 import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.chirality import chiral_residues
-from fpforce.trajectories.files import NM_PER, existing_file, is_array, matching_files
+from fpforce.molecule.mapping import BeadChoice
+from fpforce.trajectories.files import NM_PER, AtomFrames, existing_file, is_array, matching_files
 from fpforce.trajectories.forces import BeadForces, ForceFiles, ForceReader
 from fpforce.trajectories.frame_checks import (
     check_bonds,
@@ -26,6 +30,7 @@ from fpforce.trajectories.frame_checks import (
 )
 from fpforce.trajectories.mapping_report import (
     FileFrames,
+    LeftOut,
     MappingReport,
     bond_ranges,
     chains_of,
@@ -35,7 +40,10 @@ from fpforce.trajectories.mapping_report import (
     repeats,
 )
 from fpforce.trajectories.scene import Scene
-from fpforce.trajectories.sources import MappedFiles, resolve
+from fpforce.trajectories.sources import MappedFiles, Sources, resolve
+
+if TYPE_CHECKING:
+    import mdtraj
 
 logger = logging.getLogger("fpforce")
 
@@ -60,26 +68,26 @@ class BeadFrames:
     report: MappingReport | None = None
     scene: Scene | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.positions_nm)
 
-    def split(self):
+    def split(self) -> list[np.ndarray]:
         """One (frames, n, 3) array per trajectory file."""
         return np.split(self.positions_nm, np.cumsum(self.lengths)[:-1])
 
 
 def read_bead_frames(
-    trajectories,
-    topology=None,
+    trajectories: str | Path | Iterable[str | Path],
+    topology: "str | Path | mdtraj.Topology | None" = None,
     *,
-    beads="all",
-    length_unit=None,
-    stride=1,
-    allow_d_residues=False,
-    table=None,
+    beads: BeadChoice = "all",
+    length_unit: str | None = None,
+    stride: int = 1,
+    allow_d_residues: bool = False,
+    table: BeadTable | None = None,
     forces: ForceFiles | None = None,
-    readable_frames=False,
-):
+    readable_frames: bool = False,
+) -> BeadFrames:
     """Read trajectories and map them to beads.
 
     Args:
@@ -141,7 +149,7 @@ def read_bead_frames(
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
-    steps = [read.time_step_ps for read in read_of]
+    steps: list[Any] = [read.time_step_ps for read in read_of]
     frames = BeadFrames(
         positions_nm=pieces[0] if len(pieces) == 1 else np.concatenate(pieces),
         beads=sources.table,
@@ -161,11 +169,20 @@ def read_bead_frames(
     return replace(frames, report=report)
 
 
-def _report(frames, sources, read_of, stride, length_unit, allow_d_residues, warnings, own):
+def _report(
+    frames: BeadFrames,
+    sources: Sources,
+    read_of: Sequence[AtomFrames],
+    stride: int,
+    length_unit: str | None,
+    allow_d_residues: bool,
+    warnings: list[str],
+    own: bool,
+) -> MappingReport:
     """The MappingReport; of a model's `own` frames, which may return, repeats are not looked for."""
     source, table = sources.source, sources.table
     atoms = source.topology if isinstance(source, MappedFiles) else None
-    left_out = ()
+    left_out: tuple[LeftOut, ...] = ()
     if isinstance(source, MappedFiles) and not own:
         left_out, missed = left_out_of(source.whole.topology, table, source.indices)
         warnings += missed
@@ -206,7 +223,7 @@ def _report(frames, sources, read_of, stride, length_unit, allow_d_residues, war
     )
 
 
-def _check_length_unit(paths, length_unit):
+def _check_length_unit(paths: Sequence[Path], length_unit: str | None) -> None:
     arrays = [path for path in paths if is_array(path)]
     if length_unit is not None and length_unit not in NM_PER:
         raise InputError(f"length_unit = {length_unit!r} is unknown: give 'nm' or 'angstrom'")

@@ -6,9 +6,11 @@ mdtraj reads the molecular formats; numpy reads bare arrays, whose unit the call
 import glob
 import struct
 import zipfile
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +21,9 @@ from fpforce.trajectories.formats import format_of, readable
 from fpforce.trajectories.quiet import native_output_silenced
 from fpforce.trajectories.topology_files import put_right
 from fpforce.trajectories.trr import frames_with_positions
+
+if TYPE_CHECKING:
+    import mdtraj
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 NM_PER = {"nm": 1.0, "angstrom": 0.1}
@@ -43,7 +48,7 @@ _TOPOLOGY_INSIDE = (
 _TIME_INSIDE = (".xtc", ".trr", ".h5", ".hdf5", ".lh5", ".nc", ".netcdf", ".ncdf", ".dtr", ".stk", ".gro")
 
 
-def existing_file(path, what):
+def existing_file(path: str | Path, what: str) -> Path:
     """The path as Path; InputError if there is no such file or it is empty."""
     path = Path(path)
     if path.is_dir():
@@ -55,7 +60,7 @@ def existing_file(path, what):
     return path
 
 
-def matching_files(paths):
+def matching_files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     """A path or paths as a list of Path; what does not exist and holds *, ? or [ stands for all that it matches, by
     name.
 
@@ -73,17 +78,17 @@ def matching_files(paths):
     return found
 
 
-def is_array(path):
+def is_array(path: str | Path) -> bool:
     """Whether the file is a bare numpy array."""
     return format_of(path) in ARRAY_SUFFIXES
 
 
-def holds_topology(path):
+def holds_topology(path: str | Path) -> bool:
     """Whether files of this format name their own atoms."""
     return format_of(path) in _TOPOLOGY_INSIDE
 
 
-def load_frame(path, index, topology=None):
+def load_frame(path: Path, index: int, topology: "mdtraj.Topology | None" = None) -> "mdtraj.Trajectory":
     """One frame (from 0) of a file as mdtraj.Trajectory; of GRO files too, which mdtraj.load_frame does not read.
 
     topology: for formats without one. Raises IndexError for a frame that is not there, and what mdtraj raises.
@@ -101,7 +106,7 @@ def load_frame(path, index, topology=None):
     return frame
 
 
-def sample_frames(path, topology):
+def sample_frames(path: Path, topology: "mdtraj.Topology") -> SampleFrames:
     """The first, middle and last frame of a trajectory as SampleFrames, of all its atoms; the first alone where the
     others cannot be reached. Raises what mdtraj raises.
     """
@@ -118,7 +123,7 @@ def sample_frames(path, topology):
     return SampleFrames(xyz, None if any(box is None for box in boxes) else np.concatenate(boxes))
 
 
-def read_array(path, length_unit, stride):
+def read_array(path: Path, length_unit: str, stride: int) -> np.ndarray:
     """Positions (frames, atoms, 3) in nm of an .npy, or of an .npz holding `positions` or one 3-d array.
 
     Args:
@@ -154,7 +159,14 @@ class AtomFrames:
     incomplete: bool = False
 
 
-def read_atoms(path, topology, atoms, bonded, stride, readable_frames=False) -> AtomFrames:
+def read_atoms(
+    path: Path,
+    topology: "mdtraj.Topology",
+    atoms: Sequence[int],
+    bonded: "mdtraj.Topology",
+    stride: int,
+    readable_frames: bool = False,
+) -> AtomFrames:
     """Positions in nm of some atoms of a trajectory, molecules made whole across its periodic box.
 
     Args:
@@ -183,7 +195,7 @@ def read_atoms(path, topology, atoms, bonded, stride, readable_frames=False) -> 
             raise unreadable(path, topology, error) from None
         incomplete = True
         part = part if mixed else part[::stride]
-    if mixed:
+    if kept is not None and mixed:
         part = part[np.flatnonzero(kept[: part.n_frames])[::stride]]
     announced = _frames_announced_by_dcd(path) if format_of(path) == ".dcd" else 0
     if part.n_frames < -(-announced // stride) and readable_frames:
@@ -203,12 +215,12 @@ def read_atoms(path, topology, atoms, bonded, stride, readable_frames=False) -> 
         _time_step(path, part.time),
         None if vectors is None else tuple(np.linalg.norm(vectors, axis=-1).mean(0).tolist()),
         problem,
-        int((~kept).sum()) if mixed else 0,
+        int((~kept).sum()) if kept is not None and mixed else 0,
         incomplete,
     )
 
 
-def _complete_frames(path, topology, atoms):
+def _complete_frames(path: Path, topology: "mdtraj.Topology", atoms: Sequence[int]) -> "mdtraj.Trajectory | None":
     """The frames of an .xtc or .trr before one that cannot be read, as mdtraj.Trajectory; None where there are none."""
     import mdtraj
 
@@ -224,7 +236,7 @@ def _complete_frames(path, topology, atoms):
     return mdtraj.join(frames, check_topology=False) if frames else None
 
 
-def _refuse_scaled_coordinates(path):
+def _refuse_scaled_coordinates(path: Path) -> None:
     """Refuse a LAMMPS dump whose columns are fractions of the box; mdtraj takes them for lengths."""
     if format_of(path) != ".lammpstrj":
         return
@@ -237,7 +249,7 @@ def _refuse_scaled_coordinates(path):
         )
 
 
-def unreadable(path, topology, error) -> InputError:
+def unreadable(path: Path, topology: "mdtraj.Topology", error: Exception) -> InputError:
     """The InputError that says why mdtraj could not read a trajectory with this topology."""
     if isinstance(error, ImportError):
         return InputError(f"{path}: reading this format needs a package that is not installed: {reason(error)}")
@@ -265,7 +277,7 @@ def unreadable(path, topology, error) -> InputError:
     )
 
 
-def _read_end(path):
+def _read_end(path: Path) -> None:
     """Read the last frame and what follows it: with a stride mdtraj passes over a file that ends within a frame."""
     import mdtraj
 
@@ -275,7 +287,7 @@ def _read_end(path):
             file.read(2)
 
 
-def _positions_in(npz, path):
+def _positions_in(npz: Any, path: Path) -> np.ndarray:
     with npz:
         if "positions" in npz.files:
             return npz["positions"]
@@ -285,7 +297,7 @@ def _positions_in(npz, path):
         return arrays[0]
 
 
-def _time_step(path, time):
+def _time_step(path: Path, time: np.ndarray) -> float | None:
     if format_of(path) not in _TIME_INSIDE or len(time) < 2:
         return None
     steps = np.diff(np.asarray(time, dtype=np.float64))
@@ -294,7 +306,7 @@ def _time_step(path, time):
     return step if step > 0.0 and np.allclose(steps, step, rtol=0.0, atol=max(1e-3 * step, 1e-6 * time[-1])) else None
 
 
-def _frames_announced_by_dcd(path):
+def _frames_announced_by_dcd(path: Path) -> int:
     head = path.open("rb").read(12)
     if len(head) < 12:
         return 0
@@ -302,7 +314,7 @@ def _frames_announced_by_dcd(path):
     return max(struct.unpack(order + "i", head[8:12])[0], 0)
 
 
-def _atoms_in(path):
+def _atoms_in(path: Path) -> int | None:
     """Number of atoms that the file itself claims, or None where mdtraj cannot tell."""
     import mdtraj
 
@@ -314,7 +326,7 @@ def _atoms_in(path):
         return None
 
 
-def reason(error):
+def reason(error: Exception) -> str:
     """The first line of an error that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip(" #\t")]
     return lines[0].rstrip(".") if lines else type(error).__name__

@@ -12,12 +12,18 @@ Source: Noid et al., J. Chem. Phys. 128, 244114 (2008); Ciccotti, Kapral and Van
 (2005).
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.graph import connected_components
+
+if TYPE_CHECKING:
+    import mdtraj
 
 RIGID_WIDTH_NM = 1e-3  # bonds that vibrate at 300 K are some 2e-3 nm wide; rounding to 0.001 nm adds 4e-4
 _FRAMES_TO_JUDGE_RIGIDITY = 1000
@@ -33,18 +39,18 @@ class MappedAtoms:
     """
 
     indices: tuple[int, ...]
-    topology: object | None
+    topology: "mdtraj.Topology | None"
     groups: tuple[tuple[int, ...], ...]
     masses: np.ndarray
     names: tuple[str, ...]
     bonds: tuple[tuple[int, int], ...]
 
-    def describe(self, atom):
+    def describe(self, atom: int) -> str:
         """Name of one of the atoms for a message."""
         return self.names[atom] if self.topology is None else str(self.topology.atom(atom))
 
 
-def rigid_groups(atoms, constraints):
+def rigid_groups(atoms: MappedAtoms, constraints: str | Sequence[tuple[int, int]]) -> list[list[int]]:
     """All atoms in sorted lists, each held together by constraints; most atoms are on their own.
 
     Raises InputError for a hydrogen without a bond, where bonds are to tell what is constrained, and for pairs that
@@ -54,6 +60,7 @@ def rigid_groups(atoms, constraints):
         pairs = []
     elif constraints == "h-bonds":
         topology = atoms.topology
+        assert topology is not None
         pairs = [(a.index, b.index) for a, b in topology.bonds if "H" in (a.element.symbol, b.element.symbol)]
         bonded = {atom for pair in pairs for atom in pair}
         for atom in topology.atoms:
@@ -63,6 +70,7 @@ def rigid_groups(atoms, constraints):
                     "holds it: give a topology with bonds (CONECT in a PDB), or the constrained pairs of atoms"
                 )
     else:
+        assert not isinstance(constraints, str)
         where = {atom: position for position, atom in enumerate(atoms.indices)}
         for i, j in constraints:
             if i not in where or j not in where:
@@ -74,7 +82,7 @@ def rigid_groups(atoms, constraints):
     return connected_components(len(atoms.indices), pairs)
 
 
-def refuse_joined_beads(atoms, rigid):
+def refuse_joined_beads(atoms: MappedAtoms, rigid: Iterable[Sequence[int]]) -> None:
     """Raise InputError where one rigid group holds atoms of two beads: for single atoms no map is right then."""
     bead_of = {atom: bead for bead, group in enumerate(atoms.groups) for atom in group}
     for group in rigid:
@@ -87,7 +95,7 @@ def refuse_joined_beads(atoms, rigid):
             )
 
 
-def group_weights(atoms, rigid):
+def group_weights(atoms: MappedAtoms, rigid: Sequence[Sequence[int]]) -> np.ndarray:
     """(n, atoms) weights: 1 for a bead's atoms and for everything rigidly joined to them, 0 elsewhere."""
     weights = np.zeros((len(atoms.groups), len(atoms.indices)))
     for bead, group in enumerate(atoms.groups):
@@ -97,7 +105,7 @@ def group_weights(atoms, rigid):
     return weights
 
 
-def optimal_weights(atoms, rigid, covariance):
+def optimal_weights(atoms: MappedAtoms, rigid: Sequence[Sequence[int]], covariance: np.ndarray) -> np.ndarray:
     """(n, atoms) weights of the valid map whose forces have the smallest covariance (in every direction at once).
 
     covariance (groups, groups): sum over frames of the dot products of the forces on the rigid groups. With A the part
@@ -115,7 +123,7 @@ def optimal_weights(atoms, rigid, covariance):
     return weights
 
 
-def refuse_undeclared_constraints(atoms, weights, xyz, path):
+def refuse_undeclared_constraints(atoms: MappedAtoms, weights: np.ndarray, xyz: np.ndarray, path: Path) -> None:
     """Raise InputError where a bond of constant length joins atoms that the map (n, atoms) treats differently.
 
     Fewer than 20 frames, xyz (frames, atoms, 3) in nm, do not tell.
@@ -123,7 +131,7 @@ def refuse_undeclared_constraints(atoms, weights, xyz, path):
     if len(xyz) < _FEWEST_FRAMES_TO_JUDGE_RIGIDITY:
         return
     if atoms.topology is None:
-        bonds = atoms.bonds
+        bonds: Sequence[tuple[int, int]] = atoms.bonds
     else:
         bonds = [(a.index, b.index) for a, b in atoms.topology.bonds]
     some = np.unique(np.linspace(0, len(xyz) - 1, _FRAMES_TO_JUDGE_RIGIDITY).round().astype(int))

@@ -53,7 +53,7 @@ class ForceFiles:
     constraints: str | tuple[tuple[int, int], ...] = "h-bonds"
     optimal: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.unit not in KJ_PER_MOL_NM:
             raise InputError(f"force_unit = {self.unit!r} is unknown: give one of {', '.join(KJ_PER_MOL_NM)}")
         if isinstance(self.constraints, str) and self.constraints not in ("h-bonds", "none"):
@@ -72,7 +72,7 @@ class BeadForces:
     sha256: str
     unit: str
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.kj_per_mol_nm)
 
 
@@ -82,7 +82,7 @@ class ForceReader:
     `atoms` are those of the beads' molecules, of `points` per frame in the files; every stride-th frame is taken.
     """
 
-    def __init__(self, files: ForceFiles, atoms: MappedAtoms, points: int, stride: int):
+    def __init__(self, files: ForceFiles, atoms: MappedAtoms, points: int, stride: int) -> None:
         self.files, self.atoms, self.points, self.stride = files, atoms, points, stride
         self._pieces: list[np.ndarray] = []
         rigid = rigid_groups(atoms, files.constraints)
@@ -97,7 +97,7 @@ class ForceReader:
         if files.optimal:
             self.weights = optimal_weights(atoms, rigid, self._covariance(rigid))
 
-    def add(self, trajectory, xyz):
+    def add(self, trajectory: Path, xyz: np.ndarray) -> None:
         """Read the forces that belong to `trajectory`, the next one, of which xyz (frames, atoms, 3) in nm was read."""
         path = self.files.paths[len(self._pieces)]
         forces, of_atoms = self._read(path)
@@ -121,7 +121,7 @@ class ForceReader:
             np.concatenate(self._pieces), tuple(map(str, self.files.paths)), digest.hexdigest(), self.files.unit
         )
 
-    def _covariance(self, rigid):
+    def _covariance(self, rigid: list[list[int]]) -> np.ndarray:
         """Sum over all frames of the dot products between the forces on the rigid groups, (groups, groups)."""
         total, frames = np.zeros((len(rigid), len(rigid))), 0
         for path in self.files.paths:
@@ -143,7 +143,7 @@ class ForceReader:
             )
         return total if frames else np.eye(len(rigid))
 
-    def _read(self, path):
+    def _read(self, path: Path) -> tuple[np.ndarray, bool]:
         """Forces of a file in kJ/mol/nm, float64 (frames, atoms or beads, 3), and whether they are of the atoms."""
         path = existing_file(path, "forces")
         if not is_array(path):

@@ -6,6 +6,7 @@ must be.
 """
 
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,7 +26,7 @@ _SAME = {  # other names of what the content shows
 }
 
 
-def format_of(path) -> str:
+def format_of(path: str | Path) -> str:
     """The extension, in lower case, that tells the format of a file: that of its content where this is plain."""
     path = Path(path)
     name = path.name.lower()
@@ -34,7 +35,7 @@ def format_of(path) -> str:
     return named if shown is None or named in (shown, *_SAME.get(shown, ())) else shown
 
 
-def _by_content(path):
+def _by_content(path: Path) -> str | None:
     if not path.is_file():
         return None
     with open(path, "rb") as file:
@@ -50,7 +51,7 @@ def _by_content(path):
 
 
 @contextmanager
-def readable(path):
+def readable(path: str | Path) -> Iterator[str]:
     """The path as text for mdtraj: itself, or a link to it with an ASCII name and the extension of its format."""
     path = Path(path)
     suffix = format_of(path)

@@ -4,12 +4,22 @@ In: coordinates as read from a file, with what is known of them. Each check rais
 and the remedy.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
 import numpy as np
 
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.molecule.bonding import SEQUENCE
 from fpforce.molecule.bonds_by_name import is_peptide_bond
 from fpforce.molecule.chirality import d_residues, dihedral
+
+if TYPE_CHECKING:
+    import mdtraj
+
+    from fpforce.trajectories.bead_frames import BeadFrames
 
 # Bonds between beads, from a bond to hydrogen to the centres of two large groups. Nanometres taken for angstroms, or
 # the reverse, move the typical bond of any molecule out of this range.
@@ -26,7 +36,7 @@ _FEWEST_FRAMES_TO_JUDGE_PHI = 100
 _PHI_OF_D_RESIDUES = 0.9  # part of positive phi; L residues are there a few percent of the time
 
 
-def check_finite(xyz, path, stride):
+def check_finite(xyz: np.ndarray, path: Path, stride: int) -> None:
     """Refuse coordinates (frames, atoms, 3) that are NaN or infinite; `stride` is that of the frames in the file."""
     finite = np.isfinite(xyz).all(axis=(1, 2))
     if not finite.all():
@@ -34,7 +44,7 @@ def check_finite(xyz, path, stride):
         raise InputError(f"{path}: frame {frame} (counted from 0) has NaN or infinite coordinates: leave it out")
 
 
-def check_flat(xyz, path, stride):
+def check_flat(xyz: np.ndarray, path: Path, stride: int) -> None:
     """Refuse frames of coordinates (frames, atoms, 3) in which x, y or z of all atoms is one number, unless most are
     like that.
     """
@@ -52,7 +62,14 @@ def check_flat(xyz, path, stride):
         )
 
 
-def check_bonds(positions, table, path, length_unit, stride, sources=None):
+def check_bonds(
+    positions: np.ndarray,
+    table: BeadTable,
+    path: Path,
+    length_unit: str | None,
+    stride: int,
+    sources: Mapping[tuple[int, int], str] | None = None,
+) -> None:
     """Refuse positions (frames, beads, 3) in nm whose bonds are in no physical range, and frames in which one is torn
     or next to nothing.
 
@@ -99,11 +116,11 @@ def check_bonds(positions, table, path, length_unit, stride, sources=None):
             )
 
 
-def _and_others(frames):
+def _and_others(frames: np.ndarray) -> str:
     return f" ({int(frames.sum())} of {len(frames)} frames are like it)" if frames.sum() > 1 else ""
 
 
-def _refuse_mixed_units(lengths, path, length_unit, stride):
+def _refuse_mixed_units(lengths: np.ndarray, path: Path, length_unit: str | None, stride: int) -> None:
     """Refuse bond lengths (frames, bonds) of which some frames are ten times as long as others."""
     middle = np.median(lengths, axis=1)
     low, high = _BOND_RANGE_NM
@@ -122,7 +139,7 @@ def _refuse_mixed_units(lengths, path, length_unit, stride):
             )
 
 
-def check_peptide_bonds(xyz, topology, path):
+def check_peptide_bonds(xyz: np.ndarray, topology: "mdtraj.Topology", path: Path) -> None:
     """Refuse coordinates (frames, atoms, 3) of an mdtraj Topology in which a peptide bond has no bond's length."""
     pairs = [(a, b) for a, b in topology.bonds if is_peptide_bond(a, b)]
     for first, second in pairs:
@@ -134,7 +151,7 @@ def check_peptide_bonds(xyz, topology, path):
             )
 
 
-def _bond_range(first, second, in_order):
+def _bond_range(first: Bead, second: Bead, in_order: bool) -> tuple[float, float]:
     names = (*sorted((first.name, second.name)), first.residue_index == second.residue_index)
     one_atom_each = first.element is not None and second.element is not None
     if one_atom_each and names in _BACKBONE_BONDS:
@@ -142,12 +159,12 @@ def _bond_range(first, second, in_order):
     return _CA_RANGE_NM if in_order and names[:2] == ("CA", "CA") else _BOND_RANGE_NM
 
 
-def _shortest_part(first, second):
+def _shortest_part(first: Bead, second: Bead) -> float:
     """The part of its typical length below which a bond is damaged: less where beads are groups, which turn."""
     return 0.5 if first.element is not None and second.element is not None else 0.2
 
 
-def _refuse_unit(typical, path, length_unit):
+def _refuse_unit(typical: float, path: Path, length_unit: str | None) -> NoReturn:
     low, high = _BOND_RANGE_NM
     message = f"{path}: bonds are typically {typical:.3g} nm long, which no bond is"
     if low <= typical / 10.0 <= high:
@@ -161,7 +178,7 @@ def _refuse_unit(typical, path, length_unit):
     raise InputError(f"{message}: check the unit, and that the topology lists the atoms of this file")
 
 
-def check_chirality(xyz, topology, path, stride):
+def check_chirality(xyz: np.ndarray, topology: "mdtraj.Topology", path: Path, stride: int) -> None:
     """Refuse D amino acids in coordinates (frames, atoms, 3) of an mdtraj Topology, by their CB or HA."""
     found = d_residues(xyz, topology)
     if found:
@@ -172,7 +189,7 @@ def check_chirality(xyz, topology, path, stride):
         )
 
 
-def check_phi(frames, refuse):
+def check_phi(frames: "BeadFrames", refuse: bool) -> list[str]:
     """Judge the handedness of BeadFrames by the sign of phi, where no CB or HA is there to tell; returns warnings.
 
     Nothing is refused where `refuse` is false.
@@ -195,7 +212,7 @@ def check_phi(frames, refuse):
     ]
 
 
-def check_motion(frames):
+def check_motion(frames: "BeadFrames") -> None:
     """Refuse BeadFrames whose molecule keeps its shape: all frames alike, or exactly rigid. One frame is no matter."""
     n = frames.positions_nm.shape[1]
     if len(frames) < 2 or n < 2:

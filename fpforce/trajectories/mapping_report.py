@@ -5,7 +5,9 @@ what is unusual and may still be meant; what cannot be right was refused before.
 """
 
 from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +15,10 @@ from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.bonding import LINK, SEQUENCE
 from fpforce.molecule.chirality import chiral_residues
 from fpforce.molecule.residues import CAPS, alpha_carbon, backbone, is_solvent, is_water
+
+if TYPE_CHECKING:
+    import mdtraj
+    from mdtraj.core.topology import Residue
 
 _HOW = {
     "topology": "listed in the topology",
@@ -31,7 +37,7 @@ class LeftOut:
     reason: str
     residues: dict[str, int]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{', '.join(f'{count} {name}' for name, count in self.residues.items())}: {self.reason}"
 
 
@@ -82,11 +88,11 @@ class MappingReport:
     warnings: tuple[str, ...]
 
     @property
-    def links(self):
+    def links(self) -> tuple[BondRange, ...]:
         """The bonds that join residues otherwise than along the chain."""
         return tuple(bond for bond in self.bonds if bond.source == LINK)
 
-    def short(self):
+    def short(self) -> str:
         """One line for a log."""
         frames = sum(file.frames for file in self.files)
         out = sum(sum(group.residues.values()) for group in self.left_out)
@@ -99,7 +105,7 @@ class MappingReport:
             f"{_plural(len(self.files), 'file')}"
         )
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [f"beads         {self.beads}, chosen by {self.mapping}"]
         lines += [f"chain {name:<8}{residues}" for name, residues in self.chains]
         lines += [f"  {residue:<12}{beads}" for residue, beads in self.residues]
@@ -133,7 +139,7 @@ class MappingReport:
         return "\n".join(lines)
 
 
-def chains_of(table: BeadTable):
+def chains_of(table: BeadTable) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
     """((chain, residues as text), ...) and ((residue, bead names), ...) of a table."""
     chains: dict[str, dict[int, str]] = {}
     residues: dict[int, tuple[str, list[str]]] = {}
@@ -147,14 +153,16 @@ def chains_of(table: BeadTable):
     )
 
 
-def left_out_of(topology, table: BeadTable, molecule):
+def left_out_of(
+    topology: "mdtraj.Topology", table: BeadTable, molecule: Iterable[int]
+) -> tuple[tuple[LeftOut, ...], list[str]]:
     """(LeftOut, ...) of an mdtraj topology, and a warning for each amino acid that stands between residues with beads.
 
     molecule: indices of the atoms that are bonded to the beads.
     """
     used = {topology.atom(atom).residue.index for bead in table.beads for atom in bead.atoms}
     inside = set(molecule)
-    found: dict[str, Counter] = {}
+    found: dict[str, Counter[str]] = {}
     missed = []
     for residue in topology.residues:
         if residue.index in used:
@@ -173,7 +181,7 @@ def left_out_of(topology, table: BeadTable, molecule):
     return tuple(LeftOut(reason, dict(counts)) for reason, counts in found.items()), warnings
 
 
-def _why(residue, molecule):
+def _why(residue: "Residue", molecule: Container[int]) -> str:
     if is_water(residue):
         return "water"
     if is_solvent(residue):
@@ -191,7 +199,9 @@ def _why(residue, molecule):
 _NOT_CHOSEN = "bonded to the beads, but no atom chosen"
 
 
-def bond_ranges(positions_nm, table: BeadTable, sources):
+def bond_ranges(
+    positions_nm: np.ndarray, table: BeadTable, sources: Mapping[tuple[int, int], str]
+) -> tuple[BondRange, ...]:
     """A BondRange of every bond over positions (frames, n, 3)."""
     ranges = []
     for i, j in table.bonds:
@@ -209,7 +219,7 @@ def bond_ranges(positions_nm, table: BeadTable, sources):
     return tuple(ranges)
 
 
-def chirality_of(topology, table: BeadTable, allow_d_residues):
+def chirality_of(topology: "mdtraj.Topology | None", table: BeadTable, allow_d_residues: bool) -> str:
     """How the handedness of the residues was judged, in words."""
     if allow_d_residues:
         return "not judged: D amino acids are allowed"
@@ -222,7 +232,7 @@ def chirality_of(topology, table: BeadTable, allow_d_residues):
     return "cannot be judged: the atoms that would tell it are not in the files"
 
 
-def repeats(pieces):
+def repeats(pieces: Sequence[np.ndarray]) -> tuple[list[int], dict[tuple[int, int], int]]:
     """How often frames return: (repeated frames of each piece, {(earlier piece, later piece): frames that both have}).
 
     pieces: one array (frames, n, 3) a file. Frames are equal number by number, which 64 bits of hash tell.
@@ -242,7 +252,9 @@ def repeats(pieces):
     return repeated, dict(shared)
 
 
-def repeat_warnings(paths, pieces, shared):
+def repeat_warnings(
+    paths: Sequence[str], pieces: Sequence[np.ndarray], shared: Mapping[tuple[int, int], int]
+) -> list[str]:
     """Lines that say which files hold the same frames."""
     lines = []
     for (earlier, later), count in shared.items():
@@ -257,5 +269,5 @@ def repeat_warnings(paths, pieces, shared):
     return lines
 
 
-def _plural(count, what):
+def _plural(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"

@@ -7,6 +7,7 @@ import ctypes
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 _STREAMS = (1, 2)
@@ -14,7 +15,7 @@ _one_at_a_time = threading.RLock()
 
 
 @contextmanager
-def native_output_silenced():
+def native_output_silenced() -> Iterator[None]:
     """Send the file descriptors 1 and 2 to the null device inside the `with` block, then restore them.
 
     Descriptors belong to the process: what another thread prints meanwhile is lost too. So keep the block to one call,
@@ -39,7 +40,7 @@ def native_output_silenced():
             os.close(null)
 
 
-def _flush():
+def _flush() -> None:
     """Empty the buffers of Python and of the C library, so that every text goes where it was printed to."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):

@@ -3,11 +3,20 @@
 In: positions of atoms and beads. Out: a Scene, and its drawing on the plane in which the beads are widest.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.residues import is_solvent
+
+if TYPE_CHECKING:
+    import mdtraj
+
+    from fpforce.trajectories.mapping_report import MappingReport
 
 _MOST_ATOMS = 5000  # beside the molecule of the beads; more hide it
 
@@ -24,7 +33,14 @@ class Scene:
     beads_nm: np.ndarray
 
 
-def make_scene(topology, bead_atoms, indices, xyz, others, beads_nm) -> Scene:
+def make_scene(
+    topology: "mdtraj.Topology",
+    bead_atoms: Sequence[int],
+    indices: Sequence[int],
+    xyz: np.ndarray,
+    others: np.ndarray | None,
+    beads_nm: np.ndarray,
+) -> Scene:
     """Scene of the atoms at `indices` of an mdtraj topology, at xyz, and of its other atoms but solvent.
 
     bead_atoms: those that make beads. others (all atoms, 3): where the other atoms are, or None.
@@ -49,7 +65,7 @@ def make_scene(topology, bead_atoms, indices, xyz, others, beads_nm) -> Scene:
     return Scene(np.concatenate(positions), np.array(bonds, dtype=int).reshape(-1, 2), left_out, beads_nm)
 
 
-def draw(scene: Scene, table, report, path) -> None:
+def draw(scene: Scene, table: BeadTable, report: "MappingReport", path: Path) -> None:
     """Write the picture: beads coloured by residue over thin atoms, what has no bead in grey, links dashed."""
     from matplotlib.figure import Figure
 
@@ -82,7 +98,15 @@ def draw(scene: Scene, table, report, path) -> None:
         plot.plot([], [], "--", color="crimson", label="links")
     order = {index: place for place, index in enumerate(dict.fromkeys(b.residue_index for b in table.beads))}
     colours = [order[bead.residue_index] for bead in table.beads]
-    plot.scatter(*beads.T, c=colours, cmap="viridis", s=90 if len(beads) < 100 else 30, edgecolors="black", zorder=3)
+    plot.scatter(
+        beads[:, 0],
+        beads[:, 1],
+        c=colours,
+        cmap="viridis",
+        s=90 if len(beads) < 100 else 30,
+        edgecolors="black",
+        zorder=3,
+    )
     first_of = {bead.residue_index: place for place, bead in reversed(list(enumerate(table.beads)))}
     if len(first_of) <= 60:
         for place in first_of.values():

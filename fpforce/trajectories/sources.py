@@ -4,8 +4,10 @@ In: paths, a topology, a choice of beads. Out: Sources, resolved before a trajec
 kinds: files of atoms (or of beads that a topology names), or arrays of beads that a list names.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from fpforce.molecule.atom_bonds import BondedTopology, complete_bonds, with_bon
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.bonding import SEQUENCE, bead_bonds
 from fpforce.molecule.bonds_by_distance import SampleFrames
-from fpforce.molecule.mapping import choose_beads, list_beads
+from fpforce.molecule.mapping import BeadChoice, choose_beads, list_beads
 from fpforce.molecule.periodic import bonded_molecules
 from fpforce.trajectories.files import (
     AtomFrames,
@@ -29,6 +31,9 @@ from fpforce.trajectories.force_map import MappedAtoms
 from fpforce.trajectories.scene import Scene, make_scene
 from fpforce.trajectories.topology_files import TopologyFile, read_topology_file
 
+if TYPE_CHECKING:
+    import mdtraj
+
 LISTED = "list"
 
 
@@ -39,24 +44,24 @@ class ListedBeads:
     table: BeadTable
 
     @property
-    def n_points(self):
+    def n_points(self) -> int:
         return len(self.table)
 
-    def read(self, path, length_unit, stride, readable_frames=False) -> AtomFrames:
+    def read(self, path: Path, length_unit: str | None, stride: int, readable_frames: bool = False) -> AtomFrames:
         """Its frames; InputError if the file is no array of so many points."""
         if not is_array(path):
             raise InputError(f"{path}: without a topology only .npy and .npz arrays can be read: give a topology file")
         return AtomFrames(_points(path, length_unit, stride, self.n_points))
 
-    def positions(self, xyz):
+    def positions(self, xyz: np.ndarray) -> np.ndarray:
         """Bead positions from what was read."""
         return xyz
 
-    def scene(self, xyz, beads_nm):
+    def scene(self, xyz: np.ndarray, beads_nm: np.ndarray) -> None:
         """None: no atoms are known."""
         return None
 
-    def mapped_atoms(self):
+    def mapped_atoms(self) -> MappedAtoms:
         """How points make the beads, for mapping forces."""
         n = len(self.table)
         names = tuple(map(str, self.table.beads))
@@ -73,31 +78,31 @@ class MappedFiles:
 
     table: BeadTable
     indices: list[int]
-    topology: object
+    topology: "mdtraj.Topology"
     whole: BondedTopology
     sample: SampleFrames | None
 
     @property
-    def n_points(self):
+    def n_points(self) -> int:
         return self.whole.topology.n_atoms
 
-    def read(self, path, length_unit, stride, readable_frames=False) -> AtomFrames:
+    def read(self, path: Path, length_unit: str | None, stride: int, readable_frames: bool = False) -> AtomFrames:
         """Frames of the atoms at `indices`, made whole; InputError where the file does not go with the topology."""
         if not is_array(path):
             return read_atoms(path, self.whole.topology, self.indices, self.topology, stride, readable_frames)
         return AtomFrames(_points(path, length_unit, stride, self.n_points)[:, self.indices])
 
-    def positions(self, xyz):
+    def positions(self, xyz: np.ndarray) -> np.ndarray:
         """Bead positions from what was read."""
         return self.table.positions(xyz, self.topology)
 
-    def scene(self, xyz, beads_nm) -> Scene:
+    def scene(self, xyz: np.ndarray, beads_nm: np.ndarray) -> Scene:
         """The first frame, of which xyz (atoms, 3) was read and beads_nm (n, 3) was made."""
         bead_atoms = [self.indices[atom] for bead in self.table.beads for atom in bead.atoms]
         others = None if self.sample is None else self.sample.xyz[0]
         return make_scene(self.whole.topology, bead_atoms, self.indices, xyz, others, beads_nm)
 
-    def mapped_atoms(self):
+    def mapped_atoms(self) -> MappedAtoms:
         """How atoms make the beads, for mapping forces."""
         groups = tuple(bead.atoms for bead in self.table.beads)
         parts = np.zeros((len(groups), len(self.indices)))
@@ -141,7 +146,13 @@ class Sources:
         return lines
 
 
-def resolve(paths, topology, beads, table, length_unit) -> Sources:
+def resolve(
+    paths: Sequence[Path],
+    topology: "str | Path | mdtraj.Topology | None",
+    beads: BeadChoice,
+    table: BeadTable | None,
+    length_unit: str | None,
+) -> Sources:
     """The Sources of trajectories: with a `table` of a model its beads, else those that `beads` chooses.
 
     Raises InputError where no topology is given or found, and as the mapping does.
@@ -178,7 +189,7 @@ def resolve(paths, topology, beads, table, length_unit) -> Sources:
     return Sources(table, source, bond_sources, given)
 
 
-def _topology(first, topology, table) -> TopologyFile:
+def _topology(first: Path, topology: "str | Path | mdtraj.Topology | None", table: BeadTable | None) -> TopologyFile:
     if topology is None and not holds_topology(first):
         if table is not None:
             return TopologyFile(table.to_mdtraj(), lists_bonds=True)
@@ -190,7 +201,7 @@ def _topology(first, topology, table) -> TopologyFile:
     return TopologyFile(topology)
 
 
-def _sample(path, given, length_unit):
+def _sample(path: Path, given: TopologyFile, length_unit: str | None) -> SampleFrames | None:
     """Some frames to tell bonds by; None where the points are another number, which reading will say."""
     if not is_array(path):
         try:
@@ -198,20 +209,22 @@ def _sample(path, given, length_unit):
         except Exception as error:
             raise unreadable(path, given.topology, error) from None
         return frames if frames.xyz.shape[1] == given.topology.n_atoms else None
+    assert length_unit is not None  # of an array it is declared
     xyz = read_array(path, length_unit, 1)
     if xyz.shape[1] != given.topology.n_atoms:
         return None
     return SampleFrames(xyz[sorted({0, len(xyz) // 2, len(xyz) - 1})])
 
 
-def _points(path, length_unit, stride, count):
+def _points(path: Path, length_unit: str | None, stride: int, count: int) -> np.ndarray:
+    assert length_unit is not None  # of an array it is declared
     xyz = read_array(path, length_unit, stride)
     if xyz.shape[1] != count:
         raise InputError(f"{path} holds {xyz.shape[1]} points per frame, but the topology or bead list has {count}")
     return xyz
 
 
-def _are_records(beads):
+def _are_records(beads: BeadChoice) -> TypeGuard[Sequence[Mapping[str, Any]]]:
     return (
         isinstance(beads, (list, tuple)) and len(beads) > 0 and isinstance(beads[0], dict) and "atoms" not in beads[0]
     )

@@ -5,11 +5,18 @@ that a PDB names in SSBOND and LINK records, which mdtraj passes over.
 """
 
 import gzip
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.elements import correct_elements
 from fpforce.trajectories.formats import format_of, readable
+
+if TYPE_CHECKING:
+    import mdtraj
+    from mdtraj.core.topology import Atom, Residue
 
 _LISTS_BONDS = (".psf", ".prmtop", ".parm7", ".prm7", ".top", ".mol2", ".h5", ".hdf5", ".lh5", ".hoomdxml")
 _PDB = (".pdb", ".ent", ".pdb.gz", ".ent.gz", ".pdb1", ".pdb1.gz")
@@ -23,13 +30,13 @@ class TopologyFile:
     element before, element after) where it contradicted the name.
     """
 
-    topology: object
+    topology: "mdtraj.Topology"
     lists_bonds: bool = False
     guessed_elements: bool = False
     corrected: tuple[tuple[str, str, str], ...] = ()
 
 
-def read_topology_file(path) -> TopologyFile:
+def read_topology_file(path: str | Path) -> TopologyFile:
     """The topology of a file; InputError if mdtraj cannot read it."""
     import mdtraj
 
@@ -49,12 +56,12 @@ def read_topology_file(path) -> TopologyFile:
     return put_right(topology, path)
 
 
-def read_topology(path):
+def read_topology(path: str | Path) -> "mdtraj.Topology":
     """mdtraj.Topology of a file; InputError if mdtraj cannot read it."""
     return read_topology_file(path).topology
 
 
-def put_right(topology, path) -> TopologyFile:
+def put_right(topology: "mdtraj.Topology", path: Path) -> TopologyFile:
     """The topology that mdtraj read from a file, changed in place where it is wrong."""
     form = format_of(path)
     lines = _pdb_lines(path) if form in _PDB else []
@@ -65,7 +72,7 @@ def put_right(topology, path) -> TopologyFile:
     return TopologyFile(topology, form in _LISTS_BONDS, guessed, tuple(corrected))
 
 
-def _pdb_lines(path):
+def _pdb_lines(path: Path) -> list[str]:
     """The lines of a PDB up to the end of its first model."""
     lines = []
     with (
@@ -80,13 +87,13 @@ def _pdb_lines(path):
     return lines
 
 
-def _named_links(topology, lines):
+def _named_links(topology: "mdtraj.Topology", lines: Sequence[str]) -> list[tuple["Atom", ...]]:
     """Pairs of atoms that SSBOND and LINK records join within the asymmetric unit, and no bond does yet."""
     bonded = {frozenset((a.index, b.index)) for a, b in topology.bonds}
     records = [line for line in lines if line.startswith(("SSBOND", "LINK  "))]
     if not records:
         return []
-    residues: dict[tuple[str, str], list] = {}
+    residues: dict[tuple[str, str], list[Residue]] = {}
     for residue in topology.residues:
         chain = (getattr(residue.chain, "chain_id", None) or "").strip()
         residues.setdefault((chain, str(residue.resSeq)), []).append(residue)

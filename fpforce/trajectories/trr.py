@@ -5,6 +5,8 @@ In: a file. Out: one flag a frame, from the frames' headers, which say how many 
 """
 
 import struct
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +14,7 @@ _MAGIC = 1993
 _SIZES = ("ir", "e", "box", "vir", "pres", "top", "sym", "x", "v", "f")
 
 
-def frames_with_positions(path):
+def frames_with_positions(path: Path) -> np.ndarray | None:
     """bool (frames,), or None where the file is none of this format or ends within a frame (its reader says so)."""
     flags = []
     size = path.stat().st_size
@@ -27,8 +29,8 @@ def frames_with_positions(path):
             rest = file.read((length + 3) // 4 * 4 + 4 * len(_SIZES) + 12)[(length + 3) // 4 * 4 :]
             if len(rest) < 4 * len(_SIZES) + 12:
                 return None
-            *sizes, atoms, _, _ = struct.unpack(f">{len(_SIZES) + 3}i", rest)
-            sizes = dict(zip(_SIZES, sizes, strict=True))
+            *numbers, atoms, _, _ = struct.unpack(f">{len(_SIZES) + 3}i", rest)
+            sizes = dict(zip(_SIZES, numbers, strict=True))
             real = _bytes_a_number(sizes, atoms)
             if real is None or min(sizes.values()) < 0:
                 return None
@@ -37,7 +39,7 @@ def frames_with_positions(path):
     return np.array(flags, dtype=bool)
 
 
-def _bytes_a_number(sizes, atoms):
+def _bytes_a_number(sizes: Mapping[str, int], atoms: int) -> int | None:
     """4 or 8, from the first block that there is."""
     for name, numbers in (("box", 9), ("x", 3 * atoms), ("v", 3 * atoms), ("f", 3 * atoms)):
         if sizes[name] and numbers:

@@ -10,12 +10,17 @@ which needs no model, and no mean force: any valid force map fulfils it. A wrong
 other frames change the ratio. It does not see forces that are missing across the bonds, such as those on hydrogens.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fpforce.foundation.errors import InputError
 from fpforce.trajectories.forces import KJ_PER_MOL_NM
+
+if TYPE_CHECKING:
+    from fpforce.trajectories.bead_frames import BeadFrames
 
 ALLOWED_DEVIATION = 0.15
 FEWEST_FRAMES = 100
@@ -32,7 +37,12 @@ class BondVirial:
     error: float
 
 
-def bond_virials(positions_nm, forces_kj_per_mol_nm, bonds, kt_kj_per_mol):
+def bond_virials(
+    positions_nm: np.ndarray,
+    forces_kj_per_mol_nm: np.ndarray,
+    bonds: Iterable[tuple[int, int]],
+    kt_kj_per_mol: float,
+) -> list[BondVirial]:
     """A BondVirial for each of `bonds`, pairs of beads, from arrays (frames, n, 3)."""
     virials = []
     for i, j in bonds:
@@ -48,11 +58,12 @@ def bond_virials(positions_nm, forces_kj_per_mol_nm, bonds, kt_kj_per_mol):
     return virials
 
 
-def check_forces(frames, kt_kj_per_mol):
+def check_forces(frames: "BeadFrames", kt_kj_per_mol: float) -> list[BondVirial]:
     """The virials of `frames`, BeadFrames with forces; InputError where one is off by more than 15%.
 
     The message names the likely cause. A deviation that may be chance, below four standard errors, is let pass.
     """
+    assert frames.forces is not None
     files = ", ".join(frames.forces.sources)
     if len(frames) < FEWEST_FRAMES:
         raise InputError(
@@ -74,7 +85,7 @@ def check_forces(frames, kt_kj_per_mol):
     return virials
 
 
-def _likely_cause(ratio, error, unit):
+def _likely_cause(ratio: float, error: float, unit: str) -> str:
     if abs(ratio) < _ERRORS * error:
         return "they do not belong to these frames; give forces of the same frames in the same order"
     if ratio < 0.0:

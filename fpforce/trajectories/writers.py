@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import BeadTable
 
 
-def open_trajectory(path, beads, kept: int = 0):
+def open_trajectory(path: str | Path, beads: BeadTable, kept: int = 0) -> "_BlockTrajectory | _Hdf5Trajectory":
     """The writer for `path`, chosen by its extension.
 
     beads: the BeadTable of every frame.
@@ -26,7 +27,7 @@ def open_trajectory(path, beads, kept: int = 0):
     return writer(Path(path), beads, kept)
 
 
-def check_extension(path) -> str:
+def check_extension(path: str | Path) -> str:
     """The extension of `path` if frames can be written in that format, else InputError."""
     extension = Path(path).suffix.lower()
     if extension not in _WRITERS:
@@ -44,7 +45,7 @@ def check_extension(path) -> str:
 class _BlockTrajectory:
     """A file of self-contained frame blocks; `extent` is its length in bytes."""
 
-    def __init__(self, path: Path, beads, kept: int):
+    def __init__(self, path: Path, beads: BeadTable, kept: int) -> None:
         self._file = open(path, "r+b" if kept else "w+b", buffering=0)
         if kept and os.fstat(self._file.fileno()).st_size < kept:
             self._file.close()
@@ -52,7 +53,7 @@ class _BlockTrajectory:
         self._file.truncate(kept)
         self.extent = kept
 
-    def append(self, positions_nm, times_ps, steps) -> None:
+    def append(self, positions_nm: np.ndarray, times_ps: np.ndarray, steps: np.ndarray) -> None:
         """Add frames: positions (F, n, 3) nm, times (F,) ps, steps (F,). A failed write leaves the file as it was."""
         try:
             self._write_all(self._encode(positions_nm, times_ps, steps))
@@ -67,6 +68,10 @@ class _BlockTrajectory:
     def close(self) -> None:
         self._file.close()
 
+    def _encode(self, positions_nm: np.ndarray, times_ps: np.ndarray, steps: np.ndarray) -> bytes:
+        """The frames as bytes of the format."""
+        raise NotImplementedError
+
     def _write_all(self, data: bytes) -> None:
         self._file.seek(self.extent)
         remaining = memoryview(data)
@@ -75,7 +80,7 @@ class _BlockTrajectory:
 
 
 class _XtcTrajectory(_BlockTrajectory):
-    def _encode(self, positions_nm, times_ps, steps) -> bytes:
+    def _encode(self, positions_nm: np.ndarray, times_ps: np.ndarray, steps: np.ndarray) -> bytes:
         from mdtraj.formats import XTCTrajectoryFile
 
         frames = len(positions_nm)
@@ -100,17 +105,17 @@ class _DcdTrajectory(_BlockTrajectory):
     _HEADER_BYTES = 276
     _FRAMES_AT, _LAST_STEP_AT = 8, 20
 
-    def __init__(self, path: Path, beads, kept: int):
+    def __init__(self, path: Path, beads: BeadTable, kept: int) -> None:
         super().__init__(path, beads, kept)
         self._frame_bytes = 3 * (4 * len(beads) + 8)
         if kept:
             self._update_header()
 
-    def append(self, positions_nm, times_ps, steps) -> None:
+    def append(self, positions_nm: np.ndarray, times_ps: np.ndarray, steps: np.ndarray) -> None:
         super().append(positions_nm, times_ps, steps)
         self._update_header()
 
-    def _encode(self, positions_nm, times_ps, steps) -> bytes:
+    def _encode(self, positions_nm: np.ndarray, times_ps: np.ndarray, steps: np.ndarray) -> bytes:
         from mdtraj.formats import DCDTrajectoryFile
 
         with tempfile.TemporaryDirectory() as folder:
@@ -133,7 +138,7 @@ class _Hdf5Trajectory:
     A process killed in the very moment of writing can leave an HDF5 file unreadable; .xtc and .dcd do not have this.
     """
 
-    def __init__(self, path: Path, beads, kept: int):
+    def __init__(self, path: Path, beads: BeadTable, kept: int) -> None:
         self._path, self._beads, self.extent = path, beads, kept
         if not kept:
             from mdtraj.formats import HDF5TrajectoryFile
@@ -151,7 +156,7 @@ class _Hdf5Trajectory:
             file.root.coordinates.truncate(kept)
             file.root.time.truncate(kept)
 
-    def append(self, positions_nm, times_ps, steps) -> None:
+    def append(self, positions_nm: np.ndarray, times_ps: np.ndarray, steps: np.ndarray) -> None:
         """Add frames: positions (F, n, 3) nm, times (F,) ps."""
         from mdtraj.formats import HDF5TrajectoryFile
 
@@ -172,7 +177,11 @@ class _Hdf5Trajectory:
         pass
 
 
-_WRITERS = {".xtc": _XtcTrajectory, ".dcd": _DcdTrajectory, ".h5": _Hdf5Trajectory}
+_WRITERS: dict[str, type[_BlockTrajectory] | type[_Hdf5Trajectory]] = {
+    ".xtc": _XtcTrajectory,
+    ".dcd": _DcdTrajectory,
+    ".h5": _Hdf5Trajectory,
+}
 
 
 def _require_complete(complete: bool, scratch: Path) -> None:
