@@ -27,7 +27,8 @@ from fpforce.training.data.dataset import NoisedBatches, TrainingSet
 from fpforce.training.diffusion import beta, centred_noise, degrees_of_freedom, diffuse
 from fpforce.training.loop.callbacks import exponential_average
 from fpforce.training.loop.compiled_step import CompiledStep
-from fpforce.training.loop.expert_training import ExpertTraining, learning_rate
+from fpforce.training.loop.expert_training import ExpertTraining
+from fpforce.training.loop.learning_rate import learning_rate
 from fpforce.training.loop.step import StepDraws, StepLosses
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.fokker_planck import Perturbed, fokker_planck_loss

@@ -24,7 +24,7 @@ from fpforce.training.data.force_scores import ForceScores
 from fpforce.training.data.normalisation import Normalisation
 from fpforce.training.diffusion import alpha, centred_noise, degrees_of_freedom, diffuse, sigma
 from fpforce.training.loop.callbacks import exponential_average
-from fpforce.training.loop.expert_training import learning_rate
+from fpforce.training.loop.learning_rate import learning_rate
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.force_blending import ForceBlending
 from fpforce.training.losses.time_sampling import TimeSampler

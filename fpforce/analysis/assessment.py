@@ -2,6 +2,7 @@
 
 In: bead table, reference, simulations and optionally training and iid frames, positions in nm. Out: an `Assessment`,
 with named fields only; no files are read or written here.
+Longer than other files, since it is the one list of all figures, in the order in which they follow from each other.
 """
 
 from collections.abc import Callable, Sequence

@@ -3,6 +3,7 @@
 In: an mdtraj topology with a choice of beads (fpforce.molecule.mapping does the choosing). Out: a BeadTable, which
 names the beads, maps atomistic coordinates onto them, makes their topology for OpenMM and mdtraj, and travels in a
 model file.
+Longer than other files, since the table and what is derived from it are one class.
 """
 
 import os

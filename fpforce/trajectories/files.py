@@ -1,6 +1,7 @@
 """Trajectory and topology files -> coordinates in nm, with every way a file can be unreadable named.
 
 mdtraj reads the molecular formats; numpy reads bare arrays, whose unit the caller must declare.
+Longer than other files, since most of it is the ways in which a file can be unreadable, each with its words.
 """
 
 import glob

@@ -15,7 +15,7 @@ import torch
 
 from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
-from fpforce.training.loop.expert_training import learning_rate
+from fpforce.training.loop.learning_rate import learning_rate
 from fpforce.training.train import train
 
 TRAIN = [sys.executable, "-c", "from fpforce.commands.train import main; main()"]

@@ -1,12 +1,13 @@
 """What training does in a step: the Lightning module that holds all experts and trains one of them.
 
 In: a recipe and a TrainingSet. Out: losses, and a TrainingRecord of how the training went.
+Longer than other files, since Lightning wants the hooks of a module in one class.
 """
 
 import copy
 import math
 import time
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -20,7 +21,9 @@ from fpforce.training.data.dataset import NoisedBatches, Points, TrainingSet
 from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.loop.compiled_step import StepFunction, step_function
 from fpforce.training.loop.flow_pool import T_TOP, FlowPool
+from fpforce.training.loop.learning_rate import learning_rate
 from fpforce.training.loop.step import StepDraws, StepLosses
+from fpforce.training.loop.uncopied import Uncopied
 from fpforce.training.losses.anchor import anchor_loss, anchor_loss_of_molecules
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.flow import FlowPoints, flow_loss
@@ -33,7 +36,7 @@ from fpforce.training.models.neighbours import require_cluster, warn_of_small_cu
 from fpforce.training.models.transferable import TransferableEnergy
 from fpforce.training.recipe.plan import ExpertPlan
 from fpforce.training.recipe.resumption import changes_of_weights
-from fpforce.training.recipe.sections import OptimizerRecipe, Recipe
+from fpforce.training.recipe.sections import Recipe
 
 Value = TypeVar("Value")
 
@@ -61,10 +64,10 @@ class ExpertTraining(pl.LightningModule):
             warn_of_small_cutoff(largest.frames, largest.scale_nm, cutoff_nm)
         self.experts = nn.ModuleList(map(training_set.build, self.plans))
         self.record = TrainingRecord.start(recipe, plans, training_set)
-        self._data = _Shared(training_set)
+        self._data = Uncopied(training_set)
         forces = training_set.forces
-        self._blending = _Shared(None if forces is None else ForceBlending(forces.values))
-        self._conformation_weights = _Shared(training_set.conformation_weights(recipe.loss.fokker_planck_evenness))
+        self._blending = Uncopied(None if forces is None else ForceBlending(forces.values))
+        self._conformation_weights = Uncopied(training_set.conformation_weights(recipe.loss.fokker_planck_evenness))
         self._rank = 0
         self.compiling = False
         self._clock = time.monotonic()
@@ -75,10 +78,10 @@ class ExpertTraining(pl.LightningModule):
         for k, expert in enumerate(self.experts):
             expert.requires_grad_(k == number)
         # By whether they have the Fokker-Planck term; made when first needed, when all weights are where they belong.
-        self._steps: _Shared[dict[bool, StepFunction]] = _Shared({})
-        self._flow: _Shared[FlowPool | None] = _Shared(None)
+        self._steps: Uncopied[dict[bool, StepFunction]] = Uncopied({})
+        self._flow: Uncopied[FlowPool | None] = Uncopied(None)
         times = TimeSampler(self.plan.t_min, self.plan.t_max, self.plan.v_min)
-        self._batches: _Shared[NoisedBatches] = _Shared(
+        self._batches: Uncopied[NoisedBatches] = Uncopied(
             self._data.value.batches(
                 times,
                 self.recipe.optimizer.batch_size,
@@ -312,13 +315,6 @@ class ExpertTraining(pl.LightningModule):
         self.record.initial = {"path": str(initial.path), "sha256": initial.sha256}
 
 
-def learning_rate(settings: OptimizerRecipe, step: int, progress: float) -> float:
-    """Linear warm-up, then a cosine from the peak to a thousandth of it; progress: part of the run that is done."""
-    warmup = min(1.0, (step + 1) / (settings.warmup_steps + 1))
-    cosine = 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
-    return settings.learning_rate * warmup * (0.001 + 0.999 * cosine)
-
-
 def _energy_of(
     expert: DiffusionEnergy | DiffusionScore | TransferableEnergy, rows: Rows | None
 ) -> DiffusionEnergy | DiffusionScore:
@@ -327,16 +323,6 @@ def _energy_of(
         assert rows is not None
         return expert.of(rows)
     return expert
-
-
-class _Shared(Generic[Value]):
-    """Keeps the frames out of the deep copy that weight averaging makes of the module."""
-
-    def __init__(self, value: Value):
-        self.value = value
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "_Shared[Value]":
-        return self
 
 
 def _device_name(device: torch.device) -> str:

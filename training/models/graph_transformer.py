@@ -7,6 +7,7 @@ Edge-linear attention: with features phi_ij of the edges, a key k_j + A phi_ij a
 tensor of size n x n x width, since q.(A phi) = (A^T q).phi and sum_j a_ij B phi_ij = B sum_j a_ij phi_ij. The
 transformer of arXiv 2506.17139 is the case phi = (x_i - x_j, 1).
 Source: docs/method.md, eqs. 19 (attention) and 20 (cutoff).
+Longer than other files, since TorchScript compiles its classes together and each needs the others.
 """
 
 from typing import NamedTuple

@@ -2,6 +2,7 @@
 
 In: a YAML file and `key=value` overrides. Out: a `Recipe`, with paths relative to the YAML file made absolute.
 Unknown keys, ill-typed and out-of-range values raise InputError with the key and the nearest valid one.
+Longer than other files by the words for what can be wrong in a recipe.
 """
 
 import logging

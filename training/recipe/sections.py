@@ -2,6 +2,7 @@
 
 In: plain mappings, as training.recipe.read reads them. Out: a `Recipe`; pydantic reports what is wrong, with the words
 given here.
+Longer than other files, since every key of a recipe is found in one place.
 """
 
 from pathlib import Path
