@@ -73,7 +73,7 @@ class CentralDifferences(ExpertTraining):
             times[:count]
         ) * divergence
         return StepLosses(
-            denoising_loss(density.score[: len(x)], t, z), fokker_planck_loss(residual, beads), x.new_zeros(())
+            denoising_loss(density.score[: len(x)], t, z), fokker_planck_loss(residual, beads), *2 * [x.new_zeros(())]
         )
 
 
