@@ -200,6 +200,7 @@ def _training(work: str, kind: str, beads: int):
                 f"ATOM  {i + 1:5d}  CA  ALA A{i + 1:4d}    {0:8.3f}{0:8.3f}{3.8 * i:8.3f}  1.00  0.00           C"
                 for i in range(beads)
             )
+            + "".join(f"\nCONECT{i:5d}{i + 1:5d}" for i in range(1, beads))  # longer bonds than those of CA
             + "\nEND\n"
         )
         data = {"trajectories": [trajectory], "topology": topology, "beads": "name CA", "length_unit": "nm"}
