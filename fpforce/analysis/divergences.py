@@ -2,7 +2,7 @@
 
 In: counts or probabilities per bin (any shape, the last axis is summed), or samples. Out: dimensionless numbers (JS in
 nats), W1 in the sample's unit.
-Source: arXiv 2506.17139 (both metrics on 64 x 64 bins).
+Source: arXiv 2506.17139 (both metrics on 64 x 64 bins); docs/method.md, eq. 34.
 """
 
 from collections.abc import Sequence

@@ -3,6 +3,7 @@
 In: a bead table, and the frames of a training. Out: a `Wall`, which is a part of the force field where the recipe asks
 for it (`model.wall`). Zero for everything that the data have seen, so it takes no part in training; it keeps a
 simulation that left the data from letting beads pass through each other.
+Source: docs/method.md, eq. 22.
 """
 
 from collections import deque

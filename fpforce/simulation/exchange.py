@@ -6,8 +6,8 @@ step, w, have the Maxwell distribution of the temperature whatever the positions
 Scaling v instead biases the coldest rung where swaps are frequent (benchmarks/physics/reference_exchange_bias.py
 measures it).
 
-Sources: Sugita and Okamoto, Chem. Phys. Lett. 314 (1999) 141, eq. 14 and 16 (the exchange); Zhang, Liu, Yan, Tuckerman
-and Liu, J. Phys. Chem. A 123 (2019) 6056 (the integrator).
+Sources: Sugita and Okamoto, Chem. Phys. Lett. 314 (1999) 141, eq. 14 and 16 (the exchange; docs/method.md, eq. 33);
+Zhang, Liu, Yan, Tuckerman and Liu, J. Phys. Chem. A 123 (2019) 6056 (the integrator).
 """
 
 import logging

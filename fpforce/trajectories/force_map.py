@@ -9,7 +9,7 @@ density, times kT. With the beads at R_I = sum_i c_Ii r_i it is right where
   the constraints' own forces out, and over such rigid groups those cancel anyway.
 
 Source: Noid et al., J. Chem. Phys. 128, 244114 (2008); Ciccotti, Kapral and Vanden-Eijnden, ChemPhysChem 6, 1809
-(2005).
+(2005); docs/method.md, eq. 8 and 9.
 """
 
 from collections.abc import Iterable, Sequence

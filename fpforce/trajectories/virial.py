@@ -8,6 +8,7 @@ with the divergence 1 + 2 (d - dbar)/d. Integration by parts under the density e
 
 which needs no model, and no mean force: any valid force map fulfils it. A wrong unit, sign or temperature and forces of
 other frames change the ratio. It does not see forces that are missing across the bonds, such as those on hydrogens.
+Source: docs/method.md, eq. 10.
 """
 
 from collections.abc import Iterable

@@ -2,6 +2,7 @@
 
 In: the record in model.pt or in a checkpoint. Out: for any bead table of known types the static data of the network and
 of the prior, by the names that they have in a force field of one molecule.
+Source: docs/method.md, eq. 21 (modes of the prior from distances).
 """
 
 from collections import Counter
