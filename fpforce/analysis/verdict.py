@@ -2,8 +2,7 @@
 
 A simulation that has not converged is never passed, whatever its figures, nor one whose convergence cannot be judged,
 nor one of which too little was measured: distributions of few frames, or whose floor is that of sets without overlap,
-agree with anything. One that lost replicas or gave frames that are not finite fails, whether or not the rest can be
-judged.
+agree with anything. One that does not meet a criterion fails, whether or not the rest can be judged.
 """
 
 from collections.abc import Sequence
@@ -98,10 +97,12 @@ def free_energy_error_kt(plane: Any) -> float | None:
 
 
 def status_of(convergence_verdict: str, checks: Sequence[Check]) -> str:
-    """`pass`, `fail`, or, before anything else, `not converged` or (unless replicas were lost) `not judged`."""
-    lost = any(check.passed is False for check in checks if check.name in ("non_finite_frames", "failed_replicas"))
-    if convergence_verdict != CONVERGED and not (lost and convergence_verdict == NOT_JUDGED):
+    """`not converged` before anything else; `fail` where a criterion is not met, whatever else could not be judged;
+    `not judged` where one could not be; else `pass`.
+    """
+    if convergence_verdict not in (CONVERGED, NOT_JUDGED):
         return convergence_verdict
     if any(check.passed is False for check in checks):
         return FAIL
-    return NOT_JUDGED if any(check.passed is None and check.applies for check in checks) else PASS
+    unjudged = any(check.passed is None and check.applies for check in checks)
+    return NOT_JUDGED if unjudged or convergence_verdict == NOT_JUDGED else PASS

@@ -71,9 +71,17 @@ def test_starts_that_disagree_within_the_only_basin_are_not_converged():
 def test_one_start_in_the_only_basin_is_asked_for_a_second():
     rng = np.random.default_rng(2)
     result = assess(
-        chain(5), [one_basin(rng, 3000)], simulations(lambda: one_basin(rng, (100, 40)), ["only"]), settings=ALL_FRAMES
+        chain(5), [one_basin(rng, 8000)], simulations(lambda: one_basin(rng, (200, 40)), ["only"]), settings=ALL_FRAMES
     )
     assert result.status == "not judged" and "give simulations from two starts" in result.convergence_reason
+
+
+def test_simulation_that_misses_a_criterion_fails_whatever_could_not_be_judged():
+    rng = np.random.default_rng(2)
+    elsewhere = simulations(lambda: one_basin(rng, (200, 40), centre=-0.6), ["only"])
+    result = assess(chain(5), [one_basin(rng, 8000)], elsewhere, settings=ALL_FRAMES)
+    assert result.convergence_verdict == "not judged" and outcomes(result)["excess_js"] == "not met"
+    assert result.status == "fail"
 
 
 def test_distances_of_few_frames_are_not_judged():
