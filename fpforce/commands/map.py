@@ -36,15 +36,27 @@ def main(
     from fpforce.training.recipe.read import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
+    if output is not None:
+        _require_new(output)
     unusual = []
     for name, frames in read_frames(loaded.data):
         assert frames.report is not None  # what was read from files has one
         print(f"{name}\n{frames.report}" if name else frames.report)
         unusual += frames.report.warnings
-        if output is not None:
+        if output is not None and not (strict and unusual):
             from fpforce.trajectories.bead_files import write_bead_frames
 
             trains = None if name else loaded.model_dump(mode="json")
             print(f"written to    {write_bead_frames(frames, output / name, trains)}")
     if strict and unusual:
         raise InputError(f"{unusual[0]}{f' (and {len(unusual) - 1} warnings more)' if unusual[1:] else ''}")
+
+
+def _require_new(output: Path) -> None:
+    """Raise InputError for a folder that holds anything: it may be the files that the recipe names."""
+    from fpforce.foundation.errors import InputError
+
+    if output.exists() and not output.is_dir():
+        raise InputError(f"output {output} is a file; give a folder")
+    if output.is_dir() and any(output.iterdir()):
+        raise InputError(f"output {output} is not empty; give a new folder")

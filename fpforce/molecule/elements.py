@@ -21,7 +21,8 @@ def correct_elements(topology: "mdtraj.Topology", guessed: bool = False) -> list
 
     In the twenty amino acids the first letter of an atom's name is its element. Elsewhere a metal or noble gas, which
     atoms of organic molecules are not, gives way to that letter; and, where `guessed` says that the file has no
-    elements, so does every other symbol, but for chlorine and bromine.
+    elements, so does every other symbol, but for chlorine and bromine. A metal of a cofactor, whose symbol is the
+    atom's whole name, stays what it is: iron of a heme, cobalt that the file states.
     """
     import mdtraj
 
@@ -29,18 +30,29 @@ def correct_elements(topology: "mdtraj.Topology", guessed: bool = False) -> list
     for residue in topology.residues:
         names = {atom.name for atom in residue.atoms}
         standard = standard_name(residue) in STANDARD and (len(names) > 1 or names == {"CA"})
-        molecular = standard or {"N", "CA", "C"} <= names or residue.n_atoms > 2
+        amino = standard or {"N", "CA", "C"} <= names
+        molecular = amino or residue.n_atoms > 2
         if not molecular or (is_solvent(residue) and not standard):
             continue
         for atom in residue.atoms:
             symbol = "VS" if atom.element is None else atom.element.symbol
-            wanted = _symbol_of(atom.name, symbol, standard, guessed)
+            wanted = _metal(atom.name, symbol, amino, guessed) or _symbol_of(atom.name, symbol, standard, guessed)
             if wanted != symbol:
                 atom.element = mdtraj.element.get_by_symbol(wanted)
                 changed.append((str(atom), symbol, wanted))
             elif atom.element is None:
                 atom.element = mdtraj.element.virtual
     return changed
+
+
+def _metal(name: str, symbol: str, amino: bool, guessed: bool) -> str | None:
+    """The symbol that is the atom's whole name, where it can be one: stated outside of amino acids, or of few
+    readings.
+    """
+    letters = re.sub(r"[^A-Za-z]", "", name).upper()
+    if letters == "SE" or (guessed and not amino and letters in _OF_COFACTORS):
+        return letters.capitalize()
+    return symbol if letters in _STATED and symbol.upper() == letters and not (guessed or amino) else None
 
 
 def _symbol_of(name: str, symbol: str, standard: bool, guessed: bool) -> str:
@@ -54,6 +66,8 @@ def _symbol_of(name: str, symbol: str, standard: bool, guessed: bool) -> str:
     return letters[0] if symbol in _NOT_IN_MOLECULES else symbol
 
 
+_OF_COFACTORS = ("FE", "ZN", "MG", "MN", "CU", "MO", "SI")
+_STATED = (*_OF_COFACTORS, "CO", "NI", "PT", "PD", "RU", "RH")  # CA, CD and HG are names of carbon and hydrogen, too
 _NOT_IN_MOLECULES = (
     "VS He Ne Ar Ca Cd Ce Co Cs Cf Cm Cr Ha Hf Hg Ho Hs Na Nb Nd Np No Os Pa Pb Pd Pm Po Pr Pu Sb Sc Sg Sm Sr In Ir Fm "
     "Fr Ba Bi Bk Be Bh"

@@ -14,6 +14,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.atom_bonds import BondedTopology, complete_bonds
 from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.molecule.bonding import bead_bonds, require_connected
+from fpforce.molecule.graph import neighbours_of, reached
 from fpforce.molecule.presets import PRESETS
 from fpforce.molecule.residues import is_solvent
 
@@ -77,6 +78,7 @@ def choose_beads(bonded: BondedTopology, beads: BeadChoice) -> Choice:
             f"beads = {beads!r} chooses nothing: give a preset ({', '.join(PRESETS)}), a selection or groups"
         )
     _refuse_shared_atoms(topology, groups)
+    _refuse_spread_groups(topology, names, groups)
     chains = _chain_names(topology, groups)
     sources = bead_bonds(bonded, groups)
     table = BeadTable(
@@ -209,6 +211,21 @@ def _refuse_shared_atoms(topology: "mdtraj.Topology", groups: Iterable[Sequence[
                     f"atom {atom} ({topology.atom(atom)}) is in two beads: each atom belongs to one at most"
                 )
             seen.add(atom)
+
+
+def _refuse_spread_groups(topology: "mdtraj.Topology", names: Sequence[str], groups: Sequence[Sequence[int]]) -> None:
+    """Raise InputError for a bead of atoms of two molecules: its centre of mass lies between them."""
+    if all(len(group) == 1 for group in groups):
+        return
+    neighbours = neighbours_of((bond[0].index, bond[1].index) for bond in topology.bonds)
+    for name, group in zip(names, groups, strict=True):
+        molecule = reached(neighbours, [group[0]])
+        apart = [atom for atom in group if atom not in molecule and neighbours.get(atom)]
+        if apart and neighbours.get(group[0]):
+            raise InputError(
+                f"bead {name!r} has the atoms {topology.atom(group[0])} and {topology.atom(apart[0])}, which no bonds "
+                "connect: they are of two molecules; restrict the bead to one, such as by `resid 0 and ...`"
+            )
 
 
 def _chain_names(topology: "mdtraj.Topology", groups: Iterable[Sequence[int]]) -> dict[int, str]:

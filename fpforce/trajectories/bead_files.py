@@ -4,6 +4,8 @@ In: BeadFrames that were read from files. Out: a folder with beads.pdb, every tr
 viewers), a recipe on the former, and the mapping as text and picture.
 """
 
+import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +38,10 @@ def write_bead_frames(frames: "BeadFrames", folder: str | Path, recipe: dict[str
             arrays["forces"] = np.split(frames.forces.kj_per_mol_nm, np.cumsum(frames.lengths)[:-1])[number - 1]
         np.savez(folder / f"{name}.npz", **arrays)
         times_ps = step_ps * np.arange(len(piece))
-        mdtraj.Trajectory(piece, frames.beads.to_mdtraj(), time=times_ps).save_xtc(str(folder / f"{name}.xtc"))
+        trajectory = mdtraj.Trajectory(piece, frames.beads.to_mdtraj(), time=times_ps)
+        with tempfile.TemporaryDirectory() as plain:  # mdtraj writes to ASCII paths alone
+            trajectory.save_xtc(str(Path(plain) / "beads.xtc"))
+            shutil.move(Path(plain) / "beads.xtc", folder / f"{name}.xtc")
         names.append(f"{name}.npz")
     if recipe is not None:
         data = {
@@ -44,6 +49,7 @@ def write_bead_frames(frames: "BeadFrames", folder: str | Path, recipe: dict[str
             "beads": bead_records(frames.beads),
             "length_unit": "nm",
             "allow_d_residues": recipe["data"]["allow_d_residues"],
+            "held_out": recipe["data"]["held_out"],
         }
         if frames.forces is not None:
             data |= {"forces": names, "force_unit": "kJ/mol/nm", "constraints": "none", "force_map": "sum"}

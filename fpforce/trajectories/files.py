@@ -109,7 +109,8 @@ def load_frame(path: Path, index: int, topology: "mdtraj.Topology | None" = None
 
 def sample_frames(path: Path, topology: "mdtraj.Topology") -> SampleFrames:
     """The first, middle and last frame of a trajectory as SampleFrames, of all its atoms; the first alone where the
-    others cannot be reached. Raises what mdtraj raises.
+    others cannot be reached. Frames with positions that are not finite, be it of water alone, are left out where
+    others are. Raises what mdtraj raises.
     """
     import mdtraj
 
@@ -119,6 +120,7 @@ def sample_frames(path: Path, topology: "mdtraj.Topology") -> SampleFrames:
             with readable(path) as name, mdtraj.open(name) as file:
                 count = len(file)
             frames += [load_frame(path, index, topology) for index in sorted({count // 2, count - 1} - {0})]
+    frames = [frame for frame in frames if np.isfinite(frame.xyz).all()] or frames
     xyz = np.concatenate([frame.xyz for frame in frames])
     boxes = [frame.unitcell_vectors for frame in frames]
     return SampleFrames(xyz, None if any(box is None for box in boxes) else np.concatenate(boxes))

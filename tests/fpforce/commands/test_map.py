@@ -123,6 +123,29 @@ def test_forces_are_written_with_the_frames_as_they_were_mapped(run, recipe, tmp
     recipe.write_text(yaml.safe_dump(content))
     assert run(recipe, "--output", tmp_path / "mapped")[0] == 0
     ((_, first),), ((_, second),) = (
-        read_frames(load_recipe(path)) for path in (recipe, tmp_path / "mapped" / "recipe.yaml")
+        read_frames(load_recipe(path).data) for path in (recipe, tmp_path / "mapped" / "recipe.yaml")
     )
     np.testing.assert_array_equal(first.forces.kj_per_mol_nm, second.forces.kj_per_mol_nm)
+
+
+def test_output_never_takes_the_place_of_what_is_there(run, recipe, tmp_path):
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    status, _, err = run(recipe, "--output", tmp_path)
+    assert status == 2 and "is not empty; give a new folder" in err
+    status, _, err = run(recipe, "--output", recipe)
+    assert status == 2 and "is a file; give a folder" in err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_output_in_any_alphabet_keeps_what_is_held_out(run, recipe, tmp_path):
+    assert run(recipe, "data.held_out=0.3", "--output", tmp_path / "gr\u00fcn \u00df")[0] == 0
+    written = yaml.safe_load((tmp_path / "gr\u00fcn \u00df" / "recipe.yaml").read_text(encoding="utf-8"))
+    assert written["data"]["held_out"] == 0.3 and (tmp_path / "gr\u00fcn \u00df" / "beads_1.xtc").is_file()
+
+
+def test_strict_writes_nothing_where_something_is_unusual(run, recipe, tmp_path):
+    content = yaml.safe_load(recipe.read_text())
+    content["data"]["trajectories"] = ["a.xtc", "a.xtc"]
+    recipe.write_text(yaml.safe_dump(content))
+    assert run(recipe, "--strict", "--output", tmp_path / "mapped")[0] == 2
+    assert not (tmp_path / "mapped").exists()

@@ -413,6 +413,27 @@ def test_ligand_without_elements_has_chlorine_and_bromine(tmp_path):
     assert read.guessed_elements
 
 
+@pytest.mark.parametrize(
+    "columns, symbols",
+    [(("FE", "ZN", "SE", "CO", "CA"), ("Fe", "Zn", "Se", "C", "C")), (("FE", "CO", "CA"), ("Fe", "Co", "C"))],
+    ids=["no elements in the file", "elements in the file"],
+)
+def test_metals_of_cofactors_stay_metals(tmp_path, columns, symbols):
+    from fpforce.trajectories.topology_files import read_topology_file
+
+    stated = {"FE": "FE", "CO": "CO", "CA": "CA"} if len(columns) == 3 else {}
+    atoms = [*columns, "C1", "C2"]
+    lines = [
+        f"HETATM{i + 1:5d} {name:<4s} HEM A   1    {i:8.3f}{0.0:8.3f}{0.0:8.3f}  1.00  0.00          "
+        f"{stated.get(name, 'C') if stated else '':>2s}"
+        f"{stated.get(name, '' if not stated else 'C'):>2s}"
+        for i, name in enumerate(atoms)
+    ]
+    (tmp_path / "cofactor.pdb").write_text("\n".join([*lines, "END"]) + "\n")
+    read = read_topology_file(tmp_path / "cofactor.pdb")
+    assert tuple(atom.element.symbol for atom in read.topology.atoms)[: len(columns)] == symbols
+
+
 def test_calcium_stays_calcium(peptide, tmp_path):
     topology = peptide.topology.copy()
     topology.add_atom("CA", mdtraj.element.calcium, topology.add_residue("CA", topology.add_chain("I"), resSeq=99))
@@ -475,3 +496,37 @@ def test_bonds_of_the_report_have_their_sources_and_lengths(disulfide, tmp_path)
     assert {bond.source for bond in report.bonds} == {"names", "link"}
     for bond in report.bonds:
         assert bond.shortest_nm < bond.typical_nm < bond.longest_nm
+
+
+def test_group_over_two_molecules_is_refused(peptide, tmp_path):
+    two = peptide.topology.join(peptide.topology)
+    xyz = np.concatenate([peptide.xyz, peptide.xyz + 3.0], axis=1)
+    with pytest.raises(InputError, match="bead 'head' has .* which no bonds connect: they are of two molecules"):
+        read_bead_frames(
+            *files(tmp_path, mdtraj.Trajectory(xyz, two)), beads={"head": "resSeq 1 2", "tail": "resid 3 4"}
+        )
+
+
+def test_frame_of_water_that_is_not_finite_costs_no_link(tmp_path):
+    """A disulfide that is known by its distance alone, in frames of which one has a water without a place."""
+    topology, positions = build_peptide("CGGC", app.ForceField("amber99sbildn.xml"), 1)
+    topology = mdtraj.Topology.from_openmm(topology)
+    xyz = np.repeat(np.asarray(positions, dtype=np.float32)[None], 5, axis=0)
+    sulfurs = topology.select("name SG")
+    hydrogens = topology.select("name HG")
+    xyz[:, sulfurs[1]] = xyz[:, sulfurs[0]] + np.array([0.204, 0.0, 0.0], np.float32)
+    kept = np.setdiff1d(np.arange(topology.n_atoms), hydrogens)
+    topology, xyz = topology.subset(kept), xyz[:, kept]
+    residue = topology.add_residue("HOH", topology.add_chain("W"))
+    for name in ("O", "H1", "H2"):
+        topology.add_atom(name, mdtraj.element.get_by_symbol(name[0]), residue)
+    xyz = np.concatenate([xyz, np.full((5, 3, 3), 9.0, np.float32)], axis=1)
+    _, given = files(tmp_path, mdtraj.Trajectory(xyz, topology))
+    bonds = []
+    for name in ("clean", "damaged"):
+        if name == "damaged":
+            xyz[2, -1] = np.nan  # the middle one of the frames by which bonds are found
+        path = tmp_path / f"{name}.dcd"
+        mdtraj.Trajectory(xyz, topology).save_dcd(str(path))
+        bonds.append(read_bead_frames(path, given, beads="ca").beads.bonds)
+    assert (0, 3) in bonds[0] and bonds[0] == bonds[1]
