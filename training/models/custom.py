@@ -30,7 +30,8 @@ class CustomNetwork(Network):
         super().__init__()
         self.module = module
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    # TorchScript takes the type of the result from the module: energies, or coordinates and weights.
+    def forward(self, x: Tensor, t: Tensor):  # type: ignore[no-untyped-def]
         return self.module(x, t)
 
 
