@@ -39,15 +39,16 @@ class FlowPool:
         self._teacher, self._frames, self._seed = teacher.requires_grad_(False), frames, seed
         self._t_min, self._t_top = t_min, min(T_TOP, t_max)
         self._batches: dict[int, Trajectories] = {}
+        self._joined: Trajectories | None = None
 
     def draw(self, steps: int, generator: torch.Generator) -> FlowPoints:
         """POINTS points of any time and trajectory, `steps` steps of training after the first."""
         newest = steps // EVERY
         numbers = range(max(0, newest - BATCHES + 1), newest + 1)
-        self._batches = {number: self._batches.get(number) or self._batch(number) for number in numbers}
-        kept = list(self._batches.values())
-        t, x = kept[0].t, torch.cat([one.x for one in kept], 1)
-        density = torch.cat([one.minus_log_density for one in kept], 1)
+        if self._joined is None or newest not in self._batches:
+            self._batches = {number: self._batches.get(number) or self._batch(number) for number in numbers}
+            self._joined = _joined(list(self._batches.values()))
+        t, x, density = self._joined.t, self._joined.x, self._joined.minus_log_density
         when, which = (torch.randint(count, (POINTS,), generator=generator, device=x.device) for count in density.shape)
         return FlowPoints(x[when, which], t[when], density[when, which])
 
@@ -55,6 +56,11 @@ class FlowPool:
         generator = torch.Generator(device=self._frames.device)
         generator.manual_seed(seeds(self._seed[0], "flow", *self._seed[1:], number)[0])
         return follow(self._teacher, self._frames, BATCH, self._t_min, self._t_top, generator)
+
+
+def _joined(batches: list[Trajectories]) -> Trajectories:
+    x, density = (torch.cat(parts, 1) for parts in zip(*((b.x, b.minus_log_density) for b in batches), strict=True))
+    return Trajectories(batches[0].t, x, density)
 
 
 def follow(
