@@ -30,13 +30,14 @@ from fpforce.training.checkpoint.checkpoint import (
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.data.read import read_training_set
+from fpforce.training.diffusion import degrees_of_freedom
 from fpforce.training.loop.callbacks import StopAfterStep, StoppedWhileCompiling
 from fpforce.training.loop.early_stopping import conclude
 from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.loop.hand_over import measured_hand_overs
 from fpforce.training.loop.trainer import quiet_lightning, trainer_of
 from fpforce.training.recipe.models import InternalRecipe
-from fpforce.training.recipe.plan import plan_experts
+from fpforce.training.recipe.plan import plan_experts, settled
 from fpforce.training.recipe.resumption import refuse_other_recipe
 from fpforce.training.recipe.sections import Recipe
 
@@ -72,6 +73,9 @@ def train(
         internal=any(isinstance(plan.model, InternalRecipe) for plan in plans),
         earlier=None if earlier is None else earlier.data,
     )
+    one = training_set.frames.shape[1] if isinstance(training_set, TrainingSet) else None
+    recipe = settled(recipe, one and degrees_of_freedom(one), None if checkpoint is None else checkpoint.recipe)
+    plans = plan_experts(recipe)
     pl.seed_everything(recipe.run.seed, verbose=False)
     module = ExpertTraining(recipe, plans, training_set)
     if recipe.run.precision == "64-true":

@@ -151,7 +151,7 @@ def _kept(path: Path, settings: dict, make) -> None:
 
 
 def _module(variant: Variant, training_set: TrainingSet, *overrides: str) -> ExpertTraining:
-    recipe = load_recipe(ALANINE / "recipe.yaml", [*variant.overrides, *overrides])
+    recipe = load_recipe(ALANINE / "recipe.yaml", ["loss.flow_weight=0", *variant.overrides, *overrides])
     torch.manual_seed(recipe.run.seed)
     module = variant.kind(recipe, plan_experts(recipe), training_set)
     module.begin(0)

@@ -27,7 +27,7 @@ def _up_to(t_max: float, part: float = 0.75) -> Row:
         f"experts=[{{t_max: {t_max}, max_minutes: {8 * part:g}}}, "
         f"{{t_max: 1.0, conservative: false, max_minutes: {8 - 8 * part:g}}}]"
     )
-    return Row("recipe.yaml", (experts,))
+    return replace(FOKKER_PLANCK, overrides=(experts,))
 
 
 _CALIBRATIONS = {
@@ -81,8 +81,8 @@ TABLES = {
     ),
     "width": Table(
         {
-            f"width {width}, alpha_FP {weight}": Row(
-                overrides=(f"model.width={width}", f"loss.fokker_planck_weight={weight}")
+            f"width {width}, alpha_FP {weight}": replace(
+                FOKKER_PLANCK, overrides=(f"model.width={width}", f"loss.fokker_planck_weight={weight}")
             )
             for width in (32, 128)
             for weight in ("0", "5e-5", "5e-4", "5e-3")

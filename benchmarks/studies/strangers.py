@@ -1,23 +1,29 @@
 """Molecules that no default was chosen on: does the simulation of a force field have the distribution of its data?
 
-python benchmarks/studies/strangers.py CASE [--minutes 5 | --steps 10000] [--seeds 0 1] [--tau FOLDER]
+python benchmarks/studies/strangers.py CASE... [--variants default] [--steps 8000] [--seeds 0] [--tau FOLDER]
 
-CASE is one of CASES. Every variant of the recipe is trained for the same time (on a machine that does something else
-meanwhile, better for the same number of steps), exported, sampled, and simulated from the most open and the most closed
-frame of the data. Compared with frames that none was trained on: mean first Wasserstein distance over all pair
-distances; Jensen-Shannon divergence of the end-to-end distance and of the radius of gyration in 50 bins, and of
-dihedrals of consecutive beads in 36 (mean); of two dihedrals that of their plane in 64 x 64 bins. The floor is the same
-between the training frames and the reference. What is done lies in runs/strangers and is not made again; writes
-docs/results/strangers_CASE.md.
+The recipe of a CASE has files, beads, temperature and output, and nothing else. Every variant of it is trained for the
+same number of steps, exported, sampled, and simulated from the most open and the most closed frame of the data.
+Compared with frames that none was trained on: mean first Wasserstein distance over all pair distances;
+Jensen-Shannon divergence of the end-to-end distance and of the radius of gyration in 50 bins, and of dihedrals of
+consecutive beads in 36 (mean); where a molecule has a plane of two dihedrals, theirs in it. The floor is the same
+between the training frames and the reference.
+
+WORKED_ON says on which molecules the method was developed; the others were looked at once, when all else was settled.
+What is done lies in runs/strangers and is not made again; docs/results/strangers.json keeps a row for each, from which
+docs/results/strangers.md is made.
 """
 
 import argparse
 import json
 import os
+import random
 import sys
+import tarfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,11 +33,10 @@ from workbench.hardware import describe_hardware
 from workbench.places import ALANINE, EXAMPLES
 from workbench.tiny import SMALL
 
-CHIGNOLIN = EXAMPLES / "chignolin" / "data"
 VARIANTS = {
     "default": (),
-    "before": ("data.held_out=0",),
-    "flow": ("loss.flow_weight=0.05",),
+    "without flow": ("loss.flow_weight=0",),
+    "without Fokker-Planck": ("loss.fokker_planck_weight=0",),
 }
 _SMALL = (*SMALL, "run.compile=false")
 FRAMES, PLANE_FRAMES = 3000, 20_000
@@ -39,84 +44,126 @@ FRAMES, PLANE_FRAMES = 3000, 20_000
 
 @dataclass(frozen=True)
 class Case:
-    """A molecule: files to train on and to judge by, its beads and temperature, and what else its recipe says."""
+    """A molecule: files to train on and to judge by, its beads and temperature.
 
+    folder: where the files lie; `tau` and `systems` stand for what the command line gives. plane: two dihedrals by
+    their beads. stride, stop: of the frames of the training files, every so-many-th and as many are kept.
+    """
+
+    folder: Path | str
     training: tuple[str, ...]
     reference: tuple[str, ...]
     topology: str
-    beads: str
+    beads: Any
     temperature_k: float
-    overrides: tuple[str, ...] = ()
+    plane: tuple[tuple[int, ...], ...] = ()
+    stride: int = 1
+    stop: int | None = None
 
-    def at(self, folder: Path) -> "Case":
-        """With its files in a folder."""
-        return Case(
-            tuple(str(folder / name) for name in self.training),
-            tuple(str(folder / name) for name in self.reference),
-            str(folder / self.topology),
-            self.beads,
-            self.temperature_k,
-            self.overrides,
-        )
+    def fewer(self, stride: int = 1, stop: int | None = None) -> "Case":
+        return replace(self, stride=stride, stop=stop)
 
 
-_ALANINE = (("train.xtc",), ("reference.xtc",), "alanine_dipeptide.pdb", "backbone5", 300.0)
-_CHIGNOLIN = (("train/*.xtc",), ("reference/*.xtc",), "data.pdb", "ca", 400.0)
-_LONGER = ("model.wall=true", "loss.fokker_planck_weight=2e-3")
-CASES = {
-    "tau": Case(("train.xtc",), ("held.xtc",), "tau.pdb", "name CA", 300.0, _LONGER),
-    "alanine": Case(*_ALANINE).at(ALANINE),
-    "alanine_1000": Case(*_ALANINE, ("data.stride=20",)).at(ALANINE),
-    "alanine_300": Case(*_ALANINE, ("data.stride=67", "optimizer.batch_size=256")).at(ALANINE),
-    "chignolin": Case(*_CHIGNOLIN, _LONGER).at(CHIGNOLIN),
-    "chignolin_1000": Case(*_CHIGNOLIN, (*_LONGER, "data.stride=10")).at(CHIGNOLIN),
+def _systems(name: str, beads: Any, temperature_k: float) -> Case:
+    return Case(f"systems/{name}", ("train.xtc",), ("reference.xtc",), f"{name}.pdb", beads, temperature_k)
+
+
+def _dipeptide(name: str, beads: str) -> Case:
+    return Case("dipeptides", (f"test/{name}_run1.xtc",), (f"test/{name}_run2.xtc",), f"test/{name}.pdb", beads, 310.0)
+
+
+_ALANINE = Case(ALANINE, ("train.xtc",), ("reference.xtc",), "alanine_dipeptide.pdb", "backbone5", 300.0)
+_ALANINE = replace(_ALANINE, plane=((0, 1, 2, 3), (1, 2, 3, 4)))
+_GROUPS = {
+    "head": "resname ACE",
+    "N": "name N and resname ALA",
+    "CA": "name CA CB",
+    "C": "name C O and resname ALA",
+    "tail": "resname NME",
 }
+_TAU = Case("tau", ("train.xtc",), ("held.xtc",), "tau.pdb", "ca", 300.0)
+_CHIGNOLIN = Case(EXAMPLES / "chignolin" / "data", ("train/*.xtc",), ("reference/*.xtc",), "data.pdb", "ca", 400.0)
+CASES = {
+    "tau": _TAU,
+    "tau_backbone": replace(_TAU, beads="backbone"),
+    "alanine": _ALANINE,
+    "alanine_heavy": replace(_ALANINE, beads="heavy", plane=((1, 3, 4, 6), (3, 4, 6, 8))),
+    "alanine_groups": replace(_ALANINE, beads=_GROUPS),
+    "chignolin": _CHIGNOLIN,
+    "alanine_1000": _ALANINE.fewer(stride=20),
+    "alanine_300": _ALANINE.fewer(stride=67),
+    "alanine_begin": _ALANINE.fewer(stop=2000),
+    "tau_1000": _TAU.fewer(stride=3),
+    "tau_begin": _TAU.fewer(stop=1000),
+    "chignolin_1000": _CHIGNOLIN.fewer(stride=10),
+    "chignolin_300": _CHIGNOLIN.fewer(stride=33),
+    "dipeptide_backbone": _dipeptide("WW", "backbone"),
+    "dipeptide_heavy": _dipeptide("MM", "name N CA CB C O"),
+    "trp_cage": _systems("trp_cage", "ca", 0.0),
+    "villin": _systems("villin", "ca", 0.0),
+    "disordered": _systems("disordered", "ca", 300.0),
+    "alkane": _systems("alkane", "all", 300.0),
+    "hairpin": _systems("hairpin", "all", 300.0),
+}
+SPLIT_SEED = 20261128
+KNOWN_BEFORE = ("tau", "alanine", "chignolin")  # the method was developed on them before there was a bench
+
+
+def worked_on() -> list[str]:
+    """The molecules to work on: those known before, and two drawn from the others."""
+    whole = {name for name, case in CASES.items() if case.stride == 1 and case.stop is None}
+    return [*KNOWN_BEFORE, *random.Random(SPLIT_SEED).sample(sorted(whole - set(KNOWN_BEFORE)), 2)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("case", nargs="?", choices=CASES)
-    parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=["before", "default"])
-    parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--steps", type=int, help="instead of minutes")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"one or more of {', '.join(CASES)}")
+    parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=["default"])
+    parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
-    parser.add_argument("--picoseconds", type=float, default=800.0)
+    parser.add_argument("--picoseconds", type=float, default=400.0)
     parser.add_argument("--replicas", type=int, default=32, help="from each start")
     parser.add_argument("--samples", type=int, default=FRAMES)
     parser.add_argument("--tau", type=Path, help="folder of tau.pdb, train.xtc and held.xtc")
+    parser.add_argument("--systems", type=Path, help="folder of the sets that fpforce-reference --model makes")
     chosen = options.parse(parser, steps=30, picoseconds=4.0, replicas=2, samples=100)
-    if chosen.case is None and not chosen.quick:
+    if not chosen.cases and not chosen.quick:
         parser.error(f"a case is needed: {', '.join(CASES)}")
-    chosen.case = chosen.case or "alanine_300"
-    case = CASES[chosen.case]
-    if chosen.case == "tau":
-        if chosen.tau is None:
-            parser.error("tau lies in no example; give its folder with --tau")
-        case = case.at(chosen.tau)
-    rows = []
-    for seed in chosen.seeds:
-        for variant in chosen.variants:
-            folder = chosen.runs / "strangers" / f"{chosen.case}_{variant.replace(' ', '_')}_{seed}"
-            rows.append(run(folder, case, variant, seed, chosen))
-            print(json.dumps(rows[-1]), flush=True)
-    text = table(rows)
-    (chosen.results / f"strangers_{chosen.case}.md").write_text(text)
-    print(text)
+    for name in chosen.cases or ["alanine_300"]:
+        if name not in CASES:
+            parser.error(f"{name} is none of {', '.join(CASES)}")
+        for seed in chosen.seeds:
+            for variant in chosen.variants:
+                row = run(name, variant, seed, chosen)
+                keep(row, chosen.results)
+                print(table([row]), flush=True)
 
 
-def run(folder: Path, case: Case, variant: str, seed: int, chosen) -> dict:
-    """The row of one variant and seed, made or taken from what is there."""
-    asked = {
-        "variant": variant,
-        "seed": seed,
-        "minutes": None if chosen.steps else chosen.minutes,
-        "asked_steps": chosen.steps,
-        "picoseconds": chosen.picoseconds,
-    }
+def keep(row: dict, results: Path) -> None:
+    """Put a row in the place of the one of the same case, variant and seed, and make the table anew."""
+    kept = results / "strangers.json"
+    rows = json.loads(kept.read_text()) if kept.exists() else []
+    same = ("case", "variant", "seed", "steps")
+    rows = [one for one in rows if any(one[name] != row[name] for name in same)] + [row]
+    rows.sort(key=lambda one: (list(CASES).index(one["case"]), one["variant"], one["seed"], one["steps"]))
+    replace_text(kept, json.dumps(rows, indent=1) + "\n")
+    replace_text(results / "strangers.md", table(rows))
+
+
+def replace_text(path: Path, text: str) -> None:
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    beside.write_text(text)
+    beside.replace(path)
+
+
+def run(name: str, variant: str, seed: int, chosen: argparse.Namespace) -> dict:
+    """The row of one case, variant and seed, made or taken from what is there."""
+    case, folder = CASES[name], chosen.runs / "strangers" / f"{name}_{variant.replace(' ', '_')}_{seed}"
+    asked = {"case": name, "variant": variant, "seed": seed, "steps": chosen.steps, "picoseconds": chosen.picoseconds}
     done = folder / "row.json"
     if done.exists():
         row = json.loads(done.read_text())
-        if {name: row[name] for name in asked} != asked:
+        if {key: row[key] for key in asked} != asked:
             raise SystemExit(f"{done} was made with other settings than {asked}; remove its folder")
         return row
     from fpforce.training.checkpoint.checkpoint import read_checkpoint
@@ -126,58 +173,89 @@ def run(folder: Path, case: Case, variant: str, seed: int, chosen) -> dict:
     from fpforce.trajectories.bead_frames import read_bead_frames
 
     folder.mkdir(parents=True, exist_ok=True)
+    files = brought(case, folder / "data", chosen)
     recipe = folder / "asked.yaml"
     recipe.write_text(
         json.dumps(
             {
-                "data": {"trajectories": list(case.training), "topology": case.topology, "beads": case.beads},
-                "temperature_k": case.temperature_k,
+                "data": {"trajectories": files.training, "topology": files.topology, "beads": case.beads},
+                "temperature_k": files.temperature_k,
                 "output": str(folder),
             }
         )
     )
-    length = (
-        [f"run.max_steps={chosen.steps}"]
-        if chosen.steps
-        else [f"run.max_minutes={chosen.minutes}", "run.max_steps=1000000"]
-    )
-    ours = load_recipe(
-        recipe,
-        [
-            *length,
-            "run.threads=1",
-            f"run.seed={seed}",
-            "run.compile=true",
-            *(_SMALL if chosen.quick else ()),
-            *case.overrides,
-            *VARIANTS[variant],
-        ],
-    )
+    program = [f"run.max_steps={chosen.steps}", "run.threads=1", f"run.seed={seed}", "run.compile=true"]
+    ours = load_recipe(recipe, [*program, *(_SMALL if chosen.quick else ()), *VARIANTS[variant]])
     began, processor = time.monotonic(), time.process_time()
     train(ours, resume=(folder / "model.ckpt").exists(), show_progress=False)
     row = asked | {"seconds": time.monotonic() - began, "processor_seconds": time.process_time() - processor}
     checkpoint = read_checkpoint(folder / "model.ckpt")
     if not (folder / "model.pt").exists():
         export(checkpoint.path, folder / "model.pt")
-    known = read_bead_frames(list(case.training), case.topology, beads=case.beads, stride=ours.data.stride).positions_nm
-    reference = read_bead_frames(list(case.reference), case.topology, beads=case.beads).positions_nm
+    known = read_bead_frames(files.training, files.topology, beads=case.beads).positions_nm
+    reference = read_bead_frames(files.reference, files.topology, beads=case.beads).positions_nm
     samples = _samples(checkpoint, folder, seed, chosen.samples)
     simulations = _simulations(folder, known, seed, chosen)
+    both = np.concatenate(simulations)
     expert = checkpoint.record.expert
     row |= {
-        "steps": expert.steps,
+        "trained_steps": expert.steps,
         "frames": len(known),
+        "beads": known.shape[1],
         "hardware": describe_hardware(),
-        "watched": {name: values[-1] for name, values in expert.watched.items() if values},
+        "watched": {key: values[-1] for key, values in expert.watched.items() if values},
         "gap_kt": expert.gap["kt"][-1] if expert.gap["kt"] else None,
-        "floor": compare(known, reference),
-        "samples": compare(samples, reference),
-        "from open": compare(simulations[0], reference),
-        "from closed": compare(simulations[1], reference),
-        "simulation": compare(np.concatenate(simulations), reference),
+        "floor": compare(known, reference, case.plane),
+        "samples": compare(samples, reference, case.plane),
+        "from open": compare(simulations[0], reference, case.plane),
+        "from closed": compare(simulations[1], reference, case.plane),
+        "simulation": compare(both, reference, case.plane),
+        "simulation against samples": compare(both, samples, case.plane),
     }
     done.write_text(json.dumps(row, indent=1))
     return row
+
+
+class Files(NamedTuple):
+    training: list[str]
+    reference: list[str]
+    topology: str
+    temperature_k: float
+
+
+def brought(case: Case, folder: Path, chosen: argparse.Namespace) -> Files:
+    """The files of a case as a user would bring them: unpacked, and cut where it is one of fewer frames."""
+    place = _place(case, folder, chosen)
+    training, reference = (
+        [path for name in names for path in sorted(place.glob(name))] for names in (case.training, case.reference)
+    )
+    topology = place / case.topology
+    if not (training and reference and topology.exists()):
+        raise SystemExit(f"{place} lacks {', '.join((*case.training, *case.reference, case.topology))}")
+    if case.stride > 1 or case.stop is not None:
+        import mdtraj
+
+        frames = mdtraj.load([str(path) for path in training], top=str(topology))[:: case.stride][: case.stop]
+        folder.mkdir(parents=True, exist_ok=True)
+        training = [folder / "fewer.xtc"]
+        frames.save(str(training[0]))
+    temperature = case.temperature_k or json.loads((place / "data.json").read_text())["temperature_k"]
+    return Files([str(path) for path in training], [str(path) for path in reference], str(topology), temperature)
+
+
+def _place(case: Case, folder: Path, chosen: argparse.Namespace) -> Path:
+    if isinstance(case.folder, Path):
+        return case.folder
+    given, _, name = case.folder.partition("/")
+    if given == "dipeptides":
+        with tarfile.open(EXAMPLES / "dipeptides" / "data.tar.xz") as packed:
+            wanted = {f"dipeptides/{path}" for path in (*case.training, *case.reference, case.topology)}
+            packed.extractall(folder, [one for one in packed if one.name in wanted], filter="data")
+        return folder / "dipeptides"
+    place = getattr(chosen, given)
+    if place is None:
+        raise SystemExit(f"{case.topology} lies in no example; give its folder with --{given}")
+    return place / name
 
 
 def _samples(checkpoint, folder: Path, seed: int, count: int) -> np.ndarray:
@@ -224,19 +302,24 @@ def features(x: np.ndarray) -> dict[str, np.ndarray]:
     x (frames, beads, 3).
     """
     i, j = np.triu_indices(x.shape[1], 1)
-    bonds = x[:, 1:] - x[:, :-1]
-    planes = np.cross(bonds[:, :-1], bonds[:, 1:])
-    sine = (bonds[:, :-2] * planes[:, 1:]).sum(-1) * np.linalg.norm(bonds[:, 1:-1], axis=-1)
     centred = x - x.mean(1, keepdims=True)
     return {
         "distances": np.linalg.norm(x[:, i] - x[:, j], axis=-1),
         "ends": np.linalg.norm(x[:, 0] - x[:, -1], axis=-1),
         "radius": np.sqrt(np.square(centred).sum(-1).mean(1)),
-        "dihedrals": np.arctan2(sine, (planes[:, :-1] * planes[:, 1:]).sum(-1)),
+        "dihedrals": np.stack([dihedral(x[:, k : k + 4]) for k in range(x.shape[1] - 3)], -1),
     }
 
 
-def compare(x: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+def dihedral(x: np.ndarray) -> np.ndarray:
+    """Angles (frames,) in rad of x (frames, 4, 3)."""
+    bonds = x[:, 1:] - x[:, :-1]
+    planes = np.cross(bonds[:, :-1], bonds[:, 1:])
+    sine = (bonds[:, 0] * planes[:, 1]).sum(-1) * np.linalg.norm(bonds[:, 1], axis=-1)
+    return np.arctan2(sine, (planes[:, 0] * planes[:, 1]).sum(-1))
+
+
+def compare(x: np.ndarray, reference: np.ndarray, plane: tuple[tuple[int, ...], ...]) -> dict[str, float]:
     """How far frames x are from the reference, both thinned to the same number of frames."""
     count = min(len(x), len(reference), FRAMES)
     ours, theirs = features(thinned(x, count)), features(thinned(reference, count))
@@ -246,18 +329,13 @@ def compare(x: np.ndarray, reference: np.ndarray) -> dict[str, float]:
     for name in ("ends", "radius"):
         both = np.concatenate([ours[name], theirs[name]])
         found[f"js_{name}"] = divergence(ours[name][:, None], theirs[name][:, None], 50, [(both.min(), both.max())])
-    angles = ours["dihedrals"].shape[1]
+    pairs = zip(ours["dihedrals"].T, theirs["dihedrals"].T, strict=True)
     found["js_dihedrals"] = float(
-        np.mean(
-            [
-                divergence(ours["dihedrals"][:, [k]], theirs["dihedrals"][:, [k]], 36, [(-np.pi, np.pi)])
-                for k in range(angles)
-            ]
-        )
+        np.mean([divergence(a[:, None], b[:, None], 36, [(-np.pi, np.pi)]) for a, b in pairs])
     )
-    if angles == 2:
+    if plane:
         count = min(len(x), len(reference), PLANE_FRAMES)
-        planes = [features(thinned(one, count))["dihedrals"] for one in (x, reference)]
+        planes = [np.stack([dihedral(thinned(one, count)[:, beads]) for beads in plane], -1) for one in (x, reference)]
         found["js_plane"] = divergence(*planes, 64, [(-np.pi, np.pi)] * 2)
     return found
 
@@ -274,46 +352,31 @@ def thinned(x: np.ndarray, count: int) -> np.ndarray:
 
 
 def table(rows: list[dict]) -> str:
-    """A row for each floor, set of samples and simulation."""
-    plane = "js_plane" in rows[0]["floor"]
-    names = ["w1_nm", "js_ends", "js_radius", "js_dihedrals", *(["js_plane"] if plane else []), "radius_nm"]
-    head = [
-        "variant",
-        "seed",
-        "steps",
-        "of",
-        "W1, nm",
-        "JS end-to-end",
-        "JS Rg",
-        "JS dihedrals",
-        *(["JS plane"] if plane else []),
-        "Rg, nm",
-        "denoising, training / held out",
-        "gap, kT",
-    ]
-    length = f"{rows[0]['minutes']:g} minutes" if rows[0]["minutes"] else f"{rows[0]['asked_steps']} steps"
-    lines = [
-        f"{rows[0]['frames']} frames, {length} of training, {rows[0]['hardware']}. Processor time of the trainings: "
-        f"{', '.join(format(row['processor_seconds'], '.0f') for row in rows)} s.",
-        "",
-        f"| {' | '.join(head)} |",
-        "|" + "---|" * len(head),
-    ]
-
-    def line(first: list[str], found: dict, last: list[str]) -> None:
-        lines.append(f"| {' | '.join([*first, *(f'{found[name]:.4f}' for name in names), *last])} |")
-
-    line(["", "", "", "training frames"], rows[0]["floor"], ["", ""])
+    """A row for the floor, the samples and the simulation of each."""
+    names = ["w1_nm", "js_ends", "js_radius", "js_dihedrals", "js_plane", "radius_nm"]
+    head = ["molecule", "beads", "frames", "variant", "seed", "steps", "of", "W1, nm", "JS end-to-end", "JS Rg"]
+    head += ["JS dihedrals", "JS plane", "Rg, nm", "denoising, training / held out"]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    floors = set()
     for row in rows:
-        watched, gap = row["watched"], row["gap_kt"]
+        first = [row["case"], str(row["beads"]), str(row["frames"])]
+        watched = row["watched"]
         losses = f"{watched['denoising']:.4f} / {watched['held_out_denoising']:.4f}" if watched else ""
-        for of in ("samples", "from open", "from closed", "simulation"):
-            line(
-                [row["variant"], str(row["seed"]), str(row["steps"]), of],
-                row[of],
-                [losses, "" if gap is None else f"{gap:.1f}"],
-            )
-    return "\n".join(lines) + "\n"
+        of = ["samples", "from open", "from closed", "simulation", "simulation against samples"]
+        if row["case"] not in floors:
+            of.insert(0, "floor")
+            floors.add(row["case"])
+        for one in of:
+            run = ["", "", ""] if one == "floor" else [row["variant"], str(row["seed"]), str(row["trained_steps"])]
+            found = [f"{row[one][name]:.4f}" if name in row[one] else "" for name in names]
+            lines.append(f"| {' | '.join([*first, *run, one, *found, '' if one == 'floor' else losses])} |")
+    hardware = ", ".join(sorted({row["hardware"] for row in rows}))
+    seconds = sum(row["processor_seconds"] for row in rows)
+    return (
+        f"{hardware}; processor time of the trainings {seconds / 60:.0f} minutes, one thread each.\n\n"
+        + "\n".join(lines)
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

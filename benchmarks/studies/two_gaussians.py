@@ -85,6 +85,7 @@ def run(name: str, seed: int, runs: Path, chosen) -> None:
                 f"run.seed={seed}",
                 f"run.max_steps={chosen.steps}",
                 f"experts={EXPERTS[name]}",
+                "loss.flow_weight=0",
                 *more,
             ],
         )

@@ -15,6 +15,8 @@ from pytorch_lightning.callbacks import WeightAveraging
 from fpforce.training.checkpoint.record import ExpertRecord
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.loop.expert_training import ExpertTraining
+from fpforce.training.loop.flow_pool import T_TOP
+from fpforce.training.loop.gap import gap_kt
 from fpforce.training.loop.held_out_losses import Losses, Watched
 from fpforce.training.models.contract import DiffusionEnergy
 
@@ -54,8 +56,8 @@ class Watching(pl.Callback):
             }
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: ExpertTraining, batch: int, batch_idx: int) -> None:
-        if module.wants_flow:
-            module.follow_flow_of(self._averaging.averaged_expert(module))
+        if module.wants_flow and module.progress >= module.recipe.loss.flow_begin:
+            module.follow_flow_of(self._averaging.averaged_expert(module).state_dict())
             logger.info(
                 "from step %d on the energy follows the probability flow of its averaged weights", module.global_step
             )
@@ -71,28 +73,47 @@ class Watching(pl.Callback):
         losses = {name: watched.losses(expert) for name, watched in self._watched.items()}
         entry = note(record, losses[""], losses["held_out_"])
         keep_best(record, losses["held_out_"].denoising, expert.state_dict())
+        risen = record.best is not None and losses["held_out_"].denoising > WORSE * record.best["loss"]
         if self._gap_is_due(module, expert, done):
-            entry["gap_kt"] = self._watched["held_out_"].gap_kt(expert)
+            entry["gap_kt"] = gap_kt(expert, module._batches.value.frames, module.plan)
             record.gap["step"].append(record.steps)
             record.gap["kt"].append(entry["gap_kt"])
         for log in module.loggers:
             log.log_metrics(entry, trainer.global_step)
-        best = record.best  # None where the losses were no numbers from the beginning, which the next step says
-        if best is not None and losses["held_out_"].denoising > WORSE * best["loss"] and not done:
+        if risen and not done:
+            self._stop_memorising(trainer, module, losses["held_out_"].denoising)
+
+    def _stop_memorising(self, trainer: pl.Trainer, module: ExpertTraining, loss: float) -> None:
+        """Stop, or where the energy has not followed its flow yet, go back to the best weights and begin with that."""
+        record = module.record.expert
+        best = record.best
+        assert best is not None
+        rise = (
+            f"on held-out frames the denoising loss has risen from {best['loss']:.4f} at step {best['step']} to "
+            f"{loss:.4f}"
+        )
+        if module.wants_flow:
+            for expert in (module.expert, self._averaging.averaged_expert(module)):
+                expert.load_state_dict(best["weights"])
+            module.follow_flow_of(best["weights"])
             logger.warning(
-                "stopped at step %d: on held-out frames the denoising loss has risen from %.4f at step %d to %.4f; the "
-                "weights "
-                "of step %d are kept. More frames would help, a longer training would not",
+                "step %d: %s; from the weights of step %d on the energy follows their probability flow",
                 record.steps,
-                best["loss"],
-                best["step"],
-                losses["held_out_"].denoising,
+                rise,
                 best["step"],
             )
-            record.stopped_early = trainer.should_stop = True
+            return
+        logger.warning(
+            "stopped at step %d: %s; the weights of step %d are kept. More frames would help, a longer training would "
+            "not",
+            record.steps,
+            rise,
+            best["step"],
+        )
+        record.stopped_early = trainer.should_stop = True
 
     def _gap_is_due(self, module: ExpertTraining, expert: torch.nn.Module, done: bool) -> bool:
-        if not isinstance(expert, DiffusionEnergy) or module.plan.t_max < 1.0:
+        if not isinstance(expert, DiffusionEnergy) or module.plan.t_min >= T_TOP:
             return False
         return done or len(module.record.expert.watched["step"]) % GAP_EVERY == 0
 
@@ -113,9 +134,11 @@ def note(record: ExpertRecord, training: Losses, held_out: Losses) -> dict[str, 
 def keep_best(record: ExpertRecord, loss: float, weights: dict[str, torch.Tensor]) -> None:
     """Keep the weights where their loss on held-out frames is within NEXT_TO_BEST of the least so far; `loss`
     of best is that least.
+
+    Where an energy follows its flow, later weights know more of it and are kept as long as the training goes on.
     """
     least = loss if record.best is None else min(loss, record.best["loss"])
-    if loss <= NEXT_TO_BEST * least:
+    if loss <= (NEXT_TO_BEST if record.teacher is None else WORSE) * least:
         record.best = {
             "step": record.steps,
             "loss": least,
@@ -129,7 +152,7 @@ def conclude(record: ExpertRecord) -> None:
         return
     last = {name: values[-1] for name, values in record.watched.items()}
     known, unknown = last["denoising"], last["held_out_denoising"]
-    gap = f"; E + ln q of held-out frames varies by {record.gap['kt'][-1]:.1f} kT" if record.gap["kt"] else ""
+    gap = f"; E + ln q of samples varies by {record.gap['kt'][-1]:.1f} kT" if record.gap["kt"] else ""
     logger.info("denoising loss %.4f on training frames, %.4f on held-out ones%s", known, unknown, gap)
     if known < (1.0 - KNOWN_BETTER) * unknown:
         logger.warning(

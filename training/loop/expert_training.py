@@ -151,7 +151,7 @@ class ExpertTraining(pl.LightningModule):
         losses, loss = steps[has_fokker_planck](draws._replace(flow=None))
         if draws.flow is not None:
             losses = losses._replace(flow=flow_loss(self._energy(), draws.flow))
-            loss = loss + self.recipe.loss.flow_weight * losses.flow
+            loss = loss + self.plan.flow_weight * losses.flow
         *terms, value = torch.stack([*(getattr(losses, name) for name in LOSS_TERMS), loss]).tolist()
         if not math.isfinite(value):
             kept = (
@@ -183,20 +183,20 @@ class ExpertTraining(pl.LightningModule):
             boundary = batches.spread(len(noised.x), generator, at=self.plan.t_max)
         return StepDraws(noised, perturbed, weights, boundary, rows, self._flow_points(step, generator))
 
-    def follow_flow_of(self, averaged: nn.Module) -> None:
-        """Make the averaged expert the teacher whose probability flow is followed from this step on.
+    def follow_flow_of(self, weights: dict[str, Tensor]) -> None:
+        """Make the expert with these averaged weights the teacher whose probability flow is followed from this step on.
 
         What was best on held-out frames before is forgotten: it has not learned from the flow.
         """
-        weights = {name: value.detach().cpu().clone() for name, value in averaged.state_dict().items()}
+        weights = {name: value.detach().cpu().clone() for name, value in weights.items()}
         self.record.expert.teacher = {"step": self.global_step, "weights": weights}
         self.record.expert.best = None
 
     @property
     def wants_flow(self) -> bool:
-        """Whether the recipe asks for the integral form and it is time for it, and there is no teacher yet."""
-        wanted = self.recipe.loss.flow_weight and isinstance(self.expert, DiffusionEnergy) and self.plan.t_min < T_TOP
-        return bool(wanted) and self.record.expert.teacher is None and self.progress >= self.recipe.loss.flow_begin
+        """Whether the plan asks for the integral form and there is no teacher yet."""
+        wanted = self.plan.flow_weight and isinstance(self.expert, DiffusionEnergy) and self.plan.t_min < T_TOP
+        return bool(wanted) and self.record.expert.teacher is None
 
     def _flow_points(self, step: int, generator: torch.Generator) -> FlowPoints | None:
         """Points of the teacher's flow, where there is a teacher."""

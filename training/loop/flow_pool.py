@@ -73,11 +73,11 @@ def follow(
     way. frames (frames, beads, 3): normalised training frames.
     """
     from_data = round(FROM_DATA * count)
-    samples = _samples(energy, frames, count - from_data, t_min, t_top, generator)
-    x = torch.cat([samples, _noised(frames, from_data, t_min, generator)])
+    own = samples(energy, frames, count - from_data, t_min, t_top, generator)
+    x = torch.cat([own, _noised(frames, from_data, t_min, generator)])
     times, gained = time_grid(t_top, t_min, UP).flip(0), x.new_zeros(len(x))
     points, gains = [x], [gained]
-    for state, gain in probability_flow(_field(energy, generator), times, x, gained):
+    for state, gain in probability_flow(fresh_probes(energy, generator), times, x, gained):
         points.append(state.detach())
         gains.append(gain.detach())
     along, gain, t = torch.stack(points), torch.stack(gains), times.to(x)
@@ -88,7 +88,7 @@ def follow(
     return Trajectories(t, along[:, sound], density[:, sound])
 
 
-def _samples(
+def samples(
     energy: DiffusionEnergy, frames: Tensor, count: int, t_min: float, t_top: float, generator: torch.Generator
 ) -> Tensor:
     """(count, beads, 3) at t_min, brought down from training frames noised to t_top."""
@@ -107,8 +107,8 @@ def _noised(frames: Tensor, count: int, t: float, generator: torch.Generator) ->
     return diffuse(chosen, frames.new_full((count,), t), centred_noise(chosen.shape, generator, chosen))
 
 
-def _field(energy: DiffusionEnergy, generator: torch.Generator) -> Field:
-    """Score, and an unbiased estimate of its divergence."""
+def fresh_probes(energy: DiffusionEnergy, generator: torch.Generator) -> Field:
+    """Score, and an unbiased estimate of its divergence: the prior's exactly, the network's by a fresh probe."""
 
     def field(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():

@@ -1,11 +1,7 @@
 """What a training knows of frames that it was never shown.
 
-In: the averaged energy so far, training frames and frames held out (data.held_out). Out: both losses on both, and the
-gap in kT. All are measured with the same noise each time, so that they change with the weights alone.
-
-The gap is the standard deviation over frames of E(x, t) + ln q(x) at the smallest t, ln q by the probability-flow ODE:
-zero if the energy is the logarithm of the density of the model's own samples. A simulation has the density exp(-E),
-samples have q.
+In: the averaged energy so far, training frames and frames held out (data.held_out). Out: both losses on both. All are
+measured with the same noise each time, so that they change with the weights alone.
 """
 
 from dataclasses import dataclass
@@ -14,17 +10,13 @@ import torch
 from torch import Tensor
 
 from fpforce.training.data.dataset import NoisedBatches
-from fpforce.training.diffusion import centred_noise, diffuse
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
 from fpforce.training.losses.time_sampling import ResidualTimes, TimeSampler
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
-from fpforce.training.models.experts import Expert, Experts
 from fpforce.training.recipe.plan import ExpertPlan
-from fpforce.training.sampling.likelihood import log_likelihood
 
 FRAMES, BATCHES, BATCH, POINTS = 1024, 2, 512, 128
-GAP_FRAMES, GAP_STEPS = 24, 20
 
 
 @dataclass(frozen=True)
@@ -59,19 +51,6 @@ class Watched:
                 )
                 fokker_planck += float(fokker_planck_loss(residual.detach(), x.shape[1], weights)) / BATCHES
         return Losses(denoising, fokker_planck)
-
-    def gap_kt(self, energy: DiffusionEnergy) -> float:
-        """Standard deviation over GAP_FRAMES frames of E + ln q at the smallest t, in kT; of an expert that
-        reaches t = 1.
-        """
-        generator = torch.Generator(device=self.frames.device).manual_seed(0)
-        frames = spread_evenly(self.frames, GAP_FRAMES)
-        times = frames.new_full((len(frames),), self.plan.t_min)
-        x = diffuse(frames, times, centred_noise(frames.shape, generator, frames))
-        log_density = log_likelihood(
-            Experts((Expert(energy, self.plan.t_min, 1.0),)), x, self.plan.t_min, GAP_STEPS, generator
-        )
-        return float((log_density + energy(x, times)).detach().double().std())
 
 
 def spread_evenly(frames: Tensor, count: int) -> Tensor:

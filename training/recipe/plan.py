@@ -9,6 +9,10 @@ from typing import Any
 from fpforce.training.recipe.models import ModelRecipe
 from fpforce.training.recipe.sections import ExpertRecipe, Recipe
 
+FOKKER_PLANCK_WEIGHT = 5e-4  # where the recipe leaves it open, for up to FEW degrees of freedom
+FEW = 12  # those of the five beads on which the weight was chosen
+FLOW_WEIGHT = 0.05  # where the recipe leaves it open; chosen on the first of benchmarks/studies/strangers.py
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertPlan:
@@ -20,12 +24,28 @@ class ExpertPlan:
     model: ModelRecipe
     v_min: float
     fokker_planck_weight: float
+    flow_weight: float
     anchor_weight: float
     max_steps: int
     max_minutes: float | None
 
     def __str__(self) -> str:
         return f"({self.t_min:g}, {self.t_max:g}]"
+
+
+def settled(recipe: Recipe, degrees_of_freedom: int | None, begun_with: Recipe | None = None) -> Recipe:
+    """The recipe with a number for alpha_FP: that of the run it goes on with, or one by the degrees of freedom D.
+
+    The residual is a sum over D. Its mean square is divided by D^2 (docs/method.md, eq. 7), the denoising loss by D, so
+    that one alpha_FP for all would ask the less of each degree of freedom the more there are.
+    """
+    if recipe.loss.fokker_planck_weight is not None:
+        return recipe
+    weight = None if begun_with is None else begun_with.loss.fokker_planck_weight
+    if weight is None:
+        weight = FOKKER_PLANCK_WEIGHT * max(1.0, (degrees_of_freedom or FEW) / FEW)
+    loss = recipe.loss.model_copy(update={"fokker_planck_weight": weight})
+    return recipe.model_copy(update={"loss": loss})
 
 
 def plan_experts(recipe: Recipe) -> tuple[ExpertPlan, ...]:
@@ -36,14 +56,17 @@ def plan_experts(recipe: Recipe) -> tuple[ExpertPlan, ...]:
 
 
 def _plan(recipe: Recipe, expert: ExpertRecipe, t_min: float) -> ExpertPlan:
-    weight = recipe.loss.fokker_planck_weight if expert.conservative else 0.0
+    weight = _chosen(recipe.loss.fokker_planck_weight, FOKKER_PLANCK_WEIGHT) if expert.conservative else 0.0
+    weight = _chosen(expert.fokker_planck_weight, weight)
+    flow = 0.0 if recipe.data.molecules or not weight else FLOW_WEIGHT
     return ExpertPlan(
         t_min=t_min,
         t_max=expert.t_max,
         conservative=expert.conservative,
         model=_chosen(expert.model, recipe.model),
         v_min=recipe.diffusion.v_min,
-        fokker_planck_weight=_chosen(expert.fokker_planck_weight, weight),
+        fokker_planck_weight=weight,
+        flow_weight=_chosen(recipe.loss.flow_weight, flow) if expert.conservative else 0.0,
         anchor_weight=expert.anchor_weight,
         max_steps=_chosen(expert.max_steps, recipe.run.max_steps),
         max_minutes=_chosen(expert.max_minutes, recipe.run.max_minutes),

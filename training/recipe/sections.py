@@ -132,7 +132,12 @@ class DiffusionRecipe(Section):
 class LossRecipe(Section):
     """Loss terms; L = denoising + fokker_planck_weight * Fokker-Planck."""
 
-    fokker_planck_weight: float = Field(5e-4, ge=0, description="alpha_FP; 0 trains by denoising alone")
+    fokker_planck_weight: float | None = Field(
+        None,
+        ge=0,
+        description="alpha_FP; 0 trains by denoising alone; null: 5e-4, times D / 12 for one molecule of D > 12 "
+        "degrees of freedom",
+    )
     fokker_planck_fraction: float = Field(
         0.125, gt=0, le=1, description="points of the FP term, as a part of the batch size"
     )
@@ -146,12 +151,12 @@ class LossRecipe(Section):
         description="frames for it are drawn by density^-evenness, so that rare states keep their weight",
     )
     fokker_planck_sigma: float = Field(1e-4, gt=0, le=0.1, description="sigma_w of the weak form, normalised units")
-    flow_weight: float = Field(
-        0.0,
+    flow_weight: float | None = Field(
+        None,
         ge=0,
         description="weight of the Fokker-Planck equation in integral form, along the model's own probability flow, in "
-        "the last part of the training of one molecule (0.05 where few frames leave a simulation unlike its samples); "
-        "0: not",
+        "the last part of the training of one molecule; null: 0.05 where fokker_planck_weight is above 0 and there is "
+        "one molecule; 0: not",
     )
     flow_begin: float = Field(0.6, gt=0, lt=1, description="part of the training after which it begins")
 

@@ -14,6 +14,7 @@ from fpforce.training.checkpoint.record import ExpertRecord
 from fpforce.training.data.held_out import STRETCHES, held_out, split_off
 from fpforce.training.data.read import read_training_set
 from fpforce.training.loop.early_stopping import NEXT_TO_BEST, WORSE, Watching, keep_best
+from fpforce.training.loop.gap import gap_kt
 from fpforce.training.loop.held_out_losses import Losses, Watched
 from fpforce.training.recipe.read import load_recipe
 from fpforce.training.train import train
@@ -124,9 +125,9 @@ def test_first_losses_that_are_no_numbers_leave_it_to_the_next_step_to_say_so():
     assert record.watched["step"] == [10] and math.isnan(record.watched["held_out_denoising"][0])
 
 
-def test_training_that_memorises_goes_back_to_its_best_weights(small_recipe, tmp_path):
-    """86 frames at small t, and a network that can learn them by heart."""
-    recipe = small_recipe(
+def memorising(small_recipe, tmp_path, *overrides):
+    """A recipe of 86 frames at small t, and a network that can learn them by heart."""
+    return small_recipe(
         tmp_path,
         "data.stride=200",
         "data.held_out=0.2",
@@ -139,7 +140,12 @@ def test_training_that_memorises_goes_back_to_its_best_weights(small_recipe, tmp
         "diffusion.t_max=0.2",
         "run.max_steps=1500",
         "run.compile=false",
+        *overrides,
     )
+
+
+def test_training_that_memorises_goes_back_to_its_best_weights(small_recipe, tmp_path):
+    recipe = memorising(small_recipe, tmp_path)
     checkpoint = read_checkpoint(train(recipe, show_progress=False))
     record, data = checkpoint.record.expert, read_training_set(recipe.data, temperature_k=300.0, batch_size=64)
     losses = record.watched["held_out_denoising"]
@@ -151,6 +157,20 @@ def test_training_that_memorises_goes_back_to_its_best_weights(small_recipe, tmp
     held = Watched(data.held_out, checkpoint.plans[0], 1e-4).losses(checkpoint.model())
     assert held.denoising == pytest.approx(losses[record.watched["step"].index(record.best["step"])], rel=1e-4)
     assert held.denoising <= NEXT_TO_BEST * min(losses)
+
+
+def test_training_that_memorises_begins_early_with_its_flow_from_the_best_weights(small_recipe, tmp_path):
+    recipe = memorising(small_recipe, tmp_path, "loss.flow_weight=0.05", "loss.flow_begin=0.9")
+    checkpoint = read_checkpoint(train(recipe, show_progress=False))
+    record = checkpoint.record.expert
+    teacher, losses = record.teacher, record.watched["held_out_denoising"]
+    assert teacher["step"] < 0.9 * 1500
+    before = [loss for step, loss in zip(record.watched["step"], losses, strict=True) if step <= teacher["step"]]
+    assert before[-1] > WORSE * min(before)
+    energy = checkpoint.model()
+    energy.load_state_dict(teacher["weights"])
+    data = read_training_set(recipe.data, temperature_k=300.0, batch_size=64)
+    assert Watched(data.held_out, checkpoint.plans[0], 1e-4).losses(energy).denoising <= NEXT_TO_BEST * min(before)
 
 
 def test_gap_of_an_exact_energy_is_zero_and_grows_with_what_is_added_to_it(alanine_set, small_recipe, tmp_path):
@@ -169,8 +189,9 @@ def test_gap_of_an_exact_energy_is_zero_and_grows_with_what_is_added_to_it(alani
         def forward(self, x, t):
             return self.size * torch.exp(-1e4 * t) * (x[:, 0] - x[:, -1]).square().sum(-1)
 
-    watched = Watched(alanine_set.frames, plan_experts(small_recipe(tmp_path))[0], 1e-4)
+    plan = plan_experts(small_recipe(tmp_path))[0]
     exact, tilted = (
-        watched.gap_kt(DiffusionEnergy(Tilt(size), fit_prior(alanine_set.frames, []))) for size in (0.0, 1.0)
+        gap_kt(DiffusionEnergy(Tilt(size), fit_prior(alanine_set.frames, [])), alanine_set.frames, plan)
+        for size in (0.0, 1.0)
     )
     assert exact < 0.1 and tilted > 5 * max(exact, 0.02)
