@@ -55,7 +55,7 @@ class Case:
     reference: tuple[str, ...]
     topology: str
     beads: Any
-    temperature_k: float
+    temperature_k: float | None
     plane: tuple[tuple[int, ...], ...] = ()
     stride: int = 1
     stop: int | None = None
@@ -64,8 +64,9 @@ class Case:
         return replace(self, stride=stride, stop=stop)
 
 
-def _systems(name: str, beads: Any, temperature_k: float) -> Case:
-    return Case(f"systems/{name}", ("train.xtc",), ("reference.xtc",), f"{name}.pdb", beads, temperature_k)
+def _systems(name: str, beads: Any) -> Case:
+    """A set that fpforce-reference --model made, at the temperature that its data.json says."""
+    return Case(f"systems/{name}", ("train.xtc",), ("reference.xtc",), f"{name}.pdb", beads, None)
 
 
 def _dipeptide(name: str, beads: str) -> Case:
@@ -99,11 +100,11 @@ CASES = {
     "chignolin_300": _CHIGNOLIN.fewer(stride=33),
     "dipeptide_backbone": _dipeptide("WW", "backbone"),
     "dipeptide_heavy": _dipeptide("MM", "name N CA CB C O"),
-    "trp_cage": _systems("trp_cage", "ca", 0.0),
-    "villin": _systems("villin", "ca", 0.0),
-    "disordered": _systems("disordered", "ca", 300.0),
-    "alkane": _systems("alkane", "all", 300.0),
-    "hairpin": _systems("hairpin", "all", 300.0),
+    "trp_cage": _systems("trp_cage", "ca"),
+    "villin": _systems("villin", "ca"),
+    "histatin5": _systems("histatin5", "ca"),
+    "hexadecane": _systems("hexadecane", "all"),
+    "hairpin": _systems("hairpin", "all"),
 }
 SPLIT_SEED = 20261128
 KNOWN_BEFORE = ("tau", "alanine", "chignolin")  # the method was developed on them before there was a bench
@@ -121,7 +122,7 @@ def main() -> None:
     parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=["default"])
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
-    parser.add_argument("--picoseconds", type=float, default=400.0)
+    parser.add_argument("--picoseconds", type=float, default=800.0)
     parser.add_argument("--replicas", type=int, default=32, help="from each start")
     parser.add_argument("--samples", type=int, default=FRAMES)
     parser.add_argument("--tau", type=Path, help="folder of tau.pdb, train.xtc and held.xtc")
@@ -239,7 +240,7 @@ def brought(case: Case, folder: Path, chosen: argparse.Namespace) -> Files:
         folder.mkdir(parents=True, exist_ok=True)
         training = [folder / "fewer.xtc"]
         frames.save(str(training[0]))
-    temperature = case.temperature_k or json.loads((place / "data.json").read_text())["temperature_k"]
+    temperature = case.temperature_k or json.loads((place / "data.json").read_text())["made"]["temperature_k"]
     return Files([str(path) for path in training], [str(path) for path in reference], str(topology), temperature)
 
 

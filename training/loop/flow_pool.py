@@ -21,6 +21,7 @@ EVERY, BATCH, BATCHES = 100, 192, 8  # steps of training between batches, trajec
 POINTS = 256  # drawn for a step
 FROM_DATA = 0.3  # part of the trajectories that end at training frames
 FAR = 6.0  # robust standard deviations of E + ln q; a trajectory beyond went astray
+NEAR_KT = 1.0  # what no trajectory is left out for: near T_TOP, where E is -ln q, deviations are rounding errors
 
 
 class Trajectories:
@@ -129,4 +130,4 @@ def _sound(difference: Tensor) -> Tensor:
     """Which trajectories (count,) have a difference (times, count) of E and -ln q that is like the others'."""
     difference = torch.nan_to_num(difference, nan=torch.inf, posinf=torch.inf, neginf=torch.inf)
     off = (difference - difference.median(1, keepdim=True).values).abs()
-    return (off <= FAR * 1.4826 * off.median(1, keepdim=True).values + 1e-6).all(0)
+    return (off <= FAR * 1.4826 * off.median(1, keepdim=True).values + NEAR_KT).all(0)

@@ -11,6 +11,7 @@ from fpforce.training.recipe.sections import ExpertRecipe, Recipe
 
 FOKKER_PLANCK_WEIGHT = 5e-4  # where the recipe leaves it open, for up to FEW degrees of freedom
 FEW = 12  # those of the five beads on which the weight was chosen
+GROWTH = 1.5  # power of D / FEW: what 12, 27, 33 and 81 degrees of freedom were each found to need lies on it
 FLOW_WEIGHT = 0.05  # where the recipe leaves it open; chosen on the first of benchmarks/studies/strangers.py
 
 
@@ -36,14 +37,14 @@ class ExpertPlan:
 def settled(recipe: Recipe, degrees_of_freedom: int | None, begun_with: Recipe | None = None) -> Recipe:
     """The recipe with a number for alpha_FP: that of the run it goes on with, or one by the degrees of freedom D.
 
-    The residual is a sum over D. Its mean square is divided by D^2 (docs/method.md, eq. 7), the denoising loss by D, so
-    that one alpha_FP for all would ask the less of each degree of freedom the more there are.
+    The residual is a sum over D and its mean square is divided by D^2 (docs/method.md, eq. 7), the denoising loss by D:
+    one alpha_FP for all would ask the less of each degree of freedom the more there are.
     """
     if recipe.loss.fokker_planck_weight is not None:
         return recipe
     weight = None if begun_with is None else begun_with.loss.fokker_planck_weight
     if weight is None:
-        weight = FOKKER_PLANCK_WEIGHT * max(1.0, (degrees_of_freedom or FEW) / FEW)
+        weight = FOKKER_PLANCK_WEIGHT * max(1.0, (degrees_of_freedom or FEW) / FEW) ** GROWTH
     loss = recipe.loss.model_copy(update={"fokker_planck_weight": weight})
     return recipe.model_copy(update={"loss": loss})
 

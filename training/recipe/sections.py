@@ -135,8 +135,8 @@ class LossRecipe(Section):
     fokker_planck_weight: float | None = Field(
         None,
         ge=0,
-        description="alpha_FP; 0 trains by denoising alone; null: 5e-4, times D / 12 for one molecule of D > 12 "
-        "degrees of freedom",
+        description="alpha_FP; 0 trains by denoising alone; null: 5e-4, times (D / 12)^1.5 for one molecule of D > "
+        "12 degrees of freedom",
     )
     fokker_planck_fraction: float = Field(
         0.125, gt=0, le=1, description="points of the FP term, as a part of the batch size"
