@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def write_bead_frames(frames: "BeadFrames", folder: str | Path, recipe: dict[str, Any] | None = None) -> Path:
-    """Write them into a folder, which is made; returns it. Each file takes the place of an earlier one when it is whole.
+    """Write them into a folder, which is made; returns it. Each file replaces an earlier one when it is whole.
 
     recipe: that of the frames, as a plain dict, whose data section is replaced; or None, to write none.
     """

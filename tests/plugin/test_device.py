@@ -175,7 +175,9 @@ def test_terms_and_scale_mean_what_they_mean_on_the_host(random_model, kind, ter
 
 
 @pytest.mark.parametrize(
-    "shape", [{"beads": 8}, GRAPH | {"beads": 8}, MODELS["graph_transformer of 19 beads"]], ids=["internal", "graph", "19"]
+    "shape",
+    [{"beads": 8}, GRAPH | {"beads": 8}, MODELS["graph_transformer of 19 beads"]],
+    ids=["internal", "graph", "19"],
 )
 def test_a_network_in_double_precision_is_exact_in_double(random_model, shape):
     model, beads = random_model(**shape), shape["beads"]
@@ -416,7 +418,9 @@ def test_the_reason_for_the_host_is_written_once(random_model, run_python, tmp_p
     )
     lines = [line for line in run_python(code).splitlines() if line.startswith("fpforce")]
     (line,) = lines
-    assert line.startswith("fpforce: FPForce on the platform OpenCL is computed on the host: a network of width 1500 for 5")
+    assert line.startswith(
+        "fpforce: FPForce on the platform OpenCL is computed on the host: a network of width 1500 for 5"
+    )
 
 
 def test_a_device_that_is_the_hosts_processor_is_left_alone_unless_asked_for(random_model, monkeypatch):
@@ -456,7 +460,10 @@ def test_kernels_have_no_data_race(random_model, run_python, tmp_path):
         "print('energy', context.getState(energy=True, forces=True).getPotentialEnergy()._value)\n"
         "print('by', force.getEvaluationInContext(context))\n"
     )
-    graphs = [(GRAPH | {"beads": 3, "width": 8, "head_width": 4}, 2), (GRAPH | {"beads": 12, "width": 64, "layers": 3}, 1)]
+    graphs = [
+        (GRAPH | {"beads": 3, "width": 8, "head_width": 4}, 2),
+        (GRAPH | {"beads": 12, "width": 64, "layers": 3}, 1),
+    ]
     for shape, replicas in (({"wall": True}, 3), ({"volumes": False, "layers": 1}, 200), *graphs):
         model, beads = random_model(**shape), shape.get("beads", 5)
         (tmp_path / "model.json").write_text(model[0])
