@@ -63,7 +63,7 @@ $(DEV): $(READY) pyproject.toml
 	@touch $@
 
 # What is compiled or copied at install time, even in an editable install: the native plugin and the report's templates.
-PLUGIN := $(shell find plugin -path plugin/tests -prune -o -name '*.cpp' -print -o -name '*.h' -print -o -name '*.inl' -print \
+PLUGIN := $(shell find plugin -path plugin/tests -prune -o -name '*.cpp' -print -o -name '*.h' -print -o -name '*.hpp' -print -o -name '*.inl' -print \
 	-o -name '*.py' -print -o -name '*.txt' -print \
 	-o -name '*.cc' -print -o -name '*.in' -print -o -name '*.map' -print)
 $(READY): pyproject.toml CMakeLists.txt $(PLUGIN) $(wildcard fpforce/analysis/*.j2)

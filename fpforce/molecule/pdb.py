@@ -4,11 +4,13 @@ Element columns are always filled, because readers otherwise take a bead named C
 """
 
 import os
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO, cast
 
 import numpy as np
 
+from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 
@@ -21,7 +23,7 @@ def write_pdb(table: BeadTable, path_or_file: str | os.PathLike[str] | TextIO, p
 
     Args:
         table: the BeadTable.
-        path_or_file: path, or a text file open for writing.
+        path_or_file: path, which is replaced when all is written, or a text file open for writing.
         positions_nm: (n, 3) or (frames, n, 3) in nm; several frames become MODELs.
 
     Raises:
@@ -36,9 +38,8 @@ def write_pdb(table: BeadTable, path_or_file: str | os.PathLike[str] | TextIO, p
         )
     if not np.all(np.abs(frames) < 999.0):
         raise InputError("positions are not finite or beyond 999 nm, which a PDB cannot hold: centre them first")
-    opened = nullcontext(path_or_file) if hasattr(path_or_file, "write") else open(path_or_file, "w")
     serials, rows = _rows(table)
-    with opened as out:
+    with _opened(path_or_file) as out:
         for number, frame in enumerate(frames, start=1):
             if len(frames) > 1:
                 out.write(f"MODEL     {number:4d}\n")
@@ -54,6 +55,15 @@ def write_pdb(table: BeadTable, path_or_file: str | os.PathLike[str] | TextIO, p
                     f"CONECT{serials[i]:5d}" + "".join(f"{serials[j]:5d}" for j in partners[start : start + 4]) + "\n"
                 )
         out.write("END\n")
+
+
+@contextmanager
+def _opened(path_or_file: str | os.PathLike[str] | TextIO) -> Iterator[TextIO]:
+    if hasattr(path_or_file, "write"):
+        yield cast(TextIO, path_or_file)
+        return
+    with replacing(cast(str, path_or_file)) as unfinished, open(unfinished, "w") as file:
+        yield file
 
 
 def pdb_names(table: BeadTable) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fpforce.foundation.atomic_files import replacing
 from fpforce.molecule.beads import BeadTable
 from fpforce.trajectories.scene import Scene, draw
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def write_bead_frames(frames: "BeadFrames", folder: str | Path, recipe: dict[str, Any] | None = None) -> Path:
-    """Write them into a folder, which is made; returns it.
+    """Write them into a folder, which is made; returns it. Each file replaces an earlier one when it is whole.
 
     recipe: that of the frames, as a plain dict, whose data section is replaced; or None, to write none.
     """
@@ -36,12 +37,14 @@ def write_bead_frames(frames: "BeadFrames", folder: str | Path, recipe: dict[str
         arrays: dict[str, Any] = {"positions": piece}
         if frames.forces is not None:
             arrays["forces"] = np.split(frames.forces.kj_per_mol_nm, np.cumsum(frames.lengths)[:-1])[number - 1]
-        np.savez(folder / f"{name}.npz", **arrays)
+        with replacing(folder / f"{name}.npz") as unfinished, open(unfinished, "wb") as file:
+            np.savez(file, **arrays)
         times_ps = step_ps * np.arange(len(piece))
         trajectory = mdtraj.Trajectory(piece, frames.beads.to_mdtraj(), time=times_ps)
         with tempfile.TemporaryDirectory() as plain:  # mdtraj writes to ASCII paths alone
             trajectory.save_xtc(str(Path(plain) / "beads.xtc"))
-            shutil.move(Path(plain) / "beads.xtc", folder / f"{name}.xtc")
+            with replacing(folder / f"{name}.xtc") as unfinished:
+                shutil.move(Path(plain) / "beads.xtc", unfinished)
         names.append(f"{name}.npz")
     if recipe is not None:
         data = {
@@ -54,11 +57,14 @@ def write_bead_frames(frames: "BeadFrames", folder: str | Path, recipe: dict[str
         if frames.forces is not None:
             data |= {"forces": names, "force_unit": "kJ/mol/nm", "constraints": "none", "force_map": "sum"}
         text = yaml.safe_dump(recipe | {"data": data}, sort_keys=False, allow_unicode=True, default_flow_style=None)
-        (folder / "recipe.yaml").write_text(text, encoding="utf-8")
-    (folder / "mapping.txt").write_text(f"{frames.report}\n", encoding="utf-8")
+        with replacing(folder / "recipe.yaml") as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+    with replacing(folder / "mapping.txt") as unfinished:
+        unfinished.write_text(f"{frames.report}\n", encoding="utf-8")
     assert frames.report is not None  # these were read from files
     no_atoms = Scene(np.zeros((0, 3)), np.zeros((0, 2), int), np.zeros(0, bool), frames.positions_nm[0])
-    draw(frames.scene or no_atoms, frames.beads, frames.report, folder / "mapping.png")
+    with replacing(folder / "mapping.png") as unfinished:
+        draw(frames.scene or no_atoms, frames.beads, frames.report, unfinished)
     return folder
 
 

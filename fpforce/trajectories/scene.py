@@ -116,4 +116,4 @@ def draw(scene: Scene, table: BeadTable, report: "MappingReport", path: Path) ->
     plot.margins(0.08)
     if plot.get_legend_handles_labels()[0]:
         plot.legend(loc="best", fontsize=8)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=130, format="png")

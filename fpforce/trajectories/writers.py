@@ -2,7 +2,8 @@
 
 mdtraj writes the frames. Its XTC and DCD files cannot be reopened for writing, but frames of both formats are
 self-contained blocks of bytes: each batch of frames is written by mdtraj to a scratch file and its bytes go to the end
-of the trajectory. Cutting back to a checkpoint is then a truncation.
+of the trajectory. Cutting back to a checkpoint is then a truncation. These files grow in place, under their own names;
+what makes an unfinished one safe is the checkpoint, which says how much of it is whole.
 """
 
 import errno

@@ -206,7 +206,7 @@ bool evaluatorSupports(const std::string& kind) {
 
 std::unique_ptr<Evaluator> Evaluator::create(const ModelFile& model, Precision precision, int threads, Terms terms) {
     if (!evaluatorSupports(model.kind()))
-        throw ModelError("fpforce.json: model.kind is " + quoted(model.kind()) +
+        throw ModelError("fpforce.json: model.kind is " + inQuotes(model.kind()) +
                          "; the native evaluation knows internal and graph_transformer: use another backend");
     if (threads < 0)
         throw ModelError("threads = " + std::to_string(threads) + "; give a number of threads, or 0 for automatic");

@@ -13,7 +13,7 @@ struct ModelError : std::runtime_error {
 };
 
 /** Untrusted text for an error message: in single quotes, cut to a readable length, anything unprintable as '?'. */
-inline std::string quoted(std::string_view text) {
+inline std::string inQuotes(std::string_view text) {
     constexpr std::size_t longest = 80;
     std::string shown = "'";
     for (const char c : text.substr(0, longest))

@@ -34,6 +34,22 @@ INTERNAL = {
     "BLUR": 0.2,
     "ARM_BLUR": 0.2,
 }
+GRAPH = {
+    "BEADS": 28,
+    "WIDTH": 128,
+    "HEAD_WIDTH": 16,
+    "LAYERS": 3,
+    "THREADS": 128,
+    "REPLICAS_AT_ONCE": 1,
+    "ROWS_AT_ONCE": 4,
+    "FUSED": 0,
+    "SLOTS": 1000,
+    "SQUARED_LENGTH": 0.04,
+    "AXIS_LENGTH": 0.04,
+    "AXIS_AREA": 0.2,
+    "RADIAL_FACTOR": -4.0,
+    "NORM_EPSILON": 1e-5,
+}
 PRIOR = {"BEADS": 28, "LANES": 8, "HAS_QUADRATIC": 1, "WALL_HEIGHT": 1000.0, "THREADS": 224, "REPLICAS_AT_ONCE": 1}
 FORMS = {
     "prior": ("prior", PRIOR),
@@ -52,6 +68,11 @@ FORMS = {
     "internal, features in global memory": (
         "internal",
         INTERNAL | {"BEADS": 60, "PAIRS": 1770, "FEATURES_ARE_LOCAL": 0},
+    ),
+    "graph_transformer, a launch for each step": ("graph", GRAPH),
+    "graph_transformer, a group for each molecule": (
+        "graph",
+        GRAPH | {"BEADS": 10, "WIDTH": 64, "LAYERS": 2, "THREADS": 256, "FUSED": 1, "SLOTS": 264},
     ),
 }
 

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "../ModelError.h"
+#include "Json.h"
 #include "Safetensors.h"
 
 namespace FPForcePlugin {
@@ -48,10 +49,24 @@ bool matches(const std::vector<std::int64_t>& found, const std::vector<std::int6
 
 }  // namespace
 
+struct ModelFile::Description {
+    Json root;
+
+    /** The value at the path, null if there is none. */
+    const Json* at(const std::string& path) const {
+        const Json* value = &root;
+        for (std::size_t start = 0, end; value != nullptr && start <= path.size(); start = end + 1) {
+            end = std::min(path.find('.', start), path.size());
+            const auto member = value->find(path.substr(start, end - start));
+            value = member == value->end() ? nullptr : &*member;
+        }
+        return value;
+    }
+};
+
 ModelFile ModelFile::parse(std::string_view descriptionText, std::string_view weightBytes) {
     ModelFile model;
-    Json::parse(descriptionText, description);
-    model.description_ = std::string(descriptionText);
+    model.description_ = std::make_shared<Description>(Description{readJson(descriptionText, description)});
     if (!model.has("format") || model.text("format") != "fpforce")
         fail(placed("format") + " is not 'fpforce'");
     const int version = model.integer("format_version", 1, std::numeric_limits<int>::max());
@@ -59,17 +74,16 @@ ModelFile ModelFile::parse(std::string_view descriptionText, std::string_view we
         throw ModelError(placed("format_version") + " is " + std::to_string(version) + ", this plugin reads up to " +
                          std::to_string(formatVersion) + "; upgrade fpforce");
 
-    const Json beads = model.at("beads.beads");
-    beads.forEachElement([&model](const Json& bead) {
-        if (bead.type() != Json::Type::Object)
-            fail(placed("beads.beads") + " has an element that is " + bead.typeName() + ", expected objects");
-        if (model.beads_ == std::numeric_limits<int>::max())
-            fail(placed("beads.beads") + " has too many elements");
-        ++model.beads_;
-    });
-    if (model.beads_ == 0)
-        fail(placed("beads.beads") + " is " + (beads.type() == Json::Type::Array ? "empty" : beads.typeName()) +
+    const Json* beads = model.description_->at("beads.beads");
+    if (beads == nullptr || !beads->is_array() || beads->empty())
+        fail(placed("beads.beads") + " is " + (beads != nullptr && beads->is_array() ? "empty" : typeName(beads)) +
              ", expected an array of at least one bead");
+    if (beads->size() > static_cast<std::size_t>(std::numeric_limits<int>::max()))
+        fail(placed("beads.beads") + " has too many elements");
+    for (const Json& bead : *beads)
+        if (!bead.is_object())
+            fail(placed("beads.beads") + " has an element that is " + typeName(&bead) + ", expected objects");
+    model.beads_ = static_cast<int>(beads->size());
     model.kind();
     model.scaleNm();
     model.ktKjPerMol();
@@ -102,30 +116,18 @@ double ModelFile::tEval() const {
     return number("t_eval", 1e-12, 1.0);
 }
 
-Json ModelFile::at(const std::string& path) const {
-    Json value = Json::parsedBefore(description_);
-    for (std::size_t start = 0, end; start <= path.size(); start = end + 1) {
-        end = std::min(path.find('.', start), path.size());
-        value = value.member(std::string_view(path).substr(start, end - start));
-    }
-    return value;
-}
-
 bool ModelFile::has(const std::string& path) const {
-    const Json::Type type = at(path).type();
-    return type != Json::Type::Absent && type != Json::Type::Null;
+    const Json* json = description_->at(path);
+    return json != nullptr && !json->is_null();
 }
 
 double ModelFile::number(const std::string& path, double low, double high) const {
-    const Json json = at(path);
-    double value;
-    const bool readable = json.toDouble(value), tooLarge = !readable && json.type() == Json::Type::Number;
+    const Json* json = description_->at(path);
+    const bool readable = json != nullptr && json->is_number();
+    const double value = readable ? json->get<double>() : 0.0;
     if (!readable || !(value >= low && value <= high))
-        fail(placed(path) + " is " +
-             (readable   ? shown(value)
-              : tooLarge ? "beyond a double's range"
-                         : json.typeName()) +
-             ", expected a number from " + shown(low) + " to " + shown(high));
+        fail(placed(path) + " is " + (readable ? shown(value) : typeName(json)) + ", expected a number from " + shown(low) + " to " +
+             shown(high));
     return value;
 }
 
@@ -137,31 +139,17 @@ int ModelFile::integer(const std::string& path, int low, int high) const {
 }
 
 bool ModelFile::flag(const std::string& path) const {
-    const Json json = at(path);
-    if (json.type() != Json::Type::Boolean)
-        fail(placed(path) + " is " + json.typeName() + ", expected true or false");
-    return json.isTrue();
+    const Json* json = description_->at(path);
+    if (json == nullptr || !json->is_boolean())
+        fail(placed(path) + " is " + typeName(json) + ", expected true or false");
+    return json->get<bool>();
 }
 
 std::string ModelFile::text(const std::string& path) const {
-    const Json json = at(path);
-    if (json.type() != Json::Type::String)
-        fail(placed(path) + " is " + json.typeName() + ", expected a string");
-    return json.toText();
-}
-
-std::vector<double> ModelFile::numbers(const std::string& path) const {
-    const Json json = at(path);
-    if (json.type() != Json::Type::Array)
-        fail(placed(path) + " is " + json.typeName() + ", expected an array of numbers");
-    std::vector<double> values;
-    json.forEachElement([&](const Json& element) {
-        double value;
-        if (!element.toDouble(value))
-            fail(placed(path) + " has an element that is " + element.typeName() + ", expected finite numbers");
-        values.push_back(value);
-    });
-    return values;
+    const Json* json = description_->at(path);
+    if (json == nullptr || !json->is_string())
+        fail(placed(path) + " is " + typeName(json) + ", expected a string");
+    return json->get<std::string>();
 }
 
 bool ModelFile::hasTensor(const std::string& name) const {
@@ -169,13 +157,13 @@ bool ModelFile::hasTensor(const std::string& name) const {
 }
 
 const Tensor& ModelFile::tensor(const std::string& name, const std::vector<std::int64_t>& shape) const {
-    const std::string place = std::string(weights) + ": tensor " + quoted(name);
+    const std::string place = std::string(weights) + ": tensor " + inQuotes(name);
     const auto found = tensors_.find(name);
     if (found == tensors_.end())
         fail(place + " is missing");
     const Stored& stored = found->second;
     if (!stored.convertible)
-        fail(place + " has type " + quoted(stored.type) + ", expected F32, F64, I32 or I64");
+        fail(place + " has type " + inQuotes(stored.type) + ", expected F32, F64, I32 or I64");
     if (!matches(stored.tensor.shape, shape))
         fail(place + " has shape " + shown(stored.tensor.shape) + ", expected " + shown(shape));
     for (std::size_t i = 0; i < stored.tensor.values.size(); ++i)
@@ -190,7 +178,7 @@ std::vector<int> ModelFile::indices(const std::string& name, const std::vector<s
     whole.reserve(values.size());
     for (const double value : values) {
         if (!(value >= low && value <= high) || value != std::floor(value))
-            fail(std::string(weights) + ": tensor " + quoted(name) + " holds " + shown(value) + ", expected whole numbers from " +
+            fail(std::string(weights) + ": tensor " + inQuotes(name) + " holds " + shown(value) + ", expected whole numbers from " +
                  std::to_string(low) + " to " + std::to_string(high));
         whole.push_back(static_cast<int>(value));
     }

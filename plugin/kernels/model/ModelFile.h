@@ -3,11 +3,10 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "Json.h"
 
 namespace FPForcePlugin {
 
@@ -52,8 +51,6 @@ public:
     int integer(const std::string& path, int low, int high) const;
     bool flag(const std::string& path) const;
     std::string text(const std::string& path) const;
-    /** An array of finite numbers, possibly empty. */
-    std::vector<double> numbers(const std::string& path) const;
 
     /** Whether the weights have this tensor; names are those of the state_dict ("network.hidden.0.weight"). */
     bool hasTensor(const std::string& name) const;
@@ -69,11 +66,10 @@ private:
         bool convertible;
         Tensor tensor;
     };
+    struct Description;
     ModelFile() = default;
-    /** The value at the path, or an absent one. */
-    Json at(const std::string& path) const;
 
-    std::string description_;
+    std::shared_ptr<const Description> description_;
     std::map<std::string, Stored> tensors_;
     int beads_ = 0;
 };

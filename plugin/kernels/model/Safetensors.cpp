@@ -47,72 +47,65 @@ std::vector<double> widened(std::string_view bytes) {
     return values;
 }
 
-/** Reads one member of the header; the tensor's bytes are views of `data`. */
-class HeaderMember {
-public:
-    HeaderMember(std::string place, const Json& json) : place_(std::move(place)), json_(json) {
+[[noreturn]] void fail(const std::string& what) {
+    throw ModelError(what + "; export the model again");
+}
+
+/** The member `name` of a tensor's description, null if there is none. */
+const Json* memberOf(const Json& tensor, const char* name) {
+    const auto found = tensor.find(name);
+    return found == tensor.end() ? nullptr : &*found;
+}
+
+std::vector<std::int64_t> sizes(const Json& tensor, const char* name, std::uint64_t largest, const std::string& place) {
+    constexpr std::size_t mostSizes = 8;
+    const Json* array = memberOf(tensor, name);
+    if (array == nullptr || !array->is_array())
+        fail(place + " has " + name + " " + typeName(array) + ", expected an array");
+    if (array->size() > mostSizes)
+        fail(place + " has " + name + " with more than " + std::to_string(mostSizes) + " elements");
+    std::vector<std::int64_t> numbers;
+    for (const Json& element : *array) {
+        if (!element.is_number_unsigned() || element.get<std::uint64_t>() > largest)
+            fail(place + " has " + name + " with an element that is no whole number from 0 to " + std::to_string(largest));
+        numbers.push_back(element.get<std::int64_t>());
     }
+    return numbers;
+}
 
-    StoredTensor read(std::string_view data) const {
-        StoredTensor tensor;
-        tensor.type = json_.member("dtype").toText();
-        const std::uint64_t size = itemSize(tensor.type);
-        if (size == 0)
-            fail("has the unknown type " + quoted(tensor.type));
-        tensor.shape = sizes("shape", std::numeric_limits<int>::max());
-        const std::vector<std::int64_t> range = sizes("data_offsets", std::numeric_limits<std::int64_t>::max());
-        if (range.size() != 2)
-            fail("has " + std::to_string(range.size()) + " data_offsets, expected 2");
-        if (range[0] > range[1] || static_cast<std::uint64_t>(range[1]) > data.size())
-            fail("lies at bytes " + std::to_string(range[0]) + " to " + std::to_string(range[1]) + " of " + std::to_string(data.size()) +
-                 " bytes of data");
-        tensor.bytes = data.substr(static_cast<std::size_t>(range[0]), static_cast<std::size_t>(range[1] - range[0]));
-        if (!fills(tensor, size))
-            fail("has " + std::to_string(tensor.bytes.size()) + " bytes, which its type " + tensor.type + " and its shape do not give");
-        return tensor;
+/** Whether elements of `itemBytes` in this shape take so many bytes, by division, which cannot overflow. */
+bool fills(std::uint64_t bytes, const std::vector<std::int64_t>& shape, std::uint64_t itemBytes) {
+    if (std::find(shape.begin(), shape.end(), 0) != shape.end())
+        return bytes == 0;
+    bool whole = bytes % itemBytes == 0;
+    bytes /= itemBytes;
+    for (const std::int64_t size : shape) {
+        whole = whole && bytes % static_cast<std::uint64_t>(size) == 0;
+        bytes /= static_cast<std::uint64_t>(size);
     }
+    return whole && bytes == 1;
+}
 
-    [[noreturn]] void fail(const std::string& what) const {
-        throw ModelError(place_ + " " + what + "; export the model again");
-    }
-
-private:
-    static constexpr std::size_t mostSizes = 8;
-
-    std::vector<std::int64_t> sizes(const char* name, std::int64_t largest) const {
-        const Json array = json_.member(name);
-        if (array.type() != Json::Type::Array)
-            fail("has " + std::string(name) + " " + array.typeName() + ", expected an array");
-        std::vector<std::int64_t> numbers;
-        array.forEachElement([&](const Json& element) {
-            std::int64_t number = -1;
-            if (!element.toInteger(number) || number < 0 || number > largest)
-                fail("has " + std::string(name) + " with an element that is no whole number from 0 to " + std::to_string(largest));
-            if (numbers.size() == mostSizes)
-                fail("has " + std::string(name) + " with more than " + std::to_string(mostSizes) + " elements");
-            numbers.push_back(number);
-        });
-        return numbers;
-    }
-
-    /** Whether the bytes are as many as the shape says, by division, which cannot overflow. */
-    static bool fills(const StoredTensor& tensor, std::uint64_t itemBytes) {
-        if (std::find(tensor.shape.begin(), tensor.shape.end(), 0) != tensor.shape.end())
-            return tensor.bytes.empty();
-        std::uint64_t rest = tensor.bytes.size();
-        std::uint64_t divisor = itemBytes;
-        for (std::size_t axis = 0;; divisor = static_cast<std::uint64_t>(tensor.shape[axis++])) {
-            if (rest % divisor != 0)
-                return false;
-            rest /= divisor;
-            if (axis == tensor.shape.size())
-                return rest == 1;
-        }
-    }
-
-    const std::string place_;
-    const Json json_;
-};
+/** The tensor that a member of the header describes; its bytes are a view of `data`. */
+StoredTensor readTensor(const Json& json, std::string_view data, const std::string& place) {
+    StoredTensor tensor;
+    if (const Json* type = memberOf(json, "dtype"); type != nullptr && type->is_string())
+        tensor.type = type->get<std::string>();
+    if (itemSize(tensor.type) == 0)
+        fail(place + " has the unknown type " + inQuotes(tensor.type));
+    tensor.shape = sizes(json, "shape", std::numeric_limits<int>::max(), place);
+    const std::vector<std::int64_t> range = sizes(json, "data_offsets", std::numeric_limits<std::int64_t>::max(), place);
+    if (range.size() != 2)
+        fail(place + " has " + std::to_string(range.size()) + " data_offsets, expected 2");
+    if (range[0] > range[1] || static_cast<std::uint64_t>(range[1]) > data.size())
+        fail(place + " lies at bytes " + std::to_string(range[0]) + " to " + std::to_string(range[1]) + " of " +
+             std::to_string(data.size()) + " bytes of data");
+    tensor.bytes = data.substr(static_cast<std::size_t>(range[0]), static_cast<std::size_t>(range[1] - range[0]));
+    if (!fills(tensor.bytes.size(), tensor.shape, itemSize(tensor.type)))
+        fail(place + " has " + std::to_string(tensor.bytes.size()) + " bytes, which its type " + tensor.type +
+             " and its shape do not give");
+    return tensor;
+}
 
 /** Throws unless the tensors fill the data, one behind the other, from its first byte to its last. */
 void checkCoverage(const std::map<std::string, StoredTensor>& tensors, std::string_view data, const std::string& entry) {
@@ -126,13 +119,11 @@ void checkCoverage(const std::map<std::string, StoredTensor>& tensors, std::stri
     const char* end = data.data();
     for (const auto* named : order) {
         if (named->second.bytes.data() != end)
-            throw ModelError(entry + ": tensor " + quoted(named->first) +
-                             " does not begin where the one before it ends; export the model again");
+            fail(entry + ": tensor " + inQuotes(named->first) + " does not begin where the one before it ends");
         end += named->second.bytes.size();
     }
     if (end != data.data() + data.size())
-        throw ModelError(entry + " has " + std::to_string(data.data() + data.size() - end) +
-                         " bytes after its last tensor; export the model again");
+        fail(entry + " has " + std::to_string(data.data() + data.size() - end) + " bytes after its last tensor");
 }
 
 }  // namespace
@@ -156,24 +147,18 @@ std::vector<double> StoredTensor::toDoubles() const {
 std::map<std::string, StoredTensor> readSafetensors(std::string_view file, const std::string& entry) {
     constexpr std::size_t prefix = 8;
     if (file.size() < prefix)
-        throw ModelError(entry + " has " + std::to_string(file.size()) +
-                         " bytes, fewer than the 8 that give its header's length; export the model again");
+        fail(entry + " has " + std::to_string(file.size()) + " bytes, fewer than the 8 that give its header's length");
     const std::uint64_t length = littleEndian<std::uint64_t>(file.data());
     if (length > file.size() - prefix)
-        throw ModelError(entry + " says that its header has " + std::to_string(length) + " bytes, but has " + std::to_string(file.size()) +
-                         " in all; export the model again");
-    const Json header = Json::parse(file.substr(prefix, static_cast<std::size_t>(length)), entry + "'s header");
-    if (header.type() != Json::Type::Object)
-        throw ModelError(entry + "'s header is " + header.typeName() + ", expected an object; export the model again");
+        fail(entry + " says that its header has " + std::to_string(length) + " bytes, but has " + std::to_string(file.size()) + " in all");
+    const Json header = readJson(file.substr(prefix, static_cast<std::size_t>(length)), entry + "'s header");
+    if (!header.is_object())
+        fail(entry + "'s header is " + typeName(&header) + ", expected an object");
     const std::string_view data = file.substr(prefix + static_cast<std::size_t>(length));
     std::map<std::string, StoredTensor> tensors;
-    header.forEachMember([&](const std::string& name, const Json& json) {
-        if (name == "__metadata__")
-            return;
-        const HeaderMember member(entry + ": tensor " + quoted(name), json);
-        if (!tensors.emplace(name, member.read(data)).second)
-            member.fail("is described twice");
-    });
+    for (const auto& [name, json] : header.items())
+        if (name != "__metadata__")
+            tensors[name] = readTensor(json, data, entry + ": tensor " + inQuotes(name));
     checkCoverage(tensors, data, entry);
     return tensors;
 }

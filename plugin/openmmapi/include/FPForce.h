@@ -25,9 +25,8 @@ namespace FPForcePlugin {
  * prior, so that the learned part can be switched on gradually. U is a free energy at the temperature of the training data
  * only: integrate with a thermostat at that temperature.
  *
- * On the platforms OpenCL, CUDA and HIP models of kind "internal" are computed on the device. Everything else is evaluated on
- * the host's processor whatever the Platform is; so are those in a Context with several devices, and where the device is that
- * processor. The environment variable FPFORCE_DEVICE = "host" has all evaluated there, and "kernel" uses such a device too. The
+ * On the platforms OpenCL, CUDA and HIP models are computed on the device. On other platforms they are evaluated on the host's
+ * processor; so are those in a Context with several devices, and where the device is that processor. The environment variable FPFORCE_DEVICE = "host" has all evaluated there, and "kernel" uses such a device too. The
  * energy depends only on positions: Contexts that are copied, checkpointed or restored give the same forces bit for bit. It is
  * not periodic. It does not report derivatives with respect to fpforce_scale to State; to have them, put one Force with the
  * network and one with the prior into a CustomCVForce (setTerms(), setScaleParameter()).

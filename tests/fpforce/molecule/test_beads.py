@@ -2,6 +2,7 @@
 
 import io
 import json
+import resource
 from pathlib import Path
 
 import mdtraj
@@ -197,6 +198,22 @@ def test_pdb_holds_one_model_per_frame(dipeptide):
         table.write_pdb(io.StringIO(), positions[:, :4])
     with pytest.raises(InputError, match="beyond 999 nm"):
         table.write_pdb(io.StringIO(), positions + 1e4)
+
+
+def test_pdb_that_is_not_written_to_its_end_leaves_the_old_one(dipeptide, tmp_path):
+    table = map_beads(dipeptide.topology, "backbone5")
+    positions = table.positions(dipeptide.xyz, dipeptide.topology)
+    path = tmp_path / "beads.pdb"
+    table.write_pdb(path, positions)
+    whole = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole), limits[1]))  # as a disk that is full from there on
+    try:
+        with pytest.raises(OSError):
+            table.write_pdb(path, np.repeat(positions[:1], 50, axis=0))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == whole and list(tmp_path.iterdir()) == [path]
 
 
 def test_match_tells_source_from_beads_and_names_the_first_mismatch(dipeptide, peptide):

@@ -91,7 +91,7 @@ void CommonFPForceKernel::initialize(const FPForce& force, const std::vector<int
 
 std::unique_ptr<CommonFPForceKernel::Terms> CommonFPForceKernel::makeTerms(const FPForce& force) {
     const ModelFile model = ModelFile::parse(force.getDescription(), force.getWeights());
-    if (model.kind() != "internal" && force.getTerms() != FPForce::Prior)
+    if (model.kind() != "internal" && model.kind() != "graph_transformer" && force.getTerms() != FPForce::Prior)
         throw DeviceUnsuitable("there is no kernel for models of kind " + model.kind() + " yet");
     const bool doubleNetwork = force.getPrecision() == FPForce::Double;
     if (doubleNetwork && !cc_.getUseDoublePrecision() && !cc_.getUseMixedPrecision())
@@ -104,8 +104,12 @@ std::unique_ptr<CommonFPForceKernel::Terms> CommonFPForceKernel::makeTerms(const
     const NoiseLevel level(model.tEval());
     if (force.getTerms() != FPForce::Network && PriorPlan::isIn(model))
         terms->prior = priorTerm(terms->beads, PriorPlan(model, level));
-    if (force.getTerms() != FPForce::Prior)
+    if (force.getTerms() == FPForce::Prior)
+        return terms;
+    if (model.kind() == "internal")
         terms->network = internalTerm(terms->beads, InternalPlan<double>(model, level, 1));
+    else
+        terms->network = graphTerm(terms->beads, GraphTransformerPlan<double>(model, level, 1, 1));
     return terms;
 }
 

@@ -33,6 +33,9 @@ DeviceTerm::DeviceTerm(const DeviceBeads& beads) : beads_(beads) {
 
 DeviceTerm::~DeviceTerm() {
     ContextSelector selector(beads_.cc);
+    launches_.clear();
+    kernels_.clear();
+    program_.reset();
     arrays_.clear();
 }
 
@@ -72,22 +75,35 @@ void DeviceTerm::addNetwork(const std::vector<double>& values) {
     addReals(values, beads_.doubleNetwork);
 }
 
-void DeviceTerm::addScratch(std::size_t count) {
+void DeviceTerm::addMemory(std::size_t count, int bytes) {
     arrays_.emplace_back(beads_.cc.createArray());
-    arrays_.back()->initialize(beads_.cc, std::max<std::size_t>(count, 1), beads_.networkBytes(), "fpforceScratch");
+    arrays_.back()->initialize(beads_.cc, std::max<std::size_t>(count, 1), bytes, "fpforceScratch");
 }
 
-void DeviceTerm::compile(const std::string& name, const std::string& source, int threads, int replicasAtOnce, double constant) {
+void DeviceTerm::addScratch(std::size_t count) {
+    addMemory(count, beads_.networkBytes());
+}
+
+void DeviceTerm::addGeometryScratch(std::size_t count) {
+    addMemory(count, beads_.geometryBytes());
+}
+
+void DeviceTerm::compile(const std::string& source, int threads, int replicasAtOnce) {
     define("THREADS", threads);
     define("REPLICAS_AT_ONCE", replicasAtOnce);
+    program_ = beads_.cc.compileProgram(KernelText::beads + source, defines_);
+    threads_ = threads;
+}
+
+OpenMM::ComputeKernel DeviceTerm::kernel(const std::string& name, bool isNumbered) {
     OpenMM::ComputeContext& cc = beads_.cc;
-    kernel_ = cc.compileProgram(KernelText::beads + source, defines_)->createKernel(name);
-    if (kernel_->getMaxBlockSize() < threads)
-        throw DeviceUnsuitable("its driver runs " + std::to_string(kernel_->getMaxBlockSize()) + " threads of the kernel " + name +
-                               " together, which needs " + std::to_string(threads));
+    const OpenMM::ComputeKernel made = program_->createKernel(name);
+    if (made->getMaxBlockSize() < threads_)
+        throw DeviceUnsuitable("its driver runs " + std::to_string(made->getMaxBlockSize()) + " threads of the kernel " + name +
+                               " together, which needs " + std::to_string(threads_));
     int arguments = 0;
     const auto add = [&](OpenMM::ArrayInterface& array) {
-        kernel_->addArg(array);
+        made->addArg(array);
         ++arguments;
     };
     add(cc.getPosq());
@@ -99,22 +115,50 @@ void DeviceTerm::compile(const std::string& name, const std::string& source, int
     for (const auto& array : arrays_)
         add(*array);
     scaleArgument_ = arguments;
-    for (int i = 0; i < 3; ++i)
-        kernel_->addArg();
-    threads_ = threads;
-    totalThreads_ = (beads_.replicas + replicasAtOnce - 1) / replicasAtOnce * threads;
-    constant_ = constant * beads_.replicas;
+    for (int i = 0; i < (isNumbered ? 4 : 3); ++i)
+        made->addArg();
+    return made;
+}
+
+void DeviceTerm::addLaunch(const std::string& name, int groups) {
+    launches_.push_back({kernel(name, false), groups * threads_, 0, false, false});
+}
+
+void DeviceTerm::addLaunch(const std::string& name, int groups, int number, bool forForces) {
+    if (kernels_.count(name) == 0)
+        kernels_[name] = kernel(name, true);
+    launches_.push_back({kernels_[name], groups * threads_, number, true, forForces});
 }
 
 double DeviceTerm::execute(double scale, bool includeForces, bool includeEnergy) {
-    if (beads_.doubleGeometry())
-        kernel_->setArg(scaleArgument_, scale);
-    else
-        kernel_->setArg(scaleArgument_, static_cast<float>(scale));
-    kernel_->setArg(scaleArgument_ + 1, static_cast<int>(includeForces));
-    kernel_->setArg(scaleArgument_ + 2, static_cast<int>(includeEnergy));
-    kernel_->execute(totalThreads_, threads_);
+    for (Launch& launch : launches_) {
+        if (launch.forForces && !includeForces)
+            continue;
+        if (beads_.doubleGeometry())
+            launch.kernel->setArg(scaleArgument_, scale);
+        else
+            launch.kernel->setArg(scaleArgument_, static_cast<float>(scale));
+        launch.kernel->setArg(scaleArgument_ + 1, static_cast<int>(includeForces));
+        launch.kernel->setArg(scaleArgument_ + 2, static_cast<int>(includeEnergy));
+        if (launch.isNumbered)
+            launch.kernel->setArg(scaleArgument_ + 3, launch.number);
+        launch.kernel->execute(launch.totalThreads, threads_);
+    }
     return scale * constant_;
+}
+
+void appendColumns(std::vector<double>& values, const PackedMatrix<double>& matrix) {
+    const PanelView<double> view = matrix.view();
+    for (int column = 0; column < view.columns; ++column)
+        values.insert(values.end(), view.data + static_cast<std::ptrdiff_t>(column) * view.panelRows,
+                      view.data + static_cast<std::ptrdiff_t>(column) * view.panelRows + view.depth);
+}
+
+void appendRows(std::vector<double>& values, const PackedMatrix<double>& matrix) {
+    const PanelView<double> view = matrix.view();
+    for (int row = 0; row < view.depth; ++row)
+        for (int column = 0; column < view.columns; ++column)
+            values.push_back(view.data[static_cast<std::ptrdiff_t>(column) * view.panelRows + row]);
 }
 
 }  // namespace FPForcePlugin

@@ -47,14 +47,6 @@ struct InternalForm {
     }
 };
 
-/** The rows of a matrix packed in panels of one column are those of its transpose. */
-void append(std::vector<double>& values, const PackedMatrix<double>& matrix) {
-    const PanelView<double> view = matrix.view();
-    for (int column = 0; column < view.columns; ++column)
-        values.insert(values.end(), view.data + static_cast<std::ptrdiff_t>(column) * view.panelRows,
-                      view.data + static_cast<std::ptrdiff_t>(column) * view.panelRows + view.depth);
-}
-
 }  // namespace
 
 std::unique_ptr<DeviceTerm> internalTerm(const DeviceBeads& beads, const InternalPlan<double>& plan) {
@@ -99,8 +91,8 @@ std::unique_ptr<DeviceTerm> internalTerm(const DeviceBeads& beads, const Interna
     std::vector<double> forward, backward, biases;
     const std::size_t width = static_cast<std::size_t>(plan.width);
     for (const auto& layer : plan.layers) {
-        append(forward, layer.backward);
-        append(backward, layer.forward);
+        appendColumns(forward, layer.backward);
+        appendColumns(backward, layer.forward);
         biases.insert(biases.end(), layer.bias.data(), layer.bias.data() + width);
     }
     term->addIndices(pairBeads);
@@ -116,7 +108,9 @@ std::unique_ptr<DeviceTerm> internalTerm(const DeviceBeads& beads, const Interna
     const int groups = std::min((beads.replicas + form.replicasAtOnce - 1) / form.replicasAtOnce, beads.cc.getNumThreadBlocks());
     term->addScratch(
         form.featuresAreLocal ? 0 : static_cast<std::size_t>(groups) * static_cast<std::size_t>(plan.features() * form.replicasAtOnce));
-    term->compile("fpforceInternal", KernelText::internal, form.threads(), form.replicasAtOnce, beads.kT * plan.constant);
+    term->compile(KernelText::internal, form.threads(), form.replicasAtOnce);
+    term->addLaunch("fpforceInternal", (beads.replicas + form.replicasAtOnce - 1) / form.replicasAtOnce);
+    term->leaveOut(beads.kT * plan.constant);
     return term;
 }
 

@@ -7,7 +7,7 @@ namespace FPForcePlugin {
 namespace KernelText {
 
 /** The files in kernels/, which the platform's compiler reads when a Context is made; `beads` comes before each of the others. */
-extern const std::string beads, prior, internal;
+extern const std::string beads, prior, internal, graph;
 
 }  // namespace KernelText
 }  // namespace FPForcePlugin

@@ -70,7 +70,9 @@ std::unique_ptr<DeviceTerm> priorTerm(const DeviceBeads& beads, const PriorPlan&
     term->addIndices(walls.start);
     term->addIndices(walls.other);
     term->addGeometry(distances);
-    term->compile("fpforcePrior", KernelText::prior, form.threads, form.replicasAtOnce, beads.kT * plan.constant);
+    term->compile(KernelText::prior, form.threads, form.replicasAtOnce);
+    term->addLaunch("fpforcePrior", (beads.replicas + form.replicasAtOnce - 1) / form.replicasAtOnce);
+    term->leaveOut(beads.kT * plan.constant);
     return term;
 }
 
