@@ -19,6 +19,7 @@ from fpforce.reference.folding import FOLDED_ABOVE, Scan, find_folding_temperatu
 from fpforce.reference.make import seed_of_run
 from fpforce.reference.models.bead_model import BeadModel
 from fpforce.reference.models.start import start_positions
+from fpforce.reference.platform import choose_platform
 from fpforce.reference.protocol import Dynamics
 from fpforce.reference.run import ReferenceRun
 from fpforce.simulation.exchange import geometric_ladder
@@ -36,7 +37,8 @@ class BeadSettings:
 
     temperatures_k: the ladder, coldest first. None: one rung at temperature_k or, where that is None too, at the
         temperature at which the molecule folds. starts: of the runs in turn, see `start_positions`.
-    only: simulate just this run (from 1) and write no data set; 0: all of them.
+    only: simulate just this run (from 1) and write no data set; 0: all of them. platform: auto is Reference, the
+        fastest for chains of up to hundreds of beads.
     """
 
     temperature_k: float | None = None
@@ -52,7 +54,7 @@ class BeadSettings:
     seed: int = 1
     only: int = 0
     starts: tuple[str, ...] = ()
-    platform: str = "Reference"
+    platform: str = "auto"
     threads: int = 1
     checkpoint_minutes: float = 1.0
     resume: bool = False
@@ -98,6 +100,7 @@ def make_bead_reference(
     discarded = round(settings.discard_ps / settings.interval_ps)
     if frames < 1:
         raise InputError(f"ns {settings.ns:g}: need at least one frame of {settings.interval_ps:g} ps")
+    platform = "Reference" if settings.platform == "auto" else choose_platform(settings.platform, len(model.beads))
     temperatures, scan = _temperatures(model, output, settings)
     dynamics = Dynamics(
         temperatures_k=temperatures,
@@ -122,7 +125,7 @@ def make_bead_reference(
                 "start": start,
             },
             resume=settings.resume,
-            platform=settings.platform,
+            platform=platform,
             threads=settings.threads,
         )
         run.run_to(discarded + frames, 60.0 * settings.checkpoint_minutes, show_progress)
@@ -131,7 +134,7 @@ def make_bead_reference(
     if settings.only:
         return None
     made = model.identity() | {"source": model.source, **dynamics.describe(), "temperature_k": temperatures[0]}
-    made |= {"platform": settings.platform, "versions": {p: metadata.version(p) for p in ("openmm", "mdtraj")}}
+    made |= {"platform": platform, "versions": {p: metadata.version(p) for p in ("openmm", "mdtraj")}}
     made |= {} if scan is None else {"folding_temperature": scan}
     return write_bead_dataset(output, output.resolve().name, model, runs, made)
 

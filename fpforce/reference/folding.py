@@ -67,8 +67,8 @@ def find_folding_temperature(
         ratio = np.sqrt(high / low) if found["folded"][0] > 0.5 else np.sqrt(low / high)
         low, high = low * ratio, high * ratio
     raise InputError(
-        f"no folding temperature between {low:.0f} and {high:.0f} K: {found['folded'][0]:.0%} are folded at the one and "
-        f"{found['folded'][-1]:.0%} at the other; give --temperature-k"
+        f"no folding temperature between {low:.0f} and {high:.0f} K: {found['folded'][0]:.0%} are folded at the one "
+        f"and {found['folded'][-1]:.0%} at the other; give --temperature-k"
     )
 
 

@@ -38,9 +38,7 @@ def build(source: str) -> BeadModel:
         raise InputError(f"alkane {source!r}: give C{_FEWEST} to C{_MOST}, such as C16")
     kinds = [CH3, *[CH2] * (n - 2), CH3]
     masses = [mass for _, _, mass in kinds]
-    beads = tuple(
-        Bead(f"C{k + 1}", "ALK", 0, 1, "A", "C", mass, (k,), (f"C{k + 1}",)) for k, mass in enumerate(masses)
-    )
+    beads = tuple(Bead(f"C{k + 1}", "ALK", 0, 1, "A", "C", mass, (k,), (f"C{k + 1}",)) for k, mass in enumerate(masses))
     return BeadModel(
         kind="alkane",
         name=f"C{n}H{2 * n + 2}",
@@ -49,7 +47,12 @@ def build(source: str) -> BeadModel:
         usual=UsualRun(
             temperature_k=400.0, timestep_fs=4.0, friction_per_ps=0.5, interval_ps=2.0, ns=40.0, discard_ps=500.0
         ),
-        parameters={"carbons": n},
+        parameters={
+            "bond": {"length_nm": BOND_NM, "stiffness_k_per_angstrom2": BOND_K_PER_ANGSTROM2},
+            "angle": {"degrees": ANGLE_DEGREES, "stiffness_k_per_rad2": ANGLE_K_PER_RAD2},
+            "torsion_k": list(TORSION_K),
+            "sigma_nm_epsilon_k_mass_da": {"CH3": list(CH3), "CH2": list(CH2)},
+        },
         source="TraPPE-UA: Martin and Siepmann, J. Phys. Chem. B 102 (1998) 2569; bonds: Nath, Escobedo and de Pablo, "
         "J. Chem. Phys. 108 (1998) 9905",
     )

@@ -6,8 +6,8 @@ In: one-letter codes. Out: a BeadModel.
 
 Pairs that are bonded are left out of both sums. sigma and lambda of a pair are means. Histidine is neutral; the ends
 carry their charges. The model's dielectric constant depends on the temperature; here it is that of 298.15 K.
-Source: Tesei and Lindorff-Larsen, Open Research Europe 2 (2022) 94 (lambdas, cutoff of 2 nm); Tesei, Schulze, Crehuet and
-Lindorff-Larsen, PNAS 118 (2021) e2111696118 (form); Akerlof and Oshry, J. Am. Chem. Soc. 72 (1950) 2844 (dielectric
+Source: Tesei and Lindorff-Larsen, Open Research Europe 2 (2022) 94 (lambdas, cutoff of 2 nm); Tesei, Schulze, Crehuet
+and Lindorff-Larsen, PNAS 118 (2021) e2111696118 (form); Akerlof and Oshry, J. Am. Chem. Soc. 72 (1950) 2844 (dielectric
 constant).
 """
 
@@ -48,7 +48,8 @@ _PARTICLES_PER_NM3 = 0.602214076  # of one mol in a litre
 def build(source: str) -> BeadModel:
     """The model of a sequence in one-letter codes; InputError for an unknown letter or fewer than three."""
     require_letters(source, tuple(RESIDUES), _FEWEST, "sequence")
-    names, masses, lambdas, sigmas, charges = (list(column) for column in zip(*(RESIDUES[c] for c in source), strict=True))
+    rows = [RESIDUES[letter] for letter in source]
+    names, masses, lambdas, sigmas, charges = (list(column) for column in zip(*rows, strict=True))
     masses[0], masses[-1] = masses[0] + 2.0, masses[-1] + 16.0
     charges[0], charges[-1] = charges[0] + 1, charges[-1] - 1
     forces = [_bonds(len(source)), _stickiness(lambdas, sigmas)]

@@ -1,17 +1,29 @@
 """Single-interaction-site RNA: one bead a nucleotide, base pairs by distance, four angles and two dihedrals.
 
-In: letters A, C, G, U from the 5' end. Out: a BeadModel, such as that of a hairpin.
+In: letters A, C, G, U from the 5' end, and where wanted the secondary structure after a colon, such as
+GGGCACUUCGGUGCCC:.(((((....))))). of a hairpin. Out: a BeadModel.
 
     E = sum_bonds k (r - 0.59 nm)^2 / 2 + sum_angles k (theta - 150 degrees)^2 / 2
       + sum_pairs e [(s / r)^12 - 2 (s / r)^6 + 1] for r < s + sum_basepairs U0 exp(-u)
     u = k_r (r_ij - r0)^2 + k_theta sum of four (theta - theta_m)^2 + k_phi sum of two (1 + cos(phi + phi_m))
 
 A base pair joins G-C, A-U or G-U with at least four nucleotides between them; the ends of the chain pair with nothing.
-A nucleotide may be part of several, and charges are left out, as in the model's first form.
+With a secondary structure its pairs alone can form, and they are the native contacts. Without one a nucleotide may be
+part of several pairs. Charges are left out, as in the model's first form.
 Source: Nguyen, Hori and Thirumalai, Nature Chemistry 14 (2022) 775.
 """
 
-from fpforce.reference.models.bead_model import BeadModel, UsualRun, chain_of_residues, require_letters, system_of
+import numpy as np
+
+from fpforce.foundation.errors import InputError
+from fpforce.reference.models.bead_model import (
+    BeadModel,
+    NativeContacts,
+    UsualRun,
+    chain_of_residues,
+    require_letters,
+    system_of,
+)
 
 KCAL = 4.184
 BOND_NM, BOND_KCAL_PER_ANGSTROM2 = 0.59, 15.0
@@ -28,19 +40,28 @@ _FEWEST = 8
 
 
 def build(source: str) -> BeadModel:
-    """The model of a sequence; InputError for other letters or fewer than eight."""
-    require_letters(source, tuple(_MASSES_DA), _FEWEST, "RNA")
-    n, masses = len(source), [_MASSES_DA[letter] for letter in source]
+    """The model of SEQUENCE or SEQUENCE:STRUCTURE; InputError for other letters, fewer than eight, or pairs that cannot
+    form.
+    """
+    sequence, _, structure = source.partition(":")
+    require_letters(sequence, tuple(_MASSES_DA), _FEWEST, "RNA")
+    n, masses = len(sequence), [_MASSES_DA[letter] for letter in sequence]
+    pairs = base_pairs(sequence)
+    contacts = None
+    if structure:
+        pairs = _pairs_of(sequence, structure, pairs)
+        contacts = NativeContacts(np.array([pair[:2] for pair in pairs]), np.full(len(pairs), PAIR_NM))
     return BeadModel(
         kind="rna",
         name=source,
-        beads=chain_of_residues("P", "P", list(source), masses),
-        system=system_of(masses, [_bonds(n), _angles(n), _cores(n), _base_pairs(source)]),
+        beads=chain_of_residues("P", "P", list(sequence), masses),
+        system=system_of(masses, [_bonds(n), _angles(n), _cores(n), _base_pairs(pairs)]),
         usual=UsualRun(
-            temperature_k=310.0, timestep_fs=30.0, friction_per_ps=0.05, interval_ps=15.0, ns=300.0, discard_ps=5000.0
+            temperature_k=310.0, timestep_fs=40.0, friction_per_ps=0.05, interval_ps=8.0, ns=160.0, discard_ps=4000.0
         ),
-        parameters={"base_pairs": [[i, j] for i, j, _ in base_pairs(source)], "masses_da": masses},
+        parameters={"base_pairs": [list(pair) for pair in pairs], "masses_da": masses},
         source="Nguyen, Hori and Thirumalai, Nature Chemistry 14 (2022) 775",
+        contacts=contacts,
     )
 
 
@@ -53,6 +74,28 @@ def base_pairs(sequence: str) -> list[tuple[int, int, float]]:
             if depth is not None:
                 found.append((i, j, depth))
     return found
+
+
+def _pairs_of(sequence, structure, possible):
+    """Those of the possible pairs that a secondary structure in dots and brackets has."""
+    wrong = f"structure {structure!r} of {sequence}"
+    if len(structure) != len(sequence) or set(structure) - set(".()"):
+        raise InputError(f"{wrong}: give one of . ( ) for each of the {len(sequence)} nucleotides")
+    depths, opened, found = {(i, j): depth for i, j, depth in possible}, [], []
+    for j, sign in enumerate(structure):
+        if sign == "(":
+            opened.append(j)
+        if sign == ")":
+            i = opened.pop() if opened else -1
+            if (i, j) not in depths:
+                raise InputError(
+                    f"{wrong}: {j + 1} cannot pair with {i + 1 or 'nothing'}: pairs are GC, AU and GU, with at least "
+                    f"{FEWEST_BETWEEN} between, and without the ends of the chain"
+                )
+            found.append((i, j, depths[i, j]))
+    if opened or not found:
+        raise InputError(f"{wrong} has {len(opened)} brackets without a partner, and {len(found)} pairs")
+    return sorted(found)
 
 
 def _bonds(n):
@@ -83,7 +126,7 @@ def _cores(n):
     return force
 
 
-def _base_pairs(sequence):
+def _base_pairs(pairs):
     import openmm
 
     # Particles: i - 1, i, i + 1, j - 1, j, j + 1.
@@ -97,6 +140,6 @@ def _base_pairs(sequence):
         f"+{PAIR_DIHEDRAL}*(2+cos(dihedral(p1,p2,p5,p4)+{phi[0]})+cos(dihedral(p3,p2,p5,p6)+{phi[1]}))",
     )
     force.addPerBondParameter("depth")
-    for i, j, depth in base_pairs(sequence):
+    for i, j, depth in pairs:
         force.addBond([i - 1, i, i + 1, j - 1, j, j + 1], [KCAL * depth])
     return force

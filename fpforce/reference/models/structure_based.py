@@ -7,8 +7,8 @@ In: a PDB of one protein chain, of all its atoms or of its CA alone. Out: a Bead
       + sum_native e [5 (r0 / r)^12 - 6 (r0 / r)^10] + sum_others e (0.4 nm / r)^12
 
 r in angstrom in the first term, every r0, theta0, phi0 from the structure. A pair makes a native contact if it is at
-least four residues apart and within 1.2 nm; pairs nearer along the chain do not repel each other. Bonds other than along
-the chain (disulfides) are those of the file's CONECT and SSBOND records; the two residues make no contact besides.
+least four residues apart and within 1.2 nm; pairs nearer along the chain do not repel each other. Bonds other than
+along the chain (disulfides) are those of the file's CONECT records; the two residues make no contact besides.
 Source: Clementi, Nymeyer and Onuchic, J. Mol. Biol. 298 (2000) 937; contacts by cutoff on CA instead of by atoms.
 """
 
@@ -87,7 +87,7 @@ def of_structure(beads: BeadTable, native_nm: np.ndarray, name: str) -> BeadMode
             "contact_cutoff_nm": CONTACT_NM,
             "mass_da": MASS_DA,
         },
-        source="Clementi, Nymeyer and Onuchic, J. Mol. Biol. 298 (2000) 937; contacts: CA within 1.2 nm, 4 residues apart",
+        source="Clementi, Nymeyer and Onuchic, J. Mol. Biol. 298 (2000) 937; contacts: CA within 1.2 nm",
         native_nm=native_nm,
         contacts=contacts,
         scale_kj_per_mol=EPSILON_KJ_PER_MOL,

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def energies_and_forces(system: "openmm.System", positions_nm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of frames (frames, n, 3): energies (frames,) in kJ/mol, float64, and forces (frames, n, 3) in kJ/mol/nm, float32."""
+    """Of frames (frames, n, 3): energies (frames,) in kJ/mol, float64; forces (frames, n, 3) in kJ/mol/nm, float32."""
     import openmm
 
     platform = openmm.Platform.getPlatformByName("Reference")
