@@ -73,18 +73,17 @@ def find_folding_temperature(
 
 
 def count_foldings(contact_fraction: np.ndarray) -> int:
-    """How often a trajectory, (frames,), went from below a quarter to above three quarters of the way between its
-    unfolded and its folded state, which are the medians of the frames below and above FOLDED_ABOVE.
+    """How often a trajectory, (frames,), went from the middle of its unfolded state to that of its folded state.
+
+    The states are the frames below and above FOLDED_ABOVE, their middles the medians.
     """
     folded = contact_fraction > FOLDED_ABOVE
     if folded.all() or not folded.any():
         return 0
     low, high = np.median(contact_fraction[~folded]), np.median(contact_fraction[folded])
-    states = np.where(
-        contact_fraction > 0.25 * low + 0.75 * high, 1, np.where(contact_fraction < 0.75 * low + 0.25 * high, 0, -1)
-    )
-    states = states[states >= 0]
-    return int(np.count_nonzero((states[1:] == 1) & (states[:-1] == 0)))
+    reached = np.where(contact_fraction >= high, 1, np.where(contact_fraction <= low, 0, -1))
+    reached = reached[reached >= 0]
+    return int(np.count_nonzero((reached[1:] == 1) & (reached[:-1] == 0)))
 
 
 def reweighted(energies: np.ndarray, sampled_k: Sequence[float], wanted_k: Sequence[float]) -> np.ndarray:

@@ -195,7 +195,9 @@ def test_ends_of_pentane_attract_each_other_by_lennard_jones():
 def _four_beads(bond, angle, phi):
     bent = math.pi - angle
     first = np.array([bond * math.cos(bent) * -1.0, bond * math.sin(bent), 0.0])
-    last = np.array([bond + bond * math.cos(bent), bond * math.sin(bent) * math.cos(phi), bond * math.sin(bent) * math.sin(phi)])
+    last = np.array(
+        [bond + bond * math.cos(bent), bond * math.sin(bent) * math.cos(phi), bond * math.sin(bent) * math.sin(phi)]
+    )
     return np.array([first, [0.0, 0.0, 0.0], [bond, 0.0, 0.0], last])
 
 
