@@ -179,4 +179,5 @@ def _prepare(output, task, attempt):
         or (atom.residue.name, atom.name) in (("ACE", "C"), ("NME", "N"))
     ]
     identity = {"sequence": task.sequence, "seed": seed, "discarded_frames": task.discarded}
-    return ReferenceRun(folder, topology, positions_nm, protocol, identity, resume=True, stored=stored)
+    system = protocol.make_system(topology)
+    return ReferenceRun(folder, topology, system, positions_nm, protocol, identity, resume=True, stored=stored)

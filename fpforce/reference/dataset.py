@@ -79,12 +79,12 @@ def write_dataset(
         if found:
             raise InputError(f"{found[0][0]} is D in {found[0][1]} frames for {file}: start from an L peptide")
         positions = table.positions(run.positions_nm, topology)
-        _write_xtc(folder / file, table.to_mdtraj(), positions, run.interval_ps)
+        write_xtc(folder / file, table.to_mdtraj(), positions, run.interval_ps)
         record["runs"][file] = {
             "frames": len(run.positions_nm),
             "interval_ps": run.interval_ps,
             **run.facts,
-            "bonds_nm": _bond_statistics(table, positions),
+            "bonds_nm": bond_statistics(table, positions),
             "basins": basin_statistics(run.positions_nm, topology),
         }
     table.write_pdb(folder / f"{name}.pdb", table.positions(runs[0].positions_nm[:1], topology)[0])
@@ -99,7 +99,7 @@ def write_dataset(
     return record
 
 
-def _bond_statistics(table: BeadTable, positions: np.ndarray) -> dict[str, dict[str, float]]:
+def bond_statistics(table: BeadTable, positions: np.ndarray) -> dict[str, dict[str, float]]:
     """Mean and standard deviation of every bond before the coordinates are rounded to XTC's 0.001 nm."""
     statistics = {}
     for i, j in table.bonds:
@@ -108,7 +108,8 @@ def _bond_statistics(table: BeadTable, positions: np.ndarray) -> dict[str, dict[
     return statistics
 
 
-def _write_xtc(path: Path, topology: "mdtraj.Topology", xyz: np.ndarray, interval_ps: float) -> None:
+def write_xtc(path: Path, topology: "mdtraj.Topology", xyz: np.ndarray, interval_ps: float) -> None:
+    """Write positions (frames, n, 3) in nm, `interval_ps` apart; an existing file is replaced when all is written."""
     import mdtraj
 
     with replacing(path) as unfinished:

@@ -110,6 +110,7 @@ def make_reference(
         run = ReferenceRun(
             output / f"run{number}",
             molecule.topology,
+            settings.protocol.make_system(molecule.topology),
             molecule.start_positions(start, seed),
             settings.protocol,
             {

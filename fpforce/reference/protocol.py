@@ -16,19 +16,13 @@ FORCE_FIELD = ("amber99sbildn.xml", "amber99_obc.xml")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """The physics of a run.
-
-    The default time step of 4 fs needs heavy hydrogens: their mass is taken from the atom they are bound to, which
-    changes no equilibrium average of positions and slows the fastest bends. Bonds to hydrogen are constrained.
-    """
+class Dynamics:
+    """Langevin dynamics on a ladder of temperatures, and how often a frame of the coldest is kept."""
 
     temperatures_k: tuple = (300.0,)
     timestep_fs: float = 4.0
-    hydrogen_mass_da: float | None = 4.0
     friction_per_ps: float = 1.0
     interval_ps: float = 2.0
-    force_field: tuple = FORCE_FIELD
 
     def __post_init__(self) -> None:
         steps = 1000.0 * self.interval_ps / self.timestep_fs if self.timestep_fs > 0.0 else 0.0
@@ -36,15 +30,44 @@ class Protocol:
             raise InputError(
                 f"interval-ps {self.interval_ps:g} is no multiple of timestep-fs {self.timestep_fs:g}: change one"
             )
-        if self.timestep_fs > 2.5 and not (self.hydrogen_mass_da or 0.0) >= 3.0:
-            raise InputError(
-                f"timestep-fs {self.timestep_fs:g} is unstable with light hydrogens: give hydrogen-mass-da 4, or 2 fs"
-            )
 
     @property
     def steps_per_frame(self) -> int:
         """Steps between two frames, which is between two offers of exchange too."""
         return round(1000.0 * self.interval_ps / self.timestep_fs)
+
+    def describe(self) -> dict[str, Any]:
+        """A JSON-able dict."""
+        return {
+            "integrator": "LangevinMiddleIntegrator",
+            "timestep_fs": self.timestep_fs,
+            "friction_per_ps": self.friction_per_ps,
+            "temperatures_k": list(self.temperatures_k),
+            "exchange_interval_ps": self.interval_ps,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """What must be the same when a run goes on."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol(Dynamics):
+    """The physics of a run of all atoms.
+
+    The default time step of 4 fs needs heavy hydrogens: their mass is taken from the atom they are bound to, which
+    changes no equilibrium average of positions and slows the fastest bends. Bonds to hydrogen are constrained.
+    """
+
+    hydrogen_mass_da: float | None = 4.0
+    force_field: tuple = FORCE_FIELD
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.timestep_fs > 2.5 and not (self.hydrogen_mass_da or 0.0) >= 3.0:
+            raise InputError(
+                f"timestep-fs {self.timestep_fs:g} is unstable with light hydrogens: give hydrogen-mass-da 4, or 2 fs"
+            )
 
     def make_system(self, topology: "app.Topology") -> "openmm.System":
         """openmm.System of an openmm.app.Topology in this force field, without a cutoff."""
@@ -59,19 +82,11 @@ class Protocol:
         """A JSON-able dict."""
         return {
             "force_field": list(self.force_field),
-            "integrator": "LangevinMiddleIntegrator",
-            "timestep_fs": self.timestep_fs,
+            **super().describe(),
             "hydrogen_mass_da": self.hydrogen_mass_da,
-            "friction_per_ps": self.friction_per_ps,
             "constraints": "HBonds",
             "cutoff": None,
-            "temperatures_k": list(self.temperatures_k),
-            "exchange_interval_ps": self.interval_ps,
         }
-
-    def to_dict(self) -> dict[str, Any]:
-        """What must be the same when a run goes on."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 def load_force_field(names: Sequence[str]) -> "app.ForceField":

@@ -92,6 +92,16 @@ class ReplicaExchange:
             raise InputError("the simulation became unstable (positions are not finite): use a smaller time step")
         return positions
 
+    def place(self, replica: int, positions_nm: ArrayLike) -> None:
+        """Move a replica to positions (atoms, 3); its velocities stay."""
+        self._contexts[replica].setPositions(positions_nm)
+
+    def rung_states(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positions (rungs, atoms, 3) in nm and potential energies (rungs,) in kJ/mol, coldest rung first."""
+        states = [self._contexts[k].getState(positions=True, energy=True) for k in np.argsort(self.rungs)]
+        positions = np.array([state.getPositions(asNumpy=True)._value for state in states])
+        return positions, np.array([state.getPotentialEnergy()._value for state in states])
+
     def state(self) -> dict[str, np.ndarray]:
         """Everything needed to go on, as a dict of arrays for np.savez."""
         arrays = {f"context_{i}": np.frombuffer(c.createCheckpoint(), np.uint8) for i, c in enumerate(self._contexts)}

@@ -18,10 +18,11 @@ from fpforce.foundation.locking import Lock
 from fpforce.foundation.progress import SimulationProgress, aggregate_ns_per_day
 from fpforce.foundation.signals import stop_signals
 from fpforce.molecule.chirality import d_residues
-from fpforce.reference.protocol import Protocol
+from fpforce.reference.protocol import Dynamics
 from fpforce.reference.replica_exchange import ReplicaExchange
 
 if TYPE_CHECKING:
+    import openmm
     from openmm import app
 
 
@@ -30,9 +31,10 @@ class ReferenceRun:
 
     Args:
         folder: of this run alone; made if missing, and locked while the object lives.
-        topology: openmm.app.Topology of all atoms.
+        topology: openmm.app.Topology of all particles.
+        system: openmm.System of them.
         positions_nm: (atoms, 3), where every replica starts.
-        protocol: Protocol.
+        protocol: Dynamics.
         identity: dict of what else must be the same when the run goes on; `seed` and `discarded_frames` at least.
         resume: go on where an earlier call stopped.
         stored: indices of the atoms to keep; all by default.
@@ -46,8 +48,9 @@ class ReferenceRun:
         self,
         folder: Path,
         topology: "app.Topology",
+        system: "openmm.System",
         positions_nm: np.ndarray,
-        protocol: Protocol,
+        protocol: Dynamics,
         identity: Mapping[str, Any],
         *,
         resume: bool,
@@ -65,7 +68,7 @@ class ReferenceRun:
         self._folder, self._protocol = folder, protocol
         self._identity = dict(identity) | protocol.to_dict() | {"platform": platform, "openmm": openmm.version.version}
         self._exchange = ReplicaExchange(
-            protocol.make_system(topology),
+            system,
             positions_nm,
             protocol.temperatures_k,
             timestep_fs=protocol.timestep_fs,

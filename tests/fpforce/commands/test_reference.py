@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import mdtraj
+import numpy as np
 import pytest
 
 from fpforce.reference.make import seed_of_run
@@ -95,6 +96,11 @@ def test_ca_alone_are_those_of_the_heavy_atoms(short_data, tmp_path):
         (("A", "--rungs", "1", "--platform", "Abacus"), "'Abacus' is not available"),
         (("A", "--force-field", "nowhere.xml"), "force field nowhere.xml"),
         (("nowhere.pdb",), "nowhere.pdb: no such file"),
+        (("AX", "--model", "disordered"), "has the letter 'X'"),
+        (("A", "--model", "elastic"), "model 'elastic' is unknown"),
+        (("GKWED", "--model", "disordered", "--uncapped"), "--capped is of all atoms"),
+        (("GKWED", "--model", "disordered", "--force-field", "a.xml"), "--force-field is of all atoms"),
+        (("GKWED", "--model", "disordered", "--rungs", "0"), "at least 1 rung"),
     ],
 )
 def test_wrong_input_is_one_line(arguments, message, tmp_path):
@@ -102,3 +108,15 @@ def test_wrong_input_is_one_line(arguments, message, tmp_path):
     finished = reference(source, tmp_path / "output", *options)
     assert finished.returncode == 2, finished.stderr
     assert message in finished.stderr and len(finished.stderr.splitlines()) == 1
+
+
+def test_bead_model_leaves_a_data_set_with_forces(tmp_path):
+    output = tmp_path / "octane"
+    finished = reference("C8", output, "--model", "alkane", "--ns", 0.2, "--discard-ps", 20, "--ladder", "400,500")
+    assert finished.returncode in (0, 1), finished.stderr
+    assert "ladder: 400, 500 K" in finished.stdout and "temperature: 400 K" in finished.stdout
+    record = json.loads((output / "data.json").read_text())
+    assert record["made"]["molecule"] == "C8H18" and record["made"]["temperatures_k"] == [400.0, 500.0]
+    frames = mdtraj.load(str(output / "train.xtc"), top=str(output / "octane.pdb"))
+    assert frames.n_frames == 100 and [atom.name for atom in frames.topology.atoms][:2] == ["C1", "C2"]
+    assert np.load(output / "train_forces.npz")["forces"].shape == (100, 8, 3)

@@ -26,7 +26,11 @@ def begin(peptide):
     begun = []
 
     def make(folder, resume=False, identity=IDENTITY, protocol=PROTOCOL, stored=None):
-        begun.append(ReferenceRun(folder, *peptide, protocol, identity, resume=resume, stored=stored))
+        topology, positions_nm = peptide
+        system = protocol.make_system(topology)
+        begun.append(
+            ReferenceRun(folder, topology, system, positions_nm, protocol, identity, resume=resume, stored=stored)
+        )
         return begun[-1]
 
     yield make
