@@ -18,6 +18,8 @@ import numpy as np
 from fpforce.analysis import figures, protein_figures
 from fpforce.analysis.assessment import Assessment, PlaneAssessment, assess
 from fpforce.analysis.comparison import FEWEST_FRAMES
+from fpforce.analysis.divergences import BINS_PER_AXIS
+from fpforce.analysis.facts import RunFacts, simulation_facts, training_facts
 from fpforce.analysis.folding import FoldedStructure
 from fpforce.analysis.inputs import (
     listed,
@@ -30,6 +32,7 @@ from fpforce.analysis.inputs import (
 from fpforce.analysis.protein import ProteinAssessment
 from fpforce.analysis.settings import AssessmentSettings
 from fpforce.analysis.summary import summarise
+from fpforce.analysis.verdict import Thresholds
 from fpforce.forcefield.force_field import ForceField
 from fpforce.forcefield.load import AnyForceField
 from fpforce.foundation.atomic_files import replacing
@@ -110,21 +113,35 @@ def evaluate(
     structure = None if folded is None else FoldedStructure.read(folded, force_field.beads)
     held_out, reference_files = read_trajectories(reference, topology, force_field.beads)
     steps = {file["time_step_ps"] for file in reference_files}
+    simulations, records = zip(*(read_simulation_of(path, force_field) for path in listed(simulation)), strict=True)
+    step_ps = steps.pop() if len(steps) == 1 else None
+    facts = RunFacts(
+        model=str(force_field.path),
+        temperature_k=force_field.temperature_k,
+        reference=tuple(file["path"] for file in reference_files),
+        reference_time_step_ps=step_ps,
+        trained_on=tuple(map(str, matching_files(training))) if training else (),
+        topology=None if topology is None else str(topology),
+        iid=None if iid is None else str(iid),
+        report=str(output),
+        training=training_facts(force_field.metadata.get("training", {})),
+        simulations=simulation_facts(listed(simulation), records),
+    )
     settings = AssessmentSettings(
         discard=discard,
         seed=seed,
         tica_lag_frames=tica_lag,
         plane=plane,
         folded=structure,
-        reference_time_step_ps=steps.pop() if len(steps) == 1 else None,
+        reference_time_step_ps=step_ps,
         wall=force_field.wall,
         floor=floor,
+        facts=facts,
     )
     trained_on: list[np.ndarray] | None = None
     training_files: list[dict[str, Any]] = []
     if training:
         trained_on, training_files = read_trajectories(training, topology, force_field.beads)
-    simulations, records = zip(*(read_simulation_of(path, force_field) for path in listed(simulation)), strict=True)
     sampled, log_weights = read_iid(iid, force_field) if iid else (None, None)
     assessment = assess(
         force_field.beads,
@@ -241,6 +258,8 @@ def _render(assessment: Assessment, summary: dict[str, Any], force_field: ForceF
         colours=figures.COLOURS,
         infinity=math.inf,
         fewest_frames=FEWEST_FRAMES,
+        finest=BINS_PER_AXIS,
+        excess_js=Thresholds().excess_js,
     )
 
 
