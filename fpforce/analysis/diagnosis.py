@@ -49,11 +49,12 @@ def diagnose(
         return ()
     missed = {check.name for check in checks if check.passed is False}
     heat = wrong_temperature(figures, facts)
-    findings = [heat, _left_the_data(figures, facts), _not_sampled(figures, facts), _one_basin(figures, facts)]
+    findings = [heat, _broken(figures, facts), _not_sampled(figures, facts), _one_basin(figures, facts)]
     if heat is None:
         findings.append(_bonds(figures, missed, facts))
     if heat is None and figures["convergence_verdict"] != NOT_CONVERGED:
         findings.append(wrong_distribution(figures, missed, thresholds, facts))
+    findings.append(_beside_the_data(figures, facts))
     findings.append(_reference_too_short(figures, facts))
     return tuple(finding for finding in findings if finding is not None)
 
@@ -105,16 +106,20 @@ def apparent_temperature_ratio(bonds: Sequence[GeometryDistance], angles: Sequen
     return math.exp(mean)
 
 
-def _left_the_data(figures: dict[str, Any], facts: RunFacts) -> Finding | None:
-    failed, excursion, wall = figures["failed_replicas"], figures["excursion"], figures["wall"]
-    if failed or figures["non_finite_frames"]:
-        return Finding(
-            LEFT_THE_DATA,
-            f"{failed} of {figures['replicas']} replicas broke, and {figures['non_finite_frames']} frames are not "
-            "finite",
-            "a shorter time step; if they still break, train longer, with model.wall=true",
-            next_commands.simulate_with_shorter_step(facts),
-        )
+def _broken(figures: dict[str, Any], facts: RunFacts) -> Finding | None:
+    failed, lost = figures["failed_replicas"], figures["non_finite_frames"]
+    if not (failed or lost):
+        return None
+    return Finding(
+        LEFT_THE_DATA,
+        f"{failed} of {figures['replicas']} replicas broke, and {lost} frames are not finite",
+        "a shorter time step; if they still break, train longer, with model.wall=true",
+        next_commands.simulate_with_shorter_step(facts),
+    )
+
+
+def _beside_the_data(figures: dict[str, Any], facts: RunFacts) -> Finding | None:
+    excursion, wall = figures["excursion"], figures["wall"]
     outside = 0.0 if excursion is None else excursion.outside - 2.0 * excursion.floor
     pushed = 0.0 if wall is None else wall.more_than_a_kt
     if max(outside, pushed) <= OUTSIDE:

@@ -6,7 +6,8 @@ none.
 
 What passes is the floor and an allowance, which is that of the JS divergence said in nanometres: two normal
 distributions of width s that are shifted by d have a JS divergence of about d^2 / (8 s^2) and a first Wasserstein
-distance of d, so that an excess J of the one is worth s sqrt(8 J) of the other (0.28 s for J = 0.010; docs/method.md, eq. 36).
+distance of d, so that an excess J of the one is worth s sqrt(8 J) of the other (0.28 s for J = 0.010;
+docs/method.md, eq. 36).
 """
 
 import math

@@ -13,6 +13,7 @@ from fpforce.analysis.facts import RunFacts
 from fpforce.analysis.findings import INCONSISTENT, SAMPLES_UNKNOWN, TOO_FEW_DATA, UNDERTRAINED, Finding
 from fpforce.analysis.verdict import Thresholds, free_energy_error_kt
 
+ONLY_WEIGHTS = "only the weights of the basins are off"
 MEMORISED = 0.05  # of the held-out loss, by which the loss on training frames is lower: as the training warns of
 
 
@@ -93,7 +94,7 @@ def _inconsistent(figures: dict[str, Any], facts: RunFacts, few: str) -> Finding
     if _shape_is_right(figures) and not training.likelihood_frames:
         return Finding(
             INCONSISTENT,
-            text + "; only the weights of the basins are off",
+            f"{text}; {ONLY_WEIGHTS}",
             "calibrate the basins by the model's own likelihoods",
             next_commands.train_on(facts, "calibration.likelihood_frames=1000"),
         )

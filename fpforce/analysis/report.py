@@ -47,12 +47,15 @@ HTML_NAME, JSON_NAME = "report.html", "report.json"
 
 @dataclass(frozen=True)
 class Report:
-    """What an evaluation found and where it wrote it; `figures` is the content of report.json."""
+    """What an evaluation found and where it wrote it; `figures` is the content of report.json. stopped_early: the
+    training did, since held-out frames got worse.
+    """
 
     assessment: Assessment
     figures: dict
     html_path: Path
     json_path: Path
+    stopped_early: bool = False
 
 
 def evaluate(
@@ -71,6 +74,7 @@ def evaluate(
     tica_lag: int = 10,
     folded: str | Path | None = None,
     floor: str = "auto",
+    note: str | None = None,
 ) -> Report:
     """Judge simulations of a force field against reference trajectories and write the report.
 
@@ -95,6 +99,7 @@ def evaluate(
         floor: what a distance means something beside: "trajectories" of the reference against each other, or the
         "training" set against the
             reference, sharper where slow trajectories disagree; "auto" takes the first where the reference has several.
+        note: a sentence on the reference, shown in the report.
 
     Arrays (.npy, .npz) are taken in nm. Raises InputError for anything unreadable, for a simulation of another model,
     and for an existing report without `overwrite`.
@@ -156,7 +161,8 @@ def evaluate(
         assessment,
         training_record=force_field.metadata.get("training", {}),
         simulation_records=records,
-        provenance=_provenance(force_field, reference_files, training_files, listed(simulation), records, iid, seed),
+        provenance=_provenance(force_field, reference_files, training_files, listed(simulation), records, iid, seed)
+        | {"note": note},
     )
     html = _render(assessment, summary, force_field, seed)
     try:
@@ -165,7 +171,7 @@ def evaluate(
         raise InputError(f"folder {output} cannot be made: {error.strerror}; give another --output") from error
     _replace(html_path, html)
     _replace(json_path, json.dumps(summary, indent=1, allow_nan=False))
-    return Report(assessment, summary, html_path, json_path)
+    return Report(assessment, summary, html_path, json_path, facts.training.stopped_early)
 
 
 def _free_outputs(output: Path, overwrite: bool) -> tuple[Path, Path]:
