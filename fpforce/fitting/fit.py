@@ -120,7 +120,7 @@ class _Fit:
         if not plans:
             return first_round(self._situation({}))
         verdict = self._journal.rounds[-1]["verdict"]
-        if verdict["status"] == PASS:
+        if verdict["status"] == PASS or len(plans) >= (self._settings.max_rounds or math.inf):
             return None
         return next_round(plans, self._situation(verdict))
 

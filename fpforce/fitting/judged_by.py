@@ -64,7 +64,7 @@ def _given_reference(
     from fpforce.analysis.inputs import read_trajectories, refuse_repeated
     from fpforce.trajectories.files import matching_files
 
-    paths = [Path(path).resolve() for path in matching_files(list(settings.reference))]
+    paths = [Path(path).resolve() for path in matching_files(list(settings.reference or ()))]
     refuse_repeated("reference", paths)
     trained_on = {Path(source).resolve() for source in frames.sources}
     for path in paths:

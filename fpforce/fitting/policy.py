@@ -48,9 +48,10 @@ REMEDIES = {
 _REPEATED = (TRAIN_LONGER, SIMULATE_LONGER)
 FLOW_WEIGHT, LIKELIHOOD_FRAMES = 0.05, 1000
 
-# Of all minutes: a fit that is too short for a second round spends most on the first training, a longer one keeps time.
+# Of all minutes: a fit that is too short for a second round spends most on the first training; one of any length spends
+# no less on it, and keeps time for two rounds more where there is any.
 ONE_ROUND_MINUTES = 15.0
-_TRAINING_OF_ONE, _TRAINING_OF_MANY, _SIMULATION_OF_TRAINING = 0.55, 0.35, 0.6
+_TRAINING_OF_ONE, _TRAINING_OF_MANY, _SIMULATION_OF_TRAINING = 0.55, 0.2, 0.6
 OTHER_STAGES = 0.12  # of the time that a round takes: export, samples, evaluation, and starting all of them
 
 
@@ -110,9 +111,10 @@ class Situation:
 
 def first_round(now: Situation) -> RoundPlan:
     """Train, export, sample, simulate, evaluate."""
-    part = _TRAINING_OF_ONE if now.max_minutes <= ONE_ROUND_MINUTES else _TRAINING_OF_MANY
-    minutes = min(part * now.max_minutes, now.most_minutes or float("inf"))
-    share = None if now.simulate_ps is not None else _SIMULATION_OF_TRAINING * part * now.max_minutes
+    share = _TRAINING_OF_ONE * min(now.max_minutes, ONE_ROUND_MINUTES)
+    share = max(share, _TRAINING_OF_MANY * now.max_minutes)
+    minutes = min(share, now.most_minutes or float("inf"))
+    simulate = None if now.simulate_ps is not None else _SIMULATION_OF_TRAINING * share
     return RoundPlan(
         action=FIRST,
         stages=ALL_STAGES,
@@ -121,7 +123,7 @@ def first_round(now: Situation) -> RoundPlan:
         model="round_1/model.pt",
         samples="round_1/iid.xtc",
         simulation="round_1",
-        simulate_minutes=share,
+        simulate_minutes=simulate,
         simulate_ps=now.simulate_ps,
         timestep_fs=now.timestep_fs,
     )

@@ -3,6 +3,7 @@
 In: values by name. Out: frozen settings, whose `check` refuses what is out of range. Imports nothing heavy.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +22,11 @@ class FitSettings:
     """
 
     max_minutes: float = setting("stop when so many minutes are spent, earlier ones of a resumed fit included", 60.0)
-    reference: tuple[str, ...] = setting(
+    max_rounds: int | None = setting("stop after so many rounds of training, simulation and evaluation", None)
+    reference: Sequence[str | Path] | None = setting(
         "held-out trajectory to judge by, of the recipe's topology; repeatable. By default a part of the recipe's own, "
         "in blocks of time that training never sees",
-        (),
+        None,
         option=list[Path] | None,
     )
     states: int = setting("most states to start simulations from, found in the data", 4)
@@ -43,6 +45,8 @@ class FitSettings:
         require_finite("max_minutes", self.max_minutes)
         for name, least in (("states", 2), ("replicas", 2), ("samples", 1), ("seed", 0)):
             require_whole(name, getattr(self, name), least)
+        if self.max_rounds is not None:
+            require_whole("max_rounds", self.max_rounds, 1)
         for name in ("simulate_ps", "timestep_fs"):
             if getattr(self, name) is not None:
                 require_finite(name, getattr(self, name))
@@ -52,7 +56,7 @@ class FitSettings:
     def fixed(self) -> dict[str, object]:
         """What a resumed fit must have in common with the one that it goes on with."""
         return {
-            "reference": [str(path) for path in self.reference],
+            "reference": [str(path) for path in self.reference or ()],
             "states": self.states,
             "replicas": self.replicas,
             "simulate_ps": self.simulate_ps,

@@ -1,6 +1,6 @@
 """Where simulations start: the most distant states of the data.
 
-In: bead frames in nm, and the planes by which they will be judged. Out: numbers of frames, each in the middle of a
+In: bead frames in nm, and the planes by which they will be judged. Out: numbers of frames, each in the dense part of a
 state. A simulation that starts in one basin and never leaves it agrees with itself, so that starts in different
 basins of every plane are asked for; of those that differ the most distant ones. Where the data have one basin alone,
 its two most distant parts.
@@ -34,16 +34,27 @@ def find_states(beads: BeadTable, positions_nm: np.ndarray, planes: Sequence[Pla
     states = _basins(sides)
     if len(states) < 2:
         parts = _parts(features)
-        return [int(chosen[k]) for k in _most_distant(features, [densest(features, m) for m in parts.values()])]
-    middles = {pattern: densest(features, members) for pattern, members in states.items()}
+        return [int(chosen[k]) for k in _most_distant(features, [_typical(features, m) for m in parts.values()])]
+    middles = {pattern: _typical(features, members) for pattern, members in states.items()}
     return [int(chosen[k]) for k in _covering(features, sides, middles, states, most)]
 
 
-def densest(features: np.ndarray, members: np.ndarray) -> int:
-    """The member (a row of the features) whose near neighbours among the members are nearest."""
+def dense_half(features: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """Of some members (rows of the features) the half whose near neighbours among them are nearer, nearest first."""
     some = members[np.unique(np.linspace(0, len(members) - 1, min(len(members), _MOST_NEIGHBOURS)).astype(int))]
-    near = max(1, len(some) // 20)
-    return int(some[np.argmin(np.sort(cdist(features[some], features[some]), axis=1)[:, min(near, len(some) - 1)])])
+    near = min(max(1, len(some) // 20), len(some) - 1)
+    reach = np.sort(cdist(features[some], features[some]), axis=1)[:, near]
+    return some[np.argsort(reach)[: (len(some) + 1) // 2]]
+
+
+def _typical(features: np.ndarray, members: np.ndarray) -> int:
+    """Of the denser half of a state the frame that is farthest from all that is not in the state."""
+    half = dense_half(features, members)
+    others = np.ones(len(features), dtype=bool)
+    others[members] = False
+    if not others.any():
+        return int(half[0])
+    return int(half[np.argmax(np.linalg.norm(features[half] - features[others].mean(axis=0), axis=1))])
 
 
 def _features(beads: BeadTable, frames: np.ndarray) -> np.ndarray:
@@ -94,7 +105,7 @@ def _covering(
 
 def _parts(features: np.ndarray) -> dict[int, np.ndarray]:
     """Cells around frames that are as far apart as can be, of those that hold enough frames."""
-    centres = [densest(features, np.arange(len(features)))]
+    centres = [int(dense_half(features, np.arange(len(features)))[0])]
     nearest = np.linalg.norm(features - features[centres[0]], axis=1)
     owner = np.zeros(len(features), dtype=int)
     for number in range(1, min(_PARTS, len(features))):
