@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("fpforce")
 
-RESULTS = ("model.pt", "report.html", "report.json")
+RESULTS = ("model.ckpt", "model.pt", "report.html", "report.json")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def fit(recipe: "Recipe", settings: FitSettings | None = None, *, show_progress:
     """Train a force field and go on until its simulation is that of held-out data, or the minutes are spent.
 
     Everything lands in the recipe's output folder: fit.json, data/, train_N/ and round_N/; and of the best round
-    model.pt, report.html and report.json. Ctrl-C stops with everything kept that `resume` needs, and raises
+    model.ckpt, model.pt, report.html and report.json. Ctrl-C stops with everything kept that `resume` needs, and raises
     KeyboardInterrupt.
     Raises InputError for data that cannot be read, an output folder that holds another fit, and a resumed fit with
     another recipe.
@@ -140,7 +140,6 @@ class _Fit:
     def _round(self, index: int) -> None:
         journal, plans = self._journal, [RoundPlan.of(one["plan"]) for one in self._journal.rounds]
         plan, stages = plans[index], Stages(self._folder, journal.content["data"], self._settings, self._show_progress)
-        report = None
         for stage in plan.stages:
             if journal.is_done(index, stage):
                 continue
@@ -156,10 +155,9 @@ class _Fit:
                     stages.simulate(plan, plans[:index], had_begun)
                 else:
                     assert stage == EVALUATE, stage
-                    report = stages.evaluate(plan, index + 1)
-                    journal.rounds[index]["verdict"] = _verdict(report)
-        if index == self._best():
-            self._publish(index)
+                    journal.rounds[index]["verdict"] = _verdict(stages.evaluate(plan, index + 1))
+                    if index == self._best():
+                        self._publish(index)
         verdict = journal.rounds[index]["verdict"]
         logger.info("round %d: %s%s", index + 1, verdict["status"], f", {verdict['text']}" if verdict["text"] else "")
 
@@ -175,7 +173,8 @@ class _Fit:
     def _publish(self, index: int) -> None:
         """Copy the results of a round to the top of the fit's folder."""
         plan = RoundPlan.of(self._journal.rounds[index]["plan"])
-        sources = [self._folder / plan.model, *(self._folder / f"round_{index + 1}" / name for name in RESULTS[1:])]
+        reports = (self._folder / f"round_{index + 1}" / name for name in RESULTS[2:])
+        sources = [self._folder / plan.training / "model.ckpt", self._folder / plan.model, *reports]
         for source, name in zip(sources, RESULTS, strict=True):
             with replacing(self._folder / name) as unfinished:
                 shutil.copyfile(source, unfinished)
@@ -183,13 +182,15 @@ class _Fit:
     def _end(self) -> FitResult:
         journal = self._journal
         best = self._best()
-        self._publish(best)
         verdict, rounds = journal.rounds[best]["verdict"], len(journal.rounds)
         model, report = self._folder / "model.pt", self._folder / "report.html"
         after = f"after {rounds} round{'s' if rounds > 1 else ''}, {journal.minutes:.1f} min"
         if verdict["status"] == PASS:
             of = "the reference" if journal.content["data"]["note"] is None else "the frames held out"
-            sentence = f"pass: the simulation of {model} has the distribution of {of}, {after}; report: {report}"
+            figures = f"JS {verdict['js']:.4f}, floor {verdict['js_floor']:.4f}"
+            sentence = (
+                f"pass {after}: the simulation of {model} has the distribution of {of} ({figures}); report: {report}"
+            )
         else:
             why = verdict["text"] or "see the criteria that are not met"
             then = f"; next: {verdict['command']}" if verdict["command"] else ""
@@ -226,12 +227,14 @@ class _Fit:
 def _verdict(report: "Report") -> dict[str, Any]:
     """What the journal keeps of a report: by what rounds are compared, and the next is planned."""
     a = report.assessment
-    first = a.diagnosis[0] if a.diagnosis else None
-    excess = a.divergences["simulation"].excess_js
+    first, distance = a.diagnosis[0] if a.diagnosis else None, a.divergences["simulation"]
+    excess, floor = distance.excess_js, distance.js_floor
     return {
         "status": a.status,
         "missed": sum(check.passed is False for check in a.checks) + (a.convergence_verdict == NOT_CONVERGED),
         "excess": math.log(2.0) if excess is None else excess.value,
+        "js": distance.js.value,
+        "js_floor": None if floor is None else floor.value,
         "causes": [finding.cause for finding in a.diagnosis],
         "text": "" if first is None else f"{first.cause}: {first.text}",
         "command": "" if first is None else first.command,

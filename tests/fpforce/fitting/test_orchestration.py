@@ -53,6 +53,8 @@ def world(monkeypatch, tmp_path):
             length = policy._minutes(plan.changes)
             world.stage("train", 60.0 * (length - (world.trained if plan.resume else 0.0)))
             world.trained = length
+            (self.folder / plan.training).mkdir(exist_ok=True)
+            (self.folder / plan.training / "model.ckpt").write_text(f"{plan.training}, {length} min")
 
         def export(self, plan):
             def write():
@@ -89,6 +91,8 @@ def verdict(status, missed, excess=0.1, cause=None):
         "status": status,
         "missed": missed,
         "excess": excess,
+        "js": 0.02 + excess,
+        "js_floor": 0.02,
         "causes": [] if cause is None else [cause],
         "text": cause or "",
         "command": "",
@@ -120,7 +124,7 @@ def journal(tmp_path):
 def test_a_pass_ends_the_fit_at_once(world, tmp_path):
     world.verdicts = [PASS]
     result = run(tmp_path)
-    assert result.status == "pass" and result.rounds == 1 and result.sentence.startswith("pass: ")
+    assert result.status == "pass" and result.rounds == 1 and result.sentence.startswith("pass after 1 round")
     assert world.ran == list(STAGES)
 
 
@@ -130,6 +134,15 @@ def test_a_fit_goes_on_until_it_passes_and_publishes_that_round(world, tmp_path)
     assert result.status == "pass" and result.rounds == 3
     assert (tmp_path / "fit" / "model.pt").read_text() == "round_3/model.pt"
     assert [one["plan"]["action"] for one in journal(tmp_path)["rounds"]][1] == policy.FLOW
+
+
+def test_a_checkpoint_is_published_as_it_was_in_the_best_round(world, tmp_path):
+    world.verdicts = [verdict("fail", 1, cause=causes.UNDERTRAINED), verdict("fail", 2, cause=causes.UNDERTRAINED)]
+    run(tmp_path, max_rounds=2)
+    rounds = journal(tmp_path)["rounds"]
+    assert rounds[1]["plan"]["training"] == "train_1", "the training went on"
+    length = policy._minutes(rounds[0]["plan"]["changes"])
+    assert (tmp_path / "fit" / "model.ckpt").read_text() == f"train_1, {length} min"
 
 
 def test_the_best_round_is_published_where_none_passes(world, tmp_path):
