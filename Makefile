@@ -16,7 +16,7 @@ DEV := $(VENV)/.dev-$(EXTRA)
 help:  ## list these targets
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: setup  ## train, export, simulate and evaluate alanine dipeptide in runs/demo, 15 minutes
+demo: setup  ## fpforce-fit on alanine dipeptide: a force field and its report in runs/demo, 13 minutes
 	$(BIN)/python examples/alanine_dipeptide/demo.py
 
 lint: setup-dev  ## what ruff has to say about the code and its format

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fpforce.analysis.report import evaluate as evaluate
+    from fpforce.fitting.fit import fit as fit
+    from fpforce.fitting.settings import FitSettings as FitSettings
     from fpforce.forcefield.force_field import ForceField as ForceField
     from fpforce.forcefield.load import load as load
     from fpforce.forcefield.transferable.bound import TransferableForceField as TransferableForceField
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 # tests/fpforce/test_import.py holds this and the imports above to the same names and homes.
 _HOME_OF = {
     "BeadFrames": "fpforce.trajectories.bead_frames",
+    "FitSettings": "fpforce.fitting.settings",
     "ForceField": "fpforce.forcefield.force_field",
     "InputError": "fpforce.foundation.errors",
     "Recipe": "fpforce.training.recipe.sections",
@@ -38,6 +41,7 @@ _HOME_OF = {
     "TransferableForceField": "fpforce.forcefield.transferable.bound",
     "evaluate": "fpforce.analysis.report",
     "export": "fpforce.training.export",
+    "fit": "fpforce.fitting.fit",
     "load": "fpforce.forcefield.load",
     "load_recipe": "fpforce.training.recipe.read",
     "make_system": "fpforce.system.make_system",

@@ -22,14 +22,18 @@ from fpforce.analysis.convergence import (
     trajectory_population,
 )
 from fpforce.analysis.correlation import as_columns, effective_sample_size
+from fpforce.analysis.diagnosis import diagnose
+from fpforce.analysis.distributions import DistributionDistance, Excursion, distribution_distances, excursion_of
 from fpforce.analysis.divergences import bin_indices
+from fpforce.analysis.findings import Finding
 from fpforce.analysis.geometry import GeometryDistance, draw_geometry, geometry_distances
 from fpforce.analysis.history import PopulationSeries, population_series
 from fpforce.analysis.kinetics import TimeSeries
 from fpforce.analysis.observables import bond_angles, bond_lengths
-from fpforce.analysis.planes import Plane, choose_planes, upper_basin
+from fpforce.analysis.planes import Plane, choose_planes, upper_basin, with_bins
 from fpforce.analysis.protein import ProteinAssessment, ReferenceSide, assess_protein
 from fpforce.analysis.replica_frames import ReplicaFrames, check_shapes, counted_frames, counted_mask, valid_frames
+from fpforce.analysis.resolution import Resolution, binned, choose_resolution
 from fpforce.analysis.reweighting import Weights
 from fpforce.analysis.settings import AssessmentSettings
 from fpforce.analysis.verdict import Check, checks_of, status_of
@@ -66,17 +70,21 @@ class Assessment:
 
     `self_consistency`: divergence of the simulation from the iid samples, over the floor of the reference; None without
     iid samples. `protein`: None for a molecule without a chain of CA beads. `wall`: how often it
-    acted in the counted frames of the simulations, None without one.
+    acted in the counted frames of the simulations, None without one. `diagnosis`: what is wrong, the likeliest cause
+    first, and what to do; empty where nothing is.
     """
 
     frames: dict[str, int]
     frames_compared: int
     floor: Floor
+    resolution: Resolution
     divergences: dict[str, Divergences]
     self_consistency: Divergences | None
     planes: tuple[PlaneAssessment, ...]
     bonds: tuple[GeometryDistance, ...]
     angles: tuple[GeometryDistance, ...]
+    distributions: tuple[DistributionDistance, ...]
+    excursion: Excursion | None
     convergence_verdict: str
     convergence_reason: str
     non_finite_frames: int
@@ -87,6 +95,7 @@ class Assessment:
     wall: WallAction | None
     checks: tuple[Check, ...]
     status: str
+    diagnosis: tuple[Finding, ...]
 
     @property
     def converged(self) -> bool:
@@ -139,8 +148,13 @@ def assess(
         for name, each in trajectories.items()
     }
     simulated = [[plane.coordinates(s.positions_nm) for s in simulations] for plane in planes]
-
-    samples = {name: Sample.from_trajectories(_bins(planes, each)) for name, each in projected.items()}
+    counted_in_all = sum(int(mask.sum()) for mask in counted)
+    resolution = choose_resolution(
+        planes, projected, counted_in_all, settings.floor, np.random.default_rng(settings.seed)
+    )
+    planes = tuple(with_bins(plane, resolution.bins_per_axis) for plane in planes)
+    cells = resolution.bins_per_axis**2
+    samples = {name: Sample.from_trajectories(binned(planes, each), cells) for name, each in projected.items()}
     samples["simulation"] = _simulation_sample(planes, simulated, counted)
     floor = Floor.choose(samples["reference"], samples.get("training"), settings.floor)
     frames = min(len(samples["simulation"]), len(samples["reference"]), floor.frames)
@@ -185,6 +199,7 @@ def assess(
     )
     pools = {name: np.concatenate(each) for name, each in trajectories.items() if name != "iid"}
     pools["simulation"] = counted_frames([s.positions_nm for s in simulations], counted)
+    pools |= {name: frames[0] for name, frames in trajectories.items() if name == "iid"}
     thinned = draw_geometry(pools, samples, floor, frames, rng)
     verdict, reason = combine([result.convergence for result in plane_results])
     lost = [s.name for s in simulations if s.failed_replicas == s.positions_nm.shape[1]]
@@ -196,11 +211,16 @@ def assess(
         frames={name: len(sample) for name, sample in samples.items()},
         frames_compared=frames,
         floor=floor,
+        resolution=resolution,
         divergences={name: result[-1] for name, result in divergences.items()},
         self_consistency=None if consistency is None else consistency[-1],
         planes=plane_results,
         bonds=geometry_distances(bond_lengths, beads, beads.bonds, thinned),
         angles=geometry_distances(bond_angles, beads, beads.angles, thinned),
+        distributions=distribution_distances(
+            beads, thinned, {name: pools[name] for name in ("training", "iid") if name in pools}
+        ),
+        excursion=excursion_of(beads, thinned),
         convergence_verdict=verdict,
         convergence_reason=reason,
         non_finite_frames=sum(int(np.sum(~np.isfinite(s.positions_nm).all(axis=(2, 3)))) for s in simulations),
@@ -211,7 +231,7 @@ def assess(
             beads,
             planes[0],
             ReferenceSide(list(reference), projected["reference"][0], settings.reference_time_step_ps),
-            pools | {name: frames[0] for name, frames in trajectories.items() if name == "iid"},
+            pools,
             [
                 _time_series(s, c, mask)
                 for s, c, mask in zip(simulations, simulated[0], counted, strict=True)
@@ -223,7 +243,9 @@ def assess(
         wall=None if settings.wall is None else settings.wall.action(pools["simulation"]),
     )
     checks = checks_of(figures, settings.thresholds)
-    return Assessment(**figures, checks=checks, status=status_of(verdict, checks))
+    status = status_of(verdict, checks)
+    found = diagnose(figures, checks, status, settings.thresholds, settings.facts)
+    return Assessment(**figures, checks=checks, status=status, diagnosis=found)
 
 
 def _assess_plane(
@@ -316,12 +338,5 @@ def _simulation_sample(
     )
     offsets = np.cumsum([0] + [mask.shape[1] for mask in counted])
     numbers = [np.broadcast_to(o + np.arange(m.shape[1]), m.shape) for o, m in zip(offsets, counted, strict=False)]
-    return Sample.from_replicas(bins, counted_frames(numbers, counted))
-
-
-def _bins(planes: Sequence[Plane], projected: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
-    """[(frames, planes)] per trajectory, from projected[plane][trajectory]."""
-    return [
-        np.stack([bin_indices(c, plane.edges) for plane, c in zip(planes, of_planes, strict=False)], axis=1)
-        for of_planes in zip(*projected, strict=False)
-    ]
+    cells = (len(planes[0].edges[0]) - 1) ** 2
+    return Sample.from_replicas(bins, counted_frames(numbers, counted), cells)

@@ -36,7 +36,6 @@ FEWEST_FRAMES = 1000
 # and unless the floor of the JS divergence is within 5 % of ln 2, its value for distributions without common bins.
 LARGEST_FLOOR_JS = 0.95 * math.log(2.0)
 FLOORS = ("auto", "trajectories", "training")
-_CELLS = BINS_PER_AXIS**2
 
 
 @dataclass(frozen=True)
@@ -55,25 +54,26 @@ class Estimate:
 @dataclass(frozen=True)
 class Sample:
     """Frames of one set: `bins` (F, planes) flat histogram bins, `block` (F,) independent block of each frame,
-    `trajectory` (F,) which trajectory it is from."""
+    `trajectory` (F,) which trajectory it is from, `cells` bins of a plane."""
 
     bins: np.ndarray
     block: np.ndarray
     trajectory: np.ndarray
+    cells: int = BINS_PER_AXIS**2
 
     def __len__(self) -> int:
         return len(self.bins)
 
     @classmethod
-    def from_trajectories(cls, bins: Sequence[np.ndarray]) -> "Sample":
+    def from_trajectories(cls, bins: Sequence[np.ndarray], cells: int = BINS_PER_AXIS**2) -> "Sample":
         """Whole trajectories [(F_k, planes)], cut into about BLOCKS contiguous blocks in all."""
         per_trajectory = max(1, -(-BLOCKS // len(bins)))
         blocks = [k * per_trajectory + _stretches(len(values), per_trajectory) for k, values in enumerate(bins)]
         sizes = [len(values) for values in bins]
-        return cls(np.concatenate(bins), np.concatenate(blocks), np.repeat(np.arange(len(bins)), sizes))
+        return cls(np.concatenate(bins), np.concatenate(blocks), np.repeat(np.arange(len(bins)), sizes), cells)
 
     @classmethod
-    def from_replicas(cls, bins: np.ndarray, replica: np.ndarray) -> "Sample":
+    def from_replicas(cls, bins: np.ndarray, replica: np.ndarray, cells: int = BINS_PER_AXIS**2) -> "Sample":
         """Frames (F, planes) of independent replicas (F,), in time order within each; about BLOCKS blocks in all.
 
         Many replicas are put into groups, few are each cut into stretches of time.
@@ -87,7 +87,7 @@ class Sample:
             for k in range(len(names)):
                 mine = number == k
                 block[mine] = k * per_replica + _stretches(int(mine.sum()), per_replica)
-        return cls(bins, block, number)
+        return cls(bins, block, number, cells)
 
 
 @dataclass(frozen=True)
@@ -207,6 +207,19 @@ def compare(
     )
 
 
+def floor_js(
+    reference: Sample, training: Sample | None, floor: Floor, frames: int, rng: np.random.Generator, thinnings: int = 4
+) -> float:
+    """JS divergence between the floor's two sets at `frames` frames each, mean over planes and thinnings, in nats."""
+    sets = {"reference": reference, "training": training}
+    values = []
+    for _ in range(thinnings):
+        drawn = [(sets[name], indices) for name, indices in floor.draw(reference, training, frames, rng)]
+        first, second = (_block_counts(sample, indices).sum(axis=0) for sample, indices in drawn if sample is not None)
+        values.append(js_divergence(first, second).mean())
+    return float(np.mean(values))
+
+
 def _divergences(frames: int, estimates: dict[str, Estimate]) -> Divergences:
     """Without the excess where it would be the difference of two values that say nothing, about 0 whatever the
     sample.
@@ -244,8 +257,8 @@ def _block_counts(sample: Sample, indices: np.ndarray) -> np.ndarray:
     """Histograms (blocks, planes, cells) of the chosen frames."""
     blocks, planes = sample.block.max() + 1, sample.bins.shape[1]
     row = sample.block[indices, None] * planes + np.arange(planes)
-    flat = np.bincount((row * _CELLS + sample.bins[indices]).ravel(), minlength=blocks * planes * _CELLS)
-    return flat.reshape(blocks, planes, _CELLS)
+    flat = np.bincount((row * sample.cells + sample.bins[indices]).ravel(), minlength=blocks * planes * sample.cells)
+    return flat.reshape(blocks, planes, sample.cells)
 
 
 def _thin(available: int, frames: int, rng: np.random.Generator) -> np.ndarray:

@@ -29,3 +29,8 @@ def plane_edges(values: np.ndarray, margin: float = 0.05) -> np.ndarray:
     """BINS_PER_AXIS even bins over the range of the values and a margin at either end."""
     low, high = values.min(), values.max()
     return np.linspace(low - margin * (high - low), high + margin * (high - low), BINS_PER_AXIS + 1)
+
+
+def rebinned(edges: np.ndarray, bins: int) -> np.ndarray:
+    """So many even bins over the same range."""
+    return np.linspace(edges[0], edges[-1], bins + 1)

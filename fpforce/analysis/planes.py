@@ -8,13 +8,13 @@ that follows as a third coordinate.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from fpforce.analysis.divergences import BINS_PER_AXIS
 from fpforce.analysis.folding import FoldedStructure
-from fpforce.analysis.histograms import main_barrier, plane_edges
+from fpforce.analysis.histograms import main_barrier, plane_edges, rebinned
 from fpforce.analysis.observables import dihedrals
 from fpforce.analysis.tica import TicaPlane
 from fpforce.foundation.errors import InputError
@@ -22,6 +22,7 @@ from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.space import PLANE, space_of
 
 PLANES = ("auto", "phi-psi", "tica")
+_FULL_TURN = (np.linspace(-math.pi, math.pi, BINS_PER_AXIS + 1),) * 2
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,11 @@ class PhiPsiPlane:
     phi: tuple[int, int, int, int]
     psi: tuple[int, int, int, int]
     peptide_bond: tuple[str, str] | None = None
+    edges: tuple = field(default=_FULL_TURN, compare=False, repr=False)
     axis_names = ("phi", "psi")
     basin_names = ("phi < 0", "phi > 0")
     split_axis, split = 0, 0.0
     periodic = True
-    edges = (np.linspace(-math.pi, math.pi, BINS_PER_AXIS + 1),) * 2
 
     @property
     def name(self) -> str:
@@ -108,6 +109,11 @@ class PositionPlane:
 
 # Any of them.
 Plane = PhiPsiPlane | PositionPlane | TicaPlane
+
+
+def with_bins(plane: Plane, bins_per_axis: int) -> Plane:
+    """The plane with so many bins an axis over the same range, and the same basins."""
+    return replace(plane, edges=tuple(rebinned(edge, bins_per_axis) for edge in plane.edges))
 
 
 def upper_basin(plane: Plane, coordinates: np.ndarray) -> np.ndarray:

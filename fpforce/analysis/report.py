@@ -18,6 +18,8 @@ import numpy as np
 from fpforce.analysis import figures, protein_figures
 from fpforce.analysis.assessment import Assessment, PlaneAssessment, assess
 from fpforce.analysis.comparison import FEWEST_FRAMES
+from fpforce.analysis.divergences import BINS_PER_AXIS
+from fpforce.analysis.facts import RunFacts, simulation_facts, training_facts
 from fpforce.analysis.folding import FoldedStructure
 from fpforce.analysis.inputs import (
     listed,
@@ -30,6 +32,7 @@ from fpforce.analysis.inputs import (
 from fpforce.analysis.protein import ProteinAssessment
 from fpforce.analysis.settings import AssessmentSettings
 from fpforce.analysis.summary import summarise
+from fpforce.analysis.verdict import Thresholds
 from fpforce.forcefield.force_field import ForceField
 from fpforce.forcefield.load import AnyForceField
 from fpforce.foundation.atomic_files import replacing
@@ -44,12 +47,15 @@ HTML_NAME, JSON_NAME = "report.html", "report.json"
 
 @dataclass(frozen=True)
 class Report:
-    """What an evaluation found and where it wrote it; `figures` is the content of report.json."""
+    """What an evaluation found and where it wrote it; `figures` is the content of report.json. stopped_early: the
+    training did, since held-out frames got worse.
+    """
 
     assessment: Assessment
     figures: dict
     html_path: Path
     json_path: Path
+    stopped_early: bool = False
 
 
 def evaluate(
@@ -68,6 +74,7 @@ def evaluate(
     tica_lag: int = 10,
     folded: str | Path | None = None,
     floor: str = "auto",
+    note: str | None = None,
 ) -> Report:
     """Judge simulations of a force field against reference trajectories and write the report.
 
@@ -92,6 +99,7 @@ def evaluate(
         floor: what a distance means something beside: "trajectories" of the reference against each other, or the
         "training" set against the
             reference, sharper where slow trajectories disagree; "auto" takes the first where the reference has several.
+        note: a sentence on the reference, shown in the report.
 
     Arrays (.npy, .npz) are taken in nm. Raises InputError for anything unreadable, for a simulation of another model,
     and for an existing report without `overwrite`.
@@ -110,21 +118,35 @@ def evaluate(
     structure = None if folded is None else FoldedStructure.read(folded, force_field.beads)
     held_out, reference_files = read_trajectories(reference, topology, force_field.beads)
     steps = {file["time_step_ps"] for file in reference_files}
+    simulations, records = zip(*(read_simulation_of(path, force_field) for path in listed(simulation)), strict=True)
+    step_ps = steps.pop() if len(steps) == 1 else None
+    facts = RunFacts(
+        model=str(force_field.path),
+        temperature_k=force_field.temperature_k,
+        reference=tuple(file["path"] for file in reference_files),
+        reference_time_step_ps=step_ps,
+        trained_on=tuple(map(str, matching_files(training))) if training else (),
+        topology=None if topology is None else str(topology),
+        iid=None if iid is None else str(iid),
+        report=str(output),
+        training=training_facts(force_field.metadata.get("training", {})),
+        simulations=simulation_facts(listed(simulation), records),
+    )
     settings = AssessmentSettings(
         discard=discard,
         seed=seed,
         tica_lag_frames=tica_lag,
         plane=plane,
         folded=structure,
-        reference_time_step_ps=steps.pop() if len(steps) == 1 else None,
+        reference_time_step_ps=step_ps,
         wall=force_field.wall,
         floor=floor,
+        facts=facts,
     )
     trained_on: list[np.ndarray] | None = None
     training_files: list[dict[str, Any]] = []
     if training:
         trained_on, training_files = read_trajectories(training, topology, force_field.beads)
-    simulations, records = zip(*(read_simulation_of(path, force_field) for path in listed(simulation)), strict=True)
     sampled, log_weights = read_iid(iid, force_field) if iid else (None, None)
     assessment = assess(
         force_field.beads,
@@ -139,7 +161,8 @@ def evaluate(
         assessment,
         training_record=force_field.metadata.get("training", {}),
         simulation_records=records,
-        provenance=_provenance(force_field, reference_files, training_files, listed(simulation), records, iid, seed),
+        provenance=_provenance(force_field, reference_files, training_files, listed(simulation), records, iid, seed)
+        | {"note": note},
     )
     html = _render(assessment, summary, force_field, seed)
     try:
@@ -148,7 +171,7 @@ def evaluate(
         raise InputError(f"folder {output} cannot be made: {error.strerror}; give another --output") from error
     _replace(html_path, html)
     _replace(json_path, json.dumps(summary, indent=1, allow_nan=False))
-    return Report(assessment, summary, html_path, json_path)
+    return Report(assessment, summary, html_path, json_path, facts.training.stopped_early)
 
 
 def _free_outputs(output: Path, overwrite: bool) -> tuple[Path, Path]:
@@ -241,6 +264,8 @@ def _render(assessment: Assessment, summary: dict[str, Any], force_field: ForceF
         colours=figures.COLOURS,
         infinity=math.inf,
         fewest_frames=FEWEST_FRAMES,
+        finest=BINS_PER_AXIS,
+        excess_js=Thresholds().excess_js,
     )
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from fpforce.analysis.facts import RunFacts
 from fpforce.analysis.folding import FoldedStructure
 from fpforce.analysis.verdict import Thresholds
 from fpforce.forcefield.wall import Wall
@@ -14,7 +15,7 @@ class AssessmentSettings:
 
     `plane` as in `choose_planes`; `folded`: FoldedStructure, which makes folding the basins; `reference_time_step_ps`
     between frames of the reference, None if unknown, for its time scales; `wall`: the force field's, or None; `floor`
-    as in `Floor.choose`.
+    as in `Floor.choose`; `facts` beside the frames, for the diagnosis.
     """
 
     discard: float = 0.5
@@ -27,6 +28,7 @@ class AssessmentSettings:
     wall: Wall | None = None
     floor: str = "auto"
     thresholds: Thresholds = field(default_factory=Thresholds)
+    facts: RunFacts = field(default_factory=RunFacts)
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.discard < 1.0:

@@ -13,9 +13,10 @@ import numpy as np
 
 from fpforce.analysis.assessment import Assessment, PlaneAssessment
 from fpforce.analysis.comparison import Divergences, Estimate
-from fpforce.analysis.divergences import BINS_PER_AXIS
+from fpforce.analysis.distributions import DistributionDistance
 from fpforce.analysis.geometry import GeometryDistance
 from fpforce.analysis.protein_summary import summarise_protein
+from fpforce.analysis.verdict import Thresholds
 
 _METRICS = ("js", "pmf_error", "js_floor", "pmf_error_floor", "excess_js", "excess_pmf_error")
 
@@ -47,6 +48,7 @@ def summarise(
         "bond_w1_nm": _geometry(a.bonds),
         "angle_w1_rad": _geometry(a.angles),
         "wall": None if a.wall is None else asdict(a.wall),
+        "outside": None if a.excursion is None else asdict(a.excursion),
     }
     kept = ("seconds", "steps", "device", "step_ms", "commit", "data_sha256", "experts", "hand_overs", "calibration")
     training = {name: training_record.get(name) for name in kept}
@@ -59,7 +61,15 @@ def summarise(
                 for c in a.checks
             },
         },
-        "comparison": {"frames": a.frames_compared, "floor": a.floor.description, "bins_per_axis": BINS_PER_AXIS},
+        "diagnosis": [asdict(finding) for finding in a.diagnosis],
+        "comparison": {
+            "frames": a.frames_compared,
+            "floor": a.floor.description,
+            "bins_per_axis": a.resolution.bins_per_axis,
+            "js_floor": a.resolution.floor_js,
+            "js_floor_at_64_bins": a.resolution.finest_floor_js,
+        },
+        "distributions": {one.name: _distribution(one) for one in a.distributions},
         "simulation": simulation,
         "reference": _set_figures(a, "reference"),
         "training": training | (_set_figures(a, "training") if "training" in a.frames else {}),
@@ -136,6 +146,15 @@ def _plane(plane: PlaneAssessment) -> dict[str, Any]:
                 for s in convergence.simulations
             ],
         },
+    }
+
+
+def _distribution(one: DistributionDistance) -> dict[str, Any]:
+    return {
+        "w1_nm": one.w1_nm,
+        "floor_nm": one.floor_nm,
+        "limit_nm": one.limit_nm(Thresholds().excess_js),
+        "spread_nm": one.spread_nm,
     }
 
 

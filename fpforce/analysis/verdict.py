@@ -19,7 +19,8 @@ PASS, FAIL = "pass", "fail"
 @dataclass(frozen=True)
 class Thresholds:
     """Largest values that pass: excesses over the finite-sample floor, and the error of the free-energy difference
-    between the basins beyond the reference's own standard error, in kT."""
+    between the basins beyond the reference's own standard error, in kT. What distances and radii may be off follows
+    from `excess_js` (fpforce.analysis.distributions)."""
 
     excess_js: float = 0.010
     excess_pmf_error: float = 0.10
@@ -61,7 +62,7 @@ def checks_of(figures: dict[str, Any], thresholds: Thresholds) -> tuple[Check, .
             label,
             excess and excess.value,
             getattr(thresholds, name),
-            excess.value <= getattr(thresholds, name) if measured else None,
+            _within(excess.value, getattr(thresholds, name), figures["resolution"].can_judge) if measured else None,
         )
         for name, label, excess in limits
     ]
@@ -70,6 +71,10 @@ def checks_of(figures: dict[str, Any], thresholds: Thresholds) -> tuple[Check, .
     allowed, worst = thresholds.free_energy_error_kt, max(errors, default=None)
     passed = worst <= allowed if measured and worst is not None else None
     checks.append(Check("free_energy_error_kt", label, worst, allowed, passed, applies=worst is not None))
+    for one in figures["distributions"]:
+        value, allowed = one.w1_nm["simulation"], one.limit_nm(thresholds.excess_js)
+        label = f"W1 distance of the {one.label}, nm"
+        checks.append(Check(f"{one.name}_w1_nm", label, value, allowed, value <= allowed if measured else None))
     if figures["bonds"]:
         worst = max(bond.w1 for bond in figures["bonds"])
         label = "Largest W1 distance of a bond length, nm"
@@ -83,12 +88,19 @@ def checks_of(figures: dict[str, Any], thresholds: Thresholds) -> tuple[Check, .
     return tuple(checks)
 
 
-def free_energy_error_kt(plane: Any) -> float | None:
-    """|dF(simulation) - dF(reference)| minus the reference's standard error, at least 0; infinite for a lost basin.
+def _within(excess: float, allowed: float, can_judge: bool) -> bool | None:
+    """Whether an excess is allowed; None where it is, over a floor so high that a wrong model's would be, too."""
+    if excess > allowed:
+        return False
+    return True if can_judge else None
+
+
+def free_energy_error_kt(plane: Any, name: str = "simulation") -> float | None:
+    """|dF - dF(reference)| of a set minus the reference's standard error, at least 0; infinite for a lost basin.
 
     None where both visit the same one basin only (both infinite), so that there is no difference to compare.
     """
-    reference, simulation = plane.free_energies_kt["reference"], plane.free_energies_kt["simulation"]
+    reference, simulation = plane.free_energies_kt["reference"], plane.free_energies_kt[name]
     if reference.value == simulation.value and not np.isfinite(reference.value):
         return None
     if not np.isfinite(reference.value) or not np.isfinite(simulation.value):

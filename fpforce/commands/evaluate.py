@@ -75,6 +75,7 @@ def main(
 def _show(report: "Report") -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Column, Table
 
     console = Console()
@@ -89,7 +90,13 @@ def _show(report: "Report") -> None:
         estimates = (d.js, d.js_floor, d.excess_js, d.pmf_error, d.pmf_error_floor, d.excess_pmf_error)
         table.add_row(name, f"{d.frames:,}", *("-" if e is None else f"{e.value:.4f}" for e in estimates))
     console.print(table)
-    console.print(f"Floor: {report.figures['comparison']['floor']}")
+    comparison = report.figures["comparison"]
+    bins = comparison["bins_per_axis"]
+    at_64 = "" if bins == 64 else f" ({comparison['js_floor_at_64_bins']:.3f} with 64 x 64)"
+    console.print(
+        f"Floor: {comparison['floor']}; {bins} x {bins} bins, JS floor {comparison['js_floor']:.3f}{at_64}",
+        highlight=False,
+    )
     if report.assessment.divergences["simulation"].no_excess:
         console.print(f"No excess: {report.assessment.divergences['simulation'].no_excess}")
     checks = Table("criterion", "value", "allowed", "", title="Verdict", title_justify="left")
@@ -106,6 +113,9 @@ def _show(report: "Report") -> None:
         )
     console.print(f"Simulations: {report.assessment.convergence_verdict} ({report.assessment.convergence_reason})")
     console.print(f"Overall: [bold]{report.assessment.status}[/]")
+    for finding in report.assessment.diagnosis:
+        console.print(f"- [bold]{finding.cause}[/]: {escape(finding.text)}. {escape(finding.remedy)}:", highlight=False)
+        console.print(f"  {escape(finding.command)}", soft_wrap=True, highlight=False)
     console.print(f"Report: {report.html_path}", soft_wrap=True)
 
 

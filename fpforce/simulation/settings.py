@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def _setting(help: str, default: Any = ..., *, option: Any = None, short: str | None = None) -> Any:
+def setting(help: str, default: Any = ..., *, option: Any = None, short: str | None = None) -> Any:
     """A field with its help; `option`: the type that the command line takes in place of the field's, `short`: another
     name for the option there.
     """
@@ -39,47 +39,47 @@ class SimulationSettings:
     minimise: of the free energy, that is.
     """
 
-    steps: int = _setting("time steps in total")
-    max_minutes: float | None = _setting("stop earlier after so many minutes", None)
-    replicas: int = _setting("independent copies, evaluated as one batch", 1)
-    timestep_fs: float = _setting("time step in fs", 2.0)
-    friction_per_ps: float = _setting("in 1/ps", 1.0, short="--friction")
-    temperature_k: float | None = _setting("K; the model's by default", None)
-    override_temperature: bool = _setting(
+    steps: int = setting("time steps in total")
+    max_minutes: float | None = setting("stop earlier after so many minutes", None)
+    replicas: int = setting("independent copies, evaluated as one batch", 1)
+    timestep_fs: float = setting("time step in fs", 2.0)
+    friction_per_ps: float = setting("in 1/ps", 1.0, short="--friction")
+    temperature_k: float | None = setting("K; the model's by default", None)
+    override_temperature: bool = setting(
         "run at another temperature than the model's, although its free energy does not hold there", False
     )
-    override_not_conservative: bool = _setting(
+    override_not_conservative: bool = setting(
         "simulate forces that are not the gradient of an energy, although they have no Boltzmann distribution", False
     )
-    rungs: int = _setting(
+    rungs: int = setting(
         "temperatures of a replica exchange, for barriers that a plain simulation does not cross: saved is the "
         "coldest, the model's, with the same distribution but no dynamics; costs about so many times as much",
         1,
     )
-    top_temperature_k: float | None = _setting("of the hottest rung, K; twice the coldest by default", None)
-    report_interval_ps: float = _setting("time between saved frames in ps, and between offers of exchange", 0.5)
-    topology: Any = _setting(
+    top_temperature_k: float | None = setting("of the hottest rung, K; twice the coldest by default", None)
+    report_interval_ps: float = setting("time between saved frames in ps, and between offers of exchange", 0.5)
+    topology: Any = setting(
         "PDB of the molecule, all atoms or the beads alone, for a transferable force field; every replica starts there "
         "unless --start says otherwise",
         None,
         option=Path | None,
     )
-    start: "str | Path | np.ndarray | None" = _setting(
+    start: "str | Path | np.ndarray | None" = setting(
         "FILE[:index], the frame (from 0) where every replica starts, of the beads or of the source molecule; the "
         "model's own by default",
         None,
         option=str | None,
     )
-    start_topology: str | Path | None = _setting("topology of --start, where it has none", None, option=Path | None)
-    seed: int = _setting("of velocities and noise; a resumed run keeps its own", 0)
-    platform: str = _setting("OpenMM platform; auto: CUDA, HIP, OpenCL on a GPU, else Reference", "auto")
-    backend: str = _setting("auto, native, torchforce or python", "auto")
-    threads: int | None = _setting("CPU threads that evaluate the energy", 1, option=int)
-    minimise: bool = _setting("go to the nearest energy minimum before the first step", False)
-    per_replica: bool = _setting("one trajectory file per replica", False)
-    checkpoint_minutes: float = _setting("time between checkpoints in minutes", 5.0)
-    resume: bool = _setting("go on from the checkpoint, to a larger --steps too", False)
-    overwrite: bool = _setting("replace an earlier simulation", False)
+    start_topology: str | Path | None = setting("topology of --start, where it has none", None, option=Path | None)
+    seed: int = setting("of velocities and noise; a resumed run keeps its own", 0)
+    platform: str = setting("OpenMM platform; auto: CUDA, HIP, OpenCL on a GPU, else Reference", "auto")
+    backend: str = setting("auto, native, torchforce or python", "auto")
+    threads: int | None = setting("CPU threads that evaluate the energy", 1, option=int)
+    minimise: bool = setting("go to the nearest energy minimum before the first step", False)
+    per_replica: bool = setting("one trajectory file per replica", False)
+    checkpoint_minutes: float = setting("time between checkpoints in minutes", 5.0)
+    resume: bool = setting("go on from the checkpoint, to a larger --steps too", False)
+    overwrite: bool = setting("replace an earlier simulation", False)
 
     @property
     def report_steps(self) -> int:

@@ -20,10 +20,12 @@ def demo(alanine, tmp_path_factory):
 
 @pytest.mark.long
 def test_demo_reproduces_the_held_out_reference(demo):
-    for name in ("model.ckpt", "model.pt", "from_negative.xtc", "from_positive.xtc", "report.html"):
+    for name in ("model.ckpt", "model.pt", "report.html"):
         assert (demo / name).stat().st_size > 0
+    assert json.loads((demo / "fit.json").read_text())["seconds"] <= 60 * 13.5
     report = json.loads((demo / "report.json").read_text())
     simulation = report["simulation"]
+    assert report["verdict"]["status"] == "pass" and report["diagnosis"] == []
     assert simulation["converged"]
     assert simulation["excess_js"] <= 0.010
     assert simulation["excess_pmf_error"] <= 0.10
@@ -44,11 +46,9 @@ def test_a_tilt_of_one_and_a_half_kt_in_phi_fails_the_evaluation(demo, alanine):
     from fpforce.trajectories.bead_frames import read_bead_frames
 
     force_field = fpforce.load(demo / "model.pt")
-    starts = {
-        basin: fpforce.read_simulation(demo / f"from_{basin}.xtc", force_field.beads).positions_nm[-1]
-        for basin in ("negative", "positive")
-    }
-    positions = np.concatenate(list(starts.values()))
+    paths = json.loads((demo / "report.json").read_text())["provenance"]["simulations"]
+    starts = [fpforce.read_simulation(path, force_field.beads).positions_nm[-1] for path in paths]
+    positions = np.concatenate(starts)
     replicas, beads = positions.shape[:2]
     system = fpforce.make_system(force_field, replicas=replicas)
     tilt = openmm.CustomTorsionForce(f"{0.5 * TILT_KT * force_field.kt_kj_per_mol} * cos(theta)")
@@ -65,7 +65,7 @@ def test_a_tilt_of_one_and_a_half_kt_in_phi_fails_the_evaluation(demo, alanine):
     for _ in range(200):
         integrator.step(125)
         frames.append(context.getState(positions=True).getPositions(asNumpy=True)._value.reshape(positions.shape))
-    frames, half = np.array(frames), len(starts["negative"])
+    frames, half = np.array(frames), len(starts[0])
     reference, training = (
         [read_bead_frames(alanine / name, alanine / "alanine_dipeptide.pdb", table=force_field.beads).positions_nm]
         for name in ("reference.xtc", "train.xtc")

@@ -32,7 +32,7 @@ def test_importing_the_package_loads_no_numpy_either():
     assert loaded_after("import fpforce; assert 'numpy' not in sys.modules") == "[]"
 
 
-@pytest.mark.parametrize("command", ["train", "export", "sample", "simulate", "evaluate", "info", "map"])
+@pytest.mark.parametrize("command", ["fit", "train", "export", "sample", "simulate", "evaluate", "info", "map"])
 def test_help_of_a_command_loads_no_engine(command):
     code = (
         f"from fpforce.commands.{command} import main\ntry: main(['--help'])\nexcept SystemExit as stop: assert "

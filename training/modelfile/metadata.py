@@ -4,6 +4,7 @@ In: a checkpoint and the physical energy made of it. Out: plain values by name.
 """
 
 from fpforce.training.checkpoint.checkpoint import Checkpoint
+from fpforce.training.checkpoint.record import ExpertRecord
 from fpforce.training.modelfile.physical_energy import PhysicalEnergy
 
 
@@ -62,6 +63,7 @@ def provenance_of(checkpoint: Checkpoint, number: int) -> dict:
                 "steps": expert.steps,
                 "seconds": expert.seconds,
                 "exported": k == number,
+                "watched": watched_of(expert),
             }
             for k, (plan, expert) in enumerate(zip(checkpoint.plans, record.experts, strict=True))
         ],
@@ -69,4 +71,15 @@ def provenance_of(checkpoint: Checkpoint, number: int) -> dict:
         "calibration": None if record.calibration is None else record.calibration.summary(),
         "curves": exported.curves,
         "step_ms": 1e3 * exported.seconds / max(exported.steps, 1),
+    }
+
+
+def watched_of(expert: ExpertRecord) -> dict | None:
+    """The last losses of an expert on training and held-out frames, and its last gap; None where none were held out."""
+    if not expert.watched["step"]:
+        return None
+    last = {name: values[-1] for name, values in expert.watched.items()}
+    return last | {
+        "gap_kt": expert.gap["kt"][-1] if expert.gap["kt"] else None,
+        "stopped_early": expert.stopped_early,
     }

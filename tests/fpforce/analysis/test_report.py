@@ -366,3 +366,23 @@ def test_help_loads_no_engine():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip().endswith("[]"), done.stdout
+
+
+def test_diagnosis_and_its_command_are_in_json_html_and_the_printed_summary(report, inputs, capsys):
+    figures, html = json.loads(report.json_path.read_text()), report.html_path.read_text()
+    (found,) = [one for one in figures["diagnosis"] if one["cause"] == "left the data"]
+    assert "1 of " in found["text"] and "replicas broke" in found["text"]
+    assert found["command"].startswith(f"fpforce-simulate {inputs['model']} -o ")
+    _show(report)
+    printed = capsys.readouterr().out
+    for words in (found["cause"], found["command"].split(" && ")[0]):
+        assert words in html.replace("Left the data", "left the data") and words in printed
+
+
+def test_floor_at_the_chosen_bins_stands_beside_that_with_64(report):
+    comparison = report.figures["comparison"]
+    assert comparison["bins_per_axis"] in (64, 48, 32, 24, 16) and comparison["js_floor"] <= 0.03
+    assert comparison["js_floor_at_64_bins"] >= comparison["js_floor"]
+    distances = report.figures["distributions"]
+    assert set(distances) == {"pair_distances", "radius_of_gyration", "end_to_end"}
+    assert all(one["limit_nm"] > one["floor_nm"] > 0 and one["w1_nm"]["iid"] > 0 for one in distances.values())

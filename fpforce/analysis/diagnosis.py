@@ -1,0 +1,260 @@
+"""What is wrong with a force field that does not pass, by figures that the report has, and what to do about it.
+
+In: the figures of an assessment, its checks, and the facts of its runs. Out: findings, the likeliest cause first, each
+with the command to run next. Nothing is read here.
+
+A cause is looked for in the order in which one hides another. A simulation at another temperature, one that broke, and
+one that has not converged say nothing of the model; only of a converged one it is asked what is wrong with the model
+(model_causes.py).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fpforce.analysis import next_commands
+from fpforce.analysis.comparison import FEWEST_FRAMES
+from fpforce.analysis.convergence import NOT_CONVERGED, NOT_JUDGED, RESOLUTION_KT
+from fpforce.analysis.facts import RunFacts
+from fpforce.analysis.findings import (
+    BONDS,
+    LEFT_THE_DATA,
+    NOT_SAMPLED,
+    ONE_BASIN,
+    REFERENCE_TOO_SHORT,
+    WRONG_TEMPERATURE,
+    Finding,
+)
+from fpforce.analysis.geometry import GeometryDistance
+from fpforce.analysis.model_causes import wrong_distribution
+from fpforce.analysis.planes import upper_basin
+from fpforce.analysis.resolution import LARGEST_JUDGING_FLOOR_JS
+from fpforce.analysis.verdict import PASS, Check, Thresholds
+
+WIDENED = 0.05  # of the temperature, from which on widths of bonds and angles tell it
+OUTSIDE = 0.01  # of the frames, beyond what independent frames of the reference have
+STUCK = 0.5  # difference of populations between starts, from which on more of the same does not help
+LEFT_OVER = 0.01  # of the difference between starts, when it no longer matters
+_LONGEST = 16.0
+
+
+def diagnose(
+    figures: dict[str, Any], checks: Sequence[Check], status: str, thresholds: Thresholds, facts: RunFacts
+) -> tuple[Finding, ...]:
+    """Findings from the fields of an Assessment (as a dict, before it is made); none for one that passes."""
+    if status == PASS:
+        return ()
+    missed = {check.name for check in checks if check.passed is False}
+    heat = wrong_temperature(figures, facts)
+    findings = [heat, _broken(figures, facts), _not_sampled(figures, facts), _one_basin(figures, facts)]
+    if heat is None:
+        findings.append(_bonds(figures, missed, facts))
+    if heat is None and figures["convergence_verdict"] != NOT_CONVERGED:
+        findings.append(wrong_distribution(figures, missed, thresholds, facts))
+    findings.append(_beside_the_data(figures, facts))
+    findings.append(_reference_too_short(figures, facts))
+    return tuple(finding for finding in findings if finding is not None)
+
+
+def wrong_temperature(figures: dict[str, Any], facts: RunFacts) -> Finding | None:
+    """By what the simulations say of themselves, else by the widths of bonds and angles, which grow with it."""
+    wanted = facts.temperature_k
+    simulated = sorted({one.temperature_k for one in facts.simulations if one.temperature_k is not None})
+    if wanted is not None and any(abs(one - wanted) > 1e-3 for one in simulated):
+        at = " and ".join(f"{one:g}" for one in simulated)
+        text = f"the simulation ran at {at} K, and the force field is a free energy at {wanted:g} K alone"
+    else:
+        ratio = apparent_temperature_ratio(figures["bonds"], figures["angles"])
+        if ratio is None:
+            return None
+        kelvin = "" if wanted is None else f" (as at {ratio * wanted:.0f} K where the reference is at {wanted:g} K)"
+        text = (
+            f"bonds and angles vary {ratio:.2f} times as much as in the reference, all alike, as at {ratio:.2f} times "
+            f"its temperature{kelvin}"
+        )
+    return Finding(
+        WRONG_TEMPERATURE,
+        text,
+        "simulate at the model's own temperature; if it was, reference and training data differ in theirs, and "
+        "temperature_k of the recipe should be that of both",
+        next_commands.simulate_at_the_models_temperature(facts),
+    )
+
+
+def apparent_temperature_ratio(bonds: Sequence[GeometryDistance], angles: Sequence[GeometryDistance]) -> float | None:
+    """Temperature of the simulation over that of the reference; None where widths are alike, or differ otherwise.
+
+    Of a harmonic degree of freedom the variance is proportional to the temperature. So all bonds must have changed
+    alike, and the angles about as much: a time step that is too long widens the stiffest bonds alone.
+    """
+    if not bonds:
+        return None
+    changes = np.array([_log_variance_ratio(bond) for bond in bonds])
+    mean, frames = float(changes.mean()), len(bonds[0].simulation)
+    # Four standard errors of a logarithm of a ratio of two variances of so many frames, mean over the bonds.
+    if abs(mean) < max(math.log1p(WIDENED), 4.0 * math.sqrt(4.0 / frames / len(bonds))):
+        return None
+    if changes.std() > 0.5 * abs(mean):
+        return None
+    if angles:
+        bent = float(np.mean([_log_variance_ratio(angle) for angle in angles]))
+        if not 0.4 <= bent / mean <= 2.5:
+            return None
+    return math.exp(mean)
+
+
+def _broken(figures: dict[str, Any], facts: RunFacts) -> Finding | None:
+    failed, lost = figures["failed_replicas"], figures["non_finite_frames"]
+    if not (failed or lost):
+        return None
+    return Finding(
+        LEFT_THE_DATA,
+        f"{failed} of {figures['replicas']} replicas broke, and {lost} frames are not finite",
+        "a shorter time step; if they still break, train longer, with model.wall=true",
+        next_commands.simulate_with_shorter_step(facts),
+    )
+
+
+def _beside_the_data(figures: dict[str, Any], facts: RunFacts) -> Finding | None:
+    excursion, wall = figures["excursion"], figures["wall"]
+    outside = 0.0 if excursion is None else excursion.outside - 2.0 * excursion.floor
+    pushed = 0.0 if wall is None else wall.more_than_a_kt
+    if max(outside, pushed) <= OUTSIDE:
+        return None
+    text = "" if excursion is None else f"{excursion.outside:.1%} of the simulated frames have distances that the "
+    text += "" if excursion is None else f"reference never has ({excursion.floor:.1%} of its own other frames)"
+    if wall is not None:
+        text += f"{'; ' if text else ''}the wall pushes by more than 1 kT in {pushed:.1%}"
+        remedy = "the energy is wrong beside the data: the Fokker-Planck equation along the flow, or more training"
+        command = next_commands.train_anew(facts, "flow", "loss.flow_weight=0.05")
+    else:
+        remedy = "a wall below the smallest distances of the data, and more training"
+        command = next_commands.train_anew(facts, "wall", "model.wall=true")
+    return Finding(LEFT_THE_DATA, text, remedy, command)
+
+
+def _not_sampled(figures: dict[str, Any], facts: RunFacts) -> Finding | None:
+    simulated, compared = figures["frames"]["simulation"], figures["frames_compared"]
+    if figures["convergence_verdict"] != NOT_CONVERGED:
+        if compared >= FEWEST_FRAMES or simulated > compared or simulated >= FEWEST_FRAMES:
+            return None
+        return Finding(
+            NOT_SAMPLED,
+            f"only {simulated:,} simulated frames count, and a comparison takes {FEWEST_FRAMES:,}",
+            "simulate longer, then evaluate again",
+            next_commands.simulate_longer(facts, max(2.0, math.ceil(FEWEST_FRAMES / simulated))),
+        )
+    longest = 2.0
+    for plane in figures["planes"]:
+        populations = [one.population.value for one in plane.convergence.simulations]
+        difference = max(populations) - min(populations)
+        visited = {value for value in populations if value in (0.0, 1.0)}
+        if difference > STUCK or (visited and difference > 0.0):
+            return Finding(
+                NOT_SAMPLED,
+                f"{figures['convergence_reason']}: replicas hardly leave the basin that they start in",
+                f"exchange temperatures, which cross the barrier ({next_commands.LADDER} rungs or more), then evaluate "
+                "the new simulations",
+                next_commands.simulate_with_exchange(facts),
+            )
+        longest = max(longest, _missing_length(plane, difference))
+    return Finding(
+        NOT_SAMPLED,
+        figures["convergence_reason"],
+        f"simulate about {longest:.0f} times as long, then evaluate again; or exchange temperatures (--rungs "
+        f"{next_commands.LADDER})",
+        next_commands.simulate_longer(facts, longest),
+    )
+
+
+def _missing_length(plane: Any, difference: float) -> float:
+    """How many times as long would do, by the error of the free energy and by the decay of what the starts left.
+
+    An error falls with the root of the time. What is left of the start decays exponentially: of a difference of all
+    `difference` is left in the middle of the counted time, and LEFT_OVER is wanted.
+    """
+    error = plane.convergence.free_energy_kt.standard_error
+    by_error = (error / RESOLUTION_KT) ** 2 if math.isfinite(error) else 1.0
+    by_memory = math.log(LEFT_OVER) / math.log(difference) if LEFT_OVER < difference < 1.0 else 1.0
+    return float(np.clip(math.ceil(max(by_error, by_memory)), 2.0, _LONGEST))
+
+
+def _one_basin(figures: dict[str, Any], facts: RunFacts) -> Finding | None:
+    if figures["convergence_verdict"] != NOT_JUDGED:
+        return None
+    for plane in figures["planes"]:
+        starts = [one.starts_in_upper_basin for one in plane.convergence.simulations]
+        if plane.convergence.verdict != NOT_JUDGED or len(set(starts)) > 1:
+            continue
+        basin = plane.plane.basin_names[int(bool(starts[0]))]
+        return Finding(
+            ONE_BASIN,
+            f"every simulation started in one basin ({basin}), so that one that never leaves it looks converged",
+            "simulate from a frame of another basin, too, and evaluate the simulations together",
+            next_commands.simulate_from(facts, _other_start(plane, bool(starts[0]), facts)),
+        )
+    return None
+
+
+def _other_start(plane: Any, started_upper: bool, facts: RunFacts) -> str:
+    """FILE:index of the reference's frame in the middle of the other basin; of the farthest frame without one."""
+    lengths = [len(each) for each in plane.reference_trajectories]
+    coordinates = np.concatenate(plane.reference_trajectories)
+    other = np.flatnonzero(upper_basin(plane.plane, coordinates) != started_upper)
+    axis = coordinates[:, plane.plane.split_axis]
+    if len(other):
+        frame = int(other[np.argmin(np.abs(axis[other] - np.median(axis[other])))])
+    else:
+        frame = int(np.argmin(axis) if started_upper else np.argmax(axis))
+    trajectory = int(np.searchsorted(np.cumsum(lengths), frame, side="right"))
+    index = frame - sum(lengths[:trajectory])
+    return f"{facts.reference[min(trajectory, len(facts.reference) - 1)]}:{index}"
+
+
+def _bonds(figures: dict[str, Any], missed: set[str], facts: RunFacts) -> Finding | None:
+    if "bond_w1_nm" not in missed:
+        return None
+    worst = max(figures["bonds"], key=lambda bond: bond.w1)
+    widened = math.exp(0.5 * _log_variance_ratio(worst))
+    step = facts.simulations[0].timestep_fs
+    if widened > 1.0 + WIDENED:
+        what, remedy, command = (
+            f"{widened:.2f} times as wide as in the reference",
+            f"a shorter time step than {step:g} fs; if that does not help, train longer",
+            next_commands.simulate_with_shorter_step(facts),
+        )
+    else:
+        what, remedy, command = (
+            f"shifted by {1e3 * (worst.simulation.mean() - worst.reference.mean()):+.2f} pm, of the right width",
+            "train longer: the prior is right for bonds, and the network not yet",
+            next_commands.train_longer(facts),
+        )
+    return Finding(BONDS, f"bond {worst.name} is {what} (W1 {1e3 * worst.w1:.2f} pm)", remedy, command)
+
+
+def _reference_too_short(figures: dict[str, Any], facts: RunFacts) -> Finding | None:
+    resolution, compared = figures["resolution"], figures["frames_compared"]
+    few = compared < FEWEST_FRAMES and figures["frames"]["simulation"] > compared
+    if resolution.can_judge and not few:
+        return None
+    frames = figures["frames"]["reference"]
+    factor = max(resolution.floor_js / LARGEST_JUDGING_FLOOR_JS, FEWEST_FRAMES / compared)
+    wanted = math.ceil(factor * frames)
+    step = facts.reference_time_step_ps
+    long, longer = ("" if step is None else f" ({count * step / 1000:.3g} ns)" for count in (frames, wanted))
+    return Finding(
+        REFERENCE_TOO_SHORT,
+        f"the reference's {frames:,} frames{long} have a floor of {resolution.floor_js:.3f} with "
+        f"{resolution.bins_per_axis} x {resolution.bins_per_axis} bins, where {LARGEST_JUDGING_FLOOR_JS} is the most "
+        "that can judge",
+        f"a reference about {factor:.1f} times as long, {wanted:,} frames{longer}, or more independent ones",
+        next_commands.evaluate(replace(facts, reference=(*facts.reference, "MORE_FRAMES"))),
+    )
+
+
+def _log_variance_ratio(distance: GeometryDistance) -> float:
+    reference, simulation = float(np.var(distance.reference)), float(np.var(distance.simulation))
+    return math.log(max(simulation, 1e-300) / max(reference, 1e-300))

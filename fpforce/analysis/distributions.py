@@ -1,0 +1,146 @@
+"""Distributions that every molecule has, whatever its plane: pair distances, radius of gyration, end-to-end distance.
+
+In: positions of every set in nm, thinned once to the same number of frames. Out: first Wasserstein distances from the
+reference in nm, each with its floor and the largest value that passes; and how many frames lie where the reference has
+none.
+
+What passes is the floor and an allowance, which is that of the JS divergence said in nanometres: two normal
+distributions of width s that are shifted by d have a JS divergence of about d^2 / (8 s^2) and a first Wasserstein
+distance of d, so that an excess J of the one is worth s sqrt(8 J) of the other (0.28 s for J = 0.010;
+docs/method.md, eq. 36).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from fpforce.analysis.divergences import w1_distance
+from fpforce.analysis.geometry import ThinnedFrames
+from fpforce.analysis.observables import bond_lengths
+from fpforce.molecule.beads import BeadTable
+
+Pair = tuple[int, int]
+
+MOST_PAIRS = 500
+MOST_FRAMES = 20_000  # of a set, evenly chosen
+# Of the range that a distance has in the reference, at either end: what lies farther out has left the data.
+MARGIN = 0.1
+
+
+@dataclass(frozen=True)
+class DistributionDistance:
+    """W1 distances (nm) of one quantity from the reference, keyed by set: simulation and, where given, training and
+    iid. `floor_nm`: the same between independent sets of the reference; `spread_nm`: standard deviation in the
+    reference. Of pair distances all are means over the pairs.
+    """
+
+    name: str
+    label: str
+    w1_nm: dict[str, float]
+    floor_nm: float
+    spread_nm: float
+
+    def limit_nm(self, excess_js: float) -> float:
+        """The largest distance that passes where an excess of the JS divergence of `excess_js` does."""
+        return self.floor_nm + math.sqrt(8.0 * excess_js) * self.spread_nm
+
+
+@dataclass(frozen=True)
+class Excursion:
+    """Part of the simulated frames in which a pair distance is far out of the reference's range (MARGIN); its floor:
+    the same of an independent set of the reference.
+    """
+
+    outside: float
+    floor: float
+
+
+def distribution_distances(
+    beads: BeadTable, thinned: ThinnedFrames, others: dict[str, np.ndarray]
+) -> tuple[DistributionDistance, ...]:
+    """One DistributionDistance for each quantity that the beads have; none for a single bead.
+
+    others: positions (frames, beads, 3) of training and iid frames, as many as there are.
+    """
+    if len(beads) < 2:
+        return ()
+    sets = {"reference": thinned.reference, "simulation": thinned.simulation} | others
+    sides = {"first": thinned.floor[0], "second": thinned.floor[1]}
+    quantities: list[tuple[str, str, list[Pair | None]]] = [
+        ("pair_distances", "pair distances, mean", [*pairs_of(len(beads))])
+    ]
+    if len(beads) > 2:
+        quantities += [
+            ("radius_of_gyration", "radius of gyration", [None]),
+            ("end_to_end", "end-to-end distance", [ends(beads)]),
+        ]
+    results = []
+    for name, label, pairs in quantities:
+        rows = []
+        for pair in pairs:
+            values = {key: _values(beads, frames, pair) for key, frames in (sets | sides).items()}
+            reference = values.pop("reference")
+            floor = w1_distance(values.pop("first"), values.pop("second"))
+            rows.append(
+                [floor, float(reference.std()), *(w1_distance(each, reference) for each in values.values())],
+            )
+        floor_nm, spread_nm, *distances = np.mean(rows, axis=0).tolist()
+        w1_nm = dict(zip(("simulation", *others), distances, strict=True))
+        results.append(DistributionDistance(name, label, w1_nm, floor_nm, spread_nm))
+    return tuple(results)
+
+
+def excursion_of(beads: BeadTable, thinned: ThinnedFrames) -> Excursion | None:
+    """How often the simulation has left the data; None for a single bead."""
+    if len(beads) < 2:
+        return None
+    known, other = thinned.floor
+    outside = {"simulation": np.zeros(len(thinned.simulation), bool), "floor": np.zeros(len(other), bool)}
+    for pair in pairs_of(len(beads)):
+        lengths = bond_lengths(known, [pair])[:, 0]
+        low, high = lengths.min(), lengths.max()
+        low, high = low - MARGIN * (high - low), high + MARGIN * (high - low)
+        for name, frames in (("simulation", thinned.simulation), ("floor", other)):
+            values = bond_lengths(frames, [pair])[:, 0]
+            outside[name] |= (values < low) | (values > high)
+    return Excursion(float(outside["simulation"].mean()), float(outside["floor"].mean()))
+
+
+def pairs_of(beads: int) -> list[Pair]:
+    """All pairs of so many beads, or MOST_PAIRS of them, spread evenly."""
+    pairs = [(i, j) for i in range(beads) for j in range(i + 1, beads)]
+    if len(pairs) <= MOST_PAIRS:
+        return pairs
+    return [pairs[int(k)] for k in np.linspace(0, len(pairs) - 1, MOST_PAIRS).round()]
+
+
+def radius_of_gyration(positions_nm: np.ndarray, masses_da: np.ndarray) -> np.ndarray:
+    """Mass-weighted, (frames,) nm, of positions (frames, beads, 3)."""
+    weights = np.asarray(masses_da, dtype=np.float64) / np.sum(masses_da)
+    positions = np.asarray(positions_nm, dtype=np.float64)
+    centred = positions - np.einsum("fni,n->fi", positions, weights)[:, None]
+    return np.sqrt(np.einsum("fni,fni,n->f", centred, centred, weights))
+
+
+def ends(beads: BeadTable) -> Pair:
+    """The two beads with the most bonds between them, the first such pair; the first and last without bonds."""
+    best, farthest = (0, len(beads) - 1), 0
+    neighbours: list[list[int]] = [[] for _ in range(len(beads))]
+    for i, j in beads.bonds:
+        neighbours[i].append(j)
+        neighbours[j].append(i)
+    for start in range(len(beads)):
+        steps, front = {start: 0}, [start]
+        while front:
+            front = [j for i in front for j in neighbours[i] if j not in steps and steps.setdefault(j, steps[i] + 1)]
+        last = max(steps, key=lambda bead: (steps[bead], -bead))
+        if steps[last] > farthest:
+            best, farthest = (min(start, last), max(start, last)), steps[last]
+    return best
+
+
+def _values(beads: BeadTable, frames: np.ndarray, pair: Pair | None) -> np.ndarray:
+    """The distance of a pair, or without one the radius of gyration."""
+    frames = frames[:: max(1, -(-len(frames) // MOST_FRAMES))]
+    return radius_of_gyration(frames, beads.masses_da) if pair is None else bond_lengths(frames, [pair])[:, 0]

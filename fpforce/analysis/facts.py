@@ -1,0 +1,106 @@
+"""What is known of the runs behind an assessment beside their frames: files, settings, losses.
+
+In: metadata of a force field and of its simulations, and the names that an evaluation was called with. Out: a
+`RunFacts`, by which a diagnosis can tell causes apart and name the command that is next. All of it may be unknown: the
+defaults then stand for the names in a command.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingFacts:
+    """How the model was trained. `recipe`, `output`: the run's recipe and folder. `loss`, `held_out_loss`: denoising
+    loss on training frames and on frames held out, None where none were; `gap_kt`: spread of energy and log likelihood
+    on these.
+    """
+
+    recipe: str = "recipe.yaml"
+    output: str = "runs/mine"
+    steps: int | None = None
+    max_minutes: float | None = None
+    loss: float | None = None
+    held_out_loss: float | None = None
+    stopped_early: bool = False
+    gap_kt: float | None = None
+    flow_weight: float = 0.0
+    likelihood_frames: int = 0
+    rounds: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationFacts:
+    """How one simulation was run; `start` as --start takes it, None for the model's own or an array."""
+
+    output: str = "simulated.xtc"
+    start: str | None = None
+    steps: int = 500_000
+    replicas: int = 64
+    timestep_fs: float = 2.0
+    report_interval_ps: float = 0.5
+    friction_per_ps: float = 1.0
+    rungs: int = 1
+    temperature_k: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """`reference`, `trained_on`, `topology`, `iid`, `report`: what fpforce-evaluate was given."""
+
+    model: str = "model.pt"
+    temperature_k: float | None = None
+    reference: tuple[str, ...] = ("held_out.xtc",)
+    reference_time_step_ps: float | None = None
+    trained_on: tuple[str, ...] = ()
+    topology: str | None = None
+    iid: str | None = None
+    report: str = "report"
+    training: TrainingFacts = dataclasses.field(default_factory=TrainingFacts)
+    simulations: tuple[SimulationFacts, ...] = (SimulationFacts(),)
+
+
+def training_facts(record: dict[str, Any]) -> TrainingFacts:
+    """From `training` of a force field's metadata."""
+    recipe = record.get("recipe") or {}
+    output = recipe.get("output") or TrainingFacts.output
+    watched = next((e.get("watched") for e in record.get("experts") or () if e.get("exported")), None) or {}
+    calibration = record.get("calibration") or {}
+    return TrainingFacts(
+        recipe=f"{output}/recipe.yaml",
+        output=str(output),
+        steps=record.get("steps"),
+        max_minutes=(recipe.get("run") or {}).get("max_minutes"),
+        loss=watched.get("denoising"),
+        held_out_loss=watched.get("held_out_denoising"),
+        stopped_early=bool(watched.get("stopped_early")),
+        gap_kt=watched.get("gap_kt"),
+        flow_weight=(recipe.get("loss") or {}).get("flow_weight") or 0.0,
+        likelihood_frames=(calibration.get("likelihood") or {}).get("frames") or 0,
+        rounds=calibration.get("rounds") or 0,
+    )
+
+
+def simulation_facts(outputs: Sequence[object], records: Sequence[dict[str, Any]]) -> tuple[SimulationFacts, ...]:
+    """From the paths of simulations and their sidecars."""
+    return tuple(_simulation(str(output), record) for output, record in zip(outputs, records, strict=True))
+
+
+def _simulation(output: str, record: dict[str, Any]) -> SimulationFacts:
+    start: dict[str, Any] = record.get("start") or {}
+    known: dict[str, Any] = {}
+    if isinstance(start.get("frame"), int):
+        known["start"] = f"{start['source']}:{start['frame']}"
+    for field, name in (
+        ("steps", "steps"),
+        ("replicas", "replicas"),
+        ("timestep_fs", "timestep_fs"),
+        ("report_interval_ps", "frame_interval_ps"),
+        ("friction_per_ps", "friction_per_ps"),
+        ("temperature_k", "temperature_k"),
+    ):
+        if record.get(name) is not None:
+            known[field] = record[name]
+    return SimulationFacts(output=output, rungs=len(record.get("ladder_k") or [None]), **known)

@@ -1,0 +1,242 @@
+"""The diagnosis names the cause that was planted. Frames are drawn from analytic distributions of internal coordinates:
+of a backbone of five beads, two basins of phi and of psi, normal bonds and angles.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from fpforce.analysis import AssessmentSettings, ReplicaFrames, assess
+from fpforce.analysis import findings as causes
+from fpforce.analysis.facts import RunFacts, SimulationFacts, TrainingFacts
+from fpforce.analysis.observables import dihedrals
+from fpforce.molecule.beads import Bead, BeadTable
+
+REPLICAS, TIMES = 40, 100
+ATOMS = ("C", "N", "CA", "C", "N")
+RESIDUES = (("ACE", 0), ("ALA", 1), ("ALA", 1), ("ALA", 1), ("NME", 2))
+BEADS = BeadTable(
+    tuple(
+        Bead(name, residue, index, index + 1, "A", "C", 12.0, (k,), (name,))
+        for k, (name, (residue, index)) in enumerate(zip(ATOMS, RESIDUES, strict=True))
+    ),
+    tuple((k, k + 1) for k in range(4)),
+    "groups",
+)
+SIMULATED = tuple(
+    SimulationFacts(output=f"from_{k}.xtc", start=f"start_{k}.pdb:0", replicas=REPLICAS, temperature_k=300.0)
+    for k in (1, 2)
+)
+FACTS = RunFacts(
+    model="runs/a/model.pt",
+    temperature_k=300.0,
+    reference=("held_1.xtc", "held_2.xtc"),
+    training=TrainingFacts(recipe="runs/a/recipe.yaml", output="runs/a", steps=20_000, loss=0.50, held_out_loss=0.505),
+    simulations=SIMULATED,
+)
+
+
+def molecules(rng, shape, upper=0.2, heat=1.0, bond_width_nm=0.003, blur=1.0, upper_psi=0.5):
+    """Frames (*shape, 5, 3) in nm of a Boltzmann distribution at `heat` times the temperature, with the part `upper` of
+    phi > 0; bonds of another width, torsions blurred so many times.
+    """
+    root = np.sqrt(heat)
+    bonds = rng.normal(0.15, bond_width_nm * root, (*shape, 4))
+    angles = rng.normal(1.95, 0.08 * root, (*shape, 3))
+    phi = np.where(rng.random(shape) < upper, 1.0, -1.2) + 0.2 * root * blur * rng.normal(size=shape)
+    psi = np.where(rng.random(shape) < upper_psi, 2.4, -0.6) + 0.3 * root * blur * rng.normal(size=shape)
+    points = [np.zeros((*shape, 3)), np.zeros((*shape, 3)), np.zeros((*shape, 3))]
+    points[0][..., 0] = bonds[..., 0]
+    turned = np.stack([np.cos(angles[..., 0]), np.sin(angles[..., 0]), np.zeros(shape)], axis=-1)
+    points[2] = bonds[..., 1, None] * turned
+    for k, torsion in enumerate((phi, psi)):
+        points.append(placed(points[-3], points[-2], points[-1], bonds[..., k + 2], angles[..., k + 1], torsion))
+    return np.stack(points, axis=-2)
+
+
+def placed(a, b, c, length, angle, torsion):
+    """The point at a length from c, with the angle b-c-d and the dihedral a-b-c-d."""
+    along = c - b
+    along /= np.linalg.norm(along, axis=-1, keepdims=True)
+    normal = np.cross(b - a, along)
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    across = np.cross(normal, along)
+    return c + length[..., None] * (
+        -np.cos(angle)[..., None] * along
+        + np.sin(angle)[..., None] * (np.cos(torsion)[..., None] * across + np.sin(torsion)[..., None] * normal)
+    )
+
+
+def starts(rng, positive=(False, True)):
+    return [molecules(rng, (), upper=float(one)) for one in positive]
+
+
+def simulated(rng, draw=molecules, positive=(False, True), **changes):
+    """Two simulations from the two basins, whose frames are independent draws."""
+    return [
+        ReplicaFrames(draw(rng, (TIMES, REPLICAS), **changes), name=f"from_{k}", start_nm=start)
+        for k, start in enumerate(starts(rng, positive), start=1)
+    ]
+
+
+def judged(seed, simulations, facts=FACTS, iid=None, reference_frames=8000, draw_iid=True):
+    rng = np.random.default_rng(seed)
+    reference = [molecules(rng, (reference_frames,)) for _ in range(2)]
+    own = molecules(rng, (8000,)) if iid is None and draw_iid else iid
+    settings = AssessmentSettings(discard=0.0, thinnings=2, facts=facts)
+    result = assess(BEADS, reference, simulations, training=[molecules(rng, (10_000,))], iid=own, settings=settings)
+    return result, reference
+
+
+def with_training(**changes):
+    return dataclasses.replace(FACTS, training=dataclasses.replace(FACTS.training, **changes))
+
+
+def test_drawn_molecules_have_the_angles_that_they_were_drawn_with():
+    frames = molecules(np.random.default_rng(0), (2000,), upper=1.0)
+    phi = dihedrals(frames, [BEADS.phi_psi[0]["phi"]])[:, 0]
+    assert phi.mean() == pytest.approx(1.0, abs=0.02) and phi.std() == pytest.approx(0.2, rel=0.1)
+
+
+def test_a_force_field_that_passes_has_nothing_to_diagnose():
+    result, _ = judged(1, simulated(np.random.default_rng(11)))
+    assert result.status == "pass" and result.diagnosis == ()
+
+
+def test_planted_tilt_of_the_energy_is_an_inconsistency():
+    tilted = simulated(np.random.default_rng(12), upper=0.2, upper_psi=0.15)
+    result, _ = judged(2, tilted, with_training(gap_kt=3.2))
+    assert result.status == "fail"
+    found = result.diagnosis[0]
+    assert found.cause == causes.INCONSISTENT and "3.2 kT" in found.text
+    assert found.command == "fpforce-train runs/a/recipe.yaml output=runs/a-flow loss.flow_weight=0.05"
+
+
+def test_planted_constant_between_basins_is_calibrated():
+    # of 0.20 against 0.12 in the upper basin the free energy is 0.61 kT off, and the JS divergence 0.006
+    result, _ = judged(3, simulated(np.random.default_rng(13), upper=0.12))
+    passed = {check.name: check.passed for check in result.checks}
+    assert passed["free_energy_error_kt"] is False and passed["excess_js"]
+    found = result.diagnosis[0]
+    assert found.cause == causes.INCONSISTENT and "only the weights of the basins" in found.text
+    assert found.command == "fpforce-train runs/a/recipe.yaml --resume calibration.likelihood_frames=1000"
+
+
+def test_planted_short_training_is_named():
+    rng = np.random.default_rng(14)
+    result, _ = judged(4, simulated(rng, blur=2.5), iid=molecules(rng, (8000,), blur=2.5))
+    assert result.diagnosis[0].cause == causes.UNDERTRAINED
+    assert result.diagnosis[0].command == "fpforce-train runs/a/recipe.yaml --resume run.max_steps=40000"
+    apart, wrong = result.self_consistency.js.value, result.divergences["simulation"].js.value
+    assert apart < 0.6 * wrong, "samples and simulation are nearer to each other than to the reference"
+
+
+def test_planted_want_of_frames_is_named_with_how_many_would_do():
+    rng = np.random.default_rng(15)
+    few = dict(upper=0.5, upper_psi=0.2)
+    facts = with_training(loss=0.40, held_out_loss=0.50)
+    result, _ = judged(5, simulated(rng, **few), facts, iid=molecules(rng, (8000,), **few))
+    found = result.diagnosis[0]
+    assert found.cause == causes.TOO_FEW_DATA
+    # a fifth better on 10,000 frames; the difference falls as 1/N, to a twentieth with 4 times as many
+    assert "about 40,000 instead of 10,000" in found.remedy
+    assert found.command.startswith("fpforce-train runs/a/recipe.yaml output=runs/a-more 'data.trajectories=[")
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["by the sidecar", "by the widths"])
+def test_planted_wrong_temperature_is_named(known):
+    facts = FACTS
+    if known:
+        facts = dataclasses.replace(
+            FACTS, simulations=tuple(dataclasses.replace(one, temperature_k=390.0) for one in SIMULATED)
+        )
+    result, _ = judged(6, simulated(np.random.default_rng(16), heat=1.3), facts)
+    assert result.status == "fail"
+    found = result.diagnosis[0]
+    assert found.cause == causes.WRONG_TEMPERATURE
+    if known:
+        assert "ran at 390 K" in found.text
+    else:
+        assert float(found.text.split("vary ")[1].split()[0]) == pytest.approx(1.3, abs=0.03)
+    assert {one.cause for one in result.diagnosis} <= {causes.WRONG_TEMPERATURE, causes.LEFT_THE_DATA}
+    assert "--override-temperature" not in found.command and "fpforce-simulate runs/a/model.pt" in found.command
+
+
+def test_planted_starts_in_one_basin_are_named_with_a_frame_of_the_other():
+    stuck = simulated(np.random.default_rng(17), positive=(False, False), upper=0.0)
+    result, reference = judged(7, stuck)
+    found = result.diagnosis[0]
+    assert found.cause == causes.ONE_BASIN and "(phi < 0)" in found.text
+    file, _, index = found.command.split("--start ")[1].split()[0].partition(":")
+    frame = reference[FACTS.reference.index(file)][int(index)]
+    assert dihedrals(frame, [BEADS.phi_psi[0]["phi"]])[0] > 0
+
+
+def test_starts_that_disagree_are_told_apart_by_whether_more_of_the_same_helps():
+    rng = np.random.default_rng(18)
+    half = [simulated(rng, upper=0.17)[0], simulated(rng, upper=0.23)[1]]
+    never = [simulated(rng, upper=0.0)[0], simulated(rng, upper=1.0)[1]]
+    (slow, _), (stuck, _) = judged(8, half), judged(8, never)
+    assert slow.diagnosis[0].cause == stuck.diagnosis[0].cause == causes.NOT_SAMPLED
+    # 6 % are left of the start in the middle of the counted time: ln 0.01 / ln 0.06 = 1.6 times as long, at least 2
+    assert "--resume" in slow.diagnosis[0].command and "--steps 1000000" in slow.diagnosis[0].command
+    assert "--rungs 4" in stuck.diagnosis[0].command and "from_1-4-rungs.xtc" in stuck.diagnosis[0].command
+    assert not {one.cause for one in stuck.diagnosis} & {causes.INCONSISTENT, causes.UNDERTRAINED}
+
+
+def test_bonds_that_a_long_time_step_widens_are_not_taken_for_heat():
+    result, _ = judged(9, simulated(np.random.default_rng(19), bond_width_nm=0.004))
+    assert [one.cause for one in result.diagnosis][0] == causes.BONDS
+    assert "--timestep-fs 1" in result.diagnosis[0].command and "1.33 times as wide" in result.diagnosis[0].text
+
+
+def test_what_is_beside_the_data_has_left_them():
+    rng = np.random.default_rng(20)
+    result, _ = judged(10, simulated(rng, bond_width_nm=0.02))
+    assert causes.LEFT_THE_DATA in {one.cause for one in result.diagnosis}
+    assert result.excursion.outside > 0.1 > result.excursion.floor
+
+
+def test_wrong_simulation_without_samples_asks_for_samples():
+    result, _ = judged(11, simulated(np.random.default_rng(21), upper_psi=0.1), draw_iid=False)
+    found = result.diagnosis[0]
+    assert found.cause == causes.SAMPLES_UNKNOWN
+    assert found.command.startswith(
+        "fpforce-sample runs/a/model.ckpt --samples 10000 -o runs/a/iid.xtc && fpforce-eval"
+    )
+
+
+def test_a_short_reference_is_told_how_long_it_would_have_to_be():
+    facts = dataclasses.replace(FACTS, reference_time_step_ps=10.0)
+    result, _ = judged(12, simulated(np.random.default_rng(22)), facts, reference_frames=400)
+    found = next(one for one in result.diagnosis if one.cause == causes.REFERENCE_TOO_SHORT)
+    # 400 frames against 400, and 1,000 are asked for: 2.5 times the 800 of both trajectories, or more for the floor
+    assert result.status == "not judged" and "800 frames (8 ns)" in found.text
+    factor = float(found.remedy.split("about ")[1].split()[0])
+    assert factor >= 2.5 and f"({800 * factor * 0.01:.3g} ns)"[:3] in found.remedy
+
+
+def test_bins_follow_the_frames_and_the_floor_falls_with_them():
+    few, _ = judged(13, simulated(np.random.default_rng(23)), reference_frames=1500)
+    many, _ = judged(13, simulated(np.random.default_rng(23)), reference_frames=40_000)
+    assert few.resolution.bins_per_axis < many.resolution.bins_per_axis
+    for result in (few, many):
+        assert result.resolution.floor_js <= 0.03 and result.resolution.can_judge
+        assert len(result.planes[0].plane.edges[0]) == result.resolution.bins_per_axis + 1
+    assert few.resolution.finest_floor_js > 0.03
+
+
+def test_distances_are_judged_beside_their_floors():
+    result, _ = judged(14, simulated(np.random.default_rng(24)))
+    wrong, _ = judged(14, simulated(np.random.default_rng(24), upper_psi=0.05))
+    by_name = {one.name: one for one in wrong.distributions}
+    assert set(by_name) == {"pair_distances", "radius_of_gyration", "end_to_end"}
+    for one in result.distributions:
+        assert one.w1_nm["simulation"] < one.limit_nm(0.01) and one.floor_nm > 0.0
+    missed = {check.name for check in wrong.checks if check.passed is False}
+    assert {"radius_of_gyration_w1_nm", "end_to_end_w1_nm"} & missed
+    # of shifted normal distributions: JS = d^2 / 8 s^2 and W1 = d
+    assert by_name["end_to_end"].limit_nm(0.02) - by_name["end_to_end"].floor_nm == pytest.approx(
+        0.4 * by_name["end_to_end"].spread_nm
+    )
