@@ -36,6 +36,8 @@ def write_bead_frames(frames: "BeadFrames", folder: str | Path, recipe: dict[str
         arrays: dict[str, Any] = {"positions": piece}
         if frames.forces is not None:
             arrays["forces"] = np.split(frames.forces.kj_per_mol_nm, np.cumsum(frames.lengths)[:-1])[number - 1]
+        if frames.weights is not None:
+            arrays["weights"] = np.split(frames.weights.values, np.cumsum(frames.lengths)[:-1])[number - 1]
         np.savez(folder / f"{name}.npz", **arrays)
         times_ps = step_ps * np.arange(len(piece))
         trajectory = mdtraj.Trajectory(piece, frames.beads.to_mdtraj(), time=times_ps)
@@ -53,6 +55,8 @@ def write_bead_frames(frames: "BeadFrames", folder: str | Path, recipe: dict[str
         }
         if frames.forces is not None:
             data |= {"forces": names, "force_unit": "kJ/mol/nm", "constraints": "none", "force_map": "sum"}
+        if frames.weights is not None:
+            data["weights"] = names
         text = yaml.safe_dump(recipe | {"data": data}, sort_keys=False, allow_unicode=True, default_flow_style=None)
         (folder / "recipe.yaml").write_text(text, encoding="utf-8")
     (folder / "mapping.txt").write_text(f"{frames.report}\n", encoding="utf-8")
