@@ -18,6 +18,7 @@ from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.data.dataset import NoisedBatches, TrainingSet, conformation_weights
 from fpforce.training.data.held_out import held_out
 from fpforce.training.data.read import read_training_set
+from fpforce.training.diffusion import sigma
 from fpforce.training.export import export
 from fpforce.training.losses.force_blending import ForceBlending
 from fpforce.training.losses.time_sampling import TimeSampler
@@ -311,3 +312,33 @@ def biased_weight():
     energy_kt = DOUBLE_WELL.energy(x, 0.0 * x) / KT_KJ_PER_MOL - TILT * x
     weight = np.exp(energy_kt.min() - energy_kt)
     return float(weight[DOUBLE_WELL.in_basin(x, 0.0 * x)].sum() / weight.sum())
+
+
+def test_frames_drawn_by_weight_give_a_less_noisy_gradient_than_weighted_losses(frames):
+    """The same mean, and a variance smaller by the frames over those that count (Kish): that of the denoising loss's
+    slope in the one parameter c of a score -c x.
+    """
+    weights = torch.rand(400, generator=torch.Generator().manual_seed(4), dtype=torch.float64) ** 3
+    times = TimeSampler(0.05, 0.3, 1e-3)
+    by_weight = NoisedBatches(frames.double(), times, 64, 0, frame_weights=weights)
+    alike = NoisedBatches(frames.double(), times, 64, 1)
+    own = weights / weights.mean()
+
+    def slopes(batch, factor):
+        s = sigma(batch.t)[:, None, None]
+        return (factor * (2.0 * (batch.z - s * batch.x) * -s * batch.x).sum((1, 2))).mean()
+
+    drawn, weighted = [], []
+    chosen_of = alike.any_frames
+    for step in range(800):
+        drawn.append(slopes(by_weight.batch(step)[0], 1.0))
+        picked = []
+        alike.any_frames = lambda generator, picked=picked: picked.append(chosen_of(generator)) or picked[-1]
+        batch = alike.batch(step)[0]
+        factor = own[picked[0]].repeat(2)
+        weighted.append(slopes(batch, factor))
+    drawn, weighted = torch.stack(drawn), torch.stack(weighted)
+    error = ((drawn.var() + weighted.var()) / 800).sqrt()
+    assert abs(drawn.mean() - weighted.mean()) < 4 * error
+    kish = 400 * float(weights.square().sum() / weights.sum() ** 2)
+    assert weighted.var() / drawn.var() > 0.8 * kish > 1.5
