@@ -14,6 +14,7 @@ _START = (
     "comma-separated, taken by the runs in turn: built (a random conformation of a sequence), extended, pdb (as the "
     "source), or the path of a PDB of the same molecule"
 )
+_MEAN_FORCES = "frames of the first run for which mean forces on beads are made, in mean_forces.npz"
 _SMALLEST = "basins that hold less than this in every run are not judged"
 
 
@@ -36,6 +37,9 @@ def main(
     only: Annotated[int, Option(help="simulate just this run, and write no data set; 0: all")] = 0,
     start: Annotated[str | None, Option(help=_START, show_default=False)] = None,
     atoms: Annotated[str, Option(help="heavy, all or ca, in the trajectories")] = "heavy",
+    mean_forces: Annotated[int, Option(help=_MEAN_FORCES)] = 0,
+    mean_force_ps: Annotated[float, Option(help="over which a mean force is averaged, ps")] = 10.0,
+    beads: Annotated[str, Option(help="of the mean forces: preset or selection of single atoms")] = "backbone",
     force_field: Annotated[
         str, Option(help="OpenMM force field files, comma-separated")
     ] = "amber99sbildn.xml,amber99_obc.xml",
@@ -53,12 +57,13 @@ def main(
     """Make reference data of a peptide or a protein, all atoms in implicit solvent.
 
     Independent temperature replica exchanges keep the coldest rung. OUTPUT gets train.xtc, reference.xtc, their
-    topology, start frames and data.json, which tells how it was made. Ctrl-C, SIGTERM and a kill are safe: --resume
+    topology, start frames and data.json, which tells how it was made, and with --mean-forces also mean_forces.npz,
+    which trains as it is (data.trajectories and data.forces). Ctrl-C, SIGTERM and a kill are safe: --resume
     goes on. With several cores, start the runs side by side with --only, then once more with --resume, without --only.
 
     Exit status: 0 done; 1 the runs do not agree; 2 wrong input; 130 interrupted.
     """
-    from fpforce.reference.make import Molecule, ReferenceSettings, make_reference, seed_of_run
+    from fpforce.reference.make import MeanForceChoice, Molecule, ReferenceSettings, make_reference, seed_of_run
     from fpforce.reference.protocol import Protocol, load_force_field, suggest_rungs
     from fpforce.reference.report import report
     from fpforce.simulation.exchange import geometric_ladder
@@ -94,6 +99,9 @@ def main(
         threads=threads,
         checkpoint_minutes=checkpoint_minutes,
         resume=resume,
+        mean_forces=MeanForceChoice(frames=mean_forces, beads=beads, picoseconds=mean_force_ps)
+        if mean_forces
+        else None,
     )
     if len(temperatures) > 1:
         print(f"ladder: {', '.join(f'{t:g}' for t in temperatures)} K", flush=True)

@@ -35,7 +35,10 @@ def write_bead_frames(frames: "BeadFrames", folder: str | Path, recipe: dict[str
         name = "beads" if len(pieces) == 1 else f"beads_{number}"
         arrays: dict[str, Any] = {"positions": piece}
         if frames.forces is not None:
-            arrays["forces"] = np.split(frames.forces.kj_per_mol_nm, np.cumsum(frames.lengths)[:-1])[number - 1]
+            ends = np.cumsum(frames.lengths)[:-1]
+            arrays["forces"] = np.split(frames.forces.kj_per_mol_nm, ends)[number - 1]
+            if frames.forces.variances is not None:
+                arrays["force_variances"] = np.split(frames.forces.variances, ends)[number - 1]
         if frames.weights is not None:
             arrays["weights"] = np.split(frames.weights.values, np.cumsum(frames.lengths)[:-1])[number - 1]
         np.savez(folder / f"{name}.npz", **arrays)

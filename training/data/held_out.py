@@ -70,6 +70,6 @@ def part(frames: BeadFrames, chosen: np.ndarray) -> BeadFrames:
     """The chosen frames; what belongs to a frame goes with it."""
     ends = np.cumsum(frames.lengths)
     lengths = tuple(int(one.sum()) for one in np.split(chosen, ends[:-1]))
-    forces = frames.forces and replace(frames.forces, kj_per_mol_nm=frames.forces.kj_per_mol_nm[chosen])
+    forces = frames.forces and frames.forces.of(chosen)
     weights = frames.weights and frames.weights.of(chosen)
     return replace(frames, positions_nm=frames.positions_nm[chosen], lengths=lengths, forces=forces, weights=weights)

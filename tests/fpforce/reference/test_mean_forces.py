@@ -1,4 +1,4 @@
-"""Mean forces: exact in harmonic systems, with constraints too; they bring the noise that they say, and no bias."""
+"""Mean forces: exact in harmonic systems, with constraints too; of the noise that they say, and without bias."""
 
 import numpy as np
 import openmm
@@ -7,7 +7,7 @@ import pytest
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.mapping import map_beads
-from fpforce.reference.mean_forces import MeanForceSettings, RigidGroup, mean_forces, weighted_mean
+from fpforce.reference.mean_forces import MeanForces, MeanForceSettings, RigidGroup, mean_forces, weighted_mean
 
 KT_300 = 300.0 * BOLTZMANN_KJ_PER_MOL_K
 
@@ -176,3 +176,68 @@ def test_groups_of_atoms_and_wrong_frames_are_refused_with_the_remedy(alanine):
     massless.setParticleMass(3, 0.0)
     with pytest.raises(InputError, match="particle 3: it has no mass"):
         mean_forces(massless, np.zeros((1, 4, 3)), [0, 3], settings)
+
+
+@pytest.fixture(scope="module")
+def of_alanine(alanine):
+    """(single forces, MeanForces) on the five backbone beads of alanine dipeptide, in 60 frames of the excerpt."""
+    from openmm import app
+
+    from fpforce.reference.protocol import Protocol
+    from fpforce.trajectories.bead_frames import read_bead_frames
+    from fpforce.trajectories.forces import ForceFiles
+
+    excerpt, pdb = alanine / "forces_excerpt.npz", alanine / "forces_excerpt.pdb"
+    frames = read_bead_frames(
+        excerpt, pdb, beads="backbone5", length_unit="nm", forces=ForceFiles(paths=(excerpt,)), stride=8
+    )
+    system = Protocol(timestep_fs=2.0, hydrogen_mass_da=None).make_system(app.PDBFile(str(pdb)).topology)
+    settings = MeanForceSettings(temperature_k=300.0, picoseconds=4.0, every_steps=10, platform="Reference")
+    positions_nm = np.load(excerpt)["positions"][::8][:60]
+    return frames.forces.kj_per_mol_nm[:60], mean_forces(system, positions_nm, frames.beads, settings)
+
+
+def test_single_forces_of_the_data_scatter_about_the_mean_forces(of_alanine):
+    """Each with its own mean: whatever part of the mean force is taken, what single forces have of it is 1.
+
+    The data are of another simulation (a replica exchange), whose frames the mean forces have seen but not its forces.
+    """
+    single, found = of_alanine
+    for bead in range(5):
+        mean, own = found.kj_per_mol_nm[:, bead].astype(float), single[:, bead].astype(float)
+        square = np.square(mean).sum() - found.variances[:, bead].sum()  # less what is noise of the mean itself
+        slope = (mean * own).sum() / square
+        error = np.sqrt(np.square(mean * (own - mean)).sum()) / square
+        assert error < 0.2 and abs(slope - 1.0) < 4 * error, (bead, slope, error)
+
+
+def test_mean_forces_have_a_small_part_of_the_noise_of_single_forces(of_alanine):
+    single, found = of_alanine
+    noise = np.square(single - found.kj_per_mol_nm).mean()
+    assert found.variances.mean() < 0.05 * noise
+
+
+def test_written_mean_forces_are_read_with_their_variances_and_pass_the_check(of_alanine, alanine, tmp_path):
+    from fpforce.training.data.force_scores import ForceScores
+    from fpforce.trajectories.bead_frames import read_bead_frames
+    from fpforce.trajectories.forces import ForceFiles
+
+    _, found = of_alanine
+    positions_nm = np.load(alanine / "forces_excerpt.npz")["positions"][::8][:60]
+    twice = MeanForces(*(np.tile(part, (2, 1, 1)) for part in (found.kj_per_mol_nm, found.variances)))
+    twice.write(tmp_path / "mean.npz", np.tile(positions_nm, (2, 1, 1)))
+    files = ForceFiles(paths=(tmp_path / "mean.npz",), optimal=True)
+    pdb = alanine / "forces_excerpt.pdb"
+    frames = read_bead_frames(tmp_path / "mean.npz", pdb, beads="backbone5", length_unit="nm", forces=files)
+    np.testing.assert_allclose(frames.forces.kj_per_mol_nm, twice.kj_per_mol_nm)
+    np.testing.assert_allclose(frames.forces.variances, twice.variances)
+    record = ForceScores.of(frames, 0.15, KT_300).record
+    assert record["noise_of_averages"] == pytest.approx(
+        found.variances.mean() / np.square(found.kj_per_mol_nm).mean(), rel=1e-3
+    )
+    np.savez(tmp_path / "wrong.npz", forces=twice.kj_per_mol_nm, force_variances=-twice.variances)
+    with pytest.raises(InputError, match="force_variances .* not negative"):
+        files = ForceFiles(paths=(tmp_path / "wrong.npz",))
+        read_bead_frames(tmp_path / "mean.npz", pdb, beads="backbone5", length_unit="nm", forces=files)
+    with pytest.raises(InputError, match="119 frames of positions for mean forces of 120"):
+        twice.write(tmp_path / "other.npz", np.tile(positions_nm, (2, 1, 1))[1:])
