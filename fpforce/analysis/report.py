@@ -6,6 +6,7 @@ samples. The figures come from `assess`, the dict from `summarise`, the pictures
 
 import base64
 import json
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,11 +34,14 @@ from fpforce.analysis.protein import ProteinAssessment
 from fpforce.analysis.settings import AssessmentSettings
 from fpforce.analysis.summary import summarise
 from fpforce.analysis.verdict import Thresholds
+from fpforce.analysis.weighted_frames import drawn_by_weight
 from fpforce.forcefield.force_field import ForceField
 from fpforce.forcefield.load import AnyForceField
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
 from fpforce.trajectories.files import matching_files
+
+logger = logging.getLogger("fpforce")
 
 # One file, or several.
 Paths = str | Path | Sequence[str | Path]
@@ -75,6 +79,7 @@ def evaluate(
     folded: str | Path | None = None,
     floor: str = "auto",
     note: str | None = None,
+    training_weights: Paths | None = None,
 ) -> Report:
     """Judge simulations of a force field against reference trajectories and write the report.
 
@@ -100,6 +105,8 @@ def evaluate(
         "training" set against the
             reference, sharper where slow trajectories disagree; "auto" takes the first where the reference has several.
         note: a sentence on the reference, shown in the report.
+        training_weights: path or paths with how much each training frame counts, one for each training trajectory
+            (fpforce.trajectories.weights).
 
     Arrays (.npy, .npz) are taken in nm. Raises InputError for anything unreadable, for a simulation of another model,
     and for an existing report without `overwrite`.
@@ -147,6 +154,17 @@ def evaluate(
     training_files: list[dict[str, Any]] = []
     if training:
         trained_on, training_files = read_trajectories(training, topology, force_field.beads)
+        if training_weights:
+            trained_on, weights = drawn_by_weight(trained_on, listed(training_weights))
+            training_files = [file | {"weights": weights} for file in training_files]
+        elif (force_field.metadata.get("training") or {}).get("weights"):
+            logger.warning(
+                "%s was trained on frames with weights, and the training set is judged without: give training_weights "
+                "(--training-weights)",
+                force_field.path,
+            )
+    elif training_weights:
+        raise InputError("training_weights are given without training trajectories: give these too")
     sampled, log_weights = read_iid(iid, force_field) if iid else (None, None)
     assessment = assess(
         force_field.beads,

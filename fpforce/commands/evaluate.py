@@ -23,6 +23,12 @@ def main(
     output: Annotated[Path, Option("--output", "-o", help="folder for the report", show_default=False)],
     topology: Annotated[Path | None, Option(help=_TOPOLOGY, show_default=False)] = None,
     training: Annotated[list[Path] | None, Option(help="training trajectory; repeatable", show_default=False)] = None,
+    training_weights: Annotated[
+        list[Path] | None,
+        Option(
+            help="how much each training frame counts, a file a training trajectory; repeatable", show_default=False
+        ),
+    ] = None,
     iid: Annotated[
         Path | None,
         Option(
@@ -59,6 +65,7 @@ def main(
         simulation,
         topology=topology,
         training=training,
+        training_weights=training_weights,
         iid=iid,
         output=output,
         discard=discard,

@@ -111,6 +111,12 @@ def _describe_making(force_field: "ModelFile") -> list[str]:
             f"  forces      {', '.join(forces['sources'])} in {forces['unit']}, virials {min(ratios):.3f} to "
             f"{max(ratios):.3f} of the exact values"
         )
+    if training.get("weights"):
+        weights = training["weights"]
+        lines.append(
+            f"  weights     {', '.join(weights['sources'])}: {weights['frames']} frames are worth "
+            f"{weights['effective_frames']:.0f} of equal weight"
+        )
     for name in ("data_sha256", "commit", "versions", "recipe"):
         if training.get(name):
             lines.append(f"  {name:<11} {_compact(training[name])}")

@@ -21,6 +21,7 @@ _START = (
     "comma-separated, taken by the runs in turn: built (a random conformation of a sequence), extended, pdb (as the "
     "source), or the path of a PDB of the same molecule; with --model: native or random"
 )
+_MEAN_FORCES = "frames of the first run for which mean forces on beads are made, in mean_forces.npz"
 _SMALLEST = "basins that hold less than this in every run are not judged; default: 0"
 _TEMPERATURE = "of the data, K; default: 300, or the model's; structure-based: where half of it is folded"
 _RUNGS = "1: Langevin dynamics; default: for a third of swaps accepted, with --model 1"
@@ -71,6 +72,9 @@ def main(
     atoms: Annotated[
         str | None, Option(help="heavy, all or ca, in the trajectories; default: heavy", show_default=False)
     ] = None,
+    mean_forces: Annotated[int, Option(help=_MEAN_FORCES)] = 0,
+    mean_force_ps: Annotated[float, Option(help="over which a mean force is averaged, ps")] = 10.0,
+    beads: Annotated[str, Option(help="of the mean forces: preset or selection of single atoms")] = "backbone",
     force_field: Annotated[
         str | None,
         Option(
@@ -98,7 +102,8 @@ def main(
     """Make reference data of a peptide or a protein, all atoms in implicit solvent, or of a bead model.
 
     Independent temperature replica exchanges keep the coldest rung. OUTPUT gets train.xtc, reference.xtc, their
-    topology, start frames and data.json, which tells how it was made. Ctrl-C, SIGTERM and a kill are safe: --resume
+    topology, start frames and data.json, which tells how it was made, and with --mean-forces also mean_forces.npz,
+    which trains as it is (data.trajectories and data.forces). Ctrl-C, SIGTERM and a kill are safe: --resume
     goes on. With several cores, start the runs side by side with --only, then once more with --resume, without --only.
 
     With --model the molecule is one of beads whose energy is known, so that a force field learned from the data can be
@@ -136,9 +141,10 @@ def main(
     temperatures = None if ladder is None else _numbers(ladder)
     if model is None:
         chosen = _OF_ATOMS | {name: value for name, value in (given | of_atoms).items() if value is not None}
+        chosen |= {"mean_forces": mean_forces, "mean_force_ps": mean_force_ps, "beads": beads}
         record = _all_atoms(source, output, chosen, capped, rungs, temperatures, both)
     else:
-        _refuse_with_model({"capped": capped, **of_atoms})
+        _refuse_with_model({"capped": capped, **of_atoms, "mean_forces": mean_forces or None})
         chosen = {**given, "rungs": 1 if rungs is None else rungs, "temperatures_k": temperatures, **both}
         record = _beads(model, source, output, chosen)
     if record is None:
@@ -156,7 +162,7 @@ def _all_atoms(
     temperatures: tuple[float, ...] | None,
     both: dict[str, Any],
 ) -> dict[str, Any] | None:
-    from fpforce.reference.make import Molecule, ReferenceSettings, make_reference, seed_of_run
+    from fpforce.reference.make import MeanForceChoice, Molecule, ReferenceSettings, make_reference, seed_of_run
     from fpforce.reference.protocol import Protocol, load_force_field, suggest_rungs
     from fpforce.simulation.exchange import geometric_ladder
 
@@ -181,6 +187,11 @@ def _all_atoms(
         discard_ps=chosen["discard_ps"],
         atoms=chosen["atoms"],
         smallest_population=chosen["smallest_basin"],
+        mean_forces=MeanForceChoice(
+            frames=chosen["mean_forces"], beads=chosen["beads"], picoseconds=chosen["mean_force_ps"]
+        )
+        if chosen["mean_forces"]
+        else None,
         **both,
     )
     _print_ladder(temperatures)

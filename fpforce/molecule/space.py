@@ -42,13 +42,13 @@ class MoleculeSpace:
         basis = torch.einsum("ki,ab->kaib", modes, torch.eye(3, dtype=torch.float64))
         return basis.reshape(-1, beads, 3)
 
-    def origin(self, positions: np.ndarray) -> np.ndarray:
+    def origin(self, positions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         """(3,) point that is subtracted from all frames (frames, beads, 3): none, each has a centre of its own."""
         return np.zeros(3)
 
-    def spread(self, x: Array) -> Any:
-        """Standard deviation of all coordinates of projected x."""
-        return x.std()
+    def spread(self, x: Array, weights: np.ndarray | None = None) -> Any:
+        """Standard deviation of all coordinates of projected x, of frames with weights (frames,)."""
+        return x.std() if weights is None else np.sqrt(np.average((x**2).mean(axis=(1, 2)), weights=weights))
 
     def equivalent(self, x: Array, rotation: Array, shift: Array) -> Array:
         """Frames that must have the energies of x (frames, beads, 3): turned by (3, 3) and moved by (3,)."""
@@ -77,13 +77,16 @@ class PlaneSpace:
 
         return torch.eye(3, dtype=torch.float64)[:2, None]
 
-    def origin(self, positions: np.ndarray) -> np.ndarray:
-        """(3,) mean of all frames (frames, 1, 3), a constant: places differ in energy."""
-        return self.project(positions).mean(axis=(0, 1))
+    def origin(self, positions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """(3,) mean of all frames (frames, 1, 3) by their weights, a constant: places differ in energy."""
+        flat = self.project(positions)
+        return flat.mean(axis=(0, 1)) if weights is None else np.average(flat.mean(axis=1), axis=0, weights=weights)
 
-    def spread(self, x: Array) -> Any:
-        """Standard deviation of both coordinates of x."""
-        return x[..., :2].std()
+    def spread(self, x: Array, weights: np.ndarray | None = None) -> Any:
+        """Standard deviation of both coordinates of x, whose mean is zero, of frames with weights (frames,)."""
+        if weights is None:
+            return x[..., :2].std()
+        return np.sqrt(np.average((x[..., :2] ** 2).mean(axis=(1, 2)), weights=weights))
 
     def equivalent(self, x: Array, rotation: Array, shift: Array) -> Array:
         """Frames that must have the energies of x (frames, 1, 3): moved along z."""

@@ -11,6 +11,7 @@ import numpy as np
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.seeds import seeds
 from fpforce.reference.dataset import Run, write_dataset
+from fpforce.reference.mean_force_data import MeanForceChoice, write_mean_forces
 from fpforce.reference.peptide import build_peptide
 from fpforce.reference.platform import choose_platform, context_for_minimisation
 from fpforce.reference.protocol import Protocol, load_force_field
@@ -34,6 +35,7 @@ class ReferenceSettings:
     atoms: one of ATOMS, in the trajectories; from `ca` no other beads can be chosen later.
     only: simulate just this run (from 1) and write no data set; 0: all of them.
     smallest_population: basins below it in every run are not judged; see `basins.agreement`.
+    mean_forces: for which frames of the first run mean forces are made, None for none.
     """
 
     protocol: Protocol = field(default_factory=Protocol)
@@ -50,6 +52,7 @@ class ReferenceSettings:
     threads: int = 1
     checkpoint_minutes: float = 1.0
     resume: bool = False
+    mean_forces: MeanForceChoice | None = None
 
     def __post_init__(self) -> None:
         if self.frames < 1 or min(self.discard_ps, self.seed, self.checkpoint_minutes, self.smallest_population) < 0:
@@ -60,6 +63,11 @@ class ReferenceSettings:
             )
         if self.runs < 1 or not 0 <= self.only <= self.runs:
             raise InputError(f"runs {self.runs}, only {self.only}: need at least one run, and only up to their number")
+        if self.mean_forces is not None and self.mean_forces.frames > self.frames:
+            raise InputError(
+                f"mean forces for {self.mean_forces.frames} frames, and a run keeps {self.frames}: give fewer, or a "
+                "longer ns"
+            )
         if self.atoms not in ATOMS:
             raise InputError(f"atoms {self.atoms!r}: give {', '.join(ATOMS[:-1])} or {ATOMS[-1]}")
 
@@ -131,6 +139,20 @@ def make_reference(
     if settings.only:
         return None
     made = described or describe(molecule.name, settings.protocol, platform) | {"atoms": settings.atoms}
+    if settings.mean_forces is not None:
+        made |= {
+            "mean_forces": write_mean_forces(
+                output,
+                molecule.topology,
+                runs[0].positions_nm,
+                settings.protocol,
+                settings.mean_forces,
+                atoms=settings.atoms,
+                seed=settings.seed,
+                platform=platform,
+                threads=settings.threads,
+            )
+        }
     return write_dataset(
         output,
         output.resolve().name,

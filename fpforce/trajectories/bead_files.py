@@ -36,7 +36,12 @@ def write_bead_frames(frames: "BeadFrames", folder: str | Path, recipe: dict[str
         name = "beads" if len(pieces) == 1 else f"beads_{number}"
         arrays: dict[str, Any] = {"positions": piece}
         if frames.forces is not None:
-            arrays["forces"] = np.split(frames.forces.kj_per_mol_nm, np.cumsum(frames.lengths)[:-1])[number - 1]
+            ends = np.cumsum(frames.lengths)[:-1]
+            arrays["forces"] = np.split(frames.forces.kj_per_mol_nm, ends)[number - 1]
+            if frames.forces.variances is not None:
+                arrays["force_variances"] = np.split(frames.forces.variances, ends)[number - 1]
+        if frames.weights is not None:
+            arrays["weights"] = np.split(frames.weights.values, np.cumsum(frames.lengths)[:-1])[number - 1]
         with replacing(folder / f"{name}.npz") as unfinished, open(unfinished, "wb") as file:
             np.savez(file, **arrays)
         times_ps = step_ps * np.arange(len(piece))
@@ -56,6 +61,8 @@ def write_bead_frames(frames: "BeadFrames", folder: str | Path, recipe: dict[str
         }
         if frames.forces is not None:
             data |= {"forces": names, "force_unit": "kJ/mol/nm", "constraints": "none", "force_map": "sum"}
+        if frames.weights is not None:
+            data["weights"] = names
         text = yaml.safe_dump(recipe | {"data": data}, sort_keys=False, allow_unicode=True, default_flow_style=None)
         with replacing(folder / "recipe.yaml") as unfinished:
             unfinished.write_text(text, encoding="utf-8")

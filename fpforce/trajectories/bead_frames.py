@@ -41,6 +41,7 @@ from fpforce.trajectories.mapping_report import (
 )
 from fpforce.trajectories.scene import Scene
 from fpforce.trajectories.sources import MappedFiles, Sources, resolve
+from fpforce.trajectories.weights import FrameWeights, read_weights
 
 if TYPE_CHECKING:
     import mdtraj
@@ -54,8 +55,8 @@ class BeadFrames:
 
     `positions_nm` float32 (frames, n, 3); `lengths` frames per file, in order; `sources` the files; `sha256` of their
     contents in order; `time_step_ps` between frames, None where the files do not say or differ; `forces` of the same
-    frames, where they were given. Read from files they have a `report` of how these were understood, and the `scene` of
-    the first frame.
+    frames, and their `weights`, where they were given. Read from files they have a `report` of how these were
+    understood, and the `scene` of the first frame.
     """
 
     positions_nm: np.ndarray
@@ -67,6 +68,7 @@ class BeadFrames:
     forces: BeadForces | None = None
     report: MappingReport | None = None
     scene: Scene | None = None
+    weights: FrameWeights | None = None
 
     def __len__(self) -> int:
         return len(self.positions_nm)
@@ -87,6 +89,7 @@ def read_bead_frames(
     table: BeadTable | None = None,
     forces: ForceFiles | None = None,
     readable_frames: bool = False,
+    weights: Sequence[str | Path] | None = None,
 ) -> BeadFrames:
     """Read trajectories and map them to beads.
 
@@ -104,6 +107,7 @@ def read_bead_frames(
         table: use this BeadTable (of a model) instead of `beads`; the topology must match it.
         forces: read forces too, from one file for each trajectory.
         readable_frames: of a file that ends within a frame, as a killed run leaves it, take the frames before it.
+        weights: files with how much each frame counts, one for each trajectory (fpforce.trajectories.weights).
 
     Returns:
         BeadFrames.
@@ -113,7 +117,8 @@ def read_bead_frames(
             selected; a frame is not finite; bond lengths are out of any physical range (the likely unit is named);
             a molecule is broken; a residue is D, or phi is positive throughout where nothing else can tell (frames
             of a model's `table` may be: they are judged by comparison); forces do not go with the trajectories, or
-            constraints join two beads. Logs a warning where phi is mostly positive.
+            constraints join two beads; weights do not fit the frames, or too few frames count. Logs a warning where
+            phi is mostly positive.
     """
     paths = matching_files(trajectories)
     if not paths:
@@ -159,6 +164,7 @@ def read_bead_frames(
         time_step_ps=steps[0] if None not in steps and np.allclose(steps, steps[0]) else None,
         forces=None if reader is None else reader.collected(),
         scene=scene,
+        weights=None if weights is None else read_weights(weights, [len(piece) for piece in pieces], stride),
     )
     warnings = []
     if not allow_d_residues and not (isinstance(source, MappedFiles) and chiral_residues(source.topology)):

@@ -8,7 +8,7 @@ whether the numbers fit the positions is judged by fpforce.trajectories.virial.
 import hashlib
 import logging
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +43,10 @@ class ForceFiles:
     """Where forces are, and how to take them.
 
     paths: one .npz (with `forces`) or .npy for each trajectory, of shape (frames, atoms, 3) like its positions, or
-    (frames, beads, 3) where they have been mapped already. unit: a key of KJ_PER_MOL_NM. constraints: "h-bonds" (every
-    hydrogen is held by the atom that it is bonded to), "none", or pairs of atom indices. optimal: the least noisy map
-    (`force_map.optimal_weights`) instead of the plain sum over rigid groups.
+    (frames, beads, 3) where they have been mapped already; then an .npz may hold their `force_variances` too. unit: a
+    key of KJ_PER_MOL_NM. constraints: "h-bonds" (every hydrogen is held by the atom that it is bonded to), "none", or
+    pairs of atom indices. optimal: the least noisy map (`force_map.optimal_weights`) instead of the plain sum over
+    rigid groups.
     """
 
     paths: tuple[Path, ...]
@@ -65,12 +66,19 @@ class BeadForces:
     """Forces on the beads, float32 (frames, n, 3) in kJ/mol/nm.
 
     `sources` are the files, `sha256` that of their contents in order, `unit` the one they were declared to have.
+    variances: of the same shape, of averaged forces (fpforce.reference.mean_forces), None where any file has none.
     """
 
     kj_per_mol_nm: np.ndarray
     sources: tuple[str, ...]
     sha256: str
     unit: str
+    variances: np.ndarray | None = None
+
+    def of(self, chosen: np.ndarray) -> "BeadForces":
+        """Those of the chosen frames."""
+        variances = None if self.variances is None else self.variances[chosen]
+        return replace(self, kj_per_mol_nm=self.kj_per_mol_nm[chosen], variances=variances)
 
     def __len__(self) -> int:
         return len(self.kj_per_mol_nm)
@@ -85,6 +93,7 @@ class ForceReader:
     def __init__(self, files: ForceFiles, atoms: MappedAtoms, points: int, stride: int) -> None:
         self.files, self.atoms, self.points, self.stride = files, atoms, points, stride
         self._pieces: list[np.ndarray] = []
+        self._variances: list[np.ndarray | None] = []
         rigid = rigid_groups(atoms, files.constraints)
         refuse_joined_beads(atoms, rigid)
         if files.constraints == "h-bonds" and len(rigid) == len(atoms.indices):
@@ -111,15 +120,38 @@ class ForceReader:
             refuse_undeclared_constraints(self.atoms, self.weights, xyz, path)
             forces = np.einsum("na,fad->fnd", self.weights, forces, optimize=True)
         self._pieces.append(forces.astype(np.float32))
+        are_mapped = not of_atoms or self.points == len(self.atoms.groups)
+        self._variances.append(self._read_variances(path, forces.shape) if are_mapped else None)
 
     def collected(self) -> BeadForces:
         """All that was added."""
         digest = hashlib.sha256()
         for path in self.files.paths:
             digest.update(path.read_bytes())
+        known = [part for part in self._variances if part is not None]
         return BeadForces(
-            np.concatenate(self._pieces), tuple(map(str, self.files.paths)), digest.hexdigest(), self.files.unit
+            np.concatenate(self._pieces),
+            tuple(map(str, self.files.paths)),
+            digest.hexdigest(),
+            self.files.unit,
+            np.concatenate(known) if len(known) == len(self._pieces) else None,
         )
+
+    def _read_variances(self, path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+        """Variances of averaged forces, float32 (frames, beads, 3) in (kJ/mol/nm)^2; None where the file has none."""
+        content = np.load(path)
+        if isinstance(content, np.ndarray):
+            return None
+        with content:
+            if "force_variances" not in content.files:
+                return None
+            found = content["force_variances"][:: self.stride].astype(np.float64)
+        if found.shape != shape or not np.isfinite(found).all() or (found < 0.0).any():
+            raise InputError(
+                f"{path}: force_variances of shape {found.shape} must be finite, not negative, and of the shape "
+                f"{shape} of the forces: mend them, or leave them out"
+            )
+        return (found * KJ_PER_MOL_NM[self.files.unit] ** 2).astype(np.float32)
 
     def _covariance(self, rigid: list[list[int]]) -> np.ndarray:
         """Sum over all frames of the dot products between the forces on the rigid groups, (groups, groups)."""

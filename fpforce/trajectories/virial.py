@@ -43,19 +43,24 @@ def bond_virials(
     forces_kj_per_mol_nm: np.ndarray,
     bonds: Iterable[tuple[int, int]],
     kt_kj_per_mol: float,
+    weights: np.ndarray | None = None,
 ) -> list[BondVirial]:
-    """A BondVirial for each of `bonds`, pairs of beads, from arrays (frames, n, 3)."""
+    """A BondVirial for each of `bonds`, pairs of beads, from arrays (frames, n, 3) of frames with weights (frames,)."""
     virials = []
+    shares = np.ones(len(positions_nm)) if weights is None else len(weights) * weights / weights.sum()
     for i, j in bonds:
         along = (positions_nm[:, i] - positions_nm[:, j]).astype(np.float64)
         length = np.linalg.norm(along, axis=1)
         force = (forces_kj_per_mol_nm[:, i] - forces_kj_per_mol_nm[:, j]).astype(np.float64)
-        stretch = length - length.mean()
+        stretch = length - (length.mean() if weights is None else np.average(length, weights=weights))
         measured = stretch * (force * along).sum(1) / (2.0 * length)
-        exact = -kt_kj_per_mol * np.mean(1.0 + 2.0 * stretch / length)
-        blocks = [block.mean() for block in np.array_split(measured / exact, min(_BLOCKS, len(measured)))]
+        exact = -kt_kj_per_mol * (1.0 + 2.0 * stretch / length)
+        mean = float((shares * exact).mean())
+        ratio = float((shares * measured).mean() / mean)
+        off = shares * (measured - ratio * exact) / mean  # of mean zero, however the blocks differ in weight
+        blocks = [block.mean() for block in np.array_split(off, min(_BLOCKS, len(off)))]
         error = float(np.std(blocks, ddof=1) / np.sqrt(len(blocks)))
-        virials.append(BondVirial((i, j), float(measured.mean() / exact), error))
+        virials.append(BondVirial((i, j), ratio, error))
     return virials
 
 
@@ -71,7 +76,13 @@ def check_forces(frames: "BeadFrames", kt_kj_per_mol: float) -> list[BondVirial]
             f"{files}: {len(frames)} frames are too few to check forces against positions: give at least "
             f"{FEWEST_FRAMES}, or leave data.forces out"
         )
-    virials = bond_virials(frames.positions_nm, frames.forces.kj_per_mol_nm, frames.beads.bonds, kt_kj_per_mol)
+    virials = bond_virials(
+        frames.positions_nm,
+        frames.forces.kj_per_mol_nm,
+        frames.beads.bonds,
+        kt_kj_per_mol,
+        None if frames.weights is None else frames.weights.values,
+    )
     off = [v for v in virials if abs(v.ratio - 1.0) > max(ALLOWED_DEVIATION, _ERRORS * v.error)]
     if off:
         worst = max(off, key=lambda virial: abs(virial.ratio - 1.0))

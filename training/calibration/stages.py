@@ -18,7 +18,7 @@ from fpforce.training.calibration.policy import calibratable, fit_is_wanted, is_
 from fpforce.training.calibration.rounds import calibrate_in_rounds
 from fpforce.training.checkpoint.checkpoint import Checkpoint, read_checkpoint, replace_record
 from fpforce.training.checkpoint.record import CalibrationRecord
-from fpforce.training.data.dataset import TrainingSet, evenly, noised
+from fpforce.training.data.dataset import TrainingSet, noised
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.recipe.sections import Recipe
 
@@ -52,7 +52,7 @@ def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) 
                 checkpoint,
                 energy,
                 settings,
-                training_set.frames,
+                training_set.by_weight,
                 recipe.run,
                 generator,
                 stop,
@@ -76,8 +76,8 @@ def _fit_to_likelihoods(
     """The first stage, on `count` frames drawn evenly over the conformations."""
     record = checkpoint.record.calibration
     assert record is not None
-    x = noised(evenly(training_set.frames, count, generator), record.t_eval, generator)
-    others = training_set.frames[torch.randint(len(training_set.frames), (4096,), generator=generator)]
+    x = noised(training_set.evenly(count, generator), record.t_eval, generator)
+    others = training_set.by_weight[torch.randint(len(training_set.frames), (4096,), generator=generator)]
     found = likelihood_shift(
         checkpoint.experts(), energy, x, noised(others, record.t_eval, generator), record.t_eval, generator, stop
     )

@@ -151,7 +151,8 @@ class TrainingRecord:
     expert of the recipe, the smallest t first; `active` is the one in training, or trained last. hand_overs: the
     score's jump at each boundary between trained experts, as of training.loop.hand_over. initial: path and hash of the
     checkpoint that the weights started from, or None. calibration: None unless the training ended with one. forces: the
-    record of the data's forces (training.data.force_scores), or None. transferable: None for one molecule, else
+    record of the data's forces (training.data.force_scores), or None; weights: of its frames' weights
+    (fpforce.trajectories.weights), or None. transferable: None for one molecule, else
     `knowledge` of the types (fpforce.forcefield.transferable), the names `trained_on`, and of a few `molecules` the
     entries that differ between them by name; the record's own are then the first one's. smallest_distances: of the
     data, as in fpforce.forcefield.wall, where a model of the recipe has a wall.
@@ -176,6 +177,7 @@ class TrainingRecord:
     smallest_distances: list[dict] | None = None
     origin_nm: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     transferable: dict | None = None
+    weights: dict | None = None
     version: int = CHECKPOINT_VERSION
 
     @staticmethod
@@ -243,9 +245,10 @@ class TrainingRecord:
             differing += [f"molecule {name} is missing" for name in theirs if name not in ours]
             differing += [f"molecule {name} is new" for name in ours if name not in theirs]
             differing = differing or [f"{' or '.join(self.sources)} changed"]
-        if (self.forces or {}).get("sha256") != (earlier.forces or {}).get("sha256"):
-            sources = (self.forces or earlier.forces or {})["sources"]
-            differing.append(f"the forces of {' or '.join(sources)} changed")
+        for name in ("forces", "weights"):
+            ours, theirs = getattr(self, name) or {}, getattr(earlier, name) or {}
+            if ours.get("sha256") != theirs.get("sha256"):
+                differing.append(f"the {name} of {' or '.join((ours or theirs)['sources'])} changed")
         if differing:
             raise InputError(
                 f"--resume with other data than the run began with: {', '.join(differing)}; bring the earlier files "

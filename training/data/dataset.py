@@ -5,6 +5,7 @@ forces of x_0 where the data has them.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -25,8 +26,10 @@ from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.internal import fit_coordinates
 from fpforce.training.models.mlp import PlaneCoordinates
 from fpforce.training.models.molecule import Rows
+from fpforce.training.models.moments import mean
 from fpforce.training.recipe.plan import ExpertPlan
 from fpforce.trajectories.bead_frames import BeadFrames
+from fpforce.trajectories.weights import in_proportion
 
 CHECK_FRAMES = 256
 
@@ -36,7 +39,8 @@ class TrainingSet:
     """Normalised frames (frames, beads, 3) float32 of one molecule, projected onto the degrees of freedom.
 
     forces: those of the same frames, or None. held_out (frames, beads, 3): frames that are not trained on, in the same
-    normalisation. mapping: in a line, how the files were understood.
+    normalisation, drawn in proportion to their weights. mapping: in a line, how the files were understood. weights
+    (frames,): how much each frame counts, None where all count alike; weights_record: where they came from.
     """
 
     frames: Tensor
@@ -47,6 +51,8 @@ class TrainingSet:
     forces: ForceScores | None = None
     held_out: Tensor | None = None
     mapping: str = ""
+    weights: Tensor | None = None
+    weights_record: dict | None = None
 
     @staticmethod
     def of(bead_frames: BeadFrames, normalisation: Normalisation | None = None) -> "TrainingSet":
@@ -56,19 +62,28 @@ class TrainingSet:
         subtracts the mean of all frames instead of each frame's centre. Raises InputError for frames that do not vary.
         """
         positions_nm = bead_frames.positions_nm.astype(np.float64)
-        normalisation = normalisation or _own_normalisation(positions_nm, bead_frames.sources)
+        weights = None if bead_frames.weights is None else bead_frames.weights.values
+        normalisation = normalisation or _own_normalisation(positions_nm, weights, bead_frames.sources)
         return TrainingSet(
             torch.from_numpy(normalisation.from_nm(positions_nm).astype(np.float32)),
             normalisation,
             bead_frames.beads,
             bead_frames.sha256,
             bead_frames.sources,
+            weights=None if weights is None else torch.from_numpy(weights),
         )
 
     @property
     def scale_nm(self) -> float:
         """The length that is 1 in the frames."""
         return self.normalisation.scale_nm
+
+    @cached_property
+    def by_weight(self) -> Tensor:
+        """As many frames (frames, beads, 3), drawn in proportion to their weights; the frames where all count alike."""
+        if self.weights is None:
+            return self.frames
+        return self.frames[torch.from_numpy(in_proportion(self.weights.numpy(), len(self.frames)))]
 
     @property
     def start_positions_nm(self) -> Tensor:
@@ -84,23 +99,30 @@ class TrainingSet:
         """Mean, smallest and largest length of every bond, in the order of beads.bonds."""
         index = np.array(self.beads.bonds, dtype=int).reshape(-1, 2)
         lengths = (self.frames[:, index[:, 0]] - self.frames[:, index[:, 1]]).norm(dim=-1).double() * self.scale_nm
-        return {"mean": lengths.mean(0).tolist(), "min": lengths.amin(0).tolist(), "max": lengths.amax(0).tolist()}
+        return {
+            "mean": mean(lengths, self.weights).tolist(),
+            "min": lengths.amin(0).tolist(),
+            "max": lengths.amax(0).tolist(),
+        }
 
     def build(self, plan: ExpertPlan) -> DiffusionEnergy | DiffusionScore:
         """The untrained model that an expert's plan asks for."""
-        return build_model(plan, self.frames, self.prior_pairs, self.beads, self.scale_nm)
+        return build_model(plan, self.frames, self.prior_pairs, self.beads, self.scale_nm, self.weights)
 
     def batches(
         self, times: TimeSampler, batch_size: int, seed: tuple[int, ...], weights: Tensor, rotate: bool
     ) -> "NoisedBatches":
         """Noised batches of these frames."""
-        return NoisedBatches(
-            self.frames, times, batch_size, seed, weights, rotate, None if self.forces is None else self.forces.values
-        )
+        forces = None if self.forces is None else self.forces.values
+        return NoisedBatches(self.frames, times, batch_size, seed, weights, rotate, forces, self.weights)
 
     def conformation_weights(self, evenness: float) -> Tensor:
         """Weights (frames,) by which frames are spread over the conformations."""
-        return conformation_weights(self.frames, evenness)
+        return conformation_weights(self.frames, evenness, self.weights)
+
+    def evenly(self, count: int, generator: torch.Generator) -> Tensor:
+        """`count` of the frames (count, beads, 3), drawn evenly over the conformations."""
+        return evenly(self.frames, count, generator, self.weights)
 
     def record(self) -> dict:
         """What travels in a checkpoint, by the names of training.checkpoint.checkpoint.TrainingRecord."""
@@ -111,6 +133,7 @@ class TrainingSet:
             "start_positions_nm": self.start_positions_nm,
             "check_frames": self.check_frames(),
             "forces": None if self.forces is None else self.forces.record,
+            "weights": self.weights_record,
         }
 
     def smallest_distances(self) -> list[dict]:
@@ -120,14 +143,14 @@ class TrainingSet:
     def check_frames(self) -> Tensor:
         """Frames spread evenly over the set, which travel in the checkpoint for the checks at export."""
         count = min(CHECK_FRAMES, len(self.frames))
-        return self.frames[torch.linspace(0, len(self.frames) - 1, count).round().long()].clone()
+        return self.by_weight[torch.linspace(0, len(self.frames) - 1, count).round().long()].clone()
 
 
-def _own_normalisation(positions_nm: np.ndarray, sources: tuple[str, ...]) -> Normalisation:
-    """That of frames (frames, beads, 3) in nm, float64."""
+def _own_normalisation(positions_nm: np.ndarray, weights: np.ndarray | None, sources: tuple[str, ...]) -> Normalisation:
+    """That of frames (frames, beads, 3) in nm, float64, with weights (frames,)."""
     space = space_of(positions_nm.shape[1])
-    origin = space.origin(positions_nm)
-    spread_nm = float(space.spread(space.project(positions_nm - origin)))
+    origin = space.origin(positions_nm, weights)
+    spread_nm = float(space.spread(space.project(positions_nm - origin), weights))
     if not spread_nm > 0:
         raise InputError(
             f"{', '.join(sources)}: {positions_nm.shape[1]} bead(s) with spread {spread_nm} nm "
@@ -167,6 +190,10 @@ class NoisedBatches:
 
     weights (frames,): with which `spread` draws frames; None draws all alike. rotate: turn every frame at random, for
     networks that are not invariant under rotation. forces (frames, beads, 3): f_0 of the frames, which turns with them.
+    frame_weights (frames,): how much each frame counts, by which batches draw them; None draws all alike. Drawn in
+    proportion, frames give the same mean gradient as frames drawn alike whose losses have the weights. But the noise z
+    makes nearly all of the gradient's variance, and does not know the frame: by weighted losses that variance would be
+    larger by <w^2>/<w>^2, the number of frames over the number that counts (docs/method.md, Weights of frames).
     """
 
     def __init__(
@@ -178,20 +205,27 @@ class NoisedBatches:
         weights: Tensor | None = None,
         rotate: bool = False,
         forces: Tensor | None = None,
+        frame_weights: Tensor | None = None,
     ):
         self.frames, self.times, self.seed, self.rotate = frames, times, np.atleast_1d(seed).tolist(), rotate
         self.forces = forces
         self.pairs = batch_size // 2
-        weights = torch.ones(len(frames)) if weights is None else weights
-        self._cumulative = (weights.double() / weights.double().sum()).cumsum(0)
+        self._cumulative = _running_share(torch.ones(len(frames)) if weights is None else weights)
+        self._by_weight = None if frame_weights is None else _running_share(frame_weights)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
         """Move the frames to where the network is."""
         self.frames, self._cumulative = self.frames.to(device, dtype), self._cumulative.to(device)
         self.forces = None if self.forces is None else self.forces.to(device, dtype)
+        self._by_weight = None if self._by_weight is None else self._by_weight.to(device)
 
     def any_frames(self, generator: torch.Generator) -> Tensor:
-        """(pairs,) indices of frames, all alike."""
+        """(pairs,) indices of frames, as much as each counts; by weights one from each of as many equal shares."""
+        if self._by_weight is not None:
+            device = self.frames.device
+            within = torch.rand(self.pairs, generator=generator, device=device, dtype=torch.float64)
+            place = (torch.arange(self.pairs, device=device) + within) / self.pairs
+            return torch.searchsorted(self._by_weight, place).clamp_max(len(self.frames) - 1)
         return torch.randint(len(self.frames), (self.pairs,), generator=generator, device=self.frames.device)
 
     def rows_of(self, chosen: Tensor) -> Rows | None:
@@ -235,6 +269,11 @@ class NoisedBatches:
         return torch.matmul(x0, rotations), None if force is None else torch.matmul(force, rotations)
 
 
+def _running_share(weights: Tensor) -> Tensor:
+    """Running sum (frames,) of weights (frames,), which ends at one, in float64."""
+    return (weights.double() / weights.double().sum()).cumsum(0)
+
+
 def random_rotations(count: int, generator: torch.Generator, like: Tensor) -> Tensor:
     """(count, 3, 3) rotation matrices, uniform over all rotations: those of uniform unit quaternions."""
     quaternions = torch.randn(count, 4, generator=generator, device=like.device, dtype=like.dtype)
@@ -244,8 +283,10 @@ def random_rotations(count: int, generator: torch.Generator, like: Tensor) -> Te
     return (2.0 * w.square() - 1.0)[..., None] * identity + 2.0 * (v[:, :, None] * v[:, None] + w[..., None] * cross)
 
 
-def conformation_weights(frames: Tensor, evenness: float) -> Tensor:
+def conformation_weights(frames: Tensor, evenness: float, weights: Tensor | None = None) -> Tensor:
     """Weights (frames,) proportional to density^-evenness among the conformations of normalised frames (F, beads, 3).
+
+    weights (frames,): how much each frame counts, to which the result is proportional too.
 
     With evenness 1 frames are drawn about evenly over the conformations seen, with 0 as often as they were seen. The
     density is a kernel estimate over at most 2,000 of the frames, in internal coordinates (of a particle in the plane,
@@ -253,18 +294,22 @@ def conformation_weights(frames: Tensor, evenness: float) -> Tensor:
     distance there.
     """
     if evenness == 0:
-        return torch.ones(len(frames))
+        return torch.ones(len(frames)) if weights is None else weights
     coordinates = PlaneCoordinates() if space_of(frames.shape[1]) is PLANE else fit_coordinates(frames, volumes=False)
     features = coordinates(frames, time_of_variance(torch.tensor([0.1], dtype=torch.float64)).to(frames.dtype))
-    centres = features[torch.randperm(len(features), generator=torch.Generator().manual_seed(0))[:2000]]
+    chosen = torch.randperm(len(features), generator=torch.Generator().manual_seed(0))[:2000]
+    centres, own = features[chosen], None if weights is None else weights[chosen].to(features)
     variance = 0.1 * torch.cdist(features[:2000], centres).square().median().clamp_min(1e-12)
-    near = [torch.exp(-torch.cdist(part, centres).square() / (2.0 * variance)).mean(1) for part in features.split(4096)]
-    return (torch.cat(near) + 1.0 / len(centres)) ** -evenness
+    kernels = (torch.exp(-torch.cdist(part, centres).square() / (2.0 * variance)) for part in features.split(4096))
+    near = torch.cat([mean(kernel.T, own) if own is not None else kernel.mean(1) for kernel in kernels])
+    even = (near + 1.0 / len(centres)) ** -evenness
+    return even if weights is None else weights * even
 
 
-def evenly(frames: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """`count` of the frames (frames, beads, 3), drawn evenly over the conformations."""
-    return frames[torch.multinomial(conformation_weights(frames, 1.0), count, replacement=True, generator=generator)]
+def evenly(frames: Tensor, count: int, generator: torch.Generator, weights: Tensor | None = None) -> Tensor:
+    """`count` of the frames (frames, beads, 3) with weights (frames,), drawn evenly over the conformations."""
+    drawn_by = conformation_weights(frames, 1.0, weights)
+    return frames[torch.multinomial(drawn_by, count, replacement=True, generator=generator)]
 
 
 def noised(frames: Tensor, t_eval: float, generator: torch.Generator) -> Tensor:

@@ -19,7 +19,10 @@ logger = logging.getLogger("fpforce")
 
 @dataclass(frozen=True)
 class ForceScores:
-    """f_0 (frames, beads, 3) float32, and where it came from (JSON-able): files, hash, unit, virials by bond."""
+    """f_0 (frames, beads, 3) float32, and where it came from (JSON-able): files, hash, unit, virials by bond.
+
+    Of averaged forces the part of their mean square that is noise, by their variances.
+    """
 
     values: Tensor
     record: dict
@@ -37,6 +40,10 @@ class ForceScores:
             min(ratios),
             max(ratios),
         )
+        noise = None
+        if forces.variances is not None:
+            noise = float(forces.variances.mean(dtype=float) / np.square(forces.kj_per_mol_nm, dtype=float).mean())
+            logger.info("these forces are averages, whose own noise has %.2g of their mean square", noise)
         scaled = forces.kj_per_mol_nm.astype(np.float64) * (scale_nm / kt_kj_per_mol)
         scaled -= scaled.mean(axis=1, keepdims=True)
         return ForceScores(
@@ -47,5 +54,6 @@ class ForceScores:
                 "unit": forces.unit,
                 "virial_ratios": ratios,
                 "virial_errors": [virial.error for virial in virials],
+                "noise_of_averages": noise,
             },
         )

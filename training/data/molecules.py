@@ -38,6 +38,7 @@ class MoleculeSet:
 
     forces = None
     held_out = None
+    weights = None
 
     @staticmethod
     def of(

@@ -13,9 +13,10 @@ from fpforce.foundation.errors import InputError
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.data.earlier import EarlierData
 from fpforce.training.data.force_scores import ForceScores
-from fpforce.training.data.held_out import split_off
+from fpforce.training.data.held_out import part, split_off
 from fpforce.training.data.molecule_files import find_molecules
 from fpforce.training.data.molecules import MoleculeSet
+from fpforce.training.models.moments import variance
 from fpforce.training.recipe.sections import DataRecipe
 from fpforce.trajectories.bead_frames import BeadFrames, read_bead_frames
 from fpforce.trajectories.forces import ForceFiles
@@ -69,6 +70,7 @@ def read_frames(data: DataRecipe) -> Iterator[tuple[str, BeadFrames]]:
             allow_d_residues=data.allow_d_residues,
             forces=_force_files(data),
             readable_frames=data.readable_frames,
+            weights=data.weights,
         )
         check_motion(frames)
         yield "", frames
@@ -94,17 +96,29 @@ def _one_molecule(data: DataRecipe, kt_kj_per_mol: float, earlier: EarlierData |
     mapping = bead_frames.report.short()
     if earlier is not None:
         earlier.require_beads(bead_frames.beads)
-    bead_frames, held = split_off(bead_frames, data.held_out)
+    weights_record = None if bead_frames.weights is None else bead_frames.weights.record()
+    bead_frames, held = split_off(_that_count(bead_frames), data.held_out)
     training_set = TrainingSet.of(bead_frames, None if earlier is None else earlier.normalisation)
-    training_set = dataclasses.replace(training_set, mapping=mapping)
+    training_set = dataclasses.replace(training_set, mapping=mapping, weights_record=weights_record)
     if held is not None:
         training_set = dataclasses.replace(
-            training_set, held_out=TrainingSet.of(held, training_set.normalisation).frames
+            training_set, held_out=TrainingSet.of(held, training_set.normalisation).by_weight
         )
     if bead_frames.forces is None:
         return training_set
     scores = ForceScores.of(bead_frames, training_set.scale_nm, kt_kj_per_mol)
     return dataclasses.replace(training_set, forces=scores)
+
+
+def _that_count(frames: BeadFrames) -> BeadFrames:
+    """The frames of some weight; without weights where these are all alike."""
+    if frames.weights is None:
+        return frames
+    frames = part(frames, frames.weights.values > 0.0)
+    frames = dataclasses.replace(frames, lengths=tuple(filter(None, frames.lengths)))
+    assert frames.weights is not None
+    alike = frames.weights.values.min() == frames.weights.values.max()
+    return dataclasses.replace(frames, weights=None) if alike else frames
 
 
 def _molecule_set(data: DataRecipe, internal: bool, earlier: EarlierData | None) -> MoleculeSet:
@@ -152,7 +166,7 @@ def _warn_of_rigid_bonds(training_set: TrainingSet) -> None:
         return
     index = torch.tensor(training_set.beads.bonds, dtype=torch.long).reshape(-1, 2)
     lengths = (training_set.frames[:, index[:, 0]] - training_set.frames[:, index[:, 1]]).norm(dim=-1)
-    widths_nm = lengths.double().std(0) * training_set.scale_nm
+    widths_nm = variance(lengths.double(), training_set.weights).sqrt() * training_set.scale_nm
     for (i, j), width_nm in zip(index.tolist(), widths_nm.tolist(), strict=True):
         if width_nm < RIGID_WIDTH_NM:
             beads = training_set.beads.beads

@@ -52,7 +52,7 @@ class Watching(pl.Callback):
             like, width = module._batches.value.frames, module.recipe.loss.fokker_planck_sigma
             self._watched = {
                 name: Watched(frames.to(like), module.plan, width)
-                for name, frames in (("", data.frames), ("held_out_", data.held_out))
+                for name, frames in (("", data.by_weight), ("held_out_", data.held_out))
             }
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: ExpertTraining, batch: int, batch_idx: int) -> None:

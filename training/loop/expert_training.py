@@ -66,7 +66,7 @@ class ExpertTraining(pl.LightningModule):
         self.record = TrainingRecord.start(recipe, plans, training_set)
         self._data = Uncopied(training_set)
         forces = training_set.forces
-        self._blending = Uncopied(None if forces is None else ForceBlending(forces.values))
+        self._blending = Uncopied(None if forces is None else ForceBlending(forces.values, training_set.weights))
         self._conformation_weights = Uncopied(training_set.conformation_weights(recipe.loss.fokker_planck_evenness))
         self._rank = 0
         self.compiling = False
@@ -207,7 +207,10 @@ class ExpertTraining(pl.LightningModule):
             energy = copy.deepcopy(self._energy())
             energy.load_state_dict(teacher["weights"])
             seed = (self.recipe.run.seed, self.record.active, self._rank)
-            self._flow.value = FlowPool(energy, self._batches.value.frames, self.plan.t_min, self.plan.t_max, seed)
+            data = self._data.value
+            assert isinstance(data, TrainingSet)  # many molecules are refused
+            frames = data.by_weight.to(self._batches.value.frames)
+            self._flow.value = FlowPool(energy, frames, self.plan.t_min, self.plan.t_max, seed)
         return self._flow.value.draw(step - teacher["step"], generator)
 
     def _energy(self) -> DiffusionEnergy:

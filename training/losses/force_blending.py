@@ -21,17 +21,21 @@ import torch
 from torch import Tensor
 
 from fpforce.training.diffusion import alpha, centred, degrees_of_freedom, sigma, sigma_squared
+from fpforce.training.models.moments import shares
 
 
 class ForceBlending:
     """Modes of the forces and how much each counts at a given noise level.
 
-    scores (frames, beads, 3): f_0 of all frames, centred. modes (beads - 1, beads) are the eigenvectors of their
-    bead-bead covariance and variances (beads - 1,) its eigenvalues, the mean square v of one component.
+    scores (frames, beads, 3): f_0 of all frames, centred; weights (frames,): how much each counts. modes
+    (beads - 1, beads) are the eigenvectors of their bead-bead covariance and variances (beads - 1,) its eigenvalues,
+    the mean square v of one component.
     """
 
-    def __init__(self, scores: Tensor):
+    def __init__(self, scores: Tensor, weights: Tensor | None = None):
         f = centred(scores.double())
+        if weights is not None:
+            f = (len(f) * shares(weights)).sqrt()[:, None, None] * f
         variances, vectors = torch.linalg.eigh(torch.einsum("fid,fjd->ij", f, f) / (3 * len(f)))
         # The first eigenvector is the centre of mass, on which centred forces do not act.
         self.modes = vectors.T[1:].to(scores.dtype).contiguous()

@@ -49,6 +49,7 @@ def provenance_of(checkpoint: Checkpoint, number: int) -> dict:
         "data_sha256": record.data_sha256,
         "sources": record.sources,
         "forces": record.forces,
+        "weights": record.weights,
         "commit": record.commit,
         "versions": record.versions,
         "scale_nm": record.scale_nm,

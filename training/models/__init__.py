@@ -1,5 +1,6 @@
 """Models E_theta(x, t), or scores of their own, behind one contract, and the analytic prior they build on."""
 
+import torch
 from torch import Tensor
 
 from fpforce.foundation.errors import InputError
@@ -14,21 +15,29 @@ from fpforce.training.models.plane_prior import fit_plane_gaussian
 from fpforce.training.models.prior import fit_prior
 from fpforce.training.recipe.models import CustomRecipe, GraphTransformerRecipe, MlpRecipe, ModelRecipe
 from fpforce.training.recipe.plan import ExpertPlan
+from fpforce.trajectories.weights import in_proportion
 
 
 def build_model(
-    plan: ExpertPlan, frames: Tensor, prior_pairs: list[tuple[int, int]], beads: BeadTable, scale_nm: float
+    plan: ExpertPlan,
+    frames: Tensor,
+    prior_pairs: list[tuple[int, int]],
+    beads: BeadTable,
+    scale_nm: float,
+    weights: Tensor | None = None,
 ) -> DiffusionEnergy | DiffusionScore:
     """The untrained model that an expert's plan asks for, with the statistics of normalised frames (frames, n, 3).
 
     prior_pairs: pairs of beads that the prior holds together. beads: the molecule. scale_nm: the unit of the frames.
+    weights (frames,): of the frames, None where all count alike.
     Raises InputError for a model of molecules on one bead, and for `mlp` on several.
     """
     _check_space(plan.model, beads)
-    network = _build_network(plan, frames, beads, scale_nm)
+    network = _build_network(plan, frames, beads, scale_nm, weights)
     prior = None
     if plan.model.prior:
-        prior = fit_plane_gaussian(frames) if space_of(len(beads)) is PLANE else fit_prior(frames, prior_pairs)
+        in_plane = space_of(len(beads)) is PLANE
+        prior = fit_plane_gaussian(frames, weights) if in_plane else fit_prior(frames, prior_pairs, weights)
     return DiffusionEnergy(network, prior) if plan.conservative else DiffusionScore(network, prior)
 
 
@@ -46,13 +55,18 @@ def _check_space(settings: ModelRecipe, beads: BeadTable) -> None:
         )
 
 
-def _build_network(plan: ExpertPlan, frames: Tensor, beads: BeadTable, scale_nm: float) -> Network:
+def _build_network(
+    plan: ExpertPlan, frames: Tensor, beads: BeadTable, scale_nm: float, weights: Tensor | None
+) -> Network:
     settings = plan.model
     if isinstance(settings, GraphTransformerRecipe):
-        return fit_graph_transformer(frames, beads, settings, plan.v_min, scale_nm, plan.conservative)
+        return fit_graph_transformer(frames, beads, settings, plan.v_min, scale_nm, plan.conservative, weights)
     if isinstance(settings, CustomRecipe):
+        if weights is not None:  # its contract knows frames that count alike
+            frames = frames[torch.from_numpy(in_proportion(weights.numpy(), len(frames)))]
         return build_custom(frames, beads, settings, plan.v_min, plan.conservative)
     if isinstance(settings, MlpRecipe):
         return (MlpModel if plan.conservative else MlpScore)(settings.width, settings.layers, plan.v_min)
     kind = InternalModel if plan.conservative else InternalScore
-    return kind(fit_coordinates(frames, volumes=settings.volumes), settings.width, settings.layers, plan.v_min)
+    coordinates = fit_coordinates(frames, volumes=settings.volumes, weights=weights)
+    return kind(coordinates, settings.width, settings.layers, plan.v_min)

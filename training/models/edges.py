@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fpforce.training.diffusion import alpha, sigma_squared
 from fpforce.training.models.molecule import BOND_DISTANCES, SEPARATIONS, Molecule
+from fpforce.training.models.moments import shares
 
 RADIAL = 16
 SMOOTH_LENGTH = 0.2  # normalised units, added in quadrature to distances and to the lengths of axes
@@ -33,8 +34,9 @@ class DistanceStatistics:
     range: tuple[float, float]
 
 
-def distance_statistics(x0: Tensor) -> DistanceStatistics:
-    """Statistics of normalised frames (frames, n, 3), in double precision, a part of the frames at a time.
+def distance_statistics(x0: Tensor, weights: Tensor | None = None) -> DistanceStatistics:
+    """Statistics of normalised frames (frames, n, 3) with weights (frames,), in double precision, a part of the frames
+    at a time.
 
     On the diagonal, where nothing varies, the variance is one.
     """
@@ -42,17 +44,20 @@ def distance_statistics(x0: Tensor) -> DistanceStatistics:
     first, second = torch.triu_indices(beads, beads, offset=1)
     total, squares = torch.zeros(2, len(first), dtype=torch.float64)
     low, high = math.inf, 0.0
-    for part in x0.split(max(1, 1_000_000 // len(first))):
+    own = torch.ones(len(x0), dtype=torch.float64) if weights is None else len(x0) * shares(weights)
+    size = max(1, 1_000_000 // len(first))
+    for part, counts in zip(x0.split(size), own[:, None].split(size), strict=True):
         square = (part[:, first] - part[:, second]).double().square().sum(-1)
         distance = torch.sqrt(square + SMOOTH_LENGTH**2)
-        total += distance.sum(0)
-        squares += square.sum(0)
+        total += (counts * distance).sum(0)
+        squares += (counts * square).sum(0)
         low, high = min(low, float(distance.min())), max(high, float(distance.max()))
     mean = torch.full((beads, beads), SMOOTH_LENGTH, dtype=torch.float64)
     variance = torch.ones(beads, beads, dtype=torch.float64)
     mean[first, second] = mean[second, first] = total / len(x0)
     spread = squares / len(x0) + SMOOTH_LENGTH**2 - (total / len(x0)).square()
-    variance[first, second] = variance[second, first] = spread * len(x0) / (len(x0) - 1)
+    effective = len(x0) ** 2 / float(own.square().sum())
+    variance[first, second] = variance[second, first] = spread * effective / (effective - 1)
     return DistanceStatistics(mean.to(x0.dtype), variance.to(x0.dtype), (low, high))
 
 

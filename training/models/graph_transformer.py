@@ -317,12 +317,14 @@ def fit_graph_transformer(
     v_min: float,
     scale_nm: float,
     conservative: bool = True,
+    weights: Tensor | None = None,
 ) -> OneMolecule:
-    """The untrained network of one molecule, with the distance statistics of normalised frames x0 (frames, n, 3).
+    """The untrained network of one molecule, with the distance statistics of normalised frames x0 (frames, n, 3) with
+    weights (frames,).
 
     conservative: an energy; else a score network.
     """
-    vocabulary, statistics = Vocabulary.of(beads), distance_statistics(x0)
+    vocabulary, statistics = Vocabulary.of(beads), distance_statistics(x0, weights)
     molecule = describe_molecule(beads, vocabulary, statistics.mean, statistics.variance)
     if settings.edges == "frames":
         edges, score = FrameEdges(torch.linspace(*statistics.range, RADIAL, dtype=x0.dtype)), GraphTransformerScore

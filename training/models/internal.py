@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fpforce.training.diffusion import alpha, sigma_squared
 from fpforce.training.models.contract import Network
+from fpforce.training.models.moments import mean, variance
 from fpforce.training.models.noise import NoiseFeatures
 
 SMOOTH_LENGTH = 0.2  # normalised units, added in quadrature to distances
@@ -103,8 +104,8 @@ def placeholder_coordinates(beads: int, *, volumes: bool) -> InternalCoordinates
     )
 
 
-def fit_coordinates(x0: Tensor, *, volumes: bool) -> InternalCoordinates:
-    """Coordinates with the pair statistics of normalised frames x0 (frames, beads, 3).
+def fit_coordinates(x0: Tensor, *, volumes: bool, weights: Tensor | None = None) -> InternalCoordinates:
+    """Coordinates with the pair statistics of normalised frames x0 (frames, beads, 3) with weights (frames,).
 
     volumes: with those of the most definite sign in the frames, at most as many as there are pairs.
     """
@@ -114,16 +115,18 @@ def fit_coordinates(x0: Tensor, *, volumes: bool) -> InternalCoordinates:
     triples = (
         torch.combinations(torch.arange(beads), 3) if volumes and beads > 3 else torch.zeros(0, 3, dtype=torch.long)
     )
-    coordinates = InternalCoordinates(distances.mean(0).to(x0.dtype), distances.var(0).to(x0.dtype), beads, triples)
+    means, variances = (moment(distances, weights).to(x0.dtype) for moment in (mean, variance))
+    coordinates = InternalCoordinates(means, variances, beads, triples)
     if len(triples) <= pairs.shape[1]:
         return coordinates
-    return InternalCoordinates(coordinates.mean, coordinates.variance, beads, triples[_most_handed(coordinates, x0)])
+    return InternalCoordinates(means, variances, beads, triples[_most_handed(coordinates, x0, weights)])
 
 
-def _most_handed(coordinates: InternalCoordinates, x0: Tensor) -> Tensor:
+def _most_handed(coordinates: InternalCoordinates, x0: Tensor, weights: Tensor | None) -> Tensor:
     """Which volumes to keep, in order: as many as there are pairs, of the most definite sign in the frames."""
-    some = x0[:: -(-len(x0) // 500)]
-    handedness = coordinates.signed_volumes(some, x0.new_zeros(1)).mean(0).abs()
+    every = -(-len(x0) // 500)
+    some = None if weights is None else weights[::every]
+    handedness = mean(coordinates.signed_volumes(x0[::every], x0.new_zeros(1)), some).abs()
     return handedness.topk(len(coordinates.mean)).indices.sort().values
 
 

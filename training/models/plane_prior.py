@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fpforce.training.diffusion import alpha, sigma_squared
+from fpforce.training.models.moments import covariance
 
 
 class PlaneGaussian(nn.Module):
@@ -40,7 +41,7 @@ class PlaneGaussian(nn.Module):
         return alpha(t).square()[:, None] * self.variances + sigma_squared(t)[:, None]
 
 
-def fit_plane_gaussian(x0: Tensor) -> PlaneGaussian:
-    """The prior of normalised frames x0 (frames, 1, 3), whose mean is zero."""
-    variances, vectors = torch.linalg.eigh(torch.cov(x0[:, 0, :2].double().T))
+def fit_plane_gaussian(x0: Tensor, weights: Tensor | None = None) -> PlaneGaussian:
+    """The prior of normalised frames x0 (frames, 1, 3) with weights (frames,), whose mean is zero."""
+    variances, vectors = torch.linalg.eigh(covariance(x0[:, 0, :2].double(), weights))
     return PlaneGaussian(vectors.T.contiguous(), variances).to(x0.dtype)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from fpforce.training.diffusion import alpha, centred, sigma_squared
+from fpforce.training.models.moments import mean, shares, variance
 
 
 def _log_ratio(q: Tensor) -> Tensor:
@@ -175,13 +176,20 @@ class PriorBatch(AnalyticPrior):
         return (terms * self.pair_exists).sum(-1)
 
 
-def fit_prior(x0: Tensor, pairs: list[tuple[int, int]]) -> AnalyticPrior:
-    """The prior of centred, normalised frames x0 (frames, beads, 3), its statistics computed in float64."""
+def fit_prior(x0: Tensor, pairs: list[tuple[int, int]], weights: Tensor | None = None) -> AnalyticPrior:
+    """The prior of centred, normalised frames x0 (frames, beads, 3) with weights (frames,), its statistics computed in
+    float64.
+    """
     x = centred(x0.double())  # to double precision, so that the modes are blind to translations
-    covariance = torch.einsum("fik,fjk->ij", x, x) / (3 * x.shape[0])
+    if weights is None:
+        covariance = torch.einsum("fik,fjk->ij", x, x) / (3 * x.shape[0])
+    else:
+        covariance = torch.einsum("f,fik,fjk->ij", shares(weights), x, x) / 3
     variances, vectors = torch.linalg.eigh(covariance)
     index = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2)
     distances = (x[:, index[:, 0]] - x[:, index[:, 1]]).norm(dim=-1)
     # The first eigenvector is the centre of mass, with eigenvalue zero.
-    prior = AnalyticPrior(vectors.T[1:].contiguous(), variances[1:], index, distances.mean(0), distances.var(0))
+    prior = AnalyticPrior(
+        vectors.T[1:].contiguous(), variances[1:], index, mean(distances, weights), variance(distances, weights)
+    )
     return prior.to(x0.dtype)

@@ -153,7 +153,7 @@ def _anchor_paths(data: Any, folder: Path) -> None:
 
     if "topology" in data:
         data["topology"] = anchor(data["topology"])
-    for name in ("trajectories", "molecules", "forces"):
+    for name in ("trajectories", "molecules", "forces", "weights"):
         if isinstance(data.get(name), list):
             data[name] = [anchor(value) for value in data[name]]
         elif name in data:
@@ -167,7 +167,8 @@ def _expand_home(content: dict) -> None:
         return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~") else value
 
     data = content.get("data")
-    for section, names in ((content, ("output",)), (data, ("topology", "trajectories", "molecules", "forces"))):
+    paths = ("topology", "trajectories", "molecules", "forces", "weights")
+    for section, names in ((content, ("output",)), (data, paths)):
         if not isinstance(section, dict):
             continue
         for name in names:

@@ -21,6 +21,7 @@ FREE = frozenset(
         "data.molecules",
         "data.topology",
         "data.forces",
+        "data.weights",
         "model.neighbours",
         "experts.N.model.neighbours",
         "experts.N.max_steps",

@@ -63,7 +63,13 @@ class DataRecipe(Section):
         "atoms, weighted for the least noise",
     )
 
-    @field_validator("trajectories", "molecules", "forces", mode="before")
+    weights: list[Path] | None = Field(
+        None,
+        description="how much each frame counts, one .npz, .npy or text file for each trajectory, where the simulation "
+        "was biased (metadynamics, REST, MBAR)",
+    )
+
+    @field_validator("trajectories", "molecules", "forces", "weights", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return [value] if isinstance(value, str | Path) else value
@@ -78,7 +84,7 @@ class DataRecipe(Section):
             )
         if not self.molecules:
             return self
-        for name in ("trajectories", "topology", "forces", "length_unit"):
+        for name in ("trajectories", "topology", "forces", "weights", "length_unit"):
             if getattr(self, name):
                 raise ValueError(
                     f"{name} is for one molecule, and molecules = {', '.join(map(str, self.molecules))} for many; "
@@ -90,15 +96,15 @@ class DataRecipe(Section):
             )
         return self
 
-    @field_validator("forces")
+    @field_validator("forces", "weights")
     @classmethod
-    def _one_for_each_trajectory(cls, forces: list[Path] | None, others: ValidationInfo) -> list[Path] | None:
+    def _one_for_each_trajectory(cls, files: list[Path] | None, others: ValidationInfo) -> list[Path] | None:
         trajectories = others.data.get("trajectories")
-        if forces is not None and trajectories and len(forces) != len(trajectories):
+        if files is not None and trajectories and len(files) != len(trajectories):
             raise ValueError(
-                f"{len(forces)} files for {len(trajectories)} trajectories; give one for each, in the same order"
+                f"{len(files)} files for {len(trajectories)} trajectories; give one for each, in the same order"
             )
-        return forces
+        return files
 
 
 class DiffusionRecipe(Section):

@@ -50,6 +50,27 @@ def test_data_set_has_its_files_and_tells_how_it_was_made(short_data):
     assert (output / "start.pdb").exists()
 
 
+def test_mean_forces_are_made_of_the_first_run_and_can_be_read(tmp_path):
+    from fpforce.trajectories.bead_frames import read_bead_frames
+    from fpforce.trajectories.forces import ForceFiles
+
+    output = tmp_path / "peptide"
+    finished = reference(
+        "AS", output, *SHORT, "--rungs", 1, "--runs", 1, "--uncapped", "--mean-forces", 3, "--mean-force-ps", 0.5
+    )
+    made, path = json.loads((output / "data.json").read_text())["made"]["mean_forces"], output / "mean_forces.npz"
+    assert made["frames"] == 3 and made["beads"] == "backbone" and 0.0 < made["noise"] < 1.0, finished.stderr
+    frames = read_bead_frames(
+        path, output / "peptide.pdb", beads="backbone", length_unit="nm", forces=ForceFiles(paths=(path,))
+    )
+    assert frames.forces.kj_per_mol_nm.shape == frames.positions_nm.shape == frames.forces.variances.shape
+    trained = mdtraj.load(str(output / "train.xtc"), top=str(output / "peptide.pdb"))
+    atoms = [atom for bead in frames.beads.beads for atom in bead.atoms]
+    assert abs(frames.positions_nm[-1] - trained.xyz[-1, atoms]).max() < 1e-3
+    too_many = reference("AS", tmp_path / "other", *SHORT, "--mean-forces", 21)
+    assert too_many.returncode == 2 and "mean forces for 21 frames, and a run keeps 20" in too_many.stderr
+
+
 def test_more_ns_go_on_from_the_same_frames(short_data):
     output, _ = short_data
     before = mdtraj.load(str(output / "train.xtc"), top=str(output / "peptide.pdb"))
