@@ -18,6 +18,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.chirality import chiral_residues
 from fpforce.molecule.mapping import BeadChoice
+from fpforce.trajectories.atom_checks import check_atom_bonds
 from fpforce.trajectories.files import NM_PER, AtomFrames, existing_file, is_array, matching_files
 from fpforce.trajectories.forces import BeadForces, ForceFiles, ForceReader
 from fpforce.trajectories.frame_checks import (
@@ -136,9 +137,13 @@ def read_bead_frames(
         check_finite(read.xyz, path, stride)
         check_flat(read.xyz, path, stride)
         positions = source.positions(read.xyz)
-        check_bonds(positions, source.table, path, length_unit, stride, sources.bond_sources)
+        check_bonds(
+            positions, source.table, path, length_unit, stride, sources.bond_sources, simulated=table is not None
+        )
         if isinstance(source, MappedFiles):
             check_peptide_bonds(read.xyz, source.topology, path)
+            if source.chemical_bonds is not None:
+                check_atom_bonds(read.xyz, source.chemical_bonds, path, stride)
             if not allow_d_residues:
                 check_chirality(read.xyz, source.topology, path, stride)
         if reader is not None:

@@ -18,6 +18,7 @@ from fpforce.molecule.bonding import SEQUENCE, bead_bonds
 from fpforce.molecule.bonds_by_distance import SampleFrames
 from fpforce.molecule.mapping import BeadChoice, choose_beads, list_beads
 from fpforce.molecule.periodic import bonded_molecules
+from fpforce.trajectories.atom_checks import ChemicalBonds
 from fpforce.trajectories.files import (
     AtomFrames,
     holds_topology,
@@ -73,7 +74,8 @@ class MappedFiles:
     """Files of the atoms of a topology, `whole`; read are `indices`, the molecules of the beads.
 
     topology and table count within these indices; the topology has all bonds. sample: some frames of all atoms, by
-    which bonds were told.
+    which bonds were told. chemical_bonds: the bonds of atoms, within these indices; None of a model's own beads, whose
+    frames may be a simulation's and are to be judged.
     """
 
     table: BeadTable
@@ -81,6 +83,7 @@ class MappedFiles:
     topology: "mdtraj.Topology"
     whole: BondedTopology
     sample: SampleFrames | None
+    chemical_bonds: ChemicalBonds | None = None
 
     @property
     def n_points(self) -> int:
@@ -164,11 +167,13 @@ def resolve(
     given = _topology(first, topology, table)
     sample = _sample(first, given, length_unit)
     whole = complete_bonds(given.topology, sample, lists_bonds=given.lists_bonds)
+    given_table = table is not None
     if table is None:
         choice = choose_beads(whole, beads)
         table, bond_sources = choice.table, choice.sources
     else:
         bond_sources = dict.fromkeys(table.bonds, LISTED)
+    own_beads = given_table and table.match(whole.topology) == "beads"
     from_atoms = table.match(whole.topology) == "source"
     groups = [bead.atoms if from_atoms else (i,) for i, bead in enumerate(table.beads)]
     if from_atoms and LISTED in bond_sources.values():
@@ -185,7 +190,12 @@ def resolve(
             for bead, group in zip(table.beads, groups, strict=True)
         ),
     )
-    source = MappedFiles(local, indices, whole.topology.subset(indices), whole, sample)
+    inside = whole.topology.subset(indices)
+    chemical = None
+    if not own_beads:
+        kept = {(i, j): kind for (i, j), kind in whole.sources.items() if i in where and j in where}
+        chemical = ChemicalBonds.of(inside, {(where[i], where[j]): kind for (i, j), kind in kept.items()})
+    source = MappedFiles(local, indices, inside, whole, sample, chemical)
     return Sources(table, source, bond_sources, given)
 
 
