@@ -8,11 +8,11 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.atom_bonds import BondedTopology, Gap
+from fpforce.molecule.atom_bonds import BondedTopology
 from fpforce.molecule.beads import Bead
 from fpforce.molecule.bonds_by_name import is_peptide_bond
 from fpforce.molecule.graph import connected_components, nearest_owner
-from fpforce.molecule.residues import is_solvent
+from fpforce.molecule.residues import is_solvent, lacking_backbone
 
 if TYPE_CHECKING:
     import mdtraj
@@ -49,7 +49,23 @@ def bead_bonds(bonded: BondedTopology, groups: Sequence[Sequence[int]]) -> dict[
     return dict(sorted(pairs.items()))
 
 
-def require_connected(beads: Sequence[Bead], pairs: Collection[tuple[int, int]], gaps: Sequence[Gap] = ()) -> None:
+def reasons_apart(bonded: BondedTopology, groups: Sequence[Sequence[int]]) -> list[str]:
+    """Why beads may be apart, in words: gaps between their residues, and residues that lack an atom of the backbone."""
+    topology = bonded.topology
+    residues = {topology.atom(atom).residue.index for group in groups for atom in group}
+    if not residues:
+        return []
+    ends = range(min(residues), max(residues) + 1)
+    incomplete = [
+        f"residue {residue} lacks its atom {' and '.join(lacking)}"
+        for residue in (topology.residue(index) for index in ends)
+        if (lacking := lacking_backbone(residue))
+    ]
+    gaps = [str(gap) for gap in bonded.gaps if {gap.before.residue.index, gap.after.residue.index} <= set(ends)]
+    return [*incomplete, *gaps]
+
+
+def require_connected(beads: Sequence[Bead], pairs: Collection[tuple[int, int]], reasons: Sequence[str] = ()) -> None:
     """Raise InputError, naming a loose bead, unless bonds connect all the beads to one molecule.
 
     Chains may differ, as long as bonds (such as a disulfide's) lead from one to the other.
@@ -57,7 +73,7 @@ def require_connected(beads: Sequence[Bead], pairs: Collection[tuple[int, int]],
     Args:
         beads: the Beads.
         pairs: bead bonds.
-        gaps: peptide bonds that the frames do not have, which say why.
+        reasons: why they may not be connected, in words, most likely first.
     """
     if len(beads) < 2:
         raise InputError(
@@ -68,13 +84,11 @@ def require_connected(beads: Sequence[Bead], pairs: Collection[tuple[int, int]],
     if len(components) > 1:
         body = max(components, key=len)
         loose = min((component for component in components if component is not body), key=len)
-        residues = {bead.residue_index for bead in beads}
-        why = [str(gap) for gap in gaps if {gap.before.residue.index, gap.after.residue.index} <= residues]
         raise InputError(
             f"bead {beads[loose[0]]} (chain {beads[loose[0]].chain}) and bead {beads[body[0]]} (chain "
-            f"{beads[body[0]].chain}) are not connected by bonds: {why[0] + '; ' if why else ''}choose beads of one "
-            "molecule that follow each other (a selection can say `and protein` or `chainid 0`), or give the bonds "
-            "(CONECT in a PDB, `bonds` in a list)"
+            f"{beads[body[0]].chain}) are not connected by bonds: {reasons[0] + '; ' if reasons else ''}choose beads "
+            "of one molecule that follow each other (a selection can say `and protein` or `chainid 0`), or give the "
+            "bonds (CONECT in a PDB, `bonds` in a list)"
         )
 
 

@@ -30,6 +30,11 @@ _HOW = {
 }
 
 
+_FILE_PRECISION_NM = 1e-3  # of an .xtc
+_SAME_WITHIN_NM = 1.5e-3
+_FEWEST_TO_ROUND, _BEADS_OF_A_KEY = 4, 6
+
+
 @dataclass(frozen=True)
 class LeftOut:
     """Residues without beads, by name: a reason, and how many there are of each name."""
@@ -55,7 +60,7 @@ class BondRange:
 
 @dataclass(frozen=True)
 class FileFrames:
-    """Frames that were taken of a file. repeated: those that an earlier frame of the data equals, number by number."""
+    """Frames that were taken of a file. repeated: those that equal an earlier frame of the data."""
 
     path: str
     frames: int
@@ -235,21 +240,33 @@ def chirality_of(topology: "mdtraj.Topology | None", table: BeadTable, allow_d_r
 def repeats(pieces: Sequence[np.ndarray]) -> tuple[list[int], dict[tuple[int, int], int]]:
     """How often frames return: (repeated frames of each piece, {(earlier piece, later piece): frames that both have}).
 
-    pieces: one array (frames, n, 3) a file. Frames are equal number by number, which 64 bits of hash tell.
+    pieces: one array (frames, n, 3) in nm a file. Of four beads or more frames are alike within the precision of
+    coordinates in files, since a run may be given in two formats; of fewer, number by number.
     """
-    first_in: dict[int, int] = {}
+    first_in: dict[bytes, tuple[int, int]] = {}
     repeated, shared = [], Counter()
     for number, piece in enumerate(pieces):
         again = 0
-        for frame in piece:
-            key = hash(frame.tobytes())
-            if key in first_in:
+        for index, (frame, key) in enumerate(zip(piece, _keys(piece), strict=True)):
+            there = first_in.setdefault(key, (number, index))
+            if there == (number, index):
+                continue
+            if np.abs(pieces[there[0]][there[1]] - frame).max() <= _SAME_WITHIN_NM:
                 again += 1
-                shared[first_in[key], number] += 1
-            else:
-                first_in[key] = number
+                shared[there[0], number] += 1
         repeated.append(again)
     return repeated, dict(shared)
+
+
+def _keys(piece: np.ndarray) -> list[bytes]:
+    """What frames (frames, n, 3) that are alike have in common: of some beads, so that few lie on the edge between two
+    rounded numbers.
+    """
+    beads = piece.shape[1]
+    if beads < _FEWEST_TO_ROUND:
+        return [frame.tobytes() for frame in piece]
+    some = np.unique(np.linspace(0, beads - 1, _BEADS_OF_A_KEY).astype(int))
+    return [frame.tobytes() for frame in np.round(piece[:, some] / _FILE_PRECISION_NM).astype(np.int32)]
 
 
 def repeat_warnings(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.atom_bonds import BondedTopology, complete_bonds, with_bonds
+from fpforce.molecule.atom_bonds import BondedTopology, Gap, complete_bonds, with_bonds
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.bonding import SEQUENCE, bead_bonds
 from fpforce.molecule.bonds_by_distance import SampleFrames
@@ -120,13 +120,14 @@ class MappedFiles:
 class Sources:
     """What to read: the full bead `table`, the `source` that reads a file, and where each bond of the table comes from.
 
-    file: how the topology was given, None where a list names the beads.
+    file: how the topology was given, None where a list names the beads. gaps: between residues with beads.
     """
 
     table: BeadTable
     source: ListedBeads | MappedFiles
     bond_sources: dict[tuple[int, int], str]
     file: TopologyFile | None = None
+    gaps: tuple[Gap, ...] = ()
 
     def warnings(self) -> list[str]:
         """What is unusual in them, in words."""
@@ -134,7 +135,7 @@ class Sources:
             source == SEQUENCE and {self.table.beads[bead].name for bead in pair} != {"CA"}
             for pair, source in self.bond_sources.items()
         )
-        lines = []
+        lines = [f"{gap}: no torsion or bond leads across" for gap in self.gaps]
         if assumed:
             lines.append(
                 f"{assumed} bonds between residues are assumed, each with the next: the topology lists none between "
@@ -196,7 +197,9 @@ def resolve(
         kept = {(i, j): kind for (i, j), kind in whole.sources.items() if i in where and j in where}
         chemical = ChemicalBonds.of(inside, {(where[i], where[j]): kind for (i, j), kind in kept.items()})
     source = MappedFiles(local, indices, inside, whole, sample, chemical)
-    return Sources(table, source, bond_sources, given)
+    used = {whole.topology.atom(atom).residue.index for group in groups for atom in group}
+    gaps = tuple(gap for gap in whole.gaps if {gap.before.residue.index, gap.after.residue.index} <= used)
+    return Sources(table, source, bond_sources, given, gaps)
 
 
 def _topology(first: Path, topology: "str | Path | mdtraj.Topology | None", table: BeadTable | None) -> TopologyFile:
