@@ -55,4 +55,5 @@ def _build_network(plan: ExpertPlan, frames: Tensor, beads: BeadTable, scale_nm:
     if isinstance(settings, MlpRecipe):
         return (MlpModel if plan.conservative else MlpScore)(settings.width, settings.layers, plan.v_min)
     kind = InternalModel if plan.conservative else InternalScore
-    return kind(fit_coordinates(frames, volumes=settings.volumes), settings.width, settings.layers, plan.v_min)
+    coordinates = fit_coordinates(frames, volumes=settings.volumes, chiral=settings.chiral)
+    return kind(coordinates, settings.width, settings.layers, plan.v_min)
