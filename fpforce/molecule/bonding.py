@@ -65,10 +65,16 @@ def reasons_apart(bonded: BondedTopology, groups: Sequence[Sequence[int]]) -> li
     return [*incomplete, *gaps]
 
 
-def require_connected(beads: Sequence[Bead], pairs: Collection[tuple[int, int]], reasons: Sequence[str] = ()) -> None:
+def require_connected(
+    beads: Sequence[Bead],
+    pairs: Collection[tuple[int, int]],
+    reasons: Sequence[str] = (),
+    several_chains: bool = False,
+) -> None:
     """Raise InputError, naming a loose bead, unless bonds connect all the beads to one molecule.
 
-    Chains may differ, as long as bonds (such as a disulfide's) lead from one to the other.
+    Chains may differ, as long as bonds (such as a disulfide's) lead from one to the other. With `several_chains` bonds
+    must connect the beads of each chain.
 
     Args:
         beads: the Beads.
@@ -81,14 +87,26 @@ def require_connected(beads: Sequence[Bead], pairs: Collection[tuple[int, int]],
             "particle in an external potential comes as a .npz and a list of one bead record)"
         )
     components = connected_components(len(beads), pairs)
-    if len(components) > 1:
+    apart = len(components) > 1
+    if several_chains and apart:
+        of_chain: dict[str, set[int]] = {}
+        for number, component in enumerate(components):
+            for bead in component:
+                of_chain.setdefault(beads[bead].chain, set()).add(number)
+        torn = next((numbers for numbers in of_chain.values() if len(numbers) > 1), set())
+        components = [components[number] for number in sorted(torn)]
+        apart = bool(torn)
+    if apart:
         body = max(components, key=len)
         loose = min((component for component in components if component is not body), key=len)
+        chains = {beads[loose[0]].chain, beads[body[0]].chain}
+        together = "; chains that stay together without bonds, as in a dimer, are taken with data.several_chains = true"
         raise InputError(
             f"bead {beads[loose[0]]} (chain {beads[loose[0]].chain}) and bead {beads[body[0]]} (chain "
             f"{beads[body[0]].chain}) are not connected by bonds: {reasons[0] + '; ' if reasons else ''}choose beads "
             "of one molecule that follow each other (a selection can say `and protein` or `chainid 0`), or give the "
-            "bonds (CONECT in a PDB, `bonds` in a list)"
+            f"bonds (CONECT in a PDB, `bonds` in a list)"
+            f"{'' if several_chains or len(chains) < 2 else together}"
         )
 
 

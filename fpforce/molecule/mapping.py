@@ -35,7 +35,7 @@ class Choice:
     sources: dict[tuple[int, int], str]
 
 
-def map_beads(topology: "mdtraj.Topology", beads: BeadChoice) -> BeadTable:
+def map_beads(topology: "mdtraj.Topology", beads: BeadChoice, several_chains: bool = False) -> BeadTable:
     """Choose beads from the atoms of a topology and derive their masses, residues and bonds.
 
     Args:
@@ -48,15 +48,16 @@ def map_beads(topology: "mdtraj.Topology", beads: BeadChoice) -> BeadTable:
             - a list of atom indices, one atom = one bead;
             - groups, mapped to their centres of mass: {bead name: selection | atom index or indices | atom names}, or a
               list of {"name": ..., "atoms": ...} where names repeat.
+        several_chains: chains may have no bond between them, as those of a dimer.
 
     Raises:
         InputError: unknown selection, no atoms selected, an atom in two beads, a bead without mass, or beads that
             bonds do not connect to one molecule.
     """
-    return choose_beads(complete_bonds(topology), beads).table
+    return choose_beads(complete_bonds(topology), beads, several_chains).table
 
 
-def choose_beads(bonded: BondedTopology, beads: BeadChoice) -> Choice:
+def choose_beads(bonded: BondedTopology, beads: BeadChoice, several_chains: bool = False) -> Choice:
     """`map_beads` of a topology whose bonds are complete, with the sources of the bonds."""
     topology = bonded.topology
     if isinstance(beads, str):
@@ -87,11 +88,11 @@ def choose_beads(bonded: BondedTopology, beads: BeadChoice) -> Choice:
         tuple(sources),
         mapping,
     )
-    require_connected(table.beads, table.bonds, reasons_apart(bonded, groups))
+    require_connected(table.beads, table.bonds, reasons_apart(bonded, groups), several_chains)
     return Choice(table, sources)
 
 
-def list_beads(records: Sequence[Mapping[str, Any]]) -> BeadTable:
+def list_beads(records: Sequence[Mapping[str, Any]], several_chains: bool = False) -> BeadTable:
     """A BeadTable from bead records, for arrays that come without a topology.
 
     Args:
@@ -99,6 +100,7 @@ def list_beads(records: Sequence[Mapping[str, Any]]) -> BeadTable:
             (default: a new residue begins where the residue name changes or a bead name repeats), `chain` ("A"),
             `element`, `mass_da` (default: of the element, which the backbone names N, CA, C, O, CB imply), `bonds`
             (indices of bonded beads; default, when no record has any: each bead with the next of its chain).
+        several_chains: chains may have no bond between them.
 
     Raises:
         InputError: missing or unknown key, unknown element, bond out of range, beads that bonds do not connect.
@@ -133,7 +135,7 @@ def list_beads(records: Sequence[Mapping[str, Any]]) -> BeadTable:
     if not pairs:
         pairs = {(i, i + 1) for i in range(len(beads) - 1) if beads[i].chain == beads[i + 1].chain}
     if len(beads) != 1:  # one is a particle in an external potential
-        require_connected(beads, pairs)
+        require_connected(beads, pairs, several_chains=several_chains)
     return BeadTable(tuple(beads), tuple(sorted(pairs)), "list")
 
 

@@ -42,6 +42,7 @@ from fpforce.trajectories.mapping_report import (
 )
 from fpforce.trajectories.scene import Scene
 from fpforce.trajectories.sources import MappedFiles, Sources, resolve
+from fpforce.trajectories.together import check_together, interfaces_of
 
 if TYPE_CHECKING:
     import mdtraj
@@ -88,6 +89,7 @@ def read_bead_frames(
     table: BeadTable | None = None,
     forces: ForceFiles | None = None,
     readable_frames: bool = False,
+    several_chains: bool = False,
 ) -> BeadFrames:
     """Read trajectories and map them to beads.
 
@@ -105,6 +107,8 @@ def read_bead_frames(
         table: use this BeadTable (of a model) instead of `beads`; the topology must match it.
         forces: read forces too, from one file for each trajectory.
         readable_frames: of a file that ends within a frame, as a killed run leaves it, take the frames before it.
+        several_chains: chains may have no bond between them, if they stay together in every frame, as those of a
+            dimer; they are put into the image of the box in which they are next to each other.
 
     Returns:
         BeadFrames.
@@ -123,7 +127,7 @@ def read_bead_frames(
         raise InputError(f"stride = {stride!r} must be a whole number of at least 1")
     paths = [existing_file(path, "trajectory") for path in paths]
     _check_length_unit(paths, length_unit)
-    sources = resolve(paths, topology, beads, table, length_unit)
+    sources = resolve(paths, topology, beads, table, length_unit, several_chains)
     source = sources.source
     reader = None
     if forces is not None:
@@ -140,6 +144,8 @@ def read_bead_frames(
         check_bonds(
             positions, source.table, path, length_unit, stride, sources.bond_sources, simulated=table is not None
         )
+        if table is None:
+            check_together(positions, source.table, path, stride)
         if isinstance(source, MappedFiles):
             check_peptide_bonds(read.xyz, source.topology, path)
             if source.chemical_bonds is not None:
@@ -225,6 +231,7 @@ def _report(
         stride=stride,
         chirality=chirality_of(atoms, table, allow_d_residues),
         warnings=tuple(warnings),
+        interfaces=interfaces_of(frames.positions_nm, table),
     )
 
 

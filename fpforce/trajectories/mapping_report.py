@@ -15,6 +15,7 @@ from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.bonding import LINK, SEQUENCE
 from fpforce.molecule.chirality import chiral_residues
 from fpforce.molecule.residues import CAPS, alpha_carbon, backbone, is_solvent, is_water
+from fpforce.trajectories.together import Interface
 
 if TYPE_CHECKING:
     import mdtraj
@@ -75,7 +76,7 @@ class MappingReport:
     """What was taken from the files, and what was not.
 
     chains: (name, its residues with beads as text) each. corrected_elements: (atom, before, after). chirality: how the
-    handedness was judged. stride: every so many-th frame was taken.
+    handedness was judged. stride: every so many-th frame was taken. interfaces: of molecules that no bond joins.
     """
 
     mapping: str
@@ -91,6 +92,7 @@ class MappingReport:
     stride: int
     chirality: str
     warnings: tuple[str, ...]
+    interfaces: tuple[Interface, ...] = ()
 
     @property
     def links(self) -> tuple[BondRange, ...]:
@@ -123,6 +125,7 @@ class MappingReport:
             f"{bond.longest_nm:8.4f}  {bond.source}"
             for bond in self.bonds
         ]
+        lines += [f"together      {interface}" for interface in self.interfaces]
         if self.guessed_elements:
             lines.append("elements      guessed from the names of atoms: the topology has none")
         lines += [f"element       {atom}: {after}, not {before}" for atom, before, after in self.corrected_elements]

@@ -69,6 +69,7 @@ def read_frames(data: DataRecipe) -> Iterator[tuple[str, BeadFrames]]:
             allow_d_residues=data.allow_d_residues,
             forces=_force_files(data),
             readable_frames=data.readable_frames,
+            several_chains=data.several_chains,
         )
         check_motion(frames)
         yield "", frames
