@@ -25,6 +25,7 @@ from fpforce.analysis.correlation import as_columns, effective_sample_size
 from fpforce.analysis.divergences import bin_indices
 from fpforce.analysis.geometry import GeometryDistance, draw_geometry, geometry_distances
 from fpforce.analysis.history import PopulationSeries, population_series
+from fpforce.analysis.interfaces import InterfaceAssessment, assess_interfaces
 from fpforce.analysis.kinetics import TimeSeries
 from fpforce.analysis.observables import bond_angles, bond_lengths
 from fpforce.analysis.planes import Plane, choose_planes, upper_basin
@@ -65,7 +66,8 @@ class Assessment:
     """Everything the report shows. `divergences` are means over the planes, keyed by set as in `PlaneAssessment`.
 
     `self_consistency`: divergence of the simulation from the iid samples, over the floor of the reference; None without
-    iid samples. `protein`: None for a molecule without a chain of CA beads. `wall`: how often it
+    iid samples. `protein`: None for a molecule without a chain of CA beads. `interfaces`: of molecules that touch and
+    that no bond joins. `wall`: how often it
     acted in the counted frames of the simulations, None without one.
     """
 
@@ -84,6 +86,7 @@ class Assessment:
     replicas: int
     discard: float
     protein: ProteinAssessment | None
+    interfaces: tuple[InterfaceAssessment, ...]
     wall: WallAction | None
     checks: tuple[Check, ...]
     status: str
@@ -185,6 +188,7 @@ def assess(
     )
     pools = {name: np.concatenate(each) for name, each in trajectories.items() if name != "iid"}
     pools["simulation"] = counted_frames([s.positions_nm for s in simulations], counted)
+    compared = pools | {name: frames[0] for name, frames in trajectories.items() if name == "iid"}
     thinned = draw_geometry(pools, samples, floor, frames, rng)
     verdict, reason = combine([result.convergence for result in plane_results])
     lost = [s.name for s in simulations if s.failed_replicas == s.positions_nm.shape[1]]
@@ -211,7 +215,7 @@ def assess(
             beads,
             planes[0],
             ReferenceSide(list(reference), projected["reference"][0], settings.reference_time_step_ps),
-            pools | {name: frames[0] for name, frames in trajectories.items() if name == "iid"},
+            compared,
             [
                 _time_series(s, c, mask)
                 for s, c, mask in zip(simulations, simulated[0], counted, strict=True)
@@ -220,6 +224,7 @@ def assess(
             settings.folded,
             settings.seed,
         ),
+        interfaces=assess_interfaces(beads, reference, compared),
         wall=None if settings.wall is None else settings.wall.action(pools["simulation"]),
     )
     checks = checks_of(figures, settings.thresholds)

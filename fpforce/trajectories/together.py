@@ -16,7 +16,7 @@ import numpy as np
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.bonds_by_distance import SampleFrames
-from fpforce.molecule.graph import connected_components
+from fpforce.molecule.graph import box_problem, connected_components, walk_whole
 
 APART_NM = 1.5  # between the nearest beads of two molecules: more than one layer of water is between them
 _PAIRS_AT_ONCE = 2_000_000
@@ -67,6 +67,18 @@ def links_between(
         links.append(best[2])
         placed += waiting.pop(best[1])
     return links
+
+
+def whole_beads(positions_nm: np.ndarray, box_vectors: np.ndarray | None, table: BeadTable) -> np.ndarray:
+    """Positions (n, 3) of one frame in which bonds and chains have their nearest images.
+
+    box_vectors: (1, 3, 3), or None. A box that cannot be believed changes nothing.
+    """
+    frame = np.array(positions_nm, dtype=np.float64)[None]
+    if box_vectors is None or not np.isfinite(frame).all() or box_problem(frame, box_vectors, table.bonds):
+        return frame[0]
+    links = links_between([(i,) for i in range(len(table))], molecules_of(table), SampleFrames(frame, box_vectors))
+    return walk_whole(frame, box_vectors, [*table.bonds, *links])[0]
 
 
 def nearest_distances(positions: np.ndarray, first: Sequence[int], second: Sequence[int]) -> np.ndarray:

@@ -10,6 +10,7 @@ import pytest
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.trajectories.bead_frames import read_bead_frames
+from fpforce.trajectories.together import whole_beads
 
 spec = importlib.util.spec_from_file_location("dimers", Path(__file__).with_name("dimers.py"))
 dimers = importlib.util.module_from_spec(spec)
@@ -124,3 +125,14 @@ def test_all_atom_dimer_in_a_box_is_whole(tmp_path):
         np.linalg.norm(xyz[:, atoms[0]] - xyz[:, atoms[-1]], axis=-1),
         atol=4e-3,
     )
+
+
+def test_start_frame_that_the_box_splits_is_whole(xyz, given, tmp_path):
+    dimers.wrapped(xyz[:2], 4.2, [1.0, 2.0, 3.0]).save(str(tmp_path / "frames.xtc"))
+    table = read_bead_frames(tmp_path / "frames.xtc", given, beads="ca", several_chains=True).beads
+    split = dimers.wrapped(xyz[:1], 4.2, [4.0, 3.9, 4.0])
+    whole = whole_beads(split.xyz[0], split.unitcell_vectors, table)
+    np.testing.assert_allclose(distances(whole[None]), distances(xyz[:1]), atol=1e-5)
+    np.testing.assert_array_equal(whole_beads(split.xyz[0], None, table), split.xyz[0])
+    tiny = np.eye(3)[None] * 0.1
+    np.testing.assert_array_equal(whole_beads(split.xyz[0], tiny, table), split.xyz[0])
