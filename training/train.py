@@ -7,7 +7,7 @@ recipe.yaml (the resolved recipe), logs/ (TensorBoard and CSV).
 import contextlib
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -36,8 +36,9 @@ from fpforce.training.loop.early_stopping import conclude
 from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.loop.hand_over import measured_hand_overs
 from fpforce.training.loop.trainer import quiet_lightning, trainer_of
+from fpforce.training.models.memory import free_memory_bytes, require_memory
 from fpforce.training.recipe.models import InternalRecipe
-from fpforce.training.recipe.plan import plan_experts, settled
+from fpforce.training.recipe.plan import ExpertPlan, plan_experts, settled
 from fpforce.training.recipe.resumption import refuse_other_recipe
 from fpforce.training.recipe.sections import Recipe
 
@@ -73,6 +74,7 @@ def train(
         internal=any(isinstance(plan.model, InternalRecipe) for plan in plans),
         earlier=None if earlier is None else earlier.data,
     )
+    _require_memory(recipe, plans, training_set.frames.shape[1])
     one = training_set.frames.shape[1] if isinstance(training_set, TrainingSet) else None
     recipe = settled(recipe, one and degrees_of_freedom(one), None if checkpoint is None else checkpoint.recipe)
     plans = plan_experts(recipe)
@@ -105,6 +107,15 @@ def train(
             assert isinstance(training_set, TrainingSet)  # the recipe refuses a calibration of many molecules
             calibrate(recipe.output / CHECKPOINT_NAME, recipe, training_set)
     return recipe.output / CHECKPOINT_NAME
+
+
+def _require_memory(recipe: Recipe, plans: Sequence[ExpertPlan], beads: int) -> None:
+    """Raise InputError, before anything is built, where an expert of the kind `internal` cannot fit."""
+    bytes_a_number = 8 if recipe.run.precision == "64-true" else 4
+    for plan in plans:
+        if isinstance(plan.model, InternalRecipe):
+            free = free_memory_bytes(recipe.run.accelerator)
+            require_memory(beads, plan.model, recipe.optimizer.batch_size, free, bytes_a_number)
 
 
 def _lock(recipe: Recipe) -> Lock | contextlib.ExitStack:

@@ -28,6 +28,7 @@ from fpforce.analysis.divergences import bin_indices
 from fpforce.analysis.findings import Finding
 from fpforce.analysis.geometry import GeometryDistance, draw_geometry, geometry_distances
 from fpforce.analysis.history import PopulationSeries, population_series
+from fpforce.analysis.interfaces import InterfaceAssessment, assess_interfaces
 from fpforce.analysis.kinetics import TimeSeries
 from fpforce.analysis.observables import bond_angles, bond_lengths
 from fpforce.analysis.planes import Plane, choose_planes, upper_basin, with_bins
@@ -69,9 +70,9 @@ class Assessment:
     """Everything the report shows. `divergences` are means over the planes, keyed by set as in `PlaneAssessment`.
 
     `self_consistency`: divergence of the simulation from the iid samples, over the floor of the reference; None without
-    iid samples. `protein`: None for a molecule without a chain of CA beads. `wall`: how often it
-    acted in the counted frames of the simulations, None without one. `diagnosis`: what is wrong, the likeliest cause
-    first, and what to do; empty where nothing is.
+    iid samples. `protein`: None for a molecule without a chain of CA beads. `interfaces`: of molecules that touch and
+    that no bond joins. `wall`: how often it acted in the counted frames of the simulations, None without one.
+    `diagnosis`: what is wrong, the likeliest cause first, and what to do; empty where nothing is.
     """
 
     frames: dict[str, int]
@@ -92,6 +93,7 @@ class Assessment:
     replicas: int
     discard: float
     protein: ProteinAssessment | None
+    interfaces: tuple[InterfaceAssessment, ...]
     wall: WallAction | None
     checks: tuple[Check, ...]
     status: str
@@ -240,6 +242,7 @@ def assess(
             settings.folded,
             settings.seed,
         ),
+        interfaces=assess_interfaces(beads, reference, pools),
         wall=None if settings.wall is None else settings.wall.action(pools["simulation"]),
     )
     checks = checks_of(figures, settings.thresholds)

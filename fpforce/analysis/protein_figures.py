@@ -3,12 +3,14 @@
 In: a `ProteinAssessment`. Out: SVG strings, in the style of fpforce.analysis.figures.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fpforce.analysis.figures import COLOURS, START_COLOURS, TITLES, styled, subplots
 from fpforce.analysis.folding import FOLDED_ABOVE
+from fpforce.analysis.interfaces import InterfaceAssessment
 from fpforce.analysis.kinetics import Kinetics
 from fpforce.analysis.protein import ProteinAssessment
 
@@ -21,8 +23,18 @@ _MOST_LABELS = 20
 @styled
 def contact_maps(protein: ProteinAssessment) -> "Figure":
     """Contact maps of the reference and the simulation on one scale, and their difference."""
+    return _maps(protein.contact_maps, protein.residues, protein.residues)
+
+
+@styled
+def interface_maps(interface: InterfaceAssessment) -> "Figure":
+    """The same of the contacts between two molecules, the first one's beads upwards."""
+    return _maps(interface.maps, *interface.beads)
+
+
+def _maps(of_sets: Mapping[str, np.ndarray], rows: Sequence[str], columns: Sequence[str]) -> "Figure":
     figure, axes = subplots(1, 3, width=10.5, height=3.7)
-    maps = [protein.contact_maps[name] for name in ("reference", "simulation")]
+    maps = [of_sets[name] for name in ("reference", "simulation")]
     for axis, values, name in zip(axes, maps, ("reference", "simulation"), strict=False):
         image = axis.imshow(values, cmap="Blues", vmin=0, vmax=1, origin="lower", interpolation="nearest")
         axis.set_title(TITLES[name])
@@ -30,12 +42,11 @@ def contact_maps(protein: ProteinAssessment) -> "Figure":
     limit = max(0.05, float(np.nanmax(np.abs(change))))
     difference = axes[2].imshow(change, cmap="PuOr_r", vmin=-limit, vmax=limit, origin="lower", interpolation="nearest")
     axes[2].set_title("Simulation − reference")
-    every = -(-len(protein.residues) // _MOST_LABELS)
-    places, labels = range(0, len(protein.residues), every), protein.residues[::every]
+    across, up = (slice(None, None, -(-len(names) // _MOST_LABELS)) for names in (columns, rows))
     for axis in axes:
         axis.set_facecolor("#F4F4F4")
-        axis.set_xticks(places, labels, rotation=90, fontsize=7.5)
-        axis.set_yticks(places, labels if axis is axes[0] else [], fontsize=7.5)
+        axis.set_xticks(range(len(columns))[across], columns[across], rotation=90, fontsize=7.5)
+        axis.set_yticks(range(len(rows))[up], rows[up] if axis is axes[0] else [], fontsize=7.5)
     for mapped, beside, label in ((image, axes[:2], "part of the frames"), (difference, axes[2], "difference")):
         figure.colorbar(mapped, ax=beside, label=label, shrink=0.75, pad=0.02, aspect=22).outline.set_visible(False)
     return figure

@@ -257,7 +257,7 @@ def _render(assessment: Assessment, summary: dict[str, Any], force_field: ForceF
         }
         for plane in assessment.planes
     ]
-    pictures = dict.fromkeys(("bonds", "angles", "residual", "curves"))
+    pictures: dict[str, Any] = dict.fromkeys(("bonds", "angles", "residual", "curves"))
     if assessment.bonds:
         pictures["bonds"] = _data_uri(figures.geometry_histograms(assessment.bonds, "length", "pm", scale=1000.0))
     if assessment.angles:
@@ -265,6 +265,8 @@ def _render(assessment: Assessment, summary: dict[str, Any], force_field: ForceF
         pictures["angles"] = _data_uri(degrees)
     if assessment.protein is not None:
         pictures |= _protein_pictures(assessment.protein)
+    if assessment.interfaces:
+        pictures["interfaces"] = [_data_uri(protein_figures.interface_maps(one)) for one in assessment.interfaces]
     training = force_field.metadata.get("training", {})
     residual, curves = training.get("fokker_planck_residual") or {}, training.get("curves") or {}
     if residual.get("t"):

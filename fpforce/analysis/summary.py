@@ -86,6 +86,8 @@ def summarise(
         summary["reweighted"] = _set_figures(a, "reweighted")
     if a.protein is not None:
         summary["protein"] = summarise_protein(a.protein, a.planes[0], _estimate)
+    if a.interfaces:
+        summary["interfaces"] = [interface.summary() for interface in a.interfaces]
     return _plain(summary)
 
 

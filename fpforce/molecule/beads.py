@@ -125,12 +125,13 @@ class BeadTable:
     def phi_psi(self) -> list[dict[str, Any]]:
         """Backbone torsions: a list of dict(residue="ALA2", phi=(C,N,CA,C), psi=(N,CA,C,N)) as bead indices.
 
-        Only residues with both torsions among the beads are listed; a cap supplies its C or N like any residue.
+        Only residues with both torsions among the beads are listed; a cap supplies its C or N like any residue. None
+        leads over a gap in the chain, where C and N are not bonded.
         """
         torsions = []
         for bead in self._alpha_carbons:
             found = self._backbone(bead, (-1, "C"), (0, "N"), (0, "CA"), (0, "C"), (1, "N"))
-            if None not in found:
+            if self._bonded(found[0], found[1]) and self._bonded(found[3], found[4]) and found[2] is not None:
                 torsions.append({"residue": f"{bead.residue}{bead.residue_number}", "phi": found[:4], "psi": found[1:]})
         return torsions
 
@@ -144,7 +145,7 @@ class BeadTable:
         torsions = []
         for bead in self._alpha_carbons:
             found = self._backbone(bead, (0, "N"), (0, "CA"), (0, "C"), (1, "N"), (1, "CA"), (1, "C"))
-            if None not in found:
+            if None not in found and self._bonded(found[2], found[3]):
                 after = self.beads[cast(int, found[4])]
                 ends = f"{bead.residue}{bead.residue_number}", f"{after.residue}{after.residue_number}"
                 torsions.append({"residue": "-".join(ends), "peptide_bond": ends, "phi": found[2:], "psi": found[:4]})
@@ -157,6 +158,14 @@ class BeadTable:
     def _backbone(self, bead: Bead, *places: tuple[int, str]) -> tuple[int | None, ...]:
         """Indices of beads in the chain of `bead`, by (residues after its own, name); None for one that is missing."""
         return tuple(self._where.get((bead.chain, bead.residue_index + after, name)) for after, name in places)
+
+    def _bonded(self, first: int | None, second: int | None) -> bool:
+        """Whether two beads are there and have a bond."""
+        return first is not None and second is not None and (min(first, second), max(first, second)) in self._bond_set
+
+    @cached_property
+    def _bond_set(self) -> set[tuple[int, int]]:
+        return set(self.bonds)
 
     @cached_property
     def _where(self) -> dict[tuple[str, int, str], int]:

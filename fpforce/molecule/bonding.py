@@ -8,11 +8,11 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.atom_bonds import BondedTopology, Gap
+from fpforce.molecule.atom_bonds import BondedTopology
 from fpforce.molecule.beads import Bead
 from fpforce.molecule.bonds_by_name import is_peptide_bond
 from fpforce.molecule.graph import connected_components, nearest_owner
-from fpforce.molecule.residues import is_solvent
+from fpforce.molecule.residues import is_solvent, lacking_backbone
 
 if TYPE_CHECKING:
     import mdtraj
@@ -49,15 +49,37 @@ def bead_bonds(bonded: BondedTopology, groups: Sequence[Sequence[int]]) -> dict[
     return dict(sorted(pairs.items()))
 
 
-def require_connected(beads: Sequence[Bead], pairs: Collection[tuple[int, int]], gaps: Sequence[Gap] = ()) -> None:
+def reasons_apart(bonded: BondedTopology, groups: Sequence[Sequence[int]]) -> list[str]:
+    """Why beads may be apart, in words: gaps between their residues, and residues that lack an atom of the backbone."""
+    topology = bonded.topology
+    residues = {topology.atom(atom).residue.index for group in groups for atom in group}
+    if not residues:
+        return []
+    ends = range(min(residues), max(residues) + 1)
+    incomplete = [
+        f"residue {residue} lacks its atom {' and '.join(lacking)}"
+        for residue in (topology.residue(index) for index in ends)
+        if (lacking := lacking_backbone(residue))
+    ]
+    gaps = [str(gap) for gap in bonded.gaps if {gap.before.residue.index, gap.after.residue.index} <= set(ends)]
+    return [*incomplete, *gaps]
+
+
+def require_connected(
+    beads: Sequence[Bead],
+    pairs: Collection[tuple[int, int]],
+    reasons: Sequence[str] = (),
+    several_chains: bool = False,
+) -> None:
     """Raise InputError, naming a loose bead, unless bonds connect all the beads to one molecule.
 
-    Chains may differ, as long as bonds (such as a disulfide's) lead from one to the other.
+    Chains may differ, as long as bonds (such as a disulfide's) lead from one to the other. With `several_chains` bonds
+    must connect the beads of each chain.
 
     Args:
         beads: the Beads.
         pairs: bead bonds.
-        gaps: peptide bonds that the frames do not have, which say why.
+        reasons: why they may not be connected, in words, most likely first.
     """
     if len(beads) < 2:
         raise InputError(
@@ -65,16 +87,26 @@ def require_connected(beads: Sequence[Bead], pairs: Collection[tuple[int, int]],
             "particle in an external potential comes as a .npz and a list of one bead record)"
         )
     components = connected_components(len(beads), pairs)
-    if len(components) > 1:
+    apart = len(components) > 1
+    if several_chains and apart:
+        of_chain: dict[str, set[int]] = {}
+        for number, component in enumerate(components):
+            for bead in component:
+                of_chain.setdefault(beads[bead].chain, set()).add(number)
+        torn = next((numbers for numbers in of_chain.values() if len(numbers) > 1), set())
+        components = [components[number] for number in sorted(torn)]
+        apart = bool(torn)
+    if apart:
         body = max(components, key=len)
         loose = min((component for component in components if component is not body), key=len)
-        residues = {bead.residue_index for bead in beads}
-        why = [str(gap) for gap in gaps if {gap.before.residue.index, gap.after.residue.index} <= residues]
+        chains = {beads[loose[0]].chain, beads[body[0]].chain}
+        together = "; chains that stay together without bonds, as in a dimer, are taken with data.several_chains = true"
         raise InputError(
             f"bead {beads[loose[0]]} (chain {beads[loose[0]].chain}) and bead {beads[body[0]]} (chain "
-            f"{beads[body[0]].chain}) are not connected by bonds: {why[0] + '; ' if why else ''}choose beads of one "
-            "molecule that follow each other (a selection can say `and protein` or `chainid 0`), or give the bonds "
-            "(CONECT in a PDB, `bonds` in a list)"
+            f"{beads[body[0]].chain}) are not connected by bonds: {reasons[0] + '; ' if reasons else ''}choose beads "
+            "of one molecule that follow each other (a selection can say `and protein` or `chainid 0`), or give the "
+            f"bonds (CONECT in a PDB, `bonds` in a list)"
+            f"{'' if several_chains or len(chains) < 2 else together}"
         )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from fpforce.molecule.bonds_by_name import pair_of
+from fpforce.molecule.covalent import TOLERANCE_NM, radii_nm, symbol_of
 from fpforce.molecule.graph import connected_components, neighbours_of, walk_whole
 from fpforce.molecule.residues import backbone
 
@@ -19,13 +20,6 @@ if TYPE_CHECKING:
     import mdtraj
     from mdtraj.core.topology import Atom
 
-# Radii in nm of atoms in covalent bonds, rounded from the usual tables; of other elements one value.
-_RADIUS_NM = {
-    "H": 0.031, "B": 0.084, "C": 0.076, "N": 0.071, "O": 0.066, "F": 0.057, "Si": 0.111, "P": 0.107, "S": 0.105,
-    "Cl": 0.102, "Se": 0.120, "Br": 0.120, "I": 0.139,
-}  # fmt: skip
-_OTHER_RADIUS_NM = 0.11
-_TOLERANCE_NM = 0.03  # a bond at 300 K is stretched by less; atoms two bonds apart are 0.06 nm farther
 _SHORTEST_NM = 0.06
 _LINK_ELEMENTS = ("C", "N", "O", "S", "Se", "P")  # of heavy atoms that a bond between two residues may join
 DISTANCE = "distance"
@@ -69,7 +63,7 @@ def add_within_residues(
     bonded = {i for pair in sources for i in pair}
     of_residue: dict[int, list[Atom]] = {}
     for atom in solute:
-        if _symbol(atom) != "VS":
+        if symbol_of(atom) != "VS":
             of_residue.setdefault(atom.residue.index, []).append(atom)
     within = [pair for pair in sources if topology.atom(pair[0]).residue is topology.atom(pair[1]).residue]
     inside: dict[int, list[tuple[int, int]]] = {}
@@ -78,15 +72,15 @@ def add_within_residues(
     for number, atoms in of_residue.items():
         if len(atoms) > 1:
             _join_pieces(atoms, inside.get(number, []), sources, frames, bonded)
-    alone = [atom for atom in solute if atom.index not in bonded and _symbol(atom) == "H"]
+    alone = [atom for atom in solute if atom.index not in bonded and symbol_of(atom) == "H"]
     if alone:
-        heavy = [atom for atom in solute if _symbol(atom) not in ("H", "VS")]
+        heavy = [atom for atom in solute if symbol_of(atom) not in ("H", "VS")]
         for atom in alone:
             if not heavy:
                 break
             distance = frames.typical([atom.index] * len(heavy), [other.index for other in heavy])
             nearest = int(np.argmin(distance))
-            if _SHORTEST_NM < distance[nearest] <= _radii([atom, heavy[nearest]]).sum() + _TOLERANCE_NM:
+            if _SHORTEST_NM < distance[nearest] <= radii_nm([atom, heavy[nearest]]).sum() + TOLERANCE_NM:
                 sources[pair_of(atom.index, heavy[nearest].index)] = DISTANCE
 
 
@@ -107,14 +101,14 @@ def _join_pieces(
         piece_of[members] = number
     first, second = np.triu_indices(len(atoms), 1)
     apart = piece_of[first] != piece_of[second]
-    hydrogen = np.array([_symbol(atom) == "H" for atom in atoms])
+    hydrogen = np.array([symbol_of(atom) == "H" for atom in atoms])
     apart &= ~(hydrogen[first] & hydrogen[second])
     first, second = first[apart], second[apart]
     if not len(first):
         return
-    indices, radii = np.array([atom.index for atom in atoms]), _radii(atoms)
+    indices, radii = np.array([atom.index for atom in atoms]), radii_nm(atoms)
     distance = frames.typical(indices[first], indices[second])
-    near = (distance > _SHORTEST_NM) & (distance <= radii[first] + radii[second] + _TOLERANCE_NM)
+    near = (distance > _SHORTEST_NM) & (distance <= radii[first] + radii[second] + TOLERANCE_NM)
     full = {place for place, atom in enumerate(atoms) if atom.index in bonded}  # of hydrogens: they have their bond
     for place in np.argsort(distance):
         if not near[place]:
@@ -133,14 +127,14 @@ def add_links(
     topology: "mdtraj.Topology", solute: Sequence["Atom"], sources: dict[tuple[int, int], str], frames: SampleFrames
 ) -> None:
     """Bonds between residues that no name implies: disulfides, closed rings, cross-links."""
-    atoms = [atom for atom in solute if _symbol(atom) in _LINK_ELEMENTS]
+    atoms = [atom for atom in solute if symbol_of(atom) in _LINK_ELEMENTS]
     if len(atoms) < 2:
         return
-    indices, radii = np.array([atom.index for atom in atoms]), _radii(atoms)
+    indices, radii = np.array([atom.index for atom in atoms]), radii_nm(atoms)
     residue = np.array([atom.residue.index for atom in atoms])
     whole = _whole_frame(topology, indices, sources, frames)
-    pairs = cKDTree(whole).query_pairs(2.0 * radii.max() + 2.0 * _TOLERANCE_NM, output_type="ndarray")
-    sulfurs = np.array([place for place, atom in enumerate(atoms) if _symbol(atom) in ("S", "Se")], dtype=int)
+    pairs = cKDTree(whole).query_pairs(2.0 * radii.max() + 2.0 * TOLERANCE_NM, output_type="ndarray")
+    sulfurs = np.array([place for place, atom in enumerate(atoms) if symbol_of(atom) in ("S", "Se")], dtype=int)
     if len(sulfurs) > 1:  # of two chains that may lie in different images
         first, second = np.triu_indices(len(sulfurs), 1)
         pairs = np.concatenate([pairs.reshape(-1, 2), np.stack([sulfurs[first], sulfurs[second]], 1)])
@@ -148,7 +142,7 @@ def add_links(
     if not len(pairs):
         return
     distance = frames.distances(indices[pairs[:, 0]], indices[pairs[:, 1]])
-    limit = radii[pairs].sum(1) + _TOLERANCE_NM
+    limit = radii[pairs].sum(1) + TOLERANCE_NM
     near = (np.median(distance, axis=0) <= limit) & (distance.min(axis=0) > 2.0 * _SHORTEST_NM)
     neighbours = neighbours_of(sources)
     for a, b in pairs[near]:
@@ -163,7 +157,7 @@ def _valence(atom: "Atom") -> int:
     """How many bonded neighbours an atom has at most."""
     if atom.name == "C" and backbone(atom.residue):
         return 3
-    return {"C": 4, "N": 4, "P": 5}.get(_symbol(atom), 2)
+    return {"C": 4, "N": 4, "P": 5}.get(symbol_of(atom), 2)
 
 
 def _whole_frame(
@@ -174,11 +168,3 @@ def _whole_frame(
     if frames.box_vectors is None:
         return xyz[indices]
     return walk_whole(xyz[None].copy(), frames.box_vectors[:1], sources)[0][indices]
-
-
-def _radii(atoms: Sequence["Atom"]) -> np.ndarray:
-    return np.array([_RADIUS_NM.get(_symbol(atom), _OTHER_RADIUS_NM) for atom in atoms])
-
-
-def _symbol(atom: "Atom") -> str:
-    return "VS" if atom.element is None else atom.element.symbol

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+_STRETCH = 1.3  # of a bond beyond its typical length, in any frame
+
 
 def neighbours_of(pairs: Iterable[tuple[int, int]]) -> dict[int, list[int]]:
     """{node: [bonded nodes]} of pairs."""
@@ -89,8 +91,9 @@ def walk_whole(xyz: np.ndarray, box_vectors: np.ndarray, pairs: Iterable[tuple[i
 def box_problem(xyz: np.ndarray, box_vectors: np.ndarray, pairs: Iterable[tuple[int, int]]) -> str | None:
     """Why the boxes (frames, 3, 3) cannot be those of coordinates (frames, atoms, 3) in nm, or None.
 
-    A box is believed only if it can hold every bond twice: across a smaller one the nearest image of a bonded atom is
-    another atom, and the molecule would be folded into the box. Files without a box often hold a tiny one.
+    A box is believed only if it can hold every bond twice, stretched by 30%: across a smaller one the nearest image of
+    a bonded atom is another atom, and the molecule would be folded into the box. Files without a box often hold a tiny
+    one.
     """
     volumes = np.abs(np.linalg.det(box_vectors.astype(np.float64)))
     if not np.all(volumes > 0.0):
@@ -104,6 +107,6 @@ def box_problem(xyz: np.ndarray, box_vectors: np.ndarray, pairs: Iterable[tuple[
     lengths = np.median(np.linalg.norm(xyz[some][:, pairs[:, 0]] - xyz[some][:, pairs[:, 1]], axis=-1), axis=0)
     unbroken = lengths[lengths <= 3.0 * np.quantile(lengths, 0.1)]  # most may lie across the box
     longest = float(unbroken.max())
-    if width < 2.0 * longest:
-        return f"is {width:.3g} nm wide, too narrow to hold a bond of {longest:.3g} nm twice"
+    if width < 2.0 * _STRETCH * longest:
+        return f"is {width:.3g} nm wide, too narrow to hold a bond of typically {longest:.3g} nm twice"
     return None

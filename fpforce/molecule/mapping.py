@@ -6,6 +6,7 @@ In: an mdtraj topology (or a list of bead records). Out: a BeadTable with masses
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +14,10 @@ import numpy as np
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.atom_bonds import BondedTopology, complete_bonds
 from fpforce.molecule.beads import Bead, BeadTable
-from fpforce.molecule.bonding import bead_bonds, require_connected
+from fpforce.molecule.bonding import bead_bonds, reasons_apart, require_connected
 from fpforce.molecule.graph import neighbours_of, reached
 from fpforce.molecule.presets import PRESETS
-from fpforce.molecule.residues import is_solvent
+from fpforce.molecule.residues import is_solvent, is_water
 
 if TYPE_CHECKING:
     import mdtraj
@@ -34,7 +35,7 @@ class Choice:
     sources: dict[tuple[int, int], str]
 
 
-def map_beads(topology: "mdtraj.Topology", beads: BeadChoice) -> BeadTable:
+def map_beads(topology: "mdtraj.Topology", beads: BeadChoice, several_chains: bool = False) -> BeadTable:
     """Choose beads from the atoms of a topology and derive their masses, residues and bonds.
 
     Args:
@@ -47,15 +48,16 @@ def map_beads(topology: "mdtraj.Topology", beads: BeadChoice) -> BeadTable:
             - a list of atom indices, one atom = one bead;
             - groups, mapped to their centres of mass: {bead name: selection | atom index or indices | atom names}, or a
               list of {"name": ..., "atoms": ...} where names repeat.
+        several_chains: chains may have no bond between them, as those of a dimer.
 
     Raises:
         InputError: unknown selection, no atoms selected, an atom in two beads, a bead without mass, or beads that
             bonds do not connect to one molecule.
     """
-    return choose_beads(complete_bonds(topology), beads).table
+    return choose_beads(complete_bonds(topology), beads, several_chains).table
 
 
-def choose_beads(bonded: BondedTopology, beads: BeadChoice) -> Choice:
+def choose_beads(bonded: BondedTopology, beads: BeadChoice, several_chains: bool = False) -> Choice:
     """`map_beads` of a topology whose bonds are complete, with the sources of the bonds."""
     topology = bonded.topology
     if isinstance(beads, str):
@@ -86,11 +88,11 @@ def choose_beads(bonded: BondedTopology, beads: BeadChoice) -> Choice:
         tuple(sources),
         mapping,
     )
-    require_connected(table.beads, table.bonds, bonded.gaps)
+    require_connected(table.beads, table.bonds, reasons_apart(bonded, groups), several_chains)
     return Choice(table, sources)
 
 
-def list_beads(records: Sequence[Mapping[str, Any]]) -> BeadTable:
+def list_beads(records: Sequence[Mapping[str, Any]], several_chains: bool = False) -> BeadTable:
     """A BeadTable from bead records, for arrays that come without a topology.
 
     Args:
@@ -98,6 +100,7 @@ def list_beads(records: Sequence[Mapping[str, Any]]) -> BeadTable:
             (default: a new residue begins where the residue name changes or a bead name repeats), `chain` ("A"),
             `element`, `mass_da` (default: of the element, which the backbone names N, CA, C, O, CB imply), `bonds`
             (indices of bonded beads; default, when no record has any: each bead with the next of its chain).
+        several_chains: chains may have no bond between them.
 
     Raises:
         InputError: missing or unknown key, unknown element, bond out of range, beads that bonds do not connect.
@@ -132,7 +135,7 @@ def list_beads(records: Sequence[Mapping[str, Any]]) -> BeadTable:
     if not pairs:
         pairs = {(i, i + 1) for i in range(len(beads) - 1) if beads[i].chain == beads[i + 1].chain}
     if len(beads) != 1:  # one is a particle in an external potential
-        require_connected(beads, pairs)
+        require_connected(beads, pairs, several_chains=several_chains)
     return BeadTable(tuple(beads), tuple(sorted(pairs)), "list")
 
 
@@ -152,11 +155,24 @@ def _selected(topology: "mdtraj.Topology", choice: str) -> list[tuple[int, ...]]
         except Exception as error:
             raise InputError(
                 f"beads = {choice!r} is neither a preset ({', '.join(PRESETS)}) nor an mdtraj selection: "
-                f"{_first_line(error)}"
+                f"{_first_line(error)}{_meant(topology, choice)}"
             ) from None
     if len(atoms) == 0:
         raise InputError(f"beads = {choice!r} selects none of the {topology.n_atoms} atoms: check names and residues")
     return [(int(atom),) for atom in atoms]
+
+
+def _meant(topology: "mdtraj.Topology", choice: str) -> str:
+    """What a choice that cannot be read may have been meant to be, in words."""
+    word = choice.strip()
+    near = get_close_matches(word.lower(), PRESETS, 1, 0.8)
+    if near:
+        return f"; did you mean the preset {near[0]!r}?"
+    if any(atom.name == word for atom in topology.atoms):
+        return f"; atoms of that name are `name {word}`"
+    if any(residue.name == word for residue in topology.residues):
+        return f"; residues of that name are `resname {word}`"
+    return ""
 
 
 def _group(topology: "mdtraj.Topology", name: object, atoms: Any) -> tuple[int, ...]:
@@ -217,6 +233,14 @@ def _refuse_spread_groups(topology: "mdtraj.Topology", names: Sequence[str], gro
     """Raise InputError for a bead of atoms of two molecules: its centre of mass lies between them."""
     if all(len(group) == 1 for group in groups):
         return
+    for name, group in zip(names, groups, strict=True):
+        loose = [topology.atom(atom) for atom in group if is_solvent(topology.atom(atom).residue)]
+        if loose and len(group) > 1:
+            kind = "water" if is_water(loose[0].residue) else "an ion"
+            raise InputError(
+                f"bead {name!r} has the atom {loose[0]}, which is {kind} and bonded to nothing, so that it may move "
+                f"away from the rest: leave it out, such as by `and not resname {loose[0].residue.name}`"
+            )
     neighbours = neighbours_of((bond[0].index, bond[1].index) for bond in topology.bonds)
     for name, group in zip(names, groups, strict=True):
         molecule = reached(neighbours, [group[0]])
@@ -263,7 +287,10 @@ def _bead(topology: "mdtraj.Topology", name: str, group: Sequence[int], chains: 
 
 
 def _quoted(selection: str) -> str:
-    """The selection with names that begin with a digit, such as 1Q5, in quotes, which mdtraj takes apart otherwise."""
+    """The selection with names that begin with a digit, such as 1Q5, or have a prime, such as C4', in quotes, which
+    mdtraj takes apart otherwise.
+    """
+    selection = re.sub(r"(?<![\w'\"])(\w+(?:'+|\*+)\w*)(?![\w'\"*])", r'"\1"', selection)
     parts = re.split(r"('[^']*'|\"[^\"]*\")", selection)
     parts[::2] = [re.sub(r"(?<![\w.])(\d+[A-Za-z]\w*)(?![\w.])", r"'\1'", part) for part in parts[::2]]
     return "".join(parts)

@@ -18,21 +18,29 @@ def bonded_molecules(topology: "mdtraj.Topology", atoms: Sequence[int]) -> list[
     return sorted(reached(neighbours_of(_pairs(topology)), atoms))
 
 
-def make_whole(xyz: np.ndarray, box_vectors: np.ndarray, topology: "mdtraj.Topology") -> np.ndarray:
+def make_whole(
+    xyz: np.ndarray, box_vectors: np.ndarray, topology: "mdtraj.Topology", links: Sequence[tuple[int, int]] = ()
+) -> np.ndarray:
     """Shift atoms by box vectors until every bonded pair is at its nearest image; in place.
 
     Args:
         xyz: (frames, atoms, 3).
         box_vectors: (frames, 3, 3), rows are the vectors, same unit.
         topology: mdtraj topology with the bonds of these atoms.
+        links: more pairs that are to be at their nearest images, between molecules.
 
     Returns:
         xyz, as `fpforce.molecule.graph.walk_whole` does.
     """
-    return walk_whole(xyz, box_vectors, _pairs(topology))
+    return walk_whole(xyz, box_vectors, [*_pairs(topology), *links])
 
 
-def unfold(xyz: np.ndarray, box_vectors: np.ndarray | None, topology: "mdtraj.Topology") -> str | None:
+def unfold(
+    xyz: np.ndarray,
+    box_vectors: np.ndarray | None,
+    topology: "mdtraj.Topology",
+    links: Sequence[tuple[int, int]] = (),
+) -> str | None:
     """`make_whole` in frames that have a box, where it can be believed; in place. Returns why it was not, or None.
 
     box_vectors: (frames, 3, 3), or None where the file has no box.
@@ -44,7 +52,7 @@ def unfold(xyz: np.ndarray, box_vectors: np.ndarray | None, topology: "mdtraj.To
         return "has no volume"
     problem = box_problem(xyz[there], box_vectors[there], _pairs(topology))
     if problem is None:
-        xyz[there] = make_whole(xyz[there], box_vectors[there], topology)
+        xyz[there] = make_whole(xyz[there], box_vectors[there], topology, links)
     return problem
 
 

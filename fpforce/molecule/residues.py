@@ -58,6 +58,15 @@ def backbone(residue: "Residue") -> "dict[str, Atom] | None":
     return atoms
 
 
+def lacking_backbone(residue: "Residue") -> list[str]:
+    """Which of N, CA and C an amino acid by name lacks; nothing of other residues, and of those that are beads."""
+    if standard_name(residue) not in STANDARD:
+        return []
+    names = {atom.name for atom in residue.atoms}
+    lacking = [name for name in ("N", "CA", "C") if name not in names]
+    return lacking if len(lacking) == 1 else []
+
+
 def alpha_carbon(residue: "Residue") -> "Atom | None":
     """The atom CA of an amino acid, None of any other residue.
 

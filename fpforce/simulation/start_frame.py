@@ -13,6 +13,7 @@ from fpforce.molecule.periodic import whole_frame
 from fpforce.simulation.replicas import BondLimits
 from fpforce.trajectories.files import existing_file, holds_topology, load_frame
 from fpforce.trajectories.formats import format_of, readable
+from fpforce.trajectories.together import whole_beads
 from fpforce.trajectories.topology_files import read_topology
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ def _read(force_field: ForceField, start: str, index: int, topology: Any) -> np.
     if supplies == "source":
         whole_frame(frame)
     _check_chirality(force_field, frame, path)
-    return force_field.beads.positions(frame.xyz, frame.topology)[0]
+    positions_nm = force_field.beads.positions(frame.xyz, frame.topology)[0]
+    return whole_beads(positions_nm, frame.unitcell_vectors, force_field.beads)
 
 
 def _require_frame(path: Path, index: int) -> None:

@@ -56,6 +56,7 @@ def write_bead_frames(frames: "BeadFrames", folder: str | Path, recipe: dict[str
             "trajectories": names,
             "beads": bead_records(frames.beads),
             "length_unit": "nm",
+            "several_chains": recipe["data"]["several_chains"],
             "allow_d_residues": recipe["data"]["allow_d_residues"],
             "held_out": recipe["data"]["held_out"],
         }

@@ -18,6 +18,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.chirality import chiral_residues
 from fpforce.molecule.mapping import BeadChoice
+from fpforce.trajectories.atom_checks import check_atom_bonds
 from fpforce.trajectories.files import NM_PER, AtomFrames, existing_file, is_array, matching_files
 from fpforce.trajectories.forces import BeadForces, ForceFiles, ForceReader
 from fpforce.trajectories.frame_checks import (
@@ -41,6 +42,7 @@ from fpforce.trajectories.mapping_report import (
 )
 from fpforce.trajectories.scene import Scene
 from fpforce.trajectories.sources import MappedFiles, Sources, resolve
+from fpforce.trajectories.together import check_together, interfaces_of
 from fpforce.trajectories.weights import FrameWeights, read_weights
 
 if TYPE_CHECKING:
@@ -90,6 +92,7 @@ def read_bead_frames(
     forces: ForceFiles | None = None,
     readable_frames: bool = False,
     weights: Sequence[str | Path] | None = None,
+    several_chains: bool = False,
 ) -> BeadFrames:
     """Read trajectories and map them to beads.
 
@@ -108,6 +111,8 @@ def read_bead_frames(
         forces: read forces too, from one file for each trajectory.
         readable_frames: of a file that ends within a frame, as a killed run leaves it, take the frames before it.
         weights: files with how much each frame counts, one for each trajectory (fpforce.trajectories.weights).
+        several_chains: chains may have no bond between them, if they stay together in every frame, as those of a
+            dimer; they are put into the image of the box in which they are next to each other.
 
     Returns:
         BeadFrames.
@@ -127,7 +132,7 @@ def read_bead_frames(
         raise InputError(f"stride = {stride!r} must be a whole number of at least 1")
     paths = [existing_file(path, "trajectory") for path in paths]
     _check_length_unit(paths, length_unit)
-    sources = resolve(paths, topology, beads, table, length_unit)
+    sources = resolve(paths, topology, beads, table, length_unit, several_chains)
     source = sources.source
     reader = None
     if forces is not None:
@@ -141,9 +146,15 @@ def read_bead_frames(
         check_finite(read.xyz, path, stride)
         check_flat(read.xyz, path, stride)
         positions = source.positions(read.xyz)
-        check_bonds(positions, source.table, path, length_unit, stride, sources.bond_sources)
+        check_bonds(
+            positions, source.table, path, length_unit, stride, sources.bond_sources, simulated=table is not None
+        )
+        if table is None:
+            check_together(positions, source.table, path, stride)
         if isinstance(source, MappedFiles):
             check_peptide_bonds(read.xyz, source.topology, path)
+            if source.chemical_bonds is not None:
+                check_atom_bonds(read.xyz, source.chemical_bonds, path, stride)
             if not allow_d_residues:
                 check_chirality(read.xyz, source.topology, path, stride)
         if reader is not None:
@@ -226,6 +237,7 @@ def _report(
         stride=stride,
         chirality=chirality_of(atoms, table, allow_d_residues),
         warnings=tuple(warnings),
+        interfaces=interfaces_of(frames.positions_nm, table),
     )
 
 

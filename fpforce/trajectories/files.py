@@ -169,6 +169,7 @@ def read_atoms(
     bonded: "mdtraj.Topology",
     stride: int,
     readable_frames: bool = False,
+    links: Sequence[tuple[int, int]] = (),
 ) -> AtomFrames:
     """Positions in nm of some atoms of a trajectory, molecules made whole across its periodic box.
 
@@ -179,6 +180,7 @@ def read_atoms(
         bonded: mdtraj topology of these atoms with all their bonds.
         stride: take every stride-th frame.
         readable_frames: of a file that ends within a frame, as of a killed run, take the frames before it.
+        links: pairs of the wanted atoms, counted among them, that are next to each other without a bond.
     """
     import mdtraj
 
@@ -212,7 +214,7 @@ def read_atoms(
         raise InputError(f"{path} holds no complete frame: truncated? make it anew")
     xyz = np.array(part.xyz, dtype=np.float32)
     vectors = part.unitcell_vectors
-    problem = unfold(xyz, vectors, bonded) if np.isfinite(xyz).all() else None
+    problem = unfold(xyz, vectors, bonded, links) if np.isfinite(xyz).all() else None
     return AtomFrames(
         xyz,
         _time_step(path, part.time),

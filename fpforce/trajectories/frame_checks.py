@@ -28,6 +28,7 @@ _BOND_RANGE_NM = (0.07, 1.0)
 _BACKBONE_BONDS = {("C", "CA", True), ("CA", "N", True), ("CA", "CB", True), ("C", "O", True), ("C", "N", False)}
 _BACKBONE_RANGE_NM = (0.10, 0.20)
 _CA_RANGE_NM = (0.25, 0.45)  # neighbours in a chain: 0.38 nm across a trans peptide bond, 0.29 nm across a cis one
+_LONGEST_CA_NM, _LONGEST_BACKBONE_NM = 0.5, 0.22  # in any frame, at any temperature at which a chain stays one
 _FEWEST_ATOMS_TO_BE_FLAT = 5
 _NO_EXTENT_NM = 1e-5
 _RIGID_NM = 1e-3  # a bond at 300 K varies by 2e-3 nm, everything else by more
@@ -69,12 +70,14 @@ def check_bonds(
     length_unit: str | None,
     stride: int,
     sources: Mapping[tuple[int, int], str] | None = None,
+    simulated: bool = False,
 ) -> None:
     """Refuse positions (frames, beads, 3) in nm whose bonds are in no physical range, and frames in which one is torn
     or next to nothing.
 
     length_unit: the one that was declared for a bare array, else None; another that would fit is named. sources: where
-    each bond comes from; one that is only the order of residues must be as long as a chain's.
+    each bond comes from; one that is only the order of residues must be as long as a chain's. simulated: they may be
+    frames of a force field of these beads, whose stretched bonds are to be judged and not refused.
     """
     if not table.bonds:
         return
@@ -92,16 +95,20 @@ def check_bonds(
             why = (
                 "residues are missing between them, or they are of two chains, which a TER or chain names tell"
                 if in_order
-                else "the topology lists other atoms, or the molecule is broken across a box that the file does not "
-                "hold or that is wrong"
+                else "the topology lists other atoms, or lists them in another order than the trajectory, or the "
+                "molecule is broken across a box that the file does not hold or that is wrong"
             )
             raise InputError(
                 f"{path}: the bond {table.beads[i]} - {table.beads[j]} is typically {length:.3g} nm long, "
                 f"which it never is: {why}"
             )
     least = np.array([_shortest_part(table.beads[i], table.beads[j]) for i, j in table.bonds])
+    most = 3.0 * typical
+    if not simulated:
+        known = np.array([_longest_in_a_frame(table.beads[i], table.beads[j]) for i, j in table.bonds])
+        most = np.where(typical < known, np.minimum(known, most), most)
     for wrong, remedy in (
-        (lengths > 3.0 * typical, "make the molecule whole, or leave the frame out"),
+        (lengths > most, "make the molecule whole, or leave the frame out"),
         (lengths < np.maximum(least * typical, _NO_BOND_NM), "its coordinates are damaged: leave the frame out"),
     ):
         frames = wrong.any(axis=1)
@@ -157,6 +164,17 @@ def _bond_range(first: Bead, second: Bead, in_order: bool) -> tuple[float, float
     if one_atom_each and names in _BACKBONE_BONDS:
         return _BACKBONE_RANGE_NM
     return _CA_RANGE_NM if in_order and names[:2] == ("CA", "CA") else _BOND_RANGE_NM
+
+
+def _longest_in_a_frame(first: Bead, second: Bead) -> float:
+    """The length in nm that a bond between two single atoms reaches in no frame; infinite where none is known."""
+    names = tuple(sorted((first.name, second.name)))
+    if first.element is None or second.element is None:
+        return float("inf")
+    if names == ("CA", "CA") and abs(first.residue_index - second.residue_index) == 1:
+        return _LONGEST_CA_NM
+    within = first.residue_index == second.residue_index
+    return _LONGEST_BACKBONE_NM if (*names, within) in _BACKBONE_BONDS else float("inf")
 
 
 def _shortest_part(first: Bead, second: Bead) -> float:

@@ -15,6 +15,7 @@ from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.bonding import LINK, SEQUENCE
 from fpforce.molecule.chirality import chiral_residues
 from fpforce.molecule.residues import CAPS, alpha_carbon, backbone, is_solvent, is_water
+from fpforce.trajectories.together import Interface
 
 if TYPE_CHECKING:
     import mdtraj
@@ -28,6 +29,11 @@ _HOW = {
     SEQUENCE: "assumed between residues that follow each other: the topology lists none",
     "list": "of the list of beads",
 }
+
+
+_FILE_PRECISION_NM = 1e-3  # of an .xtc
+_SAME_WITHIN_NM = 1.5e-3
+_FEWEST_TO_ROUND, _BEADS_OF_A_KEY = 4, 6
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class BondRange:
 
 @dataclass(frozen=True)
 class FileFrames:
-    """Frames that were taken of a file. repeated: those that an earlier frame of the data equals, number by number."""
+    """Frames that were taken of a file. repeated: those that equal an earlier frame of the data."""
 
     path: str
     frames: int
@@ -70,7 +76,7 @@ class MappingReport:
     """What was taken from the files, and what was not.
 
     chains: (name, its residues with beads as text) each. corrected_elements: (atom, before, after). chirality: how the
-    handedness was judged. stride: every so many-th frame was taken.
+    handedness was judged. stride: every so many-th frame was taken. interfaces: of molecules that no bond joins.
     """
 
     mapping: str
@@ -86,6 +92,7 @@ class MappingReport:
     stride: int
     chirality: str
     warnings: tuple[str, ...]
+    interfaces: tuple[Interface, ...] = ()
 
     @property
     def links(self) -> tuple[BondRange, ...]:
@@ -118,6 +125,7 @@ class MappingReport:
             f"{bond.longest_nm:8.4f}  {bond.source}"
             for bond in self.bonds
         ]
+        lines += [f"together      {interface}" for interface in self.interfaces]
         if self.guessed_elements:
             lines.append("elements      guessed from the names of atoms: the topology has none")
         lines += [f"element       {atom}: {after}, not {before}" for atom, before, after in self.corrected_elements]
@@ -235,21 +243,33 @@ def chirality_of(topology: "mdtraj.Topology | None", table: BeadTable, allow_d_r
 def repeats(pieces: Sequence[np.ndarray]) -> tuple[list[int], dict[tuple[int, int], int]]:
     """How often frames return: (repeated frames of each piece, {(earlier piece, later piece): frames that both have}).
 
-    pieces: one array (frames, n, 3) a file. Frames are equal number by number, which 64 bits of hash tell.
+    pieces: one array (frames, n, 3) in nm a file. Of four beads or more frames are alike within the precision of
+    coordinates in files, since a run may be given in two formats; of fewer, number by number.
     """
-    first_in: dict[int, int] = {}
+    first_in: dict[bytes, tuple[int, int]] = {}
     repeated, shared = [], Counter()
     for number, piece in enumerate(pieces):
         again = 0
-        for frame in piece:
-            key = hash(frame.tobytes())
-            if key in first_in:
+        for index, (frame, key) in enumerate(zip(piece, _keys(piece), strict=True)):
+            there = first_in.setdefault(key, (number, index))
+            if there == (number, index):
+                continue
+            if np.abs(pieces[there[0]][there[1]] - frame).max() <= _SAME_WITHIN_NM:
                 again += 1
-                shared[first_in[key], number] += 1
-            else:
-                first_in[key] = number
+                shared[there[0], number] += 1
         repeated.append(again)
     return repeated, dict(shared)
+
+
+def _keys(piece: np.ndarray) -> list[bytes]:
+    """What frames (frames, n, 3) that are alike have in common: of some beads, so that few lie on the edge between two
+    rounded numbers.
+    """
+    beads = piece.shape[1]
+    if beads < _FEWEST_TO_ROUND:
+        return [frame.tobytes() for frame in piece]
+    some = np.unique(np.linspace(0, beads - 1, _BEADS_OF_A_KEY).astype(int))
+    return [frame.tobytes() for frame in np.round(piece[:, some] / _FILE_PRECISION_NM).astype(np.int32)]
 
 
 def repeat_warnings(

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.atom_bonds import BondedTopology, complete_bonds, with_bonds
+from fpforce.molecule.atom_bonds import BondedTopology, Gap, complete_bonds, with_bonds
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.bonding import SEQUENCE, bead_bonds
 from fpforce.molecule.bonds_by_distance import SampleFrames
 from fpforce.molecule.mapping import BeadChoice, choose_beads, list_beads
 from fpforce.molecule.periodic import bonded_molecules
+from fpforce.trajectories.atom_checks import ChemicalBonds
 from fpforce.trajectories.files import (
     AtomFrames,
     holds_topology,
@@ -29,6 +30,7 @@ from fpforce.trajectories.files import (
 )
 from fpforce.trajectories.force_map import MappedAtoms
 from fpforce.trajectories.scene import Scene, make_scene
+from fpforce.trajectories.together import links_between, molecules_of
 from fpforce.trajectories.topology_files import TopologyFile, read_topology_file
 
 if TYPE_CHECKING:
@@ -73,7 +75,9 @@ class MappedFiles:
     """Files of the atoms of a topology, `whole`; read are `indices`, the molecules of the beads.
 
     topology and table count within these indices; the topology has all bonds. sample: some frames of all atoms, by
-    which bonds were told.
+    which bonds were told. chemical_bonds: the bonds of atoms, within these indices; None of a model's own beads, whose
+    frames may be a simulation's and are to be judged. links: pairs of atoms within these indices, along which
+    molecules that stay together are made whole.
     """
 
     table: BeadTable
@@ -81,6 +85,8 @@ class MappedFiles:
     topology: "mdtraj.Topology"
     whole: BondedTopology
     sample: SampleFrames | None
+    chemical_bonds: ChemicalBonds | None = None
+    links: tuple[tuple[int, int], ...] = ()
 
     @property
     def n_points(self) -> int:
@@ -89,7 +95,9 @@ class MappedFiles:
     def read(self, path: Path, length_unit: str | None, stride: int, readable_frames: bool = False) -> AtomFrames:
         """Frames of the atoms at `indices`, made whole; InputError where the file does not go with the topology."""
         if not is_array(path):
-            return read_atoms(path, self.whole.topology, self.indices, self.topology, stride, readable_frames)
+            return read_atoms(
+                path, self.whole.topology, self.indices, self.topology, stride, readable_frames, self.links
+            )
         return AtomFrames(_points(path, length_unit, stride, self.n_points)[:, self.indices])
 
     def positions(self, xyz: np.ndarray) -> np.ndarray:
@@ -117,13 +125,14 @@ class MappedFiles:
 class Sources:
     """What to read: the full bead `table`, the `source` that reads a file, and where each bond of the table comes from.
 
-    file: how the topology was given, None where a list names the beads.
+    file: how the topology was given, None where a list names the beads. gaps: between residues with beads.
     """
 
     table: BeadTable
     source: ListedBeads | MappedFiles
     bond_sources: dict[tuple[int, int], str]
     file: TopologyFile | None = None
+    gaps: tuple[Gap, ...] = ()
 
     def warnings(self) -> list[str]:
         """What is unusual in them, in words."""
@@ -131,7 +140,7 @@ class Sources:
             source == SEQUENCE and {self.table.beads[bead].name for bead in pair} != {"CA"}
             for pair, source in self.bond_sources.items()
         )
-        lines = []
+        lines = [f"{gap}: no torsion or bond leads across" for gap in self.gaps]
         if assumed:
             lines.append(
                 f"{assumed} bonds between residues are assumed, each with the next: the topology lists none between "
@@ -152,6 +161,7 @@ def resolve(
     beads: BeadChoice,
     table: BeadTable | None,
     length_unit: str | None,
+    several_chains: bool = False,
 ) -> Sources:
     """The Sources of trajectories: with a `table` of a model its beads, else those that `beads` chooses.
 
@@ -159,21 +169,25 @@ def resolve(
     """
     first = paths[0]
     if topology is None and table is None and is_array(first) and _are_records(beads):
-        listed = list_beads(beads)
+        listed = list_beads(beads, several_chains)
         return Sources(listed, ListedBeads(listed), dict.fromkeys(listed.bonds, LISTED))
     given = _topology(first, topology, table)
     sample = _sample(first, given, length_unit)
     whole = complete_bonds(given.topology, sample, lists_bonds=given.lists_bonds)
+    given_table = table is not None
     if table is None:
-        choice = choose_beads(whole, beads)
+        choice = choose_beads(whole, beads, several_chains)
         table, bond_sources = choice.table, choice.sources
     else:
         bond_sources = dict.fromkeys(table.bonds, LISTED)
+    own_beads = given_table and table.match(whole.topology) == "beads"
     from_atoms = table.match(whole.topology) == "source"
     groups = [bead.atoms if from_atoms else (i,) for i, bead in enumerate(table.beads)]
     if from_atoms and LISTED in bond_sources.values():
         found = bead_bonds(whole, groups)
         bond_sources = {pair: found.get(pair, LISTED) for pair in table.bonds}
+    if own_beads:  # a file of beads alone seldom lists their bonds, along which they are made whole
+        whole = with_bonds(whole, table.bonds, LISTED)
     in_order = [pair for pair, source in bond_sources.items() if source == SEQUENCE]
     whole = with_bonds(whole, [(groups[i][0], groups[j][0]) for i, j in in_order], SEQUENCE)
     indices = bonded_molecules(whole.topology, [atom for group in groups for atom in group])
@@ -185,8 +199,17 @@ def resolve(
             for bead, group in zip(table.beads, groups, strict=True)
         ),
     )
-    source = MappedFiles(local, indices, whole.topology.subset(indices), whole, sample)
-    return Sources(table, source, bond_sources, given)
+    inside = whole.topology.subset(indices)
+    atoms = links_between(groups, molecules_of(table), sample)
+    links = tuple((where[i], where[j]) for i, j in atoms)
+    chemical = None
+    if not own_beads:
+        kept = {(i, j): kind for (i, j), kind in whole.sources.items() if i in where and j in where}
+        chemical = ChemicalBonds.of(inside, {(where[i], where[j]): kind for (i, j), kind in kept.items()})
+    source = MappedFiles(local, indices, inside, whole, sample, chemical, links)
+    used = {whole.topology.atom(atom).residue.index for group in groups for atom in group}
+    gaps = tuple(gap for gap in whole.gaps if {gap.before.residue.index, gap.after.residue.index} <= used)
+    return Sources(table, source, bond_sources, given, gaps)
 
 
 def _topology(first: Path, topology: "str | Path | mdtraj.Topology | None", table: BeadTable | None) -> TopologyFile:

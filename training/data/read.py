@@ -71,6 +71,7 @@ def read_frames(data: DataRecipe) -> Iterator[tuple[str, BeadFrames]]:
             forces=_force_files(data),
             readable_frames=data.readable_frames,
             weights=data.weights,
+            several_chains=data.several_chains,
         )
         check_motion(frames)
         yield "", frames

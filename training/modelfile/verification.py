@@ -21,8 +21,9 @@ def verify(program: torch.jit.ScriptModule, physical: PhysicalEnergy, frames_nm:
     """Compare the frozen program with the eager model in float64 on frames (frames, n, 3) in nm, and test symmetries.
 
     Returns the largest deviations, energies in kT, forces relative to their root mean square. Raises InputError naming
-    the first check that fails. Of a network that is not invariant under rotation by construction the error is recorded,
-    and mirror images must differ by more than rotated copies do. A particle in the plane is moved along z instead.
+    the first check that fails. Mirror images must differ, or, where the network is not chiral, be alike. Of a network
+    that is not invariant under rotation by construction the error is recorded, and mirror images must differ by more
+    than rotated copies do. A particle in the plane is moved along z instead.
     """
     space = space_of(physical.beads)
     reference = copy.deepcopy(physical).double()
@@ -34,7 +35,9 @@ def verify(program: torch.jit.ScriptModule, physical: PhysicalEnergy, frames_nm:
     rotation = rotation * torch.linalg.det(rotation)
     moved = _energy_and_force(reference, space.equivalent(frames_nm, rotation, torch.tensor([1.0, -2.0, 3.0])))[0]
     mirrored = _energy_and_force(reference, frames_nm * torch.tensor([1.0, 1.0, -1.0]))[0]
-    kt, invariant = physical.kt, space is PLANE or physical.energy.network.rotation_invariant
+    kt, network = physical.kt, physical.energy.network
+    invariant = space is PLANE or network.rotation_invariant
+    mirroring = (mirrored - exact_energy).abs() / kt
     turning = (moved - exact_energy).abs() / kt
     measured = {
         "energy_error_kt": float((energy - exact_energy).abs().max() / kt),
@@ -42,7 +45,7 @@ def verify(program: torch.jit.ScriptModule, physical: PhysicalEnergy, frames_nm:
         "energy_error_float32_kt": float((single.double() - exact_energy).abs().max() / kt),
         "force_error_float32": float((single_force.double() - exact_force).abs().max() / rms),
         "invariance_error_kt": float(turning.max()),
-        "mirror_difference_kt": float((mirrored - exact_energy).abs().median() / kt),
+        "mirror_difference_kt": float(mirroring.median()),
         "frames": len(frames_nm),
     }
     limits = {
@@ -59,6 +62,13 @@ def verify(program: torch.jit.ScriptModule, physical: PhysicalEnergy, frames_nm:
                 "the checkpoint's weights are damaged or too extreme for float32, train it further or anew (a cutoff "
                 "below all distances, model.cutoff_nm, leaves a model without neighbours, too)"
             )
+    if not network.chiral:
+        if not float(mirroring.max()) <= limits["invariance_error_kt"]:
+            raise InputError(
+                f"the exported model fails its check: frames and their mirror images differ by {mirroring.max():.3g} "
+                "kT, and model.chiral = false says that they do not; the checkpoint is damaged, train anew"
+            )
+        return measured
     chance = 1e-3 + float(turning.median())
     if physical.beads >= 4 and not measured["mirror_difference_kt"] > chance:
         what = "energy" if physical.energy.conservative else "what stands for an energy of their score"
@@ -78,7 +88,10 @@ def _why_alike(t_eval: float) -> str:
             f"force field can tell them apart; choose a smaller --t-eval (the recipe's, without it; at most "
             f"{LARGEST_T_EVAL:g})"
         )
-    return "the model has not learned chirality; train it further"
+    return (
+        "the model has not learned chirality; train it further, or, of a molecule that has no hand, with "
+        "model.chiral = false"
+    )
 
 
 def _energy_and_force(module: nn.Module, frames_nm: Tensor) -> tuple[Tensor, Tensor]:

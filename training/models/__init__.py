@@ -68,5 +68,5 @@ def _build_network(
     if isinstance(settings, MlpRecipe):
         return (MlpModel if plan.conservative else MlpScore)(settings.width, settings.layers, plan.v_min)
     kind = InternalModel if plan.conservative else InternalScore
-    coordinates = fit_coordinates(frames, volumes=settings.volumes, weights=weights)
+    coordinates = fit_coordinates(frames, volumes=settings.volumes, chiral=settings.chiral, weights=weights)
     return kind(coordinates, settings.width, settings.layers, plan.v_min)

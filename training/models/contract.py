@@ -2,9 +2,10 @@
 
 A model is a torch module `forward(x, t) -> (batch,)`: x (batch, beads, 3) centred and normalised positions, t (batch,)
 or (1,) diffusion times, the energy E_theta(x, t) = -log q_t(x) up to a constant. Of a molecule it must be invariant
-under rotation and translation and tell mirror images apart; of one bead in the plane it must not depend on z. It must
-compile with torch.jit.script and be twice differentiable in (x, t). A `Network` also says what an implementation of it
-elsewhere needs besides its weights. tests/contract/ checks every model against this.
+under rotation and translation and tell mirror images apart, unless it is for molecules that have no hand; of one bead
+in the plane it must not depend on z. It must compile with torch.jit.script and be twice differentiable in (x, t). A
+`Network` also says what an implementation of it elsewhere needs besides its weights. tests/contract/ checks every model
+against this.
 
 A score network, whose score need not be the gradient of anything, is a torch module `forward(x, t) -> (q, w)` instead:
 coordinates q (batch, coordinates) that depend on x as an energy does, and weights w of the same shape. Its score is
@@ -44,6 +45,8 @@ class Network(nn.Module):
 
     # False: energies depend on the orientation, and batches are rotated at random instead.
     rotation_invariant: bool = True
+    # False: a molecule and its mirror image have one energy, exactly.
+    chiral: bool = True
 
     def constants(self) -> dict[str, float | int | bool | str]:
         """Numbers, by name, that the network's code fixes; they travel in model.pt."""

@@ -67,17 +67,26 @@ class FrameEdges(nn.Module):
     In order: 16 radial functions and the standardised distance; the direction to j along the axes of i (3) and along
     those of j (3); the axes of i along those of j (9); residue separation (10) and bond distance (6), one-hot. Widths
     grow with the noise as those of the diffused density do.
+
+    chiral: whether mirror images differ. Where they do not, the features that change sign in a mirror are zero: those
+    with one normal. The network's weights of these are zero, too, for programs that compute them.
     """
 
     centres: Tensor
     radial_width: Tensor
+    even: Tensor
 
-    def __init__(self, centres: Tensor):
+    def __init__(self, centres: Tensor, chiral: bool = True):
         super().__init__()
+        self.chiral = chiral
         self.register_buffer("centres", centres)
         self.register_buffer("radial_width", centres[1:2] - centres[:1])
         self.features = RADIAL + 1 + 3 + 3 + 9 + SEPARATIONS + BOND_DISTANCES
         self.distance_feature = RADIAL  # the standardised distance; the direction along the axes of i follows
+        one, both = [1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+        place = [1.0] * (SEPARATIONS + BOND_DISTANCES)
+        even = torch.tensor([1.0] * (RADIAL + 1) + one + one + both + place, dtype=centres.dtype)
+        self.register_buffer("even", even, persistent=False)
         self.separations, self.bond_distances = SEPARATIONS, BOND_DISTANCES
         self.smooth_length, self.noise_length = SMOOTH_LENGTH, NOISE_LENGTH
         self.smooth_area, self.noise_area = SMOOTH_AREA, NOISE_AREA
@@ -112,7 +121,8 @@ class FrameEdges(nn.Module):
             -1,
         )
         place = place.expand(batch, beads, beads, self.separations + self.bond_distances)
-        return torch.cat([lengths, own, -own.transpose(1, 2), mutual, place], -1)
+        edges = torch.cat([lengths, own, -own.transpose(1, 2), mutual, place], -1)
+        return edges if self.chiral else edges * self.even
 
     def near(self, x: Tensor, t: Tensor, molecule: Molecule, index: Tensor) -> Tensor:
         """The same features (batch, n, m, K) of the edges to the neighbours `index` (batch, n, m) only
@@ -143,7 +153,8 @@ class FrameEdges(nn.Module):
         )
         separation = one_hot(molecule.separation.take(places), self.separations, x)
         bonds = one_hot(molecule.bond_distance.take(places), self.bond_distances, x)
-        return torch.cat([lengths, own, other, mutual.flatten(3), separation, bonds], -1)
+        edges = torch.cat([lengths, own, other, mutual.flatten(3), separation, bonds], -1)
+        return edges if self.chiral else edges * self.even
 
     def lengths(self, square: Tensor, signal: Tensor, noise: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         """Radial functions and the standardised distance (batch, n, m, 17) from squared distances (batch, n, m)."""
@@ -177,6 +188,7 @@ class DisplacementEdges(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.chiral = True
         self.features = 4
 
     def constants(self) -> dict[str, float]:

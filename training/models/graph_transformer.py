@@ -130,6 +130,11 @@ class GraphTrunk(nn.Module):
         self.level = nn.Linear(5, width)
         self.layers = nn.ModuleList(Layer(width, width // head_width, edges.features) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
+        if not edges.chiral:
+            with torch.no_grad():
+                for layer in self.layers:
+                    layer.attention.key_edges[..., edges.even == 0.0] = 0.0
+                    layer.attention.value_edges[..., edges.even == 0.0] = 0.0
 
     def states(self, level: Tensor, around: Surroundings, molecule: Molecule, identity: Tensor | None) -> Tensor:
         """States (batch, n, width) of the beads, from noise features (batch, 5) and what the beads see."""
@@ -222,6 +227,7 @@ class OneMolecule(Network):
         self.core = core
         self.words = vocabulary
         self.rotation_invariant = isinstance(core.edges, FrameEdges)
+        self.chiral = core.edges.chiral
         for name, tensor in molecule._asdict().items():
             self.register_buffer(name, tensor.clone())
         self.identity = nn.Parameter(torch.randn(len(molecule.names), core.level.out_features)) if identity else None
@@ -327,7 +333,10 @@ def fit_graph_transformer(
     vocabulary, statistics = Vocabulary.of(beads), distance_statistics(x0, weights)
     molecule = describe_molecule(beads, vocabulary, statistics.mean, statistics.variance)
     if settings.edges == "frames":
-        edges, score = FrameEdges(torch.linspace(*statistics.range, RADIAL, dtype=x0.dtype)), GraphTransformerScore
+        edges, score = (
+            FrameEdges(torch.linspace(*statistics.range, RADIAL, dtype=x0.dtype), settings.chiral),
+            GraphTransformerScore,
+        )
     else:
         edges, score = DisplacementEdges(), DisplacementScore
     cutoff = None if settings.cutoff_nm is None else settings.cutoff_nm / scale_nm

@@ -23,6 +23,8 @@ SMOOTH_AREA = 0.45  # normalised units squared, added in quadrature to the norma
 NOISE_AREA = 2.0  # the same for each unit of sigma, since noise of that size blurs a normal by about as much
 SMOOTH_ARM = 0.45  # normalised units, added in quadrature to the distances from the centre that volumes are divided by
 NOISE_ARM = 1.4  # the same for each unit of sigma
+MOST_TRIPLES = 500_000  # of which volumes are chosen: those of 145 beads
+AT_ONCE = 2_000_000  # numbers: a part of the pairs or triples at a time, whatever the number of beads
 
 
 class InternalCoordinates(nn.Module):
@@ -33,7 +35,9 @@ class InternalCoordinates(nn.Module):
     with y = x / sqrt(x^2 + blur) seen from the centre: the log odds of a noisy frame and its mirror image are, to
     leading order in alpha / sigma, linear in such volumes (docs/method.md, eq. 18).
 
-    volumes (count, 3): triples of beads.
+    volumes (count, 3): triples of beads. chiral: whether mirror images differ. Where they do not, there are no
+    volumes, and the sines, which change sign in a mirror, are zero; so are their weights, so that programs which
+    compute the sines have the same energy.
     """
 
     first: Tensor
@@ -42,8 +46,10 @@ class InternalCoordinates(nn.Module):
     variance: Tensor
     volumes: Tensor
 
-    def __init__(self, mean: Tensor, variance: Tensor, beads: int, volumes: Tensor):
+    def __init__(self, mean: Tensor, variance: Tensor, beads: int, volumes: Tensor, chiral: bool = True):
         super().__init__()
+        assert chiral or not len(volumes)
+        self.chiral = chiral
         pairs = torch.triu_indices(beads, beads, offset=1)
         self.register_buffer("first", pairs[0])
         self.register_buffer("second", pairs[1])
@@ -82,52 +88,85 @@ class InternalCoordinates(nn.Module):
         cosine = (left * right).sum(-1) * norm
         axis = torch.sqrt(middle.square().sum(-1) + self.smooth_length**2)
         sine = axis * (bonds[:, :-2] * right).sum(-1) * norm
-        features = [deviations, noisy, cosine, sine, cosine.square() - sine.square(), 2.0 * sine * cosine]
+        odd = sine if self.chiral else torch.zeros_like(sine)
+        features = [deviations, noisy, cosine, odd, cosine.square() - sine.square(), 2.0 * odd * cosine]
         if len(self.volumes):
-            features.append(self.signed_volumes(x, t))
+            features.append(self.signed_volumes(x, t, self.volumes))
         return torch.cat(features, dim=-1)
 
-    def signed_volumes(self, x: Tensor, t: Tensor) -> Tensor:
-        """(batch, count), of beads seen from their centre, each arm divided by its smoothed length."""
+    def signed_volumes(self, x: Tensor, t: Tensor, triples: Tensor) -> Tensor:
+        """(batch, count), of triples (count, 3) of beads seen from their centre, each arm divided by its smoothed
+        length.
+        """
         arms = x - x.mean(1, keepdim=True)
         blur = self.smooth_arm**2 + self.noise_arm**2 * sigma_squared(t)[:, None]
         arms = arms * torch.rsqrt(arms.square().sum(-1) + blur)[..., None]
-        normals = torch.linalg.cross(arms[:, self.volumes[:, 1]], arms[:, self.volumes[:, 2]])
-        return 2.0 * (arms[:, self.volumes[:, 0]] * normals).sum(-1)
+        normals = torch.linalg.cross(arms[:, triples[:, 1]], arms[:, triples[:, 2]])
+        return 2.0 * (arms[:, triples[:, 0]] * normals).sum(-1)
+
+    def odd_features(self) -> list[int]:
+        """The features that change sign in a mirror."""
+        turns = max(self.beads - 3, 0)
+        start = 2 * len(self.mean)
+        second, fourth = range(start + turns, start + 2 * turns), range(start + 3 * turns, start + 4 * turns)
+        return [*second, *fourth, *range(start + 4 * turns, self.features)]
 
 
-def placeholder_coordinates(beads: int, *, volumes: bool) -> InternalCoordinates:
+def placeholder_coordinates(beads: int, *, volumes: bool, chiral: bool = True) -> InternalCoordinates:
     """Coordinates of as many features as those of `fit_coordinates`, for weights to be loaded into."""
-    pairs, triples = beads * (beads - 1) // 2, math.comb(beads, 3) if volumes and beads > 3 else 0
+    pairs, triples = beads * (beads - 1) // 2, math.comb(beads, 3) if volumes and chiral and beads > 3 else 0
     return InternalCoordinates(
-        torch.zeros(pairs), torch.ones(pairs), beads, torch.zeros(min(pairs, triples), 3, dtype=torch.long)
+        torch.zeros(pairs), torch.ones(pairs), beads, torch.zeros(min(pairs, triples), 3, dtype=torch.long), chiral
     )
 
 
-def fit_coordinates(x0: Tensor, *, volumes: bool, weights: Tensor | None = None) -> InternalCoordinates:
+def fit_coordinates(
+    x0: Tensor, *, volumes: bool, chiral: bool = True, weights: Tensor | None = None
+) -> InternalCoordinates:
     """Coordinates with the pair statistics of normalised frames x0 (frames, beads, 3) with weights (frames,).
 
     volumes: with those of the most definite sign in the frames, at most as many as there are pairs.
     """
     beads = x0.shape[1]
-    pairs = torch.triu_indices(beads, beads, offset=1)
-    distances = (x0[:, pairs[0]] - x0[:, pairs[1]]).double().norm(dim=-1)
-    triples = (
-        torch.combinations(torch.arange(beads), 3) if volumes and beads > 3 else torch.zeros(0, 3, dtype=torch.long)
-    )
-    means, variances = (moment(distances, weights).to(x0.dtype) for moment in (mean, variance))
-    coordinates = InternalCoordinates(means, variances, beads, triples)
-    if len(triples) <= pairs.shape[1]:
+    means, variances = (moment.to(x0.dtype) for moment in _pair_statistics(x0, weights))
+    wanted = volumes and chiral and beads > 3
+    triples = _some_triples(beads) if wanted else torch.zeros(0, 3, dtype=torch.long)
+    coordinates = InternalCoordinates(means, variances, beads, triples, chiral)
+    if len(triples) <= len(means):
         return coordinates
     return InternalCoordinates(means, variances, beads, triples[_most_handed(coordinates, x0, weights)])
+
+
+def _pair_statistics(x0: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Mean and variance (pairs,) of the distances in double precision, a part of the pairs at a time."""
+    beads = x0.shape[1]
+    first, second = torch.triu_indices(beads, beads, offset=1)
+    at_once = max(1, AT_ONCE // len(x0))
+    parts = [
+        (x0[:, i] - x0[:, j]).double().norm(dim=-1)
+        for i, j in zip(first.split(at_once), second.split(at_once), strict=True)
+    ]
+    means, variances = (torch.cat([moment(part, weights) for part in parts]) for moment in (mean, variance))
+    return means, variances
+
+
+def _some_triples(beads: int) -> Tensor:
+    """All triples (count, 3) of beads, or as many as MOST_TRIPLES at random, in order."""
+    if math.comb(beads, 3) <= MOST_TRIPLES:
+        return torch.combinations(torch.arange(beads), 3)
+    drawn = torch.randint(beads, (2 * MOST_TRIPLES, 3), generator=torch.Generator().manual_seed(0)).sort(1).values
+    apart = (drawn[:, 0] < drawn[:, 1]) & (drawn[:, 1] < drawn[:, 2])
+    return torch.unique(drawn[apart][:MOST_TRIPLES], dim=0)
 
 
 def _most_handed(coordinates: InternalCoordinates, x0: Tensor, weights: Tensor | None) -> Tensor:
     """Which volumes to keep, in order: as many as there are pairs, of the most definite sign in the frames."""
     every = -(-len(x0) // 500)
-    some = None if weights is None else weights[::every]
-    handedness = mean(coordinates.signed_volumes(x0[::every], x0.new_zeros(1)), some).abs()
-    return handedness.topk(len(coordinates.mean)).indices.sort().values
+    some, weights = x0[::every], None if weights is None else weights[::every]
+    parts = coordinates.volumes.split(max(1, AT_ONCE // (8 * len(some))))
+    volumes = (coordinates.signed_volumes(some, x0.new_zeros(1), part) for part in parts)
+    handedness = torch.cat([mean(part, weights).abs() for part in volumes])
+    return handedness.topk(min(len(coordinates.mean), len(handedness))).indices.sort().values
 
 
 class InternalLayers(Network):
@@ -141,6 +180,10 @@ class InternalLayers(Network):
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
         self.conditions = nn.ModuleList(nn.Linear(5, width) for _ in range(layers))
         self.gate = nn.Linear(5, width)
+        self.chiral = coordinates.chiral
+        if not coordinates.chiral:
+            with torch.no_grad():
+                self.hidden[0].weight[:, coordinates.odd_features()] = 0.0
 
     def constants(self) -> dict[str, float | int | bool | str]:
         return {

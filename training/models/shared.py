@@ -95,7 +95,9 @@ class SharedInternal(InternalModel):
     def bound(self, beads: BeadTable) -> InternalModel:
         """The network of one molecule, with a copy of these weights."""
         weights = self.state_dict()
-        coordinates = placeholder_coordinates(self.coordinates.beads, volumes=len(self.coordinates.volumes) > 0)
+        coordinates = placeholder_coordinates(
+            self.coordinates.beads, volumes=len(self.coordinates.volumes) > 0, chiral=self.chiral
+        )
         model = InternalModel(coordinates, self.out.in_features, len(self.hidden), self.noise.v_min).to(self.out.weight)
         own = self.knowledge.internal_constants(beads, {name: value.cpu().numpy() for name, value in weights.items()})
         weights |= {name: torch.from_numpy(value) for name, value in own.items()}

@@ -86,16 +86,16 @@ def build_transferable(
         assert knowledge.layout is not None
         beads = sum(len(names) for names in knowledge.layout)
         coordinates = (
-            placeholder_coordinates(beads, volumes=settings.volumes)
+            placeholder_coordinates(beads, volumes=settings.volumes, chiral=settings.chiral)
             if frames is None
-            else fit_coordinates(frames, volumes=settings.volumes)
+            else fit_coordinates(frames, volumes=settings.volumes, chiral=settings.chiral)
         )
         network = SharedInternal(coordinates, settings.width, settings.layers, plan.v_min, knowledge)
         return TransferableEnergy(network, molecules, settings.prior)
     assert isinstance(settings, GraphTransformerRecipe)
     if settings.edges == "frames":
         low, high = np.sqrt(np.square(knowledge.pairs.range()) + SMOOTH_LENGTH**2).tolist()
-        edges: FrameEdges | DisplacementEdges = FrameEdges(torch.linspace(low, high, RADIAL))
+        edges: FrameEdges | DisplacementEdges = FrameEdges(torch.linspace(low, high, RADIAL), settings.chiral)
     else:
         edges = DisplacementEdges()
     cutoff = None if settings.cutoff_nm is None else settings.cutoff_nm / scale_nm

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 _PRIOR = "build on the analytic prior (diffused Gaussian, and of molecules bonds and angles)"
 
+_CHIRAL = "false: a molecule and its mirror image have one energy, exactly; for molecules that have no hand"
 _WALL = "excluded volume: keep beads at least 3 bonds apart from coming nearer than they do in the data"
 
 
@@ -31,6 +32,7 @@ class InternalRecipe(Section):
     volumes: bool = Field(
         True, description="see the signed volumes of bead triples, which tell mirror images apart in any noise"
     )
+    chiral: bool = Field(True, description=_CHIRAL)
     prior: bool = Field(True, description=_PRIOR)
     wall: bool = Field(False, description=_WALL)
 
@@ -44,6 +46,7 @@ class GraphTransformerRecipe(Section):
     width: int = Field(64, ge=1, le=4096, description="features of a bead")
     layers: int = Field(2, ge=1, le=32, description="layers of attention")
     head_width: int = Field(16, ge=1, le=4096, description="features of an attention head; divides the width")
+    chiral: bool = Field(True, description=_CHIRAL)
     prior: bool = Field(True, description=_PRIOR)
     wall: bool = Field(False, description=_WALL)
     identity: bool = Field(True, description="an embedding of each bead's own, besides those of its name and residue")
@@ -65,6 +68,12 @@ class GraphTransformerRecipe(Section):
     def _whole_heads(self) -> "GraphTransformerRecipe":
         if self.width % self.head_width:
             raise ValueError(f"width = {self.width} must be a multiple of head_width = {self.head_width}")
+        return self
+
+    @model_validator(mode="after")
+    def _mirrors_are_known(self) -> "GraphTransformerRecipe":
+        if not self.chiral and self.edges == "displacement":
+            raise ValueError("chiral = false needs edges = frames: raw difference vectors have no symmetry")
         return self
 
     @model_validator(mode="after")

@@ -31,6 +31,10 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Paths in the file are relative to the file; paths in overrides and `output` are relative to the working directory.
     """
     path = Path(path)
+    if path.is_dir():
+        inside = sorted(file.name for file in path.iterdir() if file.suffix in (".yaml", ".yml"))
+        there = f", such as {path / inside[0]}" if inside else ", and there is none in it"
+        raise InputError(f"recipe {path} is a folder: give the YAML file{there}")
     if not path.is_file():
         raise InputError(f"recipe {path} does not exist")
     try:
@@ -48,11 +52,14 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     if not low <= recipe.temperature_k <= high:
         logger.warning(
             "%s: temperature_k = %g is unusual for a molecule (%g to %g K), and all energies are scaled "
-            "by it; give the temperature of the trajectory in kelvin",
+            "by it; give the temperature of the trajectory in kelvin%s",
             _at_fault("temperature_k", "", overrides) or path,
             recipe.temperature_k,
             low,
             high,
+            f" ({recipe.temperature_k:g} degrees Celsius are {recipe.temperature_k + 273.15:g} K)"
+            if low <= recipe.temperature_k + 273.15 <= high
+            else "",
         )
     asked = (content.get("loss") or {}).get("fokker_planck_weight")
     if asked and _has_no_energy(recipe):

@@ -45,6 +45,10 @@ class DataRecipe(Section):
     readable_frames: bool = Field(
         False, description="take the complete frames of trajectories that end within one, as a killed run leaves them"
     )
+    several_chains: bool = Field(
+        False,
+        description="accept chains that no bond joins, if they stay together in every frame, as those of a dimer",
+    )
     allow_d_residues: bool = Field(False, description="accept D-amino acids instead of refusing them")
     forces: list[Path] | None = Field(
         None,
@@ -90,6 +94,8 @@ class DataRecipe(Section):
                     f"{name} is for one molecule, and molecules = {', '.join(map(str, self.molecules))} for many; "
                     "leave one of the two out"
                 )
+        if self.several_chains:
+            raise ValueError("several_chains is for one system, and molecules for many; leave one of the two out")
         if not isinstance(self.beads, str):
             raise ValueError(
                 "beads by atom or group fit one molecule; with molecules give a preset or an mdtraj selection"

@@ -41,9 +41,33 @@ def test_volumes_of_the_most_definite_sign_are_taken():
 def test_volumes_change_sign_in_the_mirror_and_nothing_else_changes_them():
     x, t = helix(6), torch.tensor([0.2], dtype=torch.float64)
     coordinates = fit_coordinates(x, volumes=True).double()
-    volumes = coordinates.signed_volumes(x, t)
+    volumes = coordinates.signed_volumes(x, t, coordinates.volumes)
     rotation = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64))[0]
     turned = x @ (rotation * torch.linalg.det(rotation)) + torch.tensor([3.0, -2.0, 1.0])
-    torch.testing.assert_close(coordinates.signed_volumes(turned, t), volumes)
-    torch.testing.assert_close(coordinates.signed_volumes(x * torch.tensor([1.0, 1.0, -1.0]), t), -volumes)
+    torch.testing.assert_close(coordinates.signed_volumes(turned, t, coordinates.volumes), volumes)
+    mirrored = coordinates.signed_volumes(x * torch.tensor([1.0, 1.0, -1.0]), t, coordinates.volumes)
+    torch.testing.assert_close(mirrored, -volumes)
     assert volumes.abs().max() > 0.1
+
+
+def test_triples_of_many_beads_are_a_sample_in_little_memory():
+    coordinates = fit_coordinates(helix(160, frames=20).float(), volumes=True)
+    volumes = coordinates.volumes
+    assert len(volumes) == 160 * 159 // 2
+    assert torch.equal(volumes, torch.unique(volumes, dim=0))
+    assert (volumes[:, 0] < volumes[:, 1]).all() and (volumes[:, 1] < volumes[:, 2]).all()
+
+
+def test_coordinates_without_a_hand_are_alike_in_the_mirror_and_keep_the_layout():
+    x, t = helix(6), torch.tensor([0.2], dtype=torch.float64)
+    blind, seeing = (fit_coordinates(x, volumes=True, chiral=chiral).double() for chiral in (False, True))
+    mirror = torch.tensor([1.0, 1.0, -1.0])
+    torch.testing.assert_close(blind(x * mirror, t), blind(x, t), rtol=0, atol=1e-14)
+    assert len(blind.volumes) == 0
+    odd = blind.odd_features()
+    assert (blind(x, t)[:, odd] == 0.0).all()
+    even = [k for k in range(blind.features) if k not in odd]
+    torch.testing.assert_close(blind(x, t)[:, even], seeing(x, t)[:, even])
+    turned = seeing(x * mirror, t)
+    changed = (turned + seeing(x, t)).abs().amax(0) < 1e-12
+    assert changed.nonzero().flatten().tolist() == seeing.odd_features()

@@ -296,3 +296,18 @@ def test_fokker_planck_weight_that_no_expert_can_take_is_an_error_where_it_was_a
     resolved = recipe_file(yaml.safe_dump(recipe.model_dump(mode="json")))
     assert load_recipe(resolved).loss == recipe.loss
     assert load_recipe(resolved, ["experts=[]", "loss.fokker_planck_weight=1e-3"]).loss.fokker_planck_weight == 1e-3
+
+
+def test_folder_for_a_recipe_is_answered_with_the_recipe_in_it(tmp_path):
+    with pytest.raises(InputError, match="is a folder: give the YAML file, and there is none in it"):
+        load_recipe(tmp_path)
+    (tmp_path / "mine.yaml").write_text("")
+    with pytest.raises(InputError, match=r"is a folder: give the YAML file, such as .*mine\.yaml"):
+        load_recipe(tmp_path)
+
+
+def test_temperature_in_celsius_is_recognised(tmp_path, caplog):
+    (tmp_path / "mine.yaml").write_text("{data: {trajectories: a.xtc}, temperature_k: 27, output: out}")
+    with caplog.at_level("WARNING", "fpforce"):
+        load_recipe(tmp_path / "mine.yaml")
+    assert "27 degrees Celsius are 300.15 K" in caplog.text
