@@ -18,6 +18,7 @@ import numpy as np
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.bonds_by_distance import SampleFrames
 from fpforce.molecule.periodic import unfold
+from fpforce.trajectories import second_reader
 from fpforce.trajectories.formats import format_of, readable
 from fpforce.trajectories.quiet import native_output_silenced
 from fpforce.trajectories.topology_files import put_right
@@ -96,6 +97,8 @@ def load_frame(path: Path, index: int, topology: "mdtraj.Topology | None" = None
     """
     import mdtraj
 
+    if topology is not None and second_reader.reads_trajectory(path):
+        return second_reader.load_trajectory(path, topology, frames=index)
     arguments = {} if topology is None else {"top": topology}
     with readable(path) as name:
         if format_of(path) == ".gro":
@@ -117,8 +120,11 @@ def sample_frames(path: Path, topology: "mdtraj.Topology") -> SampleFrames:
     with native_output_silenced():
         frames = [load_frame(path, 0, topology)]
         with suppress(Exception):  # what is wrong later in the file is named where it is read
-            with readable(path) as name, mdtraj.open(name) as file:
-                count = len(file)
+            if second_reader.reads_trajectory(path):
+                count = second_reader.count_frames(path, topology.n_atoms)
+            else:
+                with readable(path) as name, mdtraj.open(name) as file:
+                    count = len(file)
             frames += [load_frame(path, index, topology) for index in sorted({count // 2, count - 1} - {0})]
     frames = [frame for frame in frames if np.isfinite(frame.xyz).all()] or frames
     xyz = np.concatenate([frame.xyz for frame in frames])
@@ -189,11 +195,14 @@ def read_atoms(
     kept = frames_with_positions(path) if format_of(path) == ".trr" else None
     mixed = kept is not None and not kept.all()
     try:
-        with native_output_silenced(), readable(path) as name:
-            load_frame(path, 0, topology)
-            part = mdtraj.load(name, top=topology, atom_indices=atoms, stride=1 if mixed else stride)
-            if stride > 1:
-                _read_end(path)
+        if second_reader.reads_trajectory(path):
+            part = second_reader.load_trajectory(path, topology, atoms, slice(None, None, stride))
+        else:
+            with native_output_silenced(), readable(path) as name:
+                load_frame(path, 0, topology)
+                part = mdtraj.load(name, top=topology, atom_indices=atoms, stride=1 if mixed else stride)
+                if stride > 1:
+                    _read_end(path)
     except Exception as error:
         part = _complete_frames(path, topology, atoms) if readable_frames else None
         if part is None:
@@ -256,11 +265,13 @@ def _refuse_scaled_coordinates(path: Path) -> None:
 
 def unreadable(path: Path, topology: "mdtraj.Topology", error: Exception) -> InputError:
     """The InputError that says why mdtraj could not read a trajectory with this topology."""
+    if isinstance(error, InputError):
+        return error
     if isinstance(error, ImportError):
         return InputError(f"{path}: reading this format needs a package that is not installed: {reason(error)}")
     import mdtraj
 
-    if format_of(path) not in mdtraj.FormatRegistry.loaders:
+    if format_of(path) not in mdtraj.FormatRegistry.loaders and not second_reader.reads_trajectory(path):
         return InputError(
             f"{path} has extension {path.suffix or '(none)'!r}, and neither this nor the content tells a format that "
             "can be read: give an .xtc, .dcd, .trr, .nc, .h5, .gro, .lammpstrj or .pdb by its own name"
@@ -303,7 +314,7 @@ def _positions_in(npz: Any, path: Path) -> np.ndarray:
 
 
 def _time_step(path: Path, time: np.ndarray) -> float | None:
-    if format_of(path) not in _TIME_INSIDE or len(time) < 2:
+    if not (format_of(path) in _TIME_INSIDE or second_reader.has_times(path)) or len(time) < 2:
         return None
     steps = np.diff(np.asarray(time, dtype=np.float64))
     step = float(np.median(steps))
