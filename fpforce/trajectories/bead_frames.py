@@ -231,6 +231,7 @@ def _report(
         stride=stride,
         chirality=chirality_of(atoms, table, allow_d_residues),
         warnings=tuple(warnings),
+        residue_names=tuple(dict.fromkeys(bead.residue for bead in table.beads)),
         interfaces=interfaces_of(frames.positions_nm, table),
     )
 
