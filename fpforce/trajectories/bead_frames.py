@@ -201,6 +201,7 @@ def _report(
     for path, read in zip(frames.sources, read_of, strict=True):
         if read.box_problem:
             warnings.append(f"{path}: its box {read.box_problem}; it is ignored")
+        warnings += [f"{path}: {text}" for text in read.notices]
         if read.incomplete:
             warnings.append(
                 f"{path} ends within a frame or before those that it announces: the frames before are taken"

@@ -19,6 +19,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.bonds_by_distance import SampleFrames
 from fpforce.molecule.periodic import unfold
 from fpforce.trajectories import second_reader
+from fpforce.trajectories.file_notices import notices
 from fpforce.trajectories.formats import format_of, readable
 from fpforce.trajectories.quiet import native_output_silenced
 from fpforce.trajectories.topology_files import put_right
@@ -47,6 +48,7 @@ _TOPOLOGY_INSIDE = (
     ".mmcif.gz",
     ".arc",
 )
+_PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst")
 _TIME_INSIDE = (".xtc", ".trr", ".h5", ".hdf5", ".lh5", ".nc", ".netcdf", ".ncdf", ".dtr", ".stk", ".gro")
 
 
@@ -158,6 +160,7 @@ class AtomFrames:
     time_step_ps: between frames, None if the format does not say. box: the mean lengths of its three vectors in nm, or
     None; box_problem: why it was not believed, or None. without_positions: frames of the file that have velocities or
     forces alone, and were passed over. incomplete: the file ends within a frame, or before those that it announces.
+    notices: what else is unusual in it.
     """
 
     xyz: np.ndarray
@@ -166,6 +169,7 @@ class AtomFrames:
     box_problem: str | None = None
     without_positions: int = 0
     incomplete: bool = False
+    notices: tuple[str, ...] = ()
 
 
 def read_atoms(
@@ -223,6 +227,7 @@ def read_atoms(
         raise InputError(f"{path} holds no complete frame: truncated? make it anew")
     xyz = np.array(part.xyz, dtype=np.float32)
     vectors = part.unitcell_vectors
+    unusual = notices(xyz, part.time if _has_times(path) else None)
     problem = unfold(xyz, vectors, bonded, links) if np.isfinite(xyz).all() else None
     return AtomFrames(
         xyz,
@@ -231,6 +236,7 @@ def read_atoms(
         problem,
         int((~kept).sum()) if kept is not None and mixed else 0,
         incomplete,
+        unusual,
     )
 
 
@@ -274,7 +280,8 @@ def unreadable(path: Path, topology: "mdtraj.Topology", error: Exception) -> Inp
     if format_of(path) not in mdtraj.FormatRegistry.loaders and not second_reader.reads_trajectory(path):
         return InputError(
             f"{path} has extension {path.suffix or '(none)'!r}, and neither this nor the content tells a format that "
-            "can be read: give an .xtc, .dcd, .trr, .nc, .h5, .gro, .lammpstrj or .pdb by its own name"
+            f"can be read: {'unpack it, or ' if path.suffix.lower() in _PACKED else ''}give an .xtc, .dcd, .trr, .nc, "
+            ".h5, .gro, .lammpstrj or .pdb by its own name"
         )
     held = _atoms_in(path)
     if held not in (None, topology.n_atoms):
@@ -313,8 +320,12 @@ def _positions_in(npz: Any, path: Path) -> np.ndarray:
         return arrays[0]
 
 
+def _has_times(path: Path) -> bool:
+    return format_of(path) in _TIME_INSIDE or second_reader.has_times(path)
+
+
 def _time_step(path: Path, time: np.ndarray) -> float | None:
-    if not (format_of(path) in _TIME_INSIDE or second_reader.has_times(path)) or len(time) < 2:
+    if not _has_times(path) or len(time) < 2:
         return None
     steps = np.diff(np.asarray(time, dtype=np.float64))
     step = float(np.median(steps))
