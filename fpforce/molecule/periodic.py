@@ -7,7 +7,7 @@ import numpy as np
 
 from fpforce.molecule.atom_bonds import complete_bonds
 from fpforce.molecule.bonds_by_distance import SampleFrames
-from fpforce.molecule.graph import box_problem, neighbours_of, reached, walk_whole
+from fpforce.molecule.graph import box_problem, connected_components, neighbours_of, reached, walk_whole
 
 if TYPE_CHECKING:
     import mdtraj
@@ -51,9 +51,24 @@ def unfold(
     if not there.any():
         return "has no volume"
     problem = box_problem(xyz[there], box_vectors[there], _pairs(topology))
-    if problem is None:
-        xyz[there] = make_whole(xyz[there], box_vectors[there], topology, links)
+    if problem is not None:
+        return problem
+    xyz[there] = make_whole(xyz[there], box_vectors[there], topology)
+    if links:
+        problem = _too_small(xyz[there], box_vectors[there], topology)
+        if problem is None:
+            xyz[there] = make_whole(xyz[there], box_vectors[there], topology, links)
     return problem
+
+
+def _too_small(xyz: np.ndarray, box_vectors: np.ndarray, topology: "mdtraj.Topology") -> str | None:
+    """Why a box cannot tell where molecules lie beside each other: one of them, whole, is longer than it."""
+    sides = np.median(np.linalg.norm(box_vectors, axis=-1).min(axis=1))
+    for molecule in connected_components(xyz.shape[1], _pairs(topology)):
+        length = float(np.median(np.ptp(xyz[:, molecule], axis=1).max(axis=1)))
+        if length > sides:
+            return f"is {sides:.3g} nm wide, less than the {length:.3g} nm of one of its molecules"
+    return None
 
 
 def whole_frame(frame: "mdtraj.Trajectory") -> "mdtraj.Topology":

@@ -44,10 +44,15 @@ def standard_name(residue: "Residue") -> str:
     """The amino acid of which a residue is a state (LYSH of LYS) or an end in AMBER's way (NTYR of TYR), or its own
     name.
     """
-    name = residue.name.upper()
-    if name in _NAME_OF:
-        return _NAME_OF[name]
-    return _NAME_OF.get(name[1:], residue.name) if len(name) == 4 and name[0] in "NC" else residue.name
+    return amino_acid_of(residue.name) or residue.name
+
+
+def amino_acid_of(name: str) -> str | None:
+    """The amino acid of which a residue of this name is a state or an end; None where the name is of none."""
+    upper = name.upper()
+    if upper in _NAME_OF:
+        return _NAME_OF[upper]
+    return _NAME_OF.get(upper[1:]) if len(upper) == 4 and upper[0] in "NC" else None
 
 
 def backbone(residue: "Residue") -> "dict[str, Atom] | None":

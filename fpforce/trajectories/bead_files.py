@@ -1,7 +1,8 @@
 """BeadFrames written as files that train as they are.
 
-In: BeadFrames that were read from files. Out: a folder with beads.pdb, every trajectory as .npz (exact) and .xtc (for
-viewers), a recipe on the former, and the mapping as text and picture.
+In: BeadFrames that were read from files. Out: a folder with beads.pdb (and beads.cif, where names are longer than the
+columns of a PDB), every trajectory as .npz (exact) and .xtc (for viewers), a recipe on the former, and the mapping as
+text and picture.
 """
 
 import shutil
@@ -13,6 +14,7 @@ import numpy as np
 
 from fpforce.foundation.atomic_files import replacing
 from fpforce.molecule.beads import BeadTable
+from fpforce.molecule.cif import needs_cif, write_cif
 from fpforce.trajectories.scene import Scene, draw
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ def write_bead_frames(frames: "BeadFrames", folder: str | Path, recipe: dict[str
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     frames.beads.write_pdb(folder / "beads.pdb", frames.positions_nm[0])
+    if needs_cif(frames.beads):
+        write_cif(frames.beads, folder / "beads.cif", frames.positions_nm[0])
     pieces, names = frames.split(), []
     step_ps = frames.time_step_ps or 1.0
     for number, piece in enumerate(pieces, start=1):

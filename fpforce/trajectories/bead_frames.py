@@ -207,6 +207,7 @@ def _report(
     for path, read in zip(frames.sources, read_of, strict=True):
         if read.box_problem:
             warnings.append(f"{path}: its box {read.box_problem}; it is ignored")
+        warnings += [f"{path}: {text}" for text in read.notices]
         if read.incomplete:
             warnings.append(
                 f"{path} ends within a frame or before those that it announces: the frames before are taken"
@@ -237,6 +238,7 @@ def _report(
         stride=stride,
         chirality=chirality_of(atoms, table, allow_d_residues),
         warnings=tuple(warnings),
+        residue_names=tuple(dict.fromkeys(bead.residue for bead in table.beads)),
         interfaces=interfaces_of(frames.positions_nm, table),
     )
 

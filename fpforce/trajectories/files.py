@@ -18,6 +18,8 @@ import numpy as np
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.bonds_by_distance import SampleFrames
 from fpforce.molecule.periodic import unfold
+from fpforce.trajectories import second_reader
+from fpforce.trajectories.file_notices import notices
 from fpforce.trajectories.formats import format_of, readable
 from fpforce.trajectories.quiet import native_output_silenced
 from fpforce.trajectories.topology_files import put_right
@@ -46,6 +48,7 @@ _TOPOLOGY_INSIDE = (
     ".mmcif.gz",
     ".arc",
 )
+_PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst")
 _TIME_INSIDE = (".xtc", ".trr", ".h5", ".hdf5", ".lh5", ".nc", ".netcdf", ".ncdf", ".dtr", ".stk", ".gro")
 
 
@@ -96,6 +99,8 @@ def load_frame(path: Path, index: int, topology: "mdtraj.Topology | None" = None
     """
     import mdtraj
 
+    if topology is not None and second_reader.reads_trajectory(path):
+        return second_reader.load_trajectory(path, topology, frames=index)
     arguments = {} if topology is None else {"top": topology}
     with readable(path) as name:
         if format_of(path) == ".gro":
@@ -117,8 +122,11 @@ def sample_frames(path: Path, topology: "mdtraj.Topology") -> SampleFrames:
     with native_output_silenced():
         frames = [load_frame(path, 0, topology)]
         with suppress(Exception):  # what is wrong later in the file is named where it is read
-            with readable(path) as name, mdtraj.open(name) as file:
-                count = len(file)
+            if second_reader.reads_trajectory(path):
+                count = second_reader.count_frames(path, topology.n_atoms)
+            else:
+                with readable(path) as name, mdtraj.open(name) as file:
+                    count = len(file)
             frames += [load_frame(path, index, topology) for index in sorted({count // 2, count - 1} - {0})]
     frames = [frame for frame in frames if np.isfinite(frame.xyz).all()] or frames
     xyz = np.concatenate([frame.xyz for frame in frames])
@@ -152,6 +160,7 @@ class AtomFrames:
     time_step_ps: between frames, None if the format does not say. box: the mean lengths of its three vectors in nm, or
     None; box_problem: why it was not believed, or None. without_positions: frames of the file that have velocities or
     forces alone, and were passed over. incomplete: the file ends within a frame, or before those that it announces.
+    notices: what else is unusual in it.
     """
 
     xyz: np.ndarray
@@ -160,6 +169,7 @@ class AtomFrames:
     box_problem: str | None = None
     without_positions: int = 0
     incomplete: bool = False
+    notices: tuple[str, ...] = ()
 
 
 def read_atoms(
@@ -189,11 +199,14 @@ def read_atoms(
     kept = frames_with_positions(path) if format_of(path) == ".trr" else None
     mixed = kept is not None and not kept.all()
     try:
-        with native_output_silenced(), readable(path) as name:
-            load_frame(path, 0, topology)
-            part = mdtraj.load(name, top=topology, atom_indices=atoms, stride=1 if mixed else stride)
-            if stride > 1:
-                _read_end(path)
+        if second_reader.reads_trajectory(path):
+            part = second_reader.load_trajectory(path, topology, atoms, slice(None, None, stride))
+        else:
+            with native_output_silenced(), readable(path) as name:
+                load_frame(path, 0, topology)
+                part = mdtraj.load(name, top=topology, atom_indices=atoms, stride=1 if mixed else stride)
+                if stride > 1:
+                    _read_end(path)
     except Exception as error:
         part = _complete_frames(path, topology, atoms) if readable_frames else None
         if part is None:
@@ -214,6 +227,7 @@ def read_atoms(
         raise InputError(f"{path} holds no complete frame: truncated? make it anew")
     xyz = np.array(part.xyz, dtype=np.float32)
     vectors = part.unitcell_vectors
+    unusual = notices(xyz, part.time if _has_times(path) else None)
     problem = unfold(xyz, vectors, bonded, links) if np.isfinite(xyz).all() else None
     return AtomFrames(
         xyz,
@@ -222,6 +236,7 @@ def read_atoms(
         problem,
         int((~kept).sum()) if kept is not None and mixed else 0,
         incomplete,
+        unusual,
     )
 
 
@@ -256,14 +271,17 @@ def _refuse_scaled_coordinates(path: Path) -> None:
 
 def unreadable(path: Path, topology: "mdtraj.Topology", error: Exception) -> InputError:
     """The InputError that says why mdtraj could not read a trajectory with this topology."""
+    if isinstance(error, InputError):
+        return error
     if isinstance(error, ImportError):
         return InputError(f"{path}: reading this format needs a package that is not installed: {reason(error)}")
     import mdtraj
 
-    if format_of(path) not in mdtraj.FormatRegistry.loaders:
+    if format_of(path) not in mdtraj.FormatRegistry.loaders and not second_reader.reads_trajectory(path):
         return InputError(
             f"{path} has extension {path.suffix or '(none)'!r}, and neither this nor the content tells a format that "
-            "can be read: give an .xtc, .dcd, .trr, .nc, .h5, .gro, .lammpstrj or .pdb by its own name"
+            f"can be read: {'unpack it, or ' if path.suffix.lower() in _PACKED else ''}give an .xtc, .dcd, .trr, .nc, "
+            ".h5, .gro, .lammpstrj or .pdb by its own name"
         )
     held = _atoms_in(path)
     if held not in (None, topology.n_atoms):
@@ -302,8 +320,12 @@ def _positions_in(npz: Any, path: Path) -> np.ndarray:
         return arrays[0]
 
 
+def _has_times(path: Path) -> bool:
+    return format_of(path) in _TIME_INSIDE or second_reader.has_times(path)
+
+
 def _time_step(path: Path, time: np.ndarray) -> float | None:
-    if format_of(path) not in _TIME_INSIDE or len(time) < 2:
+    if not _has_times(path) or len(time) < 2:
         return None
     steps = np.diff(np.asarray(time, dtype=np.float64))
     step = float(np.median(steps))

@@ -14,7 +14,7 @@ import numpy as np
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.bonding import LINK, SEQUENCE
 from fpforce.molecule.chirality import chiral_residues
-from fpforce.molecule.residues import CAPS, alpha_carbon, backbone, is_solvent, is_water
+from fpforce.molecule.residues import CAPS, alpha_carbon, amino_acid_of, backbone, is_solvent, is_water
 from fpforce.trajectories.together import Interface
 
 if TYPE_CHECKING:
@@ -93,6 +93,16 @@ class MappingReport:
     chirality: str
     warnings: tuple[str, ...]
     interfaces: tuple[Interface, ...] = ()
+    residue_names: tuple[str, ...] = ()
+
+    @property
+    def states(self) -> tuple[tuple[str, str], ...]:
+        """(name, amino acid) of residues that have the name of a state or an end of an amino acid.
+
+        A model takes names as types: LYSH and LYS are two.
+        """
+        found = [(name, amino_acid_of(name)) for name in self.residue_names]
+        return tuple((name, of) for name, of in found if of is not None and of != name.upper())
 
     @property
     def links(self) -> tuple[BondRange, ...]:
@@ -116,6 +126,7 @@ class MappingReport:
         lines = [f"beads         {self.beads}, chosen by {self.mapping}"]
         lines += [f"chain {name:<8}{residues}" for name, residues in self.chains]
         lines += [f"  {residue:<12}{beads}" for residue, beads in self.residues]
+        lines += [f"state         {name}: of {amino_acid}, and a type of its own" for name, amino_acid in self.states]
         lines += [f"left out      {group}" for group in self.left_out] or ["left out      nothing"]
         for source, count in Counter(bond.source for bond in self.bonds).items():
             lines.append(f"bonds         {count} {_HOW.get(source, source)}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.elements import correct_elements
+from fpforce.trajectories import second_reader
 from fpforce.trajectories.formats import format_of, readable
 
 if TYPE_CHECKING:
@@ -44,8 +45,14 @@ def read_topology_file(path: str | Path) -> TopologyFile:
 
     path = existing_file(path, "topology")
     try:
+        if second_reader.reads_topology(path):
+            topology, guessed = second_reader.load_topology(path)
+            corrected = correct_elements(topology, guessed)
+            return TopologyFile(topology, path.suffix.lower() == ".tpr", guessed, tuple(corrected))
         with readable(path) as name:
             topology = mdtraj.load_topology(name)
+    except InputError:
+        raise
     except Exception as error:
         if format_of(path) not in mdtraj.FormatRegistry.loaders and format_of(path) not in _LISTS_BONDS:
             raise InputError(

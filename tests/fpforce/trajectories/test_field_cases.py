@@ -535,3 +535,33 @@ def test_frame_of_water_that_is_not_finite_costs_no_link(tmp_path):
         mdtraj.Trajectory(xyz, topology).save_dcd(str(path))
         bonds.append(read_bead_frames(path, given, beads="ca").beads.bonds)
     assert (0, 3) in bonds[0] and bonds[0] == bonds[1]
+
+
+def pdb_of(names, path):
+    """A PDB of residues of these names, N, CA and C each."""
+    lines, serial = [], 0
+    for number, name in enumerate(names, start=1):
+        for k, atom in enumerate(("N", "CA", "C")):
+            serial += 1
+            x = 3.8 * number + 1.3 * k
+            lines.append(
+                f"ATOM  {serial:5d}  {atom:<3s} {name:<4s}A{number:4d}    {x:8.3f}{k % 2:8.3f}{0:8.3f}  1.00  0.00"
+                f"          {atom[0]:>2s}"
+            )
+    path.write_text("\n".join([*lines, "END"]) + "\n")
+
+
+@pytest.mark.parametrize("row", ["HIS", "CYS", "NME"])
+def test_names_of_one_type_are_those_of_the_documentation(row, tmp_path):
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "many-molecules.md").read_text()
+    line = next(line for line in page.splitlines() if line.startswith(f"| {row} |"))
+    names = line.split("|")[2].replace(" ", "").split(",")
+    pdb_of(names, tmp_path / "given.pdb")
+    assert {residue.name for residue in mdtraj.load(str(tmp_path / "given.pdb")).topology.residues} == {row}
+
+
+@pytest.mark.parametrize("number, name, amino_acid", [(4, "LYSH", "LYS"), (8, "CYS2", "CYS")])
+def test_states_are_types_of_their_own_and_listed(peptide, tmp_path, number, name, amino_acid):
+    report = read_bead_frames(*files(tmp_path, renamed(peptide, number, name), "given.gro"), beads="ca").report
+    assert report.states == ((name, amino_acid),)
+    assert f"{name}: of {amino_acid}, and a type of its own" in str(report)

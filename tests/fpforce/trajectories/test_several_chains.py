@@ -136,3 +136,14 @@ def test_start_frame_that_the_box_splits_is_whole(xyz, given, tmp_path):
     np.testing.assert_array_equal(whole_beads(split.xyz[0], None, table), split.xyz[0])
     tiny = np.eye(3)[None] * 0.1
     np.testing.assert_array_equal(whole_beads(split.xyz[0], tiny, table), split.xyz[0])
+
+
+def test_box_that_is_smaller_than_a_chain_puts_no_chain_upon_another(xyz, given, tmp_path):
+    """A box of 1 nm, of a file that has no true one: longer chains that lie beside each other stay so."""
+    line = np.array([[0.36 * i, 0.12 * (i % 2), 0.0] for i in range(BEADS)])
+    far = np.concatenate([line, line + [0.0, 0.0, 0.9]]) + 0.005 * np.random.default_rng(0).normal(size=xyz[:50].shape)
+    box = dict(unitcell_lengths=np.full((50, 3), 1.0), unitcell_angles=np.full((50, 3), 90.0))
+    mdtraj.Trajectory(far, dimers.dimer_topology(), **box).save(str(tmp_path / "frames.xtc"))
+    read = read_bead_frames(tmp_path / "frames.xtc", given, beads="ca", several_chains=True)
+    np.testing.assert_allclose(distances(read.positions_nm), distances(far), atol=4e-3)
+    assert any("nm of one of its molecules; it is ignored" in text for text in read.report.warnings)

@@ -1,0 +1,95 @@
+"""Formats that mdtraj does not know, read by MDAnalysis: the same frames, and the same checks behind them."""
+
+import mdtraj
+import numpy as np
+import pytest
+from openmm import app
+
+from fpforce.foundation.errors import InputError
+from fpforce.reference.peptide import build_peptide
+from fpforce.trajectories import second_reader
+from fpforce.trajectories.bead_frames import read_bead_frames
+
+MDAnalysis = pytest.importorskip("MDAnalysis")
+FRAMES, EDGE_NM = 12, 3.0
+
+
+@pytest.fixture(scope="module")
+def peptide():
+    """ACE-L-K-A-NME in a cubic box, split by it."""
+    topology, positions = build_peptide("LKA", app.ForceField("amber99sbildn.xml"), 1)
+    noise = np.random.default_rng(1).normal(size=(FRAMES, *positions.shape))
+    xyz = (positions + 0.003 * noise + [0.2, 2.9, 1.5]) % EDGE_NM
+    box = dict(unitcell_lengths=np.full((FRAMES, 3), EDGE_NM), unitcell_angles=np.full((FRAMES, 3), 90.0))
+    return mdtraj.Trajectory(xyz, mdtraj.Topology.from_openmm(topology), time=2.0 * np.arange(FRAMES), **box)
+
+
+@pytest.fixture
+def given(peptide, tmp_path):
+    peptide[0].save(str(tmp_path / "given.pdb"))
+    peptide.save(str(tmp_path / "frames.xtc"))
+    return tmp_path / "given.pdb"
+
+
+def write_gromos(path, trajectory):
+    """A GROMOS .trc, in nm and ps."""
+    lines = ["TITLE", "frames", "END"]
+    for number, frame in enumerate(trajectory.xyz):
+        lines += ["TIMESTEP", f"{number:15d}{trajectory.time[number]:20.9f}", "END", "POSITIONRED"]
+        for atom, place in enumerate(frame, start=1):
+            lines.append("".join(f"{value:15.9f}" for value in place))
+            if atom % 10 == 0:
+                lines.append(f"#{atom:10d}")
+        lines += ["END", "GENBOX", "    1", "".join(f"{EDGE_NM:15.9f}" for _ in range(3))]
+        lines += ["".join(f"{90:15.9f}" for _ in range(3)), *["".join(f"{0:15.9f}" for _ in range(3))] * 2, "END"]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_gromos_trajectory_has_the_frames_of_the_xtc(peptide, given, tmp_path):
+    write_gromos(tmp_path / "frames.trc", peptide)
+    ours = read_bead_frames(tmp_path / "frames.trc", given, beads="backbone")
+    theirs = read_bead_frames(tmp_path / "frames.xtc", given, beads="backbone")
+    away, right = (one.positions_nm - one.positions_nm[:, :1] for one in (ours, theirs))
+    np.testing.assert_allclose(away, right, atol=2.1e-3)
+    assert ours.time_step_ps == pytest.approx(2.0)
+    assert ours.report.files[0].box_nm == pytest.approx((EDGE_NM,) * 3, abs=1e-4)
+
+
+def test_stride_and_other_numbers_of_atoms_are_as_with_mdtraj(peptide, given, tmp_path):
+    write_gromos(tmp_path / "frames.trc", peptide)
+    assert len(read_bead_frames(tmp_path / "frames.trc", given, beads="ca", stride=5)) == 3
+    fewer = peptide.atom_slice(range(10))
+    fewer[0].save(str(tmp_path / "fewer.pdb"))
+    with pytest.raises(InputError, match="frames.trc"):
+        read_bead_frames(tmp_path / "frames.trc", tmp_path / "fewer.pdb", beads="all")
+
+
+def test_checks_are_the_same(peptide, given, tmp_path):
+    damaged = mdtraj.Trajectory(peptide.xyz.copy(), peptide.topology, time=peptide.time)
+    damaged.xyz[7, 20] += 0.6
+    write_gromos(tmp_path / "frames.trc", damaged)
+    with pytest.raises(InputError, match=r"frames.trc: in frame 7 \(counted from 0\) the bond"):
+        read_bead_frames(tmp_path / "frames.trc", given, beads="backbone")
+
+
+def test_topology_keeps_names_residues_numbers_and_elements(peptide, given, tmp_path):
+    universe = MDAnalysis.Universe(str(given))
+    with MDAnalysis.Writer(str(tmp_path / "given.pqr"), n_atoms=peptide.n_atoms) as writer:
+        universe.add_TopologyAttr("charges", np.zeros(peptide.n_atoms))
+        universe.add_TopologyAttr("radii", np.ones(peptide.n_atoms))
+        writer.write(universe.atoms)
+    ours = read_bead_frames(tmp_path / "frames.xtc", tmp_path / "given.pqr", beads="heavy").beads
+    theirs = read_bead_frames(tmp_path / "frames.xtc", given, beads="heavy").beads
+    assert [str(bead) for bead in ours.beads] == [str(bead) for bead in theirs.beads]
+    assert [bead.element for bead in ours.beads] == [bead.element for bead in theirs.beads]
+    assert ours.bonds == theirs.bonds
+
+
+def test_without_mdanalysis_the_message_says_what_to_install(given, tmp_path, monkeypatch):
+    (tmp_path / "frames.tng").write_bytes(b"x" * 100)
+    monkeypatch.setattr(second_reader, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'fpforce\[mdanalysis\]'"):
+        read_bead_frames(tmp_path / "frames.tng", given, beads="ca")
+    (tmp_path / "given.tpr").write_bytes(b"x" * 100)
+    with pytest.raises(InputError, match=r"pip install 'fpforce\[mdanalysis\]'"):
+        read_bead_frames(tmp_path / "frames.xtc", tmp_path / "given.tpr", beads="ca")
