@@ -1,9 +1,9 @@
 """Makes the trajectories of all sequences: python examples/disordered/generate.py runs/disordered [NAME ...].
 
-OUTPUT/train gets NAME.pdb and NAME.xtc of every sequence that is trained on, OUTPUT/unseen those of the others, and beside
-each NAME_forces.npz with exact energies and forces. A call goes on where an earlier one stopped; calls with different NAMEs
-may run side by side. A sequence that is never seen is simulated longer, and twice, so that its floor is known: NAME.xtc and
-NAME_again.xtc.
+OUTPUT/train gets NAME.pdb and NAME.xtc of every sequence that is trained on, OUTPUT/unseen those of the others, and
+beside each NAME_forces.npz with exact energies and forces. A call goes on where an earlier one stopped; calls with
+different NAMEs may run side by side. A sequence that is never seen is simulated longer, and twice, so that its floor is
+known: NAME.xtc and NAME_again.xtc.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     python examples/disordered/sequences.py          writes sequences.json anew
 
-Drawn with a fixed seed: 60 sequences to train on and 20 that are never seen, of 20 to 60 residues. Each has a composition
-of its own, drawn from a Dirichlet distribution around equal shares of the 20 amino acids, so that some are sticky, some
-charged and some neither; the order is random.
+Drawn with a fixed seed: 60 sequences to train on and 20 that are never seen, of 20 to 60 residues. Each has a
+composition of its own, drawn from a Dirichlet distribution around equal shares of the 20 amino acids, so that some are
+sticky, some charged and some neither; the order is random.
 """
 
 import json

@@ -48,7 +48,7 @@ def random_chain(n: int, bond_nm: float, generator: np.random.Generator) -> np.n
     raise InputError(f"no random chain of {n} beads was found: use another seed")
 
 
-def _walk(n, bond_nm, generator):
+def _walk(n: int, bond_nm: float, generator: np.random.Generator) -> np.ndarray | None:
     walk = np.zeros((n, 3))
     direction = np.array([1.0, 0.0, 0.0])
     for k in range(1, n):
@@ -63,14 +63,14 @@ def _walk(n, bond_nm, generator):
     return walk
 
 
-def _turned(direction, by_rad, generator):
+def _turned(direction: np.ndarray, by_rad: float, generator: np.random.Generator) -> np.ndarray:
     """A unit vector at an angle to another, any way around it."""
     aside = np.cross(direction, generator.standard_normal(3))
     aside /= np.linalg.norm(aside)
     return np.cos(by_rad) * direction + np.sin(by_rad) * aside
 
 
-def _bond_nm(model):
+def _bond_nm(model: BeadModel) -> float:
     """Mean rest length of the model's harmonic bonds."""
     import openmm
 
