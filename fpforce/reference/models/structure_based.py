@@ -27,7 +27,7 @@ from fpforce.reference.models.bead_model import BeadModel, NativeContacts, RunPl
 if TYPE_CHECKING:
     import openmm
 
-EPSILON_KJ_PER_MOL = 1.2  # small proteins then fold near 310 K
+EPSILON_KJ_PER_MOL = 1.2  # villin and Trp-cage then fold near 310 K
 # Below 1 nm so few contacts are left of a small protein that it folds without a barrier.
 CONTACT_NM = 1.2
 FEWEST_APART = 4
