@@ -19,7 +19,7 @@ _CAPPED = "between ACE and NME (a sequence: the default), or with charged ends; 
 _LADDER = "temperatures in K, comma-separated, coldest first; replaces --temperature-k, --rungs and --top-temperature-k"
 _START = (
     "comma-separated, taken by the runs in turn: built (a random conformation of a sequence), extended, pdb (as the "
-    "source), or the path of a PDB of the same molecule; with --model: native or random"
+    "source), or the path of a PDB of the same molecule; with --model: native, random, or such a path"
 )
 _MEAN_FORCES = "frames of the first run for which mean forces on beads are made, in mean_forces.npz"
 _SMALLEST = "basins that hold less than this in every run are not judged; default: 0"

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from fpforce.reference.bead_dataset import write_bead_dataset
 from fpforce.reference.dataset import Run
 from fpforce.reference.folding import FOLDED_ABOVE, Scan, find_folding_temperature
 from fpforce.reference.make import seed_of_run
-from fpforce.reference.models.bead_model import BeadModel
+from fpforce.reference.models.bead_model import BeadModel, RunPlan
 from fpforce.reference.models.start import start_positions
 from fpforce.reference.platform import choose_platform
 from fpforce.reference.protocol import Dynamics
@@ -68,15 +68,10 @@ class BeadSettings:
                 "none may be negative"
             )
 
-    def completed(self, model: BeadModel) -> "BeadSettings":
-        """With the model's usual values for what is None, but the temperature."""
-        usual = model.usual
-        filled = {
-            name: getattr(usual, name)
-            for name in ("timestep_fs", "friction_per_ps", "interval_ps", "ns", "discard_ps")
-            if getattr(self, name) is None
-        }
-        return replace(self, **filled, starts=self.starts or model.usual_starts)
+    def plan(self, model: BeadModel) -> RunPlan:
+        """The model's usual run with what these settings ask for instead."""
+        asked = {field.name: getattr(self, field.name) for field in fields(RunPlan)}
+        return replace(model.usual, **{name: value for name, value in asked.items() if value is not None})
 
 
 def make_bead_reference(
@@ -93,24 +88,24 @@ def make_bead_reference(
     Raises:
         InputError: wrong input, or a folder that cannot be gone on with. KeyboardInterrupt: stopped, everything kept.
     """
-    output, settings = Path(output), settings.completed(model)
+    output, plan = Path(output), settings.plan(model)
     if not settings.resume and not settings.only and output.exists() and any(output.iterdir()):
         raise InputError(f"{output} is not empty: go on with --resume, or choose another folder")
-    frames = round(1000.0 * settings.ns / settings.interval_ps)
-    discarded = round(settings.discard_ps / settings.interval_ps)
+    frames, discarded = round(1000.0 * plan.ns / plan.interval_ps), round(plan.discard_ps / plan.interval_ps)
     if frames < 1:
-        raise InputError(f"ns {settings.ns:g}: need at least one frame of {settings.interval_ps:g} ps")
+        raise InputError(f"ns {plan.ns:g}: need at least one frame of {plan.interval_ps:g} ps")
     platform = "Reference" if settings.platform == "auto" else choose_platform(settings.platform, len(model.beads))
     temperatures, scan = _temperatures(model, output, settings)
     dynamics = Dynamics(
         temperatures_k=temperatures,
-        timestep_fs=settings.timestep_fs,
-        friction_per_ps=settings.friction_per_ps,
-        interval_ps=settings.interval_ps,
+        timestep_fs=plan.timestep_fs,
+        friction_per_ps=plan.friction_per_ps,
+        interval_ps=plan.interval_ps,
     )
     runs = []
     for number in (settings.only,) if settings.only else range(1, settings.runs + 1):
-        start, seed = settings.starts[(number - 1) % len(settings.starts)], seed_of_run(settings.seed, number)
+        starts = settings.starts or model.usual_starts
+        start, seed = starts[(number - 1) % len(starts)], seed_of_run(settings.seed, number)
         run = ReferenceRun(
             output / f"run{number}",
             model.beads.to_openmm(),
@@ -146,7 +141,7 @@ def _temperatures(
     if settings.temperatures_k is not None:
         return settings.temperatures_k, None
     scan = None
-    temperature = model.usual.temperature_k if settings.temperature_k is None else settings.temperature_k
+    temperature = settings.plan(model).temperature_k
     if temperature is None:
         scan = folding_temperature(model, output, settings)
         temperature = round(scan["temperature_k"], 1)
@@ -163,7 +158,7 @@ def folding_temperature(model: BeadModel, output: Path, settings: BeadSettings) 
         return dict(json.loads(path.read_text()))
     (seed,) = seeds(settings.seed, "folding temperature")
     unit_k = scale / BOLTZMANN_KJ_PER_MOL_K
-    completed = settings.completed(model)
+    plan = settings.plan(model)
     logger.info("looking for the folding temperature")
     found = find_folding_temperature(
         model.system,
@@ -172,8 +167,8 @@ def folding_temperature(model: BeadModel, output: Path, settings: BeadSettings) 
         Scan(
             coldest_k=_COLDEST * unit_k,
             hottest_k=_HOTTEST * unit_k,
-            timestep_fs=completed.timestep_fs,
-            friction_per_ps=completed.friction_per_ps,
+            timestep_fs=plan.timestep_fs,
+            friction_per_ps=plan.friction_per_ps,
             seed=seed,
         ),
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.foundation.errors import InputError
@@ -86,7 +87,7 @@ def count_foldings(contact_fraction: np.ndarray) -> int:
     return int(np.count_nonzero((reached[1:] == 1) & (reached[:-1] == 0)))
 
 
-def reweighted(energies: np.ndarray, sampled_k: Sequence[float], wanted_k: Sequence[float]) -> np.ndarray:
+def reweighted(energies: np.ndarray, sampled_k: ArrayLike, wanted_k: ArrayLike) -> np.ndarray:
     """Weights (wanted temperatures, samples) that turn samples of several temperatures into those of another.
 
     energies: kJ/mol, (sampled temperatures, samples of each). Each row of the result sums to one.
@@ -113,7 +114,13 @@ def _log_sum(exponents: np.ndarray) -> np.ndarray:
     return largest + np.log(np.exp(exponents - largest).sum(axis=0))
 
 
-def _scan_ladder(system, starts_nm, is_folded, scan, temperatures_k) -> dict[str, Any]:
+def _scan_ladder(
+    system: "openmm.System",
+    starts_nm: Sequence[np.ndarray],
+    is_folded: Callable[[np.ndarray], np.ndarray],
+    scan: Scan,
+    temperatures_k: Sequence[float],
+) -> dict[str, Any]:
     exchange = ReplicaExchange(
         system,
         starts_nm[0],

@@ -12,11 +12,15 @@ and de Pablo, J. Chem. Phys. 108 (1998) 9905 (96,500 K/angstrom^2 for the bonds)
 
 import math
 import re
+from typing import TYPE_CHECKING
 
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import Bead, BeadTable
-from fpforce.reference.models.bead_model import BeadModel, UsualRun, system_of
+from fpforce.reference.models.bead_model import BeadModel, RunPlan, system_of
+
+if TYPE_CHECKING:
+    import openmm
 
 BOND_NM = 0.154
 BOND_K_PER_ANGSTROM2 = 96_500.0
@@ -44,7 +48,7 @@ def build(source: str) -> BeadModel:
         name=f"C{n}H{2 * n + 2}",
         beads=BeadTable(beads, tuple((k, k + 1) for k in range(n - 1)), "all"),
         system=system_of(masses, [_bonds(n), _angles(n), _dihedrals(n), _pairs(kinds)]),
-        usual=UsualRun(
+        usual=RunPlan(
             temperature_k=400.0, timestep_fs=4.0, friction_per_ps=0.5, interval_ps=2.0, ns=40.0, discard_ps=500.0
         ),
         parameters={
@@ -58,7 +62,7 @@ def build(source: str) -> BeadModel:
     )
 
 
-def _bonds(n):
+def _bonds(n: int) -> "openmm.Force":
     import openmm
 
     force = openmm.HarmonicBondForce()
@@ -67,7 +71,7 @@ def _bonds(n):
     return force
 
 
-def _angles(n):
+def _angles(n: int) -> "openmm.Force":
     import openmm
 
     force = openmm.HarmonicAngleForce()
@@ -76,7 +80,7 @@ def _angles(n):
     return force
 
 
-def _dihedrals(n):
+def _dihedrals(n: int) -> "openmm.Force":
     import openmm
 
     force = openmm.CustomTorsionForce("c1*(1+cos(theta))+c2*(1-cos(2*theta))+c3*(1+cos(3*theta))")
@@ -87,7 +91,7 @@ def _dihedrals(n):
     return force
 
 
-def _pairs(kinds):
+def _pairs(kinds: list[tuple[float, float, float]]) -> "openmm.Force":
     import openmm
 
     force = openmm.CustomBondForce("4*e*(w*w-w); w=(s/r)^6")

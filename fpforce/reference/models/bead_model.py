@@ -30,8 +30,8 @@ class NativeContacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UsualRun:
-    """How a model is simulated unless another way is asked for; temperature_k None: at its folding temperature."""
+class RunPlan:
+    """How a model is simulated; temperature_k None: at its folding temperature."""
 
     temperature_k: float | None
     timestep_fs: float
@@ -46,16 +46,18 @@ class BeadModel:
     """A molecule of beads with a published energy.
 
     kind: the model's name. name: the molecule's, such as its sequence. system: openmm.System, masses included.
+    usual, usual_starts: its run, and where runs start in turn, unless another is asked for.
     contacts, native_nm (n, 3): of a model that has a native structure. scale_kj_per_mol: its unit of energy, from which
-    a search for the folding temperature starts. parameters: JSON-able, everything that the energy depends on besides
-    the beads. source: where form and parameters were published.
+    a search for the folding temperature starts.
+    parameters: JSON-able, everything that the energy depends on besides the beads. source: where form and parameters
+    were published.
     """
 
     kind: str
     name: str
     beads: BeadTable
     system: "openmm.System"
-    usual: UsualRun
+    usual: RunPlan
     parameters: dict[str, Any]
     source: str
     native_nm: np.ndarray | None = None

@@ -12,11 +12,15 @@ constant).
 """
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
-from fpforce.reference.models.bead_model import BeadModel, UsualRun, chain_of_residues, require_letters, system_of
+from fpforce.reference.models.bead_model import BeadModel, RunPlan, chain_of_residues, require_letters, system_of
+
+if TYPE_CHECKING:
+    import openmm
 
 # fmt: off
 # One-letter code: (three letters, mass in Da, lambda, sigma in nm, charge).
@@ -60,7 +64,7 @@ def build(source: str) -> BeadModel:
         name=source,
         beads=chain_of_residues("CA", "C", names, masses),
         system=system_of(masses, forces),
-        usual=UsualRun(
+        usual=RunPlan(
             temperature_k=TEMPERATURE_K,
             timestep_fs=20.0,
             friction_per_ps=0.1,
@@ -88,7 +92,7 @@ def screening() -> tuple[float, float]:
     return energy, math.sqrt(8.0 * math.pi * bjerrum_nm * IONIC_STRENGTH_MOLAR * _PARTICLES_PER_NM3)
 
 
-def _bonds(n):
+def _bonds(n: int) -> "openmm.Force":
     import openmm
 
     force = openmm.HarmonicBondForce()
@@ -97,7 +101,7 @@ def _bonds(n):
     return force
 
 
-def _stickiness(lambdas, sigmas):
+def _stickiness(lambdas: list[float], sigmas: list[float]) -> "openmm.Force":
     import openmm
 
     # `c` is the Lennard-Jones energy at the cutoff, which makes the energy end there at zero.
@@ -115,7 +119,7 @@ def _stickiness(lambdas, sigmas):
     return force
 
 
-def _electrostatics(charges):
+def _electrostatics(charges: list[int]) -> "openmm.Force":
     import openmm
 
     energy, inverse_nm = screening()
@@ -128,6 +132,6 @@ def _electrostatics(charges):
     return force
 
 
-def _pairs(n):
+def _pairs(n: int) -> list[tuple[int, int]]:
     """Pairs that are not bonded."""
     return [(i, j) for i in range(n) for j in range(i + 2, n)]

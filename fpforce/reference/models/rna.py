@@ -13,17 +13,22 @@ part of several pairs. Charges are left out, as in the model's first form.
 Source: Nguyen, Hori and Thirumalai, Nature Chemistry 14 (2022) 775.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from fpforce.foundation.errors import InputError
 from fpforce.reference.models.bead_model import (
     BeadModel,
     NativeContacts,
-    UsualRun,
+    RunPlan,
     chain_of_residues,
     require_letters,
     system_of,
 )
+
+if TYPE_CHECKING:
+    import openmm
 
 KCAL = 4.184
 BOND_NM, BOND_KCAL_PER_ANGSTROM2 = 0.59, 15.0
@@ -37,6 +42,8 @@ FEWEST_BETWEEN = 4
 # Da, of the nucleotide in a chain.
 _MASSES_DA = {"A": 328.2, "C": 304.2, "G": 344.2, "U": 305.2}
 _FEWEST = 8
+
+BasePair = tuple[int, int, float]
 
 
 def build(source: str) -> BeadModel:
@@ -56,7 +63,7 @@ def build(source: str) -> BeadModel:
         name=source,
         beads=chain_of_residues("P", "P", list(sequence), masses),
         system=system_of(masses, [_bonds(n), _angles(n), _cores(n), _base_pairs(pairs)]),
-        usual=UsualRun(
+        usual=RunPlan(
             temperature_k=310.0, timestep_fs=40.0, friction_per_ps=0.05, interval_ps=8.0, ns=160.0, discard_ps=4000.0
         ),
         parameters={"base_pairs": [list(pair) for pair in pairs], "masses_da": masses},
@@ -65,7 +72,7 @@ def build(source: str) -> BeadModel:
     )
 
 
-def base_pairs(sequence: str) -> list[tuple[int, int, float]]:
+def base_pairs(sequence: str) -> list[BasePair]:
     """(i, j, U0 in kcal/mol) of every pair that can form, i < j, counted from 0."""
     found = []
     for i in range(1, len(sequence) - 1):
@@ -76,12 +83,14 @@ def base_pairs(sequence: str) -> list[tuple[int, int, float]]:
     return found
 
 
-def _pairs_of(sequence, structure, possible):
+def _pairs_of(sequence: str, structure: str, possible: list[BasePair]) -> list[BasePair]:
     """Those of the possible pairs that a secondary structure in dots and brackets has."""
     wrong = f"structure {structure!r} of {sequence}"
     if len(structure) != len(sequence) or set(structure) - set(".()"):
         raise InputError(f"{wrong}: give one of . ( ) for each of the {len(sequence)} nucleotides")
-    depths, opened, found = {(i, j): depth for i, j, depth in possible}, [], []
+    depths = {(i, j): depth for i, j, depth in possible}
+    opened: list[int] = []
+    found: list[BasePair] = []
     for j, sign in enumerate(structure):
         if sign == "(":
             opened.append(j)
@@ -98,7 +107,7 @@ def _pairs_of(sequence, structure, possible):
     return sorted(found)
 
 
-def _bonds(n):
+def _bonds(n: int) -> "openmm.Force":
     import openmm
 
     force = openmm.HarmonicBondForce()
@@ -107,7 +116,7 @@ def _bonds(n):
     return force
 
 
-def _angles(n):
+def _angles(n: int) -> "openmm.Force":
     import openmm
 
     force = openmm.HarmonicAngleForce()
@@ -116,7 +125,7 @@ def _angles(n):
     return force
 
 
-def _cores(n):
+def _cores(n: int) -> "openmm.Force":
     import openmm
 
     force = openmm.CustomBondForce(f"step({CORE_NM}-r)*{KCAL * CORE_KCAL}*(w*w-2*w+1); w=({CORE_NM}/r)^6")
@@ -126,7 +135,7 @@ def _cores(n):
     return force
 
 
-def _base_pairs(pairs):
+def _base_pairs(pairs: list[BasePair]) -> "openmm.Force":
     import openmm
 
     # Particles: i - 1, i, i + 1, j - 1, j, j + 1.

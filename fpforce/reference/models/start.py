@@ -1,4 +1,6 @@
-"""Where a bead model's run starts: the native structure, or a random chain, at rest in the nearest minimum."""
+"""Where a bead model's run starts: the native structure, a random chain or a given one, in the nearest minimum."""
+
+from pathlib import Path
 
 import numpy as np
 
@@ -15,10 +17,12 @@ _MOST_TRIES = 2000
 def start_positions(model: BeadModel, start: str, seed: int) -> np.ndarray:
     """Positions (n, 3) in nm, minimised.
 
-    start: `native`, or `random`, a self-avoiding walk of its own for every seed.
+    start: `native`; `random`, a self-avoiding walk of its own for every seed; or the path of a PDB of the same beads,
+        or of atoms that they can be taken from.
 
     Raises:
-        InputError: another start, a native structure that the model has not, or one that cannot be minimised.
+        InputError: another start, a native structure that the model has not, a PDB of another molecule, or a start that
+            cannot be minimised.
     """
     import openmm
 
@@ -28,8 +32,10 @@ def start_positions(model: BeadModel, start: str, seed: int) -> np.ndarray:
         positions_nm = model.native_nm
     elif start == "random":
         positions_nm = random_chain(len(model.beads), _bond_nm(model), np.random.default_rng(seed))
+    elif start.lower().endswith(".pdb"):
+        positions_nm = _read(model, Path(start))
     else:
-        raise InputError(f"start {start!r}: give {' or '.join(STARTS)} with --model")
+        raise InputError(f"start {start!r}: give {', '.join(STARTS)} or the path of a PDB with --model")
     context = context_for_minimisation(model.system)
     context.setPositions(positions_nm)
     openmm.LocalEnergyMinimizer.minimize(context, 1.0, 2000)
@@ -48,7 +54,23 @@ def random_chain(n: int, bond_nm: float, generator: np.random.Generator) -> np.n
     raise InputError(f"no random chain of {n} beads was found: use another seed")
 
 
-def _walk(n, bond_nm, generator):
+def _read(model: BeadModel, path: Path) -> np.ndarray:
+    """Positions (n, 3) of a PDB's first model."""
+    import mdtraj
+
+    if not path.is_file():
+        raise InputError(f"start {path}: no such file")
+    try:
+        loaded = mdtraj.load(str(path))
+    except Exception as error:  # its parser raises whatever the text makes it stumble over
+        raise InputError(f"start {path} cannot be read as a PDB: {error}") from error
+    try:
+        return model.beads.positions(loaded.xyz[:1], loaded.topology)[0].astype(np.float64)
+    except InputError as error:
+        raise InputError(f"start {path} is of another molecule: {error}") from None
+
+
+def _walk(n: int, bond_nm: float, generator: np.random.Generator) -> np.ndarray | None:
     walk = np.zeros((n, 3))
     direction = np.array([1.0, 0.0, 0.0])
     for k in range(1, n):
@@ -63,14 +85,14 @@ def _walk(n, bond_nm, generator):
     return walk
 
 
-def _turned(direction, by_rad, generator):
+def _turned(direction: np.ndarray, by_rad: float, generator: np.random.Generator) -> np.ndarray:
     """A unit vector at an angle to another, any way around it."""
     aside = np.cross(direction, generator.standard_normal(3))
     aside /= np.linalg.norm(aside)
     return np.cos(by_rad) * direction + np.sin(by_rad) * aside
 
 
-def _bond_nm(model):
+def _bond_nm(model: BeadModel) -> float:
     """Mean rest length of the model's harmonic bonds."""
     import openmm
 

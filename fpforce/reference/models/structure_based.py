@@ -12,7 +12,9 @@ along the chain (disulfides) are those of the file's CONECT records; the two res
 Source: Clementi, Nymeyer and Onuchic, J. Mol. Biol. 298 (2000) 937; contacts by cutoff on CA instead of by atoms.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,9 +22,12 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.chirality import dihedral
 from fpforce.molecule.mapping import map_beads
-from fpforce.reference.models.bead_model import BeadModel, NativeContacts, UsualRun, system_of
+from fpforce.reference.models.bead_model import BeadModel, NativeContacts, RunPlan, system_of
 
-EPSILON_KJ_PER_MOL = 1.2  # small proteins then fold near 310 K
+if TYPE_CHECKING:
+    import openmm
+
+EPSILON_KJ_PER_MOL = 1.2  # villin and Trp-cage then fold near 310 K
 # Below 1 nm so few contacts are left of a small protein that it folds without a barrier.
 CONTACT_NM = 1.2
 FEWEST_APART = 4
@@ -76,7 +81,7 @@ def of_structure(beads: BeadTable, native_nm: np.ndarray, name: str) -> BeadMode
         name=name,
         beads=beads,
         system=system_of([MASS_DA] * n, forces),
-        usual=UsualRun(
+        usual=RunPlan(
             temperature_k=None, timestep_fs=20.0, friction_per_ps=0.2, interval_ps=4.0, ns=80.0, discard_ps=2000.0
         ),
         parameters={
@@ -108,7 +113,7 @@ def native_contacts(native_nm: np.ndarray, links: list[tuple[int, int]]) -> Nati
     return NativeContacts(np.stack([i[near], j[near]], axis=1), lengths[near])
 
 
-def _bonds(native_nm, pairs):
+def _bonds(native_nm: np.ndarray, pairs: Sequence[tuple[int, int]]) -> "openmm.Force":
     import openmm
 
     force = openmm.HarmonicBondForce()
@@ -118,7 +123,7 @@ def _bonds(native_nm, pairs):
     return force
 
 
-def _angles(native_nm):
+def _angles(native_nm: np.ndarray) -> "openmm.Force":
     import openmm
 
     force = openmm.HarmonicAngleForce()
@@ -129,7 +134,7 @@ def _angles(native_nm):
     return force
 
 
-def _dihedrals(native_nm):
+def _dihedrals(native_nm: np.ndarray) -> "openmm.Force":
     import openmm
 
     force = openmm.PeriodicTorsionForce()
@@ -142,7 +147,7 @@ def _dihedrals(native_nm):
     return force
 
 
-def _native(contacts):
+def _native(contacts: NativeContacts) -> "openmm.Force":
     import openmm
 
     force = openmm.CustomBondForce("e*(5*(s/r)^12-6*(s/r)^10)")
@@ -153,7 +158,7 @@ def _native(contacts):
     return force
 
 
-def _repulsion(n, contacts, links):
+def _repulsion(n: int, contacts: NativeContacts, links: Sequence[tuple[int, int]]) -> "openmm.Force":
     import openmm
 
     force = openmm.CustomBondForce("e*(s/r)^12")

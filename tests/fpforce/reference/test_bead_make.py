@@ -154,7 +154,8 @@ def test_structure_based_data_are_at_the_temperature_where_half_is_folded(tmp_pa
     [
         ({"ns": 0.001}, "at least one frame"),
         ({"starts": ("native",)}, "has no native structure"),
-        ({"starts": ("folded",)}, "give native or random"),
+        ({"starts": ("folded",)}, "give native, random or the path of a PDB"),
+        ({"starts": ("nowhere.pdb",)}, "nowhere.pdb: no such file"),
         ({"timestep_fs": 3.0}, "no multiple of timestep-fs"),
         ({"only": 3}, "only 3"),
         ({"platform": "Abacus"}, "'Abacus' is not available"),

@@ -104,7 +104,11 @@ def test_mirror_image_of_the_native_structure_costs_its_dihedrals(protein):
 
 
 def native_dihedral(model):
-    a, b, c = np.diff(model.native_nm[:4], axis=0)
+    return native_dihedral_of(model.native_nm)
+
+
+def native_dihedral_of(positions_nm):
+    a, b, c = np.diff(positions_nm[:4], axis=0)
     return math.atan2(np.linalg.norm(b) * a @ np.cross(b, c), np.cross(a, b) @ np.cross(b, c))
 
 
@@ -241,3 +245,19 @@ def test_random_chain_avoids_itself_and_differs_by_seed():
     i, j = np.triu_indices(40, 2)
     assert np.linalg.norm(one[i] - one[j], axis=1).min() > 1.3 * 0.38
     assert not np.allclose(one, other)
+
+
+def test_start_is_where_a_pdb_says(protein, tmp_path):
+    """The native structure, turned, moved and rounded by the file: minimised it is the native structure again."""
+    turned = protein.native_nm[:, [1, 2, 0]] + 5.0
+    path = str(tmp_path / "start.pdb")
+    protein.beads.write_pdb(path, turned)
+    start = start_positions(protein, path, 1)
+    assert np.abs(_distances(start) - _distances(protein.native_nm)).max() < 2e-3
+    assert native_dihedral_of(start) == pytest.approx(native_dihedral(protein), abs=0.02)
+    with pytest.raises(InputError, match=r"start\.pdb is of another molecule"):
+        start_positions(build_model("disordered", "GKWEDAAA"), path, 1)
+
+
+def _distances(positions_nm):
+    return np.linalg.norm(positions_nm[:, None] - positions_nm[None], axis=2)
