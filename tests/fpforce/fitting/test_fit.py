@@ -16,7 +16,8 @@ TINY = (
     "model.width=16",
     "model.layers=2",
     "optimizer.batch_size=32",
-    "run.max_steps=60",
+    "run.max_steps=150",
+    "optimizer.warmup_steps=10",
     "run.max_minutes=null",
     "run.log_every_steps=10",
     "run.checkpoint_minutes=0.01",
@@ -108,7 +109,7 @@ def simulated(folder, number):
 def test_a_fit_leaves_a_force_field_with_its_report_and_says_how_it_went(tiny):
     folder = tiny.model.parent
     figures = json.loads((folder / "report.json").read_text())
-    assert tiny.status == figures["verdict"]["status"] != "pass", "60 steps are no training"
+    assert tiny.status == figures["verdict"]["status"] != "pass", "150 steps are no training"
     assert tiny.sentence.startswith(f"{tiny.status} after 1 round") and str(tiny.report) in tiny.sentence
     assert figures["iid"]["frames"] == 256 and len(figures["speed"]["replicas_per_simulation"]) == 2
     assert len(figures["diagnosis"]) >= 1 and fpforce.load(tiny.model).temperature_k == 300
@@ -139,7 +140,7 @@ def test_no_training_sees_what_it_is_judged_by_and_the_report_says_what_that_is(
 def test_a_fit_killed_in_every_stage_goes_on_to_the_same_result(tiny, alanine, tmp_path):
     output = tmp_path / "killed"
     asked = json.dumps([str(alanine / "recipe.yaml"), str(output), TINY, SETTINGS])
-    done = subprocess.run([sys.executable, "-c", KILLED, asked], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-P", "-c", KILLED, asked], capture_output=True, text=True)
     assert done.stdout.splitlines() == [
         *(f"{place} killed" for place in ("prepare", "train", "export", "sample", "simulate", "evaluate")),
         "None 0",
