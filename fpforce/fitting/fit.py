@@ -248,7 +248,10 @@ def _verdict(report: "Report") -> dict[str, Any]:
         "command": "" if first is None else first.command,
         "stuck": first is not None and "--rungs" in first.command,
         "weights_only": first is not None and first.cause == INCONSISTENT and ONLY_WEIGHTS in first.text,
-        "stopped_early": report.stopped_early,
+        "stopped_early": any(
+            (expert.get("watched") or {}).get("stopped_early")
+            for expert in report.figures["training"].get("experts") or ()
+        ),
     }
 
 
