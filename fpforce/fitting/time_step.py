@@ -2,8 +2,9 @@
 
 In: bead frames in nm. Out: femtoseconds. A bond is as stiff as it is narrow: k = kT / variance.
 LangevinMiddleIntegrator is stable up to 2 / omega, with omega the root of k over the reduced mass, and has the right
-width of a harmonic bond up to there. Bonds of molecules are not quite harmonic, so the limit here is under half of
-that. Source: Zhang et al., J. Phys. Chem. A 123, 6056 (2019) (the integrator).
+width of a harmonic bond up to there. Bonds of molecules are not quite harmonic, so the limit here is about half of
+that: 4 fs for the bonds between the heavy atoms of a backbone. Source: Zhang et al., J. Phys. Chem. A 123, 6056
+(2019) (the integrator).
 """
 
 import math
@@ -14,7 +15,7 @@ from fpforce.analysis.observables import bond_lengths
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.molecule.beads import BeadTable
 
-PART_OF_PERIOD = 0.85  # of 1 / omega
+PART_OF_PERIOD = 1.05  # of 1 / omega
 LONGEST_FS, SHORTEST_FS, STEP_FS = 4.0, 0.5, 0.5
 
 

@@ -164,7 +164,7 @@ def test_many_molecules_are_refused(alanine, tmp_path):
     from fpforce.training.recipe.read import parse_recipe
 
     content = {"data": {"molecules": [str(tmp_path)]}, "temperature_k": 300, "output": str(tmp_path / "out")}
-    content["model"] = {"kind": "graph_transformer"}
+    content["model"] = {"kind": "graph_transformer", "identity": False}
     with pytest.raises(InputError, match="a fit is of one molecule"):
         fit(parse_recipe(content))
 
