@@ -3,8 +3,8 @@
 In: bead frames in nm. Out: femtoseconds. A bond is as stiff as it is narrow: k = kT / variance.
 LangevinMiddleIntegrator is stable up to 2 / omega, with omega the root of k over the reduced mass, and has the right
 width of a harmonic bond up to there. Bonds of molecules are not quite harmonic, so the limit here is about half of
-that: 4 fs for the bonds between the heavy atoms of a backbone. Source: Zhang et al., J. Phys. Chem. A 123, 6056
-(2019) (the integrator).
+that: 4 fs for the bonds between the heavy atoms of a backbone.
+Source: Zhang et al., J. Phys. Chem. A 123, 6056 (2019) (the integrator).
 """
 
 import math
