@@ -117,8 +117,14 @@ def test_a_fit_leaves_a_force_field_with_its_report_and_says_how_it_went(tiny):
 
 def test_it_starts_from_both_basins_of_the_data(tiny):
     field, folder = fpforce.load(tiny.model), tiny.model.parent
-    phi = [dihedrals(simulated(folder, k)[0], [field.beads.phi_psi[0]["phi"]])[:, 0] for k in (1, 2)]
-    assert sorted(np.sign(np.median(each)) for each in phi) == [-1.0, 1.0]
+    starts = [
+        np.array(json.loads((folder / "round_1" / f"from_{k}.xtc.json").read_text())["start"]["positions_nm"])
+        for k in (1, 2)
+    ]
+    phi = dihedrals(np.stack(starts), [field.beads.phi_psi[0]["phi"]])[:, 0]
+    assert sorted(phi > 0) == [False, True]
+    (plane,) = json.loads((folder / "report.json").read_text())["planes"]
+    assert {one["started_in"] for one in plane["convergence"]["simulations"]} == {"phi < 0", "phi > 0"}
 
 
 def test_no_training_sees_what_it_is_judged_by_and_the_report_says_what_that_is(tiny, alanine):
