@@ -48,38 +48,45 @@ def diagnose(
     if status == PASS:
         return ()
     missed = {check.name for check in checks if check.passed is False}
-    heat = wrong_temperature(figures, facts)
-    findings = [heat, _broken(figures, facts), _not_sampled(figures, facts), _one_basin(figures, facts)]
-    if heat is None:
+    stated = _stated_temperature(facts)
+    findings = [stated or _felt_temperature(figures, facts), _broken(figures, facts)]
+    findings += [_not_sampled(figures, facts), _one_basin(figures, facts)]
+    if stated is None:
         findings.append(_bonds(figures, missed, facts))
-    if heat is None and figures["convergence_verdict"] != NOT_CONVERGED:
+    if stated is None and figures["convergence_verdict"] != NOT_CONVERGED:
         findings.append(wrong_distribution(figures, missed, thresholds, facts))
     findings.append(_beside_the_data(figures, facts))
     findings.append(_reference_too_short(figures, facts))
     return tuple(finding for finding in findings if finding is not None)
 
 
-def wrong_temperature(figures: dict[str, Any], facts: RunFacts) -> Finding | None:
-    """By what the simulations say of themselves, else by the widths of bonds and angles, which grow with it."""
+def _stated_temperature(facts: RunFacts) -> Finding | None:
+    """A wrong temperature by what the simulations say of themselves."""
     wanted = facts.temperature_k
     simulated = sorted({one.temperature_k for one in facts.simulations if one.temperature_k is not None})
-    if wanted is not None and any(abs(one - wanted) > 1e-3 for one in simulated):
-        at = " and ".join(f"{one:g}" for one in simulated)
-        text = f"the simulation ran at {at} K, and the force field is a free energy at {wanted:g} K alone"
-    else:
-        ratio = apparent_temperature_ratio(figures["bonds"], figures["angles"])
-        if ratio is None:
-            return None
-        kelvin = "" if wanted is None else f" (as at {ratio * wanted:.0f} K where the reference is at {wanted:g} K)"
-        text = (
-            f"bonds and angles vary {ratio:.2f} times as much as in the reference, all alike, as at {ratio:.2f} times "
-            f"its temperature{kelvin}"
-        )
+    if wanted is None or all(abs(one - wanted) <= 1e-3 for one in simulated):
+        return None
+    at = " and ".join(f"{one:g}" for one in simulated)
     return Finding(
         WRONG_TEMPERATURE,
-        text,
-        "simulate at the model's own temperature; if it was, reference and training data differ in theirs, and "
-        "temperature_k of the recipe should be that of both",
+        f"the simulation ran at {at} K, and the force field is a free energy at {wanted:g} K alone",
+        "simulate at the model's own temperature",
+        next_commands.simulate_at_the_models_temperature(facts),
+    )
+
+
+def _felt_temperature(figures: dict[str, Any], facts: RunFacts) -> Finding | None:
+    """A wrong temperature by the widths of bonds and angles, which grow with it."""
+    ratio, wanted = apparent_temperature_ratio(figures["bonds"], figures["angles"]), facts.temperature_k
+    if ratio is None:
+        return None
+    kelvin = "" if wanted is None else f" ({ratio * wanted:.0f} K against {wanted:g} K)"
+    return Finding(
+        WRONG_TEMPERATURE,
+        f"bonds and angles vary {ratio:.2f} times as much as in the reference, all alike, as at {ratio:.2f} times its "
+        f"temperature{kelvin}",
+        "see that reference, training data and simulation are of one temperature, and that temperature_k of the recipe "
+        "is this one; then simulate at the model's own",
         next_commands.simulate_at_the_models_temperature(facts),
     )
 

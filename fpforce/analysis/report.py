@@ -51,15 +51,12 @@ HTML_NAME, JSON_NAME = "report.html", "report.json"
 
 @dataclass(frozen=True)
 class Report:
-    """What an evaluation found and where it wrote it; `figures` is the content of report.json. stopped_early: the
-    training did, since held-out frames got worse.
-    """
+    """What an evaluation found and where it wrote it; `figures` is the content of report.json."""
 
     assessment: Assessment
     figures: dict
     html_path: Path
     json_path: Path
-    stopped_early: bool = False
 
 
 def evaluate(
@@ -189,7 +186,7 @@ def evaluate(
         raise InputError(f"folder {output} cannot be made: {error.strerror}; give another --output") from error
     _replace(html_path, html)
     _replace(json_path, json.dumps(summary, indent=1, allow_nan=False))
-    return Report(assessment, summary, html_path, json_path, facts.training.stopped_early)
+    return Report(assessment, summary, html_path, json_path)
 
 
 def _free_outputs(output: Path, overwrite: bool) -> tuple[Path, Path]:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fpforce.analysis.convergence import NOT_CONVERGED
-from fpforce.analysis.findings import INCONSISTENT
+from fpforce.analysis.findings import INCONSISTENT, UNDERTRAINED
 from fpforce.analysis.model_causes import ONLY_WEIGHTS
-from fpforce.analysis.verdict import PASS
+from fpforce.analysis.verdict import FAIL, PASS
 from fpforce.fitting.journal import JOURNAL_NAME, Journal
 from fpforce.fitting.judged_by import prepare
 from fpforce.fitting.policy import (
@@ -144,20 +144,27 @@ class _Fit:
             if journal.is_done(index, stage):
                 continue
             self._say(index, plan, stage)
-            with journal.stage(index, stage) as had_begun:
-                if stage == TRAIN:
-                    stages.train(plan, had_begun)
-                elif stage == EXPORT:
-                    stages.export(plan)
-                elif stage == SAMPLE:
-                    stages.sample(plan)
-                elif stage == SIMULATE:
-                    stages.simulate(plan, plans[:index], had_begun)
-                else:
-                    assert stage == EVALUATE, stage
-                    journal.rounds[index]["verdict"] = _verdict(stages.evaluate(plan, index + 1))
-                    if index == self._best():
-                        self._publish(index)
+            try:
+                with journal.stage(index, stage) as had_begun:
+                    if stage == TRAIN:
+                        stages.train(plan, had_begun)
+                    elif stage == EXPORT:
+                        stages.export(plan)
+                    elif stage == SAMPLE:
+                        stages.sample(plan)
+                    elif stage == SIMULATE:
+                        stages.simulate(plan, plans[:index], had_begun)
+                    else:
+                        assert stage == EVALUATE, stage
+                        journal.rounds[index]["verdict"] = _verdict(stages.evaluate(plan, index + 1))
+                        if index == self._best():
+                            self._publish(index)
+            except InputError as error:
+                if stage not in (EXPORT, SAMPLE):
+                    raise
+                journal.rounds[index]["verdict"] = _unusable(error)  # of a training that is far from its end
+                journal.write()
+                break
         verdict = journal.rounds[index]["verdict"]
         logger.info("round %d: %s%s", index + 1, verdict["status"], f", {verdict['text']}" if verdict["text"] else "")
 
@@ -194,7 +201,8 @@ class _Fit:
         else:
             why = verdict["text"] or "see the criteria that are not met"
             then = f"; next: {verdict['command']}" if verdict["command"] else ""
-            sentence = f"{verdict['status']} {after}: {why}; report: {report}{then}"
+            where = f"; report: {report}" if report.exists() else "; there is no force field to judge"
+            sentence = f"{verdict['status']} {after}: {why}{where}{then}"
         journal.content |= {"best": best + 1, "sentence": sentence}
         journal.write()
         return FitResult(verdict["status"], model, report, rounds, journal.minutes, sentence)
@@ -240,7 +248,25 @@ def _verdict(report: "Report") -> dict[str, Any]:
         "command": "" if first is None else first.command,
         "stuck": first is not None and "--rungs" in first.command,
         "weights_only": first is not None and first.cause == INCONSISTENT and ONLY_WEIGHTS in first.text,
-        "stopped_early": report.stopped_early,
+        "stopped_early": any(
+            (expert.get("watched") or {}).get("stopped_early")
+            for expert in report.figures["training"].get("experts") or ()
+        ),
+    }
+
+
+def _unusable(error: InputError) -> dict[str, Any]:
+    """The verdict on a model that cannot be exported, or draws no samples."""
+    return {
+        "status": FAIL,
+        "missed": 100,  # more than there are criteria
+        "excess": math.log(2.0),
+        "causes": [UNDERTRAINED],
+        "text": f"{UNDERTRAINED}: {error}",
+        "command": "",
+        "stuck": False,
+        "weights_only": False,
+        "stopped_early": False,
     }
 
 

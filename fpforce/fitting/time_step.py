@@ -2,8 +2,9 @@
 
 In: bead frames in nm. Out: femtoseconds. A bond is as stiff as it is narrow: k = kT / variance.
 LangevinMiddleIntegrator is stable up to 2 / omega, with omega the root of k over the reduced mass, and has the right
-width of a harmonic bond up to there. Bonds of molecules are not quite harmonic, so the limit here is under half of
-that. Source: Zhang et al., J. Phys. Chem. A 123, 6056 (2019) (the integrator).
+width of a harmonic bond up to there. Bonds of molecules are not quite harmonic, so the limit here is half of
+that: 4 fs for the bonds between the heavy atoms of a backbone.
+Source: Zhang et al., J. Phys. Chem. A 123, 6056 (2019) (the integrator).
 """
 
 import math
@@ -14,12 +15,12 @@ from fpforce.analysis.observables import bond_lengths
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.molecule.beads import BeadTable
 
-PART_OF_PERIOD = 0.85  # of 1 / omega
+PART_OF_PERIOD = 1.0  # of 1 / omega
 LONGEST_FS, SHORTEST_FS, STEP_FS = 4.0, 0.5, 0.5
 
 
 def time_step_fs(beads: BeadTable, positions_nm: np.ndarray, temperature_k: float) -> float:
-    """From LONGEST_FS down in steps of STEP_FS, by the stiffest bond of positions (frames, beads, 3)."""
+    """From LONGEST_FS down, to the next of STEP_FS, by the stiffest bond of positions (frames, beads, 3)."""
     fastest_per_ps = 0.0
     for i, j in beads.bonds:
         variance = float(bond_lengths(positions_nm, [(i, j)]).var())
@@ -30,4 +31,4 @@ def time_step_fs(beads: BeadTable, positions_nm: np.ndarray, temperature_k: floa
     if fastest_per_ps == 0.0:
         return LONGEST_FS / 2.0
     allowed = 1000.0 * PART_OF_PERIOD / fastest_per_ps
-    return float(np.clip(STEP_FS * math.floor(allowed / STEP_FS), SHORTEST_FS, LONGEST_FS))
+    return float(np.clip(STEP_FS * round(allowed / STEP_FS), SHORTEST_FS, LONGEST_FS))

@@ -64,7 +64,7 @@ def _start(model: Path, output: Path, settings: dict[str, Any], show_progress: b
         "settings": settings,
         "show_progress": show_progress,
     }
-    process = subprocess.Popen([sys.executable, "-m", "fpforce.fitting.child"], stdin=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-P", "-m", "fpforce.fitting.child"], stdin=subprocess.PIPE, text=True)
     assert process.stdin is not None
     process.stdin.write(json.dumps(asked))
     process.stdin.close()

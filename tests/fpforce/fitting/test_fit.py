@@ -16,7 +16,8 @@ TINY = (
     "model.width=16",
     "model.layers=2",
     "optimizer.batch_size=32",
-    "run.max_steps=60",
+    "run.max_steps=150",
+    "optimizer.warmup_steps=10",
     "run.max_minutes=null",
     "run.log_every_steps=10",
     "run.checkpoint_minutes=0.01",
@@ -108,7 +109,7 @@ def simulated(folder, number):
 def test_a_fit_leaves_a_force_field_with_its_report_and_says_how_it_went(tiny):
     folder = tiny.model.parent
     figures = json.loads((folder / "report.json").read_text())
-    assert tiny.status == figures["verdict"]["status"] != "pass", "60 steps are no training"
+    assert tiny.status == figures["verdict"]["status"] != "pass", "150 steps are no training"
     assert tiny.sentence.startswith(f"{tiny.status} after 1 round") and str(tiny.report) in tiny.sentence
     assert figures["iid"]["frames"] == 256 and len(figures["speed"]["replicas_per_simulation"]) == 2
     assert len(figures["diagnosis"]) >= 1 and fpforce.load(tiny.model).temperature_k == 300
@@ -116,8 +117,14 @@ def test_a_fit_leaves_a_force_field_with_its_report_and_says_how_it_went(tiny):
 
 def test_it_starts_from_both_basins_of_the_data(tiny):
     field, folder = fpforce.load(tiny.model), tiny.model.parent
-    phi = [dihedrals(simulated(folder, k)[0], [field.beads.phi_psi[0]["phi"]])[:, 0] for k in (1, 2)]
-    assert sorted(np.sign(np.median(each)) for each in phi) == [-1.0, 1.0]
+    starts = [
+        np.array(json.loads((folder / "round_1" / f"from_{k}.xtc.json").read_text())["start"]["positions_nm"])
+        for k in (1, 2)
+    ]
+    phi = dihedrals(np.stack(starts), [field.beads.phi_psi[0]["phi"]])[:, 0]
+    assert sorted(phi > 0) == [False, True]
+    (plane,) = json.loads((folder / "report.json").read_text())["planes"]
+    assert {one["started_in"] for one in plane["convergence"]["simulations"]} == {"phi < 0", "phi > 0"}
 
 
 def test_no_training_sees_what_it_is_judged_by_and_the_report_says_what_that_is(tiny, alanine):
@@ -139,7 +146,7 @@ def test_no_training_sees_what_it_is_judged_by_and_the_report_says_what_that_is(
 def test_a_fit_killed_in_every_stage_goes_on_to_the_same_result(tiny, alanine, tmp_path):
     output = tmp_path / "killed"
     asked = json.dumps([str(alanine / "recipe.yaml"), str(output), TINY, SETTINGS])
-    done = subprocess.run([sys.executable, "-c", KILLED, asked], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-P", "-c", KILLED, asked], capture_output=True, text=True)
     assert done.stdout.splitlines() == [
         *(f"{place} killed" for place in ("prepare", "train", "export", "sample", "simulate", "evaluate")),
         "None 0",
@@ -163,7 +170,7 @@ def test_many_molecules_are_refused(alanine, tmp_path):
     from fpforce.training.recipe.read import parse_recipe
 
     content = {"data": {"molecules": [str(tmp_path)]}, "temperature_k": 300, "output": str(tmp_path / "out")}
-    content["model"] = {"kind": "graph_transformer"}
+    content["model"] = {"kind": "graph_transformer", "identity": False}
     with pytest.raises(InputError, match="a fit is of one molecule"):
         fit(parse_recipe(content))
 

@@ -31,6 +31,7 @@ class World:
 
     def __init__(self, verdicts):
         self.clock, self.verdicts, self.ends_in, self.ran = Clock(), verdicts, None, []
+        self.refused = 0  # exports
 
     def stage(self, name, seconds, work=lambda: None):
         self.ran.append(name)
@@ -57,6 +58,10 @@ def world(monkeypatch, tmp_path):
             (self.folder / plan.training / "model.ckpt").write_text(f"{plan.training}, {length} min")
 
         def export(self, plan):
+            if world.refused:
+                world.refused -= 1
+                raise InputError("the model has not learned chirality")
+
             def write():
                 (self.folder / plan.model).parent.mkdir(exist_ok=True)
                 (self.folder / plan.model).write_text(plan.model)
@@ -178,6 +183,16 @@ def test_a_fit_that_ends_in_any_stage_goes_on_to_the_same_result(world, tmp_path
     assert [one["action"] for one in after] == [one["action"] for one in plans]
     assert world.ran.count(stage) == 3, "once more than in an uninterrupted fit, and nothing else"
     assert len(world.ran) == 2 * len(STAGES) + 1
+
+
+def test_a_model_that_cannot_be_exported_is_trained_on(world, tmp_path):
+    world.verdicts, world.refused = [PASS], 1
+    result = run(tmp_path)
+    assert result.status == "pass" and result.rounds == 2
+    assert [one["plan"]["action"] for one in journal(tmp_path)["rounds"]] == [policy.FIRST, policy.TRAIN_LONGER]
+    world.refused = 9
+    hopeless = run(tmp_path / "hopeless", max_minutes=13.0)
+    assert hopeless.status == "fail" and "chirality; there is no force field to judge" in hopeless.sentence
 
 
 def test_a_finished_fit_has_nothing_left_to_do(world, tmp_path):

@@ -83,12 +83,16 @@ def test_densest_is_in_the_middle_of_a_cloud():
     assert np.linalg.norm(features[half], axis=1).max() < np.quantile(np.linalg.norm(features, axis=1), 0.7)
 
 
+def test_time_step_of_a_backbone_is_that_of_the_examples(alanine_frames):
+    assert time_step_fs(alanine_frames.beads, alanine_frames.positions_nm, 300.0) == 4.0
+
+
 def test_time_step_is_that_of_a_harmonic_bond():
-    # k = kT / variance, omega = sqrt(k / reduced mass); 0.85 / omega, down to half a femtosecond
+    # k = kT / variance, omega = sqrt(k / reduced mass); 1 / omega, to half a femtosecond
     rng = np.random.default_rng(5)
-    for width_nm, expected in ((0.003, 3.0), (0.0015, 1.5), (0.03, 4.0)):
+    for width_nm, expected in ((0.0025, 4.0), (0.0015, 2.5), (0.03, 4.0)):
         frames = np.zeros((20_000, 2, 3))
         frames[:, 1, 0] = rng.normal(0.15, width_nm, 20_000)
         omega = np.sqrt(BOLTZMANN_KJ_PER_MOL_K * 300.0 / bond_lengths(frames, [(0, 1)]).var() / 6.0)
-        allowed = min(4.0, np.floor(2 * 850.0 / omega) / 2)
+        allowed = min(4.0, np.round(2 * 1000.0 / omega) / 2)
         assert time_step_fs(chain(2), frames, 300.0) == allowed == pytest.approx(expected, abs=0.51)
