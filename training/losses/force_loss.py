@@ -12,10 +12,10 @@ explains:
 
     L = L_denoising + 1/D sum_p c_p [(alpha s_p)^2 - 2 alpha s_p f_p] / v_p
 
-with s_p = u.(s_i - s_j) along the direction u of the pair (i, j) at x_t, f_p the same of the force, v_p the mean square
-of f_p and c_p the squared correlation of f_p with the pair's distance. Up to a constant the bracket is
-(alpha s_p - f_p)^2. Since u is a function of x_t and f_0 / alpha has the score as its mean at given x_t, the exact score
-is the minimum whatever the noise, and any weights would do.
+with s_p = u.(s_i - s_j) along the direction u of the pair (i, j) at x_t, f_p the same of the force, v_p the mean
+square of f_p and c_p the squared correlation of f_p with the pair's distance. Up to a constant the bracket is
+(alpha s_p - f_p)^2. Since u is a function of x_t and f_0 / alpha has the score as its mean at given x_t, the exact
+score is the minimum whatever the noise, and any weights would do.
 
 Averages over held beads (fpforce.reference.mean_forces) know their noise. The part of their mean square that is none is
 the part to which they are blended in all directions (training.losses.force_blending); single forces have none.
