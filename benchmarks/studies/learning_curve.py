@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--replicas", type=int, default=128, help="from each start")
     parser.add_argument("--picoseconds", type=float, default=400.0, help="of the simulation")
     chosen = options.parse(
-        parser, frames=[120], seeds=1, steps=20, averaged=0.2, replicas=2, picoseconds=2.0, fokker_planck=["with"]
+        parser, frames=[120], seeds=1, steps=20, averaged=0.5, replicas=2, picoseconds=2.0, fokker_planck=["with"]
     )
     if chosen.quick and not chosen.files:
         chosen.files = [ALANINE / name for name in ("forces_excerpt.npz", "forces_excerpt.npz", "forces_excerpt.pdb")]

@@ -63,7 +63,8 @@ def main(
 
     Exit status: 0 done; 1 the runs do not agree; 2 wrong input; 130 interrupted.
     """
-    from fpforce.reference.make import MeanForceChoice, Molecule, ReferenceSettings, make_reference, seed_of_run
+    from fpforce.reference.make import Molecule, ReferenceSettings, make_reference, seed_of_run
+    from fpforce.reference.mean_force_data import MeanForceChoice
     from fpforce.reference.protocol import Protocol, load_force_field, suggest_rungs
     from fpforce.reference.report import report
     from fpforce.simulation.exchange import geometric_ladder

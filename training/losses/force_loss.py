@@ -17,8 +17,9 @@ square of f_p and c_p the squared correlation of f_p with the pair's distance. U
 (alpha s_p - f_p)^2. Since u is a function of x_t and f_0 / alpha has the score as its mean at given x_t, the exact
 score is the minimum whatever the noise, and any weights would do.
 
-Averages over held beads (fpforce.reference.mean_forces) know their noise. The part of their mean square that is none is
-the part to which they are blended in all directions (training.losses.force_blending); single forces have none.
+Averages over held beads (fpforce.reference.mean_forces) know their noise. Of their mean square take away what harmonic
+bonds and angles explain; the part of the rest that is no noise is the part to which they are blended in all directions
+(training.losses.force_blending). Single forces are blended in none.
 Source: docs/method.md, Forces in the data.
 """
 
@@ -29,6 +30,8 @@ from fpforce.training.diffusion import alpha, degrees_of_freedom
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.force_blending import ForceBlending
 from fpforce.training.models.moments import mean
+
+ELEMENTS = 20_000_000  # of the largest array that the noise of averages is judged by
 
 
 class PairForces:
@@ -66,6 +69,26 @@ class PairForces:
         return terms.sum(1).mean() / degrees_of_freedom(x.shape[1])
 
 
+def unexplained(frames: Tensor, scores: Tensor, pairs: list[tuple[int, int]]) -> float:
+    """Part of the mean square of forces f_0 that harmonic pairs leave, each of its own stiffness (least squares).
+
+    frames and scores (frames, beads, 3), of which as many are taken as are needed or memory holds.
+    """
+    size = max(1, len(pairs) * frames[0].numel())
+    some = torch.linspace(0, len(frames) - 1, min(len(frames), max(100, ELEMENTS // size))).round().long()
+    x, f = frames[some].double(), scores[some].double().flatten(1)
+    basis = x.new_zeros(len(x), len(pairs), *x.shape[1:])
+    for k, (i, j) in enumerate(pairs):
+        apart = x[:, i] - x[:, j]
+        length = apart.norm(dim=-1, keepdim=True)
+        basis[:, k, i] = (length - length.mean()) * apart / length.clamp_min(1e-12)
+        basis[:, k, j] = -basis[:, k, i]
+    flat = basis.flatten(2)
+    square, product = torch.einsum("fpi,fqi->pq", flat, flat), torch.einsum("fpi,fi->p", flat, f)
+    explained = product @ torch.linalg.lstsq(square, product[:, None]).solution[:, 0]
+    return float((1.0 - explained / f.square().sum()).clamp_min(1e-12))
+
+
 class ForceLoss:
     """The loss of a training set with forces.
 
@@ -80,7 +103,7 @@ class ForceLoss:
         noise: float | None = None,
         weights: Tensor | None = None,
     ):
-        self.blended = 0.0 if noise is None else max(0.0, 1.0 - noise)
+        self.blended = 0.0 if noise is None else max(0.0, 1.0 - noise / unexplained(frames, scores, pairs))
         self.pairs = PairForces(frames, scores, pairs, weights)
         self.modes = ForceBlending(scores, weights)
 

@@ -12,7 +12,7 @@ from fpforce.training.data.force_scores import ForceScores
 from fpforce.training.diffusion import centred_noise, diffuse, sigma
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.force_blending import ForceBlending
-from fpforce.training.losses.force_loss import ForceLoss, PairForces
+from fpforce.training.losses.force_loss import ForceLoss, PairForces, unexplained
 from fpforce.training.losses.time_sampling import TimeSampler
 from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.trajectories.forces import ForceFiles
@@ -28,7 +28,7 @@ def gaussian():
     variances = torch.tensor([0.01, 0.05, 0.3], dtype=torch.float64)
 
     def in_modes(scale):
-        drawn = torch.randn(100_000, 3, 3, generator=generator, dtype=torch.float64)
+        drawn = torch.randn(40_000, 3, 3, generator=generator, dtype=torch.float64)
         return modes.T @ (scale[:, None] * drawn)
 
     x0 = in_modes(variances.sqrt())
@@ -48,7 +48,7 @@ def test_exact_score_is_the_minimum_whatever_the_noise_of_the_forces(gaussian, n
     for change in (exact, x * x.square().sum((1, 2), keepdim=True), torch.sin(5.0 * x)):
         change = change - change.mean(1, keepdim=True)
         parts = []
-        for part in torch.arange(len(x)).chunk(200):
+        for part in torch.arange(len(x)).chunk(100):
             size = torch.zeros((), dtype=torch.float64, requires_grad=True)
             value = loss(exact[part] + size * change[part], x[part], t[part], z[part], force[part])
             parts.append(torch.autograd.grad(value, size)[0])
@@ -79,11 +79,15 @@ def test_single_forces_count_along_pairs_by_what_the_distance_explains(gaussian)
     torch.testing.assert_close(noise_alone(exact, x, t, z, force), plain, rtol=0, atol=0.02)
 
 
-def test_averages_without_noise_are_blended_in_all_directions(gaussian):
+def test_averages_are_blended_in_all_directions_as_far_as_they_are_no_noise(gaussian):
     x0, force, z, x, t, exact = gaussian
     expected = ForceBlending(force).loss(exact, t, z, force)
     torch.testing.assert_close(ForceLoss(x0, force, PAIRS, 0.0)(exact, x, t, z, force), expected)
-    half = ForceLoss(x0, force, PAIRS, 0.5)(exact, x, t, z, force)
+    rest = unexplained(x0, force, PAIRS)
+    harmonic = without_noise(x0, force, PAIRS)
+    assert rest == pytest.approx(float((force - harmonic).square().sum() / force.square().sum()), rel=0.02)
+    assert ForceLoss(x0, force, PAIRS, 1.1 * rest).blended == 0.0  # all that is left is noise
+    half = ForceLoss(x0, force, PAIRS, 0.5 * rest)(exact, x, t, z, force)
     torch.testing.assert_close(half, 0.5 * expected + 0.5 * ForceLoss(x0, force, PAIRS)(exact, x, t, z, force))
 
 
