@@ -208,7 +208,7 @@ def table(result: dict) -> str:
             _mean([row["excess_js"] for row in rows if (row["frames"], row["label"], row["fokker_planck"]) == key])
             for key in ((count, label, term) for count in counts)
         ]
-        if any(cell != "-" for cell in cells):
+        if any((row["label"], row["fokker_planck"]) == (label, term) for row in rows):
             lines.append(f"| {label} | {term} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
