@@ -27,6 +27,7 @@ from fpforce.training.loop.callbacks import exponential_average
 from fpforce.training.loop.learning_rate import learning_rate
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.force_blending import ForceBlending
+from fpforce.training.losses.force_loss import ForceLoss
 from fpforce.training.losses.time_sampling import TimeSampler
 from fpforce.training.models import build_model
 from fpforce.training.recipe.plan import plan_experts
@@ -69,7 +70,7 @@ def main() -> None:
         }
     )
     rows = []
-    for name, forces, loss in _variants(plain.values, best.values):
+    for name, forces, loss in _variants(training_set, plain.values, best.values):
         began = time.perf_counter()
         model = _train(recipe, training_set, forces, loss)
         rows.append(
@@ -117,9 +118,10 @@ def _read(
     return training_set, *(ForceScores.of(each, training_set.scale_nm, kt) for each in frames)
 
 
-def _variants(plain: Tensor, best: Tensor):
+def _variants(training_set: TrainingSet, plain: Tensor, best: Tensor):
     """(name, forces, loss(score, batch)) of every variant."""
     one, modes, best_modes = _one_weight(plain), ForceBlending(plain), ForceBlending(best)
+    in_use = ForceLoss(training_set.frames, best, training_set.prior_pairs)
 
     def as_denoising(blending: ForceBlending):
         def loss(score, batch):
@@ -138,6 +140,11 @@ def _variants(plain: Tensor, best: Tensor):
             lambda score, batch: modes.loss(score, batch.t, batch.z, batch.force),
         ),
         (BEST, best, lambda score, batch: best_modes.loss(score, batch.t, batch.z, batch.force)),
+        (
+            "forces of more atoms, along bonds and angles (the loss in use)",
+            best,
+            lambda score, batch: in_use(score, batch.x, batch.t, batch.z, batch.force),
+        ),
     )
 
 

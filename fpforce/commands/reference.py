@@ -162,7 +162,8 @@ def _all_atoms(
     temperatures: tuple[float, ...] | None,
     both: dict[str, Any],
 ) -> dict[str, Any] | None:
-    from fpforce.reference.make import MeanForceChoice, Molecule, ReferenceSettings, make_reference, seed_of_run
+    from fpforce.reference.make import Molecule, ReferenceSettings, make_reference, seed_of_run
+    from fpforce.reference.mean_force_data import MeanForceChoice
     from fpforce.reference.protocol import Protocol, load_force_field, suggest_rungs
     from fpforce.simulation.exchange import geometric_ladder
 

@@ -27,6 +27,11 @@ class ForceScores:
     values: Tensor
     record: dict
 
+    @property
+    def noise(self) -> float | None:
+        """Part of the mean square of averaged forces that is noise; None for single forces."""
+        return self.record["noise_of_averages"]
+
     @staticmethod
     def of(frames: BeadFrames, scale_nm: float, kt_kj_per_mol: float) -> "ForceScores":
         """From frames with forces; InputError where these do not fit the positions at this kT."""

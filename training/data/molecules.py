@@ -38,7 +38,6 @@ class MoleculeSet:
 
     forces = None
     held_out = None
-    weights = None
 
     @staticmethod
     def of(

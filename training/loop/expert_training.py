@@ -30,7 +30,7 @@ from fpforce.training.losses.anchor import anchor_loss, anchor_loss_of_molecules
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.flow import FlowPoints, flow_loss
 from fpforce.training.losses.fokker_planck import fokker_planck_loss, perturb, residuals
-from fpforce.training.losses.force_blending import ForceBlending
+from fpforce.training.losses.force_loss import ForceLoss
 from fpforce.training.losses.time_sampling import ResidualTimes, TimeSampler
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.molecule import Rows
@@ -67,8 +67,7 @@ class ExpertTraining(pl.LightningModule):
         self.experts = nn.ModuleList(map(training_set.build, self.plans))
         self.record = TrainingRecord.start(recipe, plans, training_set)
         self._data = Uncopied(training_set)
-        forces = training_set.forces
-        self._blending = Uncopied(None if forces is None else ForceBlending(forces.values, training_set.weights))
+        self._force_loss = Uncopied(_force_loss(training_set))
         self._conformation_weights = Uncopied(training_set.conformation_weights(recipe.loss.fokker_planck_evenness))
         self._rank = 0
         self.compiling = False
@@ -129,8 +128,8 @@ class ExpertTraining(pl.LightningModule):
     def on_fit_start(self) -> None:
         dtype = next(self.expert.parameters()).dtype
         self._batches.value.to(self.device, dtype)
-        if self._blending.value is not None:
-            self._blending.value.to(self.device, dtype)
+        if self._force_loss.value is not None:
+            self._force_loss.value.to(self.device, dtype)
         self.record.expert.device = _device_name(self.device)
         self._rank = self.global_rank
 
@@ -289,8 +288,8 @@ class ExpertTraining(pl.LightningModule):
         if noised.force is None:
             denoising = denoising_loss(score, noised.t, noised.z, mask)
         else:
-            assert self._blending.value is not None  # forces come from a training set that has them
-            denoising = self._blending.value.loss(score, noised.t, noised.z, noised.force)
+            assert self._force_loss.value is not None  # forces come from a training set that has them
+            denoising = self._force_loss.value(score, noised.x, noised.t, noised.z, noised.force)
         return StepLosses(denoising, fokker_planck, anchor, anchor.new_zeros(()))
 
     def _anchor(self, boundary: Points, beads: int) -> Tensor:
@@ -372,6 +371,14 @@ def _energy_of(
         assert rows is not None
         return expert.of(rows)
     return expert
+
+
+def _force_loss(training_set: TrainingSet | MoleculeSet) -> ForceLoss | None:
+    """That of a molecule's forces, where there are any."""
+    if not isinstance(training_set, TrainingSet) or training_set.forces is None:
+        return None
+    forces = training_set.forces
+    return ForceLoss(training_set.frames, forces.values, training_set.prior_pairs, forces.noise, training_set.weights)
 
 
 def _device_name(device: torch.device) -> str:

@@ -78,7 +78,9 @@ def test_frames_are_drawn_evenly_over_the_steps():
 
 def test_beads_that_do_not_move_are_refused(alanine_frames):
     for positions in (np.zeros((10, 5, 3), np.float32), np.zeros((10, 1, 3), np.float32)):
-        frames = SimpleNamespace(positions_nm=positions, beads=alanine_frames.beads, sources=("still.xtc",), sha256="")
+        frames = SimpleNamespace(
+            positions_nm=positions, beads=alanine_frames.beads, sources=("still.xtc",), sha256="", weights=None
+        )
         with pytest.raises(InputError, match="still.xtc.*nothing to learn"):
             TrainingSet.of(frames)
 

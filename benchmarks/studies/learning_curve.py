@@ -1,0 +1,226 @@
+"""How many frames are enough, and what forces and mean forces save of them: alanine dipeptide.
+
+python benchmarks/studies/learning_curve.py run1.npz run2.npz all_atoms.pdb [--frames 100 300 1000 3000 20000]
+[--labels none forces mean] [--seeds 3] [--steps 20000] [--quick]
+
+The .npz files hold `positions` (nm) and `forces` (kJ/mol/nm) of all atoms of two independent runs by the protocol of
+examples/alanine_dipeptide; the second is the reference. These are not in the repository; --quick takes the excerpt that
+is, for both. Frames are taken evenly from the first run, and are trained on without forces, with the forces of the run,
+or with mean forces made here; each with and without the Fokker-Planck term, with the same number of steps, whatever the
+number of frames. Judged is a simulation from both basins, in the (phi, psi) plane. What is done lies in
+runs/learning_curve and is not made again; writes docs/results/learning_curve.json and .md.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
+from workbench import options
+from workbench.hardware import describe_hardware
+from workbench.places import ALANINE
+from workbench.tiny import SMALL
+
+LABELS = ("none", "forces", "mean")
+TERMS = {"with": (), "without": ("loss.fokker_planck_weight=0",)}
+TEMPERATURE_K, LARGEST_BATCH = 300.0, 512
+STARTS = ("negative", "positive")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="*", type=Path, metavar="run1.npz run2.npz all_atoms.pdb")
+    parser.add_argument("--frames", type=int, nargs="*", default=[100, 300, 1000, 3000, 20_000])
+    parser.add_argument("--labels", nargs="*", choices=LABELS, default=list(LABELS))
+    parser.add_argument("--fokker-planck", nargs="*", choices=TERMS, default=list(TERMS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--averaged", type=float, default=10.0, help="picoseconds of a mean force")
+    parser.add_argument("--replicas", type=int, default=128, help="from each start")
+    parser.add_argument("--picoseconds", type=float, default=400.0, help="of the simulation")
+    chosen = options.parse(
+        parser, frames=[120], seeds=1, steps=20, averaged=0.5, replicas=2, picoseconds=2.0, fokker_planck=["with"]
+    )
+    if chosen.quick and not chosen.files:
+        chosen.files = [ALANINE / name for name in ("forces_excerpt.npz", "forces_excerpt.npz", "forces_excerpt.pdb")]
+    if len(chosen.files) != 3:
+        parser.error("two runs with forces and their topology are needed")
+    rows = []
+    for frames, label, term, seed in itertools.product(
+        chosen.frames, chosen.labels, chosen.fokker_planck, range(chosen.seeds)
+    ):
+        rows.append(run(frames, label, term, seed, chosen))
+        print(json.dumps(rows[-1]), flush=True)
+    result = {"hardware": describe_hardware(), "steps": chosen.steps, "averaged_ps": chosen.averaged, "rows": rows}
+    (chosen.results / "learning_curve.json").write_text(json.dumps(result, indent=1))
+    (chosen.results / "learning_curve.md").write_text(table(result))
+    print(table(result))
+
+
+def run(frames: int, label: str, term: str, seed: int, chosen: argparse.Namespace) -> dict:
+    """The row of one training, made or taken from what is there."""
+    asked = {
+        "frames": frames,
+        "label": label,
+        "fokker_planck": term,
+        "seed": seed,
+        "steps": chosen.steps,
+        "picoseconds": chosen.picoseconds,
+    }
+    folder = chosen.runs / "learning_curve" / f"{label}_{frames}_{term}_{seed}"
+    done = folder / "row.json"
+    if done.exists():
+        row = json.loads(done.read_text())
+        if {name: row[name] for name in asked} != asked:
+            raise SystemExit(f"{done} was made with other settings than {asked}; remove its folder")
+        return row
+    from fpforce.analysis import evaluate
+    from fpforce.training.export import export
+    from fpforce.training.recipe.read import load_recipe
+    from fpforce.training.train import train
+
+    folder.mkdir(parents=True, exist_ok=True)
+    first, second, topology = chosen.files
+    data = training_file(frames, label == "mean", chosen)
+    held = 0.1 if frames >= 300 else 0.0  # of a hundred frames all are needed
+    recipe = {
+        "data": {
+            "trajectories": str(data),
+            "topology": str(topology),
+            "beads": "backbone5",
+            "length_unit": "nm",
+            "held_out": held,
+        }
+        | ({} if label == "none" else {"forces": str(data)}),
+        "temperature_k": TEMPERATURE_K,
+        "output": str(folder),
+        "optimizer": {"batch_size": min(LARGEST_BATCH, 2 * int((1.0 - held) * frames / 2.1))},
+        "run": {"max_steps": chosen.steps, "threads": 1, "seed": seed},
+    }
+    (folder / "asked.yaml").write_text(json.dumps(recipe))
+    small = (*SMALL, "run.compile=false") if chosen.quick else ()
+    began = time.monotonic()
+    train(
+        load_recipe(folder / "asked.yaml", [*small, *TERMS[term]]),
+        resume=(folder / "model.ckpt").exists(),
+        show_progress=False,
+    )
+    seconds = time.monotonic() - began
+    if not (folder / "model.pt").exists():
+        export(folder / "model.ckpt", folder / "model.pt")
+    simulations = [simulated(folder, start, 2 * seed + number, chosen) for number, start in enumerate(STARTS)]
+    evaluate(
+        folder / "model.pt",
+        second,
+        simulations,
+        topology=topology,
+        training=first,
+        output=folder,
+        overwrite=True,
+    )
+    report = json.loads((folder / "report.json").read_text())
+    found = report["simulation"]
+    row = asked | {
+        "seconds": seconds,
+        "js": found["js"],
+        "js_floor": found["js_floor"],
+        "excess_js": found["excess_js"],
+        "free_energy_kt": found["free_energy_kt"],
+        "reference_kt": report["reference"]["free_energy_kt"],
+        "converged": found["converged"],
+    }
+    done.write_text(json.dumps(row, indent=1))
+    return row
+
+
+def training_file(frames: int, averaged: bool, chosen: argparse.Namespace) -> Path:
+    """.npz of so many frames of the first run, with its forces or with mean forces, made when missing."""
+    folder = chosen.runs / "learning_curve"
+    path = folder / f"{'mean' if averaged else 'single'}_{frames}.npz"
+    if path.exists():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    run, _, topology = chosen.files
+    with np.load(run) as content:
+        count = len(content["positions"])
+        if frames > count:
+            raise SystemExit(f"{run} has {count} frames, and {frames} are wanted; give fewer with --frames")
+        taken = np.linspace(0, count - 1, frames).round().astype(int)
+        positions_nm, forces = content["positions"][taken], content["forces"][taken]
+    if not averaged:
+        np.savez(path, positions=positions_nm, forces=forces)
+        return path
+    import mdtraj
+    from openmm import app
+
+    from fpforce.molecule.mapping import map_beads
+    from fpforce.reference.mean_forces import MeanForceSettings, mean_forces
+    from fpforce.reference.protocol import Protocol
+
+    protocol = Protocol(temperatures_k=(TEMPERATURE_K,), timestep_fs=2.0, hydrogen_mass_da=None)
+    system = protocol.make_system(app.PDBFile(str(topology)).topology)
+    beads = map_beads(mdtraj.load_topology(str(topology)), "backbone5")
+    settings = MeanForceSettings(temperature_k=TEMPERATURE_K, picoseconds=chosen.averaged, every_steps=10)
+    mean_forces(system, positions_nm, beads, settings).write(path, positions_nm)
+    return path
+
+
+def simulated(folder: Path, start: str, seed: int, chosen: argparse.Namespace) -> Path:
+    """A simulation from one basin, made when missing."""
+    from fpforce.simulation.simulate import SimulationSettings, simulate
+
+    output = folder / f"from_{start}.xtc"
+    simulate(
+        folder / "model.pt",
+        output,
+        SimulationSettings(
+            steps=round(250 * chosen.picoseconds),
+            replicas=chosen.replicas,
+            timestep_fs=4.0,
+            seed=seed,
+            start=ALANINE / f"start_{start}.pdb",
+            report_interval_ps=min(2.0, 0.1 * chosen.picoseconds),
+            overwrite=True,
+        ),
+    )
+    return output
+
+
+def table(result: dict) -> str:
+    """Mean excess over the seeds for every number of frames, with its standard error, a row for each kind of label."""
+    rows = result["rows"]
+    counts = sorted({row["frames"] for row in rows})
+    lines = [
+        "Excess of the Jensen-Shannon divergence of a simulation, mean over seeds. "
+        f"{result['steps']} steps of training, mean forces over {result['averaged_ps']:g} ps; {result['hardware']}.",
+        "",
+        f"| labels | Fokker-Planck term | {' | '.join(f'{count:,} frames' for count in counts)} |",
+        "|---|---|" + "---|" * len(counts),
+    ]
+    for label, term in itertools.product(LABELS, TERMS):
+        cells = [
+            _mean([row["excess_js"] for row in rows if (row["frames"], row["label"], row["fokker_planck"]) == key])
+            for key in ((count, label, term) for count in counts)
+        ]
+        if any((row["label"], row["fokker_planck"]) == (label, term) for row in rows):
+            lines.append(f"| {label} | {term} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _mean(values: list) -> str:
+    found = [value for value in values if value is not None]
+    if not found:
+        return "-"
+    error = "" if len(found) < 2 else f" ± {np.std(found, ddof=1) / len(found) ** 0.5:.4f}"
+    return f"{np.mean(found):.4f}{error}"
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()
