@@ -35,9 +35,7 @@ from workbench.tiny import SMALL
 
 VARIANTS = {
     "default": (),
-    "without flow": ("loss.flow_weight=0", "data.own_samples=false"),
-    "own samples alone": ("loss.flow_weight=0", "data.own_samples=true"),
-    "flow alone": ("data.own_samples=false",),
+    "without flow": ("loss.flow_weight=0",),
     "without Fokker-Planck": ("loss.fokker_planck_weight=0",),
 }
 _SMALL = (*SMALL, "run.compile=false")

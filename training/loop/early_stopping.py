@@ -14,7 +14,6 @@ from pytorch_lightning.callbacks import WeightAveraging
 
 from fpforce.training.checkpoint.record import ExpertRecord
 from fpforce.training.data.dataset import TrainingSet
-from fpforce.training.loop import own_samples
 from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.loop.flow_pool import T_TOP
 from fpforce.training.loop.gap import gap_kt
@@ -57,23 +56,11 @@ class Watching(pl.Callback):
             }
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: ExpertTraining, batch: int, batch_idx: int) -> None:
-        if not module.wants_teacher:
-            return
-        record, begin = module.record.expert, module.recipe.loss.flow_begin
-        anew = module.may_begin_anew and (module.recipe.data.own_samples or memorises(record))
-        if module.progress >= (min(own_samples.BEGIN, begin) if anew else begin):
-            averaged = self._averaging.averaged_expert(module).state_dict()
-            self._teach(module, averaged if record.best is None else record.best["weights"], anew)
-
-    def _teach(self, module: ExpertTraining, weights: dict[str, torch.Tensor], anew: bool) -> None:
-        """Let the energy follow the flow of the expert with these weights, anew where these know their frames too
-        well.
-        """
-        how = ", a new network, learns from samples of the one so far and" if anew else ""
-        logger.info("from step %d on the energy%s follows its probability flow", module.global_step, how)
-        module.follow_flow_of(weights, anew)
-        if anew:
-            self._averaging.averaged_expert(module).load_state_dict(module.expert.state_dict())
+        if module.wants_flow and module.progress >= module.recipe.loss.flow_begin:
+            module.follow_flow_of(self._averaging.averaged_expert(module).state_dict())
+            logger.info(
+                "from step %d on the energy follows the probability flow of its averaged weights", module.global_step
+            )
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: ExpertTraining, outputs: Any, batch: int, batch_idx: int
@@ -105,11 +92,16 @@ class Watching(pl.Callback):
             f"on held-out frames the denoising loss has risen from {best['loss']:.4f} at step {best['step']} to "
             f"{loss:.4f}"
         )
-        if module.wants_teacher:
-            logger.warning("step %d: %s; the weights of step %d are gone back to", record.steps, rise, best["step"])
+        if module.wants_flow:
             for expert in (module.expert, self._averaging.averaged_expert(module)):
                 expert.load_state_dict(best["weights"])
-            self._teach(module, best["weights"], module.may_begin_anew)
+            module.follow_flow_of(best["weights"])
+            logger.warning(
+                "step %d: %s; from the weights of step %d on the energy follows their probability flow",
+                record.steps,
+                rise,
+                best["step"],
+            )
             return
         logger.warning(
             "stopped at step %d: %s; the weights of step %d are kept. More frames would help, a longer training would "
@@ -154,13 +146,6 @@ def keep_best(record: ExpertRecord, loss: float, weights: dict[str, torch.Tensor
         }
 
 
-def memorises(record: ExpertRecord) -> bool:
-    """Whether training frames were known better than held-out ones by KNOWN_BETTER when last measured."""
-    if not record.watched["step"]:
-        return False
-    return record.watched["denoising"][-1] < (1.0 - KNOWN_BETTER) * record.watched["held_out_denoising"][-1]
-
-
 def conclude(record: ExpertRecord) -> None:
     """Say in the log what held-out frames said of a finished training."""
     if not record.watched["step"]:
@@ -169,7 +154,7 @@ def conclude(record: ExpertRecord) -> None:
     known, unknown = last["denoising"], last["held_out_denoising"]
     gap = f"; E + ln q of samples varies by {record.gap['kt'][-1]:.1f} kT" if record.gap["kt"] else ""
     logger.info("denoising loss %.4f on training frames, %.4f on held-out ones%s", known, unknown, gap)
-    if memorises(record):
+    if known < (1.0 - KNOWN_BETTER) * unknown:
         logger.warning(
             "training frames are known better than held-out ones by %.0f%%: the frames are too few for this model, "
             "which has "

@@ -14,16 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from fpforce.foundation.errors import InputError
-from fpforce.foundation.seeds import seeds
 from fpforce.molecule.space import MOLECULE, space_of
 from fpforce.training.checkpoint.checkpoint import CHECKPOINT_NAME, EXTRA_KEY, AnyCheckpoint
 from fpforce.training.checkpoint.record import LOSS_TERMS, TrainingRecord
-from fpforce.training.data.dataset import NoisedBatches, Points, TrainingSet, conformation_weights
+from fpforce.training.data.dataset import NoisedBatches, Points, TrainingSet
 from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.loop.compiled_step import StepFunction, step_function
 from fpforce.training.loop.flow_pool import T_TOP, FlowPool
 from fpforce.training.loop.learning_rate import learning_rate
-from fpforce.training.loop.own_samples import own_samples
 from fpforce.training.loop.step import StepDraws, StepLosses
 from fpforce.training.loop.uncopied import Uncopied
 from fpforce.training.losses.anchor import anchor_loss, anchor_loss_of_molecules
@@ -81,7 +79,6 @@ class ExpertTraining(pl.LightningModule):
         # By whether they have the Fokker-Planck term; made when first needed, when all weights are where they belong.
         self._steps: Uncopied[dict[bool, StepFunction]] = Uncopied({})
         self._flow: Uncopied[FlowPool | None] = Uncopied(None)
-        self._taught: Uncopied[NoisedBatches | None] = Uncopied(None)
         times = TimeSampler(self.plan.t_min, self.plan.t_max, self.plan.v_min)
         self._batches: Uncopied[NoisedBatches] = Uncopied(
             self._data.value.batches(
@@ -137,10 +134,7 @@ class ExpertTraining(pl.LightningModule):
         self._clock = time.monotonic()
 
     def on_train_batch_start(self, batch: int, batch_idx: int) -> None:
-        step, progress, teacher = self.global_step, self.progress, self.record.expert.teacher
-        if teacher is not None and teacher.get("anew"):  # the new network begins as the first one did
-            step, progress = step - teacher["step"], (progress - teacher["progress"]) / (1.0 - teacher["progress"])
-        rate = learning_rate(self.recipe.optimizer, step, progress)
+        rate = learning_rate(self.recipe.optimizer, self.global_step, self.progress)
         for group in self.optimizers().param_groups:
             group["lr"] = rate
 
@@ -173,7 +167,7 @@ class ExpertTraining(pl.LightningModule):
 
     def draw(self, step: int) -> StepDraws:
         """Batch, times and noise of a step, a function of the seed and the step alone."""
-        batches, settings = self._current_batches(), self.recipe.loss
+        batches, settings = self._batches.value, self.recipe.loss
         noised, generator = batches.batch(step, self._rank)
         perturbed = weights = boundary = rows = None
         if self.plan.fokker_planck_weight and step % settings.fokker_planck_every == 0:
@@ -188,74 +182,34 @@ class ExpertTraining(pl.LightningModule):
             boundary = batches.spread(len(noised.x), generator, at=self.plan.t_max)
         return StepDraws(noised, perturbed, weights, boundary, rows, self._flow_points(step, generator))
 
-    def follow_flow_of(self, weights: dict[str, Tensor], anew: bool = False) -> None:
+    def follow_flow_of(self, weights: dict[str, Tensor]) -> None:
         """Make the expert with these averaged weights the teacher whose probability flow is followed from this step on.
 
-        anew: the expert becomes a new network, which learns from the teacher's samples in place of the frames.
-        What was best on held-out frames before is forgotten: it has not learned from the teacher.
+        What was best on held-out frames before is forgotten: it has not learned from the flow.
         """
         weights = {name: value.detach().cpu().clone() for name, value in weights.items()}
-        self.record.expert.teacher = {
-            "step": self.global_step,
-            "progress": self.progress,
-            "weights": weights,
-            "anew": anew,
-        }
+        self.record.expert.teacher = {"step": self.global_step, "weights": weights}
         self.record.expert.best = None
-        if anew:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seeds(self.recipe.run.seed, "new network", self.record.active)[0])
-                fresh = self._data.value.build(self.plan)
-            self.expert.load_state_dict(fresh.state_dict())
-            self.optimizers().optimizer.state.clear()
 
     @property
-    def wants_teacher(self) -> bool:
+    def wants_flow(self) -> bool:
         """Whether the plan asks for the integral form and there is no teacher yet."""
-        wanted = self.plan.flow_weight or self.recipe.data.own_samples
-        able = isinstance(self.expert, DiffusionEnergy) and self.plan.t_min < T_TOP
-        return bool(wanted) and able and self.record.expert.teacher is None
-
-    @property
-    def may_begin_anew(self) -> bool:
-        """Whether a new network may learn from samples: forces, which samples lack, tell what lies between frames."""
-        return self.recipe.data.own_samples is not False and self._data.value.forces is None
-
-    def _teacher(self) -> DiffusionEnergy:
-        assert self.record.expert.teacher is not None
-        energy = copy.deepcopy(self._energy())
-        energy.load_state_dict(self.record.expert.teacher["weights"])
-        return energy
-
-    def _current_batches(self) -> NoisedBatches:
-        """Those of the frames, or once a new network learns, of its teacher's samples."""
-        teacher = self.record.expert.teacher
-        if teacher is None or not teacher.get("anew"):
-            return self._batches.value
-        if self._taught.value is None:
-            data = self._data.value
-            assert isinstance(data, TrainingSet)  # many molecules are refused
-            frames, seed = data.by_weight.to(self._batches.value.frames), (self.recipe.run.seed, self.record.active)
-            found = own_samples(self._teacher(), frames, self.plan, seed)
-            weights = conformation_weights(found.cpu(), self.recipe.loss.fokker_planck_evenness)
-            batch_size = self.recipe.optimizer.batch_size
-            self._taught.value = NoisedBatches(
-                found.cpu(), self._batches.value.times, batch_size, (*seed, 1), weights, rotate=self._rotates()
-            )
-            self._taught.value.to(frames.device, frames.dtype)
-        return self._taught.value
+        wanted = self.plan.flow_weight and isinstance(self.expert, DiffusionEnergy) and self.plan.t_min < T_TOP
+        return bool(wanted) and self.record.expert.teacher is None
 
     def _flow_points(self, step: int, generator: torch.Generator) -> FlowPoints | None:
         """Points of the teacher's flow, where there is a teacher."""
         teacher = self.record.expert.teacher
-        if teacher is None or not self.plan.flow_weight:
+        if teacher is None:
             return None
         if self._flow.value is None:
+            energy = copy.deepcopy(self._energy())
+            energy.load_state_dict(teacher["weights"])
             seed = (self.recipe.run.seed, self.record.active, self._rank)
             data = self._data.value
             assert isinstance(data, TrainingSet)  # many molecules are refused
             frames = data.by_weight.to(self._batches.value.frames)
-            self._flow.value = FlowPool(self._teacher(), frames, self.plan.t_min, self.plan.t_max, seed)
+            self._flow.value = FlowPool(energy, frames, self.plan.t_min, self.plan.t_max, seed)
         return self._flow.value.draw(step - teacher["step"], generator)
 
     def _energy(self) -> DiffusionEnergy:

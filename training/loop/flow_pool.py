@@ -90,21 +90,15 @@ def follow(
 
 
 def samples(
-    energy: DiffusionEnergy,
-    frames: Tensor,
-    count: int,
-    t_min: float,
-    t_top: float,
-    generator: torch.Generator,
-    steps: int = DOWN,
+    energy: DiffusionEnergy, frames: Tensor, count: int, t_min: float, t_top: float, generator: torch.Generator
 ) -> Tensor:
-    """(count, beads, 3) at t_min, brought down in `steps` from training frames noised to t_top."""
+    """(count, beads, 3) at t_min, brought down from training frames noised to t_top."""
 
     def noise(like: Tensor) -> Tensor:
         return centred_noise(like.shape, generator, like)
 
     x = _noised(frames, count, t_top, generator)
-    for state in multistep(energy.score, time_grid(t_top, t_min, steps), x, noise):
+    for state in multistep(energy.score, time_grid(t_top, t_min, DOWN), x, noise):
         x = centred(state.detach())
     return x
 

@@ -42,11 +42,6 @@ class DataRecipe(Section):
         description="share of the frames of one molecule, in blocks of time, that is not trained on "
         "but watched, to see what is memorised; 0: none",
     )
-    own_samples: bool | None = Field(
-        None,
-        description="after 0.4 of the training a new network learns from samples of the one so far instead of frames; "
-        "null: where that one knows the training frames of one molecule better than held-out ones by 5% or more",
-    )
     readable_frames: bool = Field(
         False, description="take the complete frames of trajectories that end within one, as a killed run leaves them"
     )
