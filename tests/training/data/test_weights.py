@@ -279,7 +279,7 @@ def trained_density(folder, frames, weights):
             "output": str(folder / "run"),
             "model": {"kind": "mlp", "width": 64, "layers": 2},
             "optimizer": {"batch_size": 256, "warmup_steps": 50, "learning_rate": 4e-3, "ema_decay": 0.99},
-            "run": {"max_steps": 600, "threads": 1, "accelerator": "cpu", "compile": False},
+            "run": {"max_steps": 900, "threads": 1, "accelerator": "cpu", "compile": False},
         }
     )
     checkpoint = read_checkpoint(train(recipe, show_progress=False))
@@ -303,8 +303,9 @@ def test_biased_double_well_gives_the_unbiased_force_field(biased, tmp_path):
     # By the bias the wells change places: 0.99 kT becomes -2.
     assert with_weights.free_energy_kt == pytest.approx(exact.free_energy_kt, abs=0.25)
     assert without.free_energy_kt == pytest.approx(free_energy_kt(biased_weight()), abs=0.4)
-    apart = [0.5 * np.abs(one.probabilities - exact.probabilities).sum() for one in (with_weights, without)]
-    assert apart[0] < 0.15 and apart[1] > 0.5  # part of the density that is elsewhere; of a longer training 0.05
+    along_x = exact.probabilities.sum(1)
+    apart = [0.5 * np.abs(one.probabilities.sum(1) - along_x).sum() for one in (with_weights, without)]
+    assert apart[0] < 0.15 and apart[1] > 0.5  # part of the density along x that is elsewhere
 
 
 def biased_weight():
