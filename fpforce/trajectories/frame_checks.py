@@ -108,8 +108,8 @@ def check_bonds(
         known = np.array([_longest_in_a_frame(table.beads[i], table.beads[j]) for i, j in table.bonds])
         most = np.where(typical < known, np.minimum(known, most), most)
     for wrong, remedy in (
-        (lengths > most, "make the molecule whole, or leave the frame out"),
         (lengths < np.maximum(least * typical, _NO_BOND_NM), "its coordinates are damaged: leave the frame out"),
+        (lengths > most, "make the molecule whole, or leave the frame out"),
     ):
         frames = wrong.any(axis=1)
         if frames.any():
