@@ -119,7 +119,8 @@ def program(kernel: str, defines: dict, precision: str, network: str) -> str:
     text += [embedded(binary, b"/**\n * This file contains CUDA definitions for the macros")]
     text += [f"#define {name} {value}" for name, value in ours.items()]
     text += [embedded(binary, b"/**\n * This file defines vector operations")]
-    return "\n".join([*text, (KERNELS / "beads.cc").read_text(), (KERNELS / f"{kernel}.cc").read_text()])
+    parts = ("graph_layout", "graph_forward", "graph_backward") if kernel == "graph" else ()
+    return "\n".join([*text, *((KERNELS / f"{part}.cc").read_text() for part in ("beads", *parts, kernel))])
 
 
 @pytest.fixture(scope="session")

@@ -149,7 +149,7 @@ std::unique_ptr<DeviceTerm> graphTerm(const DeviceBeads& beads, const Plan& plan
     term->addGeometryScratch(rows * form.geometryRow);
     term->addScratch(rows * form.row);
 
-    term->compile(KernelText::graph, form.threads, 1);
+    term->compile(KernelText::graph_layout + KernelText::graph_forward + KernelText::graph_backward + KernelText::graph, form.threads, 1);
     if (form.fused) {
         term->addLaunch("fpforceGraph", form.slots);
     } else {

@@ -6,8 +6,11 @@
 namespace FPForcePlugin {
 namespace KernelText {
 
-/** The files in kernels/, which the platform's compiler reads when a Context is made; `beads` comes before each of the others. */
-extern const std::string beads, prior, internal, graph;
+/**
+ * The files in kernels/, which the platform's compiler reads when a Context is made; `beads` comes before each of the others, and the
+ * parts of the graph before `graph`.
+ */
+extern const std::string beads, prior, internal, graph_layout, graph_forward, graph_backward, graph;
 
 }  // namespace KernelText
 }  // namespace FPForcePlugin
