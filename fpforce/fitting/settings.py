@@ -37,7 +37,7 @@ class FitSettings:
     timestep_fs: float | None = setting("of the simulations; by default the longest that the bonds allow", None)
     samples: int = setting("independent samples of the model, by which causes are told apart", 8192)
     seed: int = setting("of simulations, samples and the report; the recipe's run.seed is that of the training", 0)
-    resume: bool = setting("go on with an interrupted fit, or with more --max-minutes", False)
+    resume: bool = setting("go on with an interrupted fit, or with more minutes", False)
     overwrite: bool = setting("replace an earlier fit", False)
 
     def check(self) -> None:

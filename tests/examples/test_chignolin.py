@@ -79,7 +79,7 @@ def test_folding_of_the_runs_is_compared(scripts, tmp_path):
     output.mkdir()
     frame = mdtraj.load(str(CHIGNOLIN / "folded.pdb"))
     frame.save_pdb(str(output / "data.pdb"))
-    unfolded = 1.35 * frame.xyz  # no contact is within 1.2 times its length, and bonds are within what is read
+    unfolded = 1.25 * frame.xyz  # no contact is within 1.2 times its length, and bonds are within what is read
     for name, part in (("train.xtc", 0.8), ("reference.xtc", 0.7)):
         xyz = np.repeat(unfolded, 100, axis=0)
         xyz[: round(100 * part)] = frame.xyz

@@ -223,10 +223,12 @@ def test_denoising_loss_falls_below_that_of_no_score_and_below_its_start(uninter
 
 
 def test_resolved_recipe_is_stored_with_the_run_and_trains_again(small_recipe, uninterrupted):
+    from fpforce.training.recipe.plan import settled
     from fpforce.training.recipe.read import load_recipe
 
     output = uninterrupted.path.parent
-    assert load_recipe(output / "recipe.yaml") == small_recipe(output, "run.max_steps=300") == uninterrupted.recipe
+    asked = settled(small_recipe(output, "run.max_steps=300"), 12)
+    assert load_recipe(output / "recipe.yaml") == asked == uninterrupted.recipe
 
 
 def test_checkpoint_holds_the_averaged_weights(small_recipe, tmp_path):

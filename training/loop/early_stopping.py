@@ -56,7 +56,9 @@ class Watching(pl.Callback):
             }
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: ExpertTraining, batch: int, batch_idx: int) -> None:
-        if module.wants_flow and module.progress >= module.recipe.loss.flow_begin:
+        asked = module.recipe.loss.flow_weight is not None
+        due = module.wants_flow and module.progress >= module.recipe.loss.flow_begin
+        if due and (asked or memorises(module.record.expert)):
             module.follow_flow_of(self._averaging.averaged_expert(module).state_dict())
             logger.info(
                 "from step %d on the energy follows the probability flow of its averaged weights", module.global_step
@@ -146,6 +148,13 @@ def keep_best(record: ExpertRecord, loss: float, weights: dict[str, torch.Tensor
         }
 
 
+def memorises(record: ExpertRecord) -> bool:
+    """Whether training frames were known better than held-out ones by KNOWN_BETTER when last measured."""
+    if not record.watched["step"]:
+        return False
+    return record.watched["denoising"][-1] < (1.0 - KNOWN_BETTER) * record.watched["held_out_denoising"][-1]
+
+
 def conclude(record: ExpertRecord) -> None:
     """Say in the log what held-out frames said of a finished training."""
     if not record.watched["step"]:
@@ -154,7 +163,7 @@ def conclude(record: ExpertRecord) -> None:
     known, unknown = last["denoising"], last["held_out_denoising"]
     gap = f"; E + ln q of samples varies by {record.gap['kt'][-1]:.1f} kT" if record.gap["kt"] else ""
     logger.info("denoising loss %.4f on training frames, %.4f on held-out ones%s", known, unknown, gap)
-    if known < (1.0 - KNOWN_BETTER) * unknown:
+    if memorises(record):
         logger.warning(
             "training frames are known better than held-out ones by %.0f%%: the frames are too few for this model, "
             "which has "

@@ -9,7 +9,7 @@ from fpforce.trajectories.bead_files import write_bead_frames
 from fpforce.trajectories.bead_frames import read_bead_frames
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "alanine_dipeptide"
-RECIPE = {"data": {"allow_d_residues": False, "held_out": 0.1}}
+RECIPE = {"data": {"several_chains": False, "allow_d_residues": False, "held_out": 0.1}}
 
 
 def frames_of(stride):

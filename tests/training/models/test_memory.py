@@ -33,7 +33,7 @@ def test_size_and_batch_that_would_do_are_right():
     settings = InternalRecipe()
     require_memory(60, settings, 512, 16 * GB)
     with pytest.raises(
-        InputError, match=r"on 1000 beads takes some 169 GB .* 16 GB are free: up to \d+ beads"
+        InputError, match=r"on 1000 beads takes some 174 GB .* 16 GB are free: up to \d+ beads"
     ) as raised:
         require_memory(1000, settings, 512, 16 * GB)
     fitting = int(re.search(r"up to (\d+) beads", str(raised.value))[1])
