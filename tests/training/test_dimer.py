@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("model", ["internal", "graph_transformer"])
+@pytest.mark.parametrize("model", ["internal", pytest.param("graph_transformer", marks=pytest.mark.long)])
 def test_dimer_is_learned_and_judged_by_the_contacts_of_its_chains(folder, tmp_path, model):
     recipe = load_recipe(
         folder / "recipe.yaml", [f"output={tmp_path / 'out'}", f"model.kind={model}", "model.wall=true"]
