@@ -12,7 +12,7 @@ import numpy as np
 from fpforce.analysis.contacts import MapDifference
 from fpforce.analysis.folding import CONTACT_NM
 from fpforce.molecule.beads import BeadTable
-from fpforce.trajectories.together import APART_NM, molecules_of, nearest_distances
+from fpforce.trajectories.several_chains import APART_NM, molecules_of, nearest_distances
 
 _DISTANCES_AT_ONCE = 4_000_000
 _TOUCHING = 0.05  # part of the reference's frames in which two molecules have a contact, from which they are assessed

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fpforce.fitting.parallel_simulations import simulate_together
 from fpforce.fitting.policy import RoundPlan
 from fpforce.fitting.settings import FitSettings
-from fpforce.fitting.together import simulate_together
 from fpforce.foundation.seeds import seeds
 
 if TYPE_CHECKING:

@@ -41,8 +41,8 @@ from fpforce.trajectories.mapping_report import (
     repeats,
 )
 from fpforce.trajectories.scene import Scene
+from fpforce.trajectories.several_chains import check_together, interfaces_of
 from fpforce.trajectories.sources import MappedFiles, Sources, resolve
-from fpforce.trajectories.together import check_together, interfaces_of
 from fpforce.trajectories.weights import FrameWeights, read_weights
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.bonding import LINK, SEQUENCE
 from fpforce.molecule.chirality import chiral_residues
 from fpforce.molecule.residues import CAPS, alpha_carbon, amino_acid_of, backbone, is_solvent, is_water
-from fpforce.trajectories.together import Interface
+from fpforce.trajectories.several_chains import Interface
 
 if TYPE_CHECKING:
     import mdtraj

@@ -30,7 +30,7 @@ from fpforce.trajectories.files import (
 )
 from fpforce.trajectories.force_map import MappedAtoms
 from fpforce.trajectories.scene import Scene, make_scene
-from fpforce.trajectories.together import links_between, molecules_of
+from fpforce.trajectories.several_chains import links_between, molecules_of
 from fpforce.trajectories.topology_files import TopologyFile, read_topology_file
 
 if TYPE_CHECKING:

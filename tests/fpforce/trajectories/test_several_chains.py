@@ -10,7 +10,7 @@ import pytest
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.trajectories.bead_frames import read_bead_frames
-from fpforce.trajectories.together import whole_beads
+from fpforce.trajectories.several_chains import whole_beads
 
 spec = importlib.util.spec_from_file_location("dimers", Path(__file__).with_name("dimers.py"))
 dimers = importlib.util.module_from_spec(spec)
