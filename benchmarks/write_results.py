@@ -261,8 +261,8 @@ SECTIONS = (
         "800 ps each, the first quarter left out. Everything is compared with frames that nothing was trained on; "
         "the floor is the distance of the training frames from them. The method was developed on `tau`, `alanine` "
         "and `chignolin`; by a seed that was written down first `tau_backbone` and `alanine_heavy` were drawn to "
-        "be worked on as well. The others were looked at when all else was settled. The tau fragment comes from "
-        "the example data of the package mdance and is not in the repository.",
+        "be worked on as well. Those of its CASES that have no row here have not been looked at yet. The tau "
+        "fragment comes from the example data of the package mdance and is not in the repository.",
     ),
     (
         "Where the inconsistency arises",

@@ -9,7 +9,7 @@ Jensen-Shannon divergence of the end-to-end distance and of the radius of gyrati
 consecutive beads in 36 (mean); where a molecule has a plane of two dihedrals, theirs in it. The floor is the same
 between the training frames and the reference.
 
-WORKED_ON says on which molecules the method was developed; the others were looked at once, when all else was settled.
+worked_on() says on which molecules the method is developed; the others are to be looked at once, when all is settled.
 What is done lies in runs/strangers and is not made again; docs/results/strangers.json keeps a row for each, from which
 docs/results/strangers.md is made.
 """
