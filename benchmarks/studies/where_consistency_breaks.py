@@ -37,7 +37,7 @@ from fpforce.training.sampling.solvers import multistep, probability_flow, time_
 from fpforce.trajectories.bead_frames import read_bead_frames
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
-from studies.strangers import CASES
+from studies.strangers import CASES, brought
 from workbench import options
 from workbench.tiny import tiny_checkpoint
 
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, nargs="?")
     parser.add_argument("case", choices=CASES, nargs="?")
     parser.add_argument("--tau", type=Path, help="folder of tau.pdb, train.xtc and held.xtc")
+    parser.add_argument("--systems", type=Path, help="folder of the sets that fpforce-reference --model makes")
     parser.add_argument(
         "--frames", type=int, default=120, help="for residuals and flow; the losses take eight times as many"
     )
@@ -60,15 +61,16 @@ def main() -> None:
     if chosen.checkpoint is None or chosen.case is None:
         parser.error("a checkpoint and the case that it was trained on are needed")
     torch.set_num_threads(1)
-    case = CASES[chosen.case].at(chosen.tau) if chosen.case == "tau" else CASES[chosen.case]
+    case = CASES[chosen.case]
+    files = brought(case, chosen.runs / "where_consistency_breaks" / chosen.case, chosen)
     checkpoint = read_checkpoint(chosen.checkpoint)
     stride = checkpoint.recipe.data.stride
     sets = {
         name: TrainingSet.of(
-            read_bead_frames(list(files), case.topology, beads=case.beads, stride=every),
+            read_bead_frames(paths, files.topology, beads=case.beads, stride=every),
             checkpoint.record.normalisation,
         ).frames
-        for name, files, every in (("training", case.training, stride), ("reference", case.reference, 1))
+        for name, paths, every in (("training", files.training, stride), ("reference", files.reference, 1))
     }
     energy, generator, t_min = (
         checkpoint.model(),
