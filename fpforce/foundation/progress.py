@@ -13,10 +13,19 @@ _PLAIN_SECONDS = 30.0
 class SimulationProgress:
     """Shows steps done, steps/s, ns/day over all replicas, time left and failed replicas on stderr.
 
-    A context manager; with `shown=False` it shows nothing.
+    A context manager; with `shown=False` it shows nothing. seconds: after which the run ends, if it has not before.
     """
 
-    def __init__(self, total_steps: int, first_step: int, replicas: int, timestep_fs: float, shown: bool) -> None:
+    def __init__(
+        self,
+        total_steps: int,
+        first_step: int,
+        replicas: int,
+        timestep_fs: float,
+        shown: bool,
+        seconds: float = float("inf"),
+    ) -> None:
+        self._seconds = seconds
         self._total, self._first, self._replicas, self._timestep_fs = total_steps, first_step, replicas, timestep_fs
         self._shown, self._on_terminal = shown, shown and sys.stderr.isatty()
         self._started = self._last_line = time.monotonic()
@@ -54,11 +63,14 @@ class SimulationProgress:
         if failed:
             text += f", {failed} failed"
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=step, rate=text)
+            by_time = step + rate * max(self._seconds - (now - self._started), 0.0)
+            self._bar.update(self._bar.task_ids[0], total=min(self._total, by_time), completed=step, rate=text)
         elif now - self._last_line >= _PLAIN_SECONDS:
             self._last_line = now
-            left = (self._total - step) / rate if rate else float("inf")
-            print(f"step {step} of {self._total}, {text}, {left / 60:.1f} min left", file=sys.stderr, flush=True)
+            by_steps, by_time = (self._total - step) / max(rate, 1e-9), self._seconds - (now - self._started)
+            of = f" of {self._total}" if by_steps <= by_time else ""
+            left = max(min(by_steps, by_time), 0.0)
+            print(f"step {step}{of}, {text}, {left / 60:.1f} min left", file=sys.stderr, flush=True)
 
 
 def describe_rate(steps_per_second: float, replicas: int, timestep_fs: float) -> str:

@@ -97,7 +97,9 @@ class LangevinRun:
         last_step, longest = settings.steps, 60.0 * (settings.max_minutes or float("inf"))
         checkpointed_at = time.monotonic()
         steps_per_call = 10
-        progress = SimulationProgress(last_step, self.step, self._replicas, self._timestep_fs, show_progress)
+        progress = SimulationProgress(
+            last_step, self.step, self._replicas, self._timestep_fs, show_progress, longest - self._seconds
+        )
         with stop_signals() as stop, progress:
             while self.step < last_step and len(self.failed) < self._replicas and not stop.is_set():
                 if self._seconds >= longest:
