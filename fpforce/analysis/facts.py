@@ -66,7 +66,8 @@ def training_facts(record: dict[str, Any]) -> TrainingFacts:
     """From `training` of a force field's metadata."""
     recipe = record.get("recipe") or {}
     output = recipe.get("output") or TrainingFacts.output
-    watched = next((e.get("watched") for e in record.get("experts") or () if e.get("exported")), None) or {}
+    exported: dict[str, Any] = next((e for e in record.get("experts") or () if e.get("exported")), {})
+    watched = exported.get("watched") or {}
     calibration = record.get("calibration") or {}
     return TrainingFacts(
         recipe=f"{output}/recipe.yaml",
@@ -77,7 +78,7 @@ def training_facts(record: dict[str, Any]) -> TrainingFacts:
         held_out_loss=watched.get("held_out_denoising"),
         stopped_early=bool(watched.get("stopped_early")),
         gap_kt=watched.get("gap_kt"),
-        flow_weight=(recipe.get("loss") or {}).get("flow_weight") or 0.0,
+        flow_weight=exported.get("flow_weight") or 0.0,
         likelihood_frames=(calibration.get("likelihood") or {}).get("frames") or 0,
         rounds=calibration.get("rounds") or 0,
     )
