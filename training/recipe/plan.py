@@ -11,7 +11,7 @@ from fpforce.training.recipe.sections import ExpertRecipe, Recipe
 
 FOKKER_PLANCK_WEIGHT = 5e-4  # where the recipe leaves it open, for up to FEW degrees of freedom
 FEW = 12  # those of the five beads on which the weight was chosen
-GROWTH = 1.5  # power of D / FEW: what 12, 27, 33 and 81 degrees of freedom were each found to need lies on it
+GROWTH = 1.5  # power of D / FEW: what was set by hand for 12, 27, 33 and 81 degrees of freedom lies near it
 FLOW_WEIGHT = 0.05  # where the recipe leaves it open; chosen on the first of benchmarks/studies/strangers.py
 
 
