@@ -349,7 +349,11 @@ def divergence(x: np.ndarray, y: np.ndarray, bins: int, ranges: list) -> float:
 
 
 def thinned(x: np.ndarray, count: int) -> np.ndarray:
-    return x[np.linspace(0, len(x) - 1, count).round().astype(int)]
+    """As many of x (frames, ...), drawn at random: replicas follow each other in it, and an even step could miss most
+    of them.
+    """
+    chosen = np.random.default_rng(0).choice(len(x), min(count, len(x)), replace=False)
+    return x[np.sort(chosen)]
 
 
 def table(rows: list[dict]) -> str:
