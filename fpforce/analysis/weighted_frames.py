@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.trajectories.weights import in_proportion, read_weights
+from fpforce.trajectories.weights import as_often_as_they_count, read_weights
 
 
 def drawn_by_weight(
@@ -21,10 +21,4 @@ def drawn_by_weight(
     A trajectory without weight is left out. Raises InputError as read_weights does.
     """
     weights = read_weights(files, [len(one) for one in trajectories])
-    chosen = in_proportion(weights.values, round(weights.effective))
-    ends = np.cumsum([len(one) for one in trajectories])
-    drawn = [
-        one[chosen[(chosen >= end - len(one)) & (chosen < end)] - (end - len(one))]
-        for one, end in zip(trajectories, ends, strict=True)
-    ]
-    return [one for one in drawn if len(one)], weights.record()
+    return as_often_as_they_count(trajectories, weights.values), weights.record()

@@ -17,6 +17,7 @@ from fpforce.fitting.states import find_states
 from fpforce.fitting.time_step import time_step_fs
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
+from fpforce.trajectories.weights import as_often_as_they_count
 
 if TYPE_CHECKING:
     from fpforce.training.recipe.sections import Recipe
@@ -78,6 +79,7 @@ def _given_reference(
         "reference": [str(path) for path in paths],
         "topology": None if topology is None else str(topology),
         "trained_on": [str(Path(source).resolve()) for source in frames.sources] if in_nm else [],
+        "weights": [] if frames.weights is None else [str(Path(path).resolve()) for path in frames.weights.sources],
         "floor": "auto",
         "note": None,
     }
@@ -98,14 +100,20 @@ def _held_out_reference(
         )
     write_bead_frames(trained, folder, recipe.model_dump(mode="json"))
     trained_on = [f"{folder.name}/{path.name}" for path in sorted(folder.glob("beads*.npz"))]
-    blocks = _blocks(frames.split(), np.split(held_out(frames.lengths, share), np.cumsum(frames.lengths)[:-1]))
+    weights = None if frames.weights is None else frames.weights.values
+    mask = held_out(frames.lengths, share, weights)
+    blocks = _blocks(frames.split(), np.split(mask, np.cumsum(frames.lengths)[:-1]))
+    judged = [block for _, _, block in blocks]
+    if weights is not None:
+        judged = as_often_as_they_count(judged, weights[mask])
     for old in folder.glob("reference_*.npz"):
         old.unlink()
     names, where = [], []
-    for number, (file, start, block) in enumerate(blocks, start=1):
+    for number, block in enumerate(judged, start=1):
         with replacing(folder / f"reference_{number}.npz") as unfinished, open(unfinished, "wb") as written:
             np.savez(written, positions=block)
         names.append(f"{folder.name}/reference_{number}.npz")
+    for file, start, block in blocks:
         where.append({"file": frames.sources[file], "first_frame": start, "frames": len(block)})
     whole = len(frames.lengths) > 1 and all(
         one["frames"] == frames.lengths[k] for one, (k, _, _) in zip(where, blocks, strict=True)
@@ -125,11 +133,12 @@ def _held_out_reference(
         "reference": names,
         "topology": None,
         "trained_on": trained_on,
+        "weights": [] if weights is None else trained_on,
         "floor": "auto" if whole and len(blocks) > 1 else "training",
         "note": note,
         "held_out": where,
     }
-    return record, trained.positions_nm, [block for _, _, block in blocks]
+    return record, trained.positions_nm, judged
 
 
 def _blocks(pieces: list[np.ndarray], held: list[np.ndarray]) -> list[tuple[int, int, np.ndarray]]:

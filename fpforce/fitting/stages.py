@@ -106,6 +106,7 @@ class Stages:
             self.trajectories(plan),
             topology=self._data["topology"],
             training=[self._path(name) for name in self._data["trained_on"]] or None,
+            training_weights=[self._path(name) for name in self._data["weights"]] or None,
             iid=self._folder / plan.samples,
             output=self._folder / f"round_{number}",
             seed=self._settings.seed,

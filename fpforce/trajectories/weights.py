@@ -96,6 +96,19 @@ def in_proportion(weights: np.ndarray, count: int, offset: float = 0.5) -> np.nd
     return np.searchsorted(ends, (np.arange(count) + offset) / count, side="right").clip(max=len(weights) - 1)
 
 
+def as_often_as_they_count(pieces: Sequence[np.ndarray], weights: np.ndarray) -> list[np.ndarray]:
+    """Frames of each piece (frames, ...) in proportion to their weights (frames of all,), as many as count by Kish's
+    number; a piece of which none is drawn is left out.
+    """
+    chosen = in_proportion(weights, round(effective_number(weights)))
+    ends = np.cumsum([len(piece) for piece in pieces])
+    drawn = [
+        piece[chosen[(chosen >= end - len(piece)) & (chosen < end)] - (end - len(piece))]
+        for piece, end in zip(pieces, ends, strict=True)
+    ]
+    return [piece for piece in drawn if len(piece)]
+
+
 def _judge(weights: FrameWeights) -> None:
     """Say how many frames count; InputError where these are fewer than FEWEST_EFFECTIVE."""
     effective, frames, files = weights.effective, len(weights), ", ".join(weights.sources)
