@@ -76,7 +76,8 @@ def train(
     )
     _require_memory(recipe, plans, training_set.frames.shape[1])
     one = training_set.frames.shape[1] if isinstance(training_set, TrainingSet) else None
-    recipe = settled(recipe, one and degrees_of_freedom(one), None if checkpoint is None else checkpoint.recipe)
+    begun_with, weights_of = (None if found is None else found.recipe for found in (checkpoint, initial))
+    recipe = settled(recipe, one and degrees_of_freedom(one), begun_with, weights_of)
     plans = plan_experts(recipe)
     pl.seed_everything(recipe.run.seed, verbose=False)
     module = ExpertTraining(recipe, plans, training_set)

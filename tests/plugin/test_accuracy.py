@@ -124,7 +124,7 @@ def make_case(settings, alanine_set) -> Case:
             "wall": None if wall is None else wall.record(smallest),
             "model": {
                 "kind": settings["kind"],
-                "settings": recipe.model.model_dump(mode="json") | {"v_min": recipe.diffusion.v_min},
+                "settings": recipe.model.model_dump(mode="json") | {"v_min": plan_experts(recipe)[0].v_min},
                 "constants": energy.network.constants(),
             },
             "scale_nm": alanine_set.scale_nm,

@@ -6,12 +6,15 @@ A recipe without `experts` is a mixture of one.
 from dataclasses import dataclass
 from typing import Any
 
+from fpforce.molecule.space import PLANE
 from fpforce.training.recipe.models import ModelRecipe
 from fpforce.training.recipe.sections import ExpertRecipe, Recipe
 
 FOKKER_PLANCK_WEIGHT = 5e-4  # where the recipe leaves it open, for up to FEW degrees of freedom
 FEW = 12  # those of the five beads on which the weight was chosen
 GROWTH = 1.5  # power of D / FEW: what was set by hand for 12, 27, 33 and 81 degrees of freedom lies near it
+V_MIN = 1e-3  # where the recipe leaves it open, for a particle in the plane and for many molecules
+V_MIN_OF_A_MOLECULE = 0.05  # benchmarks/studies/strangers.py
 FLOW_WEIGHT = 0.05  # where the recipe leaves it open; chosen on the first of benchmarks/studies/strangers.py
 
 
@@ -34,19 +37,38 @@ class ExpertPlan:
         return f"({self.t_min:g}, {self.t_max:g}]"
 
 
-def settled(recipe: Recipe, degrees_of_freedom: int | None, begun_with: Recipe | None = None) -> Recipe:
-    """The recipe with a number for alpha_FP: that of the run it goes on with, or one by the degrees of freedom D.
+def settled(
+    recipe: Recipe,
+    degrees_of_freedom: int | None,
+    begun_with: Recipe | None = None,
+    weights_of: Recipe | None = None,
+) -> Recipe:
+    """The recipe with numbers for what it leaves to the data: those of the run it goes on with, or ours.
 
-    The residual is a sum over D and its mean square is divided by D^2 (docs/method.md, eq. 7), the denoising loss by D:
-    one alpha_FP for all would ask the less of each degree of freedom the more there are.
+    degrees_of_freedom: D of one molecule, or of a particle in the plane; None for many molecules. weights_of: the
+    recipe of the weights that a new run starts from, whose v_min these need.
+
+    alpha_FP grows with D: the residual is a sum over D and its mean square is divided by D^2 (docs/method.md, eq. 7),
+    the denoising loss by D, so that one alpha_FP for all would ask the less of each degree of freedom the more there
+    are.
+
+    v_min is large for a molecule. The denoising loss is blind to the energy at small noise: of an error of some kT over
+    a length l it sees sigma^2 (kT / l)^2 per frame, beside D of the noise. What the network says there must follow from
+    what it says at the noise at which neighbouring frames blur into each other, and in ln(sigma^2 + v_min) it is near.
     """
-    if recipe.loss.fokker_planck_weight is not None:
-        return recipe
-    weight = None if begun_with is None else begun_with.loss.fokker_planck_weight
-    if weight is None:
-        weight = FOKKER_PLANCK_WEIGHT * max(1.0, (degrees_of_freedom or FEW) / FEW) ** GROWTH
-    loss = recipe.loss.model_copy(update={"fokker_planck_weight": weight})
-    return recipe.model_copy(update={"loss": loss})
+    loss, diffusion = recipe.loss, recipe.diffusion
+    if loss.fokker_planck_weight is None:
+        weight = None if begun_with is None else begun_with.loss.fokker_planck_weight
+        if weight is None:
+            weight = FOKKER_PLANCK_WEIGHT * max(1.0, (degrees_of_freedom or FEW) / FEW) ** GROWTH
+        loss = loss.model_copy(update={"fokker_planck_weight": weight})
+    if diffusion.v_min is None:
+        earlier = begun_with or weights_of
+        v_min = None if earlier is None else earlier.diffusion.v_min
+        if v_min is None:
+            v_min = V_MIN_OF_A_MOLECULE if (degrees_of_freedom or 0) > PLANE.dimension(1) else V_MIN
+        diffusion = diffusion.model_copy(update={"v_min": v_min})
+    return recipe.model_copy(update={"loss": loss, "diffusion": diffusion})
 
 
 def plan_experts(recipe: Recipe) -> tuple[ExpertPlan, ...]:
@@ -65,7 +87,7 @@ def _plan(recipe: Recipe, expert: ExpertRecipe, t_min: float) -> ExpertPlan:
         t_max=expert.t_max,
         conservative=expert.conservative,
         model=_chosen(expert.model, recipe.model),
-        v_min=recipe.diffusion.v_min,
+        v_min=_chosen(recipe.diffusion.v_min, V_MIN),
         fokker_planck_weight=weight,
         flow_weight=_chosen(recipe.loss.flow_weight, flow) if expert.conservative else 0.0,
         anchor_weight=expert.anchor_weight,

@@ -37,7 +37,8 @@ FREE = frozenset(
     )
 )
 
-SETTLED = "loss.fokker_planck_weight"  # by the data where the recipe has null (recipe.plan.settled)
+# By the data where the recipe has null (recipe.plan.settled).
+SETTLED = ("loss.fokker_planck_weight", "diffusion.v_min")
 
 
 def refuse_other_recipe(begun_with: Recipe, recipe: Recipe) -> None:
@@ -46,7 +47,7 @@ def refuse_other_recipe(begun_with: Recipe, recipe: Recipe) -> None:
     for key in sorted(ours.keys() | theirs.keys()):
         if re.sub(r"^experts\.\d+\.", "experts.N.", key) in FREE or key.startswith("calibration."):
             continue
-        if key == SETTLED and theirs.get(key) is None:
+        if key in SETTLED and theirs.get(key) is None:
             continue
         if ours.get(key) != theirs.get(key):
             raise InputError(

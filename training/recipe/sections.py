@@ -123,7 +123,13 @@ class DiffusionRecipe(Section):
         1e-5, gt=0, le=LARGEST_T_EVAL, description="time at which the exported force field is evaluated"
     )
     t_min: float | None = Field(None, gt=0, description="smallest time of the training; t_eval by default")
-    v_min: float = Field(1e-3, gt=0, le=0.1, description="noise variance (normalised) below which nothing is resolved")
+    v_min: float | None = Field(
+        None,
+        gt=0,
+        le=0.1,
+        description="noise variance (normalised) below which the network hardly sees the time any more; null: "
+        "0.05 for one molecule, else 0.001",
+    )
 
     @model_validator(mode="after")
     def _evaluated_where_trained(self) -> "DiffusionRecipe":

@@ -46,8 +46,19 @@ def test_alpha_asks_as_much_of_each_degree_of_freedom_however_many_there_are(fre
     assert settled(parse_recipe(SMALLEST), freedom).loss.fokker_planck_weight == pytest.approx(expected)
 
 
-def test_alpha_that_was_given_or_begun_with_stays():
-    given = parse_recipe(SMALLEST | {"loss": {"fokker_planck_weight": 1e-4}})
+@pytest.mark.parametrize(("freedom", "expected"), [(2, 1e-3), (12, 0.05), (33, 0.05), (None, 1e-3)])
+def test_the_network_of_one_molecule_hardly_sees_times_of_little_noise(freedom, expected):
+    recipe = settled(parse_recipe(SMALLEST), freedom)
+    assert recipe.diffusion.v_min == plan_experts(recipe)[0].v_min == expected
+
+
+def test_new_runs_keep_the_noise_that_their_first_weights_know():
+    old = settled(parse_recipe(SMALLEST | {"diffusion": {"v_min": 1e-3}}), 33)
+    assert settled(parse_recipe(SMALLEST), 33, weights_of=old).diffusion.v_min == 1e-3
+
+
+def test_what_was_given_or_begun_with_stays():
+    given = parse_recipe(SMALLEST | {"loss": {"fokker_planck_weight": 1e-4}, "diffusion": {"v_min": 0.01}})
     assert settled(given, 33) == given
     begun = settled(parse_recipe(SMALLEST), 33)
     assert settled(parse_recipe(SMALLEST), 12, begun) == begun
