@@ -14,6 +14,7 @@ import numpy as np
 
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
+from fpforce.foundation.foreign_files import mapping_in, numpy_file
 from fpforce.foundation.locking import Lock
 from fpforce.foundation.progress import SimulationProgress, aggregate_ns_per_day
 from fpforce.foundation.signals import stop_signals
@@ -186,14 +187,18 @@ class ReferenceRun:
         checkpoint = self._folder / "checkpoint.npz"
         if not checkpoint.exists():
             return
-        with np.load(checkpoint) as state:
-            made_by = json.loads(str(state["protocol"]))
-            for key, value in self._identity.items():
-                if made_by.get(key) != value:
-                    raise InputError(
-                        f"{self._folder} was begun with {key} = {made_by.get(key)!r}, not {value!r}: "
-                        "resume with the same, or choose another folder"
-                    )
-            self._exchange.restore(state)
-            self._frames, self._parts = (int(count) for count in state["progress"])
-            self._holders, self._wall_s = state["holders"].tolist(), float(state["wall_s"])
+        try:
+            with numpy_file(checkpoint) as stored:
+                state = dict(stored)
+                made_by = mapping_in(str(state["protocol"]))
+                self._frames, self._parts = (int(count) for count in state["progress"])
+                self._holders, self._wall_s = state["holders"].tolist(), float(state["wall_s"])
+        except (OSError, ValueError) as error:
+            raise InputError(f"{checkpoint} cannot be read ({error}): remove {self._folder} to start anew") from None
+        for key, value in self._identity.items():
+            if made_by.get(key) != value:
+                raise InputError(
+                    f"{self._folder} was begun with {key} = {made_by.get(key)!r}, not {value!r}: "
+                    "resume with the same, or choose another folder"
+                )
+        self._exchange.restore(state)
