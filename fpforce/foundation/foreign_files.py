@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -78,7 +78,7 @@ def refuse_bomb(archive: zipfile.ZipFile) -> None:
             raise ValueError(f"{entry.filename} would unpack from {entry.compress_size} to {entry.file_size} bytes")
 
 
-def refuse_damaged_zip(path: str | os.PathLike[str]) -> None:
+def refuse_damaged_zip(path: "str | os.PathLike[str] | BinaryIO") -> None:
     """Raise ValueError for a zip archive whose entries are not what they were when it was written, by their checksums.
 
     torch does not look at these checksums when it reads an archive.

@@ -19,6 +19,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.foundation.foreign_files import damage_as_value_error, mapping_in, numpy_file, read_json
 from fpforce.foundation.locking import Lock
 from fpforce.molecule.beads import BeadTable
+from fpforce.trajectories.formats import readable
 from fpforce.trajectories.writers import check_extension, open_trajectory
 
 # Frames are kept in memory for at most this long before they go to the file.
@@ -208,7 +209,8 @@ def read_simulation(path: str | Path, table: BeadTable) -> SimulatedFrames:
         if not file.exists():
             raise InputError(f"trajectory {file} does not exist, but its sidecar {sidecar} does")
         try:
-            frames.append(mdtraj.load(str(file), **({} if file.suffix == ".h5" else {"top": topology})).xyz)
+            with readable(file) as name:
+                frames.append(mdtraj.load(name, **({} if file.suffix == ".h5" else {"top": topology})).xyz)
         except Exception as error:
             raise InputError(f"trajectory {file} cannot be read with {len(table)} beads: {error}") from error
     frames_per_file = saved_times * replicas // len(files)
@@ -223,13 +225,16 @@ def read_simulation(path: str | Path, table: BeadTable) -> SimulatedFrames:
     else:
         positions_nm = np.stack([xyz[:frames_per_file] for xyz in frames], axis=1)
     if "beads" in metadata:
-        order = table.order_in(metadata["beads"], f"simulation {path}")
-        positions_nm, start = positions_nm[:, :, order], metadata.get("start", {})
-        if "positions_nm" in start:
-            metadata |= {
-                "start": start | {"positions_nm": [start["positions_nm"][k] for k in order]},
-                "beads": list(table.labels),
-            }
+        try:
+            with damage_as_value_error():
+                order = table.order_in(metadata["beads"], f"simulation {path}")
+                start = metadata.get("start", {})
+                if "positions_nm" in start:
+                    start_nm = np.asarray(start["positions_nm"], dtype=float).reshape(len(table), 3)[order].tolist()
+                    metadata |= {"start": start | {"positions_nm": start_nm}, "beads": list(table.labels)}
+        except ValueError as error:
+            raise InputError(f"sidecar {sidecar} cannot be read ({error}); run the simulation again") from error
+        positions_nm = positions_nm[:, :, order]
     valid = np.ones((saved_times, replicas), dtype=bool)
     for replica, frame in failed_from.items():
         valid[frame:, replica] = False

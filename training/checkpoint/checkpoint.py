@@ -5,6 +5,8 @@ weights. A checkpoint is of one molecule, or transferable: of any molecule of kn
 """
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -103,6 +105,10 @@ class Checkpoint(AnyCheckpoint):
         """A trained expert in float32 with averaged weights, in evaluation mode; by default that of the smallest t."""
         if self.shared is not None:
             return self.shared.model(number).bind(self.beads).eval().requires_grad_(False)
+        with _weights_that_fit(self.path):
+            return self._model(number)
+
+    def _model(self, number: int) -> DiffusionEnergy | DiffusionScore:
         weights = self.weights_of(number)
         pairs = (
             torch.stack([weights["prior.first"], weights["prior.second"]], 1).tolist()
@@ -168,8 +174,9 @@ class TransferableCheckpoint(AnyCheckpoint):
 
     def model(self, number: int = 0) -> TransferableEnergy:
         """A trained expert in float32 with averaged weights, in evaluation mode; it is of no molecule yet."""
-        model = build_transferable(self.plans[number], self.knowledge, [], self.record.scale_nm)
-        model.load_state_dict(self.weights_of(number))
+        with _weights_that_fit(self.path):
+            model = build_transferable(self.plans[number], self.knowledge, [], self.record.scale_nm)
+            model.load_state_dict(self.weights_of(number))
         return model.float().eval().requires_grad_(False)
 
     def bind(self, topology: object | None) -> Checkpoint:
@@ -267,6 +274,17 @@ def _checked(path: Path, content: dict) -> Checkpoint | TransferableCheckpoint:
         raise ValueError("weights or frames are no tensors")
     _ = checkpoint.trained_on, record.normalisation.length_nm()
     return checkpoint
+
+
+@contextmanager
+def _weights_that_fit(path: Path) -> Iterator[None]:
+    """InputError where weights do not go into the model that the record describes."""
+    try:
+        with damage_as_value_error():
+            yield
+    except ValueError as error:
+        what = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: its weights do not fit its record ({what}): it is damaged; train anew") from error
 
 
 def _load(path: Path) -> Any:
