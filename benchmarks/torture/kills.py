@@ -23,7 +23,7 @@ from workbench import options
 from workbench.forked import run_forked
 from workbench.hardware import describe_hardware
 from workbench.tiny import tiny_model
-from workbench.verbs import Verb, verbs
+from workbench.verbs import Verb, prepare, verbs
 from workbench.whole_files import torn_files
 
 
@@ -47,16 +47,6 @@ def main() -> None:
     print(table(result))
     if any(one["wrong"] for one in rows.values()):
         sys.exit(1)
-
-
-def prepare(model: Path) -> None:
-    """The simulation that is evaluated, and all imports, which every fork then has."""
-    from fpforce.simulation.simulate import SimulationSettings, simulate
-
-    simulation = model.with_name("evaluated.xtc")
-    if not simulation.exists():
-        settings = SimulationSettings(steps=2000, replicas=4, report_interval_ps=0.02, threads=1, platform="Reference")
-        simulate(model, simulation, settings)
 
 
 def row(verb: Verb, folder: Path, kills: int, seconds: float, seed: int) -> dict[str, Any]:

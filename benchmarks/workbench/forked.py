@@ -57,6 +57,7 @@ def _be_a_command(do: Callable[[], object], said: Path) -> None:
         descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
+        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
         from fpforce.commands.entry import command
 
         def verb() -> None:

@@ -71,6 +71,21 @@ def verbs(model: Path) -> dict[str, Verb]:
     return {verb.name: verb for verb in found}
 
 
+def prepare(model: Path) -> None:
+    """The simulation that is evaluated, and all imports, which forks then have."""
+    from fpforce.analysis import evaluate  # noqa: F401
+    from fpforce.reference.make import make_reference  # noqa: F401
+    from fpforce.simulation.simulate import SimulationSettings, simulate
+    from fpforce.training.export import export  # noqa: F401
+    from fpforce.training.sample import sample  # noqa: F401
+    from fpforce.training.train import train  # noqa: F401
+
+    simulation = model.with_name("evaluated.xtc")
+    if not simulation.exists():
+        settings = SimulationSettings(steps=2000, replicas=4, report_interval_ps=0.02, threads=1, platform="Reference")
+        simulate(model, simulation, settings)
+
+
 def _recipe(folder: Path, *overrides: str) -> Any:
     from fpforce.training.recipe.read import load_recipe
 
@@ -147,7 +162,7 @@ def _reference(folder: Path, resume: bool) -> None:
     from fpforce.reference.make import ReferenceSettings, make_reference
     from fpforce.reference.protocol import Protocol
 
-    protocol = Protocol(rungs=1, interval_ps=0.1)
+    protocol = Protocol(interval_ps=0.1)
     settings = ReferenceSettings(
         protocol=protocol, ns=0.004, discard_ps=0.2, runs=1, platform="Reference", checkpoint_minutes=0.001, resume=True
     )
@@ -230,8 +245,8 @@ def _model(folder: Path) -> str:
 
 
 def _report(folder: Path) -> str:
-    content = json.loads((folder / "report" / "report.json").read_text())
-    return _hash(json.dumps(content, sort_keys=True).encode())
+    text = (folder / "report" / "report.json").read_text()
+    return _hash(text.replace(str(folder), "").encode())
 
 
 def _files(*names: str) -> Callable[[Path], str]:

@@ -58,12 +58,16 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
         with interrupting(at_the_end_of_the_process=arguments is None):
             if arguments is None:
                 _outlive_the_terminal()
-            import typer
+            try:
+                import typer
 
-            _show_log()
-            app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-            app.command()(guarded)
-            app(args=arguments, prog_name=None if arguments is None else function.__module__.rsplit(".", 1)[-1])
+                _show_log()
+                app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+                app.command()(guarded)
+                app(args=arguments, prog_name=None if arguments is None else function.__module__.rsplit(".", 1)[-1])
+            except KeyboardInterrupt as stop:  # before the command itself has begun
+                _say("interrupted", stop)
+                raise SystemExit(130) from None
 
     main.__doc__ = function.__doc__
     setattr(main, "command", guarded)  # noqa: B010 (its annotations are what the documentation reads the options from)

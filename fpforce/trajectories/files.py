@@ -146,11 +146,16 @@ def read_array(path: Path, length_unit: str, stride: int) -> np.ndarray:
             array = content if isinstance(content, np.ndarray) else _positions_in(content, path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a numpy file ({reason(error)}): truncated? make it anew") from None
+    check_positions(array, path)
+    return (array[::stride] * NM_PER[length_unit]).astype(np.float32)
+
+
+def check_positions(array: np.ndarray, path: Path) -> None:
+    """Raise InputError for an array that does not hold positions (frames, points, 3)."""
     if array.ndim != 3 or array.shape[-1] != 3 or not len(array) or not np.issubdtype(array.dtype, np.floating):
         raise InputError(
             f"{path} holds {array.dtype} of shape {array.shape}: positions must be floating-point (frames, beads, 3)"
         )
-    return (array[::stride] * NM_PER[length_unit]).astype(np.float32)
 
 
 @dataclass(frozen=True)

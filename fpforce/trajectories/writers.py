@@ -47,6 +47,7 @@ class _BlockTrajectory:
     """A file of self-contained frame blocks; `extent` is its length in bytes."""
 
     def __init__(self, path: Path, beads: BeadTable, kept: int) -> None:
+        self._path = path
         self._file = open(path, "r+b" if kept else "w+b", buffering=0)
         if kept and os.fstat(self._file.fileno()).st_size < kept:
             self._file.close()
@@ -64,7 +65,10 @@ class _BlockTrajectory:
         self.extent = self._file.seek(0, os.SEEK_END)
 
     def sync(self) -> None:
+        """Bring all to the disk; FileNotFoundError where the file was removed or replaced meanwhile."""
         os.fsync(self._file.fileno())
+        if not os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno())):
+            raise FileNotFoundError(errno.ENOENT, "replaced by another file meanwhile", str(self._path))
 
     def close(self) -> None:
         self._file.close()
