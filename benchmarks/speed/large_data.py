@@ -1,9 +1,9 @@
 """Training data larger than memory: what mapping and training hold of it, and whether the disk keeps up with the steps.
 
-python benchmarks/speed/large_data.py [--quick] [--gb 4] [--steps 2000]. Repeats alanine dipeptide's frames, each turned at
-random with noise of 0.002 nm, into .xtc-like .npy trajectories of all atoms until these have so many GB, and then, each in a
-fork: maps them to the disk (data.on_disk), draws batches from there, and trains. Memory is the peak of what belongs to the
-process and to no file (RssAnon) and of all that is resident (VmHWM), over what it had before. Writes
+python benchmarks/speed/large_data.py [--quick] [--gb 4] [--steps 2000]. Repeats alanine dipeptide's frames, each turned
+at random with noise of 0.002 nm, into .xtc-like .npy trajectories of all atoms until these have so many GB, and then,
+each in a fork: maps them to the disk (data.on_disk), draws batches from there, and trains. Memory is the peak of what
+belongs to the process and to no file (RssAnon) and of all that is resident (VmHWM), over what it had before. Writes
 docs/results/large_data.json and .md.
 """
 
@@ -171,8 +171,9 @@ def _held() -> dict[str, float]:
 
 def table(result: dict[str, Any]) -> str:
     lines = [
-        f"{result['bytes'] / 1e9:.2f} GB of trajectories in {FILES} files, {result['store_bytes'] / 1e9:.2f} GB of bead "
-        f"frames, batches of {result['batch']}; {result['hardware']}. Memory: the most over what the process began with.",
+        f"{result['bytes'] / 1e9:.2f} GB of trajectories in {FILES} files, {result['store_bytes'] / 1e9:.2f} GB of "
+        f"bead frames, batches of {result['batch']}; {result['hardware']}. Memory: the most over what the process "
+        "began with.",
         "",
         "| what | count | seconds | a second | own memory, MB | resident, MB |",
         "|---|---|---|---|---|---|",

@@ -51,8 +51,10 @@ def main() -> None:
     for verb in all_verbs.values():
         place = folder / "undisturbed" / verb.name
         place.mkdir(parents=True)
-        took = run_forked(lambda verb=verb, place=place: verb.go_on(place)).seconds
-        undisturbed[verb.name] = (took, verb.result(place))
+        ended = run_forked(lambda verb=verb, place=place: verb.go_on(place))
+        if ended.status:
+            raise SystemExit(f"{verb.name} undisturbed has status {ended.status}: {ended.said}")
+        undisturbed[verb.name] = (ended.seconds, verb.result(place))
     rows = {}
     for name, fault in FAULTS.items():
         if not chosen.only or name in chosen.only:

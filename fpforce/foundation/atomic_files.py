@@ -5,6 +5,7 @@ In: the path that is to be written. Out: a path beside it to write to, which tak
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,29 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+        lock.close()
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder beside `path`, its name with `.part` after it, which becomes `path` when the block is left.
+
+    `path` does not exist, or is an empty folder. Where the block ends with an error, or the process is killed, nothing
+    has that name. Raises InputError where another process makes the same folder at this moment.
+    """
+    path = Path(path)
+    unfinished = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = Lock(path.with_name(path.name + ".part.lock"), path)
+    try:
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a killed process
+        unfinished.mkdir()
+        yield unfinished
+        _sync_folder(unfinished)
+        os.replace(unfinished, path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
         lock.close()
     _sync_folder(path.parent)
 

@@ -21,6 +21,7 @@ from fpforce.foundation.signals import stop_signals
 from fpforce.molecule.chirality import d_residues
 from fpforce.reference.protocol import Dynamics
 from fpforce.reference.replica_exchange import ReplicaExchange
+from fpforce.trajectories.writers import write_xtc
 
 if TYPE_CHECKING:
     import openmm
@@ -161,8 +162,6 @@ class ReferenceRun:
 
     def _checkpoint(self) -> None:
         """Write the frames since the last checkpoint as a part, then the state that goes with them."""
-        import mdtraj
-
         if not self._buffer:
             return
         xyz = np.array(self._buffer, dtype=np.float32)
@@ -171,7 +170,7 @@ class ReferenceRun:
             raise InputError(f"{self._folder}: {found[0][0]} turned into a D amino acid: start anew with another seed")
         time_ps = self._protocol.interval_ps * np.arange(self._frames - len(xyz), self._frames)
         with replacing(self._part(self._parts)) as unfinished:
-            mdtraj.Trajectory(xyz, self.topology, time=time_ps).save_xtc(str(unfinished))
+            write_xtc(unfinished, xyz, time_ps)
         self._parts, self._buffer = self._parts + 1, []
         with replacing(self._folder / "checkpoint.npz") as unfinished, open(unfinished, "wb") as file:
             np.savez(

@@ -87,7 +87,7 @@ def open_store(
     names: list[str],
     pieces_of: Callable[[int, int], Iterable[np.ndarray]],
 ) -> FrameStore:
-    """The store in a folder, made where it is not there and gone on with where it is unfinished; another key's is replaced.
+    """The store in a folder: made where there is none of this key, gone on with where it is unfinished.
 
     key: what decides the frames. described: what else the JSON is to hold. names: of the trajectories;
     pieces_of(number, skip): positions (frames, beads, 3) of one, from the frame `skip` on.
