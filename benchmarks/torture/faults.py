@@ -1,6 +1,6 @@
 """What goes wrong around a run: full disks, read-only folders, signals, second writers, clocks that jump, slow renames.
 
-python benchmarks/torture/faults.py [--quick] [--repeats 10] [--only FAULT ...]. Every verb of
+python benchmarks/torture/faults.py [--quick] [--repeats 10] [--only FAULT ...] [--verbs VERB ...]. Every verb of
 benchmarks/workbench/verbs.py meets every fault, at random moments where the fault has one. It has to end with status 0,
 2 or 130 and at most one line that says why, leave no torn file, and, once the fault is gone, go on to the result of an
 undisturbed run. fpforce-simulate runs under strace too: every file is on the disk before it gets its name and its
@@ -42,10 +42,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10, help="of every fault for every verb")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="*", help="these faults")
+    parser.add_argument("--verbs", nargs="*", help="these verbs")
     chosen = options.parse(parser, repeats=1)
     model = tiny_model(chosen.runs)
     prepare(model)
-    folder, all_verbs = chosen.runs / "faults", verbs(model)
+    folder = chosen.runs / "faults"
+    all_verbs = {name: verb for name, verb in verbs(model).items() if not chosen.verbs or name in chosen.verbs}
     shutil.rmtree(folder, ignore_errors=True)
     undisturbed = {}
     for verb in all_verbs.values():

@@ -86,7 +86,7 @@ class _BlockTrajectory:
     def sync(self) -> None:
         """Bring all to the disk; FileNotFoundError where the file was removed or replaced meanwhile."""
         os.fsync(self._file.fileno())
-        if not os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno())):
+        if not os.path.samestat(os.stat(str(self._path)), os.fstat(self._file.fileno())):
             raise FileNotFoundError(errno.ENOENT, "replaced by another file meanwhile", str(self._path))
 
     def close(self) -> None:
