@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="*", help="these faults")
     parser.add_argument("--verbs", nargs="*", help="these verbs")
-    chosen = options.parse(parser, repeats=1)
+    chosen = options.parse(parser, repeats=1, verbs=["simulate", "sample"])
     model = tiny_model(chosen.runs)
     prepare(model)
     folder = chosen.runs / "faults"

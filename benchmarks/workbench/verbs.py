@@ -5,6 +5,7 @@ far its files have come, and what its result is, to be compared with that of an 
 """
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -172,6 +173,7 @@ def _reference(folder: Path, resume: bool) -> None:
 def _map(folder: Path, resume: bool) -> None:
     from fpforce.commands import map as command
 
+    shutil.rmtree(folder / "out", ignore_errors=True)  # of an earlier run that came to its end
     try:
         command.main([str(ALANINE / "recipe.yaml"), "data.stride=200", "--output", str(folder / "out")])
     except SystemExit as end:
