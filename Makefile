@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.fpforce-$(EXTRA)
 DEV := $(VENV)/.dev-$(EXTRA)
 
-.PHONY: help demo setup setup-dev lint format types imports test test-device test-long benchmarks-quick dist release clean
+.PHONY: help demo setup setup-dev lint format types imports test test-device test-long benchmarks-quick torture dist release clean
 
 help:  ## list these targets
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ test-long: setup  ## the long tests, each of which takes minutes
 
 benchmarks-quick: setup  ## every benchmark in miniature
 	$(BIN)/python benchmarks/run_quick.py
+
+# Everything that can go wrong around a run; the figures go to docs/results. Full disks take root. In miniature: benchmarks-quick.
+torture: setup  ## kills, faults, damaged and hostile files, memory over long runs: 50 minutes
+	for script in hostile damage kills faults steady; do OMP_NUM_THREADS=1 $(BIN)/python benchmarks/torture/$$script.py || exit 1; done
 
 dist: setup-dev  ## sdist and wheel in dist/, looked through and tried
 	$(BIN)/python .ci/distributions.py dist

@@ -253,6 +253,46 @@ SECTIONS = (
         "What a Context with FPForce allocates beyond one of the same System without it.",
     ),
     (
+        "Training data larger than memory",
+        "large_data",
+        "large_data.py",
+        "Trajectories of all atoms mapped to the disk (`data.on_disk`), batches drawn from there, a short training.",
+    ),
+    (
+        "Kills",
+        "kills",
+        "kills.py",
+        "`kill -9` at random moments of every verb, then on: no file under its final name may be torn, progress in the "
+        "files may not fall, and the result has to be that of a run that nobody disturbed.",
+    ),
+    (
+        "Faults around a run",
+        "faults",
+        "faults.py",
+        "Every verb meets every fault, has to end with at most one line that says why, and has to come to the "
+        "undisturbed result once the fault is gone.",
+    ),
+    (
+        "Damaged files",
+        "damage",
+        "damage.py",
+        "Files damaged at random, in their bytes and in the values that they hold, and given to their readers.",
+    ),
+    (
+        "Hostile files",
+        "hostile",
+        "hostile.py",
+        "Files with a payload that would run a command, take all memory or write elsewhere. What may run by itself, "
+        "and where, is in SECURITY.md.",
+    ),
+    (
+        "Memory over long runs, threads and processes",
+        "steady",
+        "steady.py",
+        "Whether memory grows, and whether trajectories from threads, forks and spawned processes are those of a "
+        "single call.",
+    ),
+    (
         "Molecules that no default was chosen on",
         "strangers",
         "strangers.py CASE ...",
@@ -356,7 +396,13 @@ PAGES = {
         "Cost, speed and memory",
         "What trainings and simulations cost. All of it was measured on a processor; nothing here says how fast a GPU "
         "is.",
-        ("training_cost", "forces_blending", "langevin_speed", "backend_statistics", "scaling", "memory"),
+        ("training_cost", "forces_blending", "langevin_speed", "backend_statistics", "scaling", "memory", "large_data"),
+    ),
+    "robustness": Page(
+        "Robustness",
+        "What becomes of a run, and of its files, when something goes wrong. `make torture` makes all tables of this "
+        "page; `make benchmarks-quick` does the same in miniature.",
+        ("kills", "faults", "damage", "hostile", "steady"),
     ),
     "reference-data": Page(
         "The reference data",

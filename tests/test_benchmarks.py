@@ -15,7 +15,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-SCRIPTS = sorted(f"{path.parent.name}.{path.stem}" for path in BENCHMARKS.glob("[ps]*/*.py"))
+SCRIPTS = sorted(f"{path.parent.name}.{path.stem}" for path in BENCHMARKS.glob("[pst]*/*.py"))
 SCRIPTS += sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem != "run_quick")
 
 

@@ -73,6 +73,7 @@ def train(
         batch_size=recipe.optimizer.batch_size,
         internal=any(isinstance(plan.model, InternalRecipe) for plan in plans),
         earlier=None if earlier is None else earlier.data,
+        frames_folder=recipe.output / "frames",
     )
     _require_memory(recipe, plans, training_set.frames.shape[1])
     one = training_set.frames.shape[1] if isinstance(training_set, TrainingSet) else None
@@ -140,7 +141,7 @@ def _begin_run(recipe: Recipe, training_set: TrainingSet | MoleculeSet, resume: 
     kinds = f"{count} molecules of up to " if count > 1 else "1 molecule of " if count else ""
     logger.info(
         "training on %d frames of %s%d beads; output in %s",
-        len(training_set.frames),
+        training_set.count,
         kinds,
         training_set.frames.shape[1],
         recipe.output,

@@ -4,7 +4,6 @@ In: paths of trajectories, simulations by fpforce-simulate and samples by fpforc
 `ReplicaFrames` and log weights.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from fpforce.analysis.replica_frames import ReplicaFrames
 from fpforce.forcefield.force_field import ForceField
 from fpforce.foundation.errors import InputError
+from fpforce.foundation.foreign_files import numpy_file, read_json
 from fpforce.molecule.beads import BeadTable
 
 logger = logging.getLogger("fpforce")
@@ -111,7 +111,7 @@ def _read_log_weights(path: Path, force_field: ForceField, frames: int) -> np.nd
     record, densities = path.with_name(path.name + ".json"), path.with_name(path.name + ".npz")
     if not (record.is_file() and densities.is_file()):
         return None
-    drawn, metadata = json.loads(record.read_text()), force_field.metadata
+    drawn, metadata = _record_of_samples(record), force_field.metadata
     calibrated = bool((metadata.get("training") or {}).get("calibration"))
     if drawn.get("t_end") != metadata.get("t_eval") or drawn.get("calibrated", False) != calibrated:
         logger.warning(
@@ -123,15 +123,25 @@ def _read_log_weights(path: Path, force_field: ForceField, frames: int) -> np.nd
             _calibrated(calibrated),
         )
         return None
-    with np.load(densities) as arrays:
-        if not {"energy_kt", "log_density"} <= set(arrays.files):
-            return None
-        log_weights = -arrays["energy_kt"] - arrays["log_density"]
+    try:
+        with numpy_file(densities) as arrays:
+            if not {"energy_kt", "log_density"} <= set(arrays.files):
+                return None
+            log_weights = -arrays["energy_kt"].astype(float) - arrays["log_density"].astype(float)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{densities} cannot be read ({error}); repeat fpforce-sample") from None
     if log_weights.shape != (frames,):
         raise InputError(
             f"{densities} has densities of {len(log_weights)} samples, {path} holds {frames}; repeat fpforce-sample"
         )
     return log_weights
+
+
+def _record_of_samples(record: Path) -> dict[str, Any]:
+    try:
+        return read_json(record)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{record} cannot be read ({error}); repeat fpforce-sample") from None
 
 
 def _calibrated(flag: bool) -> str:
@@ -146,7 +156,7 @@ def _order_of_samples(path: Path, force_field: ForceField) -> np.ndarray:
     molecule.
     """
     record = path.with_name(path.name + ".json")
-    drawn = json.loads(record.read_text()) if record.is_file() else {}
+    drawn = _record_of_samples(record) if record.is_file() else {}
     drawn_from, exported_from = (
         drawn.get("checkpoint_sha256"),
         force_field.metadata.get("training", {}).get("checkpoint_sha256"),

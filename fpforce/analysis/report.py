@@ -5,6 +5,7 @@ samples. The figures come from `assess`, the dict from `summarise`, the pictures
 """
 
 import base64
+import contextlib
 import json
 import logging
 import math
@@ -39,6 +40,7 @@ from fpforce.forcefield.force_field import ForceField
 from fpforce.forcefield.load import AnyForceField
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
+from fpforce.foundation.locking import Lock
 from fpforce.trajectories.files import matching_files
 
 logger = logging.getLogger("fpforce")
@@ -184,8 +186,10 @@ def evaluate(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"folder {output} cannot be made: {error.strerror}; give another --output") from error
-    _replace(html_path, html)
-    _replace(json_path, json.dumps(summary, indent=1, allow_nan=False))
+    with contextlib.closing(Lock(output / "lock", output)):  # or the two could be of different evaluations
+        _free_outputs(output, overwrite)  # again: another one may have come and gone
+        _replace(html_path, html)
+        _replace(json_path, json.dumps(summary, indent=1, allow_nan=False))
     return Report(assessment, summary, html_path, json_path)
 
 

@@ -1,11 +1,15 @@
 """fpforce-map: how a recipe's files are understood, before anything is trained."""
 
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from fpforce.commands.entry import command
+
+if TYPE_CHECKING:
+    from fpforce.training.recipe.sections import DataRecipe
 
 
 @command
@@ -24,30 +28,55 @@ def main(
 
     Reads and checks everything that a training reads. With --output, writes beads.pdb, the frames of each trajectory as
     .npz and .xtc, mapping.txt, mapping.png and recipe.yaml, which trains on these frames; of many molecules all but the
-    recipe, in a folder each.
+    recipe, in a folder each. The folder appears when all is in it. With data.on_disk it is a training's folder of bead
+    frames, OUTPUT/frames, which is gone on with after an interruption.
 
     Exit status: 0 all is well; 2 something cannot be right, or is unusual and --strict is given.
     """
     from fpforce.commands.train import need_training
-    from fpforce.foundation.errors import InputError
+    from fpforce.foundation.atomic_files import new_folder
 
     need_training()
     from fpforce.training.data.read import read_frames
     from fpforce.training.recipe.read import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
+    if loaded.data.on_disk:
+        _map_to_disk(loaded.data, output, strict)
+        return
     if output is not None:
         _require_new(output)
-    unusual = []
-    for name, frames in read_frames(loaded.data):
-        assert frames.report is not None  # what was read from files has one
-        print(f"{name}\n{frames.report}" if name else frames.report)
-        unusual += frames.report.warnings
-        if output is not None and not (strict and unusual):
-            from fpforce.trajectories.bead_files import write_bead_frames
+    unusual: list[str] = []
+    with nullcontext(None) if output is None else new_folder(output) as folder:
+        for name, frames in read_frames(loaded.data):
+            assert frames.report is not None  # what was read from files has one
+            print(f"{name}\n{frames.report}" if name else frames.report)
+            unusual += frames.report.warnings
+            if folder is not None and output is not None and not (strict and unusual):
+                from fpforce.trajectories.bead_files import write_bead_frames
 
-            trains = None if name else loaded.model_dump(mode="json")
-            print(f"written to    {write_bead_frames(frames, output / name, trains)}")
+                write_bead_frames(frames, folder / name, None if name else loaded.model_dump(mode="json"))
+                print(f"written to    {output / name}")
+        _refuse_unusual(unusual, strict)
+
+
+def _map_to_disk(data: "DataRecipe", output: Path | None, strict: bool) -> None:
+    """The store that a training with data.on_disk makes, goes on with, or takes as it is."""
+    from fpforce.foundation.errors import InputError
+    from fpforce.training.data.on_disk import map_to_disk
+
+    if output is None:
+        raise InputError("data.on_disk maps to the disk: give --output FOLDER, such as OUTPUT/frames of the training")
+    _, some = map_to_disk(data, output)
+    assert some.report is not None
+    print(some.report)
+    print(f"written to    {output}")
+    _refuse_unusual(list(some.report.warnings), strict)
+
+
+def _refuse_unusual(unusual: list[str], strict: bool) -> None:
+    from fpforce.foundation.errors import InputError
+
     if strict and unusual:
         raise InputError(f"{unusual[0]}{f' (and {len(unusual) - 1} warnings more)' if unusual[1:] else ''}")
 

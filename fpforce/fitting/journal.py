@@ -13,9 +13,11 @@ from typing import Any
 
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
+from fpforce.foundation.foreign_files import read_json
 
 JOURNAL_NAME = "fit.json"
 VERSION = 1
+_KINDS = {"begun_with": dict, "rounds": list, "seconds": float}  # of entries that a fit goes on with
 
 
 class Journal:
@@ -49,7 +51,11 @@ class Journal:
         if not path.is_file():
             raise InputError(f"nothing to resume: {path} does not exist; start without --resume")
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
+            if content.get("version") == VERSION and not all(
+                isinstance(content.get(name), kind) for name, kind in _KINDS.items()
+            ):
+                raise ValueError(f"it lacks one of {', '.join(_KINDS)}")
         except ValueError as error:
             raise InputError(f"{path} cannot be read ({error}); start anew with --overwrite") from None
         if content.get("version") != VERSION:
@@ -57,9 +63,10 @@ class Journal:
         earlier = content["begun_with"]
         for section, values in begun_with.items():
             for name, value in values.items():
-                if earlier[section].get(name) != value:
+                had = (earlier.get(section) or {}).get(name)
+                if had != value:
                     raise InputError(
-                        f"--resume with another {section}: {name} was {earlier[section].get(name)!r}, is {value!r}; "
+                        f"--resume with another {section}: {name} was {had!r}, is {value!r}; "
                         "undo the change, or start anew with --overwrite"
                     )
         return Journal(path, content)

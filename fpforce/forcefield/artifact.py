@@ -7,14 +7,13 @@ Out: the metadata, and the bytes of any entry. What is made of them is in fpforc
 Nothing in the file is executed or unpickled here; torch itself loads the program later, in fpforce.system.backends.
 """
 
-import json
 import os
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from fpforce.foundation.errors import InputError
+from fpforce.foundation.foreign_files import damage_as_value_error, mapping_in, refuse_bomb
 
 # 2: models with a wall, which earlier readers would leave out; 3: internal models that see volumes; 4: of many
 # molecules
@@ -22,8 +21,6 @@ FORMAT_VERSION = 4
 METADATA_ENTRY = "fpforce.json"
 WEIGHTS_ENTRY = "fpforce.safetensors"
 TOPOLOGY_ENTRY = "topology.pdb"
-# What zipfile raises for damaged archives, depending on the place of the damage.
-UNREADABLE_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -55,10 +52,10 @@ def read_metadata(path: Path) -> dict[str, Any]:
     if found == "unknown":
         raise InputError(f"{path} is not a force field file; give a model.pt written by fpforce-export")
     try:
-        metadata = json.loads(read_extra(path, METADATA_ENTRY))
+        metadata = mapping_in(read_extra(path, METADATA_ENTRY))
     except ValueError as error:
         raise InputError(f"{path}: extra/{METADATA_ENTRY} is not JSON ({error}); repeat fpforce-export") from None
-    version = metadata.get("format_version") if isinstance(metadata, dict) else None
+    version = metadata.get("format_version")
     if not isinstance(version, int) or metadata.get("format") != "fpforce":
         raise InputError(f"{path}: extra/{METADATA_ENTRY} has no fpforce format version; repeat fpforce-export")
     if version > FORMAT_VERSION:
@@ -86,9 +83,9 @@ def describe_file(path: str | os.PathLike[str]) -> str:
     (TorchScript without fpforce metadata), "truncated" (a zip whose directory is missing) or "unknown".
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with damage_as_value_error(), zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except UNREADABLE_ZIP:
+    except (OSError, ValueError):
         return "truncated" if _starts_like_zip(path) else "unknown"
     inside = {name.split("/", 1)[1] for name in names if "/" in name}
     if f"extra/{METADATA_ENTRY}" in inside:
@@ -113,12 +110,13 @@ def read_extra(archive: Path | BinaryIO, name: str, path: Path | None = None) ->
     """
     where = path or archive
     try:
-        with zipfile.ZipFile(archive) as opened:
+        with damage_as_value_error(), zipfile.ZipFile(archive) as opened:
+            refuse_bomb(opened)
             entries = [entry for entry in opened.namelist() if entry.endswith(f"/extra/{name}")]
             if len(entries) != 1:
                 raise InputError(f"{where} has {len(entries)} entries extra/{name}, expected 1; repeat fpforce-export")
             return opened.read(entries[0])
-    except UNREADABLE_ZIP as error:
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{where}: extra/{name} cannot be read ({error}); copy the file again or repeat fpforce-export"
         ) from None

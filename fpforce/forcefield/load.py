@@ -13,6 +13,7 @@ from fpforce.forcefield.artifact import METADATA_ENTRY, read_metadata
 from fpforce.forcefield.force_field import ForceField
 from fpforce.forcefield.transferable.bound import TransferableForceField
 from fpforce.foundation.errors import InputError
+from fpforce.foundation.foreign_files import damage_as_value_error
 from fpforce.molecule.beads import BeadTable
 
 # What must be there in every file, and where it is of one molecule.
@@ -36,10 +37,11 @@ def load(path: str | os.PathLike[str]) -> ForceField | TransferableForceField:
     path = Path(path)
     metadata = read_metadata(path)
     try:
-        force_field = _read(path, metadata)
-    except KeyError as error:
-        raise InputError(f"{path}: extra/{METADATA_ENTRY} lacks {error}; repeat fpforce-export") from None
-    except (TypeError, ValueError, AttributeError) as error:
+        with damage_as_value_error():
+            force_field = _read(path, metadata)
+    except ValueError as error:
+        if isinstance(error.__cause__, KeyError):
+            raise InputError(f"{path}: extra/{METADATA_ENTRY} lacks {error}; repeat fpforce-export") from None
         raise InputError(f"{path}: extra/{METADATA_ENTRY} is damaged ({error}); repeat fpforce-export") from None
     if isinstance(force_field, ForceField):
         start_shape, beads = np.shape(force_field.metadata["start_positions_nm"]), len(force_field.beads)
@@ -56,7 +58,7 @@ def loaded(model: AnyForceField) -> ForceField | TransferableForceField:
 
 
 def _read(path: Path, metadata: dict[str, Any]) -> ForceField | TransferableForceField:
-    """The force field; KeyError, TypeError, ValueError or AttributeError where the metadata do not describe one."""
+    """The force field; nearly any error where the metadata do not describe one."""
     force_field: ForceField | TransferableForceField
     if "transferable" in metadata:
         force_field = TransferableForceField(path, metadata)

@@ -21,7 +21,8 @@ class Lock:
     def __init__(self, path: Path, subject: object) -> None:
         self._path = Path(path)
         while True:
-            self._file = open(self._path, "w")
+            # Not through a link, which would make or empty a file elsewhere.
+            self._file = open(os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666), "w")
             try:
                 if fcntl is not None:
                     fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

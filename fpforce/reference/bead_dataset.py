@@ -45,7 +45,7 @@ def write_bead_dataset(
     record: dict[str, Any] = {"made": made, "runs": {}, "agreement": {}}
     middles = _middles(np.concatenate([run.positions_nm for run in runs]))
     for file, run in zip(run_files(len(runs)), runs, strict=True):
-        write_xtc(folder / file, model.beads.to_mdtraj(), run.positions_nm, run.interval_ps)
+        write_xtc(folder / file, run.positions_nm, run.interval_ps)
         energies, forces = energies_and_forces(model.system, run.positions_nm)
         with replacing(folder / forces_file(file)) as unfinished, open(unfinished, "wb") as out:
             np.savez(out, forces=forces, energies_kj_per_mol=energies)

@@ -12,6 +12,7 @@ import numpy as np
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.foundation.errors import InputError
+from fpforce.foundation.foreign_files import read_json
 from fpforce.foundation.seeds import seeds
 from fpforce.reference.bead_dataset import write_bead_dataset
 from fpforce.reference.dataset import Run
@@ -155,7 +156,10 @@ def folding_temperature(model: BeadModel, output: Path, settings: BeadSettings) 
         raise InputError(f"the model {model.kind} has no native structure to fold to: give --temperature-k")
     path = output / _SCAN_FILE
     if path.exists():
-        return dict(json.loads(path.read_text()))
+        try:
+            return read_json(path)
+        except ValueError as error:
+            raise InputError(f"{path} cannot be read ({error}): remove it, and it is made anew") from None
     (seed,) = seeds(settings.seed, "folding temperature")
     unit_k = scale / BOLTZMANN_KJ_PER_MOL_K
     plan = settings.plan(model)

@@ -18,6 +18,7 @@ from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.chirality import d_residues, dihedral
 from fpforce.molecule.mapping import map_beads
 from fpforce.reference.basins import agreement, basin_statistics
+from fpforce.trajectories import writers
 
 if TYPE_CHECKING:
     import mdtraj
@@ -79,7 +80,7 @@ def write_dataset(
         if found:
             raise InputError(f"{found[0][0]} is D in {found[0][1]} frames for {file}: start from an L peptide")
         positions = table.positions(run.positions_nm, topology)
-        write_xtc(folder / file, table.to_mdtraj(), positions, run.interval_ps)
+        write_xtc(folder / file, positions, run.interval_ps)
         record["runs"][file] = {
             "frames": len(run.positions_nm),
             "interval_ps": run.interval_ps,
@@ -108,12 +109,10 @@ def bond_statistics(table: BeadTable, positions: np.ndarray) -> dict[str, dict[s
     return statistics
 
 
-def write_xtc(path: Path, topology: "mdtraj.Topology", xyz: np.ndarray, interval_ps: float) -> None:
+def write_xtc(path: Path, xyz: np.ndarray, interval_ps: float) -> None:
     """Write positions (frames, n, 3) in nm, `interval_ps` apart; an existing file is replaced when all is written."""
-    import mdtraj
-
     with replacing(path) as unfinished:
-        mdtraj.Trajectory(xyz, topology, time=np.arange(len(xyz)) * interval_ps).save_xtc(str(unfinished))
+        writers.write_xtc(unfinished, xyz, np.arange(len(xyz)) * interval_ps)
 
 
 def _write_starts(

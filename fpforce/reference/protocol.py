@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+from xml.etree.ElementTree import ParseError
 
 import numpy as np
 
@@ -93,10 +96,29 @@ def load_force_field(names: Sequence[str]) -> "app.ForceField":
     """openmm.app.ForceField; InputError if a file is missing or no force field."""
     from openmm import app
 
+    seen: set[Path] = set()
+    for name in names:
+        _refuse_scripts(Path(name), seen)
     try:
         return app.ForceField(*names)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ParseError) as error:
         raise InputError(f"force field {' + '.join(names)}: {error}") from error
+
+
+def _refuse_scripts(path: Path, seen: set[Path]) -> None:
+    """Raise InputError for a user's XML with a script in it, or in what it includes, which OpenMM would run."""
+    if path in seen or not path.is_file():
+        return  # one that comes with OpenMM
+    seen.add(path)
+    try:
+        root = ElementTree.parse(path).getroot()
+    except (OSError, ParseError, ValueError) as error:
+        raise InputError(f"force field {path} cannot be read: {error}") from None
+    if root.find("Script") is not None or root.find("InitializationScript") is not None:
+        raise InputError(f"force field {path} has a script in it, which OpenMM would run: remove it, or use another")
+    for include in root.findall("Include"):
+        for place in (path.parent, Path()):
+            _refuse_scripts(place / include.get("file", ""), seen)
 
 
 def suggest_rungs(coldest_k: float, hottest_k: float, n_atoms: int) -> int:

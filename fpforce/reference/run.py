@@ -14,12 +14,14 @@ import numpy as np
 
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
+from fpforce.foundation.foreign_files import mapping_in, numpy_file
 from fpforce.foundation.locking import Lock
 from fpforce.foundation.progress import SimulationProgress, aggregate_ns_per_day
 from fpforce.foundation.signals import stop_signals
 from fpforce.molecule.chirality import d_residues
 from fpforce.reference.protocol import Dynamics
 from fpforce.reference.replica_exchange import ReplicaExchange
+from fpforce.trajectories.writers import write_xtc
 
 if TYPE_CHECKING:
     import openmm
@@ -160,8 +162,6 @@ class ReferenceRun:
 
     def _checkpoint(self) -> None:
         """Write the frames since the last checkpoint as a part, then the state that goes with them."""
-        import mdtraj
-
         if not self._buffer:
             return
         xyz = np.array(self._buffer, dtype=np.float32)
@@ -170,7 +170,7 @@ class ReferenceRun:
             raise InputError(f"{self._folder}: {found[0][0]} turned into a D amino acid: start anew with another seed")
         time_ps = self._protocol.interval_ps * np.arange(self._frames - len(xyz), self._frames)
         with replacing(self._part(self._parts)) as unfinished:
-            mdtraj.Trajectory(xyz, self.topology, time=time_ps).save_xtc(str(unfinished))
+            write_xtc(unfinished, xyz, time_ps)
         self._parts, self._buffer = self._parts + 1, []
         with replacing(self._folder / "checkpoint.npz") as unfinished, open(unfinished, "wb") as file:
             np.savez(
@@ -186,14 +186,18 @@ class ReferenceRun:
         checkpoint = self._folder / "checkpoint.npz"
         if not checkpoint.exists():
             return
-        with np.load(checkpoint) as state:
-            made_by = json.loads(str(state["protocol"]))
-            for key, value in self._identity.items():
-                if made_by.get(key) != value:
-                    raise InputError(
-                        f"{self._folder} was begun with {key} = {made_by.get(key)!r}, not {value!r}: "
-                        "resume with the same, or choose another folder"
-                    )
-            self._exchange.restore(state)
-            self._frames, self._parts = (int(count) for count in state["progress"])
-            self._holders, self._wall_s = state["holders"].tolist(), float(state["wall_s"])
+        try:
+            with numpy_file(checkpoint) as stored:
+                state = dict(stored)
+                made_by = mapping_in(str(state["protocol"]))
+                self._frames, self._parts = (int(count) for count in state["progress"])
+                self._holders, self._wall_s = state["holders"].tolist(), float(state["wall_s"])
+        except (OSError, ValueError) as error:
+            raise InputError(f"{checkpoint} cannot be read ({error}): remove {self._folder} to start anew") from None
+        for key, value in self._identity.items():
+            if made_by.get(key) != value:
+                raise InputError(
+                    f"{self._folder} was begun with {key} = {made_by.get(key)!r}, not {value!r}: "
+                    "resume with the same, or choose another folder"
+                )
+        self._exchange.restore(state)

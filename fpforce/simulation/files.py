@@ -16,8 +16,10 @@ import numpy as np
 
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
+from fpforce.foundation.foreign_files import damage_as_value_error, mapping_in, numpy_file, read_json
 from fpforce.foundation.locking import Lock
 from fpforce.molecule.beads import BeadTable
+from fpforce.trajectories.formats import readable
 from fpforce.trajectories.writers import check_extension, open_trajectory
 
 # Frames are kept in memory for at most this long before they go to the file.
@@ -84,10 +86,11 @@ class SimulationFiles:
     def _earlier_trajectories(self) -> list[Path]:
         """Trajectories of the simulation that is replaced; it may have had more replicas."""
         try:
-            names = json.loads(self.sidecar.read_text())["trajectories"]
-        except (OSError, ValueError, KeyError):
+            with damage_as_value_error():
+                names = [Path(name).name for name in read_json(self.sidecar)["trajectories"]]
+        except (OSError, ValueError):
             return []
-        return [self.output.with_name(Path(name).name) for name in names]
+        return [self.output.with_name(name) for name in names if name]
 
     def continue_from(self, extents: np.ndarray) -> None:
         """Open the trajectory files of an earlier run, cut back to the extents in its checkpoint."""
@@ -142,10 +145,10 @@ class SimulationFiles:
     def read_checkpoint(self) -> tuple[dict, dict]:
         """The arrays (with `extents`) and the metadata that `save` wrote."""
         try:
-            with np.load(self.checkpoint, allow_pickle=False) as stored:
+            with numpy_file(self.checkpoint) as stored:
                 arrays = dict(stored)
-            return arrays, json.loads(str(arrays.pop("metadata")))
-        except (OSError, ValueError, KeyError) as error:
+                return arrays, mapping_in(str(arrays.pop("metadata")))
+        except (OSError, ValueError) as error:
             raise InputError(
                 f"checkpoint {self.checkpoint} cannot be read ({error}); start again with --overwrite"
             ) from error
@@ -188,11 +191,17 @@ def read_simulation(path: str | Path, table: BeadTable) -> SimulatedFrames:
             "two together"
         )
     try:
-        metadata = json.loads(sidecar.read_text())
-        replicas, files = metadata["replicas"], [path.parent / name for name in metadata["trajectories"]]
-        saved_times, failed = metadata["saved_times"], {int(r): info for r, info in metadata["failed"].items()}
-    except (ValueError, KeyError) as error:
-        raise InputError(f"sidecar {sidecar} cannot be read ({error!r}); run the simulation again") from error
+        with damage_as_value_error():
+            metadata = read_json(sidecar)
+            replicas, files = int(metadata["replicas"]), [path.parent / name for name in metadata["trajectories"]]
+            saved_times, failed = int(metadata["saved_times"]), {int(r): info for r, info in metadata["failed"].items()}
+            failed_from = {replica: int(info["frame"]) for replica, info in failed.items()}
+            if any(Path(name).name != name for name in metadata["trajectories"]):
+                raise ValueError(f"trajectories {metadata['trajectories']} are not names of files beside it")
+            if min(replicas, len(files), saved_times + 1) < 1 or any(not 0 <= r < replicas for r in failed):
+                raise ValueError(f"{saved_times} frames of {replicas} replicas in {len(files)} files")
+    except (OSError, ValueError) as error:
+        raise InputError(f"sidecar {sidecar} cannot be read ({error}); run the simulation again") from error
     if not saved_times:
         raise InputError(f"simulation {path} has no saved frame yet; continue it with --resume")
     topology, frames = table.to_mdtraj(), []
@@ -200,7 +209,8 @@ def read_simulation(path: str | Path, table: BeadTable) -> SimulatedFrames:
         if not file.exists():
             raise InputError(f"trajectory {file} does not exist, but its sidecar {sidecar} does")
         try:
-            frames.append(mdtraj.load(str(file), **({} if file.suffix == ".h5" else {"top": topology})).xyz)
+            with readable(file) as name:
+                frames.append(mdtraj.load(name, **({} if file.suffix == ".h5" else {"top": topology})).xyz)
         except Exception as error:
             raise InputError(f"trajectory {file} cannot be read with {len(table)} beads: {error}") from error
     frames_per_file = saved_times * replicas // len(files)
@@ -215,14 +225,17 @@ def read_simulation(path: str | Path, table: BeadTable) -> SimulatedFrames:
     else:
         positions_nm = np.stack([xyz[:frames_per_file] for xyz in frames], axis=1)
     if "beads" in metadata:
-        order = table.order_in(metadata["beads"], f"simulation {path}")
-        positions_nm, start = positions_nm[:, :, order], metadata.get("start", {})
-        if "positions_nm" in start:
-            metadata |= {
-                "start": start | {"positions_nm": [start["positions_nm"][k] for k in order]},
-                "beads": list(table.labels),
-            }
+        try:
+            with damage_as_value_error():
+                order = table.order_in(metadata["beads"], f"simulation {path}")
+                start = metadata.get("start", {})
+                if "positions_nm" in start:
+                    start_nm = np.asarray(start["positions_nm"], dtype=float).reshape(len(table), 3)[order].tolist()
+                    metadata |= {"start": start | {"positions_nm": start_nm}, "beads": list(table.labels)}
+        except ValueError as error:
+            raise InputError(f"sidecar {sidecar} cannot be read ({error}); run the simulation again") from error
+        positions_nm = positions_nm[:, :, order]
     valid = np.ones((saved_times, replicas), dtype=bool)
-    for replica, info in failed.items():
-        valid[info["frame"] :, replica] = False
+    for replica, frame in failed_from.items():
+        valid[frame:, replica] = False
     return SimulatedFrames(positions_nm, valid, failed, metadata)

@@ -147,10 +147,13 @@ def _atoms_and_residues(topology: Any) -> list[tuple[str, str]]:
     if isinstance(topology, str | Path):
         import mdtraj
 
+        from fpforce.trajectories.formats import readable
+
         if not Path(topology).exists():
             raise InputError(f"topology file {topology} does not exist; check the path")
         try:
-            topology = mdtraj.load_topology(str(topology))
+            with readable(topology) as name:
+                topology = mdtraj.load_topology(name)
         except Exception as error:
             raise InputError(f"topology file {topology} cannot be read: {error}") from error
     atoms = getattr(topology, "atoms", None)

@@ -5,8 +5,6 @@ columns of a PDB), every trajectory as .npz (exact) and .xtc (for viewers), a re
 text and picture.
 """
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +14,7 @@ from fpforce.foundation.atomic_files import replacing
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.cif import needs_cif, write_cif
 from fpforce.trajectories.scene import Scene, draw
+from fpforce.trajectories.writers import write_xtc
 
 if TYPE_CHECKING:
     from fpforce.trajectories.bead_frames import BeadFrames
@@ -26,7 +25,6 @@ def write_bead_frames(frames: "BeadFrames", folder: str | Path, recipe: dict[str
 
     recipe: that of the frames, as a plain dict, whose data section is replaced; or None, to write none.
     """
-    import mdtraj
     import yaml
 
     folder = Path(folder)
@@ -48,12 +46,8 @@ def write_bead_frames(frames: "BeadFrames", folder: str | Path, recipe: dict[str
             arrays["weights"] = np.split(frames.weights.values, np.cumsum(frames.lengths)[:-1])[number - 1]
         with replacing(folder / f"{name}.npz") as unfinished, open(unfinished, "wb") as file:
             np.savez(file, **arrays)
-        times_ps = step_ps * np.arange(len(piece))
-        trajectory = mdtraj.Trajectory(piece, frames.beads.to_mdtraj(), time=times_ps)
-        with tempfile.TemporaryDirectory() as plain:  # mdtraj writes to ASCII paths alone
-            trajectory.save_xtc(str(Path(plain) / "beads.xtc"))
-            with replacing(folder / f"{name}.xtc") as unfinished:
-                shutil.move(Path(plain) / "beads.xtc", unfinished)
+        with replacing(folder / f"{name}.xtc") as unfinished:
+            write_xtc(unfinished, piece, step_ps * np.arange(len(piece)))
         names.append(f"{name}.npz")
     if recipe is not None:
         data = {

@@ -125,14 +125,15 @@ def read_bead_frames(
             constraints join two beads; weights do not fit the frames, or too few frames count. Logs a warning where
             phi is mostly positive.
     """
-    paths = matching_files(trajectories)
-    if not paths:
-        raise InputError("no trajectory is given: name at least one file")
-    if not isinstance(stride, int) or stride < 1:
-        raise InputError(f"stride = {stride!r} must be a whole number of at least 1")
-    paths = [existing_file(path, "trajectory") for path in paths]
-    _check_length_unit(paths, length_unit)
-    sources = resolve(paths, topology, beads, table, length_unit, several_chains)
+    paths, sources = prepared(
+        trajectories,
+        topology,
+        beads=beads,
+        length_unit=length_unit,
+        stride=stride,
+        table=table,
+        several_chains=several_chains,
+    )
     source = sources.source
     reader = None
     if forces is not None:
@@ -143,20 +144,7 @@ def read_bead_frames(
     pieces, read_of, digest, scene = [], [], hashlib.sha256(), None
     for path in paths:
         read = source.read(path, length_unit, stride, readable_frames)
-        check_finite(read.xyz, path, stride)
-        check_flat(read.xyz, path, stride)
-        positions = source.positions(read.xyz)
-        check_bonds(
-            positions, source.table, path, length_unit, stride, sources.bond_sources, simulated=table is not None
-        )
-        if table is None:
-            check_together(positions, source.table, path, stride)
-        if isinstance(source, MappedFiles):
-            check_peptide_bonds(read.xyz, source.topology, path)
-            if source.chemical_bonds is not None:
-                check_atom_bonds(read.xyz, source.chemical_bonds, path, stride)
-            if not allow_d_residues:
-                check_chirality(read.xyz, source.topology, path, stride)
+        positions = checked_positions(read.xyz, sources, path, length_unit, stride, allow_d_residues, table is not None)
         if reader is not None:
             reader.add(path, read.xyz)
         pieces.append(np.ascontiguousarray(positions, dtype=np.float32))
@@ -177,13 +165,80 @@ def read_bead_frames(
         scene=scene,
         weights=None if weights is None else read_weights(weights, [len(piece) for piece in pieces], stride),
     )
-    warnings = []
+    return reported(frames, sources, stride, length_unit, allow_d_residues, read_of, own=table is not None)
+
+
+def prepared(
+    trajectories: str | Path | Iterable[str | Path],
+    topology: "str | Path | mdtraj.Topology | None",
+    *,
+    beads: BeadChoice,
+    length_unit: str | None,
+    stride: int,
+    table: BeadTable | None = None,
+    several_chains: bool = False,
+) -> tuple[list[Path], Sources]:
+    """The files, and how they are to be read; InputError as `read_bead_frames`."""
+    paths = matching_files(trajectories)
+    if not paths:
+        raise InputError("no trajectory is given: name at least one file")
+    if not isinstance(stride, int) or stride < 1:
+        raise InputError(f"stride = {stride!r} must be a whole number of at least 1")
+    paths = [existing_file(path, "trajectory") for path in paths]
+    _check_length_unit(paths, length_unit)
+    return paths, resolve(paths, topology, beads, table, length_unit, several_chains)
+
+
+def reported(
+    frames: BeadFrames,
+    sources: Sources,
+    stride: int,
+    length_unit: str | None,
+    allow_d_residues: bool,
+    read_of: Sequence[AtomFrames] | None = None,
+    own: bool = False,
+) -> BeadFrames:
+    """The frames with their report, whose warnings are logged; InputError for the handedness of D residues.
+
+    read_of: what was read of each file besides positions; None where that is not known.
+    """
+    source, warnings = sources.source, []
     if not allow_d_residues and not (isinstance(source, MappedFiles) and chiral_residues(source.topology)):
-        warnings += check_phi(frames, refuse=table is None)
-    report = _report(frames, sources, read_of, stride, length_unit, allow_d_residues, warnings, own=table is not None)
+        warnings += check_phi(frames, refuse=not own)
+    read_of = read_of or [AtomFrames(np.empty((0, 0, 3), dtype=np.float32)) for _ in frames.sources]
+    report = _report(frames, sources, read_of, stride, length_unit, allow_d_residues, warnings, own=own)
     for text in report.warnings:
         logger.warning("%s", text)
     return replace(frames, report=report)
+
+
+def checked_positions(
+    xyz: np.ndarray,
+    sources: Sources,
+    path: Path,
+    length_unit: str | None,
+    stride: int,
+    allow_d_residues: bool,
+    simulated: bool = False,
+) -> np.ndarray:
+    """Bead positions (frames, n, 3) in nm of what was read of a file; InputError for what cannot be right.
+
+    simulated: the frames may be a model's own, and are to be judged by comparison.
+    """
+    source = sources.source
+    check_finite(xyz, path, stride)
+    check_flat(xyz, path, stride)
+    positions = source.positions(xyz)
+    check_bonds(positions, source.table, path, length_unit, stride, sources.bond_sources, simulated=simulated)
+    if not simulated:
+        check_together(positions, source.table, path, stride)
+    if isinstance(source, MappedFiles):
+        check_peptide_bonds(xyz, source.topology, path)
+        if source.chemical_bonds is not None:
+            check_atom_bonds(xyz, source.chemical_bonds, path, stride)
+        if not allow_d_residues:
+            check_chirality(xyz, source.topology, path, stride)
+    return positions
 
 
 def _report(

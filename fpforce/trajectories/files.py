@@ -6,7 +6,6 @@ Longer than other files, since most of it is the ways in which a file can be unr
 
 import glob
 import struct
-import zipfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fpforce.foundation.errors import InputError
+from fpforce.foundation.foreign_files import numpy_file
 from fpforce.molecule.bonds_by_distance import SampleFrames
 from fpforce.molecule.periodic import unfold
 from fpforce.trajectories import second_reader
@@ -142,15 +142,20 @@ def read_array(path: Path, length_unit: str, stride: int) -> np.ndarray:
         stride: take every stride-th frame.
     """
     try:
-        content = np.load(path)
-        array = content if isinstance(content, np.ndarray) else _positions_in(content, path)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        with numpy_file(path) as content:
+            array = content if isinstance(content, np.ndarray) else _positions_in(content, path)
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a numpy file ({reason(error)}): truncated? make it anew") from None
+    check_positions(array, path)
+    return (array[::stride] * NM_PER[length_unit]).astype(np.float32)
+
+
+def check_positions(array: np.ndarray, path: Path) -> None:
+    """Raise InputError for an array that does not hold positions (frames, points, 3)."""
     if array.ndim != 3 or array.shape[-1] != 3 or not len(array) or not np.issubdtype(array.dtype, np.floating):
         raise InputError(
             f"{path} holds {array.dtype} of shape {array.shape}: positions must be floating-point (frames, beads, 3)"
         )
-    return (array[::stride] * NM_PER[length_unit]).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -311,13 +316,12 @@ def _read_end(path: Path) -> None:
 
 
 def _positions_in(npz: Any, path: Path) -> np.ndarray:
-    with npz:
-        if "positions" in npz.files:
-            return npz["positions"]
-        arrays = [array for array in (npz[name] for name in npz.files) if array.ndim == 3]
-        if len(arrays) != 1:
-            raise InputError(f"{path} holds {sorted(npz.files)}: name the array of (frames, beads, 3) `positions`")
-        return arrays[0]
+    if "positions" in npz.files:
+        return npz["positions"]
+    arrays = [array for array in (npz[name] for name in npz.files) if array.ndim == 3]
+    if len(arrays) != 1:
+        raise InputError(f"{path} holds {sorted(npz.files)}: name the array of (frames, beads, 3) `positions`")
+    return arrays[0]
 
 
 def _has_times(path: Path) -> bool:

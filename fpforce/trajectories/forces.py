@@ -7,13 +7,13 @@ whether the numbers fit the positions is judged by fpforce.trajectories.virial.
 
 import hashlib
 import logging
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from fpforce.foundation.errors import InputError
+from fpforce.foundation.foreign_files import numpy_file
 from fpforce.trajectories.files import existing_file, is_array
 from fpforce.trajectories.force_map import (
     MappedAtoms,
@@ -139,11 +139,8 @@ class ForceReader:
 
     def _read_variances(self, path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
         """Variances of averaged forces, float32 (frames, beads, 3) in (kJ/mol/nm)^2; None where the file has none."""
-        content = np.load(path)
-        if isinstance(content, np.ndarray):
-            return None
-        with content:
-            if "force_variances" not in content.files:
+        with numpy_file(path) as content:
+            if isinstance(content, np.ndarray) or "force_variances" not in content.files:
                 return None
             found = content["force_variances"][:: self.stride].astype(np.float64)
         if found.shape != shape or not np.isfinite(found).all() or (found < 0.0).any():
@@ -181,13 +178,12 @@ class ForceReader:
         if not is_array(path):
             raise InputError(f"forces {path}: only .npy and .npz arrays hold forces: write them into one")
         try:
-            content = np.load(path)
-            if not isinstance(content, np.ndarray):
-                with content:
+            with numpy_file(path) as content:
+                if not isinstance(content, np.ndarray):
                     if "forces" not in content.files:
                         raise InputError(f"{path} holds {sorted(content.files)}: name the array of forces `forces`")
                     content = content["forces"]
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError) as error:
             reason = " ".join(str(error).split()).rstrip(".")
             raise InputError(f"{path} cannot be read as a numpy file ({reason}): truncated? make it anew") from None
         beads = len(self.atoms.groups)

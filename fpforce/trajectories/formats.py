@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fpforce.trajectories.dangerous_formats import refuse_dangerous
+
 _DOUBLE = (".pdb.gz", ".cif.gz", ".pdbx.gz", ".mmcif.gz", ".ent.gz")
 _MAGIC = {
     b"\x00\x00\x07\xcb": ".xtc",
@@ -52,9 +54,14 @@ def _by_content(path: Path) -> str | None:
 
 @contextmanager
 def readable(path: str | Path) -> Iterator[str]:
-    """The path as text for mdtraj: itself, or a link to it with an ASCII name and the extension of its format."""
+    """The path as text for mdtraj: itself, or a link to it with an ASCII name and the extension of its format.
+
+    Raises ValueError for a file that would end the process instead of an error (dangerous_formats).
+    """
     path = Path(path)
     suffix = format_of(path)
+    if path.is_file():
+        refuse_dangerous(path, suffix)
     if path.name.endswith(suffix) and suffix and str(path).isascii():
         yield str(path)
         return

@@ -8,7 +8,6 @@ weights of which too few frames count.
 
 import hashlib
 import logging
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.foundation.errors import InputError
+from fpforce.foundation.foreign_files import numpy_file
 from fpforce.trajectories.files import existing_file, is_array
 
 logger = logging.getLogger("fpforce")
@@ -149,13 +149,15 @@ def _read(path: Path, length: int, stride: int) -> np.ndarray:
 
 def _numbers(path: Path) -> np.ndarray:
     try:
-        content = np.load(path) if is_array(path) else np.loadtxt(path, ndmin=1)
-        if not isinstance(content, np.ndarray):
-            with content:
-                if "weights" not in content.files:
-                    raise InputError(f"{path} holds {sorted(content.files)}: name the array of weights `weights`")
-                content = content["weights"]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        if not is_array(path):
+            content = np.loadtxt(path, ndmin=1)
+        else:
+            with numpy_file(path) as content:
+                if not isinstance(content, np.ndarray):
+                    if "weights" not in content.files:
+                        raise InputError(f"{path} holds {sorted(content.files)}: name the array of weights `weights`")
+                    content = content["weights"]
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split()).rstrip(".")[:200]
         raise InputError(
             f"{path} cannot be read as weights ({reason}): give an .npy, an .npz, or text with one number a line"

@@ -43,10 +43,30 @@ def check_extension(path: str | Path) -> str:
     return extension
 
 
+def write_xtc(path: Path, positions_nm: np.ndarray, times_ps: np.ndarray) -> None:
+    """Write a whole .xtc of positions (F, n, 3) nm at times (F,) ps; OSError for a full disk, of which mdtraj says
+    nothing.
+    """
+    path.write_bytes(_xtc_bytes(positions_nm, times_ps))
+
+
+def _xtc_bytes(positions_nm: np.ndarray, times_ps: np.ndarray, **more: np.ndarray) -> bytes:
+    from mdtraj.formats import XTCTrajectoryFile
+
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder, "frames.xtc")
+        with XTCTrajectoryFile(str(scratch), "w") as writer:
+            writer.write(np.asarray(positions_nm, np.float32), time=np.asarray(times_ps, np.float32), **more)
+        with XTCTrajectoryFile(str(scratch)) as written:
+            _require_complete(len(written.read()[0]) == len(positions_nm), scratch)
+        return scratch.read_bytes()
+
+
 class _BlockTrajectory:
     """A file of self-contained frame blocks; `extent` is its length in bytes."""
 
     def __init__(self, path: Path, beads: BeadTable, kept: int) -> None:
+        self._path = path
         self._file = open(path, "r+b" if kept else "w+b", buffering=0)
         if kept and os.fstat(self._file.fileno()).st_size < kept:
             self._file.close()
@@ -64,7 +84,10 @@ class _BlockTrajectory:
         self.extent = self._file.seek(0, os.SEEK_END)
 
     def sync(self) -> None:
+        """Bring all to the disk; FileNotFoundError where the file was removed or replaced meanwhile."""
         os.fsync(self._file.fileno())
+        if not os.path.samestat(os.stat(str(self._path)), os.fstat(self._file.fileno())):
+            raise FileNotFoundError(errno.ENOENT, "replaced by another file meanwhile", str(self._path))
 
     def close(self) -> None:
         self._file.close()
@@ -82,22 +105,9 @@ class _BlockTrajectory:
 
 class _XtcTrajectory(_BlockTrajectory):
     def _encode(self, positions_nm: np.ndarray, times_ps: np.ndarray, steps: np.ndarray) -> bytes:
-        from mdtraj.formats import XTCTrajectoryFile
-
-        frames = len(positions_nm)
-        with tempfile.TemporaryDirectory() as folder:
-            scratch = Path(folder, "frames.xtc")
-            with XTCTrajectoryFile(str(scratch), "w") as writer:
-                # A zero box says "no periodic cell"; mdtraj's default is a cell of 1 nm.
-                writer.write(
-                    np.asarray(positions_nm, np.float32),
-                    time=np.asarray(times_ps, np.float32),
-                    step=np.asarray(steps % 2**31, np.int32),
-                    box=np.zeros((frames, 3, 3), np.float32),
-                )
-            with XTCTrajectoryFile(str(scratch)) as written:
-                _require_complete(len(written.read()[0]) == frames, scratch)
-            return scratch.read_bytes()
+        # A zero box says "no periodic cell"; mdtraj's default is a cell of 1 nm.
+        box = np.zeros((len(positions_nm), 3, 3), np.float32)
+        return _xtc_bytes(positions_nm, times_ps, step=np.asarray(steps % 2**31, np.int32), box=box)
 
 
 class _DcdTrajectory(_BlockTrajectory):

@@ -4,11 +4,14 @@ In: model.ckpt, Lightning's own state and a TrainingRecord. Out: the record, and
 weights. A checkpoint is of one molecule, or transferable: of any molecule of known types, once it is bound to it.
 """
 
-import pickle
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +23,7 @@ from fpforce.forcefield.transferable.recognise import recognise
 from fpforce.forcefield.wall import Wall
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
+from fpforce.foundation.foreign_files import damage_as_value_error, refuse_damaged_zip
 from fpforce.molecule.beads import BeadTable
 from fpforce.training.checkpoint.record import CHECKPOINT_VERSION, TrainingRecord
 from fpforce.training.data.earlier import EarlierData
@@ -101,6 +105,10 @@ class Checkpoint(AnyCheckpoint):
         """A trained expert in float32 with averaged weights, in evaluation mode; by default that of the smallest t."""
         if self.shared is not None:
             return self.shared.model(number).bind(self.beads).eval().requires_grad_(False)
+        with _weights_that_fit(self.path):
+            return self._model(number)
+
+    def _model(self, number: int) -> DiffusionEnergy | DiffusionScore:
         weights = self.weights_of(number)
         pairs = (
             torch.stack([weights["prior.first"], weights["prior.second"]], 1).tolist()
@@ -166,8 +174,9 @@ class TransferableCheckpoint(AnyCheckpoint):
 
     def model(self, number: int = 0) -> TransferableEnergy:
         """A trained expert in float32 with averaged weights, in evaluation mode; it is of no molecule yet."""
-        model = build_transferable(self.plans[number], self.knowledge, [], self.record.scale_nm)
-        model.load_state_dict(self.weights_of(number))
+        with _weights_that_fit(self.path):
+            model = build_transferable(self.plans[number], self.knowledge, [], self.record.scale_nm)
+            model.load_state_dict(self.weights_of(number))
         return model.float().eval().requires_grad_(False)
 
     def bind(self, topology: object | None) -> Checkpoint:
@@ -216,8 +225,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint | TransferableCheckpoint:
             f"{path} is an exported model (.pt), not a training checkpoint; give the model.ckpt it came from"
         )
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
+        refuse_damaged_zip(path)
+        content = _load(path)
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{path} is not a readable checkpoint: it is truncated, damaged or of another program; "
             "fpforce-train makes the right kind"
@@ -225,6 +235,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint | TransferableCheckpoint:
     if not isinstance(content, dict) or EXTRA_KEY not in content:
         raise InputError(f"{path} is a checkpoint of another program; fpforce-train makes the right kind")
     extra = content[EXTRA_KEY]
+    if not isinstance(extra, dict) or not isinstance(extra.get("version"), int):
+        raise InputError(f"{path} says no version of its record: it is damaged; fpforce-train makes the right kind")
     if extra["version"] > CHECKPOINT_VERSION:
         raise InputError(
             f"{path} has checkpoint version {extra['version']}, newer than this fpforce "
@@ -235,11 +247,50 @@ def read_checkpoint(path: str | Path) -> Checkpoint | TransferableCheckpoint:
             f"{path} has checkpoint version {extra['version']}, and this fpforce reads {CHECKPOINT_VERSION}: "
             "train anew, or use the fpforce that wrote it"
         )
+    try:
+        with damage_as_value_error():
+            return _checked(path, content)
+    except ValueError as error:
+        raise InputError(
+            f"{path}: its record does not describe a training ({error}): it is damaged; fpforce-train makes the right "
+            "kind"
+        ) from error
+
+
+def _checked(path: Path, content: dict) -> Checkpoint | TransferableCheckpoint:
+    """The checkpoint, of which the parts have been made once: nearly any error where they do not fit together."""
     weights = {name.removeprefix("experts."): value for name, value in content["state_dict"].items()}
-    record = TrainingRecord.from_dict(extra)
+    record = TrainingRecord.from_dict(content[EXTRA_KEY])
+    checkpoint: Checkpoint | TransferableCheckpoint
     if record.transferable is None:
-        return Checkpoint(path, record, weights)
-    return TransferableCheckpoint(path, record, weights)
+        checkpoint = Checkpoint(path, record, weights)
+    else:
+        checkpoint = TransferableCheckpoint(path, record, weights)
+    if len(checkpoint.plans) != len(record.experts) or not 0 <= record.active < len(record.experts):
+        raise ValueError(
+            f"{len(record.experts)} experts of {len(checkpoint.plans)}, of which {record.active} is active"
+        )
+    if not all(isinstance(value, Tensor) for value in (*weights.values(), record.check_frames)):
+        raise ValueError("weights or frames are no tensors")
+    _ = checkpoint.trained_on, record.normalisation.length_nm()
+    return checkpoint
+
+
+@contextmanager
+def _weights_that_fit(path: Path) -> Iterator[None]:
+    """InputError where weights do not go into the model that the record describes."""
+    try:
+        with damage_as_value_error():
+            yield
+    except ValueError as error:
+        what = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: its weights do not fit its record ({what}): it is damaged; train anew") from error
+
+
+def _load(path: Path) -> Any:
+    """The plain values and tensors of a checkpoint, in which nothing is unpickled but these."""
+    with damage_as_value_error():
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def of_one_molecule(checkpoint: AnyCheckpoint, topology: object | None) -> Checkpoint:
@@ -259,18 +310,20 @@ def of_one_molecule(checkpoint: AnyCheckpoint, topology: object | None) -> Check
 
 def replace_record(path: Path, record: TrainingRecord) -> None:
     """Put another record into a checkpoint, in one step."""
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = _load(path)
     content[EXTRA_KEY] = record.to_dict()
     _replace(path, content)
 
 
 def replace_weights(path: Path, number: int, weights: dict[str, Tensor]) -> None:
     """Put other averaged weights of one expert, by name, into a checkpoint, in one step."""
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = _load(path)
     content["state_dict"] |= {f"experts.{number}.{name}": value for name, value in weights.items()}
     _replace(path, content)
 
 
 def _replace(path: Path, content: dict) -> None:
+    buffer = io.BytesIO()  # torch says nothing of a full disk that a command could show
+    torch.save(content, buffer)
     with replacing(path) as unfinished:
-        torch.save(content, unfinished)
+        unfinished.write_bytes(buffer.getbuffer())

@@ -74,6 +74,11 @@ class TrainingSet:
         )
 
     @property
+    def count(self) -> int:
+        """Number of frames that are trained on."""
+        return len(self.frames)
+
+    @property
     def scale_nm(self) -> float:
         """The length that is 1 in the frames."""
         return self.normalisation.scale_nm
@@ -228,6 +233,10 @@ class NoisedBatches:
             return torch.searchsorted(self._by_weight, place).clamp_max(len(self.frames) - 1)
         return torch.randint(len(self.frames), (self.pairs,), generator=generator, device=self.frames.device)
 
+    def drawn(self, chosen: Tensor) -> Tensor:
+        """The chosen frames (count, beads, 3)."""
+        return self.frames[chosen]
+
     def rows_of(self, chosen: Tensor) -> Rows | None:
         """Which molecules the chosen frames are of; None where there is one only."""
         return None
@@ -239,7 +248,7 @@ class NoisedBatches:
         generator.manual_seed(int(words[0]) << 31 ^ int(words[1]))
         chosen = self.any_frames(generator)
         rows = self.rows_of(chosen)
-        x0, force = self._turned(generator, self.frames[chosen], None if self.forces is None else self.forces[chosen])
+        x0, force = self._turned(generator, self.drawn(chosen), None if self.forces is None else self.forces[chosen])
         x0, force = x0.repeat(2, 1, 1), None if force is None else force.repeat(2, 1, 1)
         t = self.times(self.pairs, generator, x0).repeat(2)
         z = centred_noise((self.pairs, *x0.shape[1:]), generator, x0, None if rows is None else rows.mask)

@@ -118,6 +118,11 @@ class MoleculeSet:
         )
 
     @property
+    def count(self) -> int:
+        """Number of frames that are trained on."""
+        return len(self.frames)
+
+    @property
     def counts(self) -> Tensor:
         """(molecules,) frames of each."""
         return torch.tensor([len(one.frames) for one in self.molecules.values()])

@@ -5,6 +5,7 @@ training.
 import dataclasses
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
@@ -16,6 +17,7 @@ from fpforce.training.data.force_scores import ForceScores
 from fpforce.training.data.held_out import part, split_off
 from fpforce.training.data.molecule_files import find_molecules
 from fpforce.training.data.molecules import MoleculeSet
+from fpforce.training.data.on_disk import read_on_disk
 from fpforce.training.models.moments import variance
 from fpforce.training.recipe.sections import DataRecipe
 from fpforce.trajectories.bead_frames import BeadFrames, read_bead_frames
@@ -34,16 +36,20 @@ def read_training_set(
     batch_size: int,
     internal: bool = False,
     earlier: EarlierData | None = None,
+    frames_folder: Path | None = None,
 ) -> TrainingSet | MoleculeSet:
     """The data that a recipe names, in the normalisation of an earlier training where one goes on from it.
 
     temperature_k: of the trajectory, by which forces become scores. batch_size: of the training; that many frames are
-    needed. internal: whether an expert is of the kind `internal`, for which many molecules must share one layout.
+    needed. frames_folder: where data.on_disk keeps bead frames. internal: whether an expert is of the kind `internal`,
+    for which many molecules must share one layout.
     Raises InputError for data that cannot be read, are fewer than a batch, or are not what the earlier training had.
     """
     training_set: TrainingSet | MoleculeSet
     if data.molecules:
         training_set = _molecule_set(data, internal, earlier)
+    elif data.on_disk and frames_folder is not None:
+        training_set = read_on_disk(data, frames_folder, earlier)
     else:
         training_set = _one_molecule(data, BOLTZMANN_KJ_PER_MOL_K * temperature_k, earlier)
     if len(training_set.frames) < batch_size:

@@ -1,7 +1,6 @@
 """What happens around the steps of a training: bookkeeping, checkpoints, averaging, a clean stop."""
 
 import errno
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
+from fpforce.foundation.signals import handle_ending, put_back
 from fpforce.training.loop.expert_training import ExpertTraining
 
 
@@ -74,7 +74,7 @@ class StoppedWhileCompiling(BaseException):
 
 
 class StopAfterStep(pl.Callback):
-    """Turns Ctrl-C and SIGTERM into a stop at the end of the step, so that the checkpoint is consistent.
+    """Turns Ctrl-C, SIGTERM and SIGHUP into a stop at the end of the step, so that the checkpoint is consistent.
 
     While the step is compiled they raise StoppedWhileCompiling at once: that takes minutes, and at most one step is
     lost. The handlers are put in when the steps begin, in place of Lightning's: its own for SIGTERM ends the process
@@ -92,11 +92,11 @@ class StopAfterStep(pl.Callback):
                 raise StoppedWhileCompiling
 
         if threading.current_thread() is threading.main_thread():
-            self._previous = {s: signal.signal(s, request) for s in (signal.SIGINT, signal.SIGTERM)}
+            self._previous = handle_ending(request)
 
     def teardown(self, trainer: pl.Trainer, module: ExpertTraining, stage: str) -> None:
-        while self._previous:
-            signal.signal(*self._previous.popitem())
+        put_back(self._previous)
+        self._previous = {}
 
 
 def exponential_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:

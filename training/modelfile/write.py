@@ -55,7 +55,7 @@ def write_force_field(
     weights = physical.energy.state_dict() | walls
     topology = io.StringIO()
     beads.write_pdb(topology, record.start_positions_nm.double().numpy())
-    _write(model_path, program, metadata, weights, topology.getvalue())
+    _write(model_path, program, metadata, weights, topology.getvalue(), overwrite)
     return verification
 
 
@@ -108,7 +108,7 @@ def write_transferable(
             "trained_on": checkpoint.of_many["trained_on"],
         },
     }
-    _write(model_path, program, metadata, shared.state_dict(), "")
+    _write(model_path, program, metadata, shared.state_dict(), "", overwrite)
     return verification
 
 
@@ -147,6 +147,14 @@ def _wall_constants(checkpoint: Checkpoint, t_eval: float) -> dict[str, np.ndarr
     return {} if wall is None else wall.constants()
 
 
-def _write(model_path: Path, program: torch.jit.ScriptModule, metadata: dict, weights: dict, topology_pdb: str) -> None:
+def _write(
+    model_path: Path,
+    program: torch.jit.ScriptModule,
+    metadata: dict,
+    weights: dict,
+    topology_pdb: str,
+    overwrite: bool,
+) -> None:
+    refuse_to_replace(model_path, overwrite)  # again: another export may have come and gone
     model_path.parent.mkdir(parents=True, exist_ok=True)
     write_archive(model_path, program, metadata, weights, topology_pdb)

@@ -6,19 +6,18 @@ Longer than other files by the words for what can be wrong in a recipe.
 """
 
 import logging
-import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from fpforce.foundation.errors import InputError
 from fpforce.training.recipe.models import sections_of
 from fpforce.training.recipe.sections import CalibrationRecipe, Recipe
+from fpforce.training.recipe.yaml_text import LARGEST_BYTES, read_yaml
 
 logger = logging.getLogger("fpforce")
 
@@ -37,9 +36,11 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise InputError(f"recipe {path} is a folder: give the YAML file{there}")
     if not path.is_file():
         raise InputError(f"recipe {path} does not exist")
+    if path.stat().st_size > LARGEST_BYTES:
+        raise InputError(f"recipe {path} has {path.stat().st_size} bytes, which no recipe has: give the YAML file")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_NumberLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = read_yaml(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise InputError(f"recipe {path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise InputError(f"recipe {path} must be a mapping of sections (data, temperature_k, output, ...)")
@@ -198,8 +199,8 @@ def _apply(content: dict, override: str) -> None:
     if isinstance(section, list):
         raise InputError(f"override '{override}': {parents[-1]} is a list; name an entry of one of its items")
     try:
-        section[last] = yaml.load(text, Loader=_NumberLoader)
-    except yaml.YAMLError:
+        section[last] = read_yaml(text)
+    except ValueError:
         raise InputError(f"override '{override}': '{text}' is not a YAML value") from None
 
 
@@ -285,29 +286,3 @@ def _suggestion(location: tuple) -> str:
     if described:
         return f"; did you mean '{min((key for key, _ in described), key=len)}'?"
     return f"; valid here: {', '.join(section.model_fields)}"
-
-
-class _NumberLoader(yaml.SafeLoader):
-    """YAML 1.1 reads 5e-4 as a string; this reads it as the number it is. A key that stands twice is an error."""
-
-    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Hashable, Any]:
-        seen: dict[Any, yaml.Node] = {}
-        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key_node.tag != "tag:yaml.org,2002:merge":
-                if key in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None,
-                        None,
-                        f"the key {key!r} stands twice, in lines {seen[key].start_mark.line + 1} and "
-                        f"{key_node.start_mark.line + 1}: rename or remove one",
-                    )
-                seen[key] = key_node
-        return super().construct_mapping(node, deep)
-
-
-_NumberLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)

@@ -42,6 +42,11 @@ class DataRecipe(Section):
         description="share of the frames of one molecule, in blocks of time, that is not trained on "
         "but watched, to see what is memorised; 0: none",
     )
+    on_disk: bool = Field(
+        False,
+        description="keep the bead frames in OUTPUT/frames instead of in memory, for trajectories that are larger "
+        "than it; they are mapped in pieces, once, and statistics come from 100,000 of them",
+    )
     readable_frames: bool = Field(
         False, description="take the complete frames of trajectories that end within one, as a killed run leaves them"
     )
@@ -77,6 +82,16 @@ class DataRecipe(Section):
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return [value] if isinstance(value, str | Path) else value
+
+    @model_validator(mode="after")
+    def _positions_alone_on_disk(self) -> "DataRecipe":
+        for name in ("forces", "weights", "molecules", "readable_frames"):
+            if self.on_disk and getattr(self, name):
+                raise ValueError(
+                    f"on_disk keeps positions of one molecule, and {name} = {getattr(self, name)} is more; leave one "
+                    "of the two out"
+                )
+        return self
 
     @model_validator(mode="after")
     def _one_molecule_or_many(self) -> "DataRecipe":

@@ -12,6 +12,7 @@ import numpy as np
 
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
+from fpforce.foundation.foreign_files import numpy_file, read_json
 from fpforce.foundation.locking import Lock
 from fpforce.molecule.beads import BeadTable
 from fpforce.trajectories.writers import check_extension, open_trajectory
@@ -92,7 +93,7 @@ class SampleFiles:
 
     def _continue(self, description: dict) -> dict:
         try:
-            record = json.loads(self.record.read_text())
+            record = read_json(self.record)
             for name, wanted in description.items():
                 if name != "checkpoint" and record[name] != wanted:
                     raise InputError(
@@ -101,9 +102,9 @@ class SampleFiles:
                     )
             extent = record.pop("extent")
             if self._with_log_density and record["samples"]:
-                with np.load(self.densities) as stored:
+                with numpy_file(self.densities) as stored:
                     self._arrays = {name: values[: record["samples"]] for name, values in stored.items()}
-        except (ValueError, KeyError, OSError) as error:
+        except (ValueError, KeyError, TypeError, OSError) as error:
             raise InputError(
                 f"{self.record} or {self.densities} cannot be read ({error}); start again with --overwrite"
             ) from None

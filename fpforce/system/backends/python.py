@@ -12,6 +12,7 @@ import numpy as np
 
 from fpforce.forcefield.force_field import ForceField
 from fpforce.foundation.errors import install_extra
+from fpforce.system.backends.program import load_program
 
 if TYPE_CHECKING:
     import openmm
@@ -30,6 +31,7 @@ def attach(
     """Add a PythonForce for `replicas` molecules; `threads` sets torch's thread count at its first call."""
     import openmm
 
+    load_program(force_field)  # what is wrong with it is said here, not by OpenMM in the middle of a step
     force = openmm.PythonForce(TorchEnergy(force_field.model_bytes(), replicas * len(force_field.beads), threads))
     force.setForceGroup(force_group)
     force.setName("fpforce")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fpforce.forcefield.force_field import ForceField
 from fpforce.foundation.errors import InputError, install_extra
+from fpforce.system.backends.program import load_program
 
 if TYPE_CHECKING:
     import openmm
@@ -77,9 +78,7 @@ def _own_particles(force_field: ForceField, count: int) -> Any:
         def forward(self, positions: torch.Tensor) -> torch.Tensor:
             return self.program(positions[: self.count])
 
-    with force_field.program_file() as path:
-        program = torch.jit.load(str(path), map_location="cpu")
-    return torch.jit.script(OwnParticles(program))
+    return torch.jit.script(OwnParticles(load_program(force_field)))
 
 
 def _torch_force_class() -> Any:

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from fpforce.foundation.atomic_files import replacing
+from fpforce.foundation.atomic_files import new_folder, replacing
+from fpforce.foundation.errors import InputError
 
 
 @pytest.fixture
@@ -75,3 +76,40 @@ def test_content_is_on_the_disk_before_the_name_and_the_name_before_it_returns(o
     monkeypatch.setattr(os, "replace", watched_replace)
     write(old)
     assert calls == ["file", "replace", "folder"]
+
+
+def test_a_second_writer_of_the_same_file_is_refused_and_the_first_one_is_whole(old):
+    with replacing(old) as unfinished:
+        unfinished.write_bytes(b"first")
+        with pytest.raises(InputError, match="written by another process"), replacing(old) as other:
+            other.write_bytes(b"second")
+    assert old.read_bytes() == b"first" and list(old.parent.iterdir()) == [old]
+
+
+@pytest.mark.parametrize("name", ["model.pt.part", "model.pt.part.lock"])
+def test_a_link_in_place_of_the_unfinished_file_is_not_followed(old, name):
+    victim = old.with_name("victim")
+    victim.write_text("whole")
+    old.with_name(name).symlink_to(victim)
+    try:
+        write(old)
+    except OSError as error:
+        assert error.filename is not None
+    assert victim.read_text() == "whole"
+
+
+def test_a_folder_appears_when_all_is_in_it(tmp_path):
+    path = tmp_path / "out"
+    (tmp_path / "out.part").mkdir()
+    (tmp_path / "out.part" / "left").write_text("by a killed process")
+    with new_folder(path) as unfinished:
+        (unfinished / "a").write_text("a")
+        assert not path.exists()
+    assert [one.name for one in path.iterdir()] == ["a"] and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_does_not_appear_where_its_making_fails(tmp_path):
+    with pytest.raises(ZeroDivisionError), new_folder(tmp_path / "out") as unfinished:
+        (unfinished / "a").write_text("a")
+        _ = 1 / 0
+    assert not list(tmp_path.iterdir())

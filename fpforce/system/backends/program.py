@@ -1,0 +1,26 @@
+"""The TorchScript program of a force field, for the backends that run it.
+
+In: a force field. Out: the loaded program, or an InputError. A program does as it is told when it is called, files
+included (SECURITY.md); loading it unpickles nothing but what TorchScript knows.
+"""
+
+import io
+from typing import Any
+
+from fpforce.forcefield.force_field import ForceField
+from fpforce.foundation.errors import InputError
+from fpforce.foundation.foreign_files import damage_as_value_error, refuse_damaged_zip
+
+
+def load_program(force_field: ForceField) -> Any:
+    """The torch.jit.ScriptModule; InputError where the file is damaged, which torch does not notice by itself."""
+    import torch
+
+    content = force_field.model_bytes()
+    try:
+        refuse_damaged_zip(io.BytesIO(content))
+        with damage_as_value_error():
+            return torch.jit.load(io.BytesIO(content), map_location="cpu")
+    except ValueError as error:
+        what = " ".join(str(error).split())[:200]
+        raise InputError(f"{force_field.path}: its program cannot be loaded ({what}); repeat fpforce-export") from error

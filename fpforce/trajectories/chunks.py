@@ -1,0 +1,100 @@
+"""Trajectories read a piece at a time, so that memory does not grow with their length.
+
+In: a file, the source that knows its atoms, and how many frames to hold at once. Out: AtomFrames of consecutive pieces.
+Formats of mdtraj that can be read from any frame on, and .npy arrays, are read in pieces; others as one.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fpforce.foundation.errors import InputError
+from fpforce.molecule.periodic import unfold
+from fpforce.trajectories.file_notices import notices
+from fpforce.trajectories.files import NM_PER, AtomFrames, check_positions, unreadable
+from fpforce.trajectories.formats import format_of, readable
+from fpforce.trajectories.quiet import native_output_silenced
+from fpforce.trajectories.sources import ListedBeads, MappedFiles
+from fpforce.trajectories.trr import frames_with_positions
+
+if TYPE_CHECKING:
+    import mdtraj
+
+_IN_PIECES = (".xtc", ".dcd", ".trr", ".h5", ".nc")
+
+
+def read_chunks(
+    source: ListedBeads | MappedFiles, path: Path, length_unit: str | None, stride: int, frames: int, skip: int = 0
+) -> Iterator[AtomFrames]:
+    """Every stride-th frame of a file, at most so many at once, from number `skip` of these on.
+
+    Raises InputError as `source.read` does.
+    """
+    if format_of(path) == ".npy":
+        yield from _array_chunks(source, path, length_unit, stride, frames, skip)
+    elif isinstance(source, MappedFiles) and _in_pieces(path):
+        yield from _mdtraj_chunks(source, path, stride, frames, skip)
+    else:
+        whole = source.read(path, length_unit, stride)
+        for start in range(skip, len(whole.xyz), frames):
+            yield AtomFrames(whole.xyz[start : start + frames], whole.time_step_ps, whole.box, whole.box_problem)
+
+
+def _in_pieces(path: Path) -> bool:
+    if format_of(path) == ".trr":
+        kept = frames_with_positions(path)
+        return kept is None or bool(kept.all())
+    return format_of(path) in _IN_PIECES
+
+
+def _array_chunks(
+    source: ListedBeads | MappedFiles, path: Path, length_unit: str | None, stride: int, frames: int, skip: int
+) -> Iterator[AtomFrames]:
+    assert length_unit is not None  # of an array it is declared
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} cannot be read as a numpy file ({error}): truncated? make it anew") from None
+    check_positions(array, path)
+    if array.shape[1] != source.n_points:
+        raise InputError(
+            f"{path} holds {array.shape[1]} points per frame, but the topology or bead list has {source.n_points}"
+        )
+    atoms = source.indices if isinstance(source, MappedFiles) else slice(None)
+    for start in range(skip * stride, len(array), frames * stride):
+        piece = np.load(path, mmap_mode="r")[start : start + frames * stride : stride]  # its pages go with it
+        yield AtomFrames((piece[:, atoms] * NM_PER[length_unit]).astype(np.float32))
+
+
+def _mdtraj_chunks(source: MappedFiles, path: Path, stride: int, frames: int, skip: int) -> Iterator[AtomFrames]:
+    import mdtraj
+
+    read = 0
+    try:
+        with readable(path) as name, mdtraj.open(name) as file:
+            if skip:
+                file.seek(skip * stride)
+            while len(part := _next(file, source, frames * stride)):
+                read += len(part)
+                yield _whole(part[::stride], source, path)
+    except Exception as error:
+        raise unreadable(path, source.whole.topology, error) from None
+    if not read and not skip:
+        raise InputError(f"{path} holds no complete frame: truncated? make it anew")
+
+
+def _next(file: object, source: MappedFiles, frames: int) -> "mdtraj.Trajectory":
+    own_topology = () if hasattr(file, "topology") else (source.whole.topology,)  # HDF5 files have one
+    with native_output_silenced():
+        return file.read_as_traj(*own_topology, n_frames=frames, atom_indices=np.asarray(source.indices))  # type: ignore[attr-defined]
+
+
+def _whole(part: "mdtraj.Trajectory", source: MappedFiles, path: Path) -> AtomFrames:
+    """Molecules made whole across the periodic box, as of a file that is read at once."""
+    xyz = np.array(part.xyz, dtype=np.float32)
+    vectors = part.unitcell_vectors
+    unusual = notices(xyz, part.time)
+    problem = unfold(xyz, vectors, source.topology, source.links) if np.isfinite(xyz).all() else None
+    return AtomFrames(xyz, None, None, problem, notices=unusual)

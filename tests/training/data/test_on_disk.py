@@ -1,0 +1,144 @@
+"""Training data on the disk: the same frames as in memory, in pieces, gone on with, and checked."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fpforce.foundation.errors import InputError
+from fpforce.training.data import on_disk
+from fpforce.training.data.dataset import TrainingSet
+from fpforce.training.data.held_out import held_out
+from fpforce.training.data.read import read_training_set
+from fpforce.training.losses.time_sampling import TimeSampler
+from fpforce.training.train import train
+from fpforce.trajectories import frame_store
+from fpforce.trajectories.bead_frames import read_bead_frames
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(on_disk, "_BYTES_AT_ONCE", 10_000)
+    monkeypatch.setattr(frame_store, "_BYTES_BETWEEN_RECORDS", 8_000)
+
+
+@pytest.fixture
+def data(small_recipe, tmp_path):
+    return small_recipe(tmp_path / "run", "data.stride=20", "data.on_disk=true").data
+
+
+def in_memory(data):
+    return read_bead_frames(data.trajectories, data.topology, beads=data.beads, stride=data.stride)
+
+
+def test_the_store_holds_the_frames_that_are_read_into_memory(data, tmp_path, small_pieces):
+    store, some = on_disk.map_to_disk(data, tmp_path / "frames")
+    wanted = in_memory(data).positions_nm
+    assert len(store) == len(wanted) > 100
+    np.testing.assert_array_equal(store.take(np.arange(len(store))), wanted)
+    np.testing.assert_array_equal(np.load(tmp_path / "frames" / "frames_1.npy"), wanted)
+    assert some.report is not None and some.beads == in_memory(data).beads
+
+
+@pytest.mark.parametrize("suffix", [".dcd", ".h5", ".trr", ".npy"])
+def test_formats_are_read_in_pieces_to_the_same_frames(suffix, data, tmp_path, small_pieces):
+    import mdtraj
+
+    trajectory = mdtraj.load(str(data.trajectories[0]), top=str(data.topology))[:300]
+    path = tmp_path / f"frames{suffix}"
+    if suffix == ".npy":
+        np.save(path, trajectory.xyz)
+    else:
+        trajectory.save(str(path))
+    own = data.model_copy(
+        update={"trajectories": [path], "stride": 3, "length_unit": "nm" if suffix == ".npy" else None}
+    )
+    store, _ = on_disk.map_to_disk(own, tmp_path / "frames")
+    wanted = read_bead_frames(path, data.topology, beads=data.beads, stride=3, length_unit=own.length_unit)
+    np.testing.assert_array_equal(store.take(np.arange(len(store))), wanted.positions_nm)
+
+
+def test_a_making_that_is_interrupted_goes_on_to_the_same_frames(data, tmp_path, small_pieces, monkeypatch):
+    """Stopped at every piece in turn; what was on the disk by then is not read again."""
+    folder, wanted, came = tmp_path / "frames", in_memory(data).positions_nm, []
+    read_chunks = on_disk.read_chunks
+
+    def two_pieces(*arguments):
+        came.append(arguments[-1])
+        for number, read in enumerate(read_chunks(*arguments)):
+            if number == 3:
+                raise KeyboardInterrupt
+            yield read
+
+    monkeypatch.setattr(on_disk, "read_chunks", two_pieces)
+    for _ in range(1000):
+        try:
+            store, _ = on_disk.map_to_disk(data, folder)
+            break
+        except KeyboardInterrupt:
+            assert not json.loads((folder / "frames.json").read_text())["done"]
+    np.testing.assert_array_equal(store.take(np.arange(len(store))), wanted)
+    assert came == sorted(came) and len(set(came)) > 2
+
+
+def test_a_finished_store_is_taken_as_it_is_and_made_anew_for_another_mapping(data, tmp_path, monkeypatch):
+    folder = tmp_path / "frames"
+    first, _ = on_disk.map_to_disk(data, folder)
+    other, _ = on_disk.map_to_disk(data.model_copy(update={"stride": 40}), folder)
+    assert len(other) == len(first) // 2 + len(first) % 2
+    monkeypatch.setattr(on_disk, "read_chunks", None)  # nothing is read
+    again, _ = on_disk.map_to_disk(data.model_copy(update={"stride": 40}), folder)
+    assert len(again) == len(other)
+
+
+def test_damaged_frames_are_refused(data, tmp_path):
+    folder = tmp_path / "frames"
+    on_disk.map_to_disk(data, folder)
+    with open(folder / "frames_1.npy", "r+b") as file:
+        file.seek(5000)
+        byte = file.read(1)
+        file.seek(5000)
+        file.write(bytes([byte[0] ^ 1]))
+    with pytest.raises(InputError, match="not as it was written"):
+        on_disk.map_to_disk(data, folder)
+
+
+def test_batches_are_those_of_the_frames_that_are_not_held_out(data, tmp_path):
+    found = read_training_set(data, temperature_k=300.0, batch_size=32, frames_folder=tmp_path / "frames")
+    assert isinstance(found, on_disk.OnDiskSet)
+    frames = in_memory(data)
+    kept = frames.positions_nm[~held_out(frames.lengths, data.held_out)]
+    wanted = TrainingSet.of(replace(frames, positions_nm=kept, lengths=(len(kept),)))
+    assert found.count == len(kept)
+    assert found.scale_nm == pytest.approx(wanted.scale_nm, rel=1e-6)
+    batches = found.batches(TimeSampler(0.1, 1.0, 1.0), 32, (0,), torch.ones(len(found.frames)), rotate=False)
+    chosen = torch.tensor([5, 0, len(kept) - 1, 5, 17])
+    torch.testing.assert_close(batches.drawn(chosen), wanted.frames[chosen], rtol=1e-5, atol=1e-6)
+    numbers = torch.cat([batches.any_frames(torch.Generator().manual_seed(k)) for k in range(200)])
+    assert 0 <= numbers.min() < 20 and len(kept) - 20 < numbers.max() < len(kept)
+    assert len(found.held_out) == len(frames) - len(kept)
+
+
+def test_statistics_in_memory_are_of_frames_spread_over_all(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(on_disk, "SOME", 50)
+    found = read_training_set(data, temperature_k=300.0, batch_size=32, frames_folder=tmp_path / "frames")
+    assert len(found.frames) == 50 < found.count
+
+
+def test_a_training_runs_and_goes_on_from_the_disk(small_recipe, tmp_path):
+    recipe = small_recipe(
+        tmp_path / "run", "data.stride=20", "data.on_disk=true", "run.max_steps=20", "run.compile=false"
+    )
+    checkpoint = train(recipe, show_progress=False)
+    assert (tmp_path / "run" / "frames" / "frames.json").exists() and checkpoint.exists()
+    longer = small_recipe(
+        tmp_path / "run", "data.stride=20", "data.on_disk=true", "run.max_steps=30", "run.compile=false"
+    )
+    train(longer, resume=True, show_progress=False)
+
+
+def test_forces_and_weights_are_refused(small_recipe, tmp_path):
+    with pytest.raises(InputError, match="on_disk"):
+        small_recipe(tmp_path / "run", "data.on_disk=true", "data.weights=[w.npy]")
