@@ -1,0 +1,162 @@
+"""A simulation read back, in one piece or in shards.
+
+In: the name of its trajectory, and the beads in the order that is wanted. Out: `SimulatedFrames`.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fpforce.foundation.errors import InputError
+from fpforce.molecule.beads import BeadTable
+from fpforce.simulation.files import sidecar_of
+
+logger = logging.getLogger("fpforce")
+
+
+@dataclass(frozen=True)
+class SimulatedFrames:
+    """A simulation read back: positions (S, R, n, 3) nm at S saved times of R replicas.
+
+    `valid` (S, R) is False from the moment a replica failed; `failed` maps such a replica to what happened
+    (`step`, `frame`, `reason`, `rung` and its `temperature_k`); `metadata` is the sidecar.
+    """
+
+    positions_nm: np.ndarray
+    valid: np.ndarray
+    failed: dict[int, dict]
+    metadata: dict
+
+
+def read_simulation(path: str | Path, table: BeadTable) -> SimulatedFrames:
+    """Read the trajectory that fpforce-simulate wrote to `path`, with its sidecar `<path>.json`.
+
+    Of a simulation in shards all are read. Where one is behind the others its last frame is repeated, not valid; one
+    without a frame is left out, with a notice. Frames beyond the last checkpoint, which a killed run can leave, are not
+    returned. Beads, those of the start in the
+    metadata too, are put in the order of `table`, which may be another one.
+    Raises InputError when trajectory or sidecar are missing, cannot be read, or do not fit `table`.
+    """
+    import mdtraj
+
+    path = Path(path)
+    sidecar = sidecar_of(path)
+    if not sidecar.exists():
+        raise InputError(
+            f"{sidecar} does not exist: it belongs to the trajectory {path} and holds its replicas; keep the "
+            "two together"
+        )
+    try:
+        metadata = json.loads(sidecar.read_text())
+        if "shards" in metadata:
+            return _read_shards(path, metadata, table)
+        replicas, files = metadata["replicas"], [path.parent / name for name in metadata["trajectories"]]
+        saved_times, failed = metadata["saved_times"], {int(r): info for r, info in metadata["failed"].items()}
+    except (ValueError, KeyError) as error:
+        raise InputError(f"sidecar {sidecar} cannot be read ({error!r}); run the simulation again") from error
+    if not saved_times:
+        raise InputError(f"simulation {path} has no saved frame yet; continue it with --resume")
+    topology, frames = table.to_mdtraj(), []
+    for file in files:
+        if not file.exists():
+            raise InputError(f"trajectory {file} does not exist, but its sidecar {sidecar} does")
+        try:
+            frames.append(mdtraj.load(str(file), **({} if file.suffix == ".h5" else {"top": topology})).xyz)
+        except Exception as error:
+            raise InputError(f"trajectory {file} cannot be read with {len(table)} beads: {error}") from error
+    frames_per_file = saved_times * replicas // len(files)
+    for file, xyz in zip(files, frames, strict=True):
+        if xyz.shape[1] != len(table) or len(xyz) < frames_per_file:
+            raise InputError(
+                f"trajectory {file} has {len(xyz)} frames of {xyz.shape[1]} beads, its sidecar {sidecar} says "
+                f"{frames_per_file} of {len(table)}; the two do not belong together"
+            )
+    if len(files) == 1:
+        positions_nm = frames[0][:frames_per_file].reshape(saved_times, replicas, len(table), 3)
+    else:
+        positions_nm = np.stack([xyz[:frames_per_file] for xyz in frames], axis=1)
+    if "beads" in metadata:
+        order = table.order_in(metadata["beads"], f"simulation {path}")
+        positions_nm, start = positions_nm[:, :, order], metadata.get("start", {})
+        if "positions_nm" in start:
+            metadata |= {
+                "start": start | {"positions_nm": [start["positions_nm"][k] for k in order]},
+                "beads": list(table.labels),
+            }
+    valid = np.ones((saved_times, replicas), dtype=bool)
+    for replica, info in failed.items():
+        valid[info["frame"] :, replica] = False
+    return SimulatedFrames(positions_nm, valid, failed, metadata)
+
+
+def _read_shards(path: Path, metadata: dict, table: BeadTable) -> SimulatedFrames:
+    """All shards that have frames as one simulation."""
+    listed, parts = [], []
+    for shard in metadata["shards"]:
+        sidecar = sidecar_of(path.parent / shard["output"])
+        if sidecar.exists() and json.loads(sidecar.read_text())["saved_times"]:
+            listed.append(shard)
+            parts.append(read_simulation(path.parent / shard["output"], table))
+    if not parts:
+        raise InputError(f"simulation {path} has no saved frame yet; continue it with --resume")
+    times = [len(part.positions_nm) for part in parts]
+    if len(set(times)) > 1 or len(parts) < len(metadata["shards"]):
+        logger.warning(
+            "%s is not finished: %d of its %d shards have frames, from %d to %d saved times",
+            path,
+            len(parts),
+            len(metadata["shards"]),
+            min(times),
+            max(times),
+        )
+    short = [((0, max(times) - behind), (0, 0)) for behind in times]
+    positions_nm = [
+        np.pad(part.positions_nm, (*pad, (0, 0), (0, 0)), "edge") for part, pad in zip(parts, short, strict=True)
+    ]
+    valid = [np.pad(part.valid, pad) for part, pad in zip(parts, short, strict=True)]
+    summary = summary_of_shards(listed, [part.metadata for part in parts])
+    metadata |= summary | {"beads": parts[0].metadata["beads"]}
+    metadata["start"] |= {"positions_nm": parts[0].metadata["start"]["positions_nm"]}
+    return SimulatedFrames(
+        np.concatenate(positions_nm, axis=1),
+        np.concatenate(valid, axis=1),
+        {int(replica): info for replica, info in summary["failed"].items()},
+        metadata,
+    )
+
+
+def summary_of_shards(listed: Sequence[dict], sidecars: Sequence[dict | None]) -> dict:
+    """What the sidecars of shards, None for those not begun, say of the simulation that they make.
+
+    listed: its entry `shards`. steps and saved_times are those of the shard that is furthest behind and ahead.
+    """
+    begun = [each for each in sidecars if each is not None]
+    firsts = np.cumsum([0, *(shard["replicas"] for shard in listed)])
+    summary = {
+        "replicas": int(firsts[-1]),
+        "steps": min(each["steps"] for each in begun) if len(begun) == len(sidecars) else 0,
+        "saved_times": max((each["saved_times"] for each in begun), default=0),
+        "seconds": sum(each["seconds"] for each in begun),
+        "backend": ", ".join(sorted({each["backend"] for each in begun})),
+        "platform": ", ".join(sorted({each["platform"] for each in begun})),
+        "trajectories": [
+            str(Path(shard["output"]).with_name(name))
+            for shard, each in zip(listed, sidecars, strict=True)
+            if each is not None
+            for name in each["trajectories"]
+        ],
+        "failed": {
+            str(first + int(replica)): info
+            for first, each in zip(firsts.tolist(), sidecars, strict=False)
+            if each is not None
+            for replica, info in each["failed"].items()
+        },
+    }
+    swaps = [each["swaps"] for each in begun if "swaps" in each]
+    if swaps:
+        summary["swaps"] = {name: np.sum([each[name] for each in swaps], axis=0).tolist() for name in swaps[0]}
+    return summary
