@@ -1,7 +1,6 @@
 """A Dask scheduler with two workers, and functions that they find."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,10 @@ FOLDER = str(Path(__file__).parent)
 
 @pytest.fixture(scope="session", autouse=True)
 def found_by_workers():
-    """Workers and the processes of parts find parts_of_tests, as pytest itself does."""
+    """Workers and the processes of parts find parts_of_tests."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = FOLDER if before is None else f"{FOLDER}{os.pathsep}{before}"
-    sys.path.append(FOLDER)
     yield
-    sys.path.remove(FOLDER)
     if before is None:
         del os.environ["PYTHONPATH"]
     else:

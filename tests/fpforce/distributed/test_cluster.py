@@ -1,4 +1,4 @@
-"""Parts: what they return whoever does them, and what happens when a part, a worker, the scheduler or the user gives up."""
+"""Parts: what they return whoever does them, and what happens when a part, a worker, the scheduler or the user ends."""
 
 import os
 import re
@@ -7,12 +7,15 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
-import parts_of_tests
 import pytest
 
 from fpforce.distributed.parts import Part, Where
 from fpforce.foundation.errors import InputError
+
+sys.path.append(str(Path(__file__).parent))  # as the workers have it, by conftest.py
+import parts_of_tests  # noqa: E402
 
 
 def wait_for(condition, seconds=90.0):
@@ -84,12 +87,14 @@ def test_stop_reaches_every_part_and_waits_for_it(dask_address, tmp_path):
 def test_lost_scheduler_is_said_and_parts_stop_by_themselves(tmp_path):
     """kill -9 of a scheduler that was started as on a cluster."""
     file = tmp_path / "scheduler.json"
-    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard", "--port", "0"]
+    import dask
+
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard", "--port", "0"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    scheduler = subprocess.Popen([*dask, "--host", "127.0.0.1", "--scheduler-file", str(file)], **quiet)
+    scheduler = subprocess.Popen([*command, "--host", "127.0.0.1", "--scheduler-file", str(file)], **quiet)
     wait_for(file.exists)
-    dask = [sys.executable, "-m", "distributed.cli.dask_worker", "--no-nanny", "--no-dashboard", "--nthreads", "1"]
-    worker = subprocess.Popen([*dask, "--scheduler-file", str(file)], **quiet)
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", "--no-nanny", "--no-dashboard", "--nthreads", "1"]
+    worker = subprocess.Popen([*command, "--scheduler-file", str(file)], **quiet)
     mark = tmp_path / "mark"
 
     def kill():
@@ -97,8 +102,9 @@ def test_lost_scheduler_is_said_and_parts_stop_by_themselves(tmp_path):
         scheduler.kill()
 
     threading.Thread(target=kill, daemon=True).start()
+    soon = dask.config.set({"distributed.comm.timeouts.connect": "2s"})  # in which the client looks for it again
     try:
-        with pytest.raises(InputError, match=r"the scheduler .*scheduler.json is lost.*--resume"):
+        with soon, pytest.raises(InputError, match=r"the scheduler .*scheduler.json is lost.*--resume"):
             results_of(Where(scheduler=file), [Part("part", parts_of_tests.until_stopped, {"mark": mark})])
         wait_for(mark.with_suffix(".stopped").exists)
     finally:
