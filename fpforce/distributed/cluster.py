@@ -233,7 +233,7 @@ class _Run:
             self._client.run(stop_all, self._topic)
             wait(list(self._futures.values()), timeout=_LONGEST_STOP_SECONDS)
         except (OSError, TimeoutError, RuntimeError):
-            logger.warning("not all parts could be told to stop; they will notice that nobody waits for them")
+            logger.warning("not all parts have stopped in time; they will notice that nobody waits for them")
         for name, future in self._futures.items():  # what came to its end meanwhile counts
             if future.status == "finished" and future.result()[0] == "done":
                 self._done(name, future.result()[1])
