@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fpforce.forcefield.load import load as load
     from fpforce.forcefield.transferable.bound import TransferableForceField as TransferableForceField
     from fpforce.foundation.errors import InputError as InputError
-    from fpforce.simulation.files import read_simulation as read_simulation
+    from fpforce.simulation.read import read_simulation as read_simulation
     from fpforce.simulation.settings import SimulationSettings as SimulationSettings
     from fpforce.simulation.simulate import simulate as simulate
     from fpforce.system.make_system import make_system as make_system
@@ -46,7 +46,7 @@ _HOME_OF = {
     "load_recipe": "fpforce.training.recipe.read",
     "make_system": "fpforce.system.make_system",
     "read_bead_frames": "fpforce.trajectories.bead_frames",
-    "read_simulation": "fpforce.simulation.files",
+    "read_simulation": "fpforce.simulation.read",
     "sample": "fpforce.training.sample",
     "simulate": "fpforce.simulation.simulate",
     "train": "fpforce.training.train",

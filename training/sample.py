@@ -1,26 +1,23 @@
 """The verb `sample`: independent samples of a trained model, a checkpoint in, a trajectory of its beads out.
 
-Batches are drawn one after the other (training.sampling.sampler) and written when they are done
-(training.sampling.files), so that a run that was interrupted goes on where it stopped.
+Batches are drawn (training.sampling.drawing) one after the other, or by the workers of Dask, and written in their order
+(training.sampling.files), so that a run that was interrupted goes on where it stopped, and the files are the same
+whoever draws.
 """
 
 import errno
 import logging
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-
+from fpforce.distributed.parts import Part, Pool
 from fpforce.foundation.errors import InputError
-from fpforce.foundation.signals import stop_signals
 from fpforce.training.checkpoint.checkpoint import AnyCheckpoint, Checkpoint, of_one_molecule, read_checkpoint
-from fpforce.training.diffusion import degrees_of_freedom
-from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
+from fpforce.training.sampling.drawing import Batch, Drawing, draw_by_worker, for_workers
 from fpforce.training.sampling.files import SampleFiles
 from fpforce.training.sampling.progress import SamplingProgress
-from fpforce.training.sampling.sampler import Sampler, SampleSettings
+from fpforce.training.sampling.sampler import SampleSettings
 
 __all__ = ["SampleResult", "SampleSettings", "sample"]
 
@@ -29,7 +26,7 @@ logger = logging.getLogger("fpforce")
 
 @dataclass(frozen=True)
 class SampleResult:
-    """What was drawn: `samples` frames written, `non_finite` left out, `seconds` of the whole run."""
+    """What was drawn: `samples` frames written, `non_finite` left out, `seconds` of all batches of the whole run."""
 
     output: Path
     samples: int
@@ -49,25 +46,27 @@ def sample(
     Raises InputError for a checkpoint whose trained experts do not reach from t = 1 to t_end, and for files in the way.
     """
     settings.check()
+    with settings.where.pool() as pool:
+        return _sample(checkpoint, output, settings, pool, show_progress)
+
+
+def _sample(
+    checkpoint: str | Path | AnyCheckpoint, output: str | Path, settings: SampleSettings, pool: Pool, show: bool
+) -> SampleResult:
     found = checkpoint if isinstance(checkpoint, AnyCheckpoint) else read_checkpoint(checkpoint)
     bound = of_one_molecule(found, settings.topology)
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-    t_end = bound.recipe.diffusion.t_eval if settings.t_end is None else settings.t_end
-    device = _device(settings.device)
-    experts = bound.experts(device)
-    force_field = bound.calibrated_model(bound.covering(t_end), t_end).to(device)
-    sampler = Sampler(experts, len(bound.beads), settings, t_end, torch.zeros((), device=device))
+    drawing = Drawing(bound, settings)
     files = SampleFiles(output, bound.beads, with_log_density=settings.log_likelihood)
     record = files.open(
-        _describe(bound, settings, t_end),
+        _describe(bound, settings, drawing.t_end),
         bound.record.start_positions_nm.double().numpy(),
         resume=settings.resume,
         overwrite=settings.overwrite,
     )
     try:
         _refuse_fewer(record, settings, files.output)
-        stopped = _draw_all(bound, force_field, sampler, files, record, settings, t_end, show_progress)
+        parts = _parts(found, None if settings.where.many else drawing, settings, record["drawn"])
+        stopped = _draw_all(pool, parts, drawing.steps, files, record, settings.samples, show)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -94,44 +93,51 @@ def sample(
     return SampleResult(files.output, record["samples"], record["non_finite"], record["seconds"])
 
 
+def _parts(checkpoint: AnyCheckpoint, drawing: Drawing | None, settings: SampleSettings, drawn: int) -> Iterator[Part]:
+    """What is missing, a batch a part, by this process's drawing or, without it, by workers."""
+    shared = {} if drawing is not None else for_workers(checkpoint, settings)
+    draw = draw_by_worker if drawing is None else drawing.draw
+    while drawn < settings.samples:
+        batch, skip = divmod(drawn, settings.batch_size)
+        count = min(settings.batch_size - skip, settings.samples - drawn)
+        which = {"batch": batch, "count": count, "skip": skip}
+        yield Part(f"samples {drawn}", draw, shared | which, own_process=False)
+        drawn += count
+
+
 def _draw_all(
-    checkpoint: Checkpoint,
-    force_field: DiffusionEnergy | DiffusionScore,
-    sampler: Sampler,
-    files: SampleFiles,
-    record: dict,
-    settings: SampleSettings,
-    t_end: float,
-    show_progress: bool,
+    pool: Pool, parts: Iterator[Part], steps: int, files: SampleFiles, record: dict, samples: int, show_progress: bool
 ) -> bool:
-    """Draw what is missing; True if a signal stopped it."""
-    normalisation = checkpoint.record.normalisation
-    length_nm = normalisation.length_nm(t_end)
-    wall = checkpoint.wall(checkpoint.covering(t_end))
-    volume = degrees_of_freedom(len(checkpoint.beads)) * float(np.log(length_nm))
-    progress = SamplingProgress(settings.samples, record["drawn"], sampler.steps, show_progress)
-    with stop_signals() as stop, progress:
-        while record["drawn"] < settings.samples and not stop.is_set():
-            began = time.monotonic()
-            batch, skip = divmod(record["drawn"], settings.batch_size)
-            count = min(settings.batch_size - skip, settings.samples - record["drawn"])
-            for number, (x, density) in enumerate(sampler.draw(batch, count, skip), start=1):  # noqa: B007 (the last one counts)
-                progress.update(record["drawn"], number, count)
-                if stop.is_set() and number < sampler.steps:
-                    return True
-            finite = torch.isfinite(x).all(dim=(1, 2))
-            x, arrays = x[finite], {}
-            if settings.log_likelihood:
-                arrays["log_density"] = (density[finite] - volume).double().cpu().numpy()
-                if isinstance(force_field, DiffusionEnergy):
-                    arrays["energy_kt"] = force_field(x, x.new_full((1,), t_end)).double().cpu().numpy()
-                    if wall is not None:
-                        arrays["energy_kt"] += wall.energies_kt((x.double() * length_nm).cpu().numpy())
-            record["drawn"] += count
-            record["non_finite"] += count - len(x)
-            record["seconds"] += time.monotonic() - began
-            files.append(normalisation.to_nm(x.double(), t_end).cpu().numpy(), arrays, record)
-    return record["drawn"] < settings.samples
+    """Have all parts drawn, and write them in their order; True if a signal stopped it."""
+    at_step: dict[str, int] = {}
+    sizes: dict[str, int] = {}
+    ahead: dict[str, Batch] = {}
+    progress = SamplingProgress(samples, record["drawn"], steps, show_progress)
+
+    def listed() -> Iterator[Part]:
+        for part in parts:
+            sizes[part.name] = part.arguments["count"]
+            yield part
+
+    def told(name: str, step: int) -> None:
+        at_step[name] = step
+        under_way = sum(sizes[each] for each in at_step)
+        done = sum(sizes[each] * number for each, number in at_step.items())
+        progress.update(record["drawn"], done // under_way, under_way)
+
+    def drawn(name: str, batch: Batch) -> None:
+        at_step[name], ahead[name] = steps, batch
+        while (name := f"samples {record['drawn']}") in ahead:
+            batch = ahead.pop(name)
+            at_step.pop(name)
+            record["drawn"] += batch.drawn
+            record["non_finite"] += batch.drawn - len(batch.positions_nm)
+            record["seconds"] += batch.seconds
+            files.append(batch.positions_nm, batch.arrays, record)
+
+    with progress:
+        pool.run(listed(), told, drawn)
+    return record["drawn"] < samples
 
 
 def _refuse_fewer(record: dict, settings: SampleSettings, output: Path) -> None:
@@ -173,15 +179,3 @@ def _describe(checkpoint: Checkpoint, settings: SampleSettings, t_end: float) ->
         "calibrated": checkpoint.record.calibration is not None and checkpoint.record.calibration.t_eval == t_end,
         "beads": list(checkpoint.beads.labels),
     } | ({"molecule": checkpoint.beads.residues} if checkpoint.shared is not None else {})
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.zeros((), device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"device {name!r} cannot be used here: {str(error).splitlines()[0]}; leave it out, or give cpu or cuda"
-        ) from None
-    return torch.device(name)

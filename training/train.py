@@ -7,13 +7,13 @@ recipe.yaml (the resolved recipe), logs/ (TensorBoard and CSV).
 import contextlib
 import logging
 import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 import yaml
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
@@ -35,6 +35,7 @@ from fpforce.training.loop.callbacks import StopAfterStep, StoppedWhileCompiling
 from fpforce.training.loop.early_stopping import conclude
 from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.loop.hand_over import measured_hand_overs
+from fpforce.training.loop.processes import is_first, quiet_others
 from fpforce.training.loop.trainer import quiet_lightning, trainer_of
 from fpforce.training.models.memory import free_memory_bytes, require_memory
 from fpforce.training.recipe.models import InternalRecipe
@@ -61,7 +62,8 @@ def train(
     Ctrl-C stops after the step with a checkpoint and raises KeyboardInterrupt.
     Raises InputError for data that cannot be read or is too little, and for an output folder that holds a run.
     """
-    checkpoint = _claim_output(recipe, resume, overwrite, init)
+    quiet_others()
+    checkpoint = _claim_output(recipe, resume, overwrite, init) if resume or is_first() else None
     initial = None if init is None else read_checkpoint(init)
     if recipe.run.threads is not None:
         torch.set_num_threads(recipe.run.threads)
@@ -91,6 +93,8 @@ def train(
     numbers, unfinished = _what_is_left(module, checkpoint)
     if not numbers:
         assert checkpoint is not None
+        if not is_first():
+            return checkpoint.path
         with contextlib.closing(_lock(recipe)):
             _end_with_calibration(recipe, checkpoint, training_set)
         return checkpoint.path
@@ -102,8 +106,9 @@ def train(
     except OSError as error:
         raise InputError(f"cannot create the output folder {recipe.output}: {error.strerror}") from None
     with contextlib.closing(_lock(recipe)):
-        _claim_output(recipe, resume, overwrite, init)  # again: another run may have come and gone
-        _begin_run(recipe, training_set, resume)
+        if is_first():
+            _claim_output(recipe, resume, overwrite, init)  # again: another run may have come and gone
+            _begin_run(recipe, training_set, resume)
         _train_experts(module, recipe, zip(numbers, trainers, strict=True), stop, unfinished)
         if is_wanted(recipe.calibration, None) and trainers[-1].is_global_zero:
             assert isinstance(training_set, TrainingSet)  # the recipe refuses a calibration of many molecules
@@ -122,11 +127,7 @@ def _require_memory(recipe: Recipe, plans: Sequence[ExpertPlan], beads: int) -> 
 
 def _lock(recipe: Recipe) -> Lock | contextlib.ExitStack:
     """The lock on the output folder, held by the first of several processes that train together."""
-    return (
-        Lock(recipe.output / "lock", recipe.output)
-        if getattr(rank_zero_only, "rank", None) in (None, 0)
-        else contextlib.ExitStack()
-    )
+    return Lock(recipe.output / "lock", recipe.output) if is_first() else contextlib.ExitStack()
 
 
 def _begin_run(recipe: Recipe, training_set: TrainingSet | MoleculeSet, resume: bool) -> None:
@@ -175,6 +176,8 @@ def _train_experts(
         if not stop.requested:
             _adopt_best(module, path, trainer.is_global_zero)
         if stop.requested:
+            if not is_first():
+                sys.exit()  # what there is to say the first process says
             raise KeyboardInterrupt(
                 f"stopped after step {trainer.global_step}; {path} is complete, go on with --resume"
             )

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from fpforce.commands.entry import command
+from fpforce.distributed.parts import Where
 
 _SOURCE = (
     "one-letter codes, such as YYDPETGTWY, or FILE.pdb; with --model: FILE.pdb (structure-based), codes of amino acids "
@@ -97,6 +98,14 @@ def main(
     ] = "auto",
     threads: Annotated[int, Option(help="of the CPU platform")] = 1,
     checkpoint_minutes: Annotated[float, Option(help="between checkpoints, minutes")] = 1.0,
+    workers: Annotated[
+        int | None,
+        Option(help="processes of this machine, by Dask, that simulate the runs; without it one", show_default=False),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        Option(help="address of a Dask scheduler, or its scheduler.json, for the same", show_default=False),
+    ] = None,
     resume: Annotated[bool, Option("--resume", help="go on where a call stopped, or to a larger --ns")] = False,
 ) -> int:
     """Make reference data of a peptide or a protein, all atoms in implicit solvent, or of a bead model.
@@ -104,7 +113,8 @@ def main(
     Independent temperature replica exchanges keep the coldest rung. OUTPUT gets train.xtc, reference.xtc, their
     topology, start frames and data.json, which tells how it was made, and with --mean-forces also mean_forces.npz,
     which trains as it is (data.trajectories and data.forces). Ctrl-C, SIGTERM and a kill are safe: --resume
-    goes on. With several cores, start the runs side by side with --only, then once more with --resume, without --only.
+    goes on. With several cores give --workers, or start the runs side by side with --only, then once more with
+    --resume, without --only.
 
     With --model the molecule is one of beads whose energy is known, so that a force field learned from the data can be
     held against it frame by frame.
@@ -142,9 +152,17 @@ def main(
     if model is None:
         chosen = _OF_ATOMS | {name: value for name, value in (given | of_atoms).items() if value is not None}
         chosen |= {"mean_forces": mean_forces, "mean_force_ps": mean_force_ps, "beads": beads}
-        record = _all_atoms(source, output, chosen, capped, rungs, temperatures, both)
+        record = _all_atoms(source, output, chosen, capped, rungs, temperatures, both, Where(workers, scheduler))
     else:
-        _refuse_with_model({"capped": capped, **of_atoms, "mean_forces": mean_forces or None})
+        _refuse_with_model(
+            {
+                "capped": capped,
+                **of_atoms,
+                "mean_forces": mean_forces or None,
+                "workers": workers,
+                "scheduler": scheduler,
+            }
+        )
         chosen = {**given, "rungs": 1 if rungs is None else rungs, "temperatures_k": temperatures, **both}
         record = _beads(model, source, output, chosen)
     if record is None:
@@ -161,10 +179,12 @@ def _all_atoms(
     rungs: int | None,
     temperatures: tuple[float, ...] | None,
     both: dict[str, Any],
+    where: Where,
 ) -> dict[str, Any] | None:
-    from fpforce.reference.make import Molecule, ReferenceSettings, make_reference, seed_of_run
+    from fpforce.reference.make import Molecule, ReferenceSettings, seed_of_run
     from fpforce.reference.mean_force_data import MeanForceChoice
     from fpforce.reference.protocol import Protocol, load_force_field, suggest_rungs
+    from fpforce.reference.runs_by_workers import make_reference_by
     from fpforce.simulation.exchange import geometric_ladder
 
     files = tuple(filter(None, chosen["force_field"].split(",")))
@@ -196,7 +216,7 @@ def _all_atoms(
         **both,
     )
     _print_ladder(temperatures)
-    return make_reference(source, output, settings)
+    return make_reference_by(where, source, output, settings)
 
 
 def _beads(model: str, source: str, output: Path, chosen: dict[str, Any]) -> dict[str, Any] | None:

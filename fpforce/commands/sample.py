@@ -30,6 +30,14 @@ def main(
     ] = False,
     device: Annotated[str, Option(help="auto (a GPU if there is one), cpu, cuda")] = "auto",
     threads: Annotated[int, Option(help="CPU threads of torch")] = 1,
+    workers: Annotated[
+        int | None,
+        Option(help="processes of this machine, by Dask, that draw the batches; without it one", show_default=False),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        Option(help="address of a Dask scheduler, or its scheduler.json, whose workers draw", show_default=False),
+    ] = None,
     resume: Annotated[
         bool, Option("--resume", help="go on to --samples, to the samples of an uninterrupted run")
     ] = False,
@@ -59,6 +67,8 @@ def main(
         log_likelihood=log_likelihood,
         device=device,
         threads=threads,
+        workers=workers,
+        scheduler=scheduler,
         resume=resume,
         overwrite=overwrite,
         topology=topology,

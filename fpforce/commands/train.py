@@ -26,10 +26,13 @@ def main(
     Exit status: 0 done; 2 wrong input or disk full; 130 interrupted.
     """
     need_training()
+    from fpforce.training.loop.processes import is_first
     from fpforce.training.recipe.read import load_recipe
     from fpforce.training.train import train
 
     checkpoint = train(load_recipe(recipe, overrides or ()), init=init, resume=resume, overwrite=overwrite)
+    if not is_first():
+        return
     print(
         f"{checkpoint} is ready; make the force field with: fpforce-export {checkpoint} {checkpoint.with_suffix('.pt')}"
     )

@@ -8,18 +8,14 @@ parent is killed they stop as on Ctrl-C, with a checkpoint, and a resumed fit fi
 
 import json
 import logging
-import os
-import signal
 import sys
-import threading
-import time
 
-_LOOK_SECONDS = 0.5
+from fpforce.distributed.child import end_with
 
 
 def main() -> int:
     asked = json.loads(sys.stdin.read())
-    threading.Thread(target=_end_with, args=(asked["parent"],), daemon=True).start()
+    end_with(asked["parent"])
     from fpforce.foundation.errors import InputError
     from fpforce.simulation.simulate import SimulationSettings, simulate
 
@@ -36,13 +32,6 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     return 0
-
-
-def _end_with(parent: int) -> None:
-    """Stop this process by the signal that it stops on with a checkpoint, once its parent is another."""
-    while os.getppid() == parent:
-        time.sleep(_LOOK_SECONDS)
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

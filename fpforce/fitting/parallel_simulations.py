@@ -7,13 +7,12 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from fpforce.foundation.errors import InputError
-from fpforce.foundation.locking import Lock
+from fpforce.foundation.locking import wait_until_free
 
 # In which the simulations of a fit that was killed notice it, and write their checkpoints.
 _GIVE_WAY_SECONDS = 60.0
@@ -36,7 +35,7 @@ def _run(model: Path, wanted: Sequence[tuple[Path, dict[str, Any]]], show_progre
     running: list[subprocess.Popen] = []
     try:
         for number, (output, settings) in enumerate(wanted):
-            _wait_until_free(output)
+            wait_until_free(output.with_name(output.name + ".lock"), output, _GIVE_WAY_SECONDS)
             running.append(_start(model, output, settings, show_progress and number == 0))
         statuses = list(_ended(running))
     except BaseException:
@@ -74,16 +73,3 @@ def _start(model: Path, output: Path, settings: dict[str, Any], show_progress: b
 def _ended(running: Sequence[subprocess.Popen]) -> Iterator[int]:
     for process in running:
         yield process.wait()
-
-
-def _wait_until_free(output: Path) -> None:
-    """Wait for an earlier simulation of this output to end; InputError where it does not."""
-    began = time.monotonic()
-    while output.parent.is_dir():
-        try:
-            Lock(output.with_name(output.name + ".lock"), output).close()
-            return
-        except InputError:
-            if time.monotonic() - began > _GIVE_WAY_SECONDS:
-                raise
-            time.sleep(0.5)

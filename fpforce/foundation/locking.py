@@ -1,6 +1,7 @@
 """One writer at a time: a lock that a process holds on what it writes, gone with the process however that ends."""
 
 import os
+import time
 from pathlib import Path
 
 from fpforce.foundation.errors import InputError
@@ -49,3 +50,16 @@ class Lock:
             return os.stat(self._path).st_ino == os.fstat(self._file.fileno()).st_ino
         except FileNotFoundError:
             return False
+
+
+def wait_until_free(path: Path, subject: object, seconds: float) -> None:
+    """Wait for the holder of the lock by the file `path` to let go of `subject`; InputError where it does not."""
+    began = time.monotonic()
+    while path.parent.is_dir():
+        try:
+            Lock(path, subject).close()
+            return
+        except InputError:
+            if time.monotonic() - began > seconds:
+                raise
+            time.sleep(0.5)

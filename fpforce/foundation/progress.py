@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,7 +14,8 @@ _PLAIN_SECONDS = 30.0
 class SimulationProgress:
     """Shows steps done, steps/s, ns/day over all replicas, time left and failed replicas on stderr.
 
-    A context manager; with `shown=False` it shows nothing. seconds: after which the run ends, if it has not before.
+    A context manager; with `shown=False` it shows nothing, and where `shown` is a function it calls that with the step
+    and the number of failed replicas instead. seconds: after which the run ends, if it has not before.
     """
 
     def __init__(
@@ -22,12 +24,14 @@ class SimulationProgress:
         first_step: int,
         replicas: int,
         timestep_fs: float,
-        shown: bool,
+        shown: bool | Callable[[int, int], None],
         seconds: float = float("inf"),
     ) -> None:
         self._seconds = seconds
         self._total, self._first, self._replicas, self._timestep_fs = total_steps, first_step, replicas, timestep_fs
-        self._shown, self._on_terminal = shown, shown and sys.stderr.isatty()
+        self._told = shown if callable(shown) else None
+        self._shown = shown is True
+        self._on_terminal = self._shown and sys.stderr.isatty()
         self._started = self._last_line = time.monotonic()
         self._bar: Progress | None = None
 
@@ -55,6 +59,8 @@ class SimulationProgress:
 
     def update(self, step: int, failed: int) -> None:
         """Report that `step` is reached and `failed` replicas are frozen."""
+        if self._told is not None:
+            self._told(step, failed)
         if not self._shown:
             return
         now = time.monotonic()

@@ -1,6 +1,7 @@
 """From a sequence or a PDB to a data set: independent runs of one molecule, each in its own folder, then the files."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -87,7 +88,7 @@ def make_reference(
     settings: ReferenceSettings,
     *,
     described: dict[str, Any] | None = None,
-    show_progress: bool = True,
+    show_progress: bool | Callable[[int, int], None] = True,
 ) -> dict[str, Any] | None:
     """Simulate, and write the data set.
 
@@ -96,6 +97,7 @@ def make_reference(
         output: folder; its name becomes the topology file's.
         settings: ReferenceSettings.
         described: replaces what data.json tells under `made`.
+        show_progress: of each run, on stderr or to a function of its step and 0.
 
     Returns:
         The record that data.json holds; None if `settings.only` left the data set for later.

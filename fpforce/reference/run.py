@@ -97,7 +97,7 @@ class ReferenceRun:
         self,
         frames: int,
         seconds_between_checkpoints: float,
-        show_progress: bool = True,
+        show_progress: bool | Callable[[int, int], None] = True,
         keep_going: Callable[[], bool] = lambda: True,
     ) -> None:
         """Simulate until this many frames (the discarded ones included) are on disk.
@@ -111,7 +111,7 @@ class ReferenceRun:
         steps = self._protocol.steps_per_frame
         begun = last_checkpoint = time.monotonic()
         wall_before = self._wall_s
-        shown = show_progress and frames > self._frames
+        shown = show_progress if frames > self._frames else False
         progress = SimulationProgress(frames * steps, self._frames * steps, 1, self._protocol.timestep_fs, shown)
         # A signal inside a replica's steps would leave the others behind: it is noted, and heeded between frames.
         with stop_signals() as stop, progress:

@@ -8,8 +8,8 @@ leaves the previous ones.
 
 import json
 import os
+import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,15 @@ from fpforce.foundation.errors import InputError
 from fpforce.foundation.foreign_files import damage_as_value_error, mapping_in, numpy_file, read_json
 from fpforce.foundation.locking import Lock
 from fpforce.molecule.beads import BeadTable
-from fpforce.trajectories.formats import readable
 from fpforce.trajectories.writers import check_extension, open_trajectory
 
 # Frames are kept in memory for at most this long before they go to the file.
 _FLUSH_SECONDS = 1.0
+
+
+def sidecar_of(output: str | Path) -> Path:
+    """The path of a simulation's sidecar."""
+    return Path(output).with_name(Path(output).name + ".json")
 
 
 class SimulationFiles:
@@ -33,9 +37,10 @@ class SimulationFiles:
         self.output = Path(output)
         check_extension(self.output)
         self._beads, self._replicas = beads, replicas
-        self.sidecar = self.output.with_name(self.output.name + ".json")
+        self.sidecar = sidecar_of(self.output)
         self.checkpoint = self.output.with_name(self.output.name + ".checkpoint")
         self.topology = self.output.with_name(self.output.name + ".pdb")
+        self.shards = self.output.with_name(self.output.name + ".shards")
         self.trajectories = [self.output]
         if per_replica:
             digits = len(str(replicas - 1))
@@ -48,7 +53,7 @@ class SimulationFiles:
 
     def require_absent(self) -> None:
         """Raise InputError if a file of an earlier simulation is in the way."""
-        for path in (*self.trajectories, self.topology, self.sidecar, self.checkpoint):
+        for path in (*self.trajectories, self.topology, self.sidecar, self.checkpoint, self.shards):
             if path.exists():
                 raise InputError(
                     f"{path} already exists; give another --output, or --overwrite, or --resume to continue "
@@ -78,10 +83,16 @@ class SimulationFiles:
 
     def start(self, positions_nm: np.ndarray) -> None:
         """Begin new trajectory files and write the topology; files of an earlier simulation are replaced."""
-        for path in (*self._earlier_trajectories(), self.checkpoint, self.sidecar):
-            path.unlink(missing_ok=True)
+        self.remove_earlier()
         self._beads.write_pdb(self.topology, positions_nm)
         self._writers = [open_trajectory(path, self._beads) for path in self.trajectories]
+
+    def remove_earlier(self) -> None:
+        """Remove trajectories, checkpoint, shards and sidecar of the simulation that is replaced."""
+        for path in (*self._earlier_trajectories(), self.checkpoint):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(self.shards, ignore_errors=True)
+        self.sidecar.unlink(missing_ok=True)
 
     def _earlier_trajectories(self) -> list[Path]:
         """Trajectories of the simulation that is replaced; it may have had more replicas."""
@@ -134,6 +145,9 @@ class SimulationFiles:
         extents = np.array([writer.extent for writer in self._writers])
         with replacing(self.checkpoint) as unfinished, open(unfinished, "wb") as file:
             np.savez(file, extents=extents, metadata=json.dumps(metadata), **arrays)
+        self.write_sidecar(metadata)
+
+    def write_sidecar(self, metadata: dict) -> None:
         with replacing(self.sidecar) as unfinished:
             unfinished.write_text(json.dumps(metadata, indent=1))
 
@@ -158,84 +172,3 @@ class SimulationFiles:
             writer.close()
         if self._lock is not None:
             self._lock.close()
-
-
-@dataclass(frozen=True)
-class SimulatedFrames:
-    """A simulation read back: positions (S, R, n, 3) nm at S saved times of R replicas.
-
-    `valid` (S, R) is False from the moment a replica failed; `failed` maps such a replica to what happened
-    (`step`, `frame`, `reason`, `rung` and its `temperature_k`); `metadata` is the sidecar.
-    """
-
-    positions_nm: np.ndarray
-    valid: np.ndarray
-    failed: dict[int, dict]
-    metadata: dict
-
-
-def read_simulation(path: str | Path, table: BeadTable) -> SimulatedFrames:
-    """Read the trajectory that fpforce-simulate wrote to `path`, with its sidecar `<path>.json`.
-
-    Frames beyond the last checkpoint, which a killed run can leave, are not returned. Beads, those of the start in the
-    metadata too, are put in the order of `table`, which may be another one.
-    Raises InputError when trajectory or sidecar are missing, cannot be read, or do not fit `table`.
-    """
-    import mdtraj
-
-    path = Path(path)
-    sidecar = path.with_name(path.name + ".json")
-    if not sidecar.exists():
-        raise InputError(
-            f"{sidecar} does not exist: it belongs to the trajectory {path} and holds its replicas; keep the "
-            "two together"
-        )
-    try:
-        with damage_as_value_error():
-            metadata = read_json(sidecar)
-            replicas, files = int(metadata["replicas"]), [path.parent / name for name in metadata["trajectories"]]
-            saved_times, failed = int(metadata["saved_times"]), {int(r): info for r, info in metadata["failed"].items()}
-            failed_from = {replica: int(info["frame"]) for replica, info in failed.items()}
-            if any(Path(name).name != name for name in metadata["trajectories"]):
-                raise ValueError(f"trajectories {metadata['trajectories']} are not names of files beside it")
-            if min(replicas, len(files), saved_times + 1) < 1 or any(not 0 <= r < replicas for r in failed):
-                raise ValueError(f"{saved_times} frames of {replicas} replicas in {len(files)} files")
-    except (OSError, ValueError) as error:
-        raise InputError(f"sidecar {sidecar} cannot be read ({error}); run the simulation again") from error
-    if not saved_times:
-        raise InputError(f"simulation {path} has no saved frame yet; continue it with --resume")
-    topology, frames = table.to_mdtraj(), []
-    for file in files:
-        if not file.exists():
-            raise InputError(f"trajectory {file} does not exist, but its sidecar {sidecar} does")
-        try:
-            with readable(file) as name:
-                frames.append(mdtraj.load(name, **({} if file.suffix == ".h5" else {"top": topology})).xyz)
-        except Exception as error:
-            raise InputError(f"trajectory {file} cannot be read with {len(table)} beads: {error}") from error
-    frames_per_file = saved_times * replicas // len(files)
-    for file, xyz in zip(files, frames, strict=True):
-        if xyz.shape[1] != len(table) or len(xyz) < frames_per_file:
-            raise InputError(
-                f"trajectory {file} has {len(xyz)} frames of {xyz.shape[1]} beads, its sidecar {sidecar} says "
-                f"{frames_per_file} of {len(table)}; the two do not belong together"
-            )
-    if len(files) == 1:
-        positions_nm = frames[0][:frames_per_file].reshape(saved_times, replicas, len(table), 3)
-    else:
-        positions_nm = np.stack([xyz[:frames_per_file] for xyz in frames], axis=1)
-    if "beads" in metadata:
-        try:
-            with damage_as_value_error():
-                order = table.order_in(metadata["beads"], f"simulation {path}")
-                start = metadata.get("start", {})
-                if "positions_nm" in start:
-                    start_nm = np.asarray(start["positions_nm"], dtype=float).reshape(len(table), 3)[order].tolist()
-                    metadata |= {"start": start | {"positions_nm": start_nm}, "beads": list(table.labels)}
-        except ValueError as error:
-            raise InputError(f"sidecar {sidecar} cannot be read ({error}); run the simulation again") from error
-        positions_nm = positions_nm[:, :, order]
-    valid = np.ones((saved_times, replicas), dtype=bool)
-    for replica, frame in failed_from.items():
-        valid[frame:, replica] = False
-    return SimulatedFrames(positions_nm, valid, failed, metadata)

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ class LangevinRun:
         self._rungs.restore(arrays, metadata["platform"])
         self._files.continue_from(arrays["extents"])
 
-    def advance(self, settings: SimulationSettings, show_progress: bool) -> None:
+    def advance(self, settings: SimulationSettings, show_progress: bool | Callable[[int, int], None]) -> None:
         """Go on to the last step, the end of the time, a stop signal, or until every replica has failed.
 
         Then write a checkpoint.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fpforce.distributed.parts import Where
 from fpforce.foundation.arguments import require_finite, require_whole
 from fpforce.foundation.errors import InputError
 
@@ -37,6 +38,9 @@ class SimulationSettings:
     seed: a resumed run keeps its own, and its start.
     start: an (n, 3) array in nm, too. topology: whatever TransferableForceField.bind takes.
     minimise: of the free energy, that is.
+    workers, scheduler, shard_replicas: with any of them the replicas are cut into shards (fpforce.simulation.shards).
+        The frames follow from seed, replicas and shard_replicas, not from who simulates them. max_minutes is then
+        shared out: with four times as many shards as workers each shard has a quarter of it.
     """
 
     steps: int = setting("time steps in total")
@@ -78,6 +82,19 @@ class SimulationSettings:
     minimise: bool = setting("go to the nearest energy minimum before the first step", False)
     per_replica: bool = setting("one trajectory file per replica", False)
     checkpoint_minutes: float = setting("time between checkpoints in minutes", 5.0)
+    workers: int | None = setting(
+        "processes of this machine, by Dask, among which the replicas are shared out; without it one process", None
+    )
+    scheduler: str | Path | None = setting(
+        "address of a Dask scheduler, such as tcp://host:8786, or its scheduler.json, whose workers share the replicas",
+        None,
+        option=str | None,
+    )
+    shard_replicas: int | None = setting(
+        "replicas of a shard, which one worker simulates as one batch with noise of its own; with --workers or "
+        "--scheduler a 16th of all by default",
+        None,
+    )
     resume: bool = setting("go on from the checkpoint, to a larger --steps too", False)
     overwrite: bool = setting("replace an earlier simulation", False)
 
@@ -86,12 +103,19 @@ class SimulationSettings:
         """Steps between saved frames."""
         return max(1, round(1000.0 * self.report_interval_ps / self.timestep_fs))
 
+    @property
+    def where(self) -> Where:
+        """Where the shards are simulated."""
+        return Where(self.workers, self.scheduler)
+
     def check(self) -> None:
         """Raise InputError for a value out of range."""
         for name, least in (("steps", 1), ("replicas", 1), ("rungs", 1), ("seed", 0)):
             require_whole(name, getattr(self, name), least)
-        if self.threads is not None:
-            require_whole("threads", self.threads, 1)
+        for name in ("threads", "shard_replicas"):
+            if getattr(self, name) is not None:
+                require_whole(name, getattr(self, name), 1)
+        self.where.check()
         for name in ("timestep_fs", "report_interval_ps", "checkpoint_minutes"):
             require_finite(name, getattr(self, name))
         require_finite("friction_per_ps", self.friction_per_ps, zero_allowed=True)

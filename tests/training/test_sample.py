@@ -213,3 +213,13 @@ def test_wrong_files_are_one_line(small_model, tmp_path):
         [*SAMPLE, small_model, "-n", "8", "-o", tmp_path / "iid.xtc"], capture_output=True, text=True, env=ENVIRONMENT
     )
     assert done.returncode == 2 and done.stderr.startswith("error: ") and "model.ckpt it came from" in done.stderr
+
+
+def test_workers_draw_the_same_samples_into_the_same_file(small_checkpoint, tmp_path):
+    """Two workers, then one more batch and a part of one by this process."""
+    whole, shared = tmp_path / "whole.xtc", tmp_path / "shared.xtc"
+    sample(small_checkpoint, whole, settings(samples=72))
+    sample(small_checkpoint, shared, settings(samples=48, workers=2))
+    assert shared.read_bytes() == whole.read_bytes()[: shared.stat().st_size]
+    result = sample(small_checkpoint, shared, settings(samples=72, resume=True))
+    assert result.samples == 72 and shared.read_bytes() == whole.read_bytes()

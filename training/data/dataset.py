@@ -188,7 +188,7 @@ class Points(NamedTuple):
 
 
 class NoisedBatches:
-    """The noised batch of every step; a function of (seed, rank, step) alone, so that a resumed run sees the same.
+    """The noised batch of every step; a function of (seed, step) alone, so that a resumed run sees the same.
 
     Noise comes in antithetic pairs: the second half of a batch repeats the first with -z. To first order in sigma the
     noise cancels from the loss's gradient, which matters where sigma is small.
@@ -241,9 +241,9 @@ class NoisedBatches:
         """Which molecules the chosen frames are of; None where there is one only."""
         return None
 
-    def batch(self, step: int, rank: int = 0) -> tuple[NoisedBatch, torch.Generator]:
+    def batch(self, step: int) -> tuple[NoisedBatch, torch.Generator]:
         """The batch of a step, with the generator for whatever else this step draws."""
-        words = np.random.SeedSequence([*self.seed, rank, step]).generate_state(2, np.uint32)
+        words = np.random.SeedSequence([*self.seed, 0, step]).generate_state(2, np.uint32)
         generator = torch.Generator(device=self.frames.device)
         generator.manual_seed(int(words[0]) << 31 ^ int(words[1]))
         chosen = self.any_frames(generator)

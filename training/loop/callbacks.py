@@ -2,7 +2,6 @@
 
 import errno
 import threading
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -31,16 +30,18 @@ class CheckpointWriter(pl.Callback):
     """Replaces model.ckpt every few minutes and at the end; the file is whole at any moment."""
 
     def __init__(self, path: Path, minutes: float):
-        self.path, self._seconds, self._last = Path(path), 60.0 * minutes, time.monotonic()
+        self.path, self._seconds, self._last = Path(path), 60.0 * minutes, 0.0
 
     def on_train_start(self, trainer: pl.Trainer, module: ExpertTraining) -> None:
-        self._last = time.monotonic()
+        self._last = module.record.expert.seconds
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: ExpertTraining, outputs: Any, batch: int, batch_idx: int
     ) -> None:
-        if time.monotonic() - self._last >= self._seconds:
+        seconds = module.record.expert.seconds  # those of the first process, in all of them
+        if seconds - self._last >= self._seconds:
             self.write(trainer)
+            self._last = seconds
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: ExpertTraining) -> None:
         self.write(trainer)  # before the averaged weights replace the current ones in on_train_end
@@ -64,7 +65,6 @@ class CheckpointWriter(pl.Callback):
                 f"no space left on the disk of {self.path} or of temporary files at step "
                 f"{trainer.global_step}; {remedy}"
             ) from error
-        self._last = time.monotonic()
 
 
 class StoppedWhileCompiling(BaseException):
@@ -74,7 +74,8 @@ class StoppedWhileCompiling(BaseException):
 
 
 class StopAfterStep(pl.Callback):
-    """Turns Ctrl-C, SIGTERM and SIGHUP into a stop at the end of the step, so that the checkpoint is consistent.
+    """Turns Ctrl-C, SIGTERM and SIGHUP into a stop at the end of the step, so that the checkpoint is consistent. Of
+    several processes that train together all stop after the same step, whichever had the signal.
 
     While the step is compiled they raise StoppedWhileCompiling at once: that takes minutes, and at most one step is
     lost. The handlers are put in when the steps begin, in place of Lightning's: its own for SIGTERM ends the process
@@ -87,12 +88,17 @@ class StopAfterStep(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, module: ExpertTraining) -> None:
         def request(*_: object) -> None:
-            self.requested = trainer.should_stop = True
+            module.asked_to_stop = True
             if module.compiling:
                 raise StoppedWhileCompiling
 
         if threading.current_thread() is threading.main_thread():
             self._previous = handle_ending(request)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: ExpertTraining, outputs: Any, batch: int, batch_idx: int
+    ) -> None:
+        self.requested = module.stopping
 
     def teardown(self, trainer: pl.Trainer, module: ExpertTraining, stage: str) -> None:
         put_back(self._previous)

@@ -22,6 +22,7 @@ from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.loop.compiled_step import StepFunction, step_function
 from fpforce.training.loop.flow_pool import T_TOP, FlowPool
 from fpforce.training.loop.learning_rate import learning_rate
+from fpforce.training.loop.processes import agreed, laid_out, of_all, require_shares
 from fpforce.training.loop.step import StepDraws, StepLosses
 from fpforce.training.loop.uncopied import Uncopied
 from fpforce.training.losses.anchor import anchor_loss, anchor_loss_of_molecules
@@ -67,7 +68,8 @@ class ExpertTraining(pl.LightningModule):
         self._data = Uncopied(training_set)
         self._force_loss = Uncopied(_force_loss(training_set))
         self._conformation_weights = Uncopied(training_set.conformation_weights(recipe.loss.fokker_planck_evenness))
-        self._rank = 0
+        self._share, self._shares = 0, 1  # of every batch, among the processes that train together
+        self.asked_to_stop = self.stopping = False  # by a signal here, and by what all have agreed on
         self.compiling = False
         self._clock = time.monotonic()
 
@@ -128,7 +130,11 @@ class ExpertTraining(pl.LightningModule):
         if self._force_loss.value is not None:
             self._force_loss.value.to(self.device, dtype)
         self.record.expert.device = _device_name(self.device)
-        self._rank = self.global_rank
+        self._share, self._shares = self.global_rank, self.trainer.world_size
+        require_shares(self.recipe.optimizer.batch_size, self._shares)
+        if self._shares > 1:
+            for weight in self.expert.parameters():
+                weight.register_hook(laid_out)
 
     def on_train_start(self) -> None:
         self._clock = time.monotonic()
@@ -139,7 +145,8 @@ class ExpertTraining(pl.LightningModule):
             group["lr"] = rate
 
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
-        draws, steps = self.draw(self.global_step), self._steps.value
+        draws = self.draw(self.global_step).share(self._share, self._shares)
+        steps = self._steps.value
         has_fokker_planck = draws.perturbed is not None
         if has_fokker_planck not in steps:
             self.compiling = True
@@ -168,10 +175,10 @@ class ExpertTraining(pl.LightningModule):
     def draw(self, step: int) -> StepDraws:
         """Batch, times and noise of a step, a function of the seed and the step alone."""
         batches, settings = self._batches.value, self.recipe.loss
-        noised, generator = batches.batch(step, self._rank)
+        noised, generator = batches.batch(step)
         perturbed = weights = boundary = rows = None
         if self.plan.fokker_planck_weight and step % settings.fokker_planck_every == 0:
-            count = max(1, round(settings.fokker_planck_fraction * len(noised.x)))
+            count = max(self._shares, round(settings.fokker_planck_fraction * len(noised.x)))
             times, weights = ResidualTimes(batches.times)(count, generator, noised.x)
             weights = settings.fokker_planck_every * weights
             points, times, rows = batches.spread(count, generator, at=times)
@@ -205,7 +212,7 @@ class ExpertTraining(pl.LightningModule):
         if self._flow.value is None:
             energy = copy.deepcopy(self._energy())
             energy.load_state_dict(teacher["weights"])
-            seed = (self.recipe.run.seed, self.record.active, self._rank)
+            seed = (self.recipe.run.seed, self.record.active, 0)
             data = self._data.value
             assert isinstance(data, TrainingSet)  # many molecules are refused
             frames = data.by_weight.to(self._batches.value.frames)
@@ -251,7 +258,9 @@ class ExpertTraining(pl.LightningModule):
         ours, theirs = (
             _energy_of(expert, rows)(x, t) for expert in (self.expert, self._expert(self.record.active + 1))
         )
-        return anchor_loss(ours, theirs, beads) if rows is None else anchor_loss_of_molecules(ours, theirs, beads, rows)
+        if rows is None:
+            return anchor_loss(ours, theirs, beads, of_all)
+        return anchor_loss_of_molecules(ours, theirs, beads, rows, of_all)
 
     def weighted(self, losses: StepLosses) -> Tensor:
         """The loss: the sum of its terms, by the plan's weights."""
@@ -264,15 +273,15 @@ class ExpertTraining(pl.LightningModule):
     def record_step(self) -> None:
         """Account for a finished step: time, number, curves and logs."""
         now, record = time.monotonic(), self.record.expert
-        record.seconds += now - self._clock
-        self._clock = now
+        seconds, self.stopping = agreed(record.seconds + now - self._clock, self.asked_to_stop, self.device)
+        record.seconds, self._clock = seconds, now
         record.steps = self.global_step
         if self.global_step % self.recipe.run.log_every_steps == 0 or self.finished:
             means = record.close_window()
             rate = self.optimizers().param_groups[0]["lr"]
             for log in self.loggers:
                 log.log_metrics(means | {"learning_rate": rate}, self.global_step)
-        if self.finished:
+        if self.finished or self.stopping:
             self.trainer.should_stop = True
 
     @property
@@ -282,7 +291,7 @@ class ExpertTraining(pl.LightningModule):
 
     @property
     def finished(self) -> bool:
-        return self.trainer.strategy.reduce_boolean_decision(self.progress >= 1.0, all=False)
+        return self.progress >= 1.0
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[EXTRA_KEY] = self.record.to_dict()

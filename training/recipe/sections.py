@@ -262,7 +262,11 @@ class RunRecipe(Section):
     log_every_steps: int = Field(50, ge=1, description="steps between entries of the logs")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="of weights, batches and noise")
     accelerator: str = Field("auto", description="Lightning: auto, cpu, gpu")
-    devices: int | list[int] | Literal["auto"] = Field(1, description="Lightning: how many, which, or auto for all")
+    devices: int | list[int] | Literal["auto"] = Field(
+        1,
+        description="Lightning: how many, which, or auto for all; they share every batch, so that the training does "
+        "not depend on their number",
+    )
     strategy: str = Field("auto", description="Lightning: auto, ddp, ...")
     threads: int | None = Field(None, ge=1, description="CPU threads of torch; all cores by default")
     compile: bool | Literal["auto"] = Field(

@@ -7,11 +7,13 @@ are wanted, a part of it is taken. So a run that was interrupted goes on to the 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fpforce.distributed.parts import Where
 from fpforce.foundation.arguments import require_finite, require_whole
 from fpforce.foundation.errors import InputError
 from fpforce.training.diffusion import centred, centred_noise
@@ -33,7 +35,8 @@ class SampleSettings:
     batch_size: samples drawn together, and lost together by an interruption; the noise depends on it as on the seed.
     t_end: None takes the recipe's t_eval. log_likelihood: also follow the log density, with the solver `ode`.
     device: `auto`, or torch's name of one. topology: of the molecule, for a transferable checkpoint
-    (training.checkpoint.checkpoint.of_one_molecule).
+    (training.checkpoint.checkpoint.of_one_molecule). workers, scheduler: of Dask, a batch a part; the samples do not
+    depend on them.
     """
 
     samples: int
@@ -48,6 +51,13 @@ class SampleSettings:
     resume: bool = False
     overwrite: bool = False
     topology: object | None = None
+    workers: int | None = None
+    scheduler: str | Path | None = None
+
+    @property
+    def where(self) -> Where:
+        """Where the batches are drawn."""
+        return Where(self.workers, self.scheduler)
 
     def check(self) -> None:
         """Raise InputError for a value out of range."""
@@ -55,6 +65,7 @@ class SampleSettings:
             require_whole(name, getattr(self, name), least)
         if self.threads is not None:
             require_whole("threads", self.threads, 1)
+        self.where.check()
         if self.t_end is not None:
             require_finite("t_end", self.t_end)
         if self.solver not in SOLVERS:

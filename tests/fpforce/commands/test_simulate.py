@@ -69,6 +69,9 @@ OPTIONS = {
     "minimise": (None, True),
     "per_replica": (None, True),
     "checkpoint_minutes": ("8", 8.0),
+    "workers": ("2", 2),
+    "scheduler": ("tcp://host:8786", "tcp://host:8786"),
+    "shard_replicas": ("16", 16),
     "resume": (None, True),
     "overwrite": (None, True),
 }
