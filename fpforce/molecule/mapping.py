@@ -4,9 +4,11 @@ In: an mdtraj topology (or a list of bead records). Out: a BeadTable with masses
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +17,10 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.atom_bonds import BondedTopology, complete_bonds
 from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.molecule.bonding import bead_bonds, reasons_apart, require_connected
+from fpforce.molecule.chains import chain_numbers
 from fpforce.molecule.graph import neighbours_of, reached
 from fpforce.molecule.presets import PRESETS
-from fpforce.molecule.residues import is_solvent, is_water
+from fpforce.molecule.residues import is_solvent, is_water, whole_residues
 
 if TYPE_CHECKING:
     import mdtraj
@@ -57,8 +60,16 @@ def map_beads(topology: "mdtraj.Topology", beads: BeadChoice, several_chains: bo
     return choose_beads(complete_bonds(topology), beads, several_chains).table
 
 
-def choose_beads(bonded: BondedTopology, beads: BeadChoice, several_chains: bool = False) -> Choice:
-    """`map_beads` of a topology whose bonds are complete, with the sources of the bonds."""
+def choose_beads(
+    bonded: BondedTopology,
+    beads: BeadChoice,
+    several_chains: bool = False,
+    coarse_da: Mapping[int, float] | None = None,
+) -> Choice:
+    """`map_beads` of a topology whose bonds are complete, with the sources of the bonds.
+
+    coarse_da: {index: mass in Da} of those of its atoms that are beads.
+    """
     topology = bonded.topology
     if isinstance(beads, str):
         groups, mapping = _selected(topology, beads), beads
@@ -81,13 +92,13 @@ def choose_beads(bonded: BondedTopology, beads: BeadChoice, several_chains: bool
         )
     _refuse_shared_atoms(topology, groups)
     _refuse_spread_groups(topology, names, groups)
-    chains = _chain_names(topology, groups)
+    chains = _chain_names(bonded, groups, several_chains)
+    whole = whole_residues(topology)
     sources = bead_bonds(bonded, groups)
-    table = BeadTable(
-        tuple(_bead(topology, name, group, chains) for name, group in zip(names, groups, strict=False)),
-        tuple(sources),
-        mapping,
-    )
+    chosen = [
+        _bead(topology, name, group, chains, whole, coarse_da or {}) for name, group in zip(names, groups, strict=True)
+    ]
+    table = BeadTable(tuple(_distinct_residues(chosen)), tuple(sources), mapping)
     require_connected(table.beads, table.bonds, reasons_apart(bonded, groups), several_chains)
     return Choice(table, sources)
 
@@ -158,8 +169,29 @@ def _selected(topology: "mdtraj.Topology", choice: str) -> list[tuple[int, ...]]
                 f"{_first_line(error)}{_meant(topology, choice)}"
             ) from None
     if len(atoms) == 0:
-        raise InputError(f"beads = {choice!r} selects none of the {topology.n_atoms} atoms: check names and residues")
+        raise InputError(f"beads = {choice!r} selects none of the {topology.n_atoms} atoms{_there_are(topology)}")
     return [(int(atom),) for atom in atoms]
+
+
+def _there_are(topology: "mdtraj.Topology") -> str:
+    """What a topology has instead of what was chosen, in words."""
+    if any(atom.name == "BB" for atom in topology.atoms):
+        return ": it has beads of Martini, whose backbone is `name BB`"
+    solvent = Counter(residue.name for residue in topology.residues if is_solvent(residue))
+    names = ", ".join(f"{count} {name}" for name, count in solvent.most_common(3))
+    if sum(solvent.values()) == topology.n_residues:
+        return f": all of its residues are water or ions ({names})"
+    if not any(atom.element is not None and atom.element.mass for atom in topology.atoms):
+        return (
+            ": none of them has an element, so that their masses are not known: give a topology that has (a .tpr, the "
+            "element columns of a PDB), or the beads as a list with mass_da and their positions as an array"
+        )
+    others = dict.fromkeys(residue.name for residue in topology.residues if not is_solvent(residue))
+    first = next(residue for residue in topology.residues if not is_solvent(residue))
+    return (
+        f": its residues are {', '.join(list(others)[:6])}{', ...' if others.keys() - set(list(others)[:6]) else ''}, "
+        f"the first with the atoms {' '.join([atom.name for atom in first.atoms][:6])}; check names and residues"
+    )
 
 
 def _meant(topology: "mdtraj.Topology", choice: str) -> str:
@@ -252,38 +284,77 @@ def _refuse_spread_groups(topology: "mdtraj.Topology", names: Sequence[str], gro
             )
 
 
-def _chain_names(topology: "mdtraj.Topology", groups: Iterable[Sequence[int]]) -> dict[int, str]:
-    """One-letter, distinct name for each source chain that supplies beads."""
-    used = sorted({topology.atom(group[0]).residue.chain.index for group in groups})
-    given = [getattr(topology.chain(index), "chain_id", None) for index in used]
-    if all(name and len(name) == 1 and name.strip() for name in given) and len(set(given)) == len(given):
-        return dict(zip(used, given, strict=False))
-    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-    if len(used) > len(letters):
-        raise InputError(f"the beads come from {len(used)} chains; {len(letters)} at most are supported: choose fewer")
-    return dict(zip(used, letters, strict=False))
+def _chain_names(bonded: BondedTopology, groups: Iterable[Sequence[int]], several_chains: bool) -> dict[int, str]:
+    """{residue: one-letter name of its chain}, distinct for each chain that supplies beads."""
+    topology = bonded.topology
+    number_of = chain_numbers(bonded)
+    residues = [topology.atom(group[0]).residue for group in groups]
+    used = sorted({number_of[residue.index] for residue in residues})
+    given = {number_of[residue.index]: getattr(residue.chain, "chain_id", None) for residue in residues}
+    names = [given[number] for number in used]
+    if not (all(name and len(name) == 1 and name.strip() for name in names) and len(set(names)) == len(names)):
+        if len(used) > len(_LETTERS) and several_chains:
+            raise InputError(
+                f"the beads come from {len(used)} chains; {len(_LETTERS)} at most are supported: choose fewer"
+            )
+        names = [_LETTERS[place % len(_LETTERS)] for place in range(len(used))]
+    name_of = dict(zip(used, names, strict=True))
+    return {residue.index: name_of[number_of[residue.index]] for residue in residues}
 
 
-def _bead(topology: "mdtraj.Topology", name: str, group: Sequence[int], chains: Mapping[int, str]) -> Bead:
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def _bead(
+    topology: "mdtraj.Topology",
+    name: str,
+    group: Sequence[int],
+    chains: Mapping[int, str],
+    whole: Sequence[int],
+    coarse_da: Mapping[int, float],
+) -> Bead:
     atoms = [topology.atom(atom) for atom in group]
-    mass = float(sum(0.0 if atom.element is None else atom.element.mass for atom in atoms))
+    mass = float(sum(coarse_da.get(atom.index, 0.0 if atom.element is None else atom.element.mass) for atom in atoms))
     if mass <= 0.0:
         raise InputError(
-            f"bead {name} ({atoms[0]}) has no mass: leave virtual sites out, or give elements in the topology"
+            f"bead {name} ({atoms[0]}) has no mass: leave virtual sites out, or give elements in the topology; masses "
+            "of beads that are no atoms stand in a .tpr"
         )
     residue = atoms[0].residue
-    element = atoms[0].element.symbol if len(atoms) == 1 else None
+    single = len(atoms) == 1 and atoms[0].index not in coarse_da
     return Bead(
         name,
         residue.name,
-        residue.index,
+        whole[residue.index],
         residue.resSeq,
-        chains[residue.chain.index],
-        element,
+        chains[residue.index],
+        atoms[0].element.symbol if single else None,
         mass,
         tuple(group),
         tuple(atom.name for atom in atoms),
     )
+
+
+def _distinct_residues(beads: list[Bead]) -> list[Bead]:
+    """The beads, residues of a chain counted from 1 where two that follow each other have one name and number: files
+    of beads have no insertion codes to tell them apart.
+    """
+    alike = {
+        before.chain
+        for before, after in pairwise(beads)
+        if before.residue_index != after.residue_index
+        and (before.chain, before.residue, before.residue_number) == (after.chain, after.residue, after.residue_number)
+    }
+    number_of: dict[tuple[str, int], int] = {}
+    count: Counter[str] = Counter()
+    for bead in beads:
+        if (bead.chain, bead.residue_index) not in number_of:
+            count[bead.chain] += 1
+            number_of[bead.chain, bead.residue_index] = count[bead.chain]
+    return [
+        replace(bead, residue_number=number_of[bead.chain, bead.residue_index]) if bead.chain in alike else bead
+        for bead in beads
+    ]
 
 
 def _quoted(selection: str) -> str:

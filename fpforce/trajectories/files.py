@@ -5,6 +5,7 @@ Longer than other files, since most of it is the ways in which a file can be unr
 """
 
 import glob
+import re
 import struct
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -20,7 +21,7 @@ from fpforce.molecule.bonds_by_distance import SampleFrames
 from fpforce.molecule.periodic import unfold
 from fpforce.trajectories import second_reader
 from fpforce.trajectories.file_notices import notices
-from fpforce.trajectories.formats import format_of, readable
+from fpforce.trajectories.formats import format_of, readable, unpacked
 from fpforce.trajectories.quiet import native_output_silenced
 from fpforce.trajectories.topology_files import put_right
 from fpforce.trajectories.trr import frames_with_positions
@@ -41,14 +42,15 @@ _TOPOLOGY_INSIDE = (
     ".cif",
     ".pdbx",
     ".mmcif",
-    ".mol2",
     ".gsd",
     ".cif.gz",
     ".pdbx.gz",
     ".mmcif.gz",
     ".arc",
 )
-_PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst")
+_TOPOLOGY_ALONE = (".psf", ".prmtop", ".parm7", ".prm7", ".top", ".itp", ".tpr", ".hoomdxml", ".xml")
+_ARCHIVES = (".zip", ".zst", ".7z", ".tar", ".tgz")
+_READ_WHOLE = (".gro", ".rst7", ".restrt", ".inpcrd", ".ncrst", ".arc")  # of these load_frame reads no frame
 _TIME_INSIDE = (".xtc", ".trr", ".h5", ".hdf5", ".lh5", ".nc", ".netcdf", ".ncdf", ".dtr", ".stk", ".gro")
 
 
@@ -89,11 +91,16 @@ def is_array(path: str | Path) -> bool:
 
 def holds_topology(path: str | Path) -> bool:
     """Whether files of this format name their own atoms."""
-    return format_of(path) in _TOPOLOGY_INSIDE
+    return format_of(path) in _TOPOLOGY_INSIDE or second_reader.holds_topology(Path(path))
+
+
+def is_topology_alone(path: str | Path) -> bool:
+    """Whether files of this format have no coordinates."""
+    return format_of(path) in _TOPOLOGY_ALONE
 
 
 def load_frame(path: Path, index: int, topology: "mdtraj.Topology | None" = None) -> "mdtraj.Trajectory":
-    """One frame (from 0) of a file as mdtraj.Trajectory; of GRO files too, which mdtraj.load_frame does not read.
+    """One frame (from 0) of a file as mdtraj.Trajectory; of those too that mdtraj.load_frame does not read.
 
     topology: for formats without one. Raises IndexError for a frame that is not there, and what mdtraj raises.
     """
@@ -101,9 +108,14 @@ def load_frame(path: Path, index: int, topology: "mdtraj.Topology | None" = None
 
     if topology is not None and second_reader.reads_trajectory(path):
         return second_reader.load_trajectory(path, topology, frames=index)
+    if topology is None and second_reader.holds_topology(path):
+        topology = second_reader.load_topology(path).topology
+        frame = second_reader.load_trajectory(path, topology, frames=index)
+        put_right(frame.topology, path)
+        return frame
     arguments = {} if topology is None else {"top": topology}
     with readable(path) as name:
-        if format_of(path) == ".gro":
+        if format_of(path) in _READ_WHOLE:
             frame = mdtraj.load(name, **arguments)[index]
         else:
             frame = mdtraj.load_frame(name, index, **arguments)
@@ -142,7 +154,7 @@ def read_array(path: Path, length_unit: str, stride: int) -> np.ndarray:
         stride: take every stride-th frame.
     """
     try:
-        content = np.load(path)
+        content = np.load(unpacked(path))
         array = content if isinstance(content, np.ndarray) else _positions_in(content, path)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as a numpy file ({reason(error)}): truncated? make it anew") from None
@@ -196,15 +208,20 @@ def read_atoms(
 
     _refuse_scaled_coordinates(path)
     incomplete = False
-    kept = frames_with_positions(path) if format_of(path) == ".trr" else None
+    kept = frames_with_positions(unpacked(path)) if format_of(path) == ".trr" else None
     mixed = kept is not None and not kept.all()
+    # mdtraj writes beyond its memory where it reads some atoms of some frames of a .trr.
+    all_frames = mixed or format_of(path) == ".trr"
     try:
         if second_reader.reads_trajectory(path):
             part = second_reader.load_trajectory(path, topology, atoms, slice(None, None, stride))
         else:
             with native_output_silenced(), readable(path) as name:
                 load_frame(path, 0, topology)
-                part = mdtraj.load(name, top=topology, atom_indices=atoms, stride=1 if mixed else stride)
+                if format_of(path) in _READ_WHOLE:
+                    part = mdtraj.load(name, top=topology)[::stride].atom_slice(atoms)
+                else:
+                    part = mdtraj.load(name, top=topology, atom_indices=atoms, stride=1 if all_frames else stride)
                 if stride > 1:
                     _read_end(path)
     except Exception as error:
@@ -212,9 +229,11 @@ def read_atoms(
         if part is None:
             raise unreadable(path, topology, error) from None
         incomplete = True
-        part = part if mixed else part[::stride]
+        all_frames = all_frames or format_of(path) == ".xtc"
     if kept is not None and mixed:
         part = part[np.flatnonzero(kept[: part.n_frames])[::stride]]
+    elif all_frames:
+        part = part[::stride]
     announced = _frames_announced_by_dcd(path) if format_of(path) == ".dcd" else 0
     if part.n_frames < -(-announced // stride) and readable_frames:
         incomplete = True
@@ -260,7 +279,7 @@ def _refuse_scaled_coordinates(path: Path) -> None:
     """Refuse a LAMMPS dump whose columns are fractions of the box; mdtraj takes them for lengths."""
     if format_of(path) != ".lammpstrj":
         return
-    with open(path, errors="replace") as file:
+    with open(unpacked(path), errors="replace") as file:
         columns = next((line.split()[2:] for line in file if line.startswith("ITEM: ATOMS")), [])
     if not {"x", "xu"} & set(columns) and {"xs", "xsu"} & set(columns):
         raise InputError(
@@ -274,14 +293,18 @@ def unreadable(path: Path, topology: "mdtraj.Topology", error: Exception) -> Inp
     if isinstance(error, InputError):
         return error
     if isinstance(error, ImportError):
-        return InputError(f"{path}: reading this format needs a package that is not installed: {reason(error)}")
+        return InputError(f"{path}: {missing_package(error)}")
     import mdtraj
 
+    if is_topology_alone(path):
+        return InputError(
+            f"{path} has no coordinates: it is a topology; give it as the topology, and a trajectory of its atoms"
+        )
     if format_of(path) not in mdtraj.FormatRegistry.loaders and not second_reader.reads_trajectory(path):
         return InputError(
             f"{path} has extension {path.suffix or '(none)'!r}, and neither this nor the content tells a format that "
-            f"can be read: {'unpack it, or ' if path.suffix.lower() in _PACKED else ''}give an .xtc, .dcd, .trr, .nc, "
-            ".h5, .gro, .lammpstrj or .pdb by its own name"
+            f"can be read: {'unpack it, or ' if path.suffix.lower() in _ARCHIVES else ''}give an .xtc, .dcd, .trr, "
+            ".nc, .h5, .gro, .lammpstrj or .pdb by its own name"
         )
     held = _atoms_in(path)
     if held not in (None, topology.n_atoms):
@@ -334,7 +357,8 @@ def _time_step(path: Path, time: np.ndarray) -> float | None:
 
 
 def _frames_announced_by_dcd(path: Path) -> int:
-    head = path.open("rb").read(12)
+    with open(unpacked(path), "rb") as file:
+        head = file.read(12)
     if len(head) < 12:
         return 0
     order = "<" if struct.unpack("<i", head[:4])[0] == 84 else ">"
@@ -351,6 +375,14 @@ def _atoms_in(path: Path) -> int | None:
         return int((first[0] if isinstance(first, tuple) else first).shape[1])
     except Exception:
         return None
+
+
+def missing_package(error: ImportError) -> str:
+    """What to install, in words, to read a file of which reading raised the error."""
+    name = error.name or next(iter(re.findall(r'"(\w+)" package', str(error))), "")
+    if not name:
+        return f"reading this format needs a package that is not installed: {reason(error)}"
+    return f"reading this format needs the package {name}: pip install {name}"
 
 
 def reason(error: Exception) -> str:
