@@ -1,18 +1,16 @@
 """Trajectory and topology files -> coordinates in nm, with every way a file can be unreadable named.
 
-mdtraj reads the molecular formats; numpy reads bare arrays, whose unit the caller must declare.
-Longer than other files, since most of it is the ways in which a file can be unreadable, each with its words.
+mdtraj reads the molecular formats, MDAnalysis some more (second_reader.py), numpy bare arrays (arrays.py);
+unreadable.py has the words for what cannot be read.
 """
 
 import glob
-import re
 import struct
-import zipfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,12 +23,12 @@ from fpforce.trajectories.formats import format_of, readable, unpacked
 from fpforce.trajectories.quiet import native_output_silenced
 from fpforce.trajectories.topology_files import put_right
 from fpforce.trajectories.trr import frames_with_positions
+from fpforce.trajectories.unreadable import unreadable
 
 if TYPE_CHECKING:
     import mdtraj
 
 ARRAY_SUFFIXES = (".npy", ".npz")
-NM_PER = {"nm": 1.0, "angstrom": 0.1}
 
 _TOPOLOGY_INSIDE = (
     ".pdb",
@@ -48,8 +46,6 @@ _TOPOLOGY_INSIDE = (
     ".mmcif.gz",
     ".arc",
 )
-_TOPOLOGY_ALONE = (".psf", ".prmtop", ".parm7", ".prm7", ".top", ".itp", ".tpr", ".hoomdxml", ".xml")
-_ARCHIVES = (".zip", ".zst", ".7z", ".tar", ".tgz")
 _READ_WHOLE = (".gro", ".rst7", ".restrt", ".inpcrd", ".ncrst", ".arc")  # of these load_frame reads no frame
 _TIME_INSIDE = (".xtc", ".trr", ".h5", ".hdf5", ".lh5", ".nc", ".netcdf", ".ncdf", ".dtr", ".stk", ".gro")
 
@@ -92,11 +88,6 @@ def is_array(path: str | Path) -> bool:
 def holds_topology(path: str | Path) -> bool:
     """Whether files of this format name their own atoms."""
     return format_of(path) in _TOPOLOGY_INSIDE or second_reader.holds_topology(Path(path))
-
-
-def is_topology_alone(path: str | Path) -> bool:
-    """Whether files of this format have no coordinates."""
-    return format_of(path) in _TOPOLOGY_ALONE
 
 
 def load_frame(path: Path, index: int, topology: "mdtraj.Topology | None" = None) -> "mdtraj.Trajectory":
@@ -144,25 +135,6 @@ def sample_frames(path: Path, topology: "mdtraj.Topology") -> SampleFrames:
     xyz = np.concatenate([frame.xyz for frame in frames])
     boxes = [frame.unitcell_vectors for frame in frames]
     return SampleFrames(xyz, None if any(box is None for box in boxes) else np.concatenate(boxes))
-
-
-def read_array(path: Path, length_unit: str, stride: int) -> np.ndarray:
-    """Positions (frames, atoms, 3) in nm of an .npy, or of an .npz holding `positions` or one 3-d array.
-
-    Args:
-        length_unit: "nm" or "angstrom".
-        stride: take every stride-th frame.
-    """
-    try:
-        content = np.load(unpacked(path))
-        array = content if isinstance(content, np.ndarray) else _positions_in(content, path)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read as a numpy file ({reason(error)}): truncated? make it anew") from None
-    if array.ndim != 3 or array.shape[-1] != 3 or not len(array) or not np.issubdtype(array.dtype, np.floating):
-        raise InputError(
-            f"{path} holds {array.dtype} of shape {array.shape}: positions must be floating-point (frames, beads, 3)"
-        )
-    return (array[::stride] * NM_PER[length_unit]).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -288,41 +260,6 @@ def _refuse_scaled_coordinates(path: Path) -> None:
         )
 
 
-def unreadable(path: Path, topology: "mdtraj.Topology", error: Exception) -> InputError:
-    """The InputError that says why mdtraj could not read a trajectory with this topology."""
-    if isinstance(error, InputError):
-        return error
-    if isinstance(error, ImportError):
-        return InputError(f"{path}: {missing_package(error)}")
-    import mdtraj
-
-    if is_topology_alone(path):
-        return InputError(
-            f"{path} has no coordinates: it is a topology; give it as the topology, and a trajectory of its atoms"
-        )
-    if format_of(path) not in mdtraj.FormatRegistry.loaders and not second_reader.reads_trajectory(path):
-        return InputError(
-            f"{path} has extension {path.suffix or '(none)'!r}, and neither this nor the content tells a format that "
-            f"can be read: {'unpack it, or ' if path.suffix.lower() in _ARCHIVES else ''}give an .xtc, .dcd, .trr, "
-            ".nc, .h5, .gro, .lammpstrj or .pdb by its own name"
-        )
-    held = _atoms_in(path)
-    if held not in (None, topology.n_atoms):
-        return InputError(
-            f"{path} holds {held} atoms, but its topology has {topology.n_atoms}: give the topology of exactly "
-            "these atoms"
-        )
-    if "might not contain the same atoms" in str(error):
-        return InputError(
-            f"{path} holds another number of atoms than its topology ({topology.n_atoms}): give the topology of "
-            "exactly these atoms"
-        )
-    return InputError(
-        f"{path} cannot be read as a trajectory ({reason(error)}): truncated or damaged? copy it again, or set "
-        "data.readable_frames = true to take the frames before the damage"
-    )
-
-
 def _read_end(path: Path) -> None:
     """Read the last frame and what follows it: with a stride mdtraj passes over a file that ends within a frame."""
     import mdtraj
@@ -331,16 +268,6 @@ def _read_end(path: Path) -> None:
         with readable(path) as name, mdtraj.open(name) as file:
             file.seek(len(file) - 1)
             file.read(2)
-
-
-def _positions_in(npz: Any, path: Path) -> np.ndarray:
-    with npz:
-        if "positions" in npz.files:
-            return npz["positions"]
-        arrays = [array for array in (npz[name] for name in npz.files) if array.ndim == 3]
-        if len(arrays) != 1:
-            raise InputError(f"{path} holds {sorted(npz.files)}: name the array of (frames, beads, 3) `positions`")
-        return arrays[0]
 
 
 def _has_times(path: Path) -> bool:
@@ -363,29 +290,3 @@ def _frames_announced_by_dcd(path: Path) -> int:
         return 0
     order = "<" if struct.unpack("<i", head[:4])[0] == 84 else ">"
     return max(struct.unpack(order + "i", head[8:12])[0], 0)
-
-
-def _atoms_in(path: Path) -> int | None:
-    """Number of atoms that the file itself claims, or None where mdtraj cannot tell."""
-    import mdtraj
-
-    try:
-        with native_output_silenced(), readable(path) as name, mdtraj.open(name) as file:
-            first = file.read(1)
-        return int((first[0] if isinstance(first, tuple) else first).shape[1])
-    except Exception:
-        return None
-
-
-def missing_package(error: ImportError) -> str:
-    """What to install, in words, to read a file of which reading raised the error."""
-    name = error.name or next(iter(re.findall(r'"(\w+)" package', str(error))), "")
-    if not name:
-        return f"reading this format needs a package that is not installed: {reason(error)}"
-    return f"reading this format needs the package {name}: pip install {name}"
-
-
-def reason(error: Exception) -> str:
-    """The first line of an error that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip(" #\t")]
-    return lines[0].rstrip(".") if lines else type(error).__name__

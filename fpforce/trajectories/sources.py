@@ -20,21 +20,20 @@ from fpforce.molecule.chains import chain_numbers
 from fpforce.molecule.coarse import USUAL_MASS_DA, mark_coarse
 from fpforce.molecule.mapping import BeadChoice, choose_beads, list_beads
 from fpforce.molecule.periodic import bonded_molecules
+from fpforce.trajectories.arrays import read_array
 from fpforce.trajectories.atom_checks import ChemicalBonds
 from fpforce.trajectories.files import (
     AtomFrames,
     holds_topology,
     is_array,
-    is_topology_alone,
-    read_array,
     read_atoms,
     sample_frames,
-    unreadable,
 )
 from fpforce.trajectories.force_map import MappedAtoms
 from fpforce.trajectories.scene import Scene, make_scene
 from fpforce.trajectories.several_chains import links_between, molecules_of
 from fpforce.trajectories.topology_files import TopologyFile, read_topology_file
+from fpforce.trajectories.unreadable import is_topology_alone, unreadable
 
 if TYPE_CHECKING:
     import mdtraj

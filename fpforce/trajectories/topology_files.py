@@ -14,6 +14,7 @@ from fpforce.molecule.elements import correct_elements
 from fpforce.trajectories import second_reader
 from fpforce.trajectories.formats import format_of, readable, unpacked
 from fpforce.trajectories.quiet import native_output_silenced
+from fpforce.trajectories.unreadable import missing_package, reason
 
 if TYPE_CHECKING:
     import mdtraj
@@ -43,7 +44,7 @@ def read_topology_file(path: str | Path) -> TopologyFile:
     """The topology of a file; InputError if mdtraj cannot read it."""
     import mdtraj
 
-    from fpforce.trajectories.files import existing_file, missing_package, reason
+    from fpforce.trajectories.files import existing_file
 
     path = existing_file(path, "topology")
     try:
