@@ -2,6 +2,7 @@
 
 In: a model, reference trajectories, simulations by fpforce-simulate, optionally the training trajectories and iid
 samples. The figures come from `assess`, the dict from `summarise`, the pictures from `figures`.
+Longer than other files, since every input of an evaluation is checked and named here.
 """
 
 import base64
