@@ -2,6 +2,7 @@
 
 python benchmarks/write_results.py [--quick], which writes the pages elsewhere.
 In: docs/results/NAME.md, and figures there. Out: one page for each entry of PAGES. The tables are not changed.
+Longer than other files, since most of it is the text around the tables.
 """
 
 import argparse

@@ -8,6 +8,7 @@ batch of as many frames as give about 1200 beads, and find them with torch-clust
 radius graph out). Dense and radius alternate in every round; medians are taken. Peak memory is the growth of a process
 of its own for each case. Exponents are fitted to the sizes from 80 beads on. Writes docs/results/scaling.json, .md and
 .png.
+Longer than other files, since a measurement is one script, from the model to its figure.
 """
 
 import argparse

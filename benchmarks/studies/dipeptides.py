@@ -11,6 +11,7 @@ SEQUENCE.pdb --likelihood-frames --rounds). --quick takes three training sequenc
 examples/dipeptides/data.tar.xz, and does not calibrate: so short a training makes no force field that bears it.
 --recipe is one of examples/dipeptides. Writes docs/results/dipeptides.json and .md, of another recipe dipeptides_NAME;
 runs live in runs/dipeptides_table and are resumed stage by stage.
+Longer than other files, since a study is one script, from the training to its table.
 """
 
 import argparse

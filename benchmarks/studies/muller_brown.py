@@ -5,6 +5,7 @@ Each recipe of examples/muller_brown/recipes is trained, sampled, simulated from
 density; `two_for_one` is the model of `diffusion` at a larger t, and two variants do without the analytic prior, as the
 paper's models do. --fraction shortens every training. Writes docs/results/muller_brown.json, .md and .png; runs live in
 runs/muller_brown and are resumed stage by stage.
+Longer than other files, since a study is one script, from the training to its table.
 """
 
 import argparse

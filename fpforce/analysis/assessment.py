@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from fpforce.analysis.causes import Finding
 from fpforce.analysis.comparison import Divergences, Estimate, Floor, Sample, compare
 from fpforce.analysis.convergence import (
     CONVERGED,
@@ -22,10 +23,10 @@ from fpforce.analysis.convergence import (
     trajectory_population,
 )
 from fpforce.analysis.correlation import as_columns, effective_sample_size
+from fpforce.analysis.criteria import Check, checks_of, status_of
 from fpforce.analysis.diagnosis import diagnose
 from fpforce.analysis.distributions import DistributionDistance, Excursion, distribution_distances, excursion_of
 from fpforce.analysis.divergences import bin_indices
-from fpforce.analysis.findings import Finding
 from fpforce.analysis.geometry import GeometryDistance, draw_geometry, geometry_distances
 from fpforce.analysis.history import PopulationSeries, population_series
 from fpforce.analysis.interfaces import InterfaceAssessment, assess_interfaces
@@ -37,7 +38,6 @@ from fpforce.analysis.replica_frames import ReplicaFrames, check_shapes, counted
 from fpforce.analysis.resolution import Resolution, binned, choose_resolution
 from fpforce.analysis.reweighting import Weights
 from fpforce.analysis.settings import AssessmentSettings
-from fpforce.analysis.verdict import Check, checks_of, status_of
 from fpforce.forcefield.wall import WallAction
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable

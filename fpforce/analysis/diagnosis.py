@@ -16,10 +16,7 @@ from typing import Any
 import numpy as np
 
 from fpforce.analysis import next_commands
-from fpforce.analysis.comparison import FEWEST_FRAMES
-from fpforce.analysis.convergence import NOT_CONVERGED, NOT_JUDGED, RESOLUTION_KT
-from fpforce.analysis.facts import RunFacts
-from fpforce.analysis.findings import (
+from fpforce.analysis.causes import (
     BONDS,
     LEFT_THE_DATA,
     NOT_SAMPLED,
@@ -28,11 +25,14 @@ from fpforce.analysis.findings import (
     WRONG_TEMPERATURE,
     Finding,
 )
+from fpforce.analysis.comparison import FEWEST_FRAMES
+from fpforce.analysis.convergence import NOT_CONVERGED, NOT_JUDGED, RESOLUTION_KT
+from fpforce.analysis.criteria import PASS, Check, Thresholds
 from fpforce.analysis.geometry import GeometryDistance
 from fpforce.analysis.model_causes import wrong_distribution
 from fpforce.analysis.planes import upper_basin
 from fpforce.analysis.resolution import LARGEST_JUDGING_FLOOR_JS
-from fpforce.analysis.verdict import PASS, Check, Thresholds
+from fpforce.analysis.run_facts import RunFacts
 
 WIDENED = 0.05  # of the temperature, from which on widths of bonds and angles tell it
 OUTSIDE = 0.01  # of the frames, beyond what independent frames of the reference have

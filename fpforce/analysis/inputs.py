@@ -91,7 +91,8 @@ def read_iid(sample: str | Path, force_field: ForceField) -> tuple[np.ndarray, n
     """Finite sampled frames (frames, n, 3) in nm, for a sample, unlike a trajectory, may hold outliers; and their log
     weights (frames,), or None.
     """
-    from fpforce.trajectories.files import existing_file, is_array, read_array, read_atoms
+    from fpforce.trajectories.arrays import read_array
+    from fpforce.trajectories.files import existing_file, is_array, read_atoms
 
     path = existing_file(sample, "iid sample")
     order = _order_of_samples(path, force_field)

@@ -9,9 +9,9 @@ import math
 from typing import Any
 
 from fpforce.analysis import next_commands
-from fpforce.analysis.facts import RunFacts
-from fpforce.analysis.findings import INCONSISTENT, SAMPLES_UNKNOWN, TOO_FEW_DATA, UNDERTRAINED, Finding
-from fpforce.analysis.verdict import Thresholds, free_energy_error_kt
+from fpforce.analysis.causes import INCONSISTENT, SAMPLES_UNKNOWN, TOO_FEW_DATA, UNDERTRAINED, Finding
+from fpforce.analysis.criteria import Thresholds, free_energy_error_kt
+from fpforce.analysis.run_facts import RunFacts
 
 ONLY_WEIGHTS = "only the weights of the basins are off"
 MEMORISED = 0.05  # of the held-out loss, by which the loss on training frames is lower: as the training warns of

@@ -8,7 +8,7 @@ import math
 import shlex
 from collections.abc import Iterable
 
-from fpforce.analysis.facts import RunFacts, SimulationFacts
+from fpforce.analysis.run_facts import RunFacts, SimulationFacts
 
 LADDER = 4  # rungs of a first replica exchange, as docs/how-to/enhanced-sampling.md takes
 

@@ -2,6 +2,7 @@
 
 In: a model, reference trajectories, simulations by fpforce-simulate, optionally the training trajectories and iid
 samples. The figures come from `assess`, the dict from `summarise`, the pictures from `figures`.
+Longer than other files, since every input of an evaluation is checked and named here.
 """
 
 import base64
@@ -20,8 +21,8 @@ import numpy as np
 from fpforce.analysis import figures, protein_figures
 from fpforce.analysis.assessment import Assessment, PlaneAssessment, assess
 from fpforce.analysis.comparison import FEWEST_FRAMES
+from fpforce.analysis.criteria import Thresholds
 from fpforce.analysis.divergences import BINS_PER_AXIS
-from fpforce.analysis.facts import RunFacts, simulation_facts, training_facts
 from fpforce.analysis.folding import FoldedStructure
 from fpforce.analysis.inputs import (
     listed,
@@ -32,9 +33,9 @@ from fpforce.analysis.inputs import (
     refuse_repeated,
 )
 from fpforce.analysis.protein import ProteinAssessment
+from fpforce.analysis.report_json import summarise
+from fpforce.analysis.run_facts import RunFacts, simulation_facts, training_facts
 from fpforce.analysis.settings import AssessmentSettings
-from fpforce.analysis.summary import summarise
-from fpforce.analysis.verdict import Thresholds
 from fpforce.analysis.weighted_frames import drawn_by_weight
 from fpforce.forcefield.force_field import ForceField
 from fpforce.forcefield.load import AnyForceField

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from fpforce.analysis.facts import RunFacts
+from fpforce.analysis.criteria import Thresholds
 from fpforce.analysis.folding import FoldedStructure
-from fpforce.analysis.verdict import Thresholds
+from fpforce.analysis.run_facts import RunFacts
 from fpforce.forcefield.wall import Wall
 from fpforce.foundation.errors import InputError
 

@@ -33,7 +33,7 @@ def main(
     Exit status: 0 the force field passes; 2 wrong input or disk full; 3 it does not pass, and the last line says why;
     130 interrupted.
     """
-    from fpforce.analysis.verdict import PASS
+    from fpforce.analysis.criteria import PASS
     from fpforce.commands.train import need_training
 
     need_training()

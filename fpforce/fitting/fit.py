@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fpforce.analysis.causes import INCONSISTENT, UNDERTRAINED
 from fpforce.analysis.convergence import NOT_CONVERGED
-from fpforce.analysis.findings import INCONSISTENT, UNDERTRAINED
+from fpforce.analysis.criteria import FAIL, PASS
 from fpforce.analysis.model_causes import ONLY_WEIGHTS
-from fpforce.analysis.verdict import FAIL, PASS
 from fpforce.fitting.journal import JOURNAL_NAME, Journal
 from fpforce.fitting.judged_by import prepare
 from fpforce.fitting.policy import (

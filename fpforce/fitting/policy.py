@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fpforce.analysis.findings import (
+from fpforce.analysis.causes import (
     BONDS,
     INCONSISTENT,
     LEFT_THE_DATA,

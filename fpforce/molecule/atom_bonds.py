@@ -8,16 +8,17 @@ modified residue; a disulfide may be in a CONECT, in an SSBOND, or nowhere; and 
 be the ends of a gap, or of two molecules. So names give the bonds that they imply, and frames add and remove.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from fpforce.molecule.bonds_by_distance import SampleFrames, add_links, add_within_residues, tell
 from fpforce.molecule.bonds_by_name import PeptideEnds, bonds_by_name, is_peptide_bond, pair_of
+from fpforce.molecule.covalent import BondLimits, symbol_of
 from fpforce.molecule.graph import box_problem
-from fpforce.molecule.residues import is_solvent
+from fpforce.molecule.residues import backbone, is_solvent
 
 if TYPE_CHECKING:
     import mdtraj
@@ -47,23 +48,37 @@ class Gap:
 
 @dataclass(frozen=True)
 class BondedTopology:
-    """An mdtraj topology with all bonds; `sources` of each (i, j), i < j; `gaps` where a bond was expected."""
+    """An mdtraj topology with all bonds; `sources` of each (i, j), i < j; `gaps` where a bond was expected; whether it
+    is `complete` because the file lists every bond.
+    """
 
     topology: "mdtraj.Topology"
     sources: dict[tuple[int, int], str]
     gaps: tuple[Gap, ...] = ()
+    complete: bool = False
 
 
 def complete_bonds(
-    topology: "mdtraj.Topology", frames: SampleFrames | None = None, *, lists_bonds: bool = False
+    topology: "mdtraj.Topology",
+    frames: SampleFrames | None = None,
+    *,
+    lists_bonds: bool = False,
+    coarse: Collection[int] = (),
 ) -> BondedTopology:
     """The topology (a copy, where something is added) with the bonds that names imply and frames show.
 
     frames: of all atoms of the topology; without them nothing is inferred from distances. lists_bonds: the topology
-    came from a file that lists every bond, so that names add none.
+    came from a file that lists every bond, so that names add none. coarse: indices of its atoms that are beads, of
+    whose bonds neither names nor distances tell anything.
     """
     given = {pair_of(a.index, b.index) for a, b in topology.bonds}
-    solute = [atom for residue in topology.residues if not is_solvent(residue) for atom in residue.atoms]
+    solute = [
+        atom
+        for residue in topology.residues
+        if not is_solvent(residue)
+        for atom in residue.atoms
+        if atom.index not in coarse
+    ]
     implied = set() if lists_bonds and given else bonds_by_name(topology, solute)
     sources = dict.fromkeys(given, TOPOLOGY)
     for pair in implied & given:  # the readers of PDB and GRO files add them by name
@@ -81,6 +96,7 @@ def complete_bonds(
         frames = SampleFrames(frames.xyz)
     if frames is not None and tell(frames, sources):
         gaps = _remove_gaps(topology, sources, frames)
+        _remove_misnamed_hydrogens(topology, sources, frames)
         add_within_residues(topology, solute, sources, frames)
         add_links(topology, solute, sources, frames)
     if sources.keys() != given:
@@ -88,7 +104,7 @@ def complete_bonds(
         topology._bonds = [bond for bond in topology._bonds if pair_of(bond[0].index, bond[1].index) in sources]
         for i, j in sorted(sources.keys() - given):
             topology.add_bond(topology.atom(i), topology.atom(j))
-    return BondedTopology(topology, sources, gaps)
+    return BondedTopology(topology, sources, gaps, lists_bonds and bool(given))
 
 
 def with_bonds(bonded: BondedTopology, pairs: Iterable[tuple[int, int]], source: str) -> BondedTopology:
@@ -99,11 +115,32 @@ def with_bonds(bonded: BondedTopology, pairs: Iterable[tuple[int, int]], source:
     topology = bonded.topology.copy()
     for i, j in sorted(new):
         topology.add_bond(topology.atom(i), topology.atom(j))
-    return BondedTopology(topology, bonded.sources | dict.fromkeys(new, source), bonded.gaps)
+    return replace(bonded, topology=topology, sources=bonded.sources | dict.fromkeys(new, source))
 
 
 def _has_box(frames: SampleFrames) -> bool:
     return frames.box_vectors is not None and np.isfinite(frames.xyz).all()
+
+
+def _remove_misnamed_hydrogens(
+    topology: "mdtraj.Topology", sources: dict[tuple[int, int], str], frames: SampleFrames
+) -> None:
+    """Take out bonds of hydrogens that names imply and the frames do not have, but in amino acids: CHARMM calls the
+    hydrogen of O2' in a nucleotide H2', which elsewhere is bonded to C2'.
+    """
+    named = []
+    for pair, source in sources.items():
+        first, second = map(topology.atom, pair)
+        hydrogen = "H" in (symbol_of(first), symbol_of(second))
+        if source == NAMES and hydrogen and first.residue is second.residue and not backbone(first.residue):
+            named.append(pair)
+    if not named:
+        return
+    ends = np.array(named).T
+    limits = BondLimits(*([topology.atom(int(end)) for end in side] for side in ends))
+    for pair, distance, longest in zip(named, frames.typical(*ends), limits.longest, strict=True):
+        if distance > longest:
+            del sources[pair]
 
 
 def _remove_gaps(

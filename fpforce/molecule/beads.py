@@ -293,13 +293,13 @@ class BeadTable:
 
     @cached_property
     def _pdb_names(self) -> list[tuple[str, str]]:
-        from fpforce.molecule.pdb import pdb_names
+        from fpforce.molecule.pdb_writer import pdb_names
 
         return pdb_names(self)
 
     def write_pdb(self, path_or_file: str | os.PathLike[str] | TextIO, positions_nm: "ArrayLike") -> None:
         """Write the beads as PDB with element column and CONECT; (frames, n, 3) gives one MODEL per frame."""
-        from fpforce.molecule.pdb import write_pdb
+        from fpforce.molecule.pdb_writer import write_pdb
 
         write_pdb(self, path_or_file, positions_nm)
 

@@ -11,14 +11,17 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.atom_bonds import BondedTopology
 from fpforce.molecule.beads import Bead
 from fpforce.molecule.bonds_by_name import is_peptide_bond
+from fpforce.molecule.chains import numbers_begin_anew
+from fpforce.molecule.covalent import symbol_of
 from fpforce.molecule.graph import connected_components, nearest_owner
-from fpforce.molecule.residues import is_solvent, lacking_backbone
+from fpforce.molecule.residues import is_solvent, lacking_backbone, whole_residues
 
 if TYPE_CHECKING:
     import mdtraj
-    from mdtraj.core.topology import Atom
+    from mdtraj.core.topology import Atom, Residue
 
 LINK, SEQUENCE = "link", "sequence"
+_MAIN_BEADS = ("CA", "BB")  # of a residue of a protein, the latter in Martini
 
 
 def bead_bonds(bonded: BondedTopology, groups: Sequence[Sequence[int]]) -> dict[tuple[int, int], str]:
@@ -28,7 +31,7 @@ def bead_bonds(bonded: BondedTopology, groups: Sequence[Sequence[int]]) -> dict[
     are. So `ca` gives the chain with its disulfides and ring closures, `heavy` the molecule itself. Sources are those
     of the atoms' bond; LINK where that joins residues other than by a peptide bond or neighbours in the sequence.
     Only where a chain has no bond between residues that follow each other, and not the atoms that would show one (as in
-    a coarse-grained PDB), residues that follow each other are joined, at CA-CA or at their only beads: SEQUENCE.
+    a coarse-grained PDB), residues that follow each other are joined, at CA-CA, BB-BB or their only beads: SEQUENCE.
 
     Args:
         bonded: topology of the atoms with its bonds.
@@ -36,13 +39,20 @@ def bead_bonds(bonded: BondedTopology, groups: Sequence[Sequence[int]]) -> dict[
     """
     topology = bonded.topology
     owner = nearest_owner(bonded.sources, groups)
+    whole = whole_residues(topology)
     pairs: dict[tuple[int, int], str] = {}
     for (a, b), source in sorted(bonded.sources.items()):
         i, j = owner.get(a), owner.get(b)
         if i is None or j is None or i == j:
             continue
         pair = (min(i, j), max(i, j))
-        kind = LINK if _is_link(topology.atom(a), topology.atom(b)) else source
+        first, second = topology.atom(a), topology.atom(b)
+        if whole[first.residue.index] == whole[second.residue.index]:
+            ends = [topology.atom(groups[bead][0]).residue for bead in (i, j)]
+            link = _is_beside(first.residue, ends)
+        else:
+            link = _is_link(first, second)
+        kind = LINK if link else source
         if pair not in pairs or pairs[pair] == LINK:
             pairs[pair] = kind
     pairs |= dict.fromkeys(_sequence_bonds(topology, groups, pairs), SEQUENCE)
@@ -105,20 +115,26 @@ def require_connected(
             f"bead {beads[loose[0]]} (chain {beads[loose[0]].chain}) and bead {beads[body[0]]} (chain "
             f"{beads[body[0]].chain}) are not connected by bonds: {reasons[0] + '; ' if reasons else ''}choose beads "
             "of one molecule that follow each other (a selection can say `and protein` or `chainid 0`), or give the "
-            f"bonds (CONECT in a PDB, `bonds` in a list)"
+            f"bonds (CONECT in a PDB, a .psf, .prmtop or .tpr, `bonds` in a list)"
             f"{'' if several_chains or len(chains) < 2 else together}"
         )
 
 
 def _is_link(first: "Atom", second: "Atom") -> bool:
     """Whether a bond joins two residues as no chain of residues does: a disulfide, a ring's closure, a branch."""
-    if first.residue is second.residue:
-        return False
     if first.residue.chain is not second.residue.chain:
         return True
     follow = abs(first.residue.index - second.residue.index) == 1
-    both_sulfur = {_symbol(first), _symbol(second)} <= {"S", "Se"}
+    both_sulfur = {symbol_of(first), symbol_of(second)} <= {"S", "Se"}
     return both_sulfur or not (follow or (is_peptide_bond(first, second) and _skips(first, second)))
+
+
+def _is_beside(between: "Residue", ends: Sequence["Residue"]) -> bool:
+    """Whether a residue that joins two beads' residues lies beside the chain of these, as a heme does."""
+    if between in ends:
+        return False
+    low, high = sorted(end.index for end in ends)
+    return ends[0].chain is not ends[1].chain or not low < between.index < high
 
 
 def _skips(first: "Atom", second: "Atom") -> bool:
@@ -126,10 +142,6 @@ def _skips(first: "Atom", second: "Atom") -> bool:
     low, high = sorted((first.residue.index, second.residue.index))
     topology = first.residue.chain.topology
     return all(is_solvent(topology.residue(index)) for index in range(low + 1, high))
-
-
-def _symbol(atom: "Atom") -> str:
-    return "" if atom.element is None else atom.element.symbol
 
 
 def _sequence_bonds(
@@ -151,7 +163,7 @@ def _sequence_bonds(
     found = set()
     for left, right in following:
         before, after = topology.residue(left), topology.residue(right)
-        if before.chain is not after.chain or before.chain.index in told:
+        if before.chain is not after.chain or before.chain.index in told or numbers_begin_anew(before, after):
             continue
         if any(atom.name == "C" for atom in before.atoms) and any(atom.name == "N" for atom in after.atoms):
             continue  # these would be bonded
@@ -160,8 +172,9 @@ def _sequence_bonds(
         ends = [
             {topology.atom(groups[bead][0]).name: bead for bead in beads} for beads in (residues[left], residues[right])
         ]
-        if all("CA" in names for names in ends):
-            found.add((ends[0]["CA"], ends[1]["CA"]))
+        main = next((name for name in _MAIN_BEADS if all(name in names for names in ends)), None)
+        if main is not None:
+            found.add((ends[0][main], ends[1][main]))
         elif len(residues[left]) == len(residues[right]) == 1:
             found.add((residues[left][0], residues[right][0]))
     return {(min(i, j), max(i, j)) for i, j in found}

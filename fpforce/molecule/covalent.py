@@ -26,8 +26,9 @@ _SHORTEST_TO_HYDROGEN_NM = 0.045  # some force fields put hydrogen in the middle
 
 
 def symbol_of(atom: "Atom") -> str:
-    """The symbol of an atom's element, VS of a site without one."""
-    return "VS" if atom.element is None else atom.element.symbol
+    """The symbol of an atom's element, VS of a site without one; H of deuterium."""
+    symbol = "VS" if atom.element is None else atom.element.symbol
+    return "H" if symbol == "D" else symbol
 
 
 def radii_nm(atoms: Sequence["Atom"]) -> np.ndarray:

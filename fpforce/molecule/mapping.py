@@ -3,10 +3,10 @@
 In: an mdtraj topology (or a list of bead records). Out: a BeadTable with masses, residues and bonds.
 """
 
-import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +15,11 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.atom_bonds import BondedTopology, complete_bonds
 from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.molecule.bonding import bead_bonds, reasons_apart, require_connected
+from fpforce.molecule.chains import chain_numbers
 from fpforce.molecule.graph import neighbours_of, reached
 from fpforce.molecule.presets import PRESETS
-from fpforce.molecule.residues import is_solvent, is_water
+from fpforce.molecule.residues import is_solvent, is_water, whole_residues
+from fpforce.molecule.selection import group_of, indices_of, selected
 
 if TYPE_CHECKING:
     import mdtraj
@@ -57,23 +59,31 @@ def map_beads(topology: "mdtraj.Topology", beads: BeadChoice, several_chains: bo
     return choose_beads(complete_bonds(topology), beads, several_chains).table
 
 
-def choose_beads(bonded: BondedTopology, beads: BeadChoice, several_chains: bool = False) -> Choice:
-    """`map_beads` of a topology whose bonds are complete, with the sources of the bonds."""
+def choose_beads(
+    bonded: BondedTopology,
+    beads: BeadChoice,
+    several_chains: bool = False,
+    coarse_da: Mapping[int, float] | None = None,
+) -> Choice:
+    """`map_beads` of a topology whose bonds are complete, with the sources of the bonds.
+
+    coarse_da: {index: mass in Da} of those of its atoms that are beads.
+    """
     topology = bonded.topology
     if isinstance(beads, str):
-        groups, mapping = _selected(topology, beads), beads
+        groups, mapping = selected(topology, beads), beads
         names = [topology.atom(group[0]).name for group in groups]
     elif isinstance(beads, Mapping):
         names, mapping = [str(name) for name in beads], "groups"
-        groups = [_group(topology, name, atoms) for name, atoms in beads.items()]
+        groups = [group_of(topology, name, atoms) for name, atoms in beads.items()]
     elif isinstance(beads, Sequence) and beads and all(isinstance(bead, Mapping) for bead in beads):
         for i, bead in enumerate(beads):
             if not {"name", "atoms"} <= set(bead):
                 raise InputError(f"bead {i} of the list has the keys {sorted(bead)}: give `name` and `atoms`")
         names, mapping = [str(bead["name"]) for bead in beads], "groups"
-        groups = [_group(topology, bead["name"], bead["atoms"]) for bead in beads]
+        groups = [group_of(topology, bead["name"], bead["atoms"]) for bead in beads]
     elif isinstance(beads, (Sequence, np.ndarray)) and len(beads):
-        groups, mapping = [(atom,) for atom in _indices(topology, beads, "the list of bead atoms")], "indices"
+        groups, mapping = [(atom,) for atom in indices_of(topology, beads, "the list of bead atoms")], "indices"
         names = [topology.atom(group[0]).name for group in groups]
     else:
         raise InputError(
@@ -81,13 +91,13 @@ def choose_beads(bonded: BondedTopology, beads: BeadChoice, several_chains: bool
         )
     _refuse_shared_atoms(topology, groups)
     _refuse_spread_groups(topology, names, groups)
-    chains = _chain_names(topology, groups)
+    chains = _chain_names(bonded, groups, several_chains)
+    whole = whole_residues(topology)
     sources = bead_bonds(bonded, groups)
-    table = BeadTable(
-        tuple(_bead(topology, name, group, chains) for name, group in zip(names, groups, strict=False)),
-        tuple(sources),
-        mapping,
-    )
+    chosen = [
+        _bead(topology, name, group, chains, whole, coarse_da or {}) for name, group in zip(names, groups, strict=True)
+    ]
+    table = BeadTable(tuple(_distinct_residues(chosen)), tuple(sources), mapping)
     require_connected(table.beads, table.bonds, reasons_apart(bonded, groups), several_chains)
     return Choice(table, sources)
 
@@ -139,85 +149,6 @@ def list_beads(records: Sequence[Mapping[str, Any]], several_chains: bool = Fals
     return BeadTable(tuple(beads), tuple(sorted(pairs)), "list")
 
 
-def chosen_atoms(topology: "mdtraj.Topology", choice: str) -> list[int]:
-    """Indices of the atoms that a preset or an mdtraj selection makes beads, each one bead; water and ions left out."""
-    atoms = [group[0] for group in _selected(topology, choice)]
-    return [atom for atom in atoms if not is_solvent(topology.atom(atom).residue)]
-
-
-def _selected(topology: "mdtraj.Topology", choice: str) -> list[tuple[int, ...]]:
-    """One-atom groups of a preset or an mdtraj selection."""
-    if choice in PRESETS:
-        atoms = PRESETS[choice](topology)
-    else:
-        try:
-            atoms = topology.select(_quoted(choice))
-        except Exception as error:
-            raise InputError(
-                f"beads = {choice!r} is neither a preset ({', '.join(PRESETS)}) nor an mdtraj selection: "
-                f"{_first_line(error)}{_meant(topology, choice)}"
-            ) from None
-    if len(atoms) == 0:
-        raise InputError(f"beads = {choice!r} selects none of the {topology.n_atoms} atoms: check names and residues")
-    return [(int(atom),) for atom in atoms]
-
-
-def _meant(topology: "mdtraj.Topology", choice: str) -> str:
-    """What a choice that cannot be read may have been meant to be, in words."""
-    word = choice.strip()
-    near = get_close_matches(word.lower(), PRESETS, 1, 0.8)
-    if near:
-        return f"; did you mean the preset {near[0]!r}?"
-    if any(atom.name == word for atom in topology.atoms):
-        return f"; atoms of that name are `name {word}`"
-    if any(residue.name == word for residue in topology.residues):
-        return f"; residues of that name are `resname {word}`"
-    return ""
-
-
-def _group(topology: "mdtraj.Topology", name: object, atoms: Any) -> tuple[int, ...]:
-    """Atom indices of one explicit group."""
-    what = f"bead {name!r}"
-    if isinstance(atoms, str):
-        try:
-            chosen = [int(atom) for atom in topology.select(_quoted(atoms))]
-        except Exception as error:
-            raise InputError(f"{what}: {atoms!r} is not an mdtraj selection: {_first_line(error)}") from None
-    elif isinstance(atoms, (int, np.integer)):
-        chosen = _indices(topology, [atoms], what)
-    elif not isinstance(atoms, (Sequence, np.ndarray)):
-        raise InputError(f"{what} = {atoms!r} names no atoms: give a selection, atom indices or atom names")
-    elif len(atoms) and all(isinstance(atom, str) for atom in atoms):
-        by_name = {}
-        for atom in topology.atoms:
-            if not is_solvent(atom.residue):
-                by_name.setdefault(atom.name, []).append(atom)
-        for atom in atoms:
-            if len(by_name.get(atom, ())) != 1:
-                raise InputError(
-                    f"{what}: {len(by_name.get(atom, ()))} atoms are named {atom!r}: give a selection with the residue"
-                )
-        chosen = [by_name[atom][0].index for atom in atoms]
-    else:
-        chosen = _indices(topology, atoms, what)
-    if not chosen:
-        raise InputError(f"{what} has no atoms: {atoms!r} selects none of the {topology.n_atoms} atoms")
-    return tuple(chosen)
-
-
-def _indices(topology: "mdtraj.Topology", atoms: Iterable[Any], what: str) -> list[int]:
-    chosen = []
-    for atom in atoms:
-        if (
-            isinstance(atom, (bool, np.bool_))
-            or not isinstance(atom, (int, np.integer))
-            or not 0 <= atom < topology.n_atoms
-        ):
-            raise InputError(f"{what}: {atom!r} is no atom index of a topology with {topology.n_atoms} atoms (0-based)")
-        chosen.append(int(atom))
-    return chosen
-
-
 def _refuse_shared_atoms(topology: "mdtraj.Topology", groups: Iterable[Sequence[int]]) -> None:
     seen = set()
     for group in groups:
@@ -252,49 +183,74 @@ def _refuse_spread_groups(topology: "mdtraj.Topology", names: Sequence[str], gro
             )
 
 
-def _chain_names(topology: "mdtraj.Topology", groups: Iterable[Sequence[int]]) -> dict[int, str]:
-    """One-letter, distinct name for each source chain that supplies beads."""
-    used = sorted({topology.atom(group[0]).residue.chain.index for group in groups})
-    given = [getattr(topology.chain(index), "chain_id", None) for index in used]
-    if all(name and len(name) == 1 and name.strip() for name in given) and len(set(given)) == len(given):
-        return dict(zip(used, given, strict=False))
-    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-    if len(used) > len(letters):
-        raise InputError(f"the beads come from {len(used)} chains; {len(letters)} at most are supported: choose fewer")
-    return dict(zip(used, letters, strict=False))
+def _chain_names(bonded: BondedTopology, groups: Iterable[Sequence[int]], several_chains: bool) -> dict[int, str]:
+    """{residue: one-letter name of its chain}, distinct for each chain that supplies beads."""
+    topology = bonded.topology
+    number_of = chain_numbers(bonded)
+    residues = [topology.atom(group[0]).residue for group in groups]
+    used = sorted({number_of[residue.index] for residue in residues})
+    given = {number_of[residue.index]: getattr(residue.chain, "chain_id", None) for residue in residues}
+    names = [given[number] for number in used]
+    if not (all(name and len(name) == 1 and name.strip() for name in names) and len(set(names)) == len(names)):
+        if len(used) > len(_LETTERS) and several_chains:
+            raise InputError(
+                f"the beads come from {len(used)} chains; {len(_LETTERS)} at most are supported: choose fewer"
+            )
+        names = [_LETTERS[place % len(_LETTERS)] for place in range(len(used))]
+    name_of = dict(zip(used, names, strict=True))
+    return {residue.index: name_of[number_of[residue.index]] for residue in residues}
 
 
-def _bead(topology: "mdtraj.Topology", name: str, group: Sequence[int], chains: Mapping[int, str]) -> Bead:
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def _bead(
+    topology: "mdtraj.Topology",
+    name: str,
+    group: Sequence[int],
+    chains: Mapping[int, str],
+    whole: Sequence[int],
+    coarse_da: Mapping[int, float],
+) -> Bead:
     atoms = [topology.atom(atom) for atom in group]
-    mass = float(sum(0.0 if atom.element is None else atom.element.mass for atom in atoms))
+    mass = float(sum(coarse_da.get(atom.index, 0.0 if atom.element is None else atom.element.mass) for atom in atoms))
     if mass <= 0.0:
         raise InputError(
-            f"bead {name} ({atoms[0]}) has no mass: leave virtual sites out, or give elements in the topology"
+            f"bead {name} ({atoms[0]}) has no mass: leave virtual sites out, or give elements in the topology; masses "
+            "of beads that are no atoms stand in a .tpr"
         )
     residue = atoms[0].residue
-    element = atoms[0].element.symbol if len(atoms) == 1 else None
+    single = len(atoms) == 1 and atoms[0].index not in coarse_da
     return Bead(
         name,
         residue.name,
-        residue.index,
+        whole[residue.index],
         residue.resSeq,
-        chains[residue.chain.index],
-        element,
+        chains[residue.index],
+        atoms[0].element.symbol if single else None,
         mass,
         tuple(group),
         tuple(atom.name for atom in atoms),
     )
 
 
-def _quoted(selection: str) -> str:
-    """The selection with names that begin with a digit, such as 1Q5, or have a prime, such as C4', in quotes, which
-    mdtraj takes apart otherwise.
+def _distinct_residues(beads: list[Bead]) -> list[Bead]:
+    """The beads, residues of a chain counted from 1 where two that follow each other have one name and number: files
+    of beads have no insertion codes to tell them apart.
     """
-    selection = re.sub(r"(?<![\w'\"])(\w+(?:'+|\*+)\w*)(?![\w'\"*])", r'"\1"', selection)
-    parts = re.split(r"('[^']*'|\"[^\"]*\")", selection)
-    parts[::2] = [re.sub(r"(?<![\w.])(\d+[A-Za-z]\w*)(?![\w.])", r"'\1'", part) for part in parts[::2]]
-    return "".join(parts)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    alike = {
+        before.chain
+        for before, after in pairwise(beads)
+        if before.residue_index != after.residue_index
+        and (before.chain, before.residue, before.residue_number) == (after.chain, after.residue, after.residue_number)
+    }
+    number_of: dict[tuple[str, int], int] = {}
+    count: Counter[str] = Counter()
+    for bead in beads:
+        if (bead.chain, bead.residue_index) not in number_of:
+            count[bead.chain] += 1
+            number_of[bead.chain, bead.residue_index] = count[bead.chain]
+    return [
+        replace(bead, residue_number=number_of[bead.chain, bead.residue_index]) if bead.chain in alike else bead
+        for bead in beads
+    ]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.covalent import symbol_of
 from fpforce.molecule.residues import alpha_carbon, backbone, is_solvent
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def capped_residue(topology: "mdtraj.Topology") -> list[int]:
 
 def heavy(topology: "mdtraj.Topology") -> list[int]:
     """Every atom but hydrogen, water and ions."""
-    return [index for index in all_atoms(topology) if topology.atom(index).element.symbol != "H"]
+    return [index for index in all_atoms(topology) if symbol_of(topology.atom(index)) != "H"]
 
 
 def all_atoms(topology: "mdtraj.Topology") -> list[int]:

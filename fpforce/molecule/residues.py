@@ -6,7 +6,10 @@ atoms that they have, because lists of names never end.
 
 from typing import TYPE_CHECKING
 
+from fpforce.molecule.covalent import symbol_of
+
 if TYPE_CHECKING:
+    import mdtraj
     from mdtraj.core.topology import Atom, Residue
 
 CAPS = ("ACE", "FOR", "NME", "NMA", "NHE", "NH2")  # end groups, which may be without beads
@@ -29,6 +32,7 @@ STANDARD = (
 _NAME_OF = {name: name for name in STANDARD} | {state: name for name, states in _STATES.items() for state in states}
 
 # fmt: off
+_BEADS_OF_WATER = ("W", "WF", "SW", "TW")
 _ION_ELEMENTS = {
     "Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Mn", "Fe", "Co", "Ni", "Cu", "Zn", "Cd",
     "F", "Cl", "Br", "I",
@@ -58,7 +62,7 @@ def amino_acid_of(name: str) -> str | None:
 def backbone(residue: "Residue") -> "dict[str, Atom] | None":
     """{"N": atom, "CA": atom, "C": atom} of an amino acid, whatever its name; None of any other residue."""
     atoms = {atom.name: atom for atom in residue.atoms if atom.name in ("N", "CA", "C")}
-    if len(atoms) < 3 or any(_symbol(atom) not in (name[0], "VS") for name, atom in atoms.items()):
+    if len(atoms) < 3 or any(symbol_of(atom) not in (name[0], "VS") for name, atom in atoms.items()):
         return None
     return atoms
 
@@ -89,12 +93,14 @@ def alpha_carbon(residue: "Residue") -> "Atom | None":
 
 
 def is_water(residue: "Residue") -> bool:
-    """Water by its name, or by its atoms: one oxygen, two hydrogens, and nothing else but sites without mass."""
-    if residue.is_water:
+    """Water by its name, be it a bead of Martini's; or by its atoms: one oxygen, two hydrogens, and nothing else but
+    sites without mass.
+    """
+    if residue.is_water or (residue.name in _BEADS_OF_WATER and residue.n_atoms == 1):
         return True
     if not 3 <= residue.n_atoms <= 5:
         return False
-    symbols = sorted(_symbol(atom) for atom in residue.atoms)
+    symbols = sorted(symbol_of(atom) for atom in residue.atoms)
     return [symbol for symbol in symbols if symbol != "VS"] == ["H", "H", "O"]
 
 
@@ -105,8 +111,22 @@ def is_solvent(residue: "Residue") -> bool:
     if residue.n_atoms != 1:
         return False
     atom = next(residue.atoms)
-    return residue.name.upper().rstrip("+-0123456789") in ION_RESIDUES or _symbol(atom) in _ION_ELEMENTS
+    return residue.name.upper().rstrip("+-0123456789") in ION_RESIDUES or symbol_of(atom) in _ION_ELEMENTS
 
 
-def _symbol(atom: "Atom") -> str:
-    return "VS" if atom.element is None else atom.element.symbol
+def whole_residues(topology: "mdtraj.Topology") -> list[int]:
+    """For each residue of the topology the first of which it is a part: hydrogens may be listed after everything else.
+
+    Parts have one chain, number and name, and no name of an atom twice.
+    """
+    first: dict[tuple[int, int, str], tuple[int, set[str]]] = {}
+    whole = []
+    for residue in topology.residues:
+        key = (residue.chain.index, residue.resSeq, residue.name)
+        names = {atom.name for atom in residue.atoms}
+        start, known = first.get(key, (residue.index, set()))
+        if known & names or is_solvent(residue):
+            start, known = residue.index, set()
+        first[key] = start, known | names
+        whole.append(start)
+    return whole

@@ -43,7 +43,7 @@ def write_bead_dataset(
     """
     folder.mkdir(parents=True, exist_ok=True)
     record: dict[str, Any] = {"made": made, "runs": {}, "agreement": {}}
-    middles = _middles(np.concatenate([run.positions_nm for run in runs]))
+    middles = _middles(model, np.concatenate([run.positions_nm for run in runs]))
     for file, run in zip(run_files(len(runs)), runs, strict=True):
         write_xtc(folder / file, run.positions_nm, run.interval_ps)
         energies, forces = energies_and_forces(model.system, run.positions_nm)
@@ -83,19 +83,32 @@ def _end_to_end(positions_nm: np.ndarray) -> np.ndarray:
     return np.linalg.norm(positions_nm[:, -1] - positions_nm[:, 0], axis=1)
 
 
-def _middles(positions_nm: np.ndarray) -> tuple[float, float]:
-    """Medians over all runs of what splits the frames of a molecule without a native structure."""
-    return float(np.median(radius_of_gyration(positions_nm))), float(np.median(_end_to_end(positions_nm)))
+def _middles(model: BeadModel, positions_nm: np.ndarray) -> dict[str, float]:
+    """Medians over all runs of what splits the frames of a molecule that does not fold."""
+    return {name: float(np.median(values)) for name, values in _split_by(model, positions_nm).items()}
 
 
-def _states(model: BeadModel, positions_nm: np.ndarray, middles: tuple[float, float]) -> dict[str, dict[str, Any]]:
-    """{state: statistics}: folded, or without a native structure compact and with ends near each other."""
+def _split_by(model: BeadModel, positions_nm: np.ndarray) -> dict[str, np.ndarray]:
+    """{state: what is below its median in it}, (frames,) each."""
     if model.contacts is not None:
+        return {"loose": model.contacts.fraction(positions_nm)}
+    return {"compact": radius_of_gyration(positions_nm), "ends near": _end_to_end(positions_nm)}
+
+
+def _states(model: BeadModel, positions_nm: np.ndarray, middles: dict[str, float]) -> dict[str, dict[str, Any]]:
+    """{state: statistics}: folded of a chain with a native structure; else compact and with ends near each other.
+
+    Chains that stay together stay folded, too: they are loose in the half of all frames with the fewest contacts.
+    """
+    if model.contacts is not None and not _several_chains(model):
         return {"folded": indicator_statistics(model.contacts.fraction(positions_nm) > FOLDED_ABOVE)}
     return {
-        "compact": indicator_statistics(radius_of_gyration(positions_nm) < middles[0]),
-        "ends near": indicator_statistics(_end_to_end(positions_nm) < middles[1]),
+        name: indicator_statistics(values < middles[name]) for name, values in _split_by(model, positions_nm).items()
     }
+
+
+def _several_chains(model: BeadModel) -> bool:
+    return len({bead.chain for bead in model.beads.beads}) > 1
 
 
 def _observables(model: BeadModel, positions_nm: np.ndarray) -> dict[str, Any]:
@@ -112,8 +125,10 @@ def _observables(model: BeadModel, positions_nm: np.ndarray) -> dict[str, Any]:
 
 
 def _write_starts(folder: Path, model: BeadModel, positions_nm: np.ndarray) -> dict[str, dict[str, Any]]:
-    """Typical frames: of the folded and the unfolded state by contacts, or at the 10% and 90% quantiles of the size."""
-    if model.contacts is not None:
+    """Typical frames: of the folded and the unfolded state of a chain by contacts, or at the 10% and 90% quantiles of
+    the size.
+    """
+    if model.contacts is not None and not _several_chains(model):
         order = model.contacts.fraction(positions_nm)
         folded = order > FOLDED_ABOVE
         wanted = {"folded": order[folded], "unfolded": order[~folded]}

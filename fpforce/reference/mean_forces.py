@@ -19,6 +19,7 @@ more (CH2, NH3+). Beads that constraints join are refused, since no force tells 
 atoms, whose centre of mass this does not hold.
 Source: Ciccotti, Kapral and Vanden-Eijnden, ChemPhysChem 6, 1809 (2005) (mean forces with constraints); Fixman, Proc.
 Natl. Acad. Sci. 71, 3050 (1974) (the weight); docs/method.md, Mean forces.
+Longer than other files by the reasons above.
 """
 
 import logging

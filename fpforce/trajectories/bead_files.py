@@ -12,7 +12,7 @@ import numpy as np
 
 from fpforce.foundation.atomic_files import replacing
 from fpforce.molecule.beads import BeadTable
-from fpforce.molecule.cif import needs_cif, write_cif
+from fpforce.molecule.cif_writer import needs_cif, write_cif
 from fpforce.trajectories.scene import Scene, draw
 from fpforce.trajectories.writers import write_xtc
 

@@ -18,8 +18,9 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.chirality import chiral_residues
 from fpforce.molecule.mapping import BeadChoice
+from fpforce.trajectories.arrays import NM_PER
 from fpforce.trajectories.atom_checks import check_atom_bonds
-from fpforce.trajectories.files import NM_PER, AtomFrames, existing_file, is_array, matching_files
+from fpforce.trajectories.files import AtomFrames, existing_file, is_array, matching_files
 from fpforce.trajectories.forces import BeadForces, ForceFiles, ForceReader
 from fpforce.trajectories.frame_checks import (
     check_bonds,
@@ -37,9 +38,8 @@ from fpforce.trajectories.mapping_report import (
     chains_of,
     chirality_of,
     left_out_of,
-    repeat_warnings,
-    repeats,
 )
+from fpforce.trajectories.repeats import repeat_warnings, repeats
 from fpforce.trajectories.scene import Scene
 from fpforce.trajectories.several_chains import check_together, interfaces_of
 from fpforce.trajectories.sources import MappedFiles, Sources, resolve

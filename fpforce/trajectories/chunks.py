@@ -12,12 +12,14 @@ import numpy as np
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.periodic import unfold
+from fpforce.trajectories.arrays import NM_PER, check_positions
 from fpforce.trajectories.file_notices import notices
-from fpforce.trajectories.files import NM_PER, AtomFrames, check_positions, unreadable
+from fpforce.trajectories.files import AtomFrames
 from fpforce.trajectories.formats import format_of, readable
 from fpforce.trajectories.quiet import native_output_silenced
 from fpforce.trajectories.sources import ListedBeads, MappedFiles
 from fpforce.trajectories.trr import frames_with_positions
+from fpforce.trajectories.unreadable import unreadable
 
 if TYPE_CHECKING:
     import mdtraj

@@ -1,7 +1,7 @@
 """Trajectory and topology files -> coordinates in nm, with every way a file can be unreadable named.
 
-mdtraj reads the molecular formats; numpy reads bare arrays, whose unit the caller must declare.
-Longer than other files, since most of it is the ways in which a file can be unreadable, each with its words.
+mdtraj reads the molecular formats, MDAnalysis some more (second_reader.py), numpy bare arrays (arrays.py);
+unreadable.py has the words for what cannot be read.
 """
 
 import glob
@@ -10,26 +10,25 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fpforce.foundation.errors import InputError
-from fpforce.foundation.foreign_files import numpy_file
 from fpforce.molecule.bonds_by_distance import SampleFrames
 from fpforce.molecule.periodic import unfold
 from fpforce.trajectories import second_reader
 from fpforce.trajectories.file_notices import notices
-from fpforce.trajectories.formats import format_of, readable
+from fpforce.trajectories.formats import format_of, readable, unpacked
 from fpforce.trajectories.quiet import native_output_silenced
 from fpforce.trajectories.topology_files import put_right
 from fpforce.trajectories.trr import frames_with_positions
+from fpforce.trajectories.unreadable import unreadable
 
 if TYPE_CHECKING:
     import mdtraj
 
 ARRAY_SUFFIXES = (".npy", ".npz")
-NM_PER = {"nm": 1.0, "angstrom": 0.1}
 
 _TOPOLOGY_INSIDE = (
     ".pdb",
@@ -41,14 +40,13 @@ _TOPOLOGY_INSIDE = (
     ".cif",
     ".pdbx",
     ".mmcif",
-    ".mol2",
     ".gsd",
     ".cif.gz",
     ".pdbx.gz",
     ".mmcif.gz",
     ".arc",
 )
-_PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst")
+_READ_WHOLE = (".gro", ".rst7", ".restrt", ".inpcrd", ".ncrst", ".arc")  # of these load_frame reads no frame
 _TIME_INSIDE = (".xtc", ".trr", ".h5", ".hdf5", ".lh5", ".nc", ".netcdf", ".ncdf", ".dtr", ".stk", ".gro")
 
 
@@ -89,11 +87,11 @@ def is_array(path: str | Path) -> bool:
 
 def holds_topology(path: str | Path) -> bool:
     """Whether files of this format name their own atoms."""
-    return format_of(path) in _TOPOLOGY_INSIDE
+    return format_of(path) in _TOPOLOGY_INSIDE or second_reader.holds_topology(Path(path))
 
 
 def load_frame(path: Path, index: int, topology: "mdtraj.Topology | None" = None) -> "mdtraj.Trajectory":
-    """One frame (from 0) of a file as mdtraj.Trajectory; of GRO files too, which mdtraj.load_frame does not read.
+    """One frame (from 0) of a file as mdtraj.Trajectory; of those too that mdtraj.load_frame does not read.
 
     topology: for formats without one. Raises IndexError for a frame that is not there, and what mdtraj raises.
     """
@@ -101,9 +99,14 @@ def load_frame(path: Path, index: int, topology: "mdtraj.Topology | None" = None
 
     if topology is not None and second_reader.reads_trajectory(path):
         return second_reader.load_trajectory(path, topology, frames=index)
+    if topology is None and second_reader.holds_topology(path):
+        topology = second_reader.load_topology(path).topology
+        frame = second_reader.load_trajectory(path, topology, frames=index)
+        put_right(frame.topology, path)
+        return frame
     arguments = {} if topology is None else {"top": topology}
     with readable(path) as name:
-        if format_of(path) == ".gro":
+        if format_of(path) in _READ_WHOLE:
             frame = mdtraj.load(name, **arguments)[index]
         else:
             frame = mdtraj.load_frame(name, index, **arguments)
@@ -132,30 +135,6 @@ def sample_frames(path: Path, topology: "mdtraj.Topology") -> SampleFrames:
     xyz = np.concatenate([frame.xyz for frame in frames])
     boxes = [frame.unitcell_vectors for frame in frames]
     return SampleFrames(xyz, None if any(box is None for box in boxes) else np.concatenate(boxes))
-
-
-def read_array(path: Path, length_unit: str, stride: int) -> np.ndarray:
-    """Positions (frames, atoms, 3) in nm of an .npy, or of an .npz holding `positions` or one 3-d array.
-
-    Args:
-        length_unit: "nm" or "angstrom".
-        stride: take every stride-th frame.
-    """
-    try:
-        with numpy_file(path) as content:
-            array = content if isinstance(content, np.ndarray) else _positions_in(content, path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a numpy file ({reason(error)}): truncated? make it anew") from None
-    check_positions(array, path)
-    return (array[::stride] * NM_PER[length_unit]).astype(np.float32)
-
-
-def check_positions(array: np.ndarray, path: Path) -> None:
-    """Raise InputError for an array that does not hold positions (frames, points, 3)."""
-    if array.ndim != 3 or array.shape[-1] != 3 or not len(array) or not np.issubdtype(array.dtype, np.floating):
-        raise InputError(
-            f"{path} holds {array.dtype} of shape {array.shape}: positions must be floating-point (frames, beads, 3)"
-        )
 
 
 @dataclass(frozen=True)
@@ -201,15 +180,20 @@ def read_atoms(
 
     _refuse_scaled_coordinates(path)
     incomplete = False
-    kept = frames_with_positions(path) if format_of(path) == ".trr" else None
+    kept = frames_with_positions(unpacked(path)) if format_of(path) == ".trr" else None
     mixed = kept is not None and not kept.all()
+    # mdtraj writes beyond its memory where it reads some atoms of some frames of a .trr.
+    all_frames = mixed or format_of(path) == ".trr"
     try:
         if second_reader.reads_trajectory(path):
             part = second_reader.load_trajectory(path, topology, atoms, slice(None, None, stride))
         else:
             with native_output_silenced(), readable(path) as name:
                 load_frame(path, 0, topology)
-                part = mdtraj.load(name, top=topology, atom_indices=atoms, stride=1 if mixed else stride)
+                if format_of(path) in _READ_WHOLE:
+                    part = mdtraj.load(name, top=topology)[::stride].atom_slice(atoms)
+                else:
+                    part = mdtraj.load(name, top=topology, atom_indices=atoms, stride=1 if all_frames else stride)
                 if stride > 1:
                     _read_end(path)
     except Exception as error:
@@ -217,9 +201,11 @@ def read_atoms(
         if part is None:
             raise unreadable(path, topology, error) from None
         incomplete = True
-        part = part if mixed else part[::stride]
+        all_frames = all_frames or format_of(path) == ".xtc"
     if kept is not None and mixed:
         part = part[np.flatnonzero(kept[: part.n_frames])[::stride]]
+    elif all_frames:
+        part = part[::stride]
     announced = _frames_announced_by_dcd(path) if format_of(path) == ".dcd" else 0
     if part.n_frames < -(-announced // stride) and readable_frames:
         incomplete = True
@@ -265,44 +251,13 @@ def _refuse_scaled_coordinates(path: Path) -> None:
     """Refuse a LAMMPS dump whose columns are fractions of the box; mdtraj takes them for lengths."""
     if format_of(path) != ".lammpstrj":
         return
-    with open(path, errors="replace") as file:
+    with open(unpacked(path), errors="replace") as file:
         columns = next((line.split()[2:] for line in file if line.startswith("ITEM: ATOMS")), [])
     if not {"x", "xu"} & set(columns) and {"xs", "xsu"} & set(columns):
         raise InputError(
             f"{path} has scaled coordinates ({' '.join(c for c in columns if c[0] in 'xyz')}), fractions of the box: "
             "write x y z, or xu yu zu, with dump custom"
         )
-
-
-def unreadable(path: Path, topology: "mdtraj.Topology", error: Exception) -> InputError:
-    """The InputError that says why mdtraj could not read a trajectory with this topology."""
-    if isinstance(error, InputError):
-        return error
-    if isinstance(error, ImportError):
-        return InputError(f"{path}: reading this format needs a package that is not installed: {reason(error)}")
-    import mdtraj
-
-    if format_of(path) not in mdtraj.FormatRegistry.loaders and not second_reader.reads_trajectory(path):
-        return InputError(
-            f"{path} has extension {path.suffix or '(none)'!r}, and neither this nor the content tells a format that "
-            f"can be read: {'unpack it, or ' if path.suffix.lower() in _PACKED else ''}give an .xtc, .dcd, .trr, .nc, "
-            ".h5, .gro, .lammpstrj or .pdb by its own name"
-        )
-    held = _atoms_in(path)
-    if held not in (None, topology.n_atoms):
-        return InputError(
-            f"{path} holds {held} atoms, but its topology has {topology.n_atoms}: give the topology of exactly "
-            "these atoms"
-        )
-    if "might not contain the same atoms" in str(error):
-        return InputError(
-            f"{path} holds another number of atoms than its topology ({topology.n_atoms}): give the topology of "
-            "exactly these atoms"
-        )
-    return InputError(
-        f"{path} cannot be read as a trajectory ({reason(error)}): truncated or damaged? copy it again, or set "
-        "data.readable_frames = true to take the frames before the damage"
-    )
 
 
 def _read_end(path: Path) -> None:
@@ -313,15 +268,6 @@ def _read_end(path: Path) -> None:
         with readable(path) as name, mdtraj.open(name) as file:
             file.seek(len(file) - 1)
             file.read(2)
-
-
-def _positions_in(npz: Any, path: Path) -> np.ndarray:
-    if "positions" in npz.files:
-        return npz["positions"]
-    arrays = [array for array in (npz[name] for name in npz.files) if array.ndim == 3]
-    if len(arrays) != 1:
-        raise InputError(f"{path} holds {sorted(npz.files)}: name the array of (frames, beads, 3) `positions`")
-    return arrays[0]
 
 
 def _has_times(path: Path) -> bool:
@@ -338,26 +284,9 @@ def _time_step(path: Path, time: np.ndarray) -> float | None:
 
 
 def _frames_announced_by_dcd(path: Path) -> int:
-    head = path.open("rb").read(12)
+    with open(unpacked(path), "rb") as file:
+        head = file.read(12)
     if len(head) < 12:
         return 0
     order = "<" if struct.unpack("<i", head[:4])[0] == 84 else ">"
     return max(struct.unpack(order + "i", head[8:12])[0], 0)
-
-
-def _atoms_in(path: Path) -> int | None:
-    """Number of atoms that the file itself claims, or None where mdtraj cannot tell."""
-    import mdtraj
-
-    try:
-        with native_output_silenced(), readable(path) as name, mdtraj.open(name) as file:
-            first = file.read(1)
-        return int((first[0] if isinstance(first, tuple) else first).shape[1])
-    except Exception:
-        return None
-
-
-def reason(error: Exception) -> str:
-    """The first line of an error that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip(" #\t")]
-    return lines[0].rstrip(".") if lines else type(error).__name__

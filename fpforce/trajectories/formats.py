@@ -1,18 +1,29 @@
 """Which format a file has, and a name for it that mdtraj's readers take.
 
 mdtraj chooses its reader by the extension, in lower case, and its readers in C take ASCII paths alone. In: any file.
-Out: its format, by content where the extension says nothing or another; and a path that can be read, a link where it
-must be.
+Out: its format, by content where the extension says nothing or another; and a path that can be read: a link, or what a
+packed file holds, where it must be.
 """
 
+import atexit
+import bz2
+import gzip
+import lzma
+import re
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import IO, cast
 
 from fpforce.trajectories.dangerous_formats import refuse_dangerous
 
-_DOUBLE = (".pdb.gz", ".cif.gz", ".pdbx.gz", ".mmcif.gz", ".ent.gz")
+CHARMM_COORDINATES = ".card"  # a name of our own for .crd and .cor of CHARMM: mdtraj's .crd is AMBER's
+_PACKED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_READ_PACKED = (".pdb.gz", ".cif.gz", ".pdbx.gz", ".mmcif.gz", ".xyz.gz")  # by mdtraj itself
+_OTHER_NAMES = {".ent": ".pdb", ".pdb1": ".pdb", ".ent.gz": ".pdb.gz", ".pdb1.gz": ".pdb.gz"}
 _MAGIC = {
     b"\x00\x00\x07\xcb": ".xtc",
     b"\x00\x00\x07\xc9": ".trr",
@@ -23,33 +34,44 @@ _MAGIC = {
 }
 _SAME = {  # other names of what the content shows
     ".nc": (".netcdf", ".ncdf", ".ncrst"),
-    ".h5": (".hdf5", ".lh5", ".nc", ".netcdf", ".ncdf"),
-    ".pdb": (".ent", ".pdb1", ".pdbqt", ".pqr"),
+    ".h5": (".hdf5", ".lh5", ".h5md", ".nc", ".netcdf", ".ncdf"),
 }
+_PDB_RECORDS = (b"ATOM  ", b"HETATM", b"CRYST1", b"MODEL ", b"HEADER")
+_AMBER_LINE = re.compile(rb"(?: *-?\d+\.\d{3}){3,10}")
+_AMBER_NAMES = (".trj", ".traj", ".x", ".crdbox", ".mdcrd", ".crd")
 
 
 def format_of(path: str | Path) -> str:
-    """The extension, in lower case, that tells the format of a file: that of its content where this is plain."""
+    """The extension, in lower case, that tells the format of a file, or of what a packed file holds: that of its
+    content where this is plain.
+    """
     path = Path(path)
     name = path.name.lower()
-    named = next((suffix for suffix in _DOUBLE if name.endswith(suffix)), Path(name).suffix)
-    shown = _by_content(path)
+    packed = packing_of(path)
+    named = Path(name.removesuffix(packed)).suffix
+    if packed and any(name.endswith(suffix) for suffix in (*_READ_PACKED, *_OTHER_NAMES)):
+        named += packed
+    named = _OTHER_NAMES.get(named, named)
+    shown = None if named in _READ_PACKED else _by_content(path, named)
     return named if shown is None or named in (shown, *_SAME.get(shown, ())) else shown
 
 
-def _by_content(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    with open(path, "rb") as file:
-        head = file.read(400)
-    if head[4:8] == b"CORD":
-        return ".dcd"
-    if head[:4] in _MAGIC:
-        return _MAGIC[head[:4]]
-    starts = (b"ATOM  ", b"HETATM", b"CRYST1", b"MODEL ", b"HEADER")
-    if path.suffix in ("", ".ent", ".ENT") and any(line.startswith(starts) for line in head.splitlines()[:5]):
-        return ".pdb"
-    return None
+def packing_of(path: Path) -> str:
+    """The extension by which a file is packed, such as .gz; empty for one that is not."""
+    suffix = path.suffix.lower()
+    return suffix if suffix in _PACKED else ""
+
+
+def unpacked(path: str | Path) -> Path:
+    """The file itself, or what it holds where it is packed: in a folder that lasts as long as the process.
+
+    Raises OSError, EOFError or lzma.LZMAError for a damaged file.
+    """
+    path = Path(path)
+    if not packing_of(path) or not path.is_file():
+        return path
+    state = path.stat()
+    return _unpack(path.resolve(), state.st_mtime_ns, state.st_size)
 
 
 @contextmanager
@@ -60,12 +82,51 @@ def readable(path: str | Path) -> Iterator[str]:
     """
     path = Path(path)
     suffix = format_of(path)
-    if path.is_file():
-        refuse_dangerous(path, suffix)
-    if path.name.endswith(suffix) and suffix and str(path).isascii():
-        yield str(path)
+    file = path if suffix in _READ_PACKED else unpacked(path)
+    if file.is_file():
+        refuse_dangerous(file, suffix)
+    if file.name.endswith(suffix) and suffix and str(file).isascii():
+        yield str(file)
         return
     with tempfile.TemporaryDirectory() as folder:
         link = Path(folder, f"file{suffix}")
-        link.symlink_to(path.resolve())
+        link.symlink_to(file.resolve())
         yield str(link)
+
+
+@cache
+def _unpack(path: Path, modified_ns: int, size: int) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="fpforce-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    target = folder / path.stem
+    with _open(path) as packed, open(target, "wb") as file:
+        shutil.copyfileobj(packed, file)
+    return target
+
+
+def _open(path: Path) -> IO[bytes]:
+    """The content of a file, unpacked."""
+    opener = cast(Callable[..., IO[bytes]], _PACKED.get(packing_of(path), open))
+    return opener(path, "rb")
+
+
+def _by_content(path: Path, named: str) -> str | None:
+    if not path.is_file():
+        return None
+    try:
+        with _open(path) as file:
+            head = file.read(400)
+    except (OSError, EOFError, lzma.LZMAError):  # its reader says so
+        return None
+    if head[4:8] == b"CORD":
+        return ".dcd"
+    if head[:4] in _MAGIC:
+        return _MAGIC[head[:4]]
+    lines = head.splitlines()
+    if named == "" and any(line.startswith(_PDB_RECORDS) for line in lines[:5]):
+        return ".pdb"
+    if named in (".crd", ".cor") and head.startswith(b"*"):
+        return CHARMM_COORDINATES
+    if named in _AMBER_NAMES and len(lines) > 2 and _AMBER_LINE.fullmatch(lines[1].rstrip()):
+        return ".mdcrd"
+    return None

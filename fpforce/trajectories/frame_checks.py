@@ -12,9 +12,9 @@ import numpy as np
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import Bead, BeadTable
-from fpforce.molecule.bonding import SEQUENCE
+from fpforce.molecule.bonding import LINK, SEQUENCE
 from fpforce.molecule.bonds_by_name import is_peptide_bond
-from fpforce.molecule.chirality import d_residues, dihedral
+from fpforce.molecule.chirality import chiral_residues, d_residues, dihedral
 
 if TYPE_CHECKING:
     import mdtraj
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # Bonds between beads, from a bond to hydrogen to the centres of two large groups. Nanometres taken for angstroms, or
 # the reverse, move the typical bond of any molecule out of this range.
 _BOND_RANGE_NM = (0.07, 1.0)
+_LONGEST_LINK_NM = 2.0  # between beads that a residue without beads joins, such as a heme with its two ligands
 # Bonds of the backbone, all close to 0.15 nm: (names, whether within one residue).
 _BACKBONE_BONDS = {("C", "CA", True), ("CA", "N", True), ("CA", "CB", True), ("C", "O", True), ("C", "N", False)}
 _BACKBONE_RANGE_NM = (0.10, 0.20)
@@ -33,6 +34,7 @@ _FEWEST_ATOMS_TO_BE_FLAT = 5
 _NO_EXTENT_NM = 1e-5
 _RIGID_NM = 1e-3  # a bond at 300 K varies by 2e-3 nm, everything else by more
 _NO_BOND_NM = 0.04  # nothing is so near
+_FEW_D_RESIDUES = 0.25  # part of the residues, up to which the trajectory is not taken to be mirrored
 _FEWEST_FRAMES_TO_JUDGE_PHI = 100
 _PHI_OF_D_RESIDUES = 0.9  # part of positive phi; L residues are there a few percent of the time
 
@@ -89,8 +91,11 @@ def check_bonds(
     if not _BOND_RANGE_NM[0] <= middle <= _BOND_RANGE_NM[1]:
         _refuse_unit(middle, path, length_unit)
     for (i, j), length in zip(table.bonds, typical, strict=True):
-        in_order = (sources or {}).get((i, j)) == SEQUENCE
+        source = (sources or {}).get((i, j))
+        in_order = source == SEQUENCE
         shortest, longest = _bond_range(table.beads[i], table.beads[j], in_order)
+        if source == LINK:
+            longest = _LONGEST_LINK_NM
         if not shortest <= length <= longest:
             why = (
                 "residues are missing between them, or they are of two chains, which a TER or chain names tell"
@@ -201,9 +206,17 @@ def check_chirality(xyz: np.ndarray, topology: "mdtraj.Topology", path: Path, st
     found = d_residues(xyz, topology)
     if found:
         residue, count, first = found[0]
+        judged = len(chiral_residues(topology))
+        others = f", and so are {len(found) - 1} others of {judged} residues" if len(found) > 1 else ""
+        few = len(found) <= _FEW_D_RESIDUES * judged
+        why = (
+            f"the rest of the {judged} residues is L, so that it was built with the wrong hand, or has a D residue"
+            if few
+            else "the trajectory is mirrored, or of a D peptide"
+        )
         raise InputError(
-            f"{path}: {residue} is a D amino acid in {count} of {len(xyz)} frames (first: frame {first * stride}): the "
-            "trajectory is mirrored, or of a D peptide; set allow_d_residues = true if that is meant"
+            f"{path}: {residue} is a D amino acid in {count} of {len(xyz)} frames (first: frame {first * stride})"
+            f"{others}: {why}; set allow_d_residues = true if that is meant"
         )
 
 

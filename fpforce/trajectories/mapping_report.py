@@ -5,8 +5,8 @@ what is unusual and may still be meant; what cannot be right was refused before.
 """
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,11 +29,6 @@ _HOW = {
     SEQUENCE: "assumed between residues that follow each other: the topology lists none",
     "list": "of the list of beads",
 }
-
-
-_FILE_PRECISION_NM = 1e-3  # of an .xtc
-_SAME_WITHIN_NM = 1.5e-3
-_FEWEST_TO_ROUND, _BEADS_OF_A_KEY = 4, 6
 
 
 @dataclass(frozen=True)
@@ -77,6 +72,7 @@ class MappingReport:
 
     chains: (name, its residues with beads as text) each. corrected_elements: (atom, before, after). chirality: how the
     handedness was judged. stride: every so many-th frame was taken. interfaces: of molecules that no bond joins.
+    residue_types: {name: type} of residues whose type for a transferable model is not their name.
     """
 
     mapping: str
@@ -94,15 +90,21 @@ class MappingReport:
     warnings: tuple[str, ...]
     interfaces: tuple[Interface, ...] = ()
     residue_names: tuple[str, ...] = ()
+    residue_types: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def states(self) -> tuple[tuple[str, str], ...]:
         """(name, amino acid) of residues that have the name of a state or an end of an amino acid.
 
-        A model takes names as types: LYSH and LYS are two.
+        A model takes names as types: LYSH and LYS are two, but where `residue_types` makes them one.
         """
-        found = [(name, amino_acid_of(name)) for name in self.residue_names]
+        own = [name for name in self.residue_names if name not in self.residue_types]
+        found = [(name, amino_acid_of(name)) for name in own]
         return tuple((name, of) for name, of in found if of is not None and of != name.upper())
+
+    @property
+    def _of_other_types(self) -> list[str]:
+        return [name for name in self.residue_names if name in self.residue_types]
 
     @property
     def links(self) -> tuple[BondRange, ...]:
@@ -127,6 +129,7 @@ class MappingReport:
         lines += [f"chain {name:<8}{residues}" for name, residues in self.chains]
         lines += [f"  {residue:<12}{beads}" for residue, beads in self.residues]
         lines += [f"state         {name}: of {amino_acid}, and a type of its own" for name, amino_acid in self.states]
+        lines += [f"type          {name} counts as {self.residue_types[name]}" for name in self._of_other_types]
         lines += [f"left out      {group}" for group in self.left_out] or ["left out      nothing"]
         for source, count in Counter(bond.source for bond in self.bonds).items():
             lines.append(f"bonds         {count} {_HOW.get(source, source)}")
@@ -249,55 +252,6 @@ def chirality_of(topology: "mdtraj.Topology | None", table: BeadTable, allow_d_r
     if torsions:
         return f"judged by the sign of phi of {_plural(len(torsions), 'residue')}; no CB or HA is there to tell"
     return "cannot be judged: the atoms that would tell it are not in the files"
-
-
-def repeats(pieces: Sequence[np.ndarray]) -> tuple[list[int], dict[tuple[int, int], int]]:
-    """How often frames return: (repeated frames of each piece, {(earlier piece, later piece): frames that both have}).
-
-    pieces: one array (frames, n, 3) in nm a file. Of four beads or more frames are alike within the precision of
-    coordinates in files, since a run may be given in two formats; of fewer, number by number.
-    """
-    first_in: dict[bytes, tuple[int, int]] = {}
-    repeated, shared = [], Counter()
-    for number, piece in enumerate(pieces):
-        again = 0
-        for index, (frame, key) in enumerate(zip(piece, _keys(piece), strict=True)):
-            there = first_in.setdefault(key, (number, index))
-            if there == (number, index):
-                continue
-            if np.abs(pieces[there[0]][there[1]] - frame).max() <= _SAME_WITHIN_NM:
-                again += 1
-                shared[there[0], number] += 1
-        repeated.append(again)
-    return repeated, dict(shared)
-
-
-def _keys(piece: np.ndarray) -> list[bytes]:
-    """What frames (frames, n, 3) that are alike have in common: of some beads, so that few lie on the edge between two
-    rounded numbers.
-    """
-    beads = piece.shape[1]
-    if beads < _FEWEST_TO_ROUND:
-        return [frame.tobytes() for frame in piece]
-    some = np.unique(np.linspace(0, beads - 1, _BEADS_OF_A_KEY).astype(int))
-    return [frame.tobytes() for frame in np.round(piece[:, some] / _FILE_PRECISION_NM).astype(np.int32)]
-
-
-def repeat_warnings(
-    paths: Sequence[str], pieces: Sequence[np.ndarray], shared: Mapping[tuple[int, int], int]
-) -> list[str]:
-    """Lines that say which files hold the same frames."""
-    lines = []
-    for (earlier, later), count in shared.items():
-        whole = " (all of them)" if count == len(pieces[later]) else ""
-        if earlier == later:
-            lines.append(f"{count} frames of {paths[later]} equal an earlier one of it: they are counted again")
-        else:
-            lines.append(
-                f"{count} frames of {paths[later]}{whole} are in {paths[earlier]} too, as where restarts overlap: they "
-                "are counted twice; leave them out of one"
-            )
-    return lines
 
 
 def _plural(count: int, what: str) -> str:

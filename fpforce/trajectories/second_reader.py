@@ -5,6 +5,7 @@ same. MDAnalysis comes with the extra `mdanalysis`; without it these formats are
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fpforce.foundation.errors import InputError
-from fpforce.trajectories.formats import format_of
+from fpforce.trajectories.formats import CHARMM_COORDINATES, format_of, unpacked
 
 if TYPE_CHECKING:
     import mdtraj
 
-TRAJECTORIES = (".tng", ".trc", ".trz", ".coor", ".namdbin", ".config", ".history", ".txyz", ".mmtf", ".dms", ".h5md")
-TOPOLOGIES = (".tpr", ".itp", ".data", ".config", ".history", ".txyz", ".mmtf", ".dms", ".pqr", ".pdbqt", ".xpdb")
+_BOTH = (
+    ".config", ".history", ".txyz", ".mmtf", ".dms", ".pqr", ".pdbqt", ".xpdb", ".mol2", ".data", CHARMM_COORDINATES,
+)  # fmt: skip
+TRAJECTORIES = (".tng", ".trc", ".trz", ".coor", ".namdbin", ".h5md", *_BOTH)
+TOPOLOGIES = (".tpr", ".itp", *_BOTH)
+_LISTS_BONDS = (".tpr", ".mol2", ".txyz", ".dms", ".itp")
 HINT = "this format is read by MDAnalysis: pip install 'fpforce[mdanalysis]'"
 _TIMES = (".tng", ".trc", ".trz", ".history")
 
@@ -31,6 +36,11 @@ def reads_trajectory(path: Path) -> bool:
 def reads_topology(path: Path) -> bool:
     """The same of a topology."""
     return _is_mine(path, TOPOLOGIES)
+
+
+def holds_topology(path: Path) -> bool:
+    """Whether the format, one of this reader, has both a topology and coordinates."""
+    return _is_mine(path, _BOTH)
 
 
 def has_times(path: Path) -> bool:
@@ -46,20 +56,30 @@ def _is_mine(path: Path, formats: Sequence[str]) -> bool:
     return True
 
 
-def load_topology(path: Path) -> "tuple[mdtraj.Topology, bool]":
-    """The topology of a file and whether elements were guessed, from names, since the file has none.
-
-    Raises what MDAnalysis raises.
+@dataclass(frozen=True)
+class Read:
+    """A topology that MDAnalysis read. guessed: its elements are told by masses or names, since the file has none.
+    lists_bonds: every bond stands in the file. masses_da: of particles that are no atoms, by index.
     """
+
+    topology: "mdtraj.Topology"
+    guessed: bool
+    lists_bonds: bool
+    masses_da: dict[int, float]
+
+
+def load_topology(path: Path) -> Read:
+    """The topology of a file. Raises what MDAnalysis raises."""
     import MDAnalysis
     import mdtraj
 
-    universe = MDAnalysis.Universe(str(path), topology_format=_name(path), to_guess=())
+    universe = MDAnalysis.Universe(str(unpacked(path)), topology_format=_name(path), format=_name(path), to_guess=())
     atoms = universe.atoms
     names = _attribute(atoms, "names", [str(kind) for kind in _attribute(atoms, "types", ["X"] * len(atoms))])
     symbols = _attribute(atoms, "elements", [""] * len(atoms))
     masses = _attribute(atoms, "masses", [0.0] * len(atoms))
     topology, chains, residues = mdtraj.Topology(), {}, {}
+    coarse = {}
     for name, symbol, mass, atom in zip(names, symbols, masses, atoms, strict=True):
         segment = getattr(atom, "chainID", "") or getattr(atom, "segid", "")
         if segment not in chains:
@@ -68,10 +88,14 @@ def load_topology(path: Path) -> "tuple[mdtraj.Topology, bool]":
         if key not in residues:
             residue_name = getattr(atom, "resname", "") or "UNK"
             residues[key] = topology.add_residue(residue_name, chains[segment], resSeq=int(getattr(atom, "resid", key)))
-        topology.add_atom(str(name), _element(str(symbol), float(mass), str(name)), residues[key])
+        element = element_of(str(symbol), float(mass), str(name))
+        if element is None:
+            coarse[topology.n_atoms] = float(mass)
+        topology.add_atom(str(name), element or mdtraj.element.carbon, residues[key])
     for first, second in _attribute(universe, "bonds", []):
         topology.add_bond(topology.atom(first.index), topology.atom(second.index))
-    return topology, not any(str(symbol).strip() for symbol in symbols)
+    guessed = not any(str(symbol).strip() for symbol in symbols)
+    return Read(topology, guessed, format_of(path) in _LISTS_BONDS, coarse)
 
 
 def load_trajectory(
@@ -108,7 +132,8 @@ def count_frames(path: Path, n_atoms: int) -> int:
 def _opened(path: Path, n_atoms: int) -> Any:
     from MDAnalysis.coordinates.core import get_reader_for
 
-    reader = get_reader_for(str(path), format=_name(path))(str(path), n_atoms=n_atoms)
+    file = str(unpacked(path))
+    reader = get_reader_for(file, format=_name(path))(file, n_atoms=n_atoms)
     if reader.n_atoms != n_atoms:
         raise InputError(
             f"{path} holds {reader.n_atoms} atoms, but its topology has {n_atoms}: give the topology of exactly these "
@@ -126,7 +151,8 @@ def _steps(reader: Any, frames: slice | int) -> Iterator[Any]:
 
 def _name(path: Path) -> str:
     """MDAnalysis' name of the format."""
-    return {".coor": "NAMDBIN"}.get(format_of(path), format_of(path).lstrip(".").upper())
+    form = format_of(path)
+    return {".coor": "NAMDBIN", CHARMM_COORDINATES: "CRD"}.get(form, form.lstrip(".").upper())
 
 
 def _attribute(atoms: Any, name: str, otherwise: list[Any]) -> list[Any]:
@@ -136,21 +162,30 @@ def _attribute(atoms: Any, name: str, otherwise: list[Any]) -> list[Any]:
         return otherwise
 
 
-def _element(symbol: str, mass_da: float, name: str) -> Any:
-    """By its symbol; else by its mass; else by the first letter of its name."""
+def element_of(symbol: str, mass_da: float, name: str) -> Any:
+    """The mdtraj element of an atom, by its symbol; else by the first letter of its name where the mass fits it, or it
+    with hydrogens as in united atoms; else by its mass, or by that letter where the file has no masses. None of what
+    has a mass and is no single atom.
+    """
     import mdtraj
 
+    known = {element.symbol: element for element in map(mdtraj.element.get_by_symbol, _SYMBOLS)}
+    if symbol.strip().capitalize() in mdtraj.element.Element._elements_by_symbol:
+        return mdtraj.element.get_by_symbol(symbol.strip().capitalize())
     letters = "".join(letter for letter in name if letter.isalpha())
-    for text in (symbol.strip().capitalize(), _BY_MASS.get(round(mass_da), ""), letters[:1].upper()):
-        try:
-            return mdtraj.element.get_by_symbol(text)
-        except KeyError:
-            continue
-    return mdtraj.element.virtual
+    first = known.get(letters[:1].upper())
+    if mass_da <= 0.0:
+        return first or mdtraj.element.virtual
+    if first is not None and _LEAST_PART * first.mass < mass_da < first.mass + _MOST_HYDROGENS_DA:
+        return first
+    near = min(known.values(), key=lambda element: abs(element.mass - mass_da))
+    off = abs(near.mass - mass_da)
+    united = min(abs(mass - mass_da) for mass in _UNITED_DA)
+    return near if off < min(_SAME_MASS_DA, united) else None
 
 
-# fmt: off
-_BY_MASS = {
-    1: "H", 12: "C", 14: "N", 16: "O", 19: "F", 23: "Na", 24: "Mg", 31: "P", 32: "S", 35: "Cl", 39: "K", 40: "Ca",
-}
-# fmt: on
+_SYMBOLS = "H He Li B C N O F Na Mg Al Si P S Cl K Ca Mn Fe Co Ni Cu Zn Se Br Rb Sr Mo Ag Cd I Cs Ba Pt Au Hg".split()
+_UNITED_DA = (13.019, 14.027, 15.035, 16.043)  # CH to CH4, near nitrogen and oxygen
+_SAME_MASS_DA = 0.3
+_MOST_HYDROGENS_DA = 4.1  # four of a united atom, or what hydrogen is given in mass repartitioning
+_LEAST_PART = 0.4  # of a carbon whose three hydrogens have been given some of its mass

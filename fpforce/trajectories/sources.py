@@ -16,22 +16,24 @@ from fpforce.molecule.atom_bonds import BondedTopology, Gap, complete_bonds, wit
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.bonding import SEQUENCE, bead_bonds
 from fpforce.molecule.bonds_by_distance import SampleFrames
+from fpforce.molecule.chains import chain_numbers
+from fpforce.molecule.coarse import USUAL_MASS_DA, mark_coarse
 from fpforce.molecule.mapping import BeadChoice, choose_beads, list_beads
 from fpforce.molecule.periodic import bonded_molecules
+from fpforce.trajectories.arrays import read_array
 from fpforce.trajectories.atom_checks import ChemicalBonds
 from fpforce.trajectories.files import (
     AtomFrames,
     holds_topology,
     is_array,
-    read_array,
     read_atoms,
     sample_frames,
-    unreadable,
 )
 from fpforce.trajectories.force_map import MappedAtoms
 from fpforce.trajectories.scene import Scene, make_scene
 from fpforce.trajectories.several_chains import links_between, molecules_of
 from fpforce.trajectories.topology_files import TopologyFile, read_topology_file
+from fpforce.trajectories.unreadable import is_topology_alone, unreadable
 
 if TYPE_CHECKING:
     import mdtraj
@@ -126,6 +128,8 @@ class Sources:
     """What to read: the full bead `table`, the `source` that reads a file, and where each bond of the table comes from.
 
     file: how the topology was given, None where a list names the beads. gaps: between residues with beads.
+    assumed_masses: of how many particles that are no atoms the mass is the usual one. renumbered: residues have other
+    numbers than in the file.
     """
 
     table: BeadTable
@@ -133,6 +137,8 @@ class Sources:
     bond_sources: dict[tuple[int, int], str]
     file: TopologyFile | None = None
     gaps: tuple[Gap, ...] = ()
+    assumed_masses: int = 0
+    renumbered: bool = False
 
     def warnings(self) -> list[str]:
         """What is unusual in them, in words."""
@@ -145,6 +151,16 @@ class Sources:
             lines.append(
                 f"{assumed} bonds between residues are assumed, each with the next: the topology lists none between "
                 "them, and has not the atoms that would show them"
+            )
+        if self.renumbered:
+            lines.append(
+                "residues that follow each other have one name and number, as by insertion codes: they are counted "
+                "anew, from 1 in their chain"
+            )
+        if self.assumed_masses:
+            lines.append(
+                f"{self.assumed_masses} particles are beads and no atoms by their names and distances: each is taken "
+                f"to weigh {USUAL_MASS_DA:g} Da; a .tpr as the topology has their masses"
             )
         if self.file is not None and self.file.corrected:
             atom, before, after = self.file.corrected[0]
@@ -173,10 +189,11 @@ def resolve(
         return Sources(listed, ListedBeads(listed), dict.fromkeys(listed.bonds, LISTED))
     given = _topology(first, topology, table)
     sample = _sample(first, given, length_unit)
-    whole = complete_bonds(given.topology, sample, lists_bonds=given.lists_bonds)
+    coarse_da = {} if table is not None else mark_coarse(given.topology, sample, given.masses_da)
+    whole = complete_bonds(given.topology, sample, lists_bonds=given.lists_bonds, coarse=coarse_da)
     given_table = table is not None
     if table is None:
-        choice = choose_beads(whole, beads, several_chains)
+        choice = choose_beads(whole, beads, several_chains, coarse_da)
         table, bond_sources = choice.table, choice.sources
     else:
         bond_sources = dict.fromkeys(table.bonds, LISTED)
@@ -208,8 +225,20 @@ def resolve(
         chemical = ChemicalBonds.of(inside, {(where[i], where[j]): kind for (i, j), kind in kept.items()})
     source = MappedFiles(local, indices, inside, whole, sample, chemical, links)
     used = {whole.topology.atom(atom).residue.index for group in groups for atom in group}
-    gaps = tuple(gap for gap in whole.gaps if {gap.before.residue.index, gap.after.residue.index} <= used)
-    return Sources(table, source, bond_sources, given, gaps)
+    chain_of = chain_numbers(whole) if whole.gaps else []
+    gaps = tuple(
+        gap
+        for gap in whole.gaps
+        if {gap.before.residue.index, gap.after.residue.index} <= used
+        and chain_of[gap.before.residue.index] == chain_of[gap.after.residue.index]
+    )
+    of_beads = [atom for group in groups for atom in group]
+    assumed = sum(atom in coarse_da and atom not in given.masses_da for atom in of_beads)
+    coarse_names = {str(whole.topology.atom(atom)) for atom in coarse_da}
+    given = replace(given, corrected=tuple(entry for entry in given.corrected if entry[0] not in coarse_names))
+    numbers = [whole.topology.atom(group[0]).residue.resSeq for group in groups]
+    renumbered = not given_table and numbers != [bead.residue_number for bead in table.beads]
+    return Sources(table, source, bond_sources, given, gaps, assumed, renumbered)
 
 
 def _topology(first: Path, topology: "str | Path | mdtraj.Topology | None", table: BeadTable | None) -> TopologyFile:
@@ -218,10 +247,12 @@ def _topology(first: Path, topology: "str | Path | mdtraj.Topology | None", tabl
             return TopologyFile(table.to_mdtraj(), lists_bonds=True)
         if is_array(first):
             raise InputError(f"{first} is a bare array: give a topology file, or `beads` as a list of name and residue")
+        if is_topology_alone(first):
+            raise InputError(f"{first} has no coordinates: give it as the topology, and a trajectory of its atoms")
         raise InputError(f"{first} does not name its atoms: give a topology file (PDB, GRO, PRMTOP, ...)")
     if topology is None or isinstance(topology, str | Path):
         return read_topology_file(topology or first)
-    return TopologyFile(topology)
+    return TopologyFile(topology.copy())  # its elements may be put right
 
 
 def _sample(path: Path, given: TopologyFile, length_unit: str | None) -> SampleFrames | None:

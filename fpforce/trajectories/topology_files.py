@@ -4,23 +4,25 @@ In: a file that mdtraj reads. Out: its topology, with elements that fit the name
 that a PDB names in SSBOND and LINK records, which mdtraj passes over.
 """
 
-import gzip
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.elements import correct_elements
 from fpforce.trajectories import second_reader
-from fpforce.trajectories.formats import format_of, readable
+from fpforce.trajectories.formats import format_of, readable, unpacked
+from fpforce.trajectories.quiet import native_output_silenced
+from fpforce.trajectories.unreadable import missing_package, reason
 
 if TYPE_CHECKING:
     import mdtraj
     from mdtraj.core.topology import Atom, Residue
 
-_LISTS_BONDS = (".psf", ".prmtop", ".parm7", ".prm7", ".top", ".mol2", ".h5", ".hdf5", ".lh5", ".hoomdxml")
-_PDB = (".pdb", ".ent", ".pdb.gz", ".ent.gz", ".pdb1", ".pdb1.gz")
+_LISTS_BONDS = (".psf", ".prmtop", ".parm7", ".prm7", ".top", ".h5", ".hdf5", ".lh5", ".hoomdxml")
+_PDB = (".pdb", ".pdb.gz")
+_COUNTS_FROM_ONE = (".prmtop", ".parm7", ".prm7", ".top")  # whose residues mdtraj counts from 0
 
 
 @dataclass(frozen=True)
@@ -28,33 +30,37 @@ class TopologyFile:
     """A topology and how its file gave it.
 
     lists_bonds: every bond stands in the file. guessed_elements: the file has none for some atoms. corrected: (atom,
-    element before, element after) where it contradicted the name.
+    element before, element after) where it contradicted the name. masses_da: of particles that are no atoms, by index.
     """
 
     topology: "mdtraj.Topology"
     lists_bonds: bool = False
     guessed_elements: bool = False
     corrected: tuple[tuple[str, str, str], ...] = ()
+    masses_da: Mapping[int, float] = field(default_factory=dict)
 
 
 def read_topology_file(path: str | Path) -> TopologyFile:
     """The topology of a file; InputError if mdtraj cannot read it."""
     import mdtraj
 
-    from fpforce.trajectories.files import existing_file, reason
+    from fpforce.trajectories.files import existing_file
 
     path = existing_file(path, "topology")
     try:
         if second_reader.reads_topology(path):
-            topology, guessed = second_reader.load_topology(path)
-            corrected = correct_elements(topology, guessed)
-            return TopologyFile(topology, path.suffix.lower() == ".tpr", guessed, tuple(corrected))
-        with readable(path) as name:
+            read = second_reader.load_topology(path)
+            corrected = [] if read.masses_da else correct_elements(read.topology, read.guessed)
+            return TopologyFile(read.topology, read.lists_bonds, read.guessed, tuple(corrected), read.masses_da)
+        with readable(path) as name, native_output_silenced():
             topology = mdtraj.load_topology(name)
     except InputError:
         raise
+    except ImportError as error:
+        raise InputError(f"topology {path}: {missing_package(error)}") from None
     except Exception as error:
-        if format_of(path) not in mdtraj.FormatRegistry.loaders and format_of(path) not in _LISTS_BONDS:
+        known = second_reader.reads_topology(path) or format_of(path) in (*mdtraj.FormatRegistry.loaders, *_LISTS_BONDS)
+        if not known:
             raise InputError(
                 f"topology {path} has extension {path.suffix or '(none)'!r}, and neither this nor the content tells a "
                 "format that can be read: give a PDB, GRO, PRMTOP or PSF by its own name"
@@ -74,6 +80,9 @@ def put_right(topology: "mdtraj.Topology", path: Path) -> TopologyFile:
     lines = _pdb_lines(path) if form in _PDB else []
     guessed = form == ".gro" or any(line.startswith(("ATOM", "HETATM")) and not line[76:78].strip() for line in lines)
     corrected = correct_elements(topology, guessed)
+    if form in _COUNTS_FROM_ONE and [residue.resSeq for residue in topology.residues] == [*range(topology.n_residues)]:
+        for residue in topology.residues:
+            residue.resSeq += 1
     for first, second in _named_links(topology, lines):
         topology.add_bond(first, second)
     return TopologyFile(topology, form in _LISTS_BONDS, guessed, tuple(corrected))
@@ -82,11 +91,7 @@ def put_right(topology: "mdtraj.Topology", path: Path) -> TopologyFile:
 def _pdb_lines(path: Path) -> list[str]:
     """The lines of a PDB up to the end of its first model."""
     lines = []
-    with (
-        gzip.open(path, "rt", errors="replace")
-        if path.suffix.lower() == ".gz"
-        else open(path, errors="replace") as file
-    ):
+    with open(unpacked(path), errors="replace") as file:
         for line in file:
             if line.startswith("ENDMDL"):
                 break

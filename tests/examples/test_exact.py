@@ -26,7 +26,7 @@ def script(name):
     return module
 
 
-@pytest.mark.parametrize("system", ["structure_based", "disordered", "hexadecane", "hairpin"])
+@pytest.mark.parametrize("system", ["structure_based", "dimer", "disordered", "hexadecane", "hairpin"])
 def test_recipes_are_read(system):
     recipe = load_recipe(EXAMPLES / system / "recipe.yaml")
     assert recipe.data.molecules or (recipe.data.forces and recipe.data.constraints == "none")
@@ -39,6 +39,23 @@ def test_native_structure_is_where_no_force_acts_but_repulsion(name, residues):
     assert len(model.beads) == residues
     assert energies[0] == pytest.approx(-1.2 * len(model.contacts.pairs), rel=1e-3)
     assert np.abs(forces).max() < 1.0  # kJ/mol/nm; a bond 0.001 nm too long pulls with 24
+
+
+def test_coiled_coil_is_the_one_that_its_script_builds():
+    """A helix has 0.38 nm from CA to CA; residues a and d, of which d is leucine, face each other across the axis."""
+    spec = importlib.util.spec_from_file_location("dimer_generate", EXAMPLES / "dimer" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    model = build_model("structure-based", EXAMPLES / "dimer" / "native.pdb")
+    fos, jun = np.split(model.native_nm, 2)
+    built = np.concatenate([module.helix(14, 0.0), module.helix(14, np.pi)])
+    np.testing.assert_allclose(model.native_nm, built - built.mean(axis=0), atol=2e-4)
+    assert np.linalg.norm(np.diff(fos, axis=0), axis=1) == pytest.approx(np.full(13, 0.378), abs=1e-3)
+    across = np.linalg.norm(fos - jun, axis=1)
+    assert set(np.argsort(across)[:4]) == {0, 3, 7, 10}
+    assert {model.beads.beads[k].residue for k in (3, 10, 17, 24)} == {"LEU"}
+    assert {bead.chain for bead in model.beads.beads} == {"A", "B"}
+    assert not [pair for pair in model.beads.bonds if pair == (13, 14)]
 
 
 def test_bpti_has_its_three_disulfides_as_bonds():

@@ -2,6 +2,7 @@
 
 Models have random weights of order one, and frames bonds that are stretched by some widths, so that every term acts.
 The host is given the positions as the device holds them, in float32 where its precision is single.
+Longer than other files, since every claim about the host is made of the device once more, with the same helpers.
 """
 
 from pathlib import Path

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from fpforce.forcefield.transferable.knowledge import SMALLEST_VARIANCE, Knowledge, gaussian_modes
+from fpforce.forcefield.transferable.gaussian_modes import gaussian_modes
+from fpforce.forcefield.transferable.knowledge import SMALLEST_VARIANCE, Knowledge
 from fpforce.forcefield.transferable.statistics import PairStatistics, PairTable, measure, typed_pairs
+from fpforce.forcefield.transferable.vocabulary import with_types
 from fpforce.foundation.errors import InputError
 from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.loop.expert_training import ExpertTraining
@@ -143,3 +145,21 @@ def test_order_of_the_beads_does_not_matter(molecule_set, peptide_beads):
     ours, theirs = (molecule_set.knowledge.network_constants(table) for table in (beads, other))
     np.testing.assert_array_equal(theirs["distance_mean"], ours["distance_mean"][np.ix_(order, order)])
     np.testing.assert_array_equal(theirs["separation"], ours["separation"][np.ix_(order, order)])
+
+
+def test_names_that_are_one_type_have_one_type_wherever_the_model_is_used(peptide):
+    frames = {"AV": peptide("AV"), "SA": peptide("SA")}
+    named = {name: replace(one, beads=with_types(one.beads, {"ALA": "NALA"})) for name, one in frames.items()}
+    named["SA"] = frames["SA"]
+    choice = "name N CA CB C O and not resname ACE NME"
+    plain = MoleculeSet.of(frames, choice).knowledge
+    apart = MoleculeSet.of(named, choice).knowledge
+    one = MoleculeSet.of(named, choice, one_type={"NALA": "ALA"}).knowledge
+    one = Knowledge.from_dict(json.loads(json.dumps(one.to_dict())))
+    assert "NALA" in apart.vocabulary.residues and one.vocabulary == plain.vocabulary
+    for beads in (named["AV"].beads, frames["AV"].beads):
+        one.require_same_beads(beads)
+        for name, values in plain.network_constants(frames["AV"].beads).items():
+            np.testing.assert_allclose(one.network_constants(beads)[name], values, rtol=1e-6)
+    with pytest.raises(InputError, match="residue type"):
+        plain.network_constants(named["AV"].beads)

@@ -24,6 +24,7 @@ from fpforce.training.calibration.last_layer import damped, last_layer_inputs, l
 from fpforce.training.calibration.newton import bearable_part
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.experts import Experts
+from fpforce.training.models.moments import NORMAL_MAD
 from fpforce.training.sampling.likelihood import log_likelihood
 
 logger = logging.getLogger("fpforce")
@@ -160,7 +161,7 @@ def robust_weights(excess: Tensor) -> Tensor:
     farther beyond.
     """
     away = (excess - excess.median()).abs()
-    limit = STRAY * 1.4826 * away.median()
+    limit = STRAY * NORMAL_MAD * away.median()
     return torch.where(away > limit, limit / away.clamp_min(1e-300), torch.ones_like(away))
 
 

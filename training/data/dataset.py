@@ -2,6 +2,7 @@
 
 In: BeadFrames (nm). Out: a TrainingSet (its statistics travel in the checkpoint) and batches of x_t, t and z, with the
 forces of x_0 where the data has them.
+Longer than other files, since a training set and the batches that are drawn of it are one idea.
 """
 
 from dataclasses import dataclass

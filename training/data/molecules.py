@@ -4,7 +4,7 @@ In: BeadFrames of every molecule. Out: a MoleculeSet, which offers the training 
 offers, and batches whose rows are different molecules, padded to the same number of beads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -47,11 +47,13 @@ class MoleculeSet:
         scale_nm: float | None = None,
         knowledge: Knowledge | None = None,
         one_layout: bool = False,
+        one_type: Mapping[str, str] | None = None,
     ) -> "MoleculeSet":
         """Centre every frame and divide by scale_nm, by default the root mean square of the molecules' own scales.
 
         choice: the recipe's data.beads. knowledge: that of an earlier training, whose statistics are kept. one_layout:
-        whether the molecules differ in their residue types alone, as a model of kind `internal` needs.
+        whether the molecules differ in their residue types alone, as a model of kind `internal` needs. one_type: {name
+        of a residue: the residue type that it counts as}, where it is not its own.
         Raises InputError for a molecule of one bead or of several chains, for one of another layout, and for one whose
         types an earlier training did not know.
         """
@@ -73,7 +75,13 @@ class MoleculeSet:
         if knowledge is None:
             statistics = [measure(one.frames.numpy(), SMOOTH_LENGTH) for one in sets.values()]
             knowledge = Knowledge.of(
-                [one.beads for one in sets.values()], statistics, choice, SMOOTH_LENGTH, allow_d_residues, one_layout
+                [one.beads for one in sets.values()],
+                statistics,
+                choice,
+                SMOOTH_LENGTH,
+                allow_d_residues,
+                one_layout,
+                one_type,
             )
         else:
             knowledge = knowledge.with_places([one.beads for one in sets.values()])

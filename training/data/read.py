@@ -91,7 +91,9 @@ def read_frames(data: DataRecipe) -> Iterator[tuple[str, BeadFrames]]:
             allow_d_residues=data.allow_d_residues,
         )
         check_motion(frames)
-        yield files.name, frames
+        assert frames.report is not None  # what was read from files has one
+        report = dataclasses.replace(frames.report, residue_types=data.residue_types)
+        yield files.name, dataclasses.replace(frames, report=report)
 
 
 def _one_molecule(data: DataRecipe, kt_kj_per_mol: float, earlier: EarlierData | None) -> TrainingSet:
@@ -136,6 +138,7 @@ def _molecule_set(data: DataRecipe, internal: bool, earlier: EarlierData | None)
         for name, ours, theirs in (
             ("beads", data.beads, known.choice),
             ("allow_d_residues", data.allow_d_residues, known.allow_d_residues),
+            ("residue_types", data.residue_types, dict(known.one_type)),
         ):
             if ours != theirs:
                 raise InputError(
@@ -155,6 +158,7 @@ def _molecule_set(data: DataRecipe, internal: bool, earlier: EarlierData | None)
         scale_nm=None if earlier is None else earlier.normalisation.scale_nm,
         knowledge=known,
         one_layout=internal,
+        one_type=data.residue_types,
     )
 
 

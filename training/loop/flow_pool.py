@@ -13,6 +13,7 @@ from fpforce.foundation.seeds import seeds
 from fpforce.training.diffusion import centred, centred_noise, diffuse
 from fpforce.training.losses.flow import FlowPoints
 from fpforce.training.models.contract import DiffusionEnergy
+from fpforce.training.models.moments import NORMAL_MAD
 from fpforce.training.sampling.solvers import Field, multistep, probability_flow, time_grid
 
 T_TOP = 0.6  # alpha = 0.16: above, hardly more than the Gaussian prior is left to learn, whatever the molecule
@@ -130,4 +131,4 @@ def _sound(difference: Tensor) -> Tensor:
     """Which trajectories (count,) have a difference (times, count) of E and -ln q that is like the others'."""
     difference = torch.nan_to_num(difference, nan=torch.inf, posinf=torch.inf, neginf=torch.inf)
     off = (difference - difference.median(1, keepdim=True).values).abs()
-    return (off <= FAR * 1.4826 * off.median(1, keepdim=True).values + NEAR_KT).all(0)
+    return (off <= FAR * NORMAL_MAD * off.median(1, keepdim=True).values + NEAR_KT).all(0)

@@ -14,12 +14,12 @@ from torch import Tensor
 from fpforce.training.diffusion import LARGEST_EXACT_DIMENSION, degrees_of_freedom
 from fpforce.training.loop.flow_pool import T_TOP, UP, fresh_probes, samples
 from fpforce.training.models.contract import DiffusionEnergy
+from fpforce.training.models.moments import NORMAL_MAD
 from fpforce.training.recipe.plan import ExpertPlan
 from fpforce.training.sampling.likelihood import exact_divergence
 from fpforce.training.sampling.solvers import probability_flow, time_grid
 
 SAMPLES = 64  # of which the robust deviation is known to an eighth
-NORMAL_MAD = 1.4826  # standard deviation over median absolute deviation, of a normal distribution
 
 
 def gap_kt(energy: DiffusionEnergy, frames: Tensor, plan: ExpertPlan) -> float:

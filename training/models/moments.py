@@ -7,6 +7,8 @@ them without weights, so that nothing changes where there are none.
 import torch
 from torch import Tensor
 
+NORMAL_MAD = 1.4826  # standard deviation over median absolute deviation, of a normal distribution
+
 
 def mean(values: Tensor, weights: Tensor | None) -> Tensor:
     """Mean over the first dimension."""

@@ -31,6 +31,11 @@ class DataRecipe(Section):
         description="many molecules for one transferable model: folders (or patterns of PDBs) with "
         "NAME.pdb and NAME.xtc or NAME_*.xtc for each",
     )
+    residue_types: dict[str, str] = Field(
+        {},
+        description="names of residues that are one type for a transferable model, each with the type that it counts "
+        "as, such as {LYSH: LYS}; every other name is a type of its own",
+    )
     topology: Path | None = Field(None, description="topology file, where the trajectories hold none")
     beads: str | list | dict = Field("backbone", description="preset, mdtraj selection, or groups of atoms")
     length_unit: Literal["nm", "angstrom"] | None = Field(None, description="unit of bare .npy/.npz arrays")
@@ -102,7 +107,16 @@ class DataRecipe(Section):
                 "of many molecules"
             )
         if not self.molecules:
+            if self.residue_types:
+                raise ValueError(
+                    "residue_types is for transferable models, and molecules = []; leave it out, or give molecules"
+                )
             return self
+        chained = next((kind for kind in self.residue_types.values() if kind in self.residue_types), None)
+        if chained is not None:
+            raise ValueError(
+                f"residue_types has {chained} as a type and as a name of another type; give the last type for both"
+            )
         for name in ("trajectories", "topology", "forces", "weights", "length_unit"):
             if getattr(self, name):
                 raise ValueError(

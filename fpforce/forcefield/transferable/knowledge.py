@@ -7,13 +7,14 @@ Source: docs/method.md, eq. 21 (modes of the prior from distances).
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from fpforce.forcefield.transferable.gaussian_modes import gaussian_modes
 from fpforce.forcefield.transferable.graph import bond_distances, held_pairs, local_frames, separations
 from fpforce.forcefield.transferable.statistics import PairStatistics, PairTable
-from fpforce.forcefield.transferable.vocabulary import Vocabulary, beads_by_residue, layout_of
+from fpforce.forcefield.transferable.vocabulary import Vocabulary, beads_by_residue, layout_of, with_types
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 
@@ -41,7 +42,8 @@ class Knowledge:
     units.
     smallest_variance: of the prior's modes, as of `gaussian_modes`; kept with the weights that were trained on it.
     layout: of a model whose molecules differ in their residue types alone, the names of every residue's beads, in
-    order, and types_at the residue types that each residue had in training; None of any other.
+    order, and types_at the residue types that each residue had in training; None of any other. one_type: {name of a
+    residue: the residue type that it counts as}, where it is not its own.
     """
 
     vocabulary: Vocabulary
@@ -53,6 +55,7 @@ class Knowledge:
     smallest_variance: float = SMALLEST_VARIANCE
     layout: tuple[tuple[str, ...], ...] | None = None
     types_at: tuple[tuple[str, ...], ...] | None = None
+    one_type: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
     def of(
@@ -62,10 +65,13 @@ class Knowledge:
         smooth_length: float,
         allow_d_residues: bool,
         one_layout: bool = False,
+        one_type: Mapping[str, str] | None = None,
     ) -> "Knowledge":
         """What several molecules teach; statistics as of `measure` with the same smooth_length. one_layout: keep that
         of most.
         """
+        one_type = one_type or {}
+        tables = [with_types(table, one_type) for table in tables]
         found: dict[str, set[tuple[str, ...]]] = {}
         for table in tables:
             for residue, names in beads_by_residue(table):
@@ -80,13 +86,14 @@ class Knowledge:
             allow_d_residues,
             layout=Counter(map(layout_of, tables)).most_common(1)[0][0] if one_layout else None,
             types_at=_types_at(tables) if one_layout else None,
+            one_type=dict(one_type),
         )
 
     def with_places(self, tables: Sequence[BeadTable]) -> "Knowledge":
         """The same, with the residue types that further molecules have at the places of the layout."""
         if self.types_at is None:
             return self
-        both = zip(self.types_at, _types_at(tables), strict=False)
+        both = zip(self.types_at, _types_at([with_types(table, self.one_type) for table in tables]), strict=False)
         return replace(self, types_at=tuple(tuple(sorted({*ours, *theirs})) for ours, theirs in both))
 
     def without_layout(self) -> "Knowledge":
@@ -106,6 +113,7 @@ class Knowledge:
             "smallest_variance": self.smallest_variance,
             "layout": _lists(self.layout),
             "types_at": _lists(self.types_at),
+            "one_type": dict(self.one_type),
         }
 
     @staticmethod
@@ -124,6 +132,7 @@ class Knowledge:
             record["smallest_variance"],
             _tuples(record.get("layout")),
             _tuples(record.get("types_at")),
+            record.get("one_type", {}),
         )
 
     def network_constants(self, beads: BeadTable) -> dict[str, np.ndarray]:
@@ -131,6 +140,7 @@ class Knowledge:
 
         Raises InputError for a bead name, a residue type or a pair of beads that the model does not know.
         """
+        beads = with_types(beads, self.one_type)
         names, residues = self.vocabulary.indices(beads)
         statistics = self.pairs.of_molecule(beads)
         return {
@@ -147,6 +157,7 @@ class Knowledge:
         """Raise InputError, naming the residue or the beads, for a residue of other beads, or other bonds, than any
         seen in training.
         """
+        beads = with_types(beads, self.one_type)
         for residue, names in beads_by_residue(beads):
             known = self.residues.get(residue, ())
             if tuple(sorted(names)) not in known:
@@ -172,12 +183,21 @@ class Knowledge:
     def new_places(self, beads: BeadTable) -> list[str]:
         """Residues, such as TRP3, of a type that no training molecule has at their place of the layout."""
         residues = dict.fromkeys((bead.residue, bead.residue_number) for bead in beads.beads)
-        known = self.types_at or [[name for name, _ in residues]] * len(residues)
-        return [f"{name}{number}" for (name, number), types in zip(residues, known, strict=True) if name not in types]
+        if self.types_at is None:
+            return []
+        return [
+            f"{name}{number}"
+            for (name, number), types in zip(residues, self.types_at, strict=True)
+            if self.type_of(name) not in types
+        ]
+
+    def type_of(self, residue: str) -> str:
+        """The residue type that a residue of this name has."""
+        return self.one_type.get(residue, residue)
 
     def prior_terms(self, beads: BeadTable) -> PriorTerms:
         """The prior's modes, and the pairs that it holds."""
-        statistics = self.pairs.of_molecule(beads)
+        statistics = self.pairs.of_molecule(with_types(beads, self.one_type))
         square = _square(statistics.mean**2 + statistics.variance, len(beads), 0.0)
         vectors, variances = gaussian_modes(square, self.smallest_variance)
         pairs = np.array(held_pairs(beads), dtype=np.int64).reshape(-1, 2)
@@ -201,7 +221,7 @@ class Knowledge:
 
     def distance_statistics(self, beads: BeadTable) -> dict[str, np.ndarray]:
         """Mean and variance (pairs,) of the distances, float32, as the coordinates of `internal` take them."""
-        known = self.pairs.of_molecule(beads)
+        known = self.pairs.of_molecule(with_types(beads, self.one_type))
         return {
             "mean": known.mean.astype(np.float32),
             "variance": np.maximum(known.variance, SMALLEST_SPREAD).astype(np.float32),
@@ -210,7 +230,7 @@ class Knowledge:
     def types_of_residues(self, beads: BeadTable) -> np.ndarray:
         """(residues,) indices of the residues' types in the vocabulary."""
         first = np.unique([bead.residue_index for bead in beads.beads], return_index=True)[1]
-        return self.vocabulary.indices(beads)[1][first]
+        return self.vocabulary.indices(with_types(beads, self.one_type))[1][first]
 
     def constants(
         self, beads: BeadTable, kind: str, prior: bool, weights: Mapping[str, np.ndarray]
@@ -244,25 +264,10 @@ class Knowledge:
 
     def bond_lengths(self, beads: BeadTable) -> dict[str, np.ndarray]:
         """`mean`, `min` and `max` of every bond, in the order of beads.bonds, normalised units."""
-        statistics, index = self.pairs.of_molecule(beads), np.array(beads.bonds, dtype=int).reshape(-1, 2)
+        statistics = self.pairs.of_molecule(with_types(beads, self.one_type))
+        index = np.array(beads.bonds, dtype=int).reshape(-1, 2)
         values = {"mean": statistics.mean, "min": statistics.low, "max": statistics.high}
         return {name: _square(value, len(beads), 0.0)[index[:, 0], index[:, 1]] for name, value in values.items()}
-
-
-def gaussian_modes(square: np.ndarray, smallest: float) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvectors (n - 1, n) and eigenvalues (n - 1,) of the bead-bead covariance <x_i . x_j> / 3 of centred frames.
-
-    square (n, n): mean squared distances D2, from which the covariance is -1/2 J D2 J / 3 with the centring J. Means
-    over other molecules need not belong to any arrangement of beads in space, and give negative variances where they do
-    not. Nothing is then known to better than the most negative of them, so no variance is taken to be smaller than its
-    size, or than `smallest`: stiffer modes would count twice what the shells of bonds and angles hold, and bend it
-    where shells overlap.
-    Source: Torgerson, Psychometrika 17, 401 (1952) (double centring).
-    """
-    centring = np.eye(len(square)) - 1.0 / len(square)
-    inside = np.linalg.eigh(centring)[1][:, 1:]  # the centred subspace
-    variances, vectors = np.linalg.eigh(inside.T @ (-centring @ square @ centring / 6.0) @ inside)
-    return (inside @ vectors).T, np.maximum(variances, max(smallest, -variances[0]))
 
 
 def _types_at(tables: Sequence[BeadTable]) -> tuple[tuple[str, ...], ...]:

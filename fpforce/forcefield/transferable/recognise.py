@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fpforce.forcefield.transferable.knowledge import Knowledge
+from fpforce.forcefield.transferable.vocabulary import with_types
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.chirality import d_residues
-from fpforce.molecule.mapping import chosen_atoms, map_beads
+from fpforce.molecule.mapping import map_beads
 from fpforce.molecule.periodic import whole_frame
 from fpforce.molecule.residues import is_solvent
+from fpforce.molecule.selection import chosen_atoms
 from fpforce.trajectories.files import existing_file, holds_topology, load_frame
 from fpforce.trajectories.topology_files import read_topology
 
@@ -90,7 +92,7 @@ def recognise(topology: Any, knowledge: Knowledge, *, any_order: bool = False) -
     try:
         knowledge.require_layout(beads)
         knowledge.network_constants(beads)
-        knowledge.pairs.require_same_bonds(beads)
+        knowledge.pairs.require_same_bonds(with_types(beads, knowledge.one_type))
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     if new := knowledge.new_places(beads):
@@ -252,12 +254,13 @@ def _check_residues(topology: "mdtraj.Topology", chosen: Sequence[int], knowledg
 
 
 def _check_beads(residue: Any, names: tuple[str, ...], knowledge: Knowledge, source: str) -> None:
-    if residue.name not in knowledge.residues:
+    kind = knowledge.type_of(residue.name)
+    if kind not in knowledge.residues:
         raise InputError(
             f"{source}: residue {residue} is of a type that the model was not trained with; it knows "
             f"{', '.join(knowledge.residues)}"
         )
-    known = knowledge.residues[residue.name]
+    known = knowledge.residues[kind]
     if names in known:
         return
     nearest = min(known, key=lambda beads: len(set(beads) ^ set(names)))

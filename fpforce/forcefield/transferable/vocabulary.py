@@ -2,8 +2,8 @@
 residues with them.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,6 +41,14 @@ class Vocabulary:
             np.array([entries.index(entry) for entry in wanted], dtype=np.int64) for _, entries, wanted in known
         )
         return names, residues
+
+
+def with_types(beads: BeadTable, one_type: Mapping[str, str]) -> BeadTable:
+    """The table with every residue called by its type: {name: type} where that is another than its name."""
+    if not one_type:
+        return beads
+    typed = (replace(bead, residue=one_type.get(bead.residue, bead.residue)) for bead in beads.beads)
+    return replace(beads, beads=tuple(typed))
 
 
 def beads_by_residue(beads: BeadTable) -> list[tuple[str, list[str]]]:

@@ -1,6 +1,6 @@
 """Structure-based CA model: the native structure is the minimum of the energy, and the chain folds to it.
 
-In: a PDB of one protein chain, of all its atoms or of its CA alone. Out: a BeadModel.
+In: a PDB of a protein, of all its atoms or of its CA alone. Out: a BeadModel.
 
     E = sum_bonds 100 e (r - r0)^2 + sum_angles 20 e (theta - theta0)^2
       + sum_dihedrals e [(1 - cos(phi - phi0)) + (1 - cos 3 (phi - phi0)) / 2]
@@ -8,7 +8,9 @@ In: a PDB of one protein chain, of all its atoms or of its CA alone. Out: a Bead
 
 r in angstrom in the first term, every r0, theta0, phi0 from the structure. A pair makes a native contact if it is at
 least four residues apart and within 1.2 nm; pairs nearer along the chain do not repel each other. Bonds other than
-along the chain (disulfides) are those of the file's CONECT records; the two residues make no contact besides.
+along the chain (disulfides) are those of the file's CONECT records; the two residues make no contact besides. Chains
+without a bond, as of a dimer, are held together by the native contacts between them, and may part at a temperature that
+is too high.
 Source: Clementi, Nymeyer and Onuchic, J. Mol. Biol. 298 (2000) 937; contacts by cutoff on CA instead of by atoms.
 """
 
@@ -37,7 +39,9 @@ _SHORTEST = 5
 
 
 def build(source: str) -> BeadModel:
-    """The model of a PDB; InputError if it cannot be read as one chain of at least five CA, or has no contacts."""
+    """The model of a PDB; InputError if it cannot be read as chains without gaps, has fewer than five CA, or no
+    contacts.
+    """
     return of_structure(*read_native(Path(source)), name=Path(source).stem)
 
 
@@ -54,7 +58,7 @@ def read_native(path: Path) -> tuple[BeadTable, np.ndarray]:
     alpha = [atom.index for atom in loaded.topology.atoms if atom.name == "CA" and atom.element.symbol == "C"]
     if len(alpha) < _SHORTEST:
         raise InputError(f"{path} has {len(alpha)} CA atoms: give a protein of at least {_SHORTEST} residues")
-    beads = map_beads(loaded.topology, "ca")
+    beads = map_beads(loaded.topology, "ca", several_chains=True)
     positions_nm = beads.positions(loaded.xyz[:1], loaded.topology)[0].astype(np.float64)
     return beads, positions_nm - positions_nm.mean(axis=0)
 
@@ -62,19 +66,21 @@ def read_native(path: Path) -> tuple[BeadTable, np.ndarray]:
 def of_structure(beads: BeadTable, native_nm: np.ndarray, name: str) -> BeadModel:
     """The model of CA beads whose native positions are (n, 3) nm."""
     n = len(beads)
-    chain = [(k, k + 1) for k in range(n - 1)]
-    missing = [pair for pair in chain if pair not in beads.bonds]
+    chain_of = np.array([bead.chain for bead in beads.beads])
+    along = [(k, k + 1) for k in range(n - 1) if chain_of[k] == chain_of[k + 1]]
+    missing = [pair for pair in along if pair not in beads.bonds]
     if missing:
         first, second = (beads.beads[k] for k in missing[0])
-        raise InputError(f"{name}: {first} and {second} follow each other without a bond: give one chain without gaps")
-    links = [pair for pair in beads.bonds if pair not in chain]
-    contacts = native_contacts(native_nm, links)
+        raise InputError(f"{name}: {first} and {second} follow each other without a bond: give chains without gaps")
+    links = [pair for pair in beads.bonds if pair not in along]
+    several = len(set(chain_of)) > 1
+    contacts = native_contacts(native_nm, links, chain_of)
     forces = [
         _bonds(native_nm, beads.bonds),
-        _angles(native_nm),
-        _dihedrals(native_nm),
+        _angles(native_nm, chain_of),
+        _dihedrals(native_nm, chain_of),
         _native(contacts),
-        _repulsion(n, contacts, links),
+        _repulsion(contacts, links, chain_of),
     ]
     return BeadModel(
         kind="structure-based",
@@ -96,13 +102,15 @@ def of_structure(beads: BeadTable, native_nm: np.ndarray, name: str) -> BeadMode
         native_nm=native_nm,
         contacts=contacts,
         scale_kj_per_mol=EPSILON_KJ_PER_MOL,
-        usual_starts=("native",) if links else ("native", "random"),
+        usual_starts=("native",) if links or several else ("native", "random"),
     )
 
 
-def native_contacts(native_nm: np.ndarray, links: list[tuple[int, int]]) -> NativeContacts:
-    """Pairs at least FEWEST_APART residues apart within CONTACT_NM; those of `links` are bonds and no contacts."""
-    i, j = np.triu_indices(len(native_nm), FEWEST_APART)
+def native_contacts(native_nm: np.ndarray, links: list[tuple[int, int]], chain_of: np.ndarray) -> NativeContacts:
+    """Pairs of two chains, or at least FEWEST_APART residues apart, within CONTACT_NM; those of `links` are bonds and
+    no contacts. chain_of (n,): the chain of each bead.
+    """
+    i, j = _pairs(chain_of)
     lengths = np.linalg.norm(native_nm[i] - native_nm[j], axis=1)
     linked = set(links)
     near = (lengths < CONTACT_NM) & np.array([pair not in linked for pair in zip(i, j, strict=True)], dtype=bool)
@@ -123,22 +131,22 @@ def _bonds(native_nm: np.ndarray, pairs: Sequence[tuple[int, int]]) -> "openmm.F
     return force
 
 
-def _angles(native_nm: np.ndarray) -> "openmm.Force":
+def _angles(native_nm: np.ndarray, chain_of: np.ndarray) -> "openmm.Force":
     import openmm
 
     force = openmm.HarmonicAngleForce()
-    for k in range(len(native_nm) - 2):
+    for k in _within(chain_of, 3):
         before, after = native_nm[k] - native_nm[k + 1], native_nm[k + 2] - native_nm[k + 1]
         cosine = before @ after / (np.linalg.norm(before) * np.linalg.norm(after))
         force.addAngle(k, k + 1, k + 2, float(np.arccos(cosine)), 2.0 * 20.0 * EPSILON_KJ_PER_MOL)
     return force
 
 
-def _dihedrals(native_nm: np.ndarray) -> "openmm.Force":
+def _dihedrals(native_nm: np.ndarray, chain_of: np.ndarray) -> "openmm.Force":
     import openmm
 
     force = openmm.PeriodicTorsionForce()
-    for k in range(len(native_nm) - 3):
+    for k in _within(chain_of, 4):
         native = float(dihedral(native_nm[None], (k, k + 1, k + 2, k + 3))[0])
         for fold, height in ((1, 1.0), (3, 0.5)):
             # OpenMM's 1 + cos(n phi - phase): a minimum at the native angle.
@@ -158,14 +166,26 @@ def _native(contacts: NativeContacts) -> "openmm.Force":
     return force
 
 
-def _repulsion(n: int, contacts: NativeContacts, links: Sequence[tuple[int, int]]) -> "openmm.Force":
+def _repulsion(contacts: NativeContacts, links: Sequence[tuple[int, int]], chain_of: np.ndarray) -> "openmm.Force":
     import openmm
 
     force = openmm.CustomBondForce("e*(s/r)^12")
     force.addPerBondParameter("e")
     force.addPerBondParameter("s")
     native = {tuple(pair) for pair in contacts.pairs.tolist()} | set(links)
-    for i, j in zip(*np.triu_indices(n, FEWEST_APART), strict=True):
+    for i, j in zip(*_pairs(chain_of), strict=True):
         if (i, j) not in native:
             force.addBond(int(i), int(j), [EPSILON_KJ_PER_MOL, _REPULSION_NM])
     return force
+
+
+def _within(chain_of: np.ndarray, count: int) -> list[int]:
+    """The first of every `count` beads that follow each other in one chain."""
+    return [k for k in range(len(chain_of) - count + 1) if len(set(chain_of[k : k + count])) == 1]
+
+
+def _pairs(chain_of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs i < j of two chains, or at least FEWEST_APART residues apart in one."""
+    i, j = np.triu_indices(len(chain_of), 1)
+    far = (j - i >= FEWEST_APART) | (chain_of[i] != chain_of[j])
+    return i[far], j[far]

@@ -7,10 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fpforce.analysis import AssessmentSettings, ReplicaFrames, assess
-from fpforce.analysis import findings as causes
-from fpforce.analysis.facts import RunFacts, SimulationFacts, TrainingFacts
+from fpforce.analysis import AssessmentSettings, ReplicaFrames, assess, causes
 from fpforce.analysis.observables import dihedrals
+from fpforce.analysis.run_facts import RunFacts, SimulationFacts, TrainingFacts
 from fpforce.molecule.beads import Bead, BeadTable
 
 REPLICAS, TIMES = 40, 100

@@ -1,4 +1,7 @@
-"""Folding, contacts and kinetics of a CA chain that hops between a hairpin and an extended state at known rates."""
+"""Folding, contacts and kinetics of a CA chain that hops between a hairpin and an extended state at known rates.
+
+Longer than other files, since all its tests share one chain and its simulation.
+"""
 
 import base64
 import json

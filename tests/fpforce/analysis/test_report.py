@@ -1,4 +1,7 @@
-"""evaluate and fpforce-evaluate: files in, report.html and report.json out, one clear line for wrong input."""
+"""evaluate and fpforce-evaluate: files in, report.html and report.json out, one clear line for wrong input.
+
+Longer than other files, since all its tests share one report.
+"""
 
 import base64
 import copy

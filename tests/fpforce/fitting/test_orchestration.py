@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from fpforce.analysis import findings as causes
+from fpforce.analysis import causes
 from fpforce.fitting import fit as fitting
 from fpforce.fitting import journal as journals
 from fpforce.fitting import policy

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from fpforce.analysis import findings as causes
+from fpforce.analysis import causes
 from fpforce.fitting import policy
 from fpforce.fitting.policy import RoundPlan, Situation, first_round, next_round
 

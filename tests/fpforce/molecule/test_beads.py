@@ -1,4 +1,7 @@
-"""Beads chosen from real topologies: what they are, how they are bonded, and what files keep of them."""
+"""Beads chosen from real topologies: what they are, how they are bonded, and what files keep of them.
+
+Longer than other files, since its tests share two molecules, and a bead table is one class.
+"""
 
 import io
 import json

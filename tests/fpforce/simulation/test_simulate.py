@@ -1,4 +1,7 @@
-"""simulate: the right distribution, resumable to the bit, honest about failed replicas, careful with its files."""
+"""simulate: the right distribution, resumable to the bit, honest about failed replicas, careful with its files.
+
+Longer than other files, since all its tests share their force fields and their frames.
+"""
 
 import errno
 import json

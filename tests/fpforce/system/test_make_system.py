@@ -1,4 +1,7 @@
-"""make_system: the same energies and forces through every backend, alone and as replicas, and every way of copying."""
+"""make_system: the same energies and forces through every backend, alone and as replicas, and every way of copying.
+
+Longer than other files, since all its tests run over every backend with the same models.
+"""
 
 import copy
 import os

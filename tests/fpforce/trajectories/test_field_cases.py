@@ -1,7 +1,6 @@
-"""Inputs as users bring them, each the smallest of its kind: taken as they are meant, or refused with the place."""
+"""Bonds of molecules as users bring them: gaps, branches, rings, links; taken as they are meant, or refused."""
 
-import logging
-import struct
+import importlib.util
 from pathlib import Path
 
 import mdtraj
@@ -11,170 +10,20 @@ import pytest
 from openmm import app
 
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.mapping import map_beads
 from fpforce.reference.peptide import build_peptide
 from fpforce.trajectories.bead_frames import read_bead_frames
 
-SEQUENCE = "GADKEYRCHA"
-FRAMES = 12
-
-
-def built(sequence, seed=1, capped=True):
-    """A peptide with hydrogens, in frames that differ by 0.003 nm in every coordinate."""
-    topology, positions = build_peptide(sequence, app.ForceField("amber99sbildn.xml"), seed)
-    noise = np.random.default_rng(seed).normal(size=(FRAMES, *positions.shape))
-    return mdtraj.Trajectory(positions + 0.003 * noise, mdtraj.Topology.from_openmm(topology))
+spec = importlib.util.spec_from_file_location("field_inputs", Path(__file__).with_name("field_inputs.py"))
+field_inputs = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(field_inputs)
+SEQUENCE, FRAMES = field_inputs.SEQUENCE, field_inputs.FRAMES
+built, renamed, files = field_inputs.built, field_inputs.renamed, field_inputs.files
+residues_of, ca_beads, pdb_lines = field_inputs.residues_of, field_inputs.ca_beads, field_inputs.pdb_lines
 
 
 @pytest.fixture(scope="module")
 def peptide():
     return built(SEQUENCE)
-
-
-def renamed(trajectory, number, name):
-    """The trajectory with another name for the residue `number`, and without bonds, as names must give them."""
-    topology = trajectory.topology.copy()
-    topology._bonds = []
-    topology.residue(number).name = name
-    return mdtraj.Trajectory(trajectory.xyz, topology)
-
-
-def files(folder, trajectory, topology_name="given.pdb"):
-    trajectory.save(str(folder / "frames.xtc"))
-    trajectory[0].save(str(folder / topology_name))
-    return folder / "frames.xtc", folder / topology_name
-
-
-def residues_of(frames):
-    return [bead.residue_index for bead in frames.beads.beads]
-
-
-# Names of states and ends in AMBER, CHARMM, GROMACS and GROMOS, of modified residues, and one that nobody knows.
-@pytest.mark.parametrize(
-    "number, name",
-    [
-        (3, "ASH"),
-        (3, "ASPH"),
-        (4, "LYSH"),
-        (4, "LSN"),
-        (4, "LYN"),
-        (5, "GLUH"),
-        (5, "GLH"),
-        (6, "TYM"),
-        (6, "NTYR"),
-        (6, "PTR"),
-        (7, "ARN"),
-        (8, "CYS2"),
-        (8, "CYM"),
-        (9, "HISE"),
-        (9, "CHIP"),
-        (1, "CGLY"),
-        (6, "X1Z"),
-    ],
-)
-@pytest.mark.parametrize("preset, each", [("ca", 1), ("backbone", 3)])
-def test_amino_acid_is_what_has_its_atoms_whatever_its_name(peptide, tmp_path, number, name, preset, each):
-    trajectory, topology = files(tmp_path, renamed(peptide, number, name), "given.gro")
-    frames = read_bead_frames(trajectory, topology, beads=preset)
-    assert residues_of(frames) == [r for r in range(1, 11) for _ in range(each)]
-    assert frames.beads.bonds == tuple((i, i + 1) for i in range(10 * each - 1))
-
-
-@pytest.mark.parametrize("name", ["LYSH", "X1Z"])
-def test_residue_without_a_template_has_its_bonds_by_distance(peptide, tmp_path, name):
-    trajectory, topology = files(tmp_path, renamed(peptide, 4, name), "given.gro")
-    frames = read_bead_frames(trajectory, topology, beads="all")
-    right = {tuple(sorted((a.index, b.index))) for a, b in peptide.topology.bonds}
-    assert set(frames.beads.bonds) == right
-
-
-def test_names_give_the_chain_of_a_topology_alone(peptide):
-    table = map_beads(renamed(peptide, 4, "LYSH").topology, "ca")
-    assert table.bonds == tuple((i, i + 1) for i in range(9))
-
-
-@pytest.mark.parametrize("width_nm", [0.1, 0.3, 0.35])
-@pytest.mark.parametrize("preset", ["ca", "backbone", "heavy"])
-def test_box_that_cannot_hold_a_bond_twice_is_ignored(peptide, tmp_path, caplog, width_nm, preset):
-    whole = read_bead_frames(*files(tmp_path, peptide), beads=preset).positions_nm
-    peptide.unitcell_lengths = np.full((FRAMES, 3), width_nm)
-    peptide.unitcell_angles = np.full((FRAMES, 3), 90.0)
-    try:
-        trajectory, topology = files(tmp_path, peptide)
-    finally:
-        peptide.unitcell_vectors = None
-    with caplog.at_level(logging.WARNING, "fpforce"):
-        frames = read_bead_frames(trajectory, topology, beads=preset)
-    np.testing.assert_array_equal(frames.positions_nm, whole)
-    assert f"its box is {width_nm:g} nm wide, too narrow to hold a bond" in caplog.text
-
-
-@pytest.mark.parametrize("part", [0.92, 1.0, 1.28])
-def test_box_of_beads_is_judged_by_the_bonds_of_beads(tmp_path, caplog, part):
-    strand = np.cumsum(np.full((FRAMES, 6, 3), 0.22), axis=1)  # 0.381 nm apart
-    topology = ca_beads(6)
-    frames = mdtraj.Trajectory(strand, topology, unitcell_lengths=np.full((FRAMES, 3), 0.762 * part),
-                               unitcell_angles=np.full((FRAMES, 3), 90.0))  # fmt: skip
-    found = read_bead_frames(*files(tmp_path, frames), beads="all")
-    np.testing.assert_allclose(found.positions_nm, strand, atol=2e-3)
-    assert "too narrow to hold a bond of typically 0.381 nm twice" in caplog.text
-
-
-@pytest.mark.parametrize("only_ca", [True, False])
-def test_wrapped_molecule_is_made_whole_in_the_frames_that_have_a_box(peptide, tmp_path, only_ca):
-    molecule = peptide.atom_slice(peptide.topology.select("name CA")) if only_ca else peptide
-    edges = np.full((FRAMES, 3), 2.0)
-    xyz = (molecule.xyz + [0.9, 0.3, 1.9]) % 2.0
-    edges[4], xyz[4] = 0.0, molecule.xyz[4]
-    wrapped = mdtraj.Trajectory(xyz, molecule.topology)
-    with mdtraj.formats.XTCTrajectoryFile(str(tmp_path / "frames.xtc"), "w") as file:
-        file.write(wrapped.xyz, box=np.einsum("fi,ij->fij", edges, np.eye(3)).astype(np.float32))
-    molecule[0].save(str(tmp_path / "given.pdb"))
-    found = read_bead_frames(tmp_path / "frames.xtc", tmp_path / "given.pdb", beads="ca").positions_nm
-    right = peptide.xyz[:, peptide.topology.select("name CA")]
-    np.testing.assert_allclose(found - found[:, :1], right - right[:, :1], atol=2.1e-3)
-
-
-def ca_beads(count, chain=None, topology=None):
-    topology = topology or mdtraj.Topology()
-    chain = chain or topology.add_chain()
-    for number in range(count):
-        residue = topology.add_residue("ALA", chain, resSeq=number + 1)
-        topology.add_atom("CA", mdtraj.element.carbon, residue)
-    return topology
-
-
-def damaged(trajectory, which, change):
-    xyz = trajectory.xyz.copy()
-    xyz[which] = change(xyz[which])
-    return mdtraj.Trajectory(xyz, trajectory.topology)
-
-
-@pytest.mark.parametrize("preset", ["ca", "backbone", "all"])
-@pytest.mark.parametrize(
-    "which, change, message",
-    [
-        (slice(4, 6), lambda xyz: 0.0 * xyz, r"in frame 4 \(counted from 0\) the bond .* is 0 nm long, .*2 of 12"),
-        (slice(6, 12), lambda xyz: 10.0 * xyz, r"6 of 12 frames are in another unit .*angstrom.*in frame 6 "),
-        (slice(7, 8), lambda xyz: xyz * [1, 1, 0], r"in frame 7 \(counted from 0\) all atoms have one z"),
-        (slice(3, 4), lambda xyz: 0.1 * xyz, r"1 of 12 frames are in another unit .*in frame 3 "),
-    ],
-    ids=["zero", "angstrom", "flat", "tenth"],
-)
-def test_frames_that_are_damaged_are_named(peptide, tmp_path, preset, which, change, message):
-    trajectory, topology = files(tmp_path, damaged(peptide, which, change))
-    peptide[0].save(str(topology))
-    with pytest.raises(InputError, match=message):
-        read_bead_frames(trajectory, topology, beads=preset)
-
-
-def test_bead_on_top_of_its_neighbour_in_a_frame_is_named(peptide, tmp_path):
-    carbons = peptide.topology.select("name CA")
-    xyz = peptide.xyz.copy()
-    xyz[5, carbons[3]] = xyz[5, carbons[4]] + 0.01
-    trajectory, topology = files(tmp_path, mdtraj.Trajectory(xyz, peptide.topology))
-    with pytest.raises(InputError, match=r"in frame 5 .* the bond LYS5-CA - GLU6-CA is 0.0173 nm long"):
-        read_bead_frames(trajectory, topology, beads="ca")
 
 
 def without_residues(trajectory, numbers):
@@ -354,17 +203,6 @@ def test_disulfide_is_a_link_between_beads(disulfide, tmp_path, how, preset):
     assert ((0, 3) if preset == "ca" else (1, 10)) in bonds
 
 
-def pdb_lines(frame):
-    """The frame as PDB text with the chain A, columns filled."""
-    import io
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        frame.save_pdb(str(Path(folder, "frame.pdb")))
-        text = Path(folder, "frame.pdb").read_text()
-    return [line for line in io.StringIO(text).read().splitlines() if line.strip()]
-
-
 def test_hydrogens_after_all_heavy_atoms_are_bonded_to_their_own(peptide, tmp_path):
     heavy = [a.index for a in peptide.topology.atoms if a.element.symbol != "H"]
     hydrogens = [a.index for a in peptide.topology.atoms if a.element.symbol == "H"]
@@ -382,120 +220,6 @@ def test_hydrogens_after_all_heavy_atoms_are_bonded_to_their_own(peptide, tmp_pa
     bonds = {frozenset((names[i], names[j])) for i, j in frames.beads.bonds}
     chain = {frozenset((f"CA{i}", f"CA{i + 1}")) for i in range(2, 11)}
     assert bonds == chain | {frozenset((f"CA{i}", f"HA{i}")) for i in range(3, 12)}  # glycine has HA2 and HA3
-
-
-def test_left_justified_names_without_elements_are_carbon_and_hydrogen(peptide, tmp_path):
-    lines = []
-    for line in pdb_lines(peptide[0]):
-        if line.startswith("ATOM"):
-            line = f"{line[:12]}{line[12:16].strip():<4}{line[16:76].rstrip()}"
-        lines.append(line)
-    (tmp_path / "given.pdb").write_text("\n".join(line for line in lines if not line.startswith("CONECT")) + "\n")
-    peptide.save(str(tmp_path / "frames.xtc"))
-    for preset in ("ca", "heavy", "all"):
-        right = map_beads(peptide.topology, preset)
-        table = read_bead_frames(tmp_path / "frames.xtc", tmp_path / "given.pdb", beads=preset).beads
-        assert [bead.element for bead in table.beads] == [bead.element for bead in right.beads]
-        np.testing.assert_allclose(table.masses_da, right.masses_da)
-
-
-def test_ca_alone_without_elements_is_carbon(tmp_path):
-    strand = np.cumsum(np.full((FRAMES, 4, 3), 0.22), axis=1)
-    lines = [
-        f"ATOM  {i + 1:5d} CA   ALA A{i + 1:4d}    " + "".join(f"{10 * x:8.3f}" for x in strand[0, i]) for i in range(4)
-    ]
-    (tmp_path / "given.pdb").write_text("\n".join([*lines, "END"]) + "\n")
-    np.save(tmp_path / "frames.npy", strand)
-    table = read_bead_frames(tmp_path / "frames.npy", tmp_path / "given.pdb", beads="ca", length_unit="nm").beads
-    assert {bead.element for bead in table.beads} == {"C"}
-
-
-def test_ligand_without_elements_has_chlorine_and_bromine(tmp_path):
-    from fpforce.trajectories.topology_files import read_topology_file
-
-    names = ["C1", "C2", "CL1", "BR1", "H1", "1HB"]
-    lines = [f"HETATM{i + 1:5d} {name:<4s} LIG A   1    {i:8.3f}{0.0:8.3f}{0.0:8.3f}" for i, name in enumerate(names)]
-    (tmp_path / "ligand.pdb").write_text("\n".join([*lines, "END"]) + "\n")
-    read = read_topology_file(tmp_path / "ligand.pdb")
-    assert [atom.element.symbol for atom in read.topology.atoms] == ["C", "C", "Cl", "Br", "H", "H"]
-    assert read.guessed_elements
-
-
-@pytest.mark.parametrize(
-    "columns, symbols",
-    [(("FE", "ZN", "SE", "CO", "CA"), ("Fe", "Zn", "Se", "C", "C")), (("FE", "CO", "CA"), ("Fe", "Co", "C"))],
-    ids=["no elements in the file", "elements in the file"],
-)
-def test_metals_of_cofactors_stay_metals(tmp_path, columns, symbols):
-    from fpforce.trajectories.topology_files import read_topology_file
-
-    stated = {"FE": "FE", "CO": "CO", "CA": "CA"} if len(columns) == 3 else {}
-    atoms = [*columns, "C1", "C2"]
-    lines = [
-        f"HETATM{i + 1:5d} {name:<4s} HEM A   1    {i:8.3f}{0.0:8.3f}{0.0:8.3f}  1.00  0.00          "
-        f"{stated.get(name, 'C') if stated else '':>2s}"
-        f"{stated.get(name, '' if not stated else 'C'):>2s}"
-        for i, name in enumerate(atoms)
-    ]
-    (tmp_path / "cofactor.pdb").write_text("\n".join([*lines, "END"]) + "\n")
-    read = read_topology_file(tmp_path / "cofactor.pdb")
-    assert tuple(atom.element.symbol for atom in read.topology.atoms)[: len(columns)] == symbols
-
-
-def test_calcium_stays_calcium(peptide, tmp_path):
-    topology = peptide.topology.copy()
-    topology.add_atom("CA", mdtraj.element.calcium, topology.add_residue("CA", topology.add_chain("I"), resSeq=99))
-    xyz = np.concatenate([peptide.xyz, np.full((FRAMES, 1, 3), 5.0)], axis=1)
-    frames = read_bead_frames(*files(tmp_path, mdtraj.Trajectory(xyz, topology)), beads="ca")
-    assert len(frames.beads) == 10
-
-
-def trr_frame(number, atoms, positions=None, velocities=None):
-    """A frame of a .trr in single precision, as GROMACS writes it."""
-    blocks = [None if block is None else np.asarray(block, ">f4").tobytes() for block in (positions, velocities)]
-    sizes = [0, 0, 36, 0, 0, 0, 0, *(len(block or b"") for block in blocks), 0]
-    head = struct.pack(">3i", 1993, 13, 12) + b"GMX_trn_file" + struct.pack(">13i", *sizes, atoms, number, 0)
-    box = np.zeros((3, 3), ">f4").tobytes()
-    return head + struct.pack(">2f", 0.1 * number, 0.0) + box + b"".join(block or b"" for block in blocks)
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-def test_trr_frames_without_positions_are_passed_over(peptide, tmp_path, caplog, stride):
-    atoms = peptide.n_atoms
-    content = b"".join(
-        trr_frame(i, atoms, peptide.xyz[i // 10] if i % 10 == 0 else None, np.zeros((atoms, 3))) for i in range(95)
-    )
-    (tmp_path / "mixed.trr").write_bytes(content)
-    peptide[0].save(str(tmp_path / "given.pdb"))
-    frames = read_bead_frames(tmp_path / "mixed.trr", tmp_path / "given.pdb", beads="ca", stride=stride)
-    carbons = peptide.topology.select("name CA")
-    np.testing.assert_allclose(frames.positions_nm, peptide.xyz[:10:stride, carbons], atol=1e-6)
-    assert frames.time_step_ps == pytest.approx(1.0 * stride)
-    assert "85 frames have velocities or forces and no positions" in caplog.text
-
-
-def test_file_that_is_given_twice_is_noticed(peptide, tmp_path, caplog):
-    trajectory, topology = files(tmp_path, peptide)
-    frames = read_bead_frames([trajectory, trajectory], topology, beads="ca")
-    assert len(frames) == 2 * FRAMES
-    assert f"{FRAMES} frames of {trajectory} (all of them) are in {trajectory} too" in caplog.text
-
-
-@pytest.mark.parametrize("turned", [False, True], ids=["identical", "rigid"])
-def test_frames_in_which_nothing_moves_are_refused_for_training(peptide, tmp_path, turned):
-    from fpforce.trajectories.frame_checks import check_motion
-
-    xyz = np.repeat(peptide.xyz[:1], FRAMES, axis=0)
-    if turned:
-        angles = np.linspace(0.0, 3.0, FRAMES)
-        turn = np.array([[[np.cos(a), np.sin(a), 0], [-np.sin(a), np.cos(a), 0], [0, 0, 1]] for a in angles])
-        xyz = np.einsum("fad,fde->fae", xyz, turn)
-    trajectory, topology = files(tmp_path, mdtraj.Trajectory(xyz, peptide.topology))
-    frames = read_bead_frames(trajectory, topology, beads="ca")
-    with pytest.raises(InputError, match="no distance between beads varies by more than .*alike, or the molecule is"):
-        check_motion(frames)
-    trajectory, topology = files(tmp_path, peptide)
-    check_motion(read_bead_frames(trajectory, topology, beads="ca"))
 
 
 def test_bonds_of_the_report_have_their_sources_and_lengths(disulfide, tmp_path):
@@ -535,33 +259,3 @@ def test_frame_of_water_that_is_not_finite_costs_no_link(tmp_path):
         mdtraj.Trajectory(xyz, topology).save_dcd(str(path))
         bonds.append(read_bead_frames(path, given, beads="ca").beads.bonds)
     assert (0, 3) in bonds[0] and bonds[0] == bonds[1]
-
-
-def pdb_of(names, path):
-    """A PDB of residues of these names, N, CA and C each."""
-    lines, serial = [], 0
-    for number, name in enumerate(names, start=1):
-        for k, atom in enumerate(("N", "CA", "C")):
-            serial += 1
-            x = 3.8 * number + 1.3 * k
-            lines.append(
-                f"ATOM  {serial:5d}  {atom:<3s} {name:<4s}A{number:4d}    {x:8.3f}{k % 2:8.3f}{0:8.3f}  1.00  0.00"
-                f"          {atom[0]:>2s}"
-            )
-    path.write_text("\n".join([*lines, "END"]) + "\n")
-
-
-@pytest.mark.parametrize("row", ["HIS", "CYS", "NME"])
-def test_names_of_one_type_are_those_of_the_documentation(row, tmp_path):
-    page = (Path(__file__).parents[3] / "docs" / "how-to" / "many-molecules.md").read_text()
-    line = next(line for line in page.splitlines() if line.startswith(f"| {row} |"))
-    names = line.split("|")[2].replace(" ", "").split(",")
-    pdb_of(names, tmp_path / "given.pdb")
-    assert {residue.name for residue in mdtraj.load(str(tmp_path / "given.pdb")).topology.residues} == {row}
-
-
-@pytest.mark.parametrize("number, name, amino_acid", [(4, "LYSH", "LYS"), (8, "CYS2", "CYS")])
-def test_states_are_types_of_their_own_and_listed(peptide, tmp_path, number, name, amino_acid):
-    report = read_bead_frames(*files(tmp_path, renamed(peptide, number, name), "given.gro"), beads="ca").report
-    assert report.states == ((name, amino_acid),)
-    assert f"{name}: of {amino_acid}, and a type of its own" in str(report)

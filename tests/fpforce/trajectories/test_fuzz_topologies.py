@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.cif import write_cif
+from fpforce.molecule.cif_writer import write_cif
 from fpforce.molecule.mapping import list_beads, map_beads
 from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.trajectories.topology_files import read_topology_file

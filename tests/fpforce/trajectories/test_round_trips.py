@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fpforce.molecule.beads import BeadTable
-from fpforce.molecule.cif import needs_cif, write_cif
+from fpforce.molecule.cif_writer import needs_cif, write_cif
 from fpforce.molecule.mapping import list_beads
 from fpforce.trajectories.bead_files import bead_records, write_bead_frames
 from fpforce.trajectories.bead_frames import read_bead_frames

@@ -93,3 +93,45 @@ def test_without_mdanalysis_the_message_says_what_to_install(given, tmp_path, mo
     (tmp_path / "given.tpr").write_bytes(b"x" * 100)
     with pytest.raises(InputError, match=r"pip install 'fpforce\[mdanalysis\]'"):
         read_bead_frames(tmp_path / "frames.xtc", tmp_path / "given.tpr", beads="ca")
+
+
+@pytest.mark.parametrize("suffix", [".crd", ".cor", ".pqr", ".CRD"])
+def test_file_with_atoms_and_places_is_read_alone(tmp_path, suffix):
+    """.crd that begins with a star is CHARMM's, and no ASCII trajectory of AMBER."""
+    given = tmp_path / "whole.pdb"
+    topology, positions = build_peptide("LKA", app.ForceField("amber99sbildn.xml"), 1)
+    mdtraj.Trajectory(positions, mdtraj.Topology.from_openmm(topology)).save(str(given))
+    universe = MDAnalysis.Universe(str(given), to_guess=("elements", "types", "masses", "bonds"))
+    universe.add_TopologyAttr("charges", np.zeros(len(universe.atoms)))
+    written = tmp_path / f"frame{suffix.lower().replace('.cor', '.crd')}"
+    universe.atoms.write(str(written))
+    written.rename(tmp_path / f"frame{suffix}")
+    ours = read_bead_frames(tmp_path / f"frame{suffix}", beads="backbone")
+    theirs = read_bead_frames(given, beads="backbone")
+    assert [str(bead) for bead in ours.beads.beads] == [str(bead) for bead in theirs.beads.beads]
+    assert ours.beads.bonds == theirs.beads.bonds
+    i, j = ours.beads.bonds[3]
+    lengths = [np.linalg.norm(one.positions_nm[0, i] - one.positions_nm[0, j]) for one in (ours, theirs)]
+    assert lengths[0] == pytest.approx(lengths[1], abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    "name, mass_da, symbol",
+    [
+        ("CA", 12.011, "C"),
+        ("CB", 14.027, "C"),  # a united atom
+        ("CB", 15.035, "C"),
+        ("N", 14.007, "N"),
+        ("HA", 3.024, "H"),  # mass repartitioning
+        ("CB", 5.963, "C"),
+        ("NA", 22.990, "Na"),
+        ("FE", 55.845, "Fe"),
+        ("2", 15.999, "O"),
+        ("2", 14.027, None),
+        ("BB", 72.0, None),
+        ("SC1", 54.0, None),
+    ],
+)
+def test_element_follows_from_name_and_mass(name, mass_da, symbol):
+    found = second_reader.element_of("", mass_da, name)
+    assert (None if found is None else found.symbol) == symbol

@@ -1,5 +1,6 @@
 """Weights of frames in a training: of one, they change nothing; of zero and one, they choose; of a biased simulation,
 they give the unbiased force field.
+Longer than other files, since every stage of a training has its case of the same claims.
 """
 
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Recipes: defaults, overrides, paths, and every wrong entry named with its remedy."""
+"""Recipes: defaults, overrides, paths, and every wrong entry named with its remedy.
+
+Longer than other files, since it lists what can be wrong in a recipe.
+"""
 
 from pathlib import Path
 

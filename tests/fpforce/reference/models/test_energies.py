@@ -1,6 +1,7 @@
 """Energies of bead models: computed by hand from the formula of the paper, and forces against central differences."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,6 +95,24 @@ def test_native_structure_is_a_minimum_with_the_energy_of_its_contacts(protein):
     for _ in range(20):
         nearby = protein.native_nm + 0.01 * rng.standard_normal(protein.native_nm.shape)
         assert energy(protein, nearby) > energy(protein, protein.native_nm)
+
+
+def test_two_chains_far_apart_have_the_energy_of_two_and_are_held_together_by_contacts(protein):
+    single = alpha_carbons(8).beads
+    second = [replace(bead, chain="B", atoms=(8 + k,)) for k, bead in enumerate(single)]
+    bonds = tuple((k, k + 1) for k in range(15) if k != 7)
+    native = np.concatenate([helix(8), helix(8) + [0.9, 0.0, 0.0]])
+    dimer = of_structure(BeadTable((*single, *second), bonds, "ca"), native, "dimer")
+    rng = np.random.default_rng(2)
+    first, other = (protein.native_nm + 0.02 * rng.standard_normal((8, 3)) for _ in range(2))
+    apart = energy(dimer, np.concatenate([first, other + [50.0, 0.0, 0.0]]))
+    assert apart == pytest.approx(energy(protein, first) + energy(protein, other), abs=1e-6)
+    between = sum(i < 8 <= j for i, j in dimer.contacts.pairs.tolist())
+    lengths = np.linalg.norm(native[:8, None] - native[None, 8:], axis=-1)
+    assert between == (lengths < 1.2).sum() > 0
+    whole = energy(dimer, native)
+    assert whole - 2.0 * energy(protein, protein.native_nm) == pytest.approx(-1.2 * between, abs=0.05)
+    assert dimer.usual_starts == ("native",)
 
 
 def test_mirror_image_of_the_native_structure_costs_its_dihedrals(protein):

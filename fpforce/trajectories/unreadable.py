@@ -1,0 +1,85 @@
+"""Why a file could not be read, in words: what it is instead, what is missing, what would do.
+
+In: a path, the topology that it was to go with, and the error of its reader. Out: an InputError.
+"""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fpforce.foundation.errors import InputError
+from fpforce.trajectories import second_reader
+from fpforce.trajectories.formats import format_of, readable
+from fpforce.trajectories.quiet import native_output_silenced
+
+if TYPE_CHECKING:
+    import mdtraj
+
+_TOPOLOGY_ALONE = (".psf", ".prmtop", ".parm7", ".prm7", ".top", ".itp", ".tpr", ".hoomdxml", ".xml")
+_ARCHIVES = (".zip", ".zst", ".7z", ".tar", ".tgz")
+
+
+def is_topology_alone(path: str | Path) -> bool:
+    """Whether files of this format have no coordinates."""
+    return format_of(path) in _TOPOLOGY_ALONE
+
+
+def unreadable(path: Path, topology: "mdtraj.Topology", error: Exception) -> InputError:
+    """The InputError that says why mdtraj could not read a trajectory with this topology."""
+    if isinstance(error, InputError):
+        return error
+    if isinstance(error, ImportError):
+        return InputError(f"{path}: {missing_package(error)}")
+    import mdtraj
+
+    if is_topology_alone(path):
+        return InputError(
+            f"{path} has no coordinates: it is a topology; give it as the topology, and a trajectory of its atoms"
+        )
+    if format_of(path) not in mdtraj.FormatRegistry.loaders and not second_reader.reads_trajectory(path):
+        return InputError(
+            f"{path} has extension {path.suffix or '(none)'!r}, and neither this nor the content tells a format that "
+            f"can be read: {'unpack it, or ' if path.suffix.lower() in _ARCHIVES else ''}give an .xtc, .dcd, .trr, "
+            ".nc, .h5, .gro, .lammpstrj or .pdb by its own name"
+        )
+    held = _atoms_in(path)
+    if held not in (None, topology.n_atoms):
+        return InputError(
+            f"{path} holds {held} atoms, but its topology has {topology.n_atoms}: give the topology of exactly "
+            "these atoms"
+        )
+    if "might not contain the same atoms" in str(error):
+        return InputError(
+            f"{path} holds another number of atoms than its topology ({topology.n_atoms}): give the topology of "
+            "exactly these atoms"
+        )
+    return InputError(
+        f"{path} cannot be read as a trajectory ({reason(error)}): truncated or damaged? copy it again, or set "
+        "data.readable_frames = true to take the frames before the damage"
+    )
+
+
+def missing_package(error: ImportError) -> str:
+    """What to install, in words, to read a file of which reading raised the error."""
+    name = error.name or next(iter(re.findall(r'"(\w+)" package', str(error))), "")
+    if not name:
+        return f"reading this format needs a package that is not installed: {reason(error)}"
+    return f"reading this format needs the package {name}: pip install {name}"
+
+
+def reason(error: Exception) -> str:
+    """The first line of an error that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" #\t")]
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def _atoms_in(path: Path) -> int | None:
+    """Number of atoms that the file itself claims, or None where mdtraj cannot tell."""
+    import mdtraj
+
+    try:
+        with native_output_silenced(), readable(path) as name, mdtraj.open(name) as file:
+            first = file.read(1)
+        return int((first[0] if isinstance(first, tuple) else first).shape[1])
+    except Exception:
+        return None
