@@ -17,7 +17,7 @@ from fpforce.simulation.files import SimulatedFrames, SimulationFiles, read_simu
 from fpforce.simulation.langevin import LangevinRun
 from fpforce.simulation.settings import SimulationSettings
 from fpforce.simulation.start_frame import read_start_frame
-from fpforce.system.make_system import require_energy
+from fpforce.system.add_force import require_energy
 from fpforce.system.platforms import require_platform
 
 logger = logging.getLogger("fpforce")

@@ -12,6 +12,7 @@ import numpy as np
 
 from fpforce.forcefield.force_field import ForceField
 from fpforce.foundation.errors import install_extra
+from fpforce.system.backends import Molecules, selection_of
 
 if TYPE_CHECKING:
     import openmm
@@ -25,12 +26,12 @@ def unavailable(force_field: ForceField) -> str | None:
 
 
 def attach(
-    system: "openmm.System", force_field: ForceField, *, replicas: int, force_group: int, threads: int | None
+    system: "openmm.System", force_field: ForceField, molecules: Molecules, *, force_group: int, threads: int | None
 ) -> "openmm.Force":
-    """Add a PythonForce for `replicas` molecules; `threads` sets torch's thread count at its first call."""
+    """Add a PythonForce for these molecules; `threads` sets torch's thread count at its first call."""
     import openmm
 
-    force = openmm.PythonForce(TorchEnergy(force_field.model_bytes(), replicas * len(force_field.beads), threads))
+    force = openmm.PythonForce(TorchEnergy(force_field.model_bytes(), selection_of(molecules), threads))
     force.setForceGroup(force_group)
     force.setName("fpforce")
     system.addForce(force)
@@ -40,18 +41,18 @@ def attach(
 class TorchEnergy:
     """openmm.State -> (energy in kJ/mol, (N, 3) forces in kJ/mol/nm), by autograd on the TorchScript program.
 
-    The energy is that of the first `count` particles; others in the System feel nothing. Holds the bytes of model.pt,
+    The energy is that of the particles in `selection`; others in the System feel nothing. Holds the bytes of model.pt,
     so that it can be pickled; torch and the program are loaded at the first call.
     """
 
-    def __init__(self, model_bytes: bytes, count: int, threads: int | None = None) -> None:
+    def __init__(self, model_bytes: bytes, selection: slice | list[int], threads: int | None = None) -> None:
         self.model_bytes = model_bytes
-        self.count = count
+        self.selection = selection
         self.threads = threads
         self._program: Any = None  # torch.jit.ScriptModule
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"model_bytes": self.model_bytes, "count": self.count, "threads": self.threads}
+        return {"model_bytes": self.model_bytes, "selection": self.selection, "threads": self.threads}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -65,6 +66,6 @@ class TorchEnergy:
                 torch.set_num_threads(self.threads)
             self._program = torch.jit.load(io.BytesIO(self.model_bytes), map_location="cpu")
         positions = torch.tensor(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer), requires_grad=True)
-        energy = self._program(positions[: self.count])
+        energy = self._program(positions[self.selection])
         (gradient,) = torch.autograd.grad(energy, positions)
         return energy.item(), -gradient.numpy()
