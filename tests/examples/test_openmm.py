@@ -12,6 +12,8 @@ import pytest
 import fpforce
 from fpforce.system import backends
 
+pytestmark = pytest.mark.usefixtures("backend_is_here")
+
 SCRIPTS = Path(__file__).parents[2] / "examples" / "openmm"
 
 

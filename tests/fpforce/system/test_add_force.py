@@ -7,6 +7,8 @@ import fpforce
 from fpforce.foundation.errors import InputError
 from fpforce.system import backends
 
+pytestmark = pytest.mark.usefixtures("backend_is_here")
+
 # Torch computes in float32: see test_make_system.py.
 ENERGY_TOLERANCE, FORCE_TOLERANCE = 1e-3, 5e-2
 

@@ -9,6 +9,8 @@ from fpforce.system import backends
 
 openmmml = pytest.importorskip("openmmml", reason="the extra `openmmml` is not installed")
 
+pytestmark = pytest.mark.usefixtures("backend_is_here")
+
 ENERGY_TOLERANCE, FORCE_TOLERANCE = 1e-3, 5e-2  # of torch in float32: see test_make_system.py
 CHAIN = (1, 2, 3, 4, 5)  # the molecule's particles in `solvated`
 
@@ -135,8 +137,9 @@ def test_what_has_no_meaning_is_refused(field, small_model):
             call()
 
 
-def test_particle_in_the_plane_is_refused(plane_set, tmp_path, model_writer, modules):
-    import torch
+def test_particle_in_the_plane_is_refused(request, tmp_path):
+    torch = pytest.importorskip("torch", reason="the model is made by torch")
+    plane_set, model_writer = (request.getfixturevalue(name) for name in ("plane_set", "model_writer"))
 
     class Plane(torch.nn.Module):
         @torch.jit.export
