@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import openmm
 from openmm import unit
-from openmmtools import mcmc, multistate, states
+from openmmtools import cache, mcmc, multistate, states
 
 import fpforce
 
@@ -25,6 +25,8 @@ def run(model, iterations=50, highest=2.0, rungs=3, steps_each=100):
     start = states.SamplerState(force_field.positions_nm * unit.nanometer)
     move = mcmc.LangevinDynamicsMove(2 * unit.femtosecond, 1 / unit.picosecond, n_steps=steps_each)
     sampler = multistate.ReplicaExchangeSampler(mcmc_moves=move, number_of_iterations=iterations)
+    platform = openmm.Platform.getPlatform("Reference")
+    sampler.energy_context_cache = sampler.sampler_context_cache = cache.ContextCache(platform=platform)
     with tempfile.TemporaryDirectory() as folder:
         reporter = multistate.MultiStateReporter(Path(folder) / "swaps.nc", checkpoint_interval=iterations)
         thermodynamic = [states.ThermodynamicState(system, temperature) for temperature in temperatures]
@@ -40,7 +42,6 @@ def run(model, iterations=50, highest=2.0, rungs=3, steps_each=100):
 
 
 if __name__ == "__main__":
-    openmm.Platform.getPlatform("CPU").setPropertyDefaultValue("Threads", "1")
     accepted, energies = run(sys.argv[1])
     print("accepted swaps between neighbours:", np.round(accepted, 2))
     print(f"mean energy at the lowest temperature: {energies.mean():.2f} kT")
