@@ -1,5 +1,5 @@
 # `make help` lists what there is; every target sets up what it needs in .venv.
-# Variables: PYTHON (an interpreter >= 3.11, < 3.14), EXTRA (cpu or cuda13), TORCH_INDEX (URL of another torch index)
+# Variables: PYTHON (an interpreter >= 3.11, < 3.15), EXTRA (cpu or cuda13), TORCH_INDEX (URL of another torch index)
 
 .DEFAULT_GOAL := help
 
@@ -70,9 +70,10 @@ $(DEV): $(READY) pyproject.toml
 PLUGIN := $(shell find plugin -path plugin/tests -prune -o -name '*.cpp' -print -o -name '*.h' -print -o -name '*.hpp' -print -o -name '*.inl' -print \
 	-o -name '*.py' -print -o -name '*.txt' -print \
 	-o -name '*.cc' -print -o -name '*.in' -print -o -name '*.map' -print)
+PACKAGE := $(shell find fpforce training -name '*.py' -print -o -name '*.j2' -print)
 $(READY): pyproject.toml CMakeLists.txt $(PLUGIN) $(wildcard fpforce/analysis/*.j2)
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python >= 3.11 (such as: apt-get install python3 python3-venv), or name one: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.12"; exit 2; }
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "error: $$($(PYTHON) --version) does not fit, fpforce needs Python >= 3.11 and < 3.14; name another: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.12"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { echo "error: $$($(PYTHON) --version) does not fit, fpforce needs Python >= 3.11 and < 3.15; name another: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.12"; exit 2; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "error: $(PYTHON) has no venv module; install it (such as: apt-get install python3-venv), or name another python with PYTHON="; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
@@ -82,12 +83,14 @@ $(READY): pyproject.toml CMakeLists.txt $(PLUGIN) $(wildcard fpforce/analysis/*.
 	$(BIN)/python -m pip install -e ".[$(EXTRA),test]"
 	@touch $@
 
-# Each OpenMM in an environment without torch in build/openmm-*. What the tests evaluate is made first, where torch is.
+# Each OpenMM in an environment without torch in build/openmm-*, and the wheel that is built beside it in build/wheels/*, without
+# isolation, so that only what has changed is compiled again. What the tests evaluate is made first, where torch is.
 OPENMM_VERSIONS ?= 8.3.1 8.4.0 8.5.2 8.6.1
-OPENMM_TESTS := $(addprefix tests/plugin/test_,force.py update.py serialization.py accuracy.py library.py)
+OPENMM_TESTS := $(addprefix tests/plugin/test_,force.py update.py serialization.py accuracy.py library.py) \
+	tests/fpforce/system/test_add_force.py tests/fpforce/system/test_openmm_ml.py tests/examples/test_openmm.py
 TEST_MODELS := $(CURDIR)/build/test-models
 
-.PHONY: test-openmm $(OPENMM_VERSIONS:%=test-openmm-%)
+.PHONY: test-openmm $(OPENMM_VERSIONS:%=test-openmm-%) wheels
 
 test-openmm: $(OPENMM_VERSIONS:%=test-openmm-%)  ## the native plugin beside OpenMM 8.3 to 8.6
 
@@ -96,11 +99,24 @@ $(TEST_MODELS): $(READY)
 	OMP_NUM_THREADS=1 FPFORCE_TEST_MODELS=$@ $(BIN)/python -m pytest -q tests/plugin/test_force.py tests/plugin/test_accuracy.py
 	@touch $@
 
-$(OPENMM_VERSIONS:%=test-openmm-%): test-openmm-%: $(TEST_MODELS)
+$(OPENMM_VERSIONS:%=build/wheels/%/built): build/wheels/%/built: pyproject.toml CMakeLists.txt $(PLUGIN) $(PACKAGE)
 	@test -x build/openmm-$*/bin/python || $(PYTHON) -m venv build/openmm-$*
-	build/openmm-$*/bin/python -m pip install --quiet "pip>=24" pytest openmm==$*
-	build/openmm-$*/bin/python -m pip install --quiet . --config-settings=build-dir=build/openmm-$*/fpforce
-	OMP_NUM_THREADS=1 FPFORCE_TEST_MODELS=$(TEST_MODELS) build/openmm-$*/bin/pytest -q -rs $(OPENMM_TESTS)
+	build/openmm-$*/bin/python -m pip install --quiet "pip>=24" "scikit-build-core>=1.1.2,<2" cmake ninja openmm==$*
+	rm -rf build/wheels/$* && mkdir -p build/wheels/$*
+	build/openmm-$*/bin/python -m pip wheel --quiet --no-deps --no-build-isolation . --wheel-dir build/wheels/$* --config-settings=build-dir=build/openmm-$*/fpforce
+	@touch $@
+
+# With openmm-ml and openmmtools where they go with this OpenMM; their tests are skipped where they are missing.
+$(OPENMM_VERSIONS:%=test-openmm-%): test-openmm-%: build/wheels/%/built $(TEST_MODELS)
+	build/openmm-$*/bin/python -m pip install --quiet pytest openmm==$* build/wheels/$*/*.whl
+	build/openmm-$*/bin/python -m pip install --quiet --force-reinstall --no-deps build/wheels/$*/*.whl
+	-build/openmm-$*/bin/python -m pip install --quiet openmm==$* openmmtools
+	-build/openmm-$*/bin/python -m pip install --quiet openmm==$* "openmmml>=1.7"
+	OMP_NUM_THREADS=1 FPFORCE_TEST_MODELS=$(TEST_MODELS) build/openmm-$*/bin/python -m pytest -q -rs $(OPENMM_TESTS)
+
+# One wheel with the plugin for each OpenMM, made of those four; with another Python it is the same file.
+wheels: setup-dev $(TEST_MODELS) $(OPENMM_VERSIONS:%=build/wheels/%/built)  ## a manylinux wheel that needs no compiler and goes with OpenMM 8.3 to 8.6, and the sdist, in dist/
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python .ci/wheels.py dist $(TEST_MODELS)/internal.pt $(OPENMM_VERSIONS:%=build/wheels/%)
 
 # The device kernels as CUDA text, compiled by NVRTC, and OpenMM's part of that text out of its wheel. No GPU is needed.
 CUDA_WHEEL := build/openmm-cuda

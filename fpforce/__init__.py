@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fpforce.simulation.read import read_simulation as read_simulation
     from fpforce.simulation.settings import SimulationSettings as SimulationSettings
     from fpforce.simulation.simulate import simulate as simulate
+    from fpforce.system.add_force import add_force as add_force
     from fpforce.system.make_system import make_system as make_system
     from fpforce.training.export import export as export
     from fpforce.training.recipe.read import load_recipe as load_recipe
@@ -39,6 +40,7 @@ _HOME_OF = {
     "SampleSettings": "fpforce.training.sample",
     "SimulationSettings": "fpforce.simulation.settings",
     "TransferableForceField": "fpforce.forcefield.transferable.bound",
+    "add_force": "fpforce.system.add_force",
     "evaluate": "fpforce.analysis.report",
     "export": "fpforce.training.export",
     "fit": "fpforce.fitting.fit",

@@ -2,6 +2,7 @@
 molecules.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -86,10 +87,41 @@ def small_checkpoint(small_recipe, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def small_model(small_checkpoint):
-    """The exported model.pt of `small_checkpoint`."""
-    from fpforce.training.export import export
+def made_once(tmp_path_factory):
+    """made_once(name, make) -> the file that make(path) writes, which takes torch; kept for the whole session.
 
-    path = small_checkpoint.with_name("model.pt")
-    export(small_checkpoint, path)
-    return path
+    FPFORCE_TEST_MODELS names a folder to keep it in for longer: `make test-openmm` fills that where torch is, and then
+    runs these tests beside other OpenMMs in environments without it.
+    """
+    kept = os.environ.get("FPFORCE_TEST_MODELS")
+    folder = Path(kept) if kept else tmp_path_factory.mktemp("models")
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def file(name, make):
+        path = folder / name
+        if not path.exists():
+            pytest.importorskip("torch", reason="a model has to be trained")
+            make(path)
+        return path
+
+    return file
+
+
+@pytest.fixture(scope="session")
+def small_model(request, made_once):
+    """model.pt of kind `internal` after 150 steps, exported from `small_checkpoint`."""
+
+    def make(path):
+        from fpforce.training.export import export
+
+        export(request.getfixturevalue("small_checkpoint"), path)
+
+    return made_once("internal.pt", make)
+
+
+@pytest.fixture
+def backend_is_here(request):
+    """Skips the torch backends' part of a test in environments without torch, such as those of `make test-openmm`."""
+    backend = getattr(request.node, "callspec", None) and request.node.callspec.params.get("backend")
+    if backend in ("torchforce", "python"):
+        pytest.importorskip("torch", reason=f"backend {backend} needs torch")

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 
@@ -130,3 +131,72 @@ def test_file_that_is_twice_in_a_distribution_or_missing_is_found(tmp_path):
     ):
         assert f"x.whl: {name} is missing" in faults
     assert not any("fpforce/__init__.py" in fault for fault in faults)
+
+
+def wheel_with_plugin(folder, version, **other):
+    """A small wheel as `pip wheel` makes it beside one OpenMM."""
+    wheelfile = pytest.importorskip("wheel.wheelfile", reason="the extra `dev` is not installed")
+    folder.mkdir()
+    minor = ".".join(version.split(".")[:2])
+    contents = {
+        "fpforce/__init__.py": "",
+        "fpforce/plugin/build.json": f'{{"openmm": ["{version}"]}}',
+        f"OpenMM.libs/lib/fpforce/{minor}/libFPForce.so": f"for {version}",
+        "OpenMM.libs/lib/plugins/libFPForcePlugin.so": f"loader of {version}",
+        "fpforce-1.dist-info/WHEEL": "Wheel-Version: 1.0\nTag: py3-none-linux_x86_64\n",
+        "fpforce-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: fpforce\nVersion: 1\n"
+        f"Requires-Dist: openmm<8.7,>=8.3\nRequires-Dist: numpy\nRequires-Dist: openmm=={minor}.*\n",
+    } | other
+    with wheelfile.WheelFile(folder / "fpforce-1-py3-none-linux_x86_64.whl", "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    return folder / "fpforce-1-py3-none-linux_x86_64.whl"
+
+
+@pytest.fixture
+def wheels(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / ".ci"))
+    pytest.importorskip("wheel", reason="the extra `dev` is not installed")
+    return script("wheels")
+
+
+def test_joined_wheel_has_every_plugin_and_goes_with_each_openmm(wheels, tmp_path):
+    builds = [wheel_with_plugin(tmp_path / version, version) for version in ("8.4", "8.5.2", "8.6.1")]
+    joined, versions = wheels.join(builds, tmp_path)
+    with zipfile.ZipFile(joined) as archive:
+        assert archive.testzip() is None
+        for version in ("8.4", "8.5.2", "8.6.1"):
+            minor = ".".join(version.split(".")[:2])
+            name = f"OpenMM.libs/lib/fpforce/{minor}/libFPForce.so"
+            assert archive.read(name).decode() == f"for {version}"
+            assert name.encode() in archive.read("fpforce-1.dist-info/RECORD")
+        metadata = archive.read("fpforce-1.dist-info/METADATA").decode()
+        record = archive.read("fpforce/plugin/build.json").decode()
+    assert [line for line in metadata.splitlines() if "Requires" in line] == [
+        "Requires-Dist: openmm<8.7,>=8.3",
+        "Requires-Dist: numpy",
+    ]
+    assert versions == ["8.4", "8.5.2", "8.6.1"] and record == '{"openmm": ["8.4", "8.5.2", "8.6.1"]}'
+
+
+def test_wheels_of_other_sources_or_without_a_plugin_are_not_joined(wheels, tmp_path):
+    first = wheel_with_plugin(tmp_path / "first", "8.5.2")
+    other = wheel_with_plugin(tmp_path / "other", "8.6.1", **{"fpforce/__init__.py": "changed"})
+    without = wheel_with_plugin(tmp_path / "none", "8.6.1", **{"fpforce/plugin/build.json": '{"missing": "no g++"}'})
+    for wheel, message in ((other, "fpforce/__init__.py of .* build both anew"), (without, "has no plugin: no g..")):
+        with pytest.raises(SystemExit, match=message):
+            wheels.join([first, wheel], tmp_path)
+
+
+def test_conda_recipe_requires_what_pyproject_does():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    recipe = yaml.safe_load((ROOT / "packaging" / "conda" / "recipe.yaml").read_text())
+    renamed = {"matplotlib-base": "matplotlib", "pytables": "tables"}  # conda-forge's names
+    run = [part.split() for part in recipe["requirements"]["run"] if part.split()[0] not in ("python", "${{")]
+    assert {f"{renamed.get(name, name)}{least}" for name, least in run} == {
+        dependency for dependency in project["dependencies"] if not dependency.startswith("openmm")
+    }
+    assert recipe["context"]["version"] == project["version"]
+    minors = yaml.safe_load((ROOT / "packaging" / "conda" / "variants.yaml").read_text())["openmm"]
+    supported = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["dynamic-metadata"][0]["minor-versions"]
+    assert set(minors) == set(supported) - {"8.3"}

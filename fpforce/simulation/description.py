@@ -8,7 +8,7 @@ from fpforce.forcefield.force_field import ForceField
 from fpforce.foundation.errors import InputError
 from fpforce.simulation.exchange import ladder_text
 from fpforce.simulation.settings import SimulationSettings
-from fpforce.system.make_system import require_energy
+from fpforce.system.add_force import require_energy
 
 # What a resumed run must have in common with the run it continues.
 _FIXED_ON_RESUME = (

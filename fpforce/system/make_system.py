@@ -1,6 +1,5 @@
 """make_system: force field -> openmm.System, with one molecule or R independent replicas."""
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,17 +7,14 @@ import numpy as np
 
 from fpforce.forcefield.force_field import ForceField
 from fpforce.forcefield.load import AnyForceField, loaded
-from fpforce.forcefield.model_file import ModelFile
 from fpforce.forcefield.transferable.bound import BoundForceField, TransferableForceField
 from fpforce.foundation.arguments import require_whole
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import PLANE
-from fpforce.system import backends
+from fpforce.system.add_force import attach_molecules, require_energy
 
 if TYPE_CHECKING:
     import openmm
-
-logger = logging.getLogger("fpforce")
 
 
 def make_system(
@@ -66,9 +62,6 @@ def make_system(
     if isinstance(force_field, TransferableForceField):
         force_field, topology = force_field.bound(topology), None
     require_whole("replicas", replicas, 1)
-    require_whole("force_group", force_group, 0, 31)
-    if threads is not None:
-        require_whole("threads", threads, 1)
     if remove_cm_motion and replicas > 1:
         raise InputError(
             f"remove_cm_motion couples the {replicas} replicas, whose motion must be independent; leave it "
@@ -78,51 +71,30 @@ def make_system(
         raise InputError(f"remove_cm_motion stops the one bead of {force_field.path} altogether; leave it out")
     if topology is not None:
         try:
-            _check_topology(force_field, topology, replicas)
+            check_topology(force_field, topology, replicas)
         except InputError:
             if not isinstance(force_field, BoundForceField):
                 raise
             force_field = force_field.bound(topology)
 
-    if scale_derivative and backend not in ("auto", "native"):
-        raise InputError(f"scale_derivative is for the native backend, not {backend}; leave one of the two out")
-    name, module = backends.choose(force_field, "native" if scale_derivative else backend)
-    attach = module.attach_with_scale_derivative if scale_derivative else module.attach
     system = openmm.System()
     for mass_da in np.tile(force_field.masses_da, replicas):
         system.addParticle(float(mass_da))
-    attach(system, force_field, replicas=replicas, force_group=force_group, threads=threads)
+    attach_molecules(
+        system,
+        force_field,
+        np.arange(system.getNumParticles()).reshape(replicas, -1).tolist(),
+        backend=backend,
+        force_group=force_group,
+        threads=threads,
+        scale_derivative=scale_derivative,
+    )
     if remove_cm_motion:
         system.addForce(openmm.CMMotionRemover())
-    if not force_field.conservative:
-        logger.warning(
-            "the forces of %s are no gradient: the energy that OpenMM reports means nothing", force_field.path
-        )
-    logger.info(
-        "backend %s: %d replica%s of %d beads; the free energy is that of %g K",
-        name,
-        replicas,
-        "" if replicas == 1 else "s",
-        len(force_field.beads),
-        force_field.temperature_k,
-    )
     return system
 
 
-def require_energy(force_field: ModelFile, override: str) -> None:
-    """Raise InputError for forces that are not the gradient of an energy; `override` names what accepts them all the
-    same.
-    """
-    if not force_field.conservative:
-        raise InputError(
-            f"the forces of {force_field.path} are a score that is not the gradient of an energy: they can do work "
-            f"around a "
-            "closed path, so that their simulation has no Boltzmann distribution and may heat up until it fails; train "
-            f"the first expert with conservative: true, or give {override} to see it"
-        )
-
-
-def _check_topology(force_field: ForceField, topology: Any, replicas: int) -> None:
+def check_topology(force_field: ForceField, topology: Any, replicas: int) -> None:
     """Raise InputError at the first atom of `topology` that is not the bead at its place."""
     expected = [(bead.name, bead.residue) for bead in force_field.beads.beads]
     found = _atoms_and_residues(topology)

@@ -1,6 +1,6 @@
 """fpforce.plugin: the native OpenMM force `FPForce`, for Python.
 
-In:  libFPForce.so, which lies among OpenMM's own libraries, and build.json, the record of how it was built.
+In:  libFPForce.so, which lies in a folder among OpenMM's own libraries, and build.json, the record of how it was built.
 Out: `FPForce`, an openmm.Force; `problem()`, why it cannot be used.
 
 Nothing is compiled for Python: the library's C functions are called through ctypes, and OpenMM's XML serializer makes

@@ -1,6 +1,7 @@
 """libFPForce.so: whether it can be used here, and its functions.
 
-In:  build.json (what the library was built against, or why it was not built) and the openmm that is installed.
+In:  build.json (what openmm the library was built against, in a wheel several, or why it was not built) and the openmm
+     that is installed.
 Out: `problem()`, `model_problem()`, and `functions()`, the library with the types of every C function declared.
 """
 
@@ -58,15 +59,16 @@ def problem() -> str | None:
     record = _record()
     if "missing" in record:
         return f"the native plugin was not built: {record['missing']}; see to that, {_REINSTALL}"
-    built = record["openmm"]
+    built = " and ".join(record["openmm"])
+    preferred = record["openmm"][-1]
     try:
         running = version("openmm")
     except PackageNotFoundError:
-        return f"openmm is not installed; pip install openmm=={built}"
-    if running.split(".")[:2] != built.split(".")[:2]:
+        return f"openmm is not installed; pip install openmm=={preferred}"
+    if _minor(running) not in map(_minor, record["openmm"]):
         return (
             f"the native plugin was built against openmm {built} and cannot be used with openmm {running}; "
-            f"pip install openmm=={built}, or install fpforce again"
+            f"pip install openmm=={preferred}, or install fpforce again"
         )
     try:
         reason = functions().fpforce_problem()
@@ -78,7 +80,7 @@ def problem() -> str | None:
 @cache
 def functions() -> ctypes.CDLL:
     """The library's functions, named fpforce_*. Raises OSError if it cannot be loaded."""
-    library = ctypes.CDLL(str(_openmm_libraries() / "libFPForce.so"))
+    library = ctypes.CDLL(str(_openmm_libraries() / "fpforce" / _minor(version("openmm")) / "libFPForce.so"))
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(library, f"fpforce_{name}")
         function.restype, function.argtypes = result, arguments
@@ -102,6 +104,11 @@ def _record() -> dict:
         return json.loads(files("fpforce.plugin").joinpath("build.json").read_text())
     except FileNotFoundError:
         return {"missing": "fpforce was not installed by pip"}
+
+
+def _minor(release: str) -> str:
+    """The minor version, as 8.5, of "8.5.2"."""
+    return ".".join(release.split(".")[:2])
 
 
 def _openmm_libraries() -> Path:

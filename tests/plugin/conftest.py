@@ -15,39 +15,6 @@ BEADS = 5
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory):
-    """made_once(name, make) -> the file that make(path) writes, which takes torch; kept for the whole session.
-
-    FPFORCE_TEST_MODELS names a folder to keep it in for longer: `make test-openmm` fills that where torch is, and then
-    runs these tests beside other OpenMMs in environments without it.
-    """
-    kept = os.environ.get("FPFORCE_TEST_MODELS")
-    folder = Path(kept) if kept else tmp_path_factory.mktemp("models")
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def file(name, make):
-        path = folder / name
-        if not path.exists():
-            pytest.importorskip("torch", reason="a model has to be trained")
-            make(path)
-        return path
-
-    return file
-
-
-@pytest.fixture(scope="session")
-def small_model(request, made_once):
-    """model.pt of kind `internal` after 150 steps."""
-
-    def make(path):
-        from fpforce.training.export import export
-
-        export(request.getfixturevalue("small_checkpoint"), path)
-
-    return made_once("internal.pt", make)
-
-
-@pytest.fixture(scope="session")
 def graph_model(request, made_once, tmp_path_factory):
     """model.pt of a `graph_transformer` after 150 steps."""
 

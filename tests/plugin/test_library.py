@@ -18,8 +18,8 @@ from fpforce.plugin import library
 from fpforce.system.backends import native
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILT = json.loads(files("fpforce.plugin").joinpath("build.json").read_text())[
-    "openmm"
+BUILT = json.loads(files("fpforce.plugin").joinpath("build.json").read_text())["openmm"][
+    -1
 ]  # such as 8.5.2; 8.4.0 calls itself 8.4
 MINOR = ".".join(version("openmm").split(".")[:2])
 
@@ -121,8 +121,13 @@ def record(tmp_path, monkeypatch):
             "was not built: no C.. compiler was found; .* install fpforce again",
         ),
         (
-            {"openmm": "8.2.1"},
+            {"openmm": ["8.2.1"]},
             f"was built against openmm 8.2.1 and cannot be used with openmm {version('openmm')}; pip install",
+        ),
+        (
+            {"openmm": ["8.1.0", "8.2.1"]},
+            f"was built against openmm 8.1.0 and 8.2.1 and cannot be used with openmm {version('openmm')}; "
+            "pip install openmm==8.2.1",
         ),
         (None, "was not built: fpforce was not installed by pip"),
     ],
@@ -169,7 +174,7 @@ def test_native_is_unavailable_without_openmm(record, monkeypatch, field):
     def missing(name):
         raise library.PackageNotFoundError(name)
 
-    record({"openmm": "8.5.2"})  # as a build in an environment that has lost its openmm since
+    record({"openmm": ["8.5.2"]})  # as a build in an environment that has lost its openmm since
     monkeypatch.setattr(library, "version", missing)
     assert native.unavailable(field) == "openmm is not installed; pip install openmm==8.5.2"
 
@@ -177,5 +182,7 @@ def test_native_is_unavailable_without_openmm(record, monkeypatch, field):
 def test_libraries_lie_where_openmm_looks_and_say_what_they_need(field):
     package = Path(importlib.util.find_spec("openmm").origin).parent
     folder = package.parent / "OpenMM.libs" / "lib"
-    assert (folder / "libFPForce.so").exists() and (folder / "plugins" / "libFPForcePlugin.so").exists()
+    assert (folder / "fpforce" / MINOR / "libFPForce.so").exists() and (
+        folder / "plugins" / "libFPForcePlugin.so"
+    ).exists()
     assert library._openmm_libraries().resolve() == folder.resolve()

@@ -15,6 +15,7 @@ from fpforce.forcefield.wall import smallest_distances
 from fpforce.foundation.errors import InputError
 from fpforce.system.backends import names
 from fpforce.training.checkpoint.checkpoint import of_one_molecule, read_checkpoint
+from fpforce.training.modelfile.rebuild import rebuild
 from fpforce.training.modelfile.write import physical_energy, write_transferable
 
 
@@ -52,6 +53,30 @@ def test_bound_force_is_that_of_the_training_on_every_backend(
         size = np.sqrt(np.mean(expected_forces**2))
         assert np.abs(forces - expected_forces).max() < 1e-5 * max(size, np.abs(expected_forces).max())
         assert energy == pytest.approx(expected, abs=1e-5 * abs(expected) + 1e-3)
+
+
+def test_network_of_an_unseen_molecule_is_made_anew_from_description_and_weights(each_model, unseen_pdb, peptide):
+    field = load(each_model).bind(unseen_pdb)
+    program = torch.jit.load(io.BytesIO(field.model_bytes()))
+    anew = rebuild(field.description(), field.weights_bytes())
+    results = []
+    for module in (program, anew):
+        r = torch.tensor(peptide("VA").positions_nm[2], dtype=torch.float64, requires_grad=True)
+        energy = module(r)
+        results.append((energy.item(), torch.autograd.grad(energy, r)[0].numpy()))
+    assert results[1][0] == pytest.approx(results[0][0], abs=1e-3)
+    np.testing.assert_allclose(results[1][1], results[0][1], atol=1e-5 * np.abs(results[0][1]).max())
+
+
+def test_openmm_ml_binds_a_topology_of_beads(transferable_model, unseen_pdb, peptide):
+    openmmml = pytest.importorskip("openmmml", reason="the extra `openmmml` is not installed")
+    field = load(transferable_model).bind(unseen_pdb)
+    potential = openmmml.MLPotential("fpforce", model=transferable_model)
+    r = peptide("VA").positions_nm[2]
+    energy, forces = energy_and_forces(potential.createSystem(field.topology), r)
+    expected_energy, expected = energy_and_forces(make_system(field), r)
+    assert energy == pytest.approx(expected_energy, abs=1e-9)
+    np.testing.assert_array_equal(forces, expected)
 
 
 @pytest.mark.parametrize("backend", names())

@@ -79,6 +79,18 @@ def verify(program: torch.jit.ScriptModule, physical: PhysicalEnergy, frames_nm:
     return measured
 
 
+def verify_rebuilt(rebuilt: nn.Module, physical: PhysicalEnergy, frames_nm: Tensor) -> None:
+    """Raise InputError unless what a torch without TorchScript makes of the file is the energy that is exported."""
+    energy, force = _energy_and_force(physical, frames_nm)
+    again, force_again = _energy_and_force(rebuilt, frames_nm)
+    off = float((again - energy).abs().max() / physical.kt), float((force_again - force).abs().max())
+    if not (off[0] <= 1e-2 and off[1] <= 1e-2 * float(force.square().mean().sqrt())):
+        raise InputError(
+            f"the exported model fails its check: made anew from its description and weights, its energies are off by "
+            f"{off[0]:.3g} kT and its forces by {off[1]:.3g} kJ/mol/nm; this is an error of fpforce, report it"
+        )
+
+
 def _why_alike(t_eval: float) -> str:
     """Why a model takes mirror images for alike, and what to do."""
     if t_eval > LARGEST_T_EVAL:

@@ -10,11 +10,13 @@ Source: arXiv 2506.17139, section 2 (the score at t = 0 is the force over kT); A
 """
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from fpforce.forcefield.transferable.bound import bound_program
@@ -25,7 +27,8 @@ from fpforce.training.checkpoint.record import TrainingRecord
 from fpforce.training.modelfile.archive import write_archive
 from fpforce.training.modelfile.metadata import metadata_of
 from fpforce.training.modelfile.physical_energy import PhysicalEnergy
-from fpforce.training.modelfile.verification import verify
+from fpforce.training.modelfile.rebuild import rebuild
+from fpforce.training.modelfile.verification import verify, verify_rebuilt
 
 
 def write_force_field(
@@ -53,6 +56,9 @@ def write_force_field(
     }
     walls = {name: torch.from_numpy(values) for name, values in _wall_constants(checkpoint, t_eval).items()}
     weights = physical.energy.state_dict() | walls
+    if metadata["model"]["kind"] != "custom":  # whose code may hold more than its weights
+        rebuilt = rebuild(json.dumps(metadata), save_safetensors({k: v.contiguous() for k, v in weights.items()}))
+        verify_rebuilt(rebuilt, physical, check_frames_nm(record))
     topology = io.StringIO()
     beads.write_pdb(topology, record.start_positions_nm.double().numpy())
     _write(model_path, program, metadata, weights, topology.getvalue(), overwrite)

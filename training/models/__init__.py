@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from fpforce.forcefield.transferable.vocabulary import Vocabulary
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.space import PLANE, space_of
@@ -25,15 +26,17 @@ def build_model(
     beads: BeadTable,
     scale_nm: float,
     weights: Tensor | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> DiffusionEnergy | DiffusionScore:
     """The untrained model that an expert's plan asks for, with the statistics of normalised frames (frames, n, 3).
 
     prior_pairs: pairs of beads that the prior holds together. beads: the molecule. scale_nm: the unit of the frames.
-    weights (frames,): of the frames, None where all count alike.
+    weights (frames,): of the frames, None where all count alike. vocabulary: of a `graph_transformer`, None for the
+    molecule's own words.
     Raises InputError for a model of molecules on one bead, and for `mlp` on several.
     """
     _check_space(plan.model, beads)
-    network = _build_network(plan, frames, beads, scale_nm, weights)
+    network = _build_network(plan, frames, beads, scale_nm, weights, vocabulary)
     prior = None
     if plan.model.prior:
         in_plane = space_of(len(beads)) is PLANE
@@ -56,11 +59,18 @@ def _check_space(settings: ModelRecipe, beads: BeadTable) -> None:
 
 
 def _build_network(
-    plan: ExpertPlan, frames: Tensor, beads: BeadTable, scale_nm: float, weights: Tensor | None
+    plan: ExpertPlan,
+    frames: Tensor,
+    beads: BeadTable,
+    scale_nm: float,
+    weights: Tensor | None,
+    vocabulary: Vocabulary | None,
 ) -> Network:
     settings = plan.model
     if isinstance(settings, GraphTransformerRecipe):
-        return fit_graph_transformer(frames, beads, settings, plan.v_min, scale_nm, plan.conservative, weights)
+        return fit_graph_transformer(
+            frames, beads, settings, plan.v_min, scale_nm, plan.conservative, weights, vocabulary
+        )
     if isinstance(settings, CustomRecipe):
         if weights is not None:  # its contract knows frames that count alike
             frames = frames[torch.from_numpy(in_proportion(weights.numpy(), len(frames)))]

@@ -324,13 +324,14 @@ def fit_graph_transformer(
     scale_nm: float,
     conservative: bool = True,
     weights: Tensor | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> OneMolecule:
     """The untrained network of one molecule, with the distance statistics of normalised frames x0 (frames, n, 3) with
     weights (frames,).
 
-    conservative: an energy; else a score network.
+    conservative: an energy; else a score network. vocabulary: None for the molecule's own words.
     """
-    vocabulary, statistics = Vocabulary.of(beads), distance_statistics(x0, weights)
+    vocabulary, statistics = vocabulary or Vocabulary.of(beads), distance_statistics(x0, weights)
     molecule = describe_molecule(beads, vocabulary, statistics.mean, statistics.variance)
     if settings.edges == "frames":
         edges, score = (

@@ -4,12 +4,13 @@ A backend is a module with
 
     unavailable(force_field) -> str | None
         why it cannot compute this force field here, with the remedy, or None; imports neither torch nor OpenMM;
-    attach(system, force_field, *, replicas, force_group, threads) -> openmm.Force
-        adds the energy of `replicas` molecules, whose beads are the system's first particles in replica order; it acts
-        on these alone, whatever other particles the system gets.
+    attach(system, force_field, molecules, *, force_group, threads) -> openmm.Force
+        adds the energy of these molecules, each given by its particles in the order of the beads; it acts on these
+        particles alone, whatever others the system has or gets.
 """
 
 import logging
+from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 
@@ -17,6 +18,9 @@ from fpforce.forcefield.force_field import ForceField
 from fpforce.foundation.errors import InputError
 
 logger = logging.getLogger("fpforce")
+
+# The particles of each molecule, in the order of the force field's beads.
+Molecules = Sequence[Sequence[int]]
 
 # In the order in which `auto` tries them.
 _MODULE_OF = {
@@ -48,3 +52,10 @@ def choose(force_field: ForceField, name: str = "auto") -> tuple[str, ModuleType
         if name == "auto":
             logger.info("backend %s is passed over: %s", candidate, reason)
     raise InputError("; ".join(reasons))
+
+
+def selection_of(molecules: Molecules) -> slice | list[int]:
+    """What picks the molecules' particles out of an array of all particles: a slice where they are consecutive."""
+    particles = [int(particle) for molecule in molecules for particle in molecule]
+    first, last = particles[0], particles[-1] + 1
+    return slice(first, last) if particles == list(range(first, last)) else particles

@@ -10,6 +10,7 @@ from fpforce.forcefield.force_field import ForceField
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.space import PLANE
 from fpforce.plugin import library
+from fpforce.system.backends import Molecules
 
 if TYPE_CHECKING:
     import openmm
@@ -30,14 +31,14 @@ def unavailable(force_field: ForceField) -> str | None:
 
 
 def attach(
-    system: "openmm.System", force_field: ForceField, *, replicas: int, force_group: int, threads: int | None
+    system: "openmm.System", force_field: ForceField, molecules: Molecules, *, force_group: int, threads: int | None
 ) -> "openmm.Force":
-    """Add an FPForce for `replicas` molecules; `threads` share the replicas, None for as many as pay off."""
-    return _add(system, _force(force_field, replicas, threads), force_group)
+    """Add an FPForce for these molecules; `threads` share them, None for as many as pay off."""
+    return _add(system, _force(force_field, molecules, threads), force_group)
 
 
 def attach_with_scale_derivative(
-    system: "openmm.System", force_field: ForceField, *, replicas: int, force_group: int, threads: int | None
+    system: "openmm.System", force_field: ForceField, molecules: Molecules, *, force_group: int, threads: int | None
 ) -> "openmm.Force":
     """Add a CustomCVForce that computes the same, and from which State has dU/d(fpforce_scale)."""
     import openmm
@@ -49,14 +50,14 @@ def attach_with_scale_derivative(
     force.addGlobalParameter(scale, 1.0)
     force.addEnergyParameterDerivative(scale)
     for name, terms in (("prior", FPForce.Prior), ("network", FPForce.Network)):
-        part = _force(force_field, replicas, threads)
+        part = _force(force_field, molecules, threads)
         part.setTerms(terms)
         part.setScaleParameter("")  # the expression does the scaling
         force.addCollectiveVariable(name, part)
     return _add(system, force, force_group)
 
 
-def _force(force_field: ForceField, replicas: int, threads: int | None) -> "FPForce":
+def _force(force_field: ForceField, molecules: Molecules, threads: int | None) -> "FPForce":
     import openmm
 
     from fpforce.plugin import FPForce
@@ -65,9 +66,8 @@ def _force(force_field: ForceField, replicas: int, threads: int | None) -> "FPFo
         force = FPForce.from_file(force_field)
     except openmm.OpenMMException as error:
         raise InputError(f"{force_field.path}: {error}") from error
-    beads = force.getNumBeads()
-    for first in range(0, replicas * beads, beads):
-        force.addReplica(range(first, first + beads))
+    for particles in molecules:
+        force.addReplica(particles)
     force.setNumThreads(threads or 0)
     return force
 

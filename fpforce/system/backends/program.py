@@ -16,11 +16,24 @@ def load_program(force_field: ForceField) -> Any:
     """The torch.jit.ScriptModule; InputError where the file is damaged, which torch does not notice by itself."""
     import torch
 
-    content = force_field.model_bytes()
+    content = intact_program(force_field)
     try:
-        refuse_damaged_zip(io.BytesIO(content))
         with damage_as_value_error():
             return torch.jit.load(io.BytesIO(content), map_location="cpu")
     except ValueError as error:
-        what = " ".join(str(error).split())[:200]
-        raise InputError(f"{force_field.path}: its program cannot be loaded ({what}); repeat fpforce-export") from error
+        raise _unusable(force_field, error) from error
+
+
+def intact_program(force_field: ForceField) -> bytes:
+    """The bytes that torch.jit.load takes; InputError where the file is damaged."""
+    content = force_field.model_bytes()
+    try:
+        refuse_damaged_zip(io.BytesIO(content))
+    except ValueError as error:
+        raise _unusable(force_field, error) from error
+    return content
+
+
+def _unusable(force_field: ForceField, error: ValueError) -> InputError:
+    what = " ".join(str(error).split())[:200]
+    return InputError(f"{force_field.path}: its program cannot be loaded ({what}); repeat fpforce-export")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fpforce.forcefield.force_field import ForceField
 from fpforce.foundation.errors import InputError, install_extra
+from fpforce.system.backends import Molecules, selection_of
 from fpforce.system.backends.program import load_program
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ def unavailable(force_field: ForceField) -> str | None:
 
 
 def attach(
-    system: "openmm.System", force_field: ForceField, *, replicas: int, force_group: int, threads: int | None
+    system: "openmm.System", force_field: ForceField, molecules: Molecules, *, force_group: int, threads: int | None
 ) -> "openmm.Force":
-    """Add a TorchForce for `replicas` molecules; `threads` sets torch's thread count for this process."""
+    """Add a TorchForce for these molecules; `threads` sets torch's thread count for this process."""
     import torch
 
     force_class = _torch_force_class()
@@ -58,7 +59,7 @@ def attach(
         torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "program.pt")
-        _own_particles(force_field, replicas * len(force_field.beads)).save(str(path))
+        _own_particles(force_field, selection_of(molecules)).save(str(path))
         force = force_class(str(path))
     force.setForceGroup(force_group)
     force.setName("fpforce")
@@ -66,19 +67,33 @@ def attach(
     return force
 
 
-def _own_particles(force_field: ForceField, count: int) -> Any:
-    """The program, of the first `count` particles alone: TorchForce hands it all that the System has, others' too."""
+def _own_particles(force_field: ForceField, selection: slice | list[int]) -> Any:
+    """The program, of these particles alone: TorchForce hands it all that the System has, others' too."""
     import torch
 
-    class OwnParticles(torch.nn.Module):
-        def __init__(self, program: Any) -> None:
+    class Consecutive(torch.nn.Module):
+        def __init__(self, program: Any, first: int, last: int) -> None:
             super().__init__()
-            self.program, self.count = program, count
+            self.program, self.first, self.last = program, first, last
 
         def forward(self, positions: torch.Tensor) -> torch.Tensor:
-            return self.program(positions[: self.count])
+            return self.program(positions[self.first : self.last])
 
-    return torch.jit.script(OwnParticles(load_program(force_field)))
+    class Chosen(torch.nn.Module):
+        particles: torch.Tensor
+
+        def __init__(self, program: Any, particles: list[int]) -> None:
+            super().__init__()
+            self.program = program
+            self.register_buffer("particles", torch.tensor(particles))
+
+        def forward(self, positions: torch.Tensor) -> torch.Tensor:
+            return self.program(positions[self.particles])
+
+    program = load_program(force_field)
+    if isinstance(selection, slice):
+        return torch.jit.script(Consecutive(program, selection.start, selection.stop))
+    return torch.jit.script(Chosen(program, selection))
 
 
 def _torch_force_class() -> Any:

@@ -3,11 +3,7 @@
 
 #include "FPForceExport.h"
 
-namespace FPForcePlugin {
-
 /** Makes the device kernel known to those of OpenMM's OpenCL, CUDA and HIP platforms that are there; nothing beside another OpenMM. */
-FPFORCE_EXPORT void registerDeviceKernels();
-
-}  // namespace FPForcePlugin
+extern "C" FPFORCE_EXPORT void fpforce_register_device_kernels();
 
 #endif

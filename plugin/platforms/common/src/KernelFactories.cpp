@@ -53,12 +53,12 @@ void registerWith(const char* name) {
 
 }  // namespace
 
-void registerDeviceKernels() {
-    if (!registrationProblem().empty())
-        return;
-    registerWith<OpenCLPlatform>("OpenCL");
-    registerWith<CudaPlatform>("CUDA");
-    registerWith<HipPlatform>("HIP");
-}
-
 }  // namespace FPForcePlugin
+
+void fpforce_register_device_kernels() {
+    if (!FPForcePlugin::registrationProblem().empty())
+        return;
+    FPForcePlugin::registerWith<OpenCLPlatform>("OpenCL");
+    FPForcePlugin::registerWith<CudaPlatform>("CUDA");
+    FPForcePlugin::registerWith<HipPlatform>("HIP");
+}
