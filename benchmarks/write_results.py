@@ -235,6 +235,14 @@ SECTIONS = (
         "fills a cube at the density of a protein's CA beads. Taken with other programs running.",
     ),
     (
+        "Many workers",
+        "scaling_out",
+        "scaling_out.py",
+        "A simulation in shards ([Many machines](../how-to/cluster.md)). Efficiency is the rate per worker over that "
+        "of one process without Dask. Beyond two workers it is that of a simulated scheduler, with the measured times "
+        "of a task. Taken while other programs took most of the processor: the times are upper bounds.",
+    ),
+    (
         "Time steps of the reference",
         "reference_timestep",
         "reference_timestep.py",
@@ -356,7 +364,15 @@ PAGES = {
         "Cost, speed and memory",
         "What trainings and simulations cost. All of it was measured on a processor; nothing here says how fast a GPU "
         "is.",
-        ("training_cost", "forces_blending", "langevin_speed", "backend_statistics", "scaling", "memory"),
+        (
+            "training_cost",
+            "forces_blending",
+            "langevin_speed",
+            "backend_statistics",
+            "scaling",
+            "scaling_out",
+            "memory",
+        ),
     ),
     "reference-data": Page(
         "The reference data",
