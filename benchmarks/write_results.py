@@ -236,6 +236,14 @@ SECTIONS = (
         "fills a cube at the density of a protein's CA beads. Taken with other programs running.",
     ),
     (
+        "Many workers",
+        "scaling_out",
+        "scaling_out.py",
+        "A simulation in shards ([Many machines](../how-to/cluster.md)). Efficiency is the rate per worker over that "
+        "of one process without Dask. Beyond two workers it is that of a simulated scheduler, with the measured times "
+        "of a task. Taken while other programs took most of the processor: the times are upper bounds.",
+    ),
+    (
         "Time steps of the reference",
         "reference_timestep",
         "reference_timestep.py",
@@ -397,6 +405,7 @@ PAGES = {
         "Cost, speed and memory",
         "What trainings and simulations cost. All of it was measured on a processor; nothing here says how fast a GPU "
         "is.",
+<<<<<<< HEAD
         ("training_cost", "forces_blending", "langevin_speed", "backend_statistics", "scaling", "memory", "large_data"),
     ),
     "robustness": Page(
@@ -404,6 +413,17 @@ PAGES = {
         "What becomes of a run, and of its files, when something goes wrong. `make torture` makes all tables of this "
         "page; `make benchmarks-quick` does the same in miniature.",
         ("kills", "faults", "damage", "hostile", "steady"),
+=======
+        (
+            "training_cost",
+            "forces_blending",
+            "langevin_speed",
+            "backend_statistics",
+            "scaling",
+            "scaling_out",
+            "memory",
+        ),
+>>>>>>> a
     ),
     "reference-data": Page(
         "The reference data",

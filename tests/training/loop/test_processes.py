@@ -19,7 +19,12 @@ from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.train import train
 
 BIN = Path(sys.executable).parent
-OPTIONS = ("calibration.likelihood_frames=64", "calibration.rounds=0", "run.log_every_steps=5")
+OPTIONS = (
+    "calibration.likelihood_frames=64",
+    "calibration.rounds=0",
+    "run.log_every_steps=5",
+    "optimizer.warmup_steps=2",
+)
 SMALL = (
     "data.stride=10",
     "model.width=16",
@@ -130,15 +135,18 @@ def test_two_processes_train_as_one_and_resume_as_any_number(small_recipe, alani
         assert "Warning" not in done.stderr and "warn" not in done.stderr.lower(), done.stderr
         return together / "model.ckpt"
 
-    def require_same(first, second):
-        ours, theirs = weights_at(first), weights_at(second)
-        assert (ours - theirs).norm() < 1e-3 * theirs.norm()  # in single precision, in another order of summation
-
-    require_same(together_until(20), alone_until(20))
-    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--no-python")
-    require_same(together_until(40, sys.executable, *torchrun), alone_until(40))
+    together_at, alone_at = [weights_at(together_until(20))], [weights_at(alone_until(20))]
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python")
+    together_at.append(weights_at(together_until(40, sys.executable, *torchrun)))
+    alone_at.append(weights_at(alone_until(40)))
     train(small_recipe(together, *OPTIONS, "run.max_steps=60"), resume=True, show_progress=False)
-    require_same(together / "model.ckpt", alone_until(60))
-    with open(together / "logs" / "csv" / "version_0" / "metrics.csv") as file:
-        steps = [row["step"] for row in csv.DictReader(file) if row.get("denoising")]
-    assert len(steps) == len(set(steps))
+    together_at.append(weights_at(together / "model.ckpt"))
+    alone_at.append(weights_at(alone_until(60)))
+    change = (alone_at[1] - alone_at[0]).norm()
+    for ours, theirs in zip(together_at, alone_at, strict=True):  # in single precision, in another order of summation
+        assert (ours - theirs).norm() < 0.05 * change
+    steps = []
+    for log in (together / "logs" / "csv").glob("*/metrics.csv"):
+        with open(log) as file:
+            steps += [int(row["step"]) for row in csv.DictReader(file) if row["denoising"]]
+    assert sorted(steps) == list(range(5, 61, 5))
