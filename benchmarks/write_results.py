@@ -405,15 +405,6 @@ PAGES = {
         "Cost, speed and memory",
         "What trainings and simulations cost. All of it was measured on a processor; nothing here says how fast a GPU "
         "is.",
-<<<<<<< HEAD
-        ("training_cost", "forces_blending", "langevin_speed", "backend_statistics", "scaling", "memory", "large_data"),
-    ),
-    "robustness": Page(
-        "Robustness",
-        "What becomes of a run, and of its files, when something goes wrong. `make torture` makes all tables of this "
-        "page; `make benchmarks-quick` does the same in miniature.",
-        ("kills", "faults", "damage", "hostile", "steady"),
-=======
         (
             "training_cost",
             "forces_blending",
@@ -422,8 +413,14 @@ PAGES = {
             "scaling",
             "scaling_out",
             "memory",
+            "large_data",
         ),
->>>>>>> a
+    ),
+    "robustness": Page(
+        "Robustness",
+        "What becomes of a run, and of its files, when something goes wrong. `make torture` makes all tables of this "
+        "page; `make benchmarks-quick` does the same in miniature.",
+        ("kills", "faults", "damage", "hostile", "steady"),
     ),
     "reference-data": Page(
         "The reference data",
