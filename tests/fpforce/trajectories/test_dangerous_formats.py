@@ -30,7 +30,7 @@ def with_atoms(path, atoms):
     path.write_bytes(bytes(data))
 
 
-@pytest.mark.parametrize("atoms", [0, -1, 10, 2**30])
+@pytest.mark.parametrize("atoms", [0, -1, 11, 2**30])
 def test_a_trr_whose_header_contradicts_itself_is_refused(atoms, trr, alanine):
     with_atoms(trr, atoms)
     with pytest.raises(ValueError):
