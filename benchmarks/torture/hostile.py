@@ -3,8 +3,8 @@
 python benchmarks/torture/hostile.py [--quick]. Every case of CASES writes files with a payload, which would make the
 file `executed` in the same folder or harm `victim`, and gives them to the reader of their kind in a fork of this
 process. A case is held where `executed` is not there, `victim` is as it was, the reader ended with status 2 and one
-line or read the file, within 10 s and 1 GB. Status 1 where one is not. Writes docs/results/hostile.json and .md;
-tests/test_hostile_files.py runs the same cases.
+line or read the file, within 10 s of the processor and 1 GB. Status 1 where one is not. Writes
+docs/results/hostile.json and .md; tests/test_hostile_files.py runs the same cases.
 """
 
 import argparse
@@ -275,19 +275,19 @@ def held(case: Case, folder: Path, model: Path) -> dict[str, Any]:
     for path in sorted(folder.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
     (folder / "victim").write_text("whole")
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    ended = run_forked(lambda: case(folder, model), longest_s=60.0)
-    grown_mb = max(0, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss - before) // 1024
+    before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+    ended = run_forked(lambda: case(folder, model), longest_s=120.0)
+    grown_mb = round(max(0.0, ended.largest_mb - before_mb))
     executed, harmed = (folder / "executed").exists(), (folder / "victim").read_text() != "whole"
     one_line = ended.status == 0 or (ended.status == 2 and ended.said.count("\n") == 1)
-    fine = not executed and not harmed and one_line and ended.seconds < LONGEST_S and grown_mb < LARGEST_MB
+    fine = not executed and not harmed and one_line and ended.processor_seconds < LONGEST_S and grown_mb < LARGEST_MB
     return {
         "held": fine,
         "executed": executed,
         "harmed": harmed,
         "status": ended.status,
         "said": ended.said[-300:],
-        "seconds": round(ended.seconds, 2),
+        "seconds": round(ended.processor_seconds, 2),
         "grown_mb": grown_mb,
     }
 
@@ -376,7 +376,7 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         f"Each file is read in a process of its own; {result['hardware']}.",
         "",
-        "| file | executed | other files harmed | status | seconds | memory, MB | held |",
+        "| file | executed | other files harmed | status | processor, s | memory, MB | held |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, row in result["rows"].items():

@@ -18,11 +18,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Ended:
-    """status: exit status, negative for the signal that ended it; said: its stderr; seconds that it took."""
+    """status: exit status, negative for the signal that ended it; said: its stderr; seconds that it took, and of the
+    processor; largest_mb: what was resident at most.
+    """
 
     status: int
     said: str
     seconds: float
+    processor_seconds: float = 0.0
+    largest_mb: float = 0.0
 
 
 def run_forked(do: Callable[[], object], signals: Sequence[tuple[float, int]] = (), longest_s: float = 300.0) -> Ended:
@@ -36,7 +40,7 @@ def run_forked(do: Callable[[], object], signals: Sequence[tuple[float, int]] = 
         at, left = began, list(signals)
         status = None
         while status is None:
-            ended, answer = os.waitpid(child, os.WNOHANG)
+            ended, answer, used = os.wait4(child, os.WNOHANG)
             if ended:
                 status = os.waitstatus_to_exitcode(answer)
                 break
@@ -47,7 +51,9 @@ def run_forked(do: Callable[[], object], signals: Sequence[tuple[float, int]] = 
             elif now - began > longest_s:
                 os.kill(child, signal.SIGKILL)
             time.sleep(0.001)
-        return Ended(status, said.read_text(errors="replace") if said.exists() else "", time.monotonic() - began)
+        words = said.read_text(errors="replace") if said.exists() else ""
+        busy = used.ru_utime + used.ru_stime
+        return Ended(status, words, time.monotonic() - began, busy, used.ru_maxrss / 1024.0)
 
 
 def _be_a_command(do: Callable[[], object], said: Path) -> None:

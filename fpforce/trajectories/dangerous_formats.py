@@ -87,9 +87,9 @@ def _trr_fault(path: str, changed_ns: int, size: int) -> str | None:
             first = first or atoms
             if atoms != first or atoms <= 0 or min(ir, e, box, vir, pres, top, sym, x, v, f) < 0:
                 return f"a frame announces {atoms} atoms where the first has {first}"
-            per_vector = [block // (3 * atoms) for block in (x, v, f) if block] + [box // 9] * bool(box)
-            if any(one not in (4, 8) or one != per_vector[0] for one in per_vector):
+            numbers_of = [(block, 3 * atoms) for block in (x, v, f) if block] + [(box, 9)] * bool(box)
+            real = numbers_of[0][0] // numbers_of[0][1] if numbers_of else 4
+            if real not in (4, 8) or any(block != real * count for block, count in numbers_of):
                 return "the sizes in a frame's header are not those of its atoms"
-            real = per_vector[0] if per_vector else 4
             file.seek(2 * real + ir + e + box + vir + pres + top + sym + x + v + f, 1)
     return None

@@ -1,8 +1,6 @@
 """Files that would end the process of their reader are refused before they are read."""
 
 import struct
-import subprocess
-import sys
 
 import mdtraj
 import pytest
@@ -30,21 +28,13 @@ def with_atoms(path, atoms):
     path.write_bytes(bytes(data))
 
 
-@pytest.mark.parametrize("atoms", [0, -1, 10, 2**30])
+@pytest.mark.parametrize("atoms", [0, -1, 11, 2**30])
 def test_a_trr_whose_header_contradicts_itself_is_refused(atoms, trr, alanine):
     with_atoms(trr, atoms)
     with pytest.raises(ValueError):
         refuse_dangerous(trr, ".trr")
     with pytest.raises(InputError):
         read_bead_frames(trr, alanine / "alanine_dipeptide.pdb", beads="all")
-
-
-def test_mdtraj_does_end_the_process_for_such_a_file(trr, alanine):
-    """Or the check could go."""
-    with_atoms(trr, 0)
-    code = "import mdtraj, sys; mdtraj.load(sys.argv[1], top=sys.argv[2])"
-    done = subprocess.run([sys.executable, "-c", code, trr, alanine / "alanine_dipeptide.pdb"], capture_output=True)
-    assert done.returncode < 0
 
 
 def test_whole_files_pass(trr, alanine, tmp_path):
