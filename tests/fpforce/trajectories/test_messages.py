@@ -7,7 +7,8 @@ from openmm import app
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import Bead, BeadTable
-from fpforce.molecule.mapping import chosen_atoms, map_beads
+from fpforce.molecule.mapping import map_beads
+from fpforce.molecule.selection import chosen_atoms
 from fpforce.reference.peptide import build_peptide
 from fpforce.trajectories.bead_frames import read_bead_frames
 
