@@ -16,7 +16,8 @@ from generate import INTERVAL_PS, describe_protocol
 
 from fpforce.commands.entry import command
 from fpforce.reference.dataset import Run, write_dataset
-from fpforce.trajectories.files import existing_file, read_array
+from fpforce.trajectories.arrays import read_array
+from fpforce.trajectories.files import existing_file
 from fpforce.trajectories.topology_files import read_topology
 
 
