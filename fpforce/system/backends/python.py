@@ -66,13 +66,16 @@ class TorchEnergy:
     """
 
     def __init__(self, model: "Model", selection: slice | list[int], threads: int | None = None) -> None:
-        self.model, self.selection, self.threads = model, selection, threads
+        self.model, self.selection, self.threads, self._called = model, selection, threads, False
 
     def __call__(self, state: "openmm.State") -> tuple[float, np.ndarray]:
         import torch
         from openmm import unit
 
-        program = self.model.program(self.threads)
+        if self.threads is not None and not self._called:
+            torch.set_num_threads(self.threads)
+        self._called = True
+        program = self.model.program()
         positions = torch.tensor(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer), requires_grad=True)
         energy = program(positions[self.selection])
         (gradient,) = torch.autograd.grad(energy, positions)
@@ -101,13 +104,9 @@ class Model:
     def __reduce__(self) -> tuple:
         return Model.of, (self.description, self.weights, self.script)
 
-    def program(self, threads: int | None = None) -> Any:
-        """The torch module; where it is loaded now, torch gets this number of threads."""
+    def program(self) -> Any:
+        """The torch module, loaded when it is first asked for."""
         if self._program is None:
-            import torch
-
-            if threads is not None:
-                torch.set_num_threads(threads)
             program = _loaded(self.script)
             if program is None:
                 program = import_module(_REBUILD).rebuild(self.description, self.weights)

@@ -124,7 +124,8 @@ def test_ctrl_c_stops_all_shards_with_a_checkpoint(small_model, field, whole, tm
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_for(lambda: (output.parent / "out.xtc.shards" / "0.xtc.checkpoint").exists())
+    first = output.parent / "out.xtc.shards" / "0.xtc.json"
+    wait_for(lambda: first.exists() and json.loads(first.read_text())["saved_times"])
     process.send_signal(signal.SIGINT)
     assert process.wait() == 130
     assert "stopped with 0 of 3 shards" in process.stderr.read()
