@@ -6,15 +6,14 @@ A recipe without `experts` is a mixture of one.
 from dataclasses import dataclass
 from typing import Any
 
-from fpforce.molecule.space import PLANE
 from fpforce.training.recipe.models import ModelRecipe
 from fpforce.training.recipe.sections import ExpertRecipe, Recipe
 
 FOKKER_PLANCK_WEIGHT = 5e-4  # where the recipe leaves it open, for up to FEW degrees of freedom
 FEW = 12  # those of the five beads on which the weight was chosen
 GROWTH = 1.5  # power of D / FEW: what was set by hand for 12, 27, 33 and 81 degrees of freedom lies near it
-V_MIN = 1e-3  # where the recipe leaves it open, for a particle in the plane and for many molecules
-V_MIN_OF_A_MOLECULE = 0.05  # benchmarks/studies/strangers.py
+V_MIN = 1e-3  # where the recipe leaves it open
+V_MIN_OF_MANY = 0.05  # the same for more than FEW degrees of freedom and the kind `internal`
 FLOW_WEIGHT = 0.05  # where the recipe leaves it open; chosen on the first of benchmarks/studies/strangers.py
 
 
@@ -52,9 +51,11 @@ def settled(
     the denoising loss by D, so that one alpha_FP for all would ask the less of each degree of freedom the more there
     are.
 
-    v_min is large for a molecule. The denoising loss is blind to the energy at small noise: of an error of some kT over
-    a length l it sees sigma^2 (kT / l)^2 per frame, beside D of the noise. What the network says there must follow from
-    what it says at the noise at which neighbouring frames blur into each other, and in ln(sigma^2 + v_min) it is near.
+    v_min is large for more than FEW degrees of freedom of one molecule and the kind `internal`; others were not
+    measured. The denoising loss is blind to the energy at small noise: of an error of some kT over a length l it sees
+    sigma^2 (kT / l)^2 per frame, beside D of the noise. What the network says there must follow from what it says at
+    the noise at which neighbouring frames blur into each other, and in ln(sigma^2 + v_min) it is near. Of a small
+    molecule frames are dense, and there is no gap to bridge; the price would be stiff bonds that are 0.2% too short.
     """
     loss, diffusion = recipe.loss, recipe.diffusion
     if loss.fokker_planck_weight is None:
@@ -66,7 +67,8 @@ def settled(
         earlier = begun_with or weights_of
         v_min = None if earlier is None else earlier.diffusion.v_min
         if v_min is None:
-            v_min = V_MIN_OF_A_MOLECULE if (degrees_of_freedom or 0) > PLANE.dimension(1) else V_MIN
+            flexible = (degrees_of_freedom or 0) > FEW and recipe.model.kind == "internal"
+            v_min = V_MIN_OF_MANY if flexible else V_MIN
         diffusion = diffusion.model_copy(update={"v_min": v_min})
     return recipe.model_copy(update={"loss": loss, "diffusion": diffusion})
 

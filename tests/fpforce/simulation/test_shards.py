@@ -118,7 +118,8 @@ def test_killed_scheduler_is_made_up_for_by_resume_with_any_number_of_workers(sm
 
 def test_ctrl_c_stops_all_shards_with_a_checkpoint(small_model, field, whole, tmp_path):
     output = tmp_path / "out.xtc"
-    options = "--steps 20000000 --replicas 5 --shard-replicas 2 --seed 7 --backend native --platform Reference"
+    options = "--steps 20000000 --replicas 5 --shard-replicas 2 --seed 7 --backend native --platform Reference "
+    options += "--checkpoint-minutes 0.01"
     process = subprocess.Popen(
         [*SIMULATE, str(small_model), "-o", str(output), *options.split(), "--workers", "1"],
         stderr=subprocess.PIPE,

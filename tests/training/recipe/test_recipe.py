@@ -49,10 +49,12 @@ def test_alpha_asks_as_much_of_each_degree_of_freedom_however_many_there_are(fre
     assert settled(parse_recipe(SMALLEST), freedom).loss.fokker_planck_weight == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("freedom", "expected"), [(2, 1e-3), (12, 0.05), (33, 0.05), (None, 1e-3)])
-def test_the_network_of_one_molecule_hardly_sees_times_of_little_noise(freedom, expected):
+@pytest.mark.parametrize(("freedom", "expected"), [(2, 1e-3), (12, 1e-3), (15, 0.05), (33, 0.05), (None, 1e-3)])
+def test_networks_of_many_degrees_of_freedom_hardly_see_times_of_little_noise(freedom, expected):
     recipe = settled(parse_recipe(SMALLEST), freedom)
     assert recipe.diffusion.v_min == plan_experts(recipe)[0].v_min == expected
+    other = parse_recipe(SMALLEST | {"model": {"kind": "graph_transformer"}})
+    assert settled(other, freedom).diffusion.v_min == 1e-3
 
 
 def test_new_runs_keep_the_noise_that_their_first_weights_know():
