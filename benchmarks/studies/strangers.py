@@ -36,6 +36,7 @@ from workbench.tiny import SMALL
 VARIANTS = {
     "default": (),
     "without flow": ("loss.flow_weight=0",),
+    "with flow": ("loss.flow_weight=0.05",),
     "time seen at small noise": ("diffusion.v_min=0.001",),
     "without Fokker-Planck": ("loss.fokker_planck_weight=0",),
 }
