@@ -421,7 +421,7 @@ PAGES = {
     "robustness": Page(
         "Robustness",
         "What becomes of a run, and of its files, when something goes wrong. `make torture` makes all tables of this "
-        "page; `make benchmarks-quick` does the same in miniature.",
+        "page; each of its scripts has a --quick.",
         ("kills", "faults", "damage", "hostile", "steady"),
     ),
     "reference-data": Page(

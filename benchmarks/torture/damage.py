@@ -255,7 +255,7 @@ def _reads_simulation(model: Path) -> Read:
     beads = fpforce.load(model).beads
 
     def read(path: Path) -> None:
-        from fpforce.simulation.files import read_simulation
+        from fpforce.simulation.read import read_simulation
 
         trajectory = path.with_suffix("")
         if not trajectory.exists():

@@ -55,8 +55,11 @@ def _xtc_bytes(positions_nm: np.ndarray, times_ps: np.ndarray, **more: np.ndarra
 
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder, "frames.xtc")
-        with XTCTrajectoryFile(str(scratch), "w") as writer:
-            writer.write(np.asarray(positions_nm, np.float32), time=np.asarray(times_ps, np.float32), **more)
+        try:
+            with XTCTrajectoryFile(str(scratch), "w") as writer:
+                writer.write(np.asarray(positions_nm, np.float32), time=np.asarray(times_ps, np.float32), **more)
+        except RuntimeError as error:  # as mdtraj has it where the disk is full
+            raise OSError(errno.ENOSPC, f"temporary files cannot be written ({error})", str(scratch)) from error
         with XTCTrajectoryFile(str(scratch)) as written:
             _require_complete(len(written.read()[0]) == len(positions_nm), scratch)
         return scratch.read_bytes()

@@ -113,6 +113,7 @@ def weights_at(checkpoint):
     return torch.cat([weight.flatten().double() for weight in read_checkpoint(checkpoint).weights.values()])
 
 
+@pytest.mark.long  # a minute of three commands
 def test_two_processes_train_as_one_and_resume_as_any_number(small_recipe, alanine, tmp_path):
     """20 steps by run.devices=2, 40 by torchrun, 60 by one process; against one process throughout."""
     alone, together = tmp_path / "alone", tmp_path / "together"
