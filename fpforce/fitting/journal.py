@@ -52,10 +52,11 @@ class Journal:
             raise InputError(f"nothing to resume: {path} does not exist; start without --resume")
         try:
             content = read_json(path)
-            if content.get("version") == VERSION and not all(
-                isinstance(content.get(name), kind) for name, kind in _KINDS.items()
-            ):
-                raise ValueError(f"it lacks one of {', '.join(_KINDS)}")
+            if content.get("version") == VERSION:
+                if not all(isinstance(content.get(name), kind) for name, kind in _KINDS.items()):
+                    raise ValueError(f"it lacks one of {', '.join(_KINDS)}")
+                if not all(isinstance(content["begun_with"].get(section), dict) for section in begun_with):
+                    raise ValueError(f"begun_with lacks one of {', '.join(begun_with)}")
         except ValueError as error:
             raise InputError(f"{path} cannot be read ({error}); start anew with --overwrite") from None
         if content.get("version") != VERSION:
@@ -63,7 +64,7 @@ class Journal:
         earlier = content["begun_with"]
         for section, values in begun_with.items():
             for name, value in values.items():
-                had = (earlier.get(section) or {}).get(name)
+                had = earlier[section].get(name)
                 if had != value:
                     raise InputError(
                         f"--resume with another {section}: {name} was {had!r}, is {value!r}; "

@@ -6,6 +6,7 @@ model file.
 Longer than other files, since the table and what is derived from it are one class.
 """
 
+import itertools
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -183,12 +184,16 @@ class BeadTable:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "BeadTable":
-        """The table that `to_dict` wrote."""
+        """The table that `to_dict` wrote; ValueError for bonds between beads that it does not have."""
         beads = tuple(
             Bead(**(bead | {"atoms": tuple(bead["atoms"]), "atom_names": tuple(bead["atom_names"])}))
             for bead in record["beads"]
         )
-        return cls(beads, tuple((i, j) for i, j in record["bonds"]), record["mapping"])
+        bonds = tuple((i, j) for i, j in record["bonds"])
+        for index in itertools.chain.from_iterable(bonds):
+            if type(index) is not int or not 0 <= index < len(beads):
+                raise ValueError(f"a bond of bead {index!r}, and there are {len(beads)} beads")
+        return cls(beads, bonds, record["mapping"])
 
     def to_mdtraj(self) -> "mdtraj.Topology":
         """The coarse-grained topology as mdtraj.Topology; a group of atoms is shown as carbon."""

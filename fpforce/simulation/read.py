@@ -4,6 +4,7 @@ In: the name of its trajectory, and the beads in the order that is wanted. Out: 
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,7 @@ def read_simulation(path: str | Path, table: BeadTable) -> SimulatedFrames:
         raise InputError(f"simulation {path} has no saved frame yet; continue it with --resume")
     topology, frames = table.to_mdtraj(), []
     for file in files:
-        if not file.exists():
+        if not os.path.exists(file):  # False for a name that is too long, too
             raise InputError(f"trajectory {file} does not exist, but its sidecar {sidecar} does")
         try:
             with readable(file) as name:

@@ -157,6 +157,8 @@ def _anchor_paths(data: Any, folder: Path) -> None:
         return
 
     def anchor(value: Any) -> Any:
+        if isinstance(value, str) and "\0" in value:
+            raise InputError(f"{value!r} is no path: it holds a null character")
         return str((folder / Path(value).expanduser()).resolve()) if isinstance(value, str) else value
 
     if "topology" in data:
