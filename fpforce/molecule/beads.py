@@ -191,7 +191,7 @@ class BeadTable:
         )
         bonds = tuple((i, j) for i, j in record["bonds"])
         for index in itertools.chain.from_iterable(bonds):
-            if type(index) is not int or not 0 <= index < len(beads):
+            if not isinstance(index, int | np.integer) or not 0 <= index < len(beads):
                 raise ValueError(f"a bond of bead {index!r}, and there are {len(beads)} beads")
         return cls(beads, bonds, record["mapping"])
 
