@@ -37,7 +37,8 @@ def test_script_can_be_imported_and_has_a_quick_form(script, monkeypatch, capsys
 def test_all_scripts_are_run_in_miniature():
     run_quick = importlib.import_module("run_quick")
     found = [f"{path.parent.name}.{path.stem}".removeprefix("benchmarks.") for path in run_quick.scripts()]
-    assert sorted(found) == sorted(SCRIPTS) and len(SCRIPTS) > 15
+    quick = [script for script in SCRIPTS if not script.startswith("torture.")]  # those look for faults, by chance
+    assert sorted(found) == sorted(quick) and len(quick) > 15
 
 
 def test_script_that_fails_fails_the_quick_runs(tmp_path, capsys):
