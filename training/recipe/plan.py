@@ -55,7 +55,7 @@ def settled(
     measured. The denoising loss is blind to the energy at small noise: of an error of some kT over a length l it sees
     sigma^2 (kT / l)^2 per frame, beside D of the noise. What the network says there must follow from what it says at
     the noise at which neighbouring frames blur into each other, and in ln(sigma^2 + v_min) it is near. Of a small
-    molecule frames are dense, and there is no gap to bridge; the price would be stiff bonds that are 0.2% too short.
+    molecule frames are dense, and there is no gap to bridge; the price would be stiff bonds that are too short.
     """
     loss, diffusion = recipe.loss, recipe.diffusion
     if loss.fokker_planck_weight is None:
