@@ -80,6 +80,7 @@ def train(
     _require_memory(recipe, plans, training_set.frames.shape[1])
     one = training_set.frames.shape[1] if isinstance(training_set, TrainingSet) else None
     begun_with, weights_of = (None if found is None else found.recipe for found in (checkpoint, initial))
+    unasked = recipe.calibration.rounds is None
     recipe = settled(recipe, one and degrees_of_freedom(one), begun_with, weights_of)
     plans = plan_experts(recipe)
     pl.seed_everything(recipe.run.seed, verbose=False)
@@ -112,8 +113,18 @@ def train(
         _train_experts(module, recipe, zip(numbers, trainers, strict=True), stop, unfinished)
         if is_wanted(recipe.calibration, None) and trainers[-1].is_global_zero:
             assert isinstance(training_set, TrainingSet)  # the recipe refuses a calibration of many molecules
-            calibrate(recipe.output / CHECKPOINT_NAME, recipe, training_set)
+            _calibrate(recipe, training_set, unasked)
     return recipe.output / CHECKPOINT_NAME
+
+
+def _calibrate(recipe: Recipe, training_set: TrainingSet, unasked: bool) -> None:
+    """End a training with its calibration. One that nobody asked for by name fails with a warning only."""
+    try:
+        calibrate(recipe.output / CHECKPOINT_NAME, recipe, training_set)
+    except InputError as error:
+        if not unasked:
+            raise
+        logger.warning("the training is done, and its calibration is not: %s", error)
 
 
 def _require_memory(recipe: Recipe, plans: Sequence[ExpertPlan], beads: int) -> None:

@@ -14,6 +14,7 @@ from fpforce.analysis.criteria import Thresholds, free_energy_error_kt
 from fpforce.analysis.run_facts import RunFacts
 
 ONLY_WEIGHTS = "only the weights of the basins are off"
+FEW_ROUNDS, MORE_ROUNDS = 5, 6  # of calibration: what a training has by default, and what to add to that
 MEMORISED = 0.05  # of the held-out loss, by which the loss on training frames is lower: as the training warns of
 
 
@@ -91,12 +92,14 @@ def _inconsistent(figures: dict[str, Any], facts: RunFacts, few: str) -> Finding
     )
     gap = "" if training.gap_kt is None else f"; energy and log likelihood differ by {training.gap_kt:.1f} kT"
     text = f"the model's samples are right and its simulation is not{apart}{gap}{few}"
-    if _shape_is_right(figures) and not training.likelihood_frames:
+    if _shape_is_right(figures):
+        text = f"{text}; {ONLY_WEIGHTS}"
+    if training.rounds <= FEW_ROUNDS:
         return Finding(
             INCONSISTENT,
-            f"{text}; {ONLY_WEIGHTS}",
-            "calibrate the basins by the model's own likelihoods",
-            next_commands.train_on(facts, "calibration.likelihood_frames=1000"),
+            text,
+            "calibrate by rounds of simulation",
+            next_commands.train_on(facts, f"calibration.rounds={training.rounds + MORE_ROUNDS}"),
         )
     if training.flow_weight == 0.0:
         return Finding(
@@ -104,13 +107,6 @@ def _inconsistent(figures: dict[str, Any], facts: RunFacts, few: str) -> Finding
             text,
             "raise loss.flow_weight from 0 to 0.05: the Fokker-Planck equation along the model's own flow",
             next_commands.train_anew(facts, "flow", "loss.flow_weight=0.05"),
-        )
-    if training.rounds == 0:
-        return Finding(
-            INCONSISTENT,
-            text,
-            "calibrate by rounds of simulation",
-            next_commands.train_on(facts, f"calibration.rounds={training.rounds + 6}"),
         )
     weight = 2.0 * training.flow_weight
     return Finding(

@@ -27,7 +27,6 @@ class TrainingFacts:
     stopped_early: bool = False
     gap_kt: float | None = None
     flow_weight: float = 0.0
-    likelihood_frames: int = 0
     rounds: int = 0
 
 
@@ -79,7 +78,6 @@ def training_facts(record: dict[str, Any]) -> TrainingFacts:
         stopped_early=bool(watched.get("stopped_early")),
         gap_kt=watched.get("gap_kt"),
         flow_weight=exported.get("flow_weight") or 0.0,
-        likelihood_frames=(calibration.get("likelihood") or {}).get("frames") or 0,
         rounds=calibration.get("rounds") or 0,
     )
 

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fpforce.analysis.causes import INCONSISTENT, UNDERTRAINED
+from fpforce.analysis.causes import UNDERTRAINED
 from fpforce.analysis.convergence import NOT_CONVERGED
 from fpforce.analysis.criteria import FAIL, PASS
-from fpforce.analysis.model_causes import ONLY_WEIGHTS
 from fpforce.fitting.journal import JOURNAL_NAME, Journal
 from fpforce.fitting.judged_by import prepare
 from fpforce.fitting.policy import (
@@ -134,7 +133,7 @@ class _Fit:
             most_minutes=run.max_minutes,
             simulate_ps=self._settings.simulate_ps,
             calibratable=not self._recipe.experts and self._recipe.model.kind != "custom",
-            **{name: verdict[name] for name in ("causes", "stuck", "weights_only", "stopped_early") if name in verdict},
+            **{name: verdict[name] for name in ("causes", "stuck", "rounds", "stopped_early") if name in verdict},
         )
 
     def _round(self, index: int) -> None:
@@ -247,7 +246,7 @@ def _verdict(report: "Report") -> dict[str, Any]:
         "text": "" if first is None else f"{first.cause}: {first.text}",
         "command": "" if first is None else first.command,
         "stuck": first is not None and "--rungs" in first.command,
-        "weights_only": first is not None and first.cause == INCONSISTENT and ONLY_WEIGHTS in first.text,
+        "rounds": (report.figures["training"].get("calibration") or {}).get("rounds") or 0,
         "stopped_early": any(
             (expert.get("watched") or {}).get("stopped_early")
             for expert in report.figures["training"].get("experts") or ()

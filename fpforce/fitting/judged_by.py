@@ -14,9 +14,9 @@ from fpforce.analysis.comparison import FEWEST_FRAMES
 from fpforce.analysis.planes import choose_planes, upper_basin
 from fpforce.fitting.settings import FitSettings
 from fpforce.fitting.states import find_states
-from fpforce.fitting.time_step import time_step_fs
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
+from fpforce.simulation.time_step import time_step_fs
 from fpforce.trajectories.weights import as_often_as_they_count
 
 if TYPE_CHECKING:

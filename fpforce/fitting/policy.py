@@ -20,6 +20,7 @@ from fpforce.analysis.causes import (
     TOO_FEW_DATA,
     UNDERTRAINED,
 )
+from fpforce.analysis.model_causes import MORE_ROUNDS
 from fpforce.analysis.next_commands import LADDER
 
 TRAIN, SAMPLE, EXPORT, SIMULATE, EVALUATE = "train", "sample", "export", "simulate", "evaluate"
@@ -29,7 +30,7 @@ FIRST, TRAIN_LONGER, FLOW, CALIBRATE, SIMULATE_LONGER, EXCHANGE, SHORTER_STEP = 
     "first training",
     "longer training",
     "training with the Fokker-Planck equation along the flow",
-    "calibration by likelihoods",
+    "calibration by rounds of simulation",
     "longer simulation",
     "temperature exchange",
     "shorter time step",
@@ -40,13 +41,13 @@ REMEDIES = {
     ONE_BASIN: (EXCHANGE,),
     LEFT_THE_DATA: (SHORTER_STEP, TRAIN_LONGER, FLOW),
     BONDS: (SHORTER_STEP, TRAIN_LONGER),
-    INCONSISTENT: (FLOW, CALIBRATE, TRAIN_LONGER),
+    INCONSISTENT: (CALIBRATE, FLOW, TRAIN_LONGER),
     TOO_FEW_DATA: (FLOW,),
     UNDERTRAINED: (TRAIN_LONGER, FLOW),
     SAMPLES_UNKNOWN: (TRAIN_LONGER,),
 }
 _REPEATED = (TRAIN_LONGER, SIMULATE_LONGER)
-FLOW_WEIGHT, LIKELIHOOD_FRAMES = 0.05, 1000
+FLOW_WEIGHT = 0.05
 
 # Of all minutes: a fit that is too short for a second round spends most on the first training; one of any length spends
 # no less on it, and keeps time for two rounds more where there is any.
@@ -91,8 +92,8 @@ class RoundPlan:
 class Situation:
     """What a plan depends on. `max_minutes` in all, `left` of them; `max_steps`: of the recipe, None where it leaves
     the length to the fit; `most_minutes`: of a training, by the recipe; `simulate_ps`: None for a share of the time.
-    calibratable: whether the model's last layer can be. causes: those of the last report, the likeliest first; stuck:
-    replicas do not leave the basin that they start in; weights_only: of the basins, are off, and no shape;
+    calibratable: whether the model's last layer can be; rounds: of calibration that the last model has had. causes:
+    those of the last report, the likeliest first; stuck: replicas do not leave the basin that they start in;
     stopped_early: the last training, since it would have memorised.
     """
 
@@ -103,9 +104,9 @@ class Situation:
     most_minutes: float | None = None
     simulate_ps: float | None = None
     calibratable: bool = True
+    rounds: int = 0
     causes: Sequence[str] = field(default=())
     stuck: bool = False
-    weights_only: bool = False
     stopped_early: bool = False
 
 
@@ -148,8 +149,6 @@ def _remedies(cause: str, now: Situation) -> tuple[str, ...]:
     found = REMEDIES.get(cause, ())
     if cause == NOT_SAMPLED and now.stuck:
         return tuple(reversed(found))
-    if cause == INCONSISTENT and now.weights_only:
-        return (CALIBRATE, *(one for one in found if one != CALIBRATE))
     return found
 
 
@@ -183,7 +182,7 @@ def _plan(action: str, plans: Sequence[RoundPlan], now: Situation) -> RoundPlan 
     )
     if action == CALIBRATE:
         changes = _keeping(plans, _length_so_far(plans))
-        calibrated = f"calibration.likelihood_frames={LIKELIHOOD_FRAMES}"
+        calibrated = f"calibration.rounds={now.rounds + MORE_ROUNDS}"
         return dataclasses.replace(model, resume=True, changes=(*changes, calibrated))
     of_training = sum(plan.training == last.training and plan.action in (FIRST, FLOW, TRAIN_LONGER) for plan in plans)
     earlier = _minutes(_length_so_far(plans)) or 0.0

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from fpforce.training.calibration.last_layer import STIFFNESS, damped
 
+BLOCKS = 8  # of frames in order of time, over which an average's error is estimated
+FACTORS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)  # of STIFFNESS
 SMALLEST_SHARE = 0.5  # of the frames that must still count after reweighting; a longer step is cut
 
 
@@ -31,20 +33,57 @@ class NewtonStep:
     effective: float
 
 
-def newton_step(data_mean: Tensor, simulated: Tensor, slopes: Tensor, shift: Tensor, gain: float) -> NewtonStep:
+def newton_step(
+    data_mean: Tensor, simulated: Tensor, slopes: Tensor, shift: Tensor, gain: float, stiffness: float = 1.0
+) -> NewtonStep:
     """The step towards <h>_simulation = data_mean (features,), from simulated h (frames, features) under `shift`
     (features,).
 
-    slopes (features, features): what holds the shift back (last_layer). gain: part of the way to go; the step is
-    shorter where too few of the reweighted frames would count.
+    slopes (features, features): what holds the shift back (last_layer), times stiffness. gain: part of the way to go;
+    the step is shorter where too few of the reweighted frames would count.
     """
     h = simulated - simulated.mean(0)
     target = data_mean - simulated.mean(0)
-    full = _least_relative_entropy(h, target, slopes, shift)
+    full = _least_relative_entropy(h, target, stiffness * slopes, shift)
     gain = bearable_part(h @ full, gain)
     hessian = damped(h.T @ h / len(h), slopes)
     gained = 0.5 * float(target @ torch.linalg.solve(hessian, target))
     return NewtonStep(gain * full, gained, effective_part(h @ (gain * full)))
+
+
+def chosen_stiffness(data: Tensor, simulated: Tensor, slopes: Tensor, shift: Tensor) -> float:
+    """By which of FACTORS to multiply `slopes`: with it averages of some frames say most of those of the others.
+
+    data (frames, features): h, in order of time. simulated (times, replicas, features): h under `shift` (features,).
+    A step is made from all but one of BLOCKS blocks of the data and groups of replicas, and judged by the one left out:
+    by how many nats it is nearer, in the quadratic estimate. Averages over few or slowly changing frames are known
+    badly; then a shift of what changes forces follows their noise, and is not to be made.
+    """
+    inputs = simulated.flatten(0, 1)
+    h = inputs - inputs.mean(0)
+    covariance = h.T @ h / len(h)
+    groups = [simulated[:, k::BLOCKS].mean((0, 1)) for k in range(min(BLOCKS, simulated.shape[1]))]
+    apart = torch.stack([block.mean(0) for block in data.tensor_split(len(groups))]) - torch.stack(groups)
+    others = (apart.sum(0) - apart) / max(len(apart) - 1, 1)
+    gains = []
+    for factor in FACTORS:
+        held = factor * slopes
+        change = -torch.linalg.solve(damped(covariance, held), (others + STIFFNESS * shift @ held).T).T
+        gains.append(float((-(change * apart).sum(1) - 0.5 * (change * (change @ covariance)).sum(1)).mean()))
+    return FACTORS[max(range(len(FACTORS)), key=gains.__getitem__)]
+
+
+def nearer(before: Tensor, after: Tensor, inputs: Tensor, slopes: Tensor) -> tuple[float, float]:
+    """By how many nats averages `after` (features,) are nearer to those of other frames than `before`, and its error.
+
+    inputs (frames, features): h of the other frames, in order of time, whose sampling error alone is counted, from
+    BLOCKS blocks. The quadratic estimate that a round reports, with the covariance of these frames.
+    """
+    h = inputs - inputs.mean(0)
+    metric = damped(h.T @ h / len(h), slopes)
+    gained = (inputs - 0.5 * (before + after)) @ torch.linalg.solve(metric, after - before)
+    blocks = torch.stack([block.mean() for block in gained.tensor_split(BLOCKS)])
+    return float(gained.mean()), float(blocks.std() / len(blocks) ** 0.5)
 
 
 def _least_relative_entropy(h: Tensor, target: Tensor, slopes: Tensor, shift: Tensor, steps: int = 20) -> Tensor:

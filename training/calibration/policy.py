@@ -12,7 +12,7 @@ from fpforce.training.recipe.sections import CalibrationRecipe
 
 def is_wanted(settings: CalibrationRecipe, record: CalibrationRecord | None) -> bool:
     """Whether the settings ask for what the calibration `record` (None: nothing) has not had."""
-    return settings.rounds > (0 if record is None else record.done) or fit_is_wanted(settings, record)
+    return (settings.rounds or 0) > (0 if record is None else record.done) or fit_is_wanted(settings, record)
 
 
 def fit_is_wanted(settings: CalibrationRecipe, record: CalibrationRecord | None) -> bool:

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from fpforce.forcefield.load import load
 from fpforce.foundation.seeds import seeds
+from fpforce.simulation.time_step import time_step_fs
 from fpforce.training.calibration.last_layer import last_layer_inputs, last_layer_slopes
-from fpforce.training.calibration.newton import NewtonStep, newton_step
+from fpforce.training.calibration.newton import NewtonStep, chosen_stiffness, nearer, newton_step
 from fpforce.training.calibration.persistent_replicas import PersistentReplicas
 from fpforce.training.checkpoint.checkpoint import Checkpoint
 from fpforce.training.checkpoint.record import CalibrationRecord
@@ -37,6 +38,7 @@ FAR_APART = 0.5  # nats after the last round; a calibration that went well ends 
 # Times and nats above the best round, beyond which a round goes back to it. Rounds of 64 replicas and 20 ps scatter by
 # 0.1 nats.
 FAR_WORSE, FAR_WORSE_NATS = 10.0, 0.5
+SURE = 2.0  # standard errors by which a simulation must have gone away from held-out frames, to be taken back
 
 
 def calibrate_in_rounds(
@@ -48,25 +50,34 @@ def calibrate_in_rounds(
     generator: torch.Generator,
     stop: Event,
     keep: Callable[[], None],
+    held_out: Tensor | None = None,
 ) -> bool:
     """Simulate rounds, each followed by a Newton step towards the averages of the data.
 
     data (frames, beads, 3): normalised. The model's own samples have the noise of t_eval; training frames get it here.
-    run: threads and seed. keep: called after each round, when the checkpoint's record has it. Returns False when the
-    event `stop` is set meanwhile; the round that it interrupts is lost.
+    run: threads and seed. keep: called after each round, when the checkpoint's record has it. held_out (frames, beads,
+    3): frames that no training saw, in order of time; where the rounds took the simulation away from them, the shift is
+    what it was before the first. Returns False when the event `stop` is set meanwhile; the round that it interrupts is
+    lost.
     """
     record = checkpoint.record.calibration
     assert record is not None
-    record.settings, t_eval = settings.model_dump(mode="json"), record.t_eval
+    t_eval, rounds = record.t_eval, settings.rounds
+    assert rounds is not None  # the recipe is settled
 
     def at_t_eval(frames: Tensor) -> Tensor:
         return frames if record.samples else noised(frames, t_eval, generator)
 
     slopes = last_layer_slopes(energy, at_t_eval(evenly(data, SLOPE_FRAMES, generator)), t_eval)
-    data_mean = last_layer_inputs(energy, at_t_eval(data), t_eval).mean(0)
+    data_inputs = last_layer_inputs(energy, at_t_eval(data), t_eval)
     if record.positions_nm is None:
         t = t_eval if record.samples else 0.0  # of the positions in `data`
         record.positions_nm = _start_nm(checkpoint.record.normalisation, data, t, settings, generator)
+    if settings.timestep_fs is None:
+        some_nm = checkpoint.record.normalisation.to_nm(evenly(data, SLOPE_FRAMES, generator).double(), 0.0)
+        longest = time_step_fs(checkpoint.beads, some_nm.numpy(), checkpoint.recipe.temperature_k)
+        settings = settings.model_copy(update={"timestep_fs": longest})
+    record.settings = settings.model_dump(mode="json")
     logger.info(
         "calibrating the last layer in rounds of simulation, up to %d: %g ps of %d replicas at %d temperature%s",
         settings.rounds,
@@ -76,7 +87,7 @@ def calibrate_in_rounds(
         "" if settings.rungs == 1 else "s",
     )
     with tempfile.TemporaryDirectory() as folder:
-        while record.done < settings.rounds:
+        while record.done < rounds:
             began, model = time.monotonic(), Path(folder) / "model.pt"
             write_force_field(checkpoint, model, t_eval, overwrite=True)
             (seed,) = seeds(run.seed, "round of calibration", record.done)
@@ -85,12 +96,22 @@ def calibrate_in_rounds(
             if frames_nm is None:
                 return False
             left_out = SETTLING[min(record.done, len(SETTLING) - 1)]
-            settled = torch.from_numpy(frames_nm[int(left_out * len(frames_nm)) :]).flatten(0, 1)
-            x = checkpoint.record.normalisation.from_nm(settled, t_eval)
+            settled = torch.from_numpy(frames_nm[int(left_out * len(frames_nm)) :])
+            x = checkpoint.record.normalisation.from_nm(settled.flatten(0, 1), t_eval)
             inputs = last_layer_inputs(energy, x.to(data.dtype), t_eval)
-            step = newton_step(data_mean, inputs, slopes, record.shift, gain=1.0 / max(record.done, 1))
+            simulated = inputs.unflatten(0, settled.shape[:2])
+            stiffness = chosen_stiffness(data_inputs, simulated, slopes, record.shift)
+            if not record.done:
+                record.first = {"shift": record.shift, "mean": inputs.mean(0)}
+            step = newton_step(
+                data_inputs.mean(0), inputs, slopes, record.shift, gain=1.0 / max(record.done, 1), stiffness=stiffness
+            )
+            record.stiffness.append(stiffness)
             _take(record, step, time.monotonic() - began, torch.from_numpy(replicas.positions_nm), settings)
             keep()
+    if held_out is not None and record.first is not None and record.done > 1:
+        _judge(record, inputs.mean(0), last_layer_inputs(energy, at_t_eval(held_out), t_eval), slopes)
+        keep()
     if record.relative_entropy[-1] > FAR_APART:
         logger.warning(
             "the calibration is not done: %s and simulation are %.3g nats apart in its last round; give more rounds, "
@@ -102,6 +123,26 @@ def calibrate_in_rounds(
             settings.picoseconds,
         )
     return True
+
+
+def _judge(record: CalibrationRecord, simulated: Tensor, held_out: Tensor, slopes: Tensor) -> None:
+    """Take the rounds back where the last simulation is farther from held-out frames than the first.
+
+    simulated (features,): averages of h in the last round. held_out (frames, features): h of the frames.
+    """
+    assert record.first is not None
+    nats, error = nearer(record.first["mean"], simulated, held_out, slopes)
+    record.held_out, record.refused = {"nats": nats, "error": error}, nats < -SURE * error
+    if not record.refused:
+        logger.info("held-out frames: the simulation came nearer by %.3g nats, give or take %.2g", nats, error)
+        return
+    record.shift = record.first["shift"]
+    logger.warning(
+        "the calibration is taken back: it led the simulation away from held-out frames, by %.3g nats, give or take "
+        "%.2g; the training frames are no good measure of the averages: give more of them, or weights",
+        -nats,
+        error,
+    )
 
 
 def _take(
@@ -126,12 +167,14 @@ def _take(
         return
     record.add(step.change, nats, step.effective, seconds, positions_nm)
     logger.info(
-        "calibration round %d of %d: %s and simulation %.4f nats apart, %.0f%% of the frames count after the step",
+        "calibration round %d of %d: %s and simulation %.4f nats apart, %.0f%% of the frames count after the step; "
+        "stiffness %g",
         record.done,
         settings.rounds,
         record.target,
         nats,
         100 * step.effective,
+        record.stiffness[-1] if record.stiffness else 1.0,
     )
 
 

@@ -47,7 +47,7 @@ def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) 
     with stop_signals() as stop:
         if fit_is_wanted(settings, checkpoint.record.calibration):
             _fit_to_likelihoods(checkpoint, energy, settings.likelihood_frames, training_set, generator, stop)
-        if settings.rounds > checkpoint.record.calibration.done:
+        if (settings.rounds or 0) > checkpoint.record.calibration.done:
             done = calibrate_in_rounds(
                 checkpoint,
                 energy,
@@ -57,6 +57,7 @@ def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) 
                 generator,
                 stop,
                 lambda: replace_record(checkpoint_path, checkpoint.record),
+                training_set.held_out,
             )
             if not done:
                 raise KeyboardInterrupt(

@@ -76,7 +76,10 @@ class CalibrationRecord:
     where the replicas are, None before the first round. relative_entropy (nats), effective (part of the frames) and
     seconds have an entry a round, as in training.calibration.newton.NewtonStep. best: relative entropy, number, shift
     and last positions of the round whose simulation was the nearest to the data. undone: numbers of the rounds that
-    went back to such a one.
+    went back to such a one. first: shift, and averages (features,) of the simulation under it, of the first round.
+    stiffness: of each round, in units of the smallest (training.calibration.newton.chosen_stiffness). held_out: by how
+    many nats the simulation came nearer to frames that no training saw, and the standard error of that; None without
+    such frames. refused: it went away from them, so the shift is the first round's again.
     """
 
     t_eval: float
@@ -88,6 +91,10 @@ class CalibrationRecord:
     seconds: list[float] = field(default_factory=list)
     best: dict | None = None
     undone: list[int] = field(default_factory=list)
+    first: dict | None = None
+    stiffness: list[float] = field(default_factory=list)
+    held_out: dict | None = None
+    refused: bool = False
     samples: int = 0
     settings: dict = field(default_factory=dict)
 
@@ -138,6 +145,9 @@ class CalibrationRecord:
             "settings": self.settings,
             "relative_entropy": self.relative_entropy,
             "undone": self.undone,
+            "stiffness": self.stiffness,
+            "held_out": self.held_out,
+            "refused": self.refused,
             "seconds": sum(self.seconds),
         }
 

@@ -14,6 +14,9 @@ FEW = 12  # those of the five beads on which the weight was chosen
 GROWTH = 1.5  # power of D / FEW: what was set by hand for 12, 27, 33 and 81 degrees of freedom lies near it
 V_MIN = 1e-3  # where the recipe leaves it open
 V_MIN_OF_MANY = 0.05  # the same for more than FEW degrees of freedom and the kind `internal`
+ROUNDS = 5  # of calibration, where the recipe leaves them open
+FEWEST_STEPS = 2000  # a training that is asked to be shorter is a trial, which is not calibrated unless it says so
+FEWEST_MINUTES = 2.0
 FLOW_WEIGHT = 0.05  # where the recipe leaves it open; chosen on the first of benchmarks/studies/strangers.py
 
 
@@ -56,8 +59,11 @@ def settled(
     sigma^2 (kT / l)^2 per frame, beside D of the noise. What the network says there must follow from what it says at
     the noise at which neighbouring frames blur into each other, and in ln(sigma^2 + v_min) it is near. Of a small
     molecule frames are dense, and there is no gap to bridge; the price would be stiff bonds that are too short.
+
+    Rounds of calibration follow where v_min is large, for the same reason: what both losses are blind to, a simulation
+    sees.
     """
-    loss, diffusion = recipe.loss, recipe.diffusion
+    loss, diffusion, calibration = recipe.loss, recipe.diffusion, recipe.calibration
     if loss.fokker_planck_weight is None:
         weight = None if begun_with is None else begun_with.loss.fokker_planck_weight
         if weight is None:
@@ -70,7 +76,20 @@ def settled(
             flexible = (degrees_of_freedom or 0) > FEW and recipe.model.kind == "internal"
             v_min = V_MIN_OF_MANY if flexible else V_MIN
         diffusion = diffusion.model_copy(update={"v_min": v_min})
-    return recipe.model_copy(update={"loss": loss, "diffusion": diffusion})
+    if calibration.rounds is None:
+        rounds = None if begun_with is None else begun_with.calibration.rounds
+        if rounds is None:
+            rounds = ROUNDS if (degrees_of_freedom or 0) > FEW and _calibrates(recipe) else 0
+        calibration = calibration.model_copy(update={"rounds": rounds})
+    return recipe.model_copy(update={"loss": loss, "diffusion": diffusion, "calibration": calibration})
+
+
+def _calibrates(recipe: Recipe) -> bool:
+    """Whether the expert that becomes the force field is an `internal` energy whose training is no mere trial."""
+    expert, run = recipe.experts[0] if recipe.experts else ExpertRecipe(t_max=1.0), recipe.run
+    steps, minutes = _chosen(expert.max_steps, run.max_steps), _chosen(expert.max_minutes, run.max_minutes)
+    long_enough = steps >= FEWEST_STEPS and (minutes is None or minutes >= FEWEST_MINUTES)
+    return long_enough and expert.conservative and _chosen(expert.model, recipe.model).kind == "internal"
 
 
 def plan_experts(recipe: Recipe) -> tuple[ExpertPlan, ...]:

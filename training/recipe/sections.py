@@ -253,10 +253,17 @@ class CalibrationRecipe(Section):
         ge=0,
         description="frames over which the energy is fitted to the log likelihood by the probability-flow ODE; 0: not",
     )
-    rounds: int = Field(0, ge=0, description="rounds of simulation in OpenMM and adjustment to the data; 0: none")
-    replicas: int = Field(512, ge=2, description="molecules simulated together, which start from frames of the data")
-    picoseconds: float = Field(100.0, gt=0, description="simulated time of each replica in a round")
-    timestep_fs: float = Field(2.0, gt=0, description="time step of the simulation")
+    rounds: int | None = Field(
+        None,
+        ge=0,
+        description="rounds of simulation in OpenMM and adjustment to the data; 0: none; by default 5 for one molecule "
+        "of more than five beads and the kind internal, where training has 2,000 steps at least, else 0",
+    )
+    replicas: int = Field(256, ge=2, description="molecules simulated together, which start from frames of the data")
+    picoseconds: float = Field(60.0, gt=0, description="simulated time of each replica in a round")
+    timestep_fs: float | None = Field(
+        None, gt=0, description="time step of the simulation; by default the longest that the bonds of the data allow"
+    )
     rungs: int = Field(
         1, ge=1, description="temperatures of each replica, which exchange (fpforce-simulate --rungs); 1: none"
     )

@@ -109,7 +109,10 @@ def test_planted_tilt_of_the_energy_is_an_inconsistency():
     assert result.status == "fail"
     found = result.diagnosis[0]
     assert found.cause == causes.INCONSISTENT and "3.2 kT" in found.text
-    assert found.command == "fpforce-train runs/a/recipe.yaml output=runs/a-flow loss.flow_weight=0.05"
+    assert found.command == "fpforce-train runs/a/recipe.yaml --resume calibration.rounds=6"
+    result, _ = judged(2, tilted, with_training(gap_kt=3.2, rounds=11))  # more of the same is not all there is
+    flow = result.diagnosis[0].command
+    assert flow == "fpforce-train runs/a/recipe.yaml output=runs/a-flow loss.flow_weight=0.05"
 
 
 def test_planted_constant_between_basins_is_calibrated():
@@ -119,7 +122,7 @@ def test_planted_constant_between_basins_is_calibrated():
     assert passed["free_energy_error_kt"] is False and passed["excess_js"]
     found = result.diagnosis[0]
     assert found.cause == causes.INCONSISTENT and "only the weights of the basins" in found.text
-    assert found.command == "fpforce-train runs/a/recipe.yaml --resume calibration.likelihood_frames=1000"
+    assert found.command == "fpforce-train runs/a/recipe.yaml --resume calibration.rounds=6"
 
 
 def test_planted_short_training_is_named():

@@ -138,7 +138,7 @@ def test_a_fit_goes_on_until_it_passes_and_publishes_that_round(world, tmp_path)
     result = run(tmp_path, max_minutes=150.0)
     assert result.status == "pass" and result.rounds == 3
     assert (tmp_path / "fit" / "model.pt").read_text() == "round_3/model.pt"
-    assert [one["plan"]["action"] for one in journal(tmp_path)["rounds"]][1] == policy.FLOW
+    assert [one["plan"]["action"] for one in journal(tmp_path)["rounds"]][1] == policy.CALIBRATE
 
 
 def test_a_checkpoint_is_published_as_it_was_in_the_best_round(world, tmp_path):

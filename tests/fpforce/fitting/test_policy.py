@@ -37,7 +37,7 @@ def test_recipes_that_count_steps_keep_them():
     ("cause", "expected"),
     [
         (causes.UNDERTRAINED, policy.TRAIN_LONGER),
-        (causes.INCONSISTENT, policy.FLOW),
+        (causes.INCONSISTENT, policy.CALIBRATE),
         (causes.TOO_FEW_DATA, policy.FLOW),
         (causes.NOT_SAMPLED, policy.SIMULATE_LONGER),
         (causes.BONDS, policy.SHORTER_STEP),
@@ -61,11 +61,11 @@ def test_stuck_simulations_exchange_temperatures_and_others_go_on():
     assert exchange.rungs == 4 and exchange.simulation == "round_2" and exchange.model == first.model
 
 
-def test_only_wrong_weights_are_calibrated_unless_the_model_cannot_be():
-    _, plan = after_first(causes=(causes.INCONSISTENT,), weights_only=True)
-    assert plan.action == policy.CALIBRATE and plan.resume and "calibration.likelihood_frames=1000" in plan.changes
+def test_an_inconsistent_model_has_more_rounds_of_calibration_unless_it_can_have_none():
+    _, plan = after_first(causes=(causes.INCONSISTENT,), rounds=5)
+    assert plan.action == policy.CALIBRATE and plan.resume and "calibration.rounds=11" in plan.changes
     assert {change for change in plan.changes if "run." in change} == set(first_round(HOUR).changes)
-    _, other = after_first(causes=(causes.INCONSISTENT,), weights_only=True, calibratable=False)
+    _, other = after_first(causes=(causes.INCONSISTENT,), calibratable=False)
     assert other.action == policy.FLOW
 
 
@@ -102,7 +102,7 @@ def test_no_remedy_but_more_of_the_same_is_tried_twice():
         plan = next_round(plans, dataclasses.replace(HOUR, left=40.0, causes=(causes.INCONSISTENT,)))
         plans.append(plan)
     actions = [plan.action for plan in plans]
-    assert actions[:4] == [policy.FIRST, policy.FLOW, policy.CALIBRATE, policy.TRAIN_LONGER]
+    assert actions[:4] == [policy.FIRST, policy.CALIBRATE, policy.FLOW, policy.TRAIN_LONGER]
     assert actions.count(policy.FLOW) == actions.count(policy.CALIBRATE) == 1
     assert "loss.flow_weight=0.05" in plans[-1].changes, "what a training was given, it keeps"
 

@@ -6,9 +6,9 @@ import pytest
 from fpforce.analysis.observables import bond_lengths, dihedrals
 from fpforce.analysis.planes import choose_planes
 from fpforce.fitting.states import dense_half, find_states
-from fpforce.fitting.time_step import time_step_fs
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.molecule.beads import Bead, BeadTable
+from fpforce.simulation.time_step import time_step_fs
 
 
 def chain(beads):

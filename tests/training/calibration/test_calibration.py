@@ -14,7 +14,7 @@ import fpforce
 from fpforce.foundation.errors import InputError
 from fpforce.training.calibration import rounds
 from fpforce.training.calibration.last_layer import STIFFNESS, last_layer_inputs, last_layer_slopes
-from fpforce.training.calibration.newton import NewtonStep, newton_step
+from fpforce.training.calibration.newton import NewtonStep, chosen_stiffness, nearer, newton_step
 from fpforce.training.calibration.rounds import _take
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.checkpoint.record import CalibrationRecord
@@ -166,7 +166,10 @@ def test_replicas_that_go_on_cannot_change_their_number(calibrated):
 
 
 def test_round_that_makes_things_far_worse_goes_back_to_the_best_one(caplog):
-    record, settings = CalibrationRecord(1e-5, torch.zeros(1)), CalibrationRecipe(rounds=4, replicas=2)
+    record, settings = (
+        CalibrationRecord(1e-5, torch.zeros(1)),
+        CalibrationRecipe(rounds=4, replicas=2, picoseconds=100.0),
+    )
     nats = (0.03, 0.02, 0.55, 0.05)  # 0.55 is ten times 0.02 and 0.5 above it
     for number, value in enumerate(nats):
         positions = torch.full((1, 2, 5, 3), float(number))
@@ -179,6 +182,67 @@ def test_round_that_makes_things_far_worse_goes_back_to_the_best_one(caplog):
     for part in ("round 3 of 4", "0.55 nats apart", "0.02 in round 2", "more than 2 replicas", "100 ps"):
         assert part in caplog.text
     assert CalibrationRecord(**dataclasses.asdict(record)).summary()["undone"] == [3]
+
+
+@pytest.mark.parametrize(("frames", "least", "most"), [(80, 10.0, 1000.0), (80_000, 1.0, 1.0)])
+def test_the_fewer_frames_the_stiffer(frames, least, most):
+    """Forty features, one of which changes no force. Of few frames its average alone is worth following."""
+    generator = torch.Generator().manual_seed(2)
+    shifted = torch.full((40,), 0.05, dtype=torch.float64)
+    shifted[0] = 1.0
+    data = torch.randn(frames, 40, generator=generator, dtype=torch.float64) + shifted
+    simulated = torch.randn(50, 800, 40, generator=generator, dtype=torch.float64)
+    slopes = torch.diag(torch.tensor([0.0] + 39 * [0.1 / STIFFNESS], dtype=torch.float64))
+    none = torch.zeros(40, dtype=torch.float64)
+    factor = chosen_stiffness(data, simulated, slopes, none)
+    assert least <= factor <= most
+    step = newton_step(data.mean(0), simulated.flatten(0, 1), slopes, none, gain=0.1, stiffness=factor)
+    # Nats that are left between the truth and the simulation under the step, which is a tenth of the way for both
+    left = 0.5 * (shifted + 10.0 * step.change).square().sum()
+    unchecked = newton_step(data.mean(0), simulated.flatten(0, 1), slopes, none, gain=0.1)
+    assert left <= 0.5 * (shifted + 10.0 * unchecked.change).square().sum() + 1e-9
+
+
+def test_rounds_that_lead_away_from_held_out_frames_are_taken_back(caplog):
+    """Gaussian h of two features, whose covariance is known: nats are half squares of distances of means."""
+    generator, slopes = torch.Generator().manual_seed(0), torch.zeros(2, 2, dtype=torch.float64)
+    held_out = torch.randn(4000, 2, generator=generator, dtype=torch.float64) + torch.tensor([1.0, 0.0])
+    origin, ahead = torch.zeros(2, dtype=torch.float64), torch.tensor([0.8, 0.0], dtype=torch.float64)
+    for simulated, nats in ((ahead, 0.5 * (1.0 - 0.2**2)), (-ahead, 0.5 * (1.0 - 1.8**2))):
+        record = CalibrationRecord(1e-5, torch.ones(2), first={"shift": torch.zeros(2), "mean": origin})
+        with caplog.at_level("WARNING", logger="fpforce"):
+            rounds._judge(record, simulated, held_out, slopes)
+        assert record.held_out["nats"] == pytest.approx(nats, abs=0.05)
+        assert record.held_out["error"] == pytest.approx(0.8 / math.sqrt(4000), rel=0.6)
+        assert record.refused == (nats < 0.0) and record.shift.sum() == (0.0 if nats < 0.0 else 2.0)
+    assert "taken back" in caplog.text and CalibrationRecord(**dataclasses.asdict(record)).summary()["refused"]
+
+
+def test_an_average_of_correlated_frames_is_not_taken_for_better_known_than_it_is():
+    """Blocks of 500 frames that are all alike: eight independent values, whatever their number."""
+    generator, slopes = torch.Generator().manual_seed(1), torch.zeros(1, 1, dtype=torch.float64)
+    h = torch.randn(8, 1, generator=generator, dtype=torch.float64).repeat_interleave(500, 0)
+    ahead = torch.ones(1, dtype=torch.float64)
+    _, error = nearer(0.0 * ahead, ahead, h, slopes)
+    assert error == pytest.approx(float(h[::500].std() / h.var()) / math.sqrt(8), rel=0.01)
+
+
+def test_a_broken_replica_ends_only_a_calibration_that_was_asked_for(small_recipe, tmp_path, monkeypatch, caplog):
+    def broken(*_):
+        raise InputError("calibration: replica 3 broke after 4 ps (bond N-CA of 0.9 nm)")
+
+    recipe = small_recipe(tmp_path / "asked", "run.max_steps=20", "optimizer.warmup_steps=5", *CALIBRATED)
+    monkeypatch.setattr("fpforce.training.train.calibrate", broken)
+    with pytest.raises(InputError, match="replica 3 broke"):
+        train(recipe, show_progress=False)
+    monkeypatch.setattr("fpforce.training.recipe.plan._calibrates", lambda recipe: True)
+    monkeypatch.setattr("fpforce.training.recipe.plan.FEW", 1)
+    calibration = recipe.calibration.model_copy(update={"rounds": None})
+    unasked = recipe.model_copy(update={"calibration": calibration, "output": tmp_path / "unasked"})
+    with caplog.at_level("WARNING", logger="fpforce"):
+        path = train(unasked, show_progress=False)
+    assert "the training is done, and its calibration is not: calibration: replica 3 broke" in caplog.text
+    assert read_checkpoint(path).record.calibration is None
 
 
 def test_a_calibration_that_ends_far_off_is_warned_of(calibrated, small_recipe, monkeypatch, caplog):
@@ -230,7 +294,7 @@ def test_replicas_start_from_samples_at_their_true_size():
 def test_further_training_drops_a_calibration_that_no_longer_fits(small_recipe, tmp_path):
     recipe = small_recipe(tmp_path / "run", "run.max_steps=40", "optimizer.warmup_steps=10", *CALIBRATED)
     train(recipe, show_progress=False)
-    longer = small_recipe(tmp_path / "run", "run.max_steps=60", "optimizer.warmup_steps=10")
+    longer = small_recipe(tmp_path / "run", "run.max_steps=60", "optimizer.warmup_steps=10", "calibration.rounds=0")
     assert read_checkpoint(train(longer, resume=True, show_progress=False)).record.calibration is None
 
 

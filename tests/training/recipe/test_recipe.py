@@ -57,13 +57,38 @@ def test_networks_of_many_degrees_of_freedom_hardly_see_times_of_little_noise(fr
     assert settled(other, freedom).diffusion.v_min == 1e-3
 
 
+@pytest.mark.parametrize(
+    ("freedom", "given", "rounds"),
+    [
+        (33, {}, 5),
+        (12, {}, 0),
+        (None, {}, 0),
+        (33, {"model": {"kind": "graph_transformer"}}, 0),
+        (33, {"run": {"max_steps": 1999}}, 0),
+        (33, {"run": {"max_minutes": 1.0}}, 0),
+        (33, {"calibration": {"rounds": 0}}, 0),
+        (33, {"calibration": {"rounds": 2}, "run": {"max_steps": 10}}, 2),
+        (33, {"experts": [{"t_max": 0.1, "max_steps": 10}, {"t_max": 1.0}]}, 0),
+        (33, {"experts": [{"t_max": 0.1}, {"t_max": 1.0, "max_steps": 10, "conservative": False}]}, 5),
+    ],
+)
+def test_trainings_of_many_degrees_of_freedom_end_with_rounds_unless_they_are_trials(freedom, given, rounds):
+    assert settled(parse_recipe(SMALLEST | given), freedom).calibration.rounds == rounds
+
+
+def test_a_training_that_was_begun_without_rounds_goes_on_without():
+    begun = settled(parse_recipe(SMALLEST | {"calibration": {"rounds": 0}}), 33)
+    assert settled(parse_recipe(SMALLEST), 33, begun).calibration.rounds == 0
+
+
 def test_new_runs_keep_the_noise_that_their_first_weights_know():
     old = settled(parse_recipe(SMALLEST | {"diffusion": {"v_min": 1e-3}}), 33)
     assert settled(parse_recipe(SMALLEST), 33, weights_of=old).diffusion.v_min == 1e-3
 
 
 def test_what_was_given_or_begun_with_stays():
-    given = parse_recipe(SMALLEST | {"loss": {"fokker_planck_weight": 1e-4}, "diffusion": {"v_min": 0.01}})
+    given = {"loss": {"fokker_planck_weight": 1e-4}, "diffusion": {"v_min": 0.01}, "calibration": {"rounds": 2}}
+    given = parse_recipe(SMALLEST | given)
     assert settled(given, 33) == given
     begun = settled(parse_recipe(SMALLEST), 33)
     assert settled(parse_recipe(SMALLEST), 12, begun) == begun

@@ -11,7 +11,6 @@ import math
 
 import numpy as np
 
-from fpforce.analysis.observables import bond_lengths
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.molecule.beads import BeadTable
 
@@ -23,7 +22,7 @@ def time_step_fs(beads: BeadTable, positions_nm: np.ndarray, temperature_k: floa
     """From LONGEST_FS down, to the next of STEP_FS, by the stiffest bond of positions (frames, beads, 3)."""
     fastest_per_ps = 0.0
     for i, j in beads.bonds:
-        variance = float(bond_lengths(positions_nm, [(i, j)]).var())
+        variance = float(np.linalg.norm(positions_nm[:, i] - positions_nm[:, j], axis=-1).var())
         mass = 1.0 / (1.0 / beads.masses_da[i] + 1.0 / beads.masses_da[j])
         if variance > 0.0:
             stiffness = BOLTZMANN_KJ_PER_MOL_K * temperature_k / variance
