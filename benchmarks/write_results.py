@@ -311,7 +311,9 @@ SECTIONS = (
         "the floor is the distance of the training frames from them. The method was developed on `tau`, `alanine` "
         "and `chignolin`; by a seed that was written down first `tau_backbone` and `alanine_heavy` were drawn to "
         "be worked on as well. Those of its CASES that have no row here have not been looked at yet. The tau "
-        "fragment comes from the example data of the package mdance and is not in the repository. The variant `time "
+        "fragment comes from the example data of the package mdance and is not in the repository. `default` is what a "
+        "training does by itself; `without calibration` is the same training before its rounds of simulation "
+        "([Calibration](../method.md#calibration)), which were first tried on `tau` and `trp_cage`. `time "
         "seen at small noise` has `diffusion.v_min` = 0.001 in place of 0.05 ([Network](../method.md#network)); its "
         "sets were among those by which 0.05 was chosen: `tau` seed 0 by 0.01, 0.05 and 0.1, the others by one try.",
     ),

@@ -98,6 +98,7 @@ def run(name: str, kind: str, chosen) -> dict:
             *(SMALL if chosen.quick else ()),
             "model.wall=true",
             f"run.max_steps={chosen.training_steps}",
+            "calibration.rounds=0",
             "run.threads=1",
             "run.compile=false",
             *(["--resume"] if checkpoint.exists() else []),

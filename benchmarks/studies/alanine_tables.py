@@ -32,7 +32,12 @@ def _up_to(t_max: float, part: float = 0.75) -> Row:
 
 _CALIBRATIONS = {
     "likelihoods": ("calibration.likelihood_frames=1000",),
-    "4 rounds of simulation": ("calibration.rounds=4",),
+    "4 rounds of simulation": (
+        "calibration.rounds=4",
+        "calibration.replicas=512",
+        "calibration.picoseconds=100",
+        "calibration.timestep_fs=2",
+    ),
 }
 _ROUNDS, _LONG = "4 rounds of simulation", "fokker_planck, 4 times as long"
 _SIMULATED_LONG = ("fokker_planck", f"fokker_planck, {_ROUNDS}")

@@ -36,9 +36,10 @@ from workbench.tiny import SMALL
 
 VARIANTS = {
     "default": (),
+    "without calibration": ("calibration.rounds=0",),
     "without flow": ("loss.flow_weight=0",),
-    "with flow": ("loss.flow_weight=0.05",),
-    "time seen at small noise": ("diffusion.v_min=0.001",),
+    "with flow, without calibration": ("loss.flow_weight=0.05", "calibration.rounds=0"),
+    "time seen at small noise, without calibration": ("diffusion.v_min=0.001", "calibration.rounds=0"),
     "without Fokker-Planck": ("loss.fokker_planck_weight=0",),
 }
 _SMALL = (*SMALL, "run.compile=false")

@@ -167,6 +167,14 @@ def with_error(estimate: dict | None) -> str:
     return f"{value:.2f}" if error is None else f"{value:.2f} ± {error:.2f}"
 
 
+def _uncalibrated(row: Row) -> list[str]:
+    """What keeps the variants of a table apart: of rounds of calibration only those that a row or its recipe names."""
+    from fpforce.training.recipe.read import load_recipe
+
+    named = load_recipe(CASES[row.case].folder / row.recipe, row.overrides).calibration.rounds
+    return [] if named is not None else ["calibration.rounds=0"]
+
+
 def trained(folder: Path, row: Row) -> Path:
     """The row's checkpoint, trained as far as it is not yet."""
     import shutil
@@ -194,7 +202,7 @@ def trained(folder: Path, row: Row) -> Path:
     for k, share in enumerate(minutes):
         own += [f"experts.{k}.max_minutes=null", f"experts.{k}.max_steps={round(row.steps * share / sum(minutes))}"]
     return train(
-        load_recipe(example / row.recipe, ["run.compile=true", *row.overrides, *own]),
+        load_recipe(example / row.recipe, ["run.compile=true", *_uncalibrated(row), *row.overrides, *own]),
         resume=checkpoint.exists(),
         show_progress=False,
     )
