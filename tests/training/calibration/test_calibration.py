@@ -249,7 +249,7 @@ def test_a_calibration_that_ends_far_off_is_warned_of(calibrated, small_recipe, 
     path, recipe = calibrated
     monkeypatch.setattr(
         "fpforce.training.calibration.rounds.newton_step",
-        lambda *_, gain: NewtonStep(torch.zeros(_[3].shape), 3.0, 1.0),
+        lambda *_, **rest: NewtonStep(torch.zeros(_[3].shape), 3.0, 1.0),
     )
     longer = recipe.model_copy(update={"calibration": recipe.calibration.model_copy(update={"rounds": 4})})
     with caplog.at_level("WARNING", logger="fpforce"):
