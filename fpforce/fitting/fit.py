@@ -132,6 +132,7 @@ class _Fit:
             max_steps=run.max_steps if "max_steps" in run.model_fields_set else None,
             most_minutes=run.max_minutes,
             simulate_ps=self._settings.simulate_ps,
+            calibrates=journal.content["data"].get("calibrates", False),
             calibratable=not self._recipe.experts and self._recipe.model.kind != "custom",
             **{name: verdict[name] for name in ("causes", "stuck", "rounds", "stopped_early") if name in verdict},
         )

@@ -34,6 +34,8 @@ def prepare(recipe: "Recipe", settings: FitSettings, folder: Path) -> dict[str, 
     read, and for frames too few to hold some out.
     """
     from fpforce.training.data.read import read_frames
+    from fpforce.training.diffusion import degrees_of_freedom
+    from fpforce.training.recipe.plan import settled
 
     if recipe.data.molecules:
         raise InputError("a fit is of one molecule, and data.molecules gives many; use fpforce-train for these")
@@ -55,6 +57,7 @@ def prepare(recipe: "Recipe", settings: FitSettings, folder: Path) -> dict[str, 
         states.append({"file": f"{folder.name}/{name}", "frame": index, "basins": names})
     return record | {
         "states": states,
+        "calibrates": bool(settled(recipe, degrees_of_freedom(len(frames.beads))).calibration.rounds),
         "timestep_fs": settings.timestep_fs or time_step_fs(frames.beads, trained, recipe.temperature_k),
     }
 

@@ -53,6 +53,7 @@ FLOW_WEIGHT = 0.05
 # no less on it, and keeps time for two rounds more where there is any.
 ONE_ROUND_MINUTES = 15.0
 _TRAINING_OF_ONE, _TRAINING_OF_MANY, _SIMULATION_OF_TRAINING = 0.55, 0.2, 0.6
+_CALIBRATION = 0.3  # of a training's time, where it ends with rounds of simulation by itself
 OTHER_STAGES = 0.12  # of the time that a round takes: export, samples, evaluation, and starting all of them
 
 
@@ -92,9 +93,10 @@ class RoundPlan:
 class Situation:
     """What a plan depends on. `max_minutes` in all, `left` of them; `max_steps`: of the recipe, None where it leaves
     the length to the fit; `most_minutes`: of a training, by the recipe; `simulate_ps`: None for a share of the time.
-    calibratable: whether the model's last layer can be; rounds: of calibration that the last model has had. causes:
-    those of the last report, the likeliest first; stuck: replicas do not leave the basin that they start in;
-    stopped_early: the last training, since it would have memorised.
+    calibrates: whether a training ends with rounds of simulation by itself; calibratable: whether its last layer can
+    be; rounds: of calibration that the last model has had. causes: those of the last report, the likeliest first;
+    stuck: replicas do not leave the basin that they start in; stopped_early: the last training, since it would have
+    memorised.
     """
 
     max_minutes: float
@@ -103,6 +105,7 @@ class Situation:
     max_steps: int | None = None
     most_minutes: float | None = None
     simulate_ps: float | None = None
+    calibrates: bool = False
     calibratable: bool = True
     rounds: int = 0
     causes: Sequence[str] = field(default=())
@@ -114,7 +117,7 @@ def first_round(now: Situation) -> RoundPlan:
     """Train, export, sample, simulate, evaluate."""
     share = _TRAINING_OF_ONE * min(now.max_minutes, ONE_ROUND_MINUTES)
     share = max(share, _TRAINING_OF_MANY * now.max_minutes)
-    minutes = min(share, now.most_minutes or float("inf"))
+    minutes = min(share * (1.0 - _CALIBRATION if now.calibrates else 1.0), now.most_minutes or float("inf"))
     simulate = None if now.simulate_ps is not None else _SIMULATION_OF_TRAINING * share
     return RoundPlan(
         action=FIRST,

@@ -26,6 +26,14 @@ def test_first_round_leaves_time_for_the_other_stages(minutes):
         assert training + plan.simulate_minutes <= minutes / 3.0, "two rounds more fit"
 
 
+def test_a_training_that_calibrates_by_itself_leaves_time_for_it():
+    minutes = [
+        policy._minutes(first_round(dataclasses.replace(HOUR, calibrates=calibrates)).changes)
+        for calibrates in (False, True)
+    ]
+    assert minutes[1] == pytest.approx(0.7 * minutes[0])
+
+
 def test_recipes_that_count_steps_keep_them():
     now = dataclasses.replace(HOUR, max_steps=500, most_minutes=8.0, simulate_ps=30.0)
     plan = first_round(now)
