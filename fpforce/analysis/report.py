@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from fpforce.analysis import figures, protein_figures
-from fpforce.analysis.assessment import Assessment, PlaneAssessment, assess
+from fpforce.analysis.assessment import Assessment, assess
 from fpforce.analysis.comparison import FEWEST_FRAMES
 from fpforce.analysis.criteria import Thresholds
 from fpforce.analysis.divergences import BINS_PER_AXIS
@@ -32,6 +32,7 @@ from fpforce.analysis.inputs import (
     read_trajectories,
     refuse_repeated,
 )
+from fpforce.analysis.plane_assessment import PlaneAssessment
 from fpforce.analysis.protein import ProteinAssessment
 from fpforce.analysis.report_json import summarise
 from fpforce.analysis.run_facts import RunFacts, simulation_facts, training_facts
