@@ -222,7 +222,7 @@ def read_atoms(
     problem = unfold(xyz, vectors, bonded, links) if np.isfinite(xyz).all() else None
     return AtomFrames(
         xyz,
-        _time_step(path, part.time),
+        time_step(path, part.time),
         None if vectors is None else tuple(np.linalg.norm(vectors, axis=-1).mean(0).tolist()),
         problem,
         int((~kept).sum()) if kept is not None and mixed else 0,
@@ -274,7 +274,8 @@ def _has_times(path: Path) -> bool:
     return format_of(path) in _TIME_INSIDE or second_reader.has_times(path)
 
 
-def _time_step(path: Path, time: np.ndarray) -> float | None:
+def time_step(path: Path, time: np.ndarray) -> float | None:
+    """Between frames at times (frames,) of a file, in ps; None where these are uneven, or the format has none."""
     if not _has_times(path) or len(time) < 2:
         return None
     steps = np.diff(np.asarray(time, dtype=np.float64))
