@@ -4,6 +4,7 @@ In: an .npy or .npz. Out: positions in nm, all at once or some frames after the 
 """
 
 import lzma
+import math
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,29 +38,28 @@ def read_array(path: Path, length_unit: str, stride: int) -> np.ndarray:
 
 
 class ArrayReader:
-    """Positions `shape` (frames, points, 3) of an open .npy or .npz, read in order of frames; what lies between may be
+    """An array `shape`, `dtype` of an open .npy or .npz, read in order along its first axis; what lies between may be
     passed over.
     """
 
     def __init__(self, path: Path, archive: zipfile.ZipFile | None, file: IO[bytes]) -> None:
         self._path, self._archive, self._file, self._next = path, archive, file, 0
-        self.shape, self.fortran_order, self._dtype = _header(file)
-        check_positions(self.shape, self._dtype, path)
+        self.shape, self.fortran_order, self.dtype = _header(file)
 
-    def read(self, first: int, frames: int) -> np.ndarray:
-        """At most so many frames (frames, points, 3) from the first on, which is not before those read already."""
-        frame_bytes = self._dtype.itemsize * self.shape[1] * 3
-        count = min(frames, self.shape[0] - first)
+    def read(self, first: int, count: int) -> np.ndarray:
+        """At most so many of its parts (count, ...) from the first on, which is not before those read already."""
+        bytes_each = self.dtype.itemsize * math.prod(self.shape[1:])
+        count = max(0, min(count, self.shape[0] - first))
         try:
             with damage_as_value_error():
-                self._file.seek((first - self._next) * frame_bytes, 1)
-                data = self._file.read(count * frame_bytes)
+                self._file.seek((first - self._next) * bytes_each, 1)
+                data = self._file.read(count * bytes_each)
         except (OSError, ValueError) as error:
             raise InputError(f"{self._path} cannot be read as a numpy file ({reason(error)}): make it anew") from None
-        if len(data) < count * frame_bytes:
+        if len(data) < count * bytes_each:
             raise InputError(f"{self._path} is truncated: its header announces {self.shape[0]} frames; make it anew")
         self._next = first + count
-        return np.frombuffer(data, self._dtype).reshape(count, *self.shape[1:])
+        return np.frombuffer(data, self.dtype).reshape(count, *self.shape[1:])
 
     def close(self) -> None:
         """Close the file."""
@@ -68,59 +68,59 @@ class ArrayReader:
             self._archive.close()
 
 
-def open_array(path: Path) -> ArrayReader:
-    """The positions of an .npy or .npz that is not packed; OSError or ValueError for what cannot be read."""
-    with damage_as_value_error():
-        if not zipfile.is_zipfile(path):
-            file: IO[bytes] = open(path, "rb")
-            try:
-                return ArrayReader(path, None, file)
-            except BaseException:
-                file.close()
-                raise
-        archive = zipfile.ZipFile(path)
-        try:
-            refuse_bomb(archive)
-            return ArrayReader(path, archive, archive.open(_member(archive, path)))
-        except BaseException:
-            archive.close()
-            raise
+def open_array(path: Path, name: str = "positions") -> ArrayReader | None:
+    """The array of an .npy, or the one of this name in an .npz (`positions` may have another, where it is the only one
+    of three dimensions); None where it can be read as a whole alone: packed files, and those in Fortran's order.
 
-
-def in_pieces(path: Path) -> bool:
-    """Whether the frames of an array lie one after the other in the file, and not packed as a whole."""
+    OSError, ValueError or EOFError for what cannot be read, InputError where an .npz has no such array.
+    """
     if packing_of(path):
-        return False
-    try:
-        reader = open_array(path)
-    except (OSError, ValueError, InputError):
-        return True  # which says so where it is read
-    reader.close()
-    return not reader.fortran_order
+        return None
+    with damage_as_value_error():
+        archive = zipfile.ZipFile(path) if zipfile.is_zipfile(path) else None
+        file: IO[bytes] | None = None
+        try:
+            if archive is None:
+                file = open(path, "rb")
+            else:
+                refuse_bomb(archive)
+                file = archive.open(_member(archive, path, name))
+            reader = ArrayReader(path, archive, file)
+        except BaseException:
+            for opened in (file, archive):
+                if opened is not None:
+                    opened.close()
+            raise
+    if reader.fortran_order or reader.dtype.hasobject:
+        reader.close()
+        return None
+    return reader
 
 
 def read_some(path: Path, length_unit: str) -> np.ndarray:
     """The first, middle and last frame of an array (3 or fewer, points, 3) in nm; InputError as `read_array`."""
-    if not in_pieces(path):
-        array = read_array(path, length_unit, 1)
-        return array[sorted({0, len(array) // 2, len(array) - 1})]
     with opened(path) as reader:
-        frames = reader.shape[0]
-        some = [reader.read(number, 1) for number in sorted({0, frames // 2, frames - 1})]
-    return (np.concatenate(some) * NM_PER[length_unit]).astype(np.float32)
+        if reader is not None:
+            check_positions(reader.shape, reader.dtype, path)
+            frames = reader.shape[0]
+            some = [reader.read(number, 1) for number in sorted({0, frames // 2, frames - 1})]
+            return (np.concatenate(some) * NM_PER[length_unit]).astype(np.float32)
+    array = read_array(path, length_unit, 1)
+    return array[sorted({0, len(array) // 2, len(array) - 1})]
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[ArrayReader]:
+def opened(path: Path, name: str = "positions") -> Iterator[ArrayReader | None]:
     """`open_array` for a block; InputError for what cannot be read."""
     try:
-        reader = open_array(path)
+        reader = open_array(path, name)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} cannot be read as a numpy file ({reason(error)}): truncated? make it anew") from None
     try:
         yield reader
     finally:
-        reader.close()
+        if reader is not None:
+            reader.close()
 
 
 def _header(file: IO[bytes]) -> Any:
@@ -130,19 +130,20 @@ def _header(file: IO[bytes]) -> Any:
     return read(file)
 
 
-def _member(archive: zipfile.ZipFile, path: Path) -> str:
-    """The array of positions in an .npz: `positions`, or the only one of three dimensions."""
+def _member(archive: zipfile.ZipFile, path: Path, wanted: str) -> str:
+    """The file in an .npz that holds an array."""
     names = [name for name in archive.namelist() if name.endswith(".npy")]
-    if "positions.npy" in names:
-        return "positions.npy"
+    if f"{wanted}.npy" in names:
+        return f"{wanted}.npy"
     found = []
-    for name in names:
+    for name in names if wanted == "positions" else ():
         with archive.open(name) as file:
             if len(_header(file)[0]) == 3:
                 found.append(name)
     if len(found) != 1:
+        what = "(frames, beads, 3)" if wanted == "positions" else wanted
         listed = sorted(name.removesuffix(".npy") for name in names)
-        raise InputError(f"{path} holds {listed}: name the array of (frames, beads, 3) `positions`")
+        raise InputError(f"{path} holds {listed}: name the array of {what} `{wanted}`")
     return found[0]
 
 

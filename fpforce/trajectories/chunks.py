@@ -13,7 +13,7 @@ import numpy as np
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.periodic import unfold
 from fpforce.trajectories import arrays
-from fpforce.trajectories.arrays import NM_PER
+from fpforce.trajectories.arrays import NM_PER, check_positions
 from fpforce.trajectories.file_notices import notices
 from fpforce.trajectories.files import AtomFrames, is_array, time_step
 from fpforce.trajectories.formats import format_of, readable
@@ -35,21 +35,21 @@ def read_chunks(
 
     Raises InputError as `source.read` does.
     """
-    if is_array(path) and arrays.in_pieces(path):
+    if is_array(path):
         yield from _array_chunks(source, path, length_unit, stride, frames, skip)
     elif isinstance(source, MappedFiles) and _in_pieces(path):
         yield from _mdtraj_chunks(source, path, stride, frames, skip)
     else:
-        whole = source.read(path, length_unit, stride)
-        for start in range(skip, len(whole.xyz), frames):
-            yield AtomFrames(whole.xyz[start : start + frames], whole.time_step_ps, whole.box, whole.box_problem)
+        yield from _parts_of_whole(source, path, length_unit, stride, frames, skip)
 
 
 def count_frames(source: ListedBeads | MappedFiles, path: Path, length_unit: str | None) -> int:
     """Frames of a file, by its header or by passing over it where the format allows; InputError as `read_chunks`."""
-    if is_array(path) and arrays.in_pieces(path):
+    if is_array(path):
         with arrays.opened(path) as array:
-            return array.shape[0]
+            if array is not None:
+                check_positions(array.shape, array.dtype, path)
+                return array.shape[0]
     if not (isinstance(source, MappedFiles) and _in_pieces(path)):
         return len(source.read(path, length_unit, 1).xyz)
     import mdtraj
@@ -73,14 +73,28 @@ def _array_chunks(
 ) -> Iterator[AtomFrames]:
     assert length_unit is not None  # of an array it is declared
     with arrays.opened(path) as array:
-        if array.shape[1] != source.n_points:
-            raise InputError(
-                f"{path} holds {array.shape[1]} points per frame, but the topology or bead list has {source.n_points}"
-            )
-        atoms = source.indices if isinstance(source, MappedFiles) else slice(None)
-        for start in range(skip * stride, array.shape[0], frames * stride):
-            piece = array.read(start, frames * stride)[::stride]
-            yield AtomFrames((piece[:, atoms] * NM_PER[length_unit]).astype(np.float32))
+        if array is not None:
+            check_positions(array.shape, array.dtype, path)
+            if array.shape[1] != source.n_points:
+                raise InputError(
+                    f"{path} holds {array.shape[1]} points per frame, but the topology or bead list has "
+                    f"{source.n_points}"
+                )
+            atoms = source.indices if isinstance(source, MappedFiles) else slice(None)
+            for start in range(skip * stride, array.shape[0], frames * stride):
+                piece = array.read(start, frames * stride)[::stride]
+                yield AtomFrames((piece[:, atoms] * NM_PER[length_unit]).astype(np.float32))
+            return
+    yield from _parts_of_whole(source, path, length_unit, stride, frames, skip)
+
+
+def _parts_of_whole(
+    source: ListedBeads | MappedFiles, path: Path, length_unit: str | None, stride: int, frames: int, skip: int
+) -> Iterator[AtomFrames]:
+    """Of a file that can be read as a whole alone."""
+    whole = source.read(path, length_unit, stride)
+    for start in range(skip, len(whole.xyz), frames):
+        yield AtomFrames(whole.xyz[start : start + frames], whole.time_step_ps, whole.box, whole.box_problem)
 
 
 def _mdtraj_chunks(source: MappedFiles, path: Path, stride: int, frames: int, skip: int) -> Iterator[AtomFrames]:
