@@ -8,25 +8,31 @@ and one of other files or another mapping is made anew. Several files are mapped
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fpforce.distributed.child import call_in_child
+from fpforce.foundation.errors import InputError
 from fpforce.training.data.force_files import force_files
 from fpforce.training.recipe.sections import DataRecipe
 from fpforce.trajectories.bead_frames import BeadFrames, checked_positions, prepared, reported
 from fpforce.trajectories.chunks import read_chunks
 from fpforce.trajectories.forces import BeadForces, ForceReader
-from fpforce.trajectories.frame_store import FrameStore, open_store
+from fpforce.trajectories.frame_store import FrameStore, open_store, write_shard
 from fpforce.trajectories.sources import Sources
 
 logger = logging.getLogger("fpforce")
 
 SOME = 100_000  # frames in memory: for statistics, conformations, calibration and what is watched
 _BYTES_AT_ONCE = 64 << 20  # of atoms that are read of a trajectory
+_BYTES_TO_SHARE_OUT = 256 << 20  # of trajectories; of fewer the processes would take longer to start than to map
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,13 @@ def map_to_disk(data: DataRecipe, folder: Path) -> MappedData:
         return _mapped_pieces(paths[number], sources, data, skip)
 
     described = {"beads": table.to_dict(), "length_unit": "nm"}
-    store = open_store(folder, _hashed(key), described, len(table), [str(path) for path in paths], pieces_of)
+    hashed, names = _hashed(key), [str(path) for path in paths]
+
+    def together(numbers: list[int]) -> None:
+        if sum(paths[number].stat().st_size for number in numbers) >= _BYTES_TO_SHARE_OUT:
+            _map_together(data, folder, hashed, paths, numbers)
+
+    store = open_store(folder, hashed, described, len(table), names, pieces_of, together)
     store.verify()
     forces = _map_forces(data, folder / "forces", paths, sources, store)
     chosen = [
@@ -103,6 +115,58 @@ def map_to_disk(data: DataRecipe, folder: Path) -> MappedData:
 def evenly_spread(count: int, most: int) -> np.ndarray:
     """At most so many numbers, in order, spread evenly over so many."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
+def _map_together(data: DataRecipe, folder: Path, key: str, paths: list[Path], numbers: list[int]) -> None:
+    """Map several trajectories at once, each in a process of its own."""
+    processes = min(os.cpu_count() or 1, len(numbers))
+    if processes == 1:
+        return
+    broken = threading.Event()
+
+    def mapped(number: int) -> tuple[str, Any]:
+        if broken.is_set():
+            return "stopped", None
+        arguments = {"data": data, "folder": folder, "key": key, "number": number}
+        outcome = call_in_child(
+            map_file, arguments, lambda told: logger.info("%s", told), logger.warning, broken.is_set
+        )
+        if outcome[0] != "done":
+            broken.set()
+        return outcome
+
+    with ThreadPoolExecutor(processes) as pool:
+        try:
+            outcomes = list(pool.map(mapped, numbers))
+        except BaseException:
+            broken.set()
+            raise
+    for kind, value in outcomes:
+        if kind == "refused":
+            raise InputError(value)
+    if any(kind != "done" for kind, _ in outcomes):
+        raise KeyboardInterrupt(f"stopped; what is mapped is in {folder}, and the same command goes on with it")
+
+
+def map_file(data: DataRecipe, folder: Path, key: str, number: int, told: Callable[[str], None]) -> None:
+    """Map one of a recipe's trajectories into a store that another process has begun; `told` of every piece."""
+    paths, sources = prepared(
+        data.trajectories,
+        data.topology,
+        beads=data.beads,
+        length_unit=data.length_unit,
+        stride=data.stride,
+        several_chains=data.several_chains,
+    )
+
+    def pieces_from(skip: int) -> Iterator[np.ndarray]:
+        first = skip
+        for piece in _mapped_pieces(paths[number], sources, data, skip):
+            first += len(piece)
+            yield piece
+            told(f"{paths[number]}: {first} frames mapped to the disk")
+
+    write_shard(folder, key, number, len(sources.table), pieces_from)
 
 
 def _mapped_pieces(path: Path, sources: Sources, data: DataRecipe, skip: int) -> Iterator[np.ndarray]:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import mdtraj
 import numpy as np
 import pytest
 import torch
@@ -45,8 +46,6 @@ def test_the_store_holds_the_frames_that_are_read_into_memory(data, tmp_path, sm
 
 @pytest.mark.parametrize("suffix", [".dcd", ".h5", ".trr", ".npy"])
 def test_formats_are_read_in_pieces_to_the_same_frames(suffix, data, tmp_path, small_pieces):
-    import mdtraj
-
     trajectory = mdtraj.load(str(data.trajectories[0]), top=str(data.topology))[:300]
     path = tmp_path / f"frames{suffix}"
     if suffix == ".npy":
@@ -82,6 +81,32 @@ def test_a_making_that_is_interrupted_goes_on_to_the_same_frames(data, tmp_path,
             assert not json.loads((folder / "frames.json").read_text())["done"]
     np.testing.assert_array_equal(store.take(np.arange(len(store))), wanted)
     assert came == sorted(came) and len(set(came)) > 2
+
+
+def test_several_files_are_mapped_at_once_to_the_same_frames(data, tmp_path, monkeypatch):
+    trajectory = mdtraj.load(str(data.trajectories[0]), top=str(data.topology))[:900]
+    for number in range(3):
+        trajectory[300 * number : 300 * (number + 1)].save(str(tmp_path / f"{number}.xtc"))
+    own = data.model_copy(update={"trajectories": [tmp_path / f"{k}.xtc" for k in range(3)], "stride": 2})
+    wanted = mapped_data.map_to_disk(own, tmp_path / "one").store
+    calls, call_in_child = [], mapped_data.call_in_child
+
+    def watched(function, arguments, *others):
+        calls.append(arguments["number"])
+        return call_in_child(function, arguments, *others)
+
+    monkeypatch.setattr(mapped_data, "call_in_child", watched)
+    monkeypatch.setattr(mapped_data, "_BYTES_TO_SHARE_OUT", 0)
+    monkeypatch.setattr(mapped_data.os, "cpu_count", lambda: 2)
+    found = mapped_data.map_to_disk(own, tmp_path / "several").store
+    assert sorted(calls) == [0, 1, 2]
+    assert found.content == wanted.content and len(found) == 450
+    np.testing.assert_array_equal(found.take(np.arange(450)), wanted.take(np.arange(450)))
+    assert not list((tmp_path / "several").glob("*.lock")) and not list((tmp_path / "several").glob("frames_*.json"))
+    trajectory.xyz[500, 3] = np.nan
+    trajectory[300:600].save(str(tmp_path / "1.xtc"))
+    with pytest.raises(InputError, match=r"1\.xtc"):
+        mapped_data.map_to_disk(own, tmp_path / "several")
 
 
 def test_a_finished_store_is_taken_as_it_is_and_made_anew_for_another_mapping(data, tmp_path, monkeypatch):
