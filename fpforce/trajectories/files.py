@@ -117,12 +117,17 @@ def load_frame(path: Path, index: int, topology: "mdtraj.Topology | None" = None
 
 def sample_frames(path: Path, topology: "mdtraj.Topology") -> SampleFrames:
     """The first, middle and last frame of a trajectory as SampleFrames, of all its atoms; the first alone where the
-    others cannot be reached. Frames with positions that are not finite, be it of water alone, are left out where
-    others are. Raises what mdtraj raises.
+    others cannot be reached. Frames without positions, or with some that are not finite, be it of water alone, are left
+    out where others are. Raises what mdtraj raises.
     """
     import mdtraj
 
     with native_output_silenced():
+        held = frames_with_positions(unpacked(path)) if format_of(path) == ".trr" else None
+        if held is not None and held.any() and not held.all():  # of the others mdtraj gives whatever memory held
+            numbers = np.flatnonzero(held)
+            some = numbers[sorted({0, len(numbers) // 2, len(numbers) - 1})]
+            return _samples([load_frame(path, int(number), topology) for number in some])
         frames = [load_frame(path, 0, topology)]
         with suppress(Exception):  # what is wrong later in the file is named where it is read
             if second_reader.reads_trajectory(path):
@@ -131,6 +136,10 @@ def sample_frames(path: Path, topology: "mdtraj.Topology") -> SampleFrames:
                 with readable(path) as name, mdtraj.open(name) as file:
                     count = len(file)
             frames += [load_frame(path, index, topology) for index in sorted({count // 2, count - 1} - {0})]
+    return _samples(frames)
+
+
+def _samples(frames: "Sequence[mdtraj.Trajectory]") -> SampleFrames:
     frames = [frame for frame in frames if np.isfinite(frame.xyz).all()] or frames
     xyz = np.concatenate([frame.xyz for frame in frames])
     boxes = [frame.unitcell_vectors for frame in frames]
