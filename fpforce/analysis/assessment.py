@@ -52,6 +52,7 @@ from fpforce.molecule.beads import BeadTable
 class Assessment:
     """Everything the report shows. `divergences` are means over the planes, keyed by set as in `PlaneAssessment`.
 
+    `frames_sampled`: of each set in the distances of bonds, angles and other distributions, at most MOST_SAMPLED.
     `self_consistency`: divergence of the simulation from the iid samples, over the floor of the reference; None without
     iid samples. `protein`: None for a molecule without a chain of CA beads. `interfaces`: of molecules that touch and
     that no bond joins. `wall`: how often it acted in the counted frames of the simulations, None without one.
@@ -60,6 +61,7 @@ class Assessment:
 
     frames: dict[str, int]
     frames_compared: int
+    frames_sampled: int
     floor: Floor
     resolution: Resolution
     divergences: dict[str, Divergences]
@@ -221,6 +223,7 @@ def assess(
     figures: dict[str, Any] = dict(
         frames={name: len(sample) for name, sample in samples.items()},
         frames_compared=frames,
+        frames_sampled=len(thinned.reference),
         floor=floor,
         resolution=resolution,
         divergences={name: result[-1] for name, result in divergences.items()},

@@ -65,6 +65,7 @@ def summarise(
         "diagnosis": [asdict(finding) for finding in a.diagnosis],
         "comparison": {
             "frames": a.frames_compared,
+            "frames_sampled": a.frames_sampled,
             "floor": a.floor.description,
             "bins_per_axis": a.resolution.bins_per_axis,
             "js_floor": a.resolution.floor_js,

@@ -158,6 +158,7 @@ def test_of_many_frames_a_sample_is_compared(monkeypatch):
     monkeypatch.setattr(sampled_frames, "_MOST_BYTES", 12 * 6 * 400)
     found = assess(chain(), reference, runs, settings=AssessmentSettings(thinnings=2))
     assert len(found.bonds[0].reference) <= 400 < len(everything.bonds[0].reference) == 900
+    assert found.frames_sampled == len(found.bonds[0].reference) and everything.frames_sampled == 900
     assert found.frames == everything.frames and found.frames_compared == everything.frames_compared
     # lengths of 0.39 and 0.57 nm, as often: 5 standard errors of the mean of 160
     mean, expected = (one.bonds[0].reference.mean() for one in (found, everything))
