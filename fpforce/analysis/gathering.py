@@ -72,7 +72,6 @@ class Gathering:
 
     def gather(self) -> GatheredSet:
         """Read all frames once."""
-        self._fine = [with_bins(plane, FINE_BINS) for plane in self.planes]
         counter = CellCounter(len(self.planes), self.layout.trajectory, FINE_BINS**2)
         sampler = Sampler(self.sources[0].shape[2], self.seed)
         recorders = self._recorders()
@@ -116,10 +115,10 @@ class Gathering:
     ) -> None:
         times = np.arange(piece.times.start, piece.times.stop)
         counted = piece.valid & (times >= self.starts[number])[:, None]
-        safe = (
-            piece.positions_nm if piece.valid.all() else np.where(piece.valid[..., None, None], piece.positions_nm, 0.0)
-        )
-        coordinates = [plane.coordinates(safe) for plane in self.planes]
+        positions_nm = piece.positions_nm
+        if not piece.valid.all():  # what is not finite would warn, and does not count
+            positions_nm = np.where(piece.valid[..., None, None], positions_nm, 0.0)
+        coordinates = [plane.coordinates(positions_nm) for plane in self.planes]
         where = (0, slice(number, number + 1)) if self.together else (number, piece.replicas)
         for p, (plane, points) in enumerate(zip(self.planes, coordinates, strict=True)):
             values = plane.signals(points) | {BASIN: upper_basin(plane, points).astype(float)}
@@ -131,7 +130,8 @@ class Gathering:
         time, replica = (index[counted.T] for index in self._indices(piece, times))
         block = self.layout.block(number, time, replica)
         chosen = [np.swapaxes(points, 0, 1)[counted.T] for points in coordinates]
-        counter.add(block, np.stack([bin_indices(c, p.edges) for c, p in zip(chosen, self._fine, strict=True)], axis=1))
+        fine = [with_bins(plane, FINE_BINS).edges for plane in self.planes]
+        counter.add(block, np.stack([bin_indices(c, e) for c, e in zip(chosen, fine, strict=True)], axis=1))
         sampler.add(np.swapaxes(piece.positions_nm, 0, 1)[counted.T], number, time, replica, block)
         for watch in self.watchers:
             watch(number, piece.replicas, piece.positions_nm, coordinates, counted)

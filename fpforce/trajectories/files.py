@@ -126,20 +126,17 @@ def sample_frames(path: Path, topology: "mdtraj.Topology") -> SampleFrames:
         held = frames_with_positions(unpacked(path)) if format_of(path) == ".trr" else None
         if held is not None and held.any() and not held.all():  # of the others mdtraj gives whatever memory held
             numbers = np.flatnonzero(held)
-            some = numbers[sorted({0, len(numbers) // 2, len(numbers) - 1})]
-            return _samples([load_frame(path, int(number), topology) for number in some])
-        frames = [load_frame(path, 0, topology)]
-        with suppress(Exception):  # what is wrong later in the file is named where it is read
-            if second_reader.reads_trajectory(path):
-                count = second_reader.count_frames(path, topology.n_atoms)
-            else:
-                with readable(path) as name, mdtraj.open(name) as file:
-                    count = len(file)
-            frames += [load_frame(path, index, topology) for index in sorted({count // 2, count - 1} - {0})]
-    return _samples(frames)
-
-
-def _samples(frames: "Sequence[mdtraj.Trajectory]") -> SampleFrames:
+            some = sorted({0, len(numbers) // 2, len(numbers) - 1})
+            frames = [load_frame(path, int(numbers[k]), topology) for k in some]
+        else:
+            frames = [load_frame(path, 0, topology)]
+            with suppress(Exception):  # what is wrong later in the file is named where it is read
+                if second_reader.reads_trajectory(path):
+                    count = second_reader.count_frames(path, topology.n_atoms)
+                else:
+                    with readable(path) as name, mdtraj.open(name) as file:
+                        count = len(file)
+                frames += [load_frame(path, index, topology) for index in sorted({count // 2, count - 1} - {0})]
     frames = [frame for frame in frames if np.isfinite(frame.xyz).all()] or frames
     xyz = np.concatenate([frame.xyz for frame in frames])
     boxes = [frame.unitcell_vectors for frame in frames]
