@@ -268,6 +268,13 @@ SECTIONS = (
         "Trajectories of all atoms mapped to the disk (`data.on_disk`), batches drawn from there, a short training.",
     ),
     (
+        "Evaluations larger than memory",
+        "large_evaluation",
+        "large_evaluation.py",
+        "`fpforce-evaluate` on long simulations in shards, from the first byte read to the report; one thread. The "
+        "report itself, pictures above all, has its seconds whatever the frames.",
+    ),
+    (
         "Kills",
         "kills",
         "kills.py",
@@ -418,6 +425,7 @@ PAGES = {
             "scaling_out",
             "memory",
             "large_data",
+            "large_evaluation",
         ),
     ),
     "robustness": Page(

@@ -20,10 +20,11 @@ from pathlib import Path
 import numpy as np
 
 import fpforce
-from fpforce.analysis.comparison import Floor, Sample, compare
+from fpforce.analysis.comparison import Floor, compare
 from fpforce.analysis.convergence import free_energy_difference, replica_population
 from fpforce.analysis.divergences import bin_indices
 from fpforce.analysis.planes import choose_planes
+from fpforce.analysis.sample import Sample
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
 from workbench import options

@@ -11,17 +11,15 @@ import argparse
 import json
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
 import numpy as np
 from workbench import options
-from workbench.forked import run_forked
 from workbench.hardware import describe_hardware
+from workbench.held_memory import measured
 from workbench.places import ALANINE
 from workbench.tiny import SMALL
 
@@ -98,10 +96,9 @@ def _set(folder: Path) -> Any:
 
 
 def mapping(folder: Path) -> int:
-    from fpforce.training.data.on_disk import map_to_disk
+    from fpforce.training.data.mapped_data import map_to_disk
 
-    store, _ = map_to_disk(recipe(folder).data, folder / "run" / "frames")
-    return len(store)
+    return len(map_to_disk(recipe(folder).data, folder / "run" / "frames").store)
 
 
 def drawing(folder: Path, steps: int) -> int:
@@ -126,49 +123,6 @@ def training(folder: Path) -> int:
     return 100
 
 
-def measured(do: Callable[[], int]) -> dict[str, Any]:
-    """What a fork that does it holds in memory at most, over what it began with, how long it took and what it gave."""
-    with tempfile.TemporaryDirectory() as folder:
-        found = Path(folder) / "found.json"
-
-        def watched() -> None:
-            before, most, ended = _held(), _held(), threading.Event()
-
-            def watch() -> None:
-                while not ended.wait(0.05):
-                    for name, value in _held().items():
-                        most[name] = max(most[name], value)
-
-            watcher = threading.Thread(target=watch)
-            watcher.start()
-            began = time.monotonic()
-            try:
-                count = do()
-            finally:
-                ended.set()
-                watcher.join()
-            found.write_text(
-                json.dumps(
-                    {"count": count, "seconds": time.monotonic() - began}
-                    | {name: most[name] - before[name] for name in most}
-                )
-            )
-
-        ended = run_forked(watched, longest_s=3600.0)
-        if ended.status:
-            raise SystemExit(f"status {ended.status}: {ended.said[-2000:]}")
-        result = json.loads(found.read_text())
-        seconds = [line.split()[1] for line in ended.said.splitlines() if line.startswith("seconds ")]
-        return result | ({"seconds": float(seconds[0])} if seconds else {})
-
-
-def _held() -> dict[str, float]:
-    """MB of this process: its own, and all that is resident, files that it has mapped included."""
-    lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
-    values = {words[0]: float(words[1]) / 1024.0 for words in lines if words and words[0] in ("RssAnon:", "VmRSS:")}
-    return {"own_mb": values["RssAnon:"], "resident_mb": values["VmRSS:"]}
-
-
 def table(result: dict[str, Any]) -> str:
     lines = [
         f"{result['bytes'] / 1e9:.2f} GB of trajectories in {FILES} files, {result['store_bytes'] / 1e9:.2f} GB of "
@@ -185,7 +139,7 @@ def table(result: dict[str, Any]) -> str:
     }
     for name, row in result["rows"].items():
         lines.append(
-            f"| {names[name]} | {row['count']:,} | {row['seconds']:.1f} | {row['count'] / row['seconds']:,.0f} | "
+            f"| {names[name]} | {row['result']:,} | {row['seconds']:.1f} | {row['result'] / row['seconds']:,.0f} | "
             f"{row['own_mb']:.0f} | {row['resident_mb']:.0f} |"
         )
     return "\n".join(lines) + "\n"

@@ -1,74 +1,58 @@
-"""From arrays of frames to every figure of the consistency report.
+"""From the frames of every set to every figure of the consistency report.
 
-In: bead table, reference, simulations and optionally training and iid frames, positions in nm. Out: an `Assessment`,
-with named fields only; no files are read or written here.
+In: bead table, reference, simulations and optionally training and iid frames, positions in nm, as arrays or as sources
+that read them in pieces. Out: an `Assessment`, with named fields only; nothing is written here.
+
+The reference is read first, once or, where its planes are fitted to it, more often; every other set once. Of all frames
+are histograms, populations, autocorrelations, transitions and the action of the wall; of at most MOST_SAMPLED of each
+set (sampled_frames.py), drawn at random, what needs positions: bonds, angles, other distributions, contacts.
 Longer than other files, since it is the one list of all figures, in the order in which they follow from each other.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 import numpy as np
 
 from fpforce.analysis.causes import Finding
-from fpforce.analysis.comparison import Divergences, Estimate, Floor, Sample, compare
-from fpforce.analysis.convergence import (
-    CONVERGED,
-    NOT_CONVERGED,
-    Convergence,
-    combine,
-    free_energy_difference,
-    judge,
-    trajectory_population,
-)
-from fpforce.analysis.correlation import as_columns, effective_sample_size
+from fpforce.analysis.comparison import Divergences, Floor, compare
+from fpforce.analysis.convergence import CONVERGED, NOT_CONVERGED, combine
 from fpforce.analysis.criteria import Check, checks_of, status_of
 from fpforce.analysis.diagnosis import diagnose
 from fpforce.analysis.distributions import DistributionDistance, Excursion, distribution_distances, excursion_of
-from fpforce.analysis.divergences import bin_indices
+from fpforce.analysis.folding import protein_chain
+from fpforce.analysis.frame_source import Frames, FrameSource, lengths_of, trajectory
+from fpforce.analysis.gathering import BASIN, Gathering, Watcher
 from fpforce.analysis.geometry import GeometryDistance, draw_geometry, geometry_distances
-from fpforce.analysis.history import PopulationSeries, population_series
 from fpforce.analysis.interfaces import InterfaceAssessment, assess_interfaces
-from fpforce.analysis.kinetics import TimeSeries
+from fpforce.analysis.kinetics import Kinetics, KineticsCounter, States, kinetics
 from fpforce.analysis.observables import bond_angles, bond_lengths
-from fpforce.analysis.planes import Plane, choose_planes, upper_basin, with_bins
-from fpforce.analysis.protein import ProteinAssessment, ReferenceSide, assess_protein
-from fpforce.analysis.replica_frames import ReplicaFrames, check_shapes, counted_frames, counted_mask, valid_frames
-from fpforce.analysis.resolution import Resolution, binned, choose_resolution
-from fpforce.analysis.reweighting import Weights
+from fpforce.analysis.plane_assessment import (
+    PlaneAssessment,
+    assess_plane,
+    first_start,
+    only_basin,
+    reference_points,
+)
+from fpforce.analysis.planes import Plane, choose_planes, with_bins
+from fpforce.analysis.protein import ProteinAssessment, assess_protein
+from fpforce.analysis.replica_frames import ReplicaFrames, first_counted
+from fpforce.analysis.resolution import Resolution, choose_resolution
+from fpforce.analysis.reweighting import ReweightedPoints, Weights
+from fpforce.analysis.sampled_frames import sample_of
 from fpforce.analysis.settings import AssessmentSettings
-from fpforce.forcefield.wall import WallAction
+from fpforce.analysis.tica import TicaPlane
+from fpforce.forcefield.wall import Wall, WallAction
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
-
-Signal = Callable[[np.ndarray], np.ndarray]  # of a plane's coordinates
-
-
-@dataclass(frozen=True)
-class PlaneAssessment:
-    """All figures of one plane. The dicts are keyed by set: reference, simulation, training, iid.
-
-    `coordinates` (frames, 2); `effective_frames` observable -> number of independent frames; `series` one for each
-    simulation. `populations` and `free_energies_kt` have a set `reweighted` too, where the iid samples have `weights`.
-    """
-
-    plane: Plane
-    divergences: dict[str, Divergences]
-    convergence: Convergence
-    populations: dict[str, Estimate]
-    free_energies_kt: dict[str, Estimate]
-    effective_frames: dict[str, dict[str, float]]
-    coordinates: dict[str, np.ndarray]
-    reference_trajectories: list[np.ndarray]
-    series: tuple[PopulationSeries, ...]
-    weights: Weights | None = None
 
 
 @dataclass(frozen=True)
 class Assessment:
     """Everything the report shows. `divergences` are means over the planes, keyed by set as in `PlaneAssessment`.
 
+    `frames_sampled`: of each set in the distances of bonds, angles and other distributions, at most MOST_SAMPLED.
     `self_consistency`: divergence of the simulation from the iid samples, over the floor of the reference; None without
     iid samples. `protein`: None for a molecule without a chain of CA beads. `interfaces`: of molecules that touch and
     that no bond joins. `wall`: how often it acted in the counted frames of the simulations, None without one.
@@ -77,6 +61,7 @@ class Assessment:
 
     frames: dict[str, int]
     frames_compared: int
+    frames_sampled: int
     floor: Floor
     resolution: Resolution
     divergences: dict[str, Divergences]
@@ -110,11 +95,11 @@ class Assessment:
 
 def assess(
     beads: BeadTable,
-    reference: list[np.ndarray],
+    reference: Sequence[Frames],
     simulations: Sequence[ReplicaFrames],
     *,
-    training: list[np.ndarray] | None = None,
-    iid: np.ndarray | None = None,
+    training: Sequence[Frames] | None = None,
+    iid: Frames | None = None,
     iid_log_weights: np.ndarray | None = None,
     settings: AssessmentSettings | None = None,
 ) -> Assessment:
@@ -127,37 +112,61 @@ def assess(
         training: training trajectories as `reference`, or None. iid: sampled frames (frames, beads, 3), or None.
         iid_log_weights: ln of exp(-U/kT)/q (frames,) of the samples, up to a constant, or None (reweighting.py).
 
+    Each set is an array, or a FrameSource, of which a piece at a time is in memory.
     Raises InputError when a set is empty, its shape does not fit the beads, or no simulated frame counts.
     """
     settings = settings or AssessmentSettings()
     rng = np.random.default_rng(settings.seed)
-    check_shapes(beads, reference, simulations, training, iid)
-    weights = None if iid_log_weights is None else Weights.of(iid_log_weights)
-    counted = [counted_mask(simulation, settings.discard) for simulation in simulations]
-    if not any(mask.any() for mask in counted):
-        raise InputError(
-            f"no simulated frame is left after discarding {settings.discard:.0%} of the time "
-            f"({sum(simulation.failed_replicas for simulation in simulations)} replicas failed); simulate longer, or "
-            f"with "
-            "a shorter time step if replicas failed"
-        )
-    planes = choose_planes(beads, reference, settings.tica_lag_frames, wanted=settings.plane, folded=settings.folded)
-    sets = {"reference": list(reference), "training": list(training) if training else None}
-    sets["iid"] = [iid] if iid is not None else None
-    trajectories = {name: frames for name, frames in sets.items() if frames}
-    projected = {
-        name: [[plane.coordinates(frames) for frames in each] for plane in planes]
-        for name, each in trajectories.items()
+    for name, number in (("reference", len(reference)), ("simulation", len(simulations))):
+        if number == 0:
+            raise InputError(f"no {name} is given; the evaluation needs at least one")
+    given = {"reference": reference, "training": training or (), "iid": () if iid is None else (iid,)}
+    trajectories = {
+        name: [trajectory(frames, name, len(beads)) for frames in each] for name, each in given.items() if each
     }
-    simulated = [[plane.coordinates(s.positions_nm) for s in simulations] for plane in planes]
-    counted_in_all = sum(int(mask.sum()) for mask in counted)
+    sources = [simulation.source(len(beads)) for simulation in simulations]
+    starts = [first_counted(source.shape[0], settings.discard) for source in sources]
+    if not any((source.ends > start).any() for source, start in zip(sources, starts, strict=True)):
+        raise _nothing_counts(simulations, settings)
+    planes = choose_planes(
+        beads, trajectories["reference"], settings.tica_lag_frames, wanted=settings.plane, folded=settings.folded
+    )
+    dynamics = _Dynamics.of(beads, planes[0], trajectories["reference"], simulations, settings)
+    reweighted = None if iid_log_weights is None else ReweightedPoints(Weights.of(iid_log_weights), planes)
+    gathered = {}
+    for number, (name, each) in enumerate(trajectories.items()):
+        gathering = Gathering.of_trajectories(planes, each, settings.seed + number)
+        if name == "reference" and dynamics is not None:
+            gathering.watchers = (dynamics.watch_reference,)
+        if name == "iid" and reweighted is not None:
+            gathering.watchers = (reweighted.watch,)
+        gathered[name] = gathering.gather()
+    points = [reference_points(plane, gathered["reference"]) for plane in planes]
+    started = [[first_start(plane, *each) for each in zip(simulations, sources, strict=True)] for plane in planes]
+    halves = [
+        float(np.median(where.coordinates[:, 0]))
+        if only_basin(gathered["reference"].series[0][p][BASIN]) is not None and len(set(started[p])) == 1
+        else None
+        for p, where in enumerate(points)
+    ]
+    wall = None if settings.wall is None else _WallWatcher(settings.wall)
+    watchers: list[Watcher] = ([] if wall is None else [wall.watch]) + ([] if dynamics is None else [dynamics.watch])
+    gathered["simulation"] = Gathering.of_simulations(
+        planes, sources, starts, settings.seed + len(trajectories), halves, watchers
+    ).gather()
+    if not len(gathered["simulation"].sample):
+        raise _nothing_counts(simulations, settings)
+
+    fine = {name: one.sample for name, one in gathered.items()}
     resolution = choose_resolution(
-        planes, projected, counted_in_all, settings.floor, np.random.default_rng(settings.seed)
+        fine["reference"],
+        fine.get("training"),
+        len(fine["simulation"]),
+        settings.floor,
+        np.random.default_rng(settings.seed),
     )
     planes = tuple(with_bins(plane, resolution.bins_per_axis) for plane in planes)
-    cells = resolution.bins_per_axis**2
-    samples = {name: Sample.from_trajectories(binned(planes, each), cells) for name, each in projected.items()}
-    samples["simulation"] = _simulation_sample(planes, simulated, counted)
+    samples = {name: sample.with_bins(resolution.bins_per_axis) for name, sample in fine.items()}
     floor = Floor.choose(samples["reference"], samples.get("training"), settings.floor)
     frames = min(len(samples["simulation"]), len(samples["reference"]), floor.frames)
     divergences = {
@@ -187,31 +196,34 @@ def assess(
             target=samples["iid"],
         )
     plane_results = tuple(
-        _assess_plane(
+        assess_plane(
+            p,
             plane,
             {name: result[p] for name, result in divergences.items()},
-            {name: each[p] for name, each in projected.items()},
-            simulated[p],
+            gathered,
+            points[p],
             simulations,
-            counted,
-            weights,
+            started[p],
+            reweighted,
             rng,
         )
         for p, plane in enumerate(planes)
     )
-    pools = {name: np.concatenate(each) for name, each in trajectories.items() if name != "iid"}
-    pools["simulation"] = counted_frames([s.positions_nm for s in simulations], counted)
-    pools |= {name: frames[0] for name, frames in trajectories.items() if name == "iid"}
-    thinned = draw_geometry(pools, samples, floor, frames, rng)
+    sampled = {name: one.frames for name, one in gathered.items()}
+    pools = {name: one.positions_nm for name, one in sampled.items()}
+    reference_halves = sampled["reference"].halves(lengths_of(trajectories["reference"]))
+    thinned = draw_geometry(sampled, samples, floor, frames, rng)
     verdict, reason = combine([result.convergence for result in plane_results])
-    lost = [s.name for s in simulations if s.failed_replicas == s.positions_nm.shape[1]]
+    replicas = [source.shape[1] for source in sources]
+    lost = [s.name for s, number in zip(simulations, replicas, strict=True) if s.failed_replicas == number]
     if lost:
         verdict, reason = NOT_CONVERGED, f"every replica failed in {', '.join(lost)}: its frames are no equilibrium"
-    failed, replicas = sum(s.failed_replicas for s in simulations), sum(s.positions_nm.shape[1] for s in simulations)
-    reason += f"; {failed} of {replicas} replicas failed" if failed else ""
-    figures = dict(
+    failed = sum(s.failed_replicas for s in simulations)
+    reason += f"; {failed} of {sum(replicas)} replicas failed" if failed else ""
+    figures: dict[str, Any] = dict(
         frames={name: len(sample) for name, sample in samples.items()},
         frames_compared=frames,
+        frames_sampled=len(thinned.reference),
         floor=floor,
         resolution=resolution,
         divergences={name: result[-1] for name, result in divergences.items()},
@@ -225,25 +237,15 @@ def assess(
         excursion=excursion_of(beads, thinned),
         convergence_verdict=verdict,
         convergence_reason=reason,
-        non_finite_frames=sum(int(np.sum(~np.isfinite(s.positions_nm).all(axis=(2, 3)))) for s in simulations),
+        non_finite_frames=gathered["simulation"].non_finite,
         failed_replicas=failed,
-        replicas=replicas,
+        replicas=sum(replicas),
         discard=settings.discard,
         protein=assess_protein(
-            beads,
-            planes[0],
-            ReferenceSide(list(reference), projected["reference"][0], settings.reference_time_step_ps),
-            pools,
-            [
-                _time_series(s, c, mask)
-                for s, c, mask in zip(simulations, simulated[0], counted, strict=True)
-                if not s.exchanged
-            ],
-            settings.folded,
-            settings.seed,
+            beads, reference_halves, pools, settings.folded, None if dynamics is None else dynamics.kinetics()
         ),
-        interfaces=assess_interfaces(beads, reference, pools),
-        wall=None if settings.wall is None else settings.wall.action(pools["simulation"]),
+        interfaces=assess_interfaces(beads, reference_halves, pools),
+        wall=None if wall is None else WallAction.over(wall.parts),
     )
     checks = checks_of(figures, settings.thresholds)
     status = status_of(verdict, checks)
@@ -251,95 +253,67 @@ def assess(
     return Assessment(**figures, checks=checks, status=status, diagnosis=found)
 
 
-def _assess_plane(
-    plane: Plane,
-    divergences: dict[str, Divergences],
-    projected: dict[str, list[np.ndarray]],
-    simulated: list[np.ndarray],
-    simulations: Sequence[ReplicaFrames],
-    counted: list[np.ndarray],
-    weights: Weights | None,
-    rng: np.random.Generator,
-) -> PlaneAssessment:
-    basins = [upper_basin(plane, coordinates) for coordinates in simulated]
-    starts = [_starts_in_upper_basin(plane, s, basin) for s, basin in zip(simulations, basins, strict=True)]
-    convergence = judge([s.name for s in simulations], basins, counted, starts, rng)
-    populations = {
-        name: trajectory_population([upper_basin(plane, c) for c in each], rng) for name, each in projected.items()
-    }
-    populations["simulation"] = convergence.pooled.population
-    if weights is not None:
-        populations["reweighted"] = weights.population(upper_basin(plane, projected["iid"][0]))
-    if populations["reference"].value in (0.0, 1.0) and len(set(starts)) == 1:
-        middle = np.median(np.concatenate(projected["reference"])[:, 0])
-        halves = [coordinates[..., 0] > middle for coordinates in simulated]
-        only_basin = plane.basin_names[int(populations["reference"].value)]
-        convergence = judge([s.name for s in simulations], halves, counted, starts, rng, halves_of=only_basin)
-    coordinates = {name: np.concatenate(each) for name, each in projected.items()}
-    coordinates["simulation"] = counted_frames(simulated, counted)
-    effective = {
-        name: _effective_frames(plane, partial(_columns_of, each)) for name, each in projected.items() if name != "iid"
-    }
-    each_simulation = [
-        _effective_frames(plane, partial(_masked_columns_of, c, mask))
-        for c, mask in zip(simulated, counted, strict=True)
-    ]
-    effective["simulation"] = {key: sum(one[key] for one in each_simulation) for key in each_simulation[0]}
-    if weights is not None:
-        effective["reweighted"] = {"all": weights.effective}
-    return PlaneAssessment(
-        plane=plane,
-        divergences=divergences,
-        convergence=convergence,
-        populations=populations,
-        free_energies_kt={name: free_energy_difference(p) for name, p in populations.items()},
-        effective_frames=effective,
-        coordinates=coordinates,
-        reference_trajectories=projected["reference"],
-        series=tuple(
-            population_series(s, basin, valid_frames(s), rng) for s, basin in zip(simulations, basins, strict=True)
-        ),
-        weights=weights,
+def _nothing_counts(simulations: Sequence[ReplicaFrames], settings: AssessmentSettings) -> InputError:
+    return InputError(
+        f"no simulated frame is left after discarding {settings.discard:.0%} of the time "
+        f"({sum(simulation.failed_replicas for simulation in simulations)} replicas failed); simulate longer, or with "
+        "a shorter time step if replicas failed"
     )
 
 
-def _columns_of(trajectories: list[np.ndarray], signal: Signal) -> tuple[np.ndarray, np.ndarray]:
-    return as_columns([signal(coordinates) for coordinates in trajectories])
+class _WallWatcher:
+    """How the wall acts in the counted frames that go by."""
+
+    def __init__(self, wall: Wall) -> None:
+        self._wall, self.parts = wall, list[WallAction]()
+
+    def watch(
+        self, _: int, __: slice, positions_nm: np.ndarray, ___: Sequence[np.ndarray], counted: np.ndarray
+    ) -> None:
+        self.parts.append(self._wall.action(positions_nm[counted]))
 
 
-def _masked_columns_of(coordinates: np.ndarray, mask: np.ndarray, signal: Signal) -> tuple[np.ndarray, np.ndarray]:
-    return signal(coordinates), mask
+class _Dynamics:
+    """Kinetics on a protein's TICA plane, of the reference and of every simulation that is dynamics."""
 
+    def __init__(self, states: States, reference: KineticsCounter, simulated: dict[int, KineticsCounter]) -> None:
+        self._states, self._reference, self._simulated = states, reference, simulated
 
-def _signal(plane: Plane, name: str, coordinates: np.ndarray) -> np.ndarray:
-    return plane.signals(coordinates)[name]
+    @classmethod
+    def of(
+        cls,
+        beads: BeadTable,
+        plane: Plane,
+        reference: Sequence[FrameSource],
+        simulations: Sequence[ReplicaFrames],
+        settings: AssessmentSettings,
+    ) -> "_Dynamics | None":
+        """None for other planes and molecules. Its states are of sampled frames of the reference."""
+        if protein_chain(beads) is None or not isinstance(plane, TicaPlane):
+            return None
+        states = States.of(plane, plane.coordinates(sample_of(reference).positions_nm), settings.seed)
+        return cls(
+            states,
+            KineticsCounter("reference", settings.reference_time_step_ps, plane, states),
+            {
+                k: KineticsCounter(s.name, s.time_step_ps, plane, states)
+                for k, s in enumerate(simulations)
+                if not s.exchanged
+            },
+        )
 
+    def watch_reference(
+        self, number: int, _: slice, __: np.ndarray, coordinates: Sequence[np.ndarray], ___: np.ndarray
+    ) -> None:
+        self._reference.add((number, 0), coordinates[0][:, 0])
 
-def _effective_frames(plane: Plane, columns_of: Callable[[Signal], tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
-    """Independent frames by observable; `columns_of(signal)` gives its (times, series) values and mask."""
-    names = list(plane.signals(np.zeros((1, 2))))
-    sizes = {name: effective_sample_size(*columns_of(partial(_signal, plane, name))) for name in names}
-    return sizes | {"basin": effective_sample_size(*columns_of(lambda c: upper_basin(plane, c).astype(float)))}
+    def watch(
+        self, number: int, replicas: slice, _: np.ndarray, coordinates: Sequence[np.ndarray], counted: np.ndarray
+    ) -> None:
+        if number in self._simulated:
+            for column, replica in enumerate(range(replicas.start, replicas.stop)):
+                points = coordinates[0][counted[:, column], column]
+                self._simulated[number].add((number, replica), points)
 
-
-def _starts_in_upper_basin(plane: Plane, simulation: ReplicaFrames, basin: np.ndarray) -> bool:
-    if simulation.start_nm is not None:
-        return bool(upper_basin(plane, plane.coordinates(simulation.start_nm)))
-    return bool(np.mean(basin[0]) > 0.5)
-
-
-def _time_series(simulation: ReplicaFrames, coordinates: np.ndarray, counted: np.ndarray) -> TimeSeries:
-    pieces = [coordinates[counted[:, k], k] for k in range(counted.shape[1])]
-    return TimeSeries(simulation.name, [piece for piece in pieces if len(piece)], simulation.time_step_ps)
-
-
-def _simulation_sample(
-    planes: Sequence[Plane], simulated: Sequence[Sequence[np.ndarray]], counted: list[np.ndarray]
-) -> Sample:
-    bins = np.stack(
-        [bin_indices(counted_frames(c, counted), p.edges) for p, c in zip(planes, simulated, strict=False)], axis=1
-    )
-    offsets = np.cumsum([0] + [mask.shape[1] for mask in counted])
-    numbers = [np.broadcast_to(o + np.arange(m.shape[1]), m.shape) for o, m in zip(offsets, counted, strict=False)]
-    cells = (len(planes[0].edges[0]) - 1) ** 2
-    return Sample.from_replicas(bins, counted_frames(numbers, counted), cells)
+    def kinetics(self) -> Kinetics:
+        return kinetics(self._states, [self._reference, *self._simulated.values()])

@@ -27,10 +27,10 @@ from typing import Any
 
 import numpy as np
 
-from fpforce.analysis.divergences import BINS_PER_AXIS, js_divergence, pmf_error
+from fpforce.analysis.divergences import js_divergence, pmf_error
+from fpforce.analysis.sample import Sample
 from fpforce.foundation.errors import InputError
 
-BLOCKS = 20
 # An excess is given from this number of frames compared on,
 FEWEST_FRAMES = 1000
 # and unless the floor of the JS divergence is within 5 % of ln 2, its value for distributions without common bins.
@@ -49,45 +49,6 @@ class Estimate:
     def range95(self) -> tuple[float, float]:
         """value -+ 1.96 standard errors."""
         return self.value - 1.96 * self.standard_error, self.value + 1.96 * self.standard_error
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Frames of one set: `bins` (F, planes) flat histogram bins, `block` (F,) independent block of each frame,
-    `trajectory` (F,) which trajectory it is from, `cells` bins of a plane."""
-
-    bins: np.ndarray
-    block: np.ndarray
-    trajectory: np.ndarray
-    cells: int = BINS_PER_AXIS**2
-
-    def __len__(self) -> int:
-        return len(self.bins)
-
-    @classmethod
-    def from_trajectories(cls, bins: Sequence[np.ndarray], cells: int = BINS_PER_AXIS**2) -> "Sample":
-        """Whole trajectories [(F_k, planes)], cut into about BLOCKS contiguous blocks in all."""
-        per_trajectory = max(1, -(-BLOCKS // len(bins)))
-        blocks = [k * per_trajectory + _stretches(len(values), per_trajectory) for k, values in enumerate(bins)]
-        sizes = [len(values) for values in bins]
-        return cls(np.concatenate(bins), np.concatenate(blocks), np.repeat(np.arange(len(bins)), sizes), cells)
-
-    @classmethod
-    def from_replicas(cls, bins: np.ndarray, replica: np.ndarray, cells: int = BINS_PER_AXIS**2) -> "Sample":
-        """Frames (F, planes) of independent replicas (F,), in time order within each; about BLOCKS blocks in all.
-
-        Many replicas are put into groups, few are each cut into stretches of time.
-        """
-        names, number = np.unique(replica, return_inverse=True)
-        if len(names) >= BLOCKS:
-            block = number * BLOCKS // len(names)
-        else:
-            per_replica = -(-BLOCKS // len(names))
-            block = np.zeros(len(number), dtype=int)
-            for k in range(len(names)):
-                mine = number == k
-                block[mine] = k * per_replica + _stretches(int(mine.sum()), per_replica)
-        return cls(bins, block, number, cells)
 
 
 @dataclass(frozen=True)
@@ -121,7 +82,7 @@ class Floor:
         """wanted: one of FLOORS; "auto" is the order of preference above. InputError for one that the sets do
         not have.
         """
-        sizes = np.sort(np.bincount(reference.trajectory))
+        sizes = np.sort(np.bincount(reference.trajectory, reference.frames))
         if wanted not in FLOORS:
             raise InputError(f"floor {wanted!r} is unknown; give one of {', '.join(FLOORS)}")
         if wanted == "trajectories" and len(sizes) < 2:
@@ -134,26 +95,22 @@ class Floor:
         if training is not None:
             text = "the training set, independent of the reference, against it"
             return cls("training", min(len(training), len(reference)), text)
-        return cls("halves", len(reference) // 2, "first half against second half of the only reference trajectory")
+        frames = int(min(reference.frames[half].sum() for half in _halves(reference)))
+        return cls("halves", frames, "first half against second half of the only reference trajectory")
 
-    def draw(
-        self, reference: Sample, training: Sample | None, frames: int, rng: np.random.Generator
-    ) -> tuple[tuple[str, np.ndarray], tuple[str, np.ndarray]]:
-        """Frame numbers of two independent sets, `frames` each: ((set name, indices), (set name, indices))."""
+    def sides(self, reference: Sample, rng: np.random.Generator) -> tuple[tuple[str, np.ndarray | None], ...]:
+        """Two independent sets, as (set name, its blocks (blocks,) bool; None for all): of the reference, or that and
+        the training set.
+        """
         if self.source == "training":
-            assert training is not None, "the floor was chosen with a training set"
-            return ("reference", _thin(len(reference), frames, rng)), ("training", _thin(len(training), frames, rng))
+            return ("reference", None), ("training", None)
         if self.source == "halves":
-            half = len(reference) // 2
-            first, second = np.arange(half), np.arange(half, len(reference))
+            first, second = _halves(reference)
         else:
             order = rng.permutation(reference.trajectory.max() + 1)
-            in_first = np.isin(reference.trajectory, order[: len(order) // 2])
-            first, second = np.flatnonzero(in_first), np.flatnonzero(~in_first)
-        return (
-            ("reference", first[_thin(len(first), frames, rng)]),
-            ("reference", second[_thin(len(second), frames, rng)]),
-        )
+            first = np.isin(reference.trajectory, order[: len(order) // 2])
+            second = ~first
+        return ("reference", first), ("reference", second)
 
 
 def compare(
@@ -181,10 +138,10 @@ def compare(
     own_floor = not (is_training and floor.source == "training")
     full, deleted = [], {}
     for _ in range(thinnings):
-        draws = [(name, _thin(len(sets[name]), frames, rng)) for name in ("candidate", target_name)]
+        draws: list[tuple[str, np.ndarray | None]] = [("candidate", None), (target_name, None)]
         if own_floor:
-            draws.extend(floor.draw(reference, training, frames, rng))
-        blocks = [_block_counts(sets[name], indices) for name, indices in draws]
+            draws.extend(floor.sides(reference, rng))
+        blocks = [sets[name].drawn(frames, rng, inside) for name, inside in draws]
         totals = [counts.sum(axis=0) for counts in blocks]
         full.append(_metrics(totals))
         for name in {name for name, _ in draws}:
@@ -195,7 +152,7 @@ def compare(
                         for (source, _), t, b in zip(draws, totals, blocks, strict=False)
                     ]
                 )
-                for k in range(sets[name].block.max() + 1)
+                for k in range(len(sets[name].frames))
             ]
             deleted.setdefault(name, []).append(rows)
     value = np.mean(full, axis=0)
@@ -211,11 +168,12 @@ def floor_js(
     reference: Sample, training: Sample | None, floor: Floor, frames: int, rng: np.random.Generator, thinnings: int = 4
 ) -> float:
     """JS divergence between the floor's two sets at `frames` frames each, mean over planes and thinnings, in nats."""
-    sets = {"reference": reference, "training": training}
+    sets = {"reference": reference} | ({} if training is None else {"training": training})
     values = []
     for _ in range(thinnings):
-        drawn = [(sets[name], indices) for name, indices in floor.draw(reference, training, frames, rng)]
-        first, second = (_block_counts(sample, indices).sum(axis=0) for sample, indices in drawn if sample is not None)
+        first, second = (
+            sets[name].drawn(frames, rng, inside).sum(axis=0) for name, inside in floor.sides(reference, rng)
+        )
         values.append(js_divergence(first, second).mean())
     return float(np.mean(values))
 
@@ -253,17 +211,8 @@ def _jackknife_variance(leave_one_out: np.ndarray) -> np.ndarray:
     return (blocks - 1) / blocks * np.sum((leave_one_out - leave_one_out.mean(axis=0)) ** 2, axis=0)
 
 
-def _block_counts(sample: Sample, indices: np.ndarray) -> np.ndarray:
-    """Histograms (blocks, planes, cells) of the chosen frames."""
-    blocks, planes = sample.block.max() + 1, sample.bins.shape[1]
-    row = sample.block[indices, None] * planes + np.arange(planes)
-    flat = np.bincount((row * sample.cells + sample.bins[indices]).ravel(), minlength=blocks * planes * sample.cells)
-    return flat.reshape(blocks, planes, sample.cells)
-
-
-def _thin(available: int, frames: int, rng: np.random.Generator) -> np.ndarray:
-    return np.sort(rng.permutation(available)[:frames]) if frames < available else np.arange(available)
-
-
-def _stretches(length: int, count: int) -> np.ndarray:
-    return np.arange(length) * count // max(length, 1)
+def _halves(reference: Sample) -> tuple[np.ndarray, np.ndarray]:
+    """Blocks (blocks,) bool of the two halves in time of the only trajectory."""
+    blocks = len(reference.frames)
+    first = 2 * np.arange(blocks) < blocks
+    return first, ~first

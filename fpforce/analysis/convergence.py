@@ -1,20 +1,23 @@
 """Basin populations, free-energy differences with errors, and whether simulations from different starts agree.
 
 A simulation here is R replicas started from one frame. In: per plane and simulation, which basin each frame is in,
-(saved times, replicas) bool, with the mask of frames that count. Populations are those of the upper basin (phi > 0);
+(saved times, replicas) bool, with the mask of frames that count; or, of stretches of time, how many frames are in the
+upper basin and how many count. Populations are those of the upper basin (phi > 0);
 free energies are F(upper) - F(lower) = -ln(p / (1 - p)), in kT.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fpforce.analysis.comparison import Estimate
-from fpforce.analysis.correlation import as_columns, effective_sample_size
+from fpforce.analysis.correlation import effective_sample_size
+from fpforce.analysis.time_series import ObservedSeries
 
-# (times, replicas) bool of one simulation, or of several.
+# (times, replicas) of one simulation, or of several: bool of frames, or numbers of frames in stretches of time.
 Masks = np.ndarray | Sequence[np.ndarray]
 
 CONVERGED, NOT_CONVERGED, NOT_JUDGED = "converged", "not converged", "not judged"
@@ -69,13 +72,14 @@ def replica_population(inside: Masks, counted: Masks, rng: np.random.Generator, 
     """Population with the standard error of a bootstrap over replicas; a frozen replica weighs by its counted frames.
 
     `inside`, `counted`: (times, replicas) bool, or a list of such, which are then pooled with the replicas of each
-    drawn among themselves (stratified). With a single replica the error is unknown (nan).
+    drawn among themselves (stratified). Or numbers of frames in stretches of time, `inside` of those that count.
+    With a single replica the error is unknown (nan).
     """
     sets = [(inside, counted)] if isinstance(inside, np.ndarray) else list(zip(inside, counted, strict=True))
     hits, frames = np.zeros(resamples), np.zeros(resamples)
     all_hits, all_frames, fewest = 0, 0, math.inf
     for inside_one, counted_one in sets:
-        per_replica = np.sum(inside_one & counted_one, axis=0), np.sum(counted_one, axis=0)
+        per_replica = _hits(inside_one, counted_one), np.sum(counted_one, axis=0)
         replicas = len(per_replica[1])
         drawn = rng.multinomial(replicas, np.full(replicas, 1.0 / replicas), size=resamples)
         hits += drawn @ per_replica[0]
@@ -86,26 +90,27 @@ def replica_population(inside: Masks, counted: Masks, rng: np.random.Generator, 
     return Estimate(float(all_hits / max(all_frames, 1)), error)
 
 
-def trajectory_population(inside: Sequence[np.ndarray], rng: np.random.Generator, resamples: int = 1000) -> Estimate:
-    """Population over trajectories [(F_k,) bool] with a bootstrap error over about TIME_BLOCKS contiguous blocks.
+def trajectory_population(observed: ObservedSeries, rng: np.random.Generator, resamples: int = 1000) -> Estimate:
+    """Population over trajectories (series of the frames in the basin) with a bootstrap error over about TIME_BLOCKS
+    contiguous blocks.
 
     Long blocks, since the autocorrelation of a basin has slow tails (in replica exchange, the walkers' round trips).
     Blocks are not independent where a trajectory hardly changes its basin, so the error is that of the effective number
     of frames at least, sqrt(p (1 - p) / n_eff), which knows the spread between whole trajectories.
     """
-    total = sum(len(values) for values in inside)
-    length = max(1, total // TIME_BLOCKS)
+    points = np.count_nonzero(observed.frames, axis=0)
+    length = max(1, int(points.sum()) // TIME_BLOCKS)
     hits_of, frames_of = [], []
-    for values in inside:
-        starts = np.arange(0, len(values), length)
-        hits_of.append(np.add.reduceat(values.astype(float), starts))
-        frames_of.append(np.diff(np.append(starts, len(values))))
+    for column, count in enumerate(points.tolist()):
+        starts = np.arange(0, count, length)
+        hits_of.append(np.add.reduceat(observed.sums[:count, column], starts))
+        frames_of.append(np.add.reduceat(observed.frames[:count, column], starts))
     hits, frames = np.concatenate(hits_of), np.concatenate(frames_of)
     drawn = rng.multinomial(len(hits), np.full(len(hits), 1.0 / len(hits)), size=resamples)
-    population = float(hits.sum() / total)
+    population = float(hits.sum() / frames.sum())
     if not 0.0 < population < 1.0:
         return Estimate(population, 0.0)
-    effective = effective_sample_size(*as_columns([values.astype(float) for values in inside]))
+    effective = effective_sample_size(observed.sums, observed.frames, observed.squares)
     least = math.sqrt(population * (1.0 - population) / effective)
     return Estimate(population, max(float(np.std(drawn @ hits / (drawn @ frames))), least))
 
@@ -191,10 +196,15 @@ def _drift(inside: np.ndarray, counted: np.ndarray, rng: np.random.Generator, re
     drawn = np.concatenate([np.ones((1, replicas), dtype=int), drawn])
     populations = []
     for part in (slice(0, middle), slice(middle, None)):
-        hits, frames = np.sum(inside[part] & counted[part], axis=0), np.sum(counted[part], axis=0)
+        hits, frames = _hits(inside[part], counted[part]), np.sum(counted[part], axis=0)
         populations.append((drawn @ hits) / np.maximum(drawn @ frames, 1))
     difference = populations[1] - populations[0]
     return Estimate(float(difference[0]), float(np.std(difference[1:])))
+
+
+def _hits(inside: Any, counted: Any) -> np.ndarray:
+    """Counted frames of each replica in the basin (replicas,)."""
+    return np.sum(np.where(counted > 0, inside, 0), axis=0)
 
 
 def _text(s: BasinPopulation) -> str:

@@ -208,17 +208,14 @@ def _one_basin(figures: dict[str, Any], facts: RunFacts) -> Finding | None:
 
 def _other_start(plane: Any, started_upper: bool, facts: RunFacts) -> str:
     """FILE:index of the reference's frame in the middle of the other basin; of the farthest frame without one."""
-    lengths = [len(each) for each in plane.reference_trajectories]
-    coordinates = np.concatenate(plane.reference_trajectories)
-    other = np.flatnonzero(upper_basin(plane.plane, coordinates) != started_upper)
-    axis = coordinates[:, plane.plane.split_axis]
+    points = plane.reference_points
+    other = np.flatnonzero(upper_basin(plane.plane, points.coordinates) != started_upper)
+    axis = points.coordinates[:, plane.plane.split_axis]
     if len(other):
         frame = int(other[np.argmin(np.abs(axis[other] - np.median(axis[other])))])
     else:
         frame = int(np.argmin(axis) if started_upper else np.argmax(axis))
-    trajectory = int(np.searchsorted(np.cumsum(lengths), frame, side="right"))
-    index = frame - sum(lengths[:trajectory])
-    return f"{facts.reference[min(trajectory, len(facts.reference) - 1)]}:{index}"
+    return f"{facts.reference[min(int(points.source[frame]), len(facts.reference) - 1)]}:{points.time[frame]}"
 
 
 def _bonds(figures: dict[str, Any], missed: set[str], facts: RunFacts) -> Finding | None:

@@ -6,16 +6,14 @@ Okabe and Ito, which colour-blind readers tell apart: one for each set of frames
 
 import functools
 import io
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from fpforce.analysis.assessment import PlaneAssessment
-from fpforce.analysis.convergence import TIME_BLOCKS
-from fpforce.analysis.divergences import bin_indices, free_energy_kt
+from fpforce.analysis.divergences import free_energy_kt
 from fpforce.analysis.geometry import GeometryDistance
+from fpforce.analysis.plane_assessment import PlaneAssessment
 from fpforce.analysis.planes import PhiPsiPlane, Plane
 
 if TYPE_CHECKING:
@@ -73,8 +71,8 @@ def free_energy_maps(result: PlaneAssessment) -> "Figure":
 
     With iid samples, simulation minus iid comes last.
     """
-    names = [name for name in TITLES if name in result.coordinates]
-    counts = {name: _counts_2d(result, name) for name in names}
+    names = [name for name in TITLES if name in result.histograms]
+    counts = result.histograms
     compared = ("reference", "iid") if "iid" in names else ("reference",)
     panels = len(names) + len(compared)
     columns = panels if panels <= 4 else 3
@@ -111,15 +109,15 @@ def free_energy_profiles(result: PlaneAssessment, rng: np.random.Generator) -> "
     for k, axis in enumerate(axes):
         edges = result.plane.edges[k]
         centres = 0.5 * (edges[1:] + edges[:-1])
-        low, high = _reference_band([c[:, k] for c in result.reference_trajectories], edges, rng)
+        low, high = _reference_band(result.reference_blocks.sum(axis=2 - k), rng)
         axis.fill_between(centres, low, high, color=COLOURS["reference"], alpha=0.18, lw=0, label="reference, 95 %")
         for name in ("reference", "training", "iid", "simulation"):
-            if name in result.coordinates:
-                counts = _counts_1d(result.coordinates[name][:, k], edges)
+            if name in result.histograms:
+                counts = result.histograms[name].sum(axis=1 - k)
                 style = dict(lw=2.2) if name == "simulation" else dict(lw=1.4)
                 axis.plot(centres, _finite(free_energy_kt(counts)), color=COLOURS[name], label=TITLES[name], **style)
         if result.weights is not None:
-            counts = _counts_1d(result.coordinates["iid"][:, k], edges, result.weights.values)
+            counts = result.histograms["reweighted"].sum(axis=1 - k)
             counts[counts < 1.0 / result.weights.effective] = 0.0  # less than one of the samples that count
             reweighted: dict[str, Any] = dict(color=COLOURS["reweighted"], label="iid, reweighted", lw=1.4, ls="--")
             axis.plot(centres, _finite(free_energy_kt(counts)), **reweighted)
@@ -263,30 +261,14 @@ def _angle_ticks(axis: "XAxis | YAxis", plane: Plane) -> None:
         axis.set_ticks([-np.pi, -np.pi / 2, 0, np.pi / 2, np.pi], ["−π", "−π/2", "0", "π/2", "π"])
 
 
-def _counts_2d(result: PlaneAssessment, name: str) -> np.ndarray:
-    """Frames of a set in each bin of its plane, those beyond an edge in the outermost bins, as the distances count
-    them.
-    """
-    bins = tuple(len(edges) - 1 for edges in result.plane.edges)
-    flat = bin_indices(result.coordinates[name], result.plane.edges)
-    return np.bincount(flat, minlength=math.prod(bins)).reshape(bins).astype(float)
-
-
-def _counts_1d(values: np.ndarray, edges: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    return np.histogram(np.clip(values, edges[0], edges[-1]), bins=edges, weights=weights)[0]
-
-
 def _finite(values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values), values, np.nan)
 
 
 def _reference_band(
-    trajectories: Sequence[np.ndarray], edges: np.ndarray, rng: np.random.Generator, resamples: int = 200
+    counts: np.ndarray, rng: np.random.Generator, resamples: int = 200
 ) -> tuple[np.ndarray, np.ndarray]:
-    """95 % range of the free energy per bin, drawing contiguous blocks of time with replacement."""
-    per_trajectory = max(1, TIME_BLOCKS // len(trajectories))
-    pieces = [piece for values in trajectories for piece in np.array_split(values, per_trajectory)]
-    counts = np.array([_counts_1d(piece, edges) for piece in pieces])
+    """95 % range of the free energy per bin, drawing blocks of time, of counts (blocks, bins), with replacement."""
     drawn = rng.multinomial(len(counts), np.full(len(counts), 1.0 / len(counts)), size=resamples) @ counts
     lowest = free_energy_kt(counts.sum(axis=0))
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,6 +1,7 @@
 """Distances of bond lengths and angles from the reference, at equal frame counts, with their finite-sample floors.
 
-In: positions of every set in nm, thinned once to the same number of frames. Out: W1 distances in nm and radians.
+In: sampled positions of every set in nm, thinned once to the same number of frames. Out: W1 distances in nm and
+radians.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,8 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fpforce.analysis.comparison import Floor, Sample
+from fpforce.analysis.comparison import Floor
 from fpforce.analysis.divergences import w1_distance
+from fpforce.analysis.sample import Sample
+from fpforce.analysis.sampled_frames import SampledFrames
 from fpforce.molecule.beads import BeadTable
 
 
@@ -34,14 +37,23 @@ class ThinnedFrames:
 
 
 def draw_geometry(
-    positions_nm: dict[str, np.ndarray], samples: dict[str, Sample], floor: Floor, frames: int, rng: np.random.Generator
+    sampled: dict[str, SampledFrames], samples: dict[str, Sample], floor: Floor, frames: int, rng: np.random.Generator
 ) -> ThinnedFrames:
-    """ThinnedFrames of sets (name -> positions) with their `Sample`s (name -> Sample), `frames` of each."""
-    sides = floor.draw(samples["reference"], samples.get("training"), frames, rng)
-    reference, simulation = (
-        positions_nm[name][rng.permutation(len(positions_nm[name]))[:frames]] for name in ("reference", "simulation")
+    """ThinnedFrames of sets (name -> SampledFrames) with their `Sample`s (name -> Sample): `frames` of each, or as many
+    as were sampled of the smallest.
+    """
+    sides = floor.sides(samples["reference"], rng)
+    sets = [(name, None) for name in ("reference", "simulation")] + list(sides)
+    available = [
+        np.arange(len(sampled[name])) if inside is None else np.flatnonzero(inside[sampled[name].block])
+        for name, inside in sets
+    ]
+    count = min(frames, *map(len, available))
+    reference, simulation, first, second = (
+        sampled[name].positions_nm[np.sort(rng.permutation(numbers)[:count]) if count < len(numbers) else numbers]
+        for (name, _), numbers in zip(sets, available, strict=True)
     )
-    return ThinnedFrames(reference, simulation, tuple(positions_nm[name][indices] for name, indices in sides))
+    return ThinnedFrames(reference, simulation, (first, second))
 
 
 def geometry_distances(

@@ -1,6 +1,6 @@
 """Population of a basin against time: how a simulation forgets its start.
 
-In: which basin each frame of a simulation is in. Out: a `PopulationSeries`.
+In: how many frames of a simulation are in a basin, against time. Out: a `PopulationSeries`.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import numpy as np
 
 from fpforce.analysis.convergence import replica_population
 from fpforce.analysis.replica_frames import ReplicaFrames
+from fpforce.analysis.time_series import ObservedSeries
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,16 @@ class PopulationSeries:
 
 
 def population_series(
-    simulation: ReplicaFrames, basin: np.ndarray, valid: np.ndarray, rng: np.random.Generator, points: int = 40
+    simulation: ReplicaFrames, basin: ObservedSeries, rng: np.random.Generator, points: int = 40
 ) -> PopulationSeries:
-    """Population in at most `points` windows of time, of frames `basin` (times, replicas) in the upper basin.
+    """Population in at most `points` windows of time, by the frames in the upper basin.
 
-    Windows in which no replica is `valid` (times, replicas) are nan.
+    Windows in which no replica is valid are nan.
     """
-    time = np.arange(1, len(valid) + 1) * (simulation.time_step_ps or 1.0)
+    valid = basin.frames
+    time = (basin.stretches.middles + 1.0) * (simulation.time_step_ps or 1.0)
     windows = np.array_split(np.arange(len(valid)), min(points, len(valid)))
-    estimates = [replica_population(basin[w], valid[w], rng, resamples=200) for w in windows]
+    estimates = [replica_population(basin.sums[w], valid[w], rng, resamples=200) for w in windows]
     empty = np.array([not valid[w].any() for w in windows])
     mean, error = (np.array([getattr(e, name) for e in estimates]) for name in ("value", "standard_error"))
     return PopulationSeries(

@@ -1,21 +1,26 @@
-"""Files of an evaluation -> arrays, each checked to belong to the force field.
+"""Files of an evaluation, each checked to belong to the force field, as sources that are read in pieces.
 
-In: paths of trajectories, simulations by fpforce-simulate and samples by fpforce-sample. Out: positions in nm,
+In: paths of trajectories, simulations by fpforce-simulate and samples by fpforce-sample. Out: `FrameSource`s,
 `ReplicaFrames` and log weights.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fpforce.analysis.frame_source import ChosenFrames, FrameSource, Piece, frames_of_a_piece, piece_of
 from fpforce.analysis.replica_frames import ReplicaFrames
+from fpforce.analysis.trajectory_file import Memory, TrajectoryFile
 from fpforce.forcefield.force_field import ForceField
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.foreign_files import numpy_file, read_json
 from fpforce.molecule.beads import BeadTable
+from fpforce.simulation.pieces import SimulationPieces, open_simulation
+from fpforce.trajectories.files import existing_file, matching_files
 
 logger = logging.getLogger("fpforce")
 
@@ -33,50 +38,57 @@ def listed(paths: str | Path | Sequence[str | Path]) -> list[str | Path]:
     return [paths] if isinstance(paths, (str, Path)) else list(paths)
 
 
-def read_trajectories(
+def open_trajectories(
     paths: str | Path | Sequence[str | Path], topology: Any, table: BeadTable
-) -> tuple[list[np.ndarray], list[dict[str, Any]]]:
-    """One array per file, and what they are: [{"path", "sha256", "frames", "time_step_ps"}]."""
-    from fpforce.trajectories.bead_frames import read_bead_frames
-    from fpforce.trajectories.files import is_array, matching_files
-
-    arrays, described = [], []
-    for path in matching_files(paths):
-        frames = read_bead_frames(path, topology, table=table, length_unit="nm" if is_array(path) else None)
-        arrays.append(frames.positions_nm)
-        described.append(
-            {
-                "path": str(path),
-                "sha256": frames.sha256,
-                "frames": len(frames.positions_nm),
-                "time_step_ps": frames.time_step_ps,
-            }
-        )
-    return arrays, described
+) -> tuple[list[TrajectoryFile], list[dict[str, Any]]]:
+    """A source for each file, and what they are: [{"path", "sha256", "frames", "time_step_ps"}]."""
+    memory = Memory()
+    sources = [TrajectoryFile.open(path, topology, table, memory) for path in matching_files(paths)]
+    return sources, [source.description for source in sources]
 
 
-def read_simulation_of(path: str | Path, force_field: ForceField) -> tuple[ReplicaFrames, dict[str, Any]]:
+def open_simulation_of(path: str | Path, force_field: ForceField) -> tuple[ReplicaFrames, dict[str, Any]]:
     """(ReplicaFrames, its metadata); the simulation must be of this very model."""
-    from fpforce.simulation.simulate import read_simulation
-
-    frames = read_simulation(path, force_field.beads)
-    simulated_with = frames.metadata.get("model_sha256")
+    simulation = open_simulation(path, force_field.beads)
+    metadata = simulation.metadata
+    simulated_with = metadata.get("model_sha256")
     if simulated_with != force_field.sha256:
         raise InputError(
             f"simulation {path} was made with another model (sha256 {str(simulated_with)[:12]}) than "
             f"{force_field.path} ({force_field.sha256[:12]}); give the model that it was made with, or simulate again"
         )
-    start = frames.metadata.get("start", {}).get("positions_nm")
-    simulation = ReplicaFrames(
-        positions_nm=frames.positions_nm,
-        valid=frames.valid,
+    start = metadata.get("start", {}).get("positions_nm")
+    frames = ReplicaFrames(
+        positions_nm=SimulationFiles(simulation),
         name=Path(path).stem,
-        time_step_ps=frames.metadata.get("frame_interval_ps"),
-        failed_replicas=len(frames.failed),
+        time_step_ps=metadata.get("frame_interval_ps"),
+        failed_replicas=len(simulation.failed),
         start_nm=None if start is None else np.asarray(start),
-        exchanged=frames.metadata.get("ladder_k") is not None,
+        exchanged=metadata.get("ladder_k") is not None,
     )
-    return simulation, frames.metadata
+    return frames, metadata
+
+
+@dataclass(frozen=True)
+class SimulationFiles:
+    """A simulation on the disk as a FrameSource, whose shards are read one after the other."""
+
+    simulation: SimulationPieces
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.simulation.times, self.simulation.replicas, len(self.simulation.beads), 3
+
+    @property
+    def ends(self) -> np.ndarray:
+        return self.simulation.ends
+
+    def pieces(self) -> Iterator[Piece]:
+        for piece in self.simulation.pieces(frames_of_a_piece(self.shape[2])):
+            times, replicas = piece.positions_nm.shape[:2]
+            time = np.arange(piece.time, piece.time + times)[:, None]
+            valid = time < self.ends[piece.replica : piece.replica + replicas]
+            yield piece_of(piece.time, piece.replica, piece.positions_nm, valid)
 
 
 def named_by_start(simulations: Sequence[ReplicaFrames]) -> list[ReplicaFrames]:
@@ -87,22 +99,18 @@ def named_by_start(simulations: Sequence[ReplicaFrames]) -> list[ReplicaFrames]:
     return [ReplicaFrames(**(vars(s) | {"name": f"{s.name} {k + 1}"})) for k, s in enumerate(simulations)]
 
 
-def read_iid(sample: str | Path, force_field: ForceField) -> tuple[np.ndarray, np.ndarray | None]:
-    """Finite sampled frames (frames, n, 3) in nm, for a sample, unlike a trajectory, may hold outliers; and their log
-    weights (frames,), or None.
+def open_iid(sample: str | Path, force_field: ForceField) -> tuple[FrameSource, np.ndarray | None]:
+    """Finite sampled frames, for a sample, unlike a trajectory, may hold outliers; and their log weights (frames,), or
+    None.
     """
-    from fpforce.trajectories.arrays import read_array
-    from fpforce.trajectories.files import existing_file, is_array, read_atoms
-
     path = existing_file(sample, "iid sample")
     order = _order_of_samples(path, force_field)
-    if is_array(path):
-        positions = read_array(path, "nm", 1)
-    else:
-        beads = force_field.beads.to_mdtraj()
-        positions = read_atoms(path, beads, range(len(force_field.beads)), beads, 1).xyz
-    finite, log_weights = np.isfinite(positions).all(axis=(1, 2)), _read_log_weights(path, force_field, len(positions))
-    return positions[finite][:, order], None if log_weights is None else log_weights[finite]
+    source = TrajectoryFile.of_samples(path, force_field.beads, order, Memory())
+    log_weights = _read_log_weights(path, force_field, source.shape[0])
+    finite = np.concatenate([piece.valid[:, 0] for piece in source.pieces()])
+    if finite.all():
+        return source, log_weights
+    return ChosenFrames(source, np.flatnonzero(finite)), None if log_weights is None else log_weights[finite]
 
 
 def _read_log_weights(path: Path, force_field: ForceField, frames: int) -> np.ndarray | None:

@@ -55,11 +55,11 @@ class InterfaceAssessment:
 
 
 def assess_interfaces(
-    beads: BeadTable, reference: Sequence[np.ndarray], frames: dict[str, np.ndarray]
+    beads: BeadTable, halves: tuple[np.ndarray, np.ndarray], frames: dict[str, np.ndarray]
 ) -> tuple[InterfaceAssessment, ...]:
     """Of every two molecules that touch in the reference; nothing where bonds join all beads.
 
-    reference: trajectories (frames, beads, 3) in nm. frames: name -> (F, beads, 3) of every set, "reference" among
+    halves: of the reference, (F, beads, 3) in nm each. frames: name -> (F, beads, 3) of every set, "reference" among
     them.
     """
     molecules, found = molecules_of(beads), []
@@ -69,7 +69,6 @@ def assess_interfaces(
             if float(np.mean(near["reference"] < CONTACT_NM)) < _TOUCHING:
                 continue
             maps = {name: interface_map(positions, first, second) for name, positions in frames.items()}
-            halves = [interface_map(half, first, second) for half in _halves(reference)]
             found.append(
                 InterfaceAssessment(
                     chains=(beads.beads[first[0]].chain, beads.beads[second[0]].chain),
@@ -80,7 +79,7 @@ def assess_interfaces(
                     differences={
                         name: _difference(one, maps["reference"]) for name, one in maps.items() if name != "reference"
                     },
-                    floor=_difference(*halves),
+                    floor=_difference(*(interface_map(half, first, second) for half in halves)),
                 )
             )
     return tuple(found)
@@ -101,11 +100,3 @@ def _difference(one: np.ndarray, other: np.ndarray) -> MapDifference:
     change = np.abs(one - other)
     row, column = divmod(int(np.argmax(change)), change.shape[1])
     return MapDifference(float(np.sqrt(np.mean(change**2))), float(change.max()), (row, column))
-
-
-def _halves(trajectories: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Two halves of the reference: of whole trajectories where there are several, else of the only one."""
-    if len(trajectories) > 1:
-        return np.concatenate(trajectories[::2]), np.concatenate(trajectories[1::2])
-    middle = len(trajectories[0]) // 2
-    return trajectories[0][:middle], trajectories[0][middle:]

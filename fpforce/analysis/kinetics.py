@@ -1,7 +1,8 @@
 """Transitions between two basins, and the slowest time scales of a Markov model, on a plane.
 
-In: coordinates of whole trajectories and of replicas, on a plane. Out: counts and time scales. Coarse-grained dynamics
-is faster than that of all atoms, by no fixed factor, so time scales are shown beside each other and not judged.
+In: coordinates of trajectories and of replicas on a plane, piece by piece. Out: counts and time scales. Coarse-grained
+dynamics is faster than that of all atoms, by no fixed factor, so time scales are shown beside each other and not
+judged.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fpforce.analysis.planes import Plane
+from fpforce.analysis.tica import TicaPlane
 
 CLUSTERS = 50
 TIME_SCALES = 3
@@ -63,52 +64,113 @@ class Kinetics:
         return any(one.at_lag for one in self.time_scales)
 
 
+class KineticsCounter:
+    """Counts transitions and pairs of states of one set, piece by piece.
+
+    Of each series only what is needed at the next piece is held: its last basin, and its states within the longest lag.
+    """
+
+    def __init__(self, name: str, time_step_ps: float | None, plane: TicaPlane, states: "States") -> None:
+        self.name, self._step_ps, self._plane, self._states = name, time_step_ps, plane, states
+        self.frames = 0
+        self.up, self.down = 0, 0
+        self._side: dict[tuple[int, int], int] = {}
+        self._last: dict[tuple[int, int], np.ndarray] = {}
+        self._seen: dict[tuple[int, int], int] = {}
+        lags = (plane.lag_frames, 2 * plane.lag_frames)
+        count = states.clusters.n_clusters
+        self.pairs = {lag: np.zeros((count, count)) for lag in lags}
+        self.visits = {lag: np.zeros(count, dtype=np.int64) for lag in lags}
+
+    def add(self, series: tuple[int, int], coordinates: np.ndarray) -> None:
+        """The next coordinates (frames, 2 or 3) of a series."""
+        if not len(coordinates):
+            return
+        self.frames += len(coordinates)
+        cores = self._states.cores
+        if cores is not None:
+            self._count_transitions(series, coordinates[:, self._plane.split_axis], cores)
+        new = self._states.clusters.transform(np.ascontiguousarray(coordinates[:, :2]))
+        last = self._last.get(series, np.zeros(0, dtype=new.dtype))
+        seen = self._seen.get(series, 0)
+        both = np.concatenate([last, new])
+        for lag, pairs in self.pairs.items():
+            if seen + len(new) <= lag:
+                continue  # as series that are no longer than the lag, which have no pair
+            arrived = both[max(len(last), lag) :]
+            np.add.at(pairs, (both[max(len(last) - lag, 0) :][: len(arrived)], arrived), 1.0)
+            np.add.at(self.visits[lag], new if seen > lag else both, 1)
+        self._last[series] = both[-2 * self._plane.lag_frames :]
+        self._seen[series] = seen + len(new)
+
+    def transitions(self) -> Transitions:
+        """Those that were counted."""
+        step, unit = self._unit()
+        return Transitions(self.name, self.up, self.down, step * self.frames, unit)
+
+    def time_scales(self) -> TimeScales:
+        """Those of Markov models of the pairs that were counted."""
+        step, unit = self._unit()
+        lag = self._plane.lag_frames
+        (first, connected), (second, _) = (_implied(self.pairs[n], self.visits[n], n) for n in (lag, 2 * lag))
+        return TimeScales(self.name, step * lag, [step * t for t in first], [step * t for t in second], connected, unit)
+
+    def _count_transitions(self, series: tuple[int, int], values: np.ndarray, cores: tuple[float, float]) -> None:
+        sides = _sides(values, *cores)
+        before = self._side.get(series)
+        if before is not None:
+            sides = np.concatenate([[before], sides])
+        if len(sides):
+            steps = np.diff(sides)
+            self.up, self.down = self.up + int(np.sum(steps > 0)), self.down + int(np.sum(steps < 0))
+            self._side[series] = int(sides[-1])
+
+    def _unit(self) -> tuple[float, str]:
+        return (self._step_ps, "ps") if self._step_ps else (1.0, "frames")
+
+
 @dataclass(frozen=True)
-class TimeSeries:
-    """Contiguous stretches [(frames, 2 or 3)] of coordinates of one set, and the time between frames or None."""
+class States:
+    """What transitions are between, from the reference: `cores` of the basins, None where it has one basin alone, and
+    `clusters` of the plane.
 
-    name: str
-    pieces: list
-    time_step_ps: float | None
-
-
-def kinetics(plane: Plane, sets: Sequence[TimeSeries], lag_frames: int, seed: int = 0) -> Kinetics:
-    """Kinetics of `TimeSeries`, the reference first: basin cores and the states of the Markov models are from it.
-
-    Cores: values beyond the medians of the reference's basins, so that recrossings of the barrier do not count. States:
-    CLUSTERS centres by k-means in the plane. Source of the estimator: M. Hoffmann et al., deeptime, Mach. Learn.: Sci.
+    Cores: values beyond the medians of the reference's basins, so that recrossings of the barrier do not count.
+    Clusters: CLUSTERS centres by k-means. Source of the estimator: M. Hoffmann et al., deeptime, Mach. Learn.: Sci.
     Technol. 3, 015009 (2022), maximum-likelihood reversible Markov models.
     """
-    reference = np.concatenate(sets[0].pieces)
-    cores = _cores(plane, reference[:, plane.split_axis])
-    transitions = () if cores is None else tuple(_transitions(plane, cores, one) for one in sets)
-    clusters = _clusters(reference[:, :2], seed)
-    return Kinetics(cores, transitions, tuple(_time_scales(clusters, one, lag_frames) for one in sets))
+
+    cores: tuple[float, float] | None
+    clusters: Any
+
+    @classmethod
+    def of(cls, plane: TicaPlane, reference: np.ndarray, seed: int = 0) -> "States":
+        """From coordinates (frames, 2 or 3) of the reference's frames."""
+        return cls(_cores(plane, reference[:, plane.split_axis]), _clusters(reference[:, :2], seed))
+
+
+def kinetics(states: States, sets: Sequence[KineticsCounter]) -> Kinetics:
+    """Kinetics of sets whose frames have gone by, the reference first."""
+    transitions = () if states.cores is None else tuple(one.transitions() for one in sets)
+    return Kinetics(states.cores, transitions, tuple(one.time_scales() for one in sets))
 
 
 def count_transitions(values: np.ndarray, low: float, high: float) -> tuple[int, int]:
     """(up, down): how often a series goes from `low` or less to `high` or more, and back, whatever lies between."""
-    side = np.where(values <= low, -1, np.where(values >= high, 1, 0))
-    steps = np.diff(side[side != 0])
+    steps = np.diff(_sides(values, low, high))
     return int(np.sum(steps > 0)), int(np.sum(steps < 0))
 
 
-def _cores(plane: Plane, values: np.ndarray) -> tuple[float, float] | None:
+def _sides(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """-1 or 1 of every value that is on one side, (sides,)."""
+    side = np.where(values <= low, -1, np.where(values >= high, 1, 0))
+    return side[side != 0]
+
+
+def _cores(plane: TicaPlane, values: np.ndarray) -> tuple[float, float] | None:
     upper = values > plane.split
     if not upper.any() or upper.all():
         return None
     return float(np.median(values[~upper])), float(np.median(values[upper]))
-
-
-def _transitions(plane: Plane, cores: tuple[float, float], one: TimeSeries) -> Transitions:
-    counts = [count_transitions(piece[:, plane.split_axis], *cores) for piece in one.pieces]
-    up, down = np.sum(counts, axis=0) if counts else (0, 0)
-    step, unit = _unit(one)
-    return Transitions(one.name, int(up), int(down), step * sum(map(len, one.pieces)), unit)
-
-
-def _unit(one: TimeSeries) -> tuple[float, str]:
-    return (one.time_step_ps, "ps") if one.time_step_ps else (1.0, "frames")
 
 
 def _clusters(points: np.ndarray, seed: int) -> Any:
@@ -119,24 +181,17 @@ def _clusters(points: np.ndarray, seed: int) -> Any:
     return KMeans(n_clusters=count, fixed_seed=seed, n_jobs=1, max_iter=100).fit_fetch(np.ascontiguousarray(chosen))
 
 
-def _time_scales(clusters: Any, one: TimeSeries, lag_frames: int) -> TimeScales:
-    step, unit = _unit(one)
-    states = [clusters.transform(np.ascontiguousarray(piece[:, :2])) for piece in one.pieces]
-    (first, connected), (second, _) = (_implied(states, lag) for lag in (lag_frames, 2 * lag_frames))
-    return TimeScales(
-        one.name, step * lag_frames, [step * t for t in first], [step * t for t in second], connected, unit
-    )
+def _implied(pairs: np.ndarray, visits: np.ndarray, lag_frames: int) -> tuple[list[float], float]:
+    """(time scales in frames, part of the frames in the connected states); ([], 0.0) where there is no model.
 
-
-def _implied(states: list[np.ndarray], lag_frames: int) -> tuple[list[float], float]:
-    """(time scales in frames, part of the frames in the connected states); ([], 0.0) where there is no model."""
-    from deeptime.markov import TransitionCountEstimator
+    pairs: transitions between states at the lag (states, states); visits: of each state (states,).
+    """
+    from deeptime.markov import TransitionCountModel
     from deeptime.markov.msm import MaximumLikelihoodMSM
 
-    long_enough = [piece for piece in states if len(piece) > lag_frames]
-    if not long_enough:
+    if not pairs.any():
         return [], 0.0
-    counts = TransitionCountEstimator(lag_frames, "sliding").fit_fetch(long_enough)
+    counts = TransitionCountModel(pairs, "sliding", lag_frames, state_histogram=visits)
     connected = counts.submodel_largest(connectivity_threshold=1.0 / lag_frames)
     if connected.n_states < _FEWEST_STATES:
         return [], float(connected.state_histogram.sum() / counts.state_histogram.sum())

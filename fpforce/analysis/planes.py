@@ -14,8 +14,10 @@ import numpy as np
 
 from fpforce.analysis.divergences import BINS_PER_AXIS
 from fpforce.analysis.folding import FoldedStructure
+from fpforce.analysis.frame_source import Frames, FrameSource, trajectory
 from fpforce.analysis.histograms import main_barrier, plane_edges, rebinned
 from fpforce.analysis.observables import dihedrals
+from fpforce.analysis.sampled_frames import sample_of
 from fpforce.analysis.tica import TicaPlane
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
@@ -81,13 +83,13 @@ class PositionPlane:
     periodic: bool = field(default=False)
 
     @classmethod
-    def fit(cls, trajectories: Sequence[np.ndarray]) -> "PositionPlane":
-        """Bins over the range of reference trajectories [(frames, 1, 3) nm], without the outermost thousandth at either
+    def fit(cls, frames_nm: np.ndarray) -> "PositionPlane":
+        """Bins over the range of frames (frames, 1, 3) nm of the reference, without the outermost thousandth at either
         end.
 
         Few frames far out would else make a basin of their own, behind a barrier of empty bins.
         """
-        positions = np.concatenate(trajectories)[:, 0, :2].astype(np.float64)
+        positions = frames_nm[:, 0, :2].astype(np.float64)
         inner = np.quantile(positions, [0.001, 0.999], axis=0)
         edges = tuple(plane_edges(inner[:, axis]) for axis in range(2))
         barriers = [main_barrier(positions[:, axis], edges[axis]) for axis in range(2)]
@@ -125,13 +127,13 @@ def upper_basin(plane: Plane, coordinates: np.ndarray) -> np.ndarray:
 
 def choose_planes(
     beads: BeadTable,
-    reference: Sequence[np.ndarray],
+    reference: Sequence[Frames],
     tica_lag_frames: int = 10,
     *,
     wanted: str = "auto",
     folded: FoldedStructure | None = None,
 ) -> tuple[Plane, ...]:
-    """Planes for a bead table, given reference trajectories [(frames, beads, 3) nm].
+    """Planes for a bead table, given reference trajectories [(frames, beads, 3) nm], arrays or sources.
 
     wanted: "auto" gives phi/psi per residue, else per peptide bond, else TICA, and with `folded` TICA; "phi-psi" and
     "tica" ask for
@@ -147,7 +149,7 @@ def choose_planes(
             raise InputError(
                 "a particle in an external potential is compared in x and y; leave out --plane and --folded"
             )
-        return (PositionPlane.fit(reference),)
+        return (PositionPlane.fit(sample_of(_sources(reference, beads)).positions_nm),)
     residues = beads.phi_psi or beads.phi_psi_across_peptide_bonds
     if wanted == "phi-psi" and folded is not None:
         raise InputError("--folded makes folding the basins of the TICA plane; leave out --plane phi-psi, or --folded")
@@ -165,4 +167,8 @@ def choose_planes(
             f"the evaluation compares two internal coordinates, and {len(beads)} beads have fewer; it needs a model of "
             "at least 3"
         )
-    return (TicaPlane.fit(beads, reference, tica_lag_frames, folded=folded),)
+    return (TicaPlane.fit(beads, _sources(reference, beads), tica_lag_frames, folded=folded),)
+
+
+def _sources(reference: Sequence[Frames], beads: BeadTable) -> list[FrameSource]:
+    return [trajectory(frames, "reference", len(beads)) for frames in reference]

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from fpforce.analysis.assessment import PlaneAssessment
 from fpforce.analysis.comparison import Estimate
 from fpforce.analysis.contacts import MapDifference
 from fpforce.analysis.folding import CONTACT_NM, FEWEST_APART, FOLDED_ABOVE, FORMED_WITHIN
 from fpforce.analysis.kinetics import Kinetics
+from fpforce.analysis.plane_assessment import PlaneAssessment
 from fpforce.analysis.protein import ProteinAssessment
 
 

@@ -19,19 +19,21 @@ from typing import Any
 import numpy as np
 
 from fpforce.analysis import figures, protein_figures
-from fpforce.analysis.assessment import Assessment, PlaneAssessment, assess
+from fpforce.analysis.assessment import Assessment, assess
 from fpforce.analysis.comparison import FEWEST_FRAMES
 from fpforce.analysis.criteria import Thresholds
 from fpforce.analysis.divergences import BINS_PER_AXIS
 from fpforce.analysis.folding import FoldedStructure
+from fpforce.analysis.frame_source import FrameSource
 from fpforce.analysis.inputs import (
     listed,
     named_by_start,
-    read_iid,
-    read_simulation_of,
-    read_trajectories,
+    open_iid,
+    open_simulation_of,
+    open_trajectories,
     refuse_repeated,
 )
+from fpforce.analysis.plane_assessment import PlaneAssessment
 from fpforce.analysis.protein import ProteinAssessment
 from fpforce.analysis.report_json import summarise
 from fpforce.analysis.run_facts import RunFacts, simulation_facts, training_facts
@@ -123,9 +125,9 @@ def evaluate(
     if not isinstance(force_field, ForceField) or isinstance(force_field, BoundForceField):
         force_field = force_field.bound(topology)
     structure = None if folded is None else FoldedStructure.read(folded, force_field.beads)
-    held_out, reference_files = read_trajectories(reference, topology, force_field.beads)
+    held_out, reference_files = open_trajectories(reference, topology, force_field.beads)
     steps = {file["time_step_ps"] for file in reference_files}
-    simulations, records = zip(*(read_simulation_of(path, force_field) for path in listed(simulation)), strict=True)
+    simulations, records = zip(*(open_simulation_of(path, force_field) for path in listed(simulation)), strict=True)
     step_ps = steps.pop() if len(steps) == 1 else None
     facts = RunFacts(
         model=str(force_field.path),
@@ -150,10 +152,10 @@ def evaluate(
         floor=floor,
         facts=facts,
     )
-    trained_on: list[np.ndarray] | None = None
+    trained_on: Sequence[FrameSource] | None = None
     training_files: list[dict[str, Any]] = []
     if training:
-        trained_on, training_files = read_trajectories(training, topology, force_field.beads)
+        trained_on, training_files = open_trajectories(training, topology, force_field.beads)
         if training_weights:
             trained_on, weights = drawn_by_weight(trained_on, listed(training_weights))
             training_files = [file | {"weights": weights} for file in training_files]
@@ -165,7 +167,7 @@ def evaluate(
             )
     elif training_weights:
         raise InputError("training_weights are given without training trajectories: give these too")
-    sampled, log_weights = read_iid(iid, force_field) if iid else (None, None)
+    sampled, log_weights = open_iid(iid, force_field) if iid else (None, None)
     assessment = assess(
         force_field.beads,
         held_out,

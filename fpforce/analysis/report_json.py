@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from fpforce.analysis.assessment import Assessment, PlaneAssessment
+from fpforce.analysis.assessment import Assessment
 from fpforce.analysis.comparison import Divergences, Estimate
 from fpforce.analysis.criteria import Thresholds
 from fpforce.analysis.distributions import DistributionDistance
 from fpforce.analysis.geometry import GeometryDistance
+from fpforce.analysis.plane_assessment import PlaneAssessment
 from fpforce.analysis.protein_json import summarise_protein
 
 _METRICS = ("js", "pmf_error", "js_floor", "pmf_error_floor", "excess_js", "excess_pmf_error")
@@ -64,6 +65,7 @@ def summarise(
         "diagnosis": [asdict(finding) for finding in a.diagnosis],
         "comparison": {
             "frames": a.frames_compared,
+            "frames_sampled": a.frames_sampled,
             "floor": a.floor.description,
             "bins_per_axis": a.resolution.bins_per_axis,
             "js_floor": a.resolution.floor_js,

@@ -1,18 +1,17 @@
 """How many bins a plane gets: as many as the frames can fill.
 
-In: the planes and the coordinates of reference and training set on them. Out: a `Resolution`. With few frames most of
-64 x 64 bins hold one or none, the floor of the JS divergence drowns what a wrong model adds, and nothing can be judged.
-The finest bins are taken whose floor leaves a wrong model visible.
+In: reference and training set, counted in fine cells. Out: a `Resolution`. With few frames most of 64 x 64 bins hold
+one or none, the floor of the JS divergence drowns what a wrong model adds, and nothing can be judged. The finest bins
+are taken whose floor leaves a wrong model visible.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from fpforce.analysis.comparison import Floor, Sample, floor_js
-from fpforce.analysis.divergences import BINS_PER_AXIS, bin_indices
-from fpforce.analysis.planes import Plane, with_bins
+from fpforce.analysis.comparison import Floor, floor_js
+from fpforce.analysis.divergences import BINS_PER_AXIS
+from fpforce.analysis.sample import Sample
 
 BIN_COUNTS = (BINS_PER_AXIS, 48, 32, 24, 16)
 # Three times the excess that is allowed (Thresholds.excess_js): beneath a higher floor a wrong model hides.
@@ -34,36 +33,20 @@ class Resolution:
 
 
 def choose_resolution(
-    planes: Sequence[Plane],
-    projected: dict[str, list[list[np.ndarray]]],
-    simulated_frames: int,
-    floor: str,
-    rng: np.random.Generator,
+    reference: Sample, training: Sample | None, simulated_frames: int, floor: str, rng: np.random.Generator
 ) -> Resolution:
     """The finest of BIN_COUNTS whose floor is at most LARGEST_JUDGING_FLOOR_JS, else the coarsest.
 
-    projected: reference and training -> plane -> trajectories of coordinates (frames, 2). simulated_frames: how many
-    frames of the simulations count. floor: as in `Floor.choose`.
+    The samples are in FINE_BINS bins an axis. simulated_frames: how many frames of the simulations count. floor: as in
+    `Floor.choose`.
     """
     floors: list[float] = []
     for bins in BIN_COUNTS:
-        samples = {
-            name: Sample.from_trajectories(binned([with_bins(plane, bins) for plane in planes], each), bins**2)
-            for name, each in projected.items()
-            if name in ("reference", "training")
-        }
-        reference, training = samples["reference"], samples.get("training")
-        chosen = Floor.choose(reference, training, floor)
+        coarser = reference.with_bins(bins)
+        other = None if training is None else training.with_bins(bins)
+        chosen = Floor.choose(coarser, other, floor)
         frames = min(simulated_frames, len(reference), chosen.frames)
-        floors.append(floor_js(reference, training, chosen, frames, rng))
+        floors.append(floor_js(coarser, other, chosen, frames, rng))
         if floors[-1] <= LARGEST_JUDGING_FLOOR_JS:
             break
     return Resolution(bins, floors[-1], floors[0])
-
-
-def binned(planes: Sequence[Plane], projected: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
-    """[(frames, planes)] flat bins per trajectory, from projected[plane][trajectory]."""
-    return [
-        np.stack([bin_indices(c, plane.edges) for plane, c in zip(planes, of_planes, strict=True)], axis=1)
-        for of_planes in zip(*projected, strict=True)
-    ]

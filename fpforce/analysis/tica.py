@@ -1,6 +1,6 @@
 """The plane of the two slowest linear modes of the reference, for molecules without a phi/psi plane and for folding.
 
-In: bead table, reference trajectories in nm and optionally the folded structure. Out: a `TicaPlane`, which turns
+In: bead table, reference trajectories in pieces and optionally the folded structure. Out: a `TicaPlane`, which turns
 positions into coordinates like the other planes.
 """
 
@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fpforce.analysis.folding import FOLDED_ABOVE, FoldedStructure, protein_chain
+from fpforce.analysis.frame_source import FrameSource, lengths_of, trajectory_pieces
 from fpforce.analysis.histograms import main_barrier, plane_edges
 from fpforce.analysis.observables import bond_lengths, dihedral_paths, dihedrals
+from fpforce.analysis.sampled_frames import sample_of
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 
@@ -55,37 +57,46 @@ class TicaPlane:
     def fit(
         cls,
         beads: BeadTable,
-        trajectories: Sequence[np.ndarray],
+        trajectories: Sequence[FrameSource],
         lag_frames: int = 10,
         *,
         folded: FoldedStructure | None = None,
     ) -> "TicaPlane":
-        """Fit to reference trajectories [(frames, beads, 3) nm]; raises InputError when they are shorter than the lag.
+        """Fit to reference trajectories; raises InputError when they are shorter than the lag.
 
+        The modes are those of all frames; what scales the features, bins and barrier are of frames sampled at random
+        where there are very many.
         Source: Perez-Hernandez et al., J. Chem. Phys. 139, 015102 (2013), as in deeptime.decomposition.TICA.
         """
         from deeptime.decomposition import TICA
 
         if lag_frames < 1:
             raise InputError(f"TICA lag = {lag_frames} frames is out of range; give at least 1")
-        if max(len(frames) for frames in trajectories) <= 2 * lag_frames:
+        longest = max(lengths_of(trajectories))
+        if longest <= 2 * lag_frames:
             raise InputError(
-                f"the reference is too short for TICA: the longest trajectory has {max(map(len, trajectories))} frames "
+                f"the reference is too short for TICA: the longest trajectory has {longest} frames "
                 f"for a lag of {lag_frames}; give a longer reference, or a shorter --tica-lag"
             )
         pairs, torsions = _internal_coordinates(beads)
+        some = sample_of(trajectories).positions_nm
         # TICA does not depend on the scale of its features, but drops directions of little variance.
-        spread = _spread(trajectories, pairs, torsions)
+        spread = _spread(some, pairs, torsions)
         estimator = TICA(lagtime=lag_frames, dim=2)
-        for frames in trajectories:
-            for first in range(0, len(frames) - lag_frames, _CHUNK):
-                values = _features(frames[first : first + _CHUNK + lag_frames], pairs, torsions) / spread
-                estimator.partial_fit((values[:-lag_frames], values[lag_frames:]))
+        for source in trajectories:
+            before = np.empty((0, len(spread)))
+            for piece in trajectory_pieces(source):
+                for first in range(0, len(piece), _CHUNK):
+                    values = _features(piece[first : first + _CHUNK], pairs, torsions) / spread
+                    values = np.concatenate([before, values])
+                    if len(values) > lag_frames:
+                        estimator.partial_fit((values[:-lag_frames], values[lag_frames:]))
+                    before = values[-lag_frames:]
         model = estimator.fetch_model()
         loading, mean = model.singular_vectors_left[:, :2] / spread[:, None], model.mean_0 * spread
         if loading.shape[1] < 2:
             raise InputError("the reference has fewer than two independent coordinates; TICA needs two")
-        projected = np.concatenate([_project(frames, pairs, torsions, mean, loading) for frames in trajectories])
+        projected = _project(some, pairs, torsions, mean, loading)
         edges = tuple(plane_edges(projected[:, axis]) for axis in range(2))
         split = main_barrier(projected[:, 0], edges[0])[0] if folded is None else FOLDED_ABOVE
         return cls(lag_frames, pairs, torsions, mean, loading, edges, split, folded)
@@ -129,14 +140,13 @@ def _features(positions_nm: np.ndarray, pairs: np.ndarray, torsions: Sequence[tu
     return np.concatenate([bond_lengths(positions_nm, pairs), np.cos(torsion_angles), np.sin(torsion_angles)], axis=-1)
 
 
-def _spread(trajectories: Sequence[np.ndarray], pairs: np.ndarray, torsions: Sequence[tuple[int, ...]]) -> np.ndarray:
+def _spread(frames: np.ndarray, pairs: np.ndarray, torsions: Sequence[tuple[int, ...]]) -> np.ndarray:
     """Standard deviation of every feature, 1 where it does not vary."""
     count, total, squares = 0, 0.0, 0.0
-    shift = _features(trajectories[0][0], pairs, torsions)
-    for frames in trajectories:
-        for first in range(0, len(frames), _CHUNK):
-            values = _features(frames[first : first + _CHUNK], pairs, torsions) - shift
-            count, total, squares = count + len(values), total + values.sum(axis=0), squares + (values**2).sum(axis=0)
+    shift = _features(frames[0], pairs, torsions)
+    for first in range(0, len(frames), _CHUNK):
+        values = _features(frames[first : first + _CHUNK], pairs, torsions) - shift
+        count, total, squares = count + len(values), total + values.sum(axis=0), squares + (values**2).sum(axis=0)
     spread = np.sqrt(np.maximum(squares / count - (total / count) ** 2, 0.0))
     spread[spread == 0.0] = 1.0
     return spread

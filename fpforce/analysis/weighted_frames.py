@@ -8,17 +8,22 @@ how few they are; drawn in their full number, repeated frames would pass for ind
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from fpforce.trajectories.weights import as_often_as_they_count, read_weights
+from fpforce.analysis.frame_source import ChosenFrames, FrameSource, lengths_of
+from fpforce.trajectories.weights import chosen_by_weight, read_weights
 
 
 def drawn_by_weight(
-    trajectories: Sequence[np.ndarray], files: Sequence[str | Path]
-) -> tuple[list[np.ndarray], dict[str, object]]:
-    """Frames of each trajectory (frames, n, 3) by the weights in `files`, one each; and what the report says of these.
+    trajectories: Sequence[FrameSource], files: Sequence[str | Path]
+) -> tuple[list[FrameSource], dict[str, object]]:
+    """Frames of each trajectory by the weights in `files`, one each; and what the report says of these.
 
     A trajectory without weight is left out. Raises InputError as read_weights does.
     """
-    weights = read_weights(files, [len(one) for one in trajectories])
-    return as_often_as_they_count(trajectories, weights.values), weights.record()
+    lengths = lengths_of(trajectories)
+    weights = read_weights(files, lengths)
+    chosen = [
+        ChosenFrames(source, numbers)
+        for source, numbers in zip(trajectories, chosen_by_weight(lengths, weights.values), strict=True)
+        if len(numbers)
+    ]
+    return list(chosen), weights.record()

@@ -63,11 +63,11 @@ def main(
 def _map_to_disk(data: "DataRecipe", output: Path | None, strict: bool) -> None:
     """The store that a training with data.on_disk makes, goes on with, or takes as it is."""
     from fpforce.foundation.errors import InputError
-    from fpforce.training.data.on_disk import map_to_disk
+    from fpforce.training.data.mapped_data import map_to_disk
 
     if output is None:
         raise InputError("data.on_disk maps to the disk: give --output FOLDER, such as OUTPUT/frames of the training")
-    _, some = map_to_disk(data, output)
+    some = map_to_disk(data, output).some
     assert some.report is not None
     print(some.report)
     print(f"written to    {output}")

@@ -65,7 +65,7 @@ def prepare(recipe: "Recipe", settings: FitSettings, folder: Path) -> dict[str, 
 def _given_reference(
     recipe: "Recipe", settings: FitSettings, frames: "BeadFrames", folder: Path
 ) -> tuple[dict[str, Any], np.ndarray, list[np.ndarray]]:
-    from fpforce.analysis.inputs import read_trajectories, refuse_repeated
+    from fpforce.analysis.inputs import open_trajectories, refuse_repeated
     from fpforce.trajectories.files import matching_files
 
     paths = [Path(path).resolve() for path in matching_files(list(settings.reference or ()))]
@@ -75,7 +75,8 @@ def _given_reference(
         if path in trained_on:
             raise InputError(f"reference {path} is trained on, too; give another, or none to hold a part of it out")
     topology = recipe.data.topology
-    reference, _ = read_trajectories(paths, topology, frames.beads)
+    sources, _ = open_trajectories(paths, topology, frames.beads)
+    reference = [source.whole() for source in sources]
     _write_recipe(recipe.model_dump(mode="json"), folder)
     in_nm = recipe.data.length_unit in (None, "nm")  # an evaluation takes arrays for nm
     record = {

@@ -7,7 +7,7 @@ Source: docs/method.md, eq. 22.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,15 @@ class WallAction:
     acted: float
     more_than_a_kt: float
     largest_kt: float
+
+    @classmethod
+    def over(cls, parts: Sequence["WallAction"]) -> "WallAction":
+        """In the frames of all parts together."""
+        frames = sum(part.frames for part in parts)
+        acted, more = (
+            sum(getattr(part, name) * part.frames for part in parts) / frames for name in ("acted", "more_than_a_kt")
+        )
+        return cls(frames, acted, more, max(part.largest_kt for part in parts))
 
 
 @dataclass(frozen=True)

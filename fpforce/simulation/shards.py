@@ -31,9 +31,9 @@ from fpforce.foundation.seeds import seeds
 from fpforce.simulation.description import describe, require_same_run, require_simulable, temperature_of
 from fpforce.simulation.exchange import accepted_swaps, warn_of_ladder
 from fpforce.simulation.files import SimulationFiles, sidecar_of
-from fpforce.simulation.read import summary_of_shards
 from fpforce.simulation.result import SimulationResult
 from fpforce.simulation.settings import SimulationSettings
+from fpforce.simulation.shard_summary import summary_of_shards
 from fpforce.simulation.start_frame import read_start_frame
 
 MOST_SHARDS = 16  # where the user does not say how many replicas one has

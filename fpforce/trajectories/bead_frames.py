@@ -137,9 +137,7 @@ def read_bead_frames(
     source = sources.source
     reader = None
     if forces is not None:
-        if len(forces.paths) != len(paths):
-            raise InputError(f"{len(forces.paths)} files of forces for {len(paths)} trajectories: give one for each")
-        reader = ForceReader(forces, source.mapped_atoms(), source.n_points, stride)
+        reader = ForceReader(forces, source.mapped_atoms(), source.n_points, stride, len(paths))
 
     pieces, read_of, digest, scene = [], [], hashlib.sha256(), None
     for path in paths:

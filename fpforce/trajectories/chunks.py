@@ -1,7 +1,7 @@
 """Trajectories read a piece at a time, so that memory does not grow with their length.
 
 In: a file, the source that knows its atoms, and how many frames to hold at once. Out: AtomFrames of consecutive pieces.
-Formats of mdtraj that can be read from any frame on, and .npy arrays, are read in pieces; others as one.
+Formats of mdtraj that can be read from any frame on, .npy and .npz arrays, are read in pieces; others as one.
 """
 
 from collections.abc import Iterator
@@ -12,9 +12,10 @@ import numpy as np
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.periodic import unfold
+from fpforce.trajectories import arrays
 from fpforce.trajectories.arrays import NM_PER, check_positions
 from fpforce.trajectories.file_notices import notices
-from fpforce.trajectories.files import AtomFrames
+from fpforce.trajectories.files import AtomFrames, is_array, time_step
 from fpforce.trajectories.formats import format_of, readable
 from fpforce.trajectories.quiet import native_output_silenced
 from fpforce.trajectories.sources import ListedBeads, MappedFiles
@@ -34,14 +35,30 @@ def read_chunks(
 
     Raises InputError as `source.read` does.
     """
-    if format_of(path) == ".npy":
+    if is_array(path):
         yield from _array_chunks(source, path, length_unit, stride, frames, skip)
     elif isinstance(source, MappedFiles) and _in_pieces(path):
         yield from _mdtraj_chunks(source, path, stride, frames, skip)
     else:
-        whole = source.read(path, length_unit, stride)
-        for start in range(skip, len(whole.xyz), frames):
-            yield AtomFrames(whole.xyz[start : start + frames], whole.time_step_ps, whole.box, whole.box_problem)
+        yield from _parts_of_whole(source, path, length_unit, stride, frames, skip)
+
+
+def count_frames(source: ListedBeads | MappedFiles, path: Path, length_unit: str | None) -> int:
+    """Frames of a file, by its header or by passing over it where the format allows; InputError as `read_chunks`."""
+    if is_array(path):
+        with arrays.opened(path) as array:
+            if array is not None:
+                check_positions(array.shape, array.dtype, path)
+                return array.shape[0]
+    if not (isinstance(source, MappedFiles) and _in_pieces(path)):
+        return len(source.read(path, length_unit, 1).xyz)
+    import mdtraj
+
+    try:
+        with native_output_silenced(), readable(path) as name, mdtraj.open(name) as file:
+            return len(file)
+    except Exception as error:
+        raise unreadable(path, source.whole.topology, error) from None
 
 
 def _in_pieces(path: Path) -> bool:
@@ -55,19 +72,29 @@ def _array_chunks(
     source: ListedBeads | MappedFiles, path: Path, length_unit: str | None, stride: int, frames: int, skip: int
 ) -> Iterator[AtomFrames]:
     assert length_unit is not None  # of an array it is declared
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} cannot be read as a numpy file ({error}): truncated? make it anew") from None
-    check_positions(array, path)
-    if array.shape[1] != source.n_points:
-        raise InputError(
-            f"{path} holds {array.shape[1]} points per frame, but the topology or bead list has {source.n_points}"
-        )
-    atoms = source.indices if isinstance(source, MappedFiles) else slice(None)
-    for start in range(skip * stride, len(array), frames * stride):
-        piece = np.load(path, mmap_mode="r")[start : start + frames * stride : stride]  # its pages go with it
-        yield AtomFrames((piece[:, atoms] * NM_PER[length_unit]).astype(np.float32))
+    with arrays.opened(path) as array:
+        if array is not None:
+            check_positions(array.shape, array.dtype, path)
+            if array.shape[1] != source.n_points:
+                raise InputError(
+                    f"{path} holds {array.shape[1]} points per frame, but the topology or bead list has "
+                    f"{source.n_points}"
+                )
+            atoms = source.indices if isinstance(source, MappedFiles) else slice(None)
+            for start in range(skip * stride, array.shape[0], frames * stride):
+                piece = array.read(start, frames * stride)[::stride]
+                yield AtomFrames((piece[:, atoms] * NM_PER[length_unit]).astype(np.float32))
+            return
+    yield from _parts_of_whole(source, path, length_unit, stride, frames, skip)
+
+
+def _parts_of_whole(
+    source: ListedBeads | MappedFiles, path: Path, length_unit: str | None, stride: int, frames: int, skip: int
+) -> Iterator[AtomFrames]:
+    """Of a file that can be read as a whole alone."""
+    whole = source.read(path, length_unit, stride)
+    for start in range(skip, len(whole.xyz), frames):
+        yield AtomFrames(whole.xyz[start : start + frames], whole.time_step_ps, whole.box, whole.box_problem)
 
 
 def _mdtraj_chunks(source: MappedFiles, path: Path, stride: int, frames: int, skip: int) -> Iterator[AtomFrames]:
@@ -81,10 +108,18 @@ def _mdtraj_chunks(source: MappedFiles, path: Path, stride: int, frames: int, sk
             while len(part := _next(file, source, frames * stride)):
                 read += len(part)
                 yield _whole(part[::stride], source, path)
+            announced = len(file) if format_of(path) == ".dcd" else 0
+    except InputError:
+        raise
     except Exception as error:
         raise unreadable(path, source.whole.topology, error) from None
     if not read and not skip:
         raise InputError(f"{path} holds no complete frame: truncated? make it anew")
+    if read + skip * stride < announced:
+        raise InputError(
+            f"{path} is truncated: its header announces {announced} frames, {read + skip * stride} follow; copy it "
+            "again"
+        )
 
 
 def _next(file: object, source: MappedFiles, frames: int) -> "mdtraj.Trajectory":
@@ -99,4 +134,4 @@ def _whole(part: "mdtraj.Trajectory", source: MappedFiles, path: Path) -> AtomFr
     vectors = part.unitcell_vectors
     unusual = notices(xyz, part.time)
     problem = unfold(xyz, vectors, source.topology, source.links) if np.isfinite(xyz).all() else None
-    return AtomFrames(xyz, None, None, problem, notices=unusual)
+    return AtomFrames(xyz, time_step(path, part.time), None, problem, notices=unusual)

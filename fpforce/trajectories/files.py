@@ -117,20 +117,26 @@ def load_frame(path: Path, index: int, topology: "mdtraj.Topology | None" = None
 
 def sample_frames(path: Path, topology: "mdtraj.Topology") -> SampleFrames:
     """The first, middle and last frame of a trajectory as SampleFrames, of all its atoms; the first alone where the
-    others cannot be reached. Frames with positions that are not finite, be it of water alone, are left out where
-    others are. Raises what mdtraj raises.
+    others cannot be reached. Frames without positions, or with some that are not finite, be it of water alone, are left
+    out where others are. Raises what mdtraj raises.
     """
     import mdtraj
 
     with native_output_silenced():
-        frames = [load_frame(path, 0, topology)]
-        with suppress(Exception):  # what is wrong later in the file is named where it is read
-            if second_reader.reads_trajectory(path):
-                count = second_reader.count_frames(path, topology.n_atoms)
-            else:
-                with readable(path) as name, mdtraj.open(name) as file:
-                    count = len(file)
-            frames += [load_frame(path, index, topology) for index in sorted({count // 2, count - 1} - {0})]
+        held = frames_with_positions(unpacked(path)) if format_of(path) == ".trr" else None
+        if held is not None and held.any() and not held.all():  # of the others mdtraj gives whatever memory held
+            numbers = np.flatnonzero(held)
+            some = sorted({0, len(numbers) // 2, len(numbers) - 1})
+            frames = [load_frame(path, int(numbers[k]), topology) for k in some]
+        else:
+            frames = [load_frame(path, 0, topology)]
+            with suppress(Exception):  # what is wrong later in the file is named where it is read
+                if second_reader.reads_trajectory(path):
+                    count = second_reader.count_frames(path, topology.n_atoms)
+                else:
+                    with readable(path) as name, mdtraj.open(name) as file:
+                        count = len(file)
+                frames += [load_frame(path, index, topology) for index in sorted({count // 2, count - 1} - {0})]
     frames = [frame for frame in frames if np.isfinite(frame.xyz).all()] or frames
     xyz = np.concatenate([frame.xyz for frame in frames])
     boxes = [frame.unitcell_vectors for frame in frames]
@@ -222,7 +228,7 @@ def read_atoms(
     problem = unfold(xyz, vectors, bonded, links) if np.isfinite(xyz).all() else None
     return AtomFrames(
         xyz,
-        _time_step(path, part.time),
+        time_step(path, part.time),
         None if vectors is None else tuple(np.linalg.norm(vectors, axis=-1).mean(0).tolist()),
         problem,
         int((~kept).sum()) if kept is not None and mixed else 0,
@@ -274,7 +280,8 @@ def _has_times(path: Path) -> bool:
     return format_of(path) in _TIME_INSIDE or second_reader.has_times(path)
 
 
-def _time_step(path: Path, time: np.ndarray) -> float | None:
+def time_step(path: Path, time: np.ndarray) -> float | None:
+    """Between frames at times (frames,) of a file, in ps; None where these are uneven, or the format has none."""
     if not _has_times(path) or len(time) < 2:
         return None
     steps = np.diff(np.asarray(time, dtype=np.float64))

@@ -7,6 +7,9 @@ whether the numbers fit the positions is judged by fpforce.trajectories.virial.
 
 import hashlib
 import logging
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import numpy as np
 
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.foreign_files import numpy_file
+from fpforce.trajectories.arrays import ArrayReader, opened
 from fpforce.trajectories.files import existing_file, is_array
 from fpforce.trajectories.force_map import (
     MappedAtoms,
@@ -23,9 +27,11 @@ from fpforce.trajectories.force_map import (
     refuse_undeclared_constraints,
     rigid_groups,
 )
+from fpforce.trajectories.formats import unpacked
 
 logger = logging.getLogger("fpforce")
 
+_BYTES_AT_ONCE = 64 << 20  # of forces on all atoms
 _COMPONENTS_A_WEIGHT = 20  # components of forces in the data for each weight of the least noisy map
 # kJ/mol/nm in one unit; CODATA 2018 for eV, hartree and bohr.
 KJ_PER_MOL_NM = {
@@ -90,7 +96,9 @@ class ForceReader:
     `atoms` are those of the beads' molecules, of `points` per frame in the files; every stride-th frame is taken.
     """
 
-    def __init__(self, files: ForceFiles, atoms: MappedAtoms, points: int, stride: int) -> None:
+    def __init__(self, files: ForceFiles, atoms: MappedAtoms, points: int, stride: int, trajectories: int) -> None:
+        if len(files.paths) != trajectories:
+            raise InputError(f"{len(files.paths)} files of forces for {trajectories} trajectories: give one for each")
         self.files, self.atoms, self.points, self.stride = files, atoms, points, stride
         self._pieces: list[np.ndarray] = []
         self._variances: list[np.ndarray | None] = []
@@ -108,57 +116,97 @@ class ForceReader:
 
     def add(self, trajectory: Path, xyz: np.ndarray) -> None:
         """Read the forces that belong to `trajectory`, the next one, of which xyz (frames, atoms, 3) in nm was read."""
-        path = self.files.paths[len(self._pieces)]
-        forces, of_atoms = self._read(path)
-        if len(forces) != len(xyz):
+        number = len(self._pieces)
+        self.refuse_other_frames(number, trajectory, len(xyz))
+        self.refuse_rigid_bonds(number, xyz)
+        self._pieces.append(np.concatenate(list(self.pieces(number, 0, len(xyz)))))
+        variances = list(self.variance_pieces(number, 0, len(xyz))) if self.has_variances(number) else None
+        self._variances.append(None if variances is None else np.concatenate(variances))
+
+    def refuse_other_frames(self, number: int, trajectory: Path, frames: int) -> None:
+        """InputError unless the forces of a trajectory are of so many frames as were read of it."""
+        path = self.files.paths[number]
+        with self._opened(path) as array:
+            found = -(-array.shape[0] // self.stride)
+        if found != frames:
             after = f" after data.stride = {self.stride}" if self.stride > 1 else ""
             raise InputError(
-                f"{path} holds forces of {len(forces)} frames{after}, and {trajectory} has {len(xyz)}: give the forces "
+                f"{path} holds forces of {found} frames{after}, and {trajectory} has {frames}: give the forces "
                 "of exactly the trajectory's frames"
             )
+
+    def refuse_rigid_bonds(self, number: int, xyz: np.ndarray) -> None:
+        """InputError where atoms xyz (frames, atoms, 3) in nm of a trajectory are held by constraints that the map does
+        not know.
+        """
+        path = self.files.paths[number]
+        with self._opened(path) as array:
+            of_atoms = array.shape[1] == self.points
         if of_atoms:
             refuse_undeclared_constraints(self.atoms, self.weights, xyz, path)
-            forces = np.einsum("na,fad->fnd", self.weights, forces, optimize=True)
-        self._pieces.append(forces.astype(np.float32))
-        are_mapped = not of_atoms or self.points == len(self.atoms.groups)
-        self._variances.append(self._read_variances(path, forces.shape) if are_mapped else None)
+
+    def pieces(self, number: int, skip: int, frames: int) -> Iterator[np.ndarray]:
+        """Forces on the beads, float32 (frames, beads, 3) in kJ/mol/nm, of the trajectory of this number from the frame
+        `skip` on, at most so many at once.
+        """
+        for forces, of_atoms in self._read(self.files.paths[number], skip, frames):
+            mapped = np.einsum("na,fad->fnd", self.weights, forces, optimize=True) if of_atoms else forces
+            yield mapped.astype(np.float32)
+
+    def has_variances(self, number: int) -> bool:
+        """Whether the file of this trajectory holds forces that are averages, with their variances."""
+        path = self.files.paths[number]
+        with self._opened(path) as array:
+            mapped = array.shape[1] == len(self.atoms.groups)
+        if not mapped or not zipfile.is_zipfile(path):
+            return False
+        with numpy_file(path) as content:
+            return "force_variances" in content.files
+
+    def variance_pieces(self, number: int, skip: int, frames: int) -> Iterator[np.ndarray]:
+        """Variances of averaged forces, float32 (frames, beads, 3) in (kJ/mol/nm)^2, as `pieces`."""
+        path = self.files.paths[number]
+        with self._opened(path) as array:
+            shape = array.shape
+        with self._opened(path, "force_variances") as array:
+            for start in range(skip * self.stride, max(array.shape[0], 1), frames * self.stride):
+                found = array.read(start, frames * self.stride)[:: self.stride].astype(np.float64)
+                if array.shape != shape or not np.isfinite(found).all() or (found < 0.0).any():
+                    raise InputError(
+                        f"{path}: force_variances of shape {array.shape} must be finite, not negative, and of the "
+                        f"shape {shape} of the forces: mend them, or leave them out"
+                    )
+                yield (found * KJ_PER_MOL_NM[self.files.unit] ** 2).astype(np.float32)
 
     def collected(self) -> BeadForces:
         """All that was added."""
-        digest = hashlib.sha256()
-        for path in self.files.paths:
-            digest.update(path.read_bytes())
         known = [part for part in self._variances if part is not None]
         return BeadForces(
             np.concatenate(self._pieces),
             tuple(map(str, self.files.paths)),
-            digest.hexdigest(),
+            self.sha256(),
             self.files.unit,
             np.concatenate(known) if len(known) == len(self._pieces) else None,
         )
 
-    def _read_variances(self, path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-        """Variances of averaged forces, float32 (frames, beads, 3) in (kJ/mol/nm)^2; None where the file has none."""
-        with numpy_file(path) as content:
-            if isinstance(content, np.ndarray) or "force_variances" not in content.files:
-                return None
-            found = content["force_variances"][:: self.stride].astype(np.float64)
-        if found.shape != shape or not np.isfinite(found).all() or (found < 0.0).any():
-            raise InputError(
-                f"{path}: force_variances of shape {found.shape} must be finite, not negative, and of the shape "
-                f"{shape} of the forces: mend them, or leave them out"
-            )
-        return (found * KJ_PER_MOL_NM[self.files.unit] ** 2).astype(np.float32)
+    def sha256(self) -> str:
+        """Of the files' contents in order."""
+        digest = hashlib.sha256()
+        for path in self.files.paths:
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        return digest.hexdigest()
 
     def _covariance(self, rigid: list[list[int]]) -> np.ndarray:
         """Sum over all frames of the dot products between the forces on the rigid groups, (groups, groups)."""
         total, frames = np.zeros((len(rigid), len(rigid))), 0
         for path in self.files.paths:
-            forces, of_atoms = self._read(path)
-            if of_atoms:
-                groups = np.stack([forces[:, members].sum(1) for members in rigid], 1)
-                total += np.tensordot(groups, groups, ([0, 2], [0, 2]))
-                frames += len(forces)
+            for forces, of_atoms in self._read(path, 0, self._frames_at_once):
+                if of_atoms:
+                    groups = np.stack([forces[:, members].sum(1) for members in rigid], 1)
+                    total += np.tensordot(groups, groups, ([0, 2], [0, 2]))
+                    frames += len(forces)
         if frames and _COMPONENTS_A_WEIGHT * len(rigid) > 3 * frames:
             raise InputError(
                 f"{', '.join(map(str, self.files.paths))}: {frames} frames are too few for the weights of {len(rigid)} "
@@ -172,40 +220,61 @@ class ForceReader:
             )
         return total if frames else np.eye(len(rigid))
 
-    def _read(self, path: Path) -> tuple[np.ndarray, bool]:
+    @property
+    def _frames_at_once(self) -> int:
+        return max(1, _BYTES_AT_ONCE // (24 * max(self.points, 1)))
+
+    def _read(self, path: Path, skip: int, frames: int) -> Iterator[tuple[np.ndarray, bool]]:
         """Forces of a file in kJ/mol/nm, float64 (frames, atoms or beads, 3), and whether they are of the atoms."""
+        at_once = min(frames, self._frames_at_once)
+        with self._opened(path) as array:
+            of_atoms = array.shape[1] == self.points
+            for start in range(skip * self.stride, array.shape[0], at_once * self.stride):
+                content = array.read(start, at_once * self.stride)[:: self.stride]
+                forces = (content[:, self.atoms.indices] if of_atoms else content).astype(np.float64)
+                finite = np.isfinite(forces).all(axis=(1, 2))
+                if not finite.all():
+                    frame = start + int(np.argmin(finite)) * self.stride
+                    raise InputError(
+                        f"{path}: the forces of frame {frame} (counted from 0) are NaN or infinite: leave the frame "
+                        "out, of the trajectory too"
+                    )
+                yield forces * KJ_PER_MOL_NM[self.files.unit], of_atoms
+
+    @contextmanager
+    def _opened(self, path: Path, name: str = "forces") -> Iterator["ArrayReader | _WholeArray"]:
+        """The array of forces, or of their variances; InputError for one that cannot be such."""
         path = existing_file(path, "forces")
         if not is_array(path):
             raise InputError(f"forces {path}: only .npy and .npz arrays hold forces: write them into one")
+        with opened(path, name) as reader:
+            array = reader or _WholeArray(path, name)
+            beads, shape = len(self.atoms.groups), array.shape
+            if (
+                len(shape) != 3
+                or shape[1] not in (self.points, beads)
+                or shape[2] != 3
+                or not np.issubdtype(array.dtype, np.floating)
+            ):
+                allowed = f"{self.points}" if beads == self.points else f"{self.points} (atoms) or {beads} (beads)"
+                raise InputError(
+                    f"{path} holds {name} as {array.dtype} of shape {shape}: they must be floating-point "
+                    f"(frames, points, 3) with {allowed} points, as the trajectory has"
+                )
+            yield array
+
+
+class _WholeArray:
+    """An array that can be read as a whole alone, such as one in Fortran's order, with the methods of ArrayReader."""
+
+    def __init__(self, path: Path, name: str) -> None:
         try:
-            with numpy_file(path) as content:
-                if not isinstance(content, np.ndarray):
-                    if "forces" not in content.files:
-                        raise InputError(f"{path} holds {sorted(content.files)}: name the array of forces `forces`")
-                    content = content["forces"]
-        except (OSError, ValueError) as error:
+            with numpy_file(unpacked(path)) as content:
+                self._content = content if isinstance(content, np.ndarray) else content[name]
+        except (OSError, ValueError, EOFError) as error:
             reason = " ".join(str(error).split()).rstrip(".")
             raise InputError(f"{path} cannot be read as a numpy file ({reason}): truncated? make it anew") from None
-        beads = len(self.atoms.groups)
-        if (
-            content.ndim != 3
-            or content.shape[1] not in (self.points, beads)
-            or content.shape[2] != 3
-            or not np.issubdtype(content.dtype, np.floating)
-        ):
-            allowed = f"{self.points}" if beads == self.points else f"{self.points} (atoms) or {beads} (beads)"
-            raise InputError(
-                f"{path} holds forces as {content.dtype} of shape {content.shape}: they must be floating-point "
-                f"(frames, points, 3) with {allowed} points, as the trajectory has"
-            )
-        of_atoms = content.shape[1] == self.points
-        forces = content[:: self.stride, self.atoms.indices] if of_atoms else content[:: self.stride]
-        forces = forces.astype(np.float64)
-        finite = np.isfinite(forces).all(axis=(1, 2))
-        if not finite.all():
-            frame = int(np.argmin(finite)) * self.stride
-            raise InputError(
-                f"{path}: the forces of frame {frame} (counted from 0) are NaN or infinite: leave the frame out, of "
-                "the trajectory too"
-            )
-        return forces * KJ_PER_MOL_NM[self.files.unit], of_atoms
+        self.shape, self.dtype = self._content.shape, self._content.dtype
+
+    def read(self, first: int, count: int) -> np.ndarray:
+        return self._content[first : first + count]

@@ -20,7 +20,7 @@ from fpforce.molecule.chains import chain_numbers
 from fpforce.molecule.coarse import USUAL_MASS_DA, mark_coarse
 from fpforce.molecule.mapping import BeadChoice, choose_beads, list_beads
 from fpforce.molecule.periodic import bonded_molecules
-from fpforce.trajectories.arrays import read_array
+from fpforce.trajectories.arrays import read_array, read_some
 from fpforce.trajectories.atom_checks import ChemicalBonds
 from fpforce.trajectories.files import (
     AtomFrames,
@@ -264,10 +264,8 @@ def _sample(path: Path, given: TopologyFile, length_unit: str | None) -> SampleF
             raise unreadable(path, given.topology, error) from None
         return frames if frames.xyz.shape[1] == given.topology.n_atoms else None
     assert length_unit is not None  # of an array it is declared
-    xyz = read_array(path, length_unit, 1)
-    if xyz.shape[1] != given.topology.n_atoms:
-        return None
-    return SampleFrames(xyz[sorted({0, len(xyz) // 2, len(xyz) - 1})])
+    xyz = read_some(path, length_unit)
+    return SampleFrames(xyz) if xyz.shape[1] == given.topology.n_atoms else None
 
 
 def _points(path: Path, length_unit: str | None, stride: int, count: int) -> np.ndarray:

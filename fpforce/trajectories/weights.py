@@ -100,13 +100,16 @@ def as_often_as_they_count(pieces: Sequence[np.ndarray], weights: np.ndarray) ->
     """Frames of each piece (frames, ...) in proportion to their weights (frames of all,), as many as count by Kish's
     number; a piece of which none is drawn is left out.
     """
+    chosen = chosen_by_weight([len(piece) for piece in pieces], weights)
+    return [piece[numbers] for piece, numbers in zip(pieces, chosen, strict=True) if len(numbers)]
+
+
+def chosen_by_weight(lengths: Sequence[int], weights: np.ndarray) -> list[np.ndarray]:
+    """Numbers, in order, of the frames of each piece of so many frames that `as_often_as_they_count` takes."""
     chosen = in_proportion(weights, round(effective_number(weights)))
-    ends = np.cumsum([len(piece) for piece in pieces])
-    drawn = [
-        piece[chosen[(chosen >= end - len(piece)) & (chosen < end)] - (end - len(piece))]
-        for piece, end in zip(pieces, ends, strict=True)
-    ]
-    return [piece for piece in drawn if len(piece)]
+    ends = np.cumsum(lengths)
+    parts = np.split(chosen, np.searchsorted(chosen, ends[:-1]))
+    return [part - (end - length) for part, end, length in zip(parts, ends, lengths, strict=True)]
 
 
 def _judge(weights: FrameWeights) -> None:

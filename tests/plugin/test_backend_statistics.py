@@ -9,9 +9,10 @@ import openmm
 import pytest
 
 import fpforce
-from fpforce.analysis.comparison import Floor, Sample, compare
+from fpforce.analysis.comparison import Floor, compare
 from fpforce.analysis.divergences import bin_indices
 from fpforce.analysis.planes import choose_planes
+from fpforce.analysis.sample import Sample
 from fpforce.training.export import export
 from fpforce.training.train import train
 from fpforce.trajectories.bead_frames import read_bead_frames

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fpforce import SimulationSettings, load, read_simulation, simulate
-from fpforce.analysis.inputs import read_iid, read_simulation_of
+from fpforce.analysis.inputs import open_iid, open_simulation_of
 from fpforce.foundation.errors import InputError
 from fpforce.simulation.start_frame import read_start_frame
 from fpforce.training.sample import SampleSettings, sample
@@ -51,10 +51,10 @@ def test_simulation_is_read_in_the_order_of_the_topology_and_not_as_another_mole
     output = simulate(one, tmp_path / "va.xtc", SimulationSettings(**SHORT)).output
     positions = read_simulation(output, one.beads).positions_nm
     np.testing.assert_array_equal(read_simulation(output, shuffled.beads).positions_nm, positions[:, :, ORDER])
-    starts = [read_simulation_of(output, bound)[0].start_nm for bound in (one, shuffled)]
+    starts = [open_simulation_of(output, bound)[0].start_nm for bound in (one, shuffled)]
     np.testing.assert_array_equal(starts[1], starts[0][ORDER])
     with pytest.raises(InputError, match="va.xtc is of another molecule"):
-        read_simulation_of(output, field.bind(other_pdb))
+        open_simulation_of(output, field.bind(other_pdb))
     with pytest.raises(InputError, match="cannot resume .*: beads is"):
         simulate(shuffled, output, SimulationSettings(**SHORT | {"steps": 40}, resume=True))
 
@@ -65,10 +65,12 @@ def test_samples_are_read_in_the_order_of_the_topology_and_not_as_another_molecu
     settings = {"steps": 10, "device": "cpu", "topology": unseen_pdb}
     sample(transferable_checkpoint, tmp_path / "iid.xtc", SampleSettings(samples=8, **settings))
     field = load(transferable_model)
-    positions = read_iid(tmp_path / "iid.xtc", field.bind(unseen_pdb))[0]
-    np.testing.assert_array_equal(read_iid(tmp_path / "iid.xtc", field.bind(shuffled_pdb))[0], positions[:, ORDER])
+    positions, shuffled = (
+        open_iid(tmp_path / "iid.xtc", field.bind(pdb))[0].whole() for pdb in (unseen_pdb, shuffled_pdb)
+    )
+    np.testing.assert_array_equal(shuffled, positions[:, ORDER])
     with pytest.raises(InputError, match="iid.xtc is of another molecule"):
-        read_iid(tmp_path / "iid.xtc", field.bind(other_pdb))
+        open_iid(tmp_path / "iid.xtc", field.bind(other_pdb))
     with pytest.raises(InputError, match="cannot resume .*: beads is"):
         more = SampleSettings(samples=16, resume=True, **settings | {"topology": shuffled_pdb})
         sample(transferable_checkpoint, tmp_path / "iid.xtc", more)

@@ -225,18 +225,27 @@ class NoisedBatches:
         self.forces = None if self.forces is None else self.forces.to(device, dtype)
         self._by_weight = None if self._by_weight is None else self._by_weight.to(device)
 
+    @property
+    def count(self) -> int:
+        """Number of frames that batches are drawn from."""
+        return len(self.frames)
+
     def any_frames(self, generator: torch.Generator) -> Tensor:
         """(pairs,) indices of frames, as much as each counts; by weights one from each of as many equal shares."""
         if self._by_weight is not None:
             device = self.frames.device
             within = torch.rand(self.pairs, generator=generator, device=device, dtype=torch.float64)
             place = (torch.arange(self.pairs, device=device) + within) / self.pairs
-            return torch.searchsorted(self._by_weight, place).clamp_max(len(self.frames) - 1)
-        return torch.randint(len(self.frames), (self.pairs,), generator=generator, device=self.frames.device)
+            return torch.searchsorted(self._by_weight, place).clamp_max(self.count - 1)
+        return torch.randint(self.count, (self.pairs,), generator=generator, device=self.frames.device)
 
     def drawn(self, chosen: Tensor) -> Tensor:
         """The chosen frames (count, beads, 3)."""
         return self.frames[chosen]
+
+    def forces_of(self, chosen: Tensor) -> Tensor | None:
+        """f_0 of the chosen frames (count, beads, 3); None where the data have no forces."""
+        return None if self.forces is None else self.forces[chosen]
 
     def rows_of(self, chosen: Tensor) -> Rows | None:
         """Which molecules the chosen frames are of; None where there is one only."""
@@ -249,7 +258,7 @@ class NoisedBatches:
         generator.manual_seed(int(words[0]) << 31 ^ int(words[1]))
         chosen = self.any_frames(generator)
         rows = self.rows_of(chosen)
-        x0, force = self._turned(generator, self.drawn(chosen), None if self.forces is None else self.forces[chosen])
+        x0, force = self._turned(generator, self.drawn(chosen), self.forces_of(chosen))
         x0, force = x0.repeat(2, 1, 1), None if force is None else force.repeat(2, 1, 1)
         t = self.times(self.pairs, generator, x0).repeat(2)
         z = centred_noise((self.pairs, *x0.shape[1:]), generator, x0, None if rows is None else rows.mask)

@@ -49,10 +49,8 @@ class ForceScores:
         if forces.variances is not None:
             noise = float(forces.variances.mean(dtype=float) / np.square(forces.kj_per_mol_nm, dtype=float).mean())
             logger.info("these forces are averages, whose own noise has %.2g of their mean square", noise)
-        scaled = forces.kj_per_mol_nm.astype(np.float64) * (scale_nm / kt_kj_per_mol)
-        scaled -= scaled.mean(axis=1, keepdims=True)
         return ForceScores(
-            torch.from_numpy(scaled.astype(np.float32)),
+            torch.from_numpy(scores(forces.kj_per_mol_nm, scale_nm, kt_kj_per_mol)),
             {
                 "sources": list(forces.sources),
                 "sha256": forces.sha256,
@@ -62,3 +60,9 @@ class ForceScores:
                 "noise_of_averages": noise,
             },
         )
+
+
+def scores(forces_kj_per_mol_nm: np.ndarray, scale_nm: float, kt_kj_per_mol: float) -> np.ndarray:
+    """f_0 (frames, beads, 3) float32 of forces on the beads."""
+    scaled = forces_kj_per_mol_nm.astype(np.float64) * (scale_nm / kt_kj_per_mol)
+    return (scaled - scaled.mean(axis=1, keepdims=True)).astype(np.float32)

@@ -13,6 +13,7 @@ from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.foundation.errors import InputError
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.data.earlier import EarlierData
+from fpforce.training.data.force_files import force_files
 from fpforce.training.data.force_scores import ForceScores
 from fpforce.training.data.held_out import part, split_off
 from fpforce.training.data.molecule_files import find_molecules
@@ -21,7 +22,6 @@ from fpforce.training.data.on_disk import read_on_disk
 from fpforce.training.models.moments import variance
 from fpforce.training.recipe.sections import DataRecipe
 from fpforce.trajectories.bead_frames import BeadFrames, read_bead_frames
-from fpforce.trajectories.forces import ForceFiles
 from fpforce.trajectories.frame_checks import check_motion
 
 logger = logging.getLogger("fpforce")
@@ -49,7 +49,7 @@ def read_training_set(
     if data.molecules:
         training_set = _molecule_set(data, internal, earlier)
     elif data.on_disk and frames_folder is not None:
-        training_set = read_on_disk(data, frames_folder, earlier)
+        training_set = read_on_disk(data, frames_folder, BOLTZMANN_KJ_PER_MOL_K * temperature_k, earlier)
     else:
         training_set = _one_molecule(data, BOLTZMANN_KJ_PER_MOL_K * temperature_k, earlier)
     if len(training_set.frames) < batch_size:
@@ -74,7 +74,7 @@ def read_frames(data: DataRecipe) -> Iterator[tuple[str, BeadFrames]]:
             length_unit=data.length_unit,
             stride=data.stride,
             allow_d_residues=data.allow_d_residues,
-            forces=_force_files(data),
+            forces=force_files(data),
             readable_frames=data.readable_frames,
             weights=data.weights,
             several_chains=data.several_chains,
@@ -159,15 +159,6 @@ def _molecule_set(data: DataRecipe, internal: bool, earlier: EarlierData | None)
         knowledge=known,
         one_layout=internal,
         one_type=data.residue_types,
-    )
-
-
-def _force_files(data: DataRecipe) -> ForceFiles | None:
-    if data.forces is None:
-        return None
-    constraints = data.constraints if isinstance(data.constraints, str) else tuple(data.constraints)
-    return ForceFiles(
-        paths=tuple(data.forces), unit=data.force_unit, constraints=constraints, optimal=data.force_map == "optimal"
     )
 
 

@@ -50,7 +50,7 @@ class DataRecipe(Section):
     on_disk: bool = Field(
         False,
         description="keep the bead frames in OUTPUT/frames instead of in memory, for trajectories that are larger "
-        "than it; they are mapped in pieces, once, and statistics come from 100,000 of them",
+        "than it; they and their forces are mapped in pieces, once, and statistics come from 100,000 of them",
     )
     readable_frames: bool = Field(
         False, description="take the complete frames of trajectories that end within one, as a killed run leaves them"
@@ -89,12 +89,12 @@ class DataRecipe(Section):
         return [value] if isinstance(value, str | Path) else value
 
     @model_validator(mode="after")
-    def _positions_alone_on_disk(self) -> "DataRecipe":
-        for name in ("forces", "weights", "molecules", "readable_frames"):
+    def _one_molecule_on_disk(self) -> "DataRecipe":
+        for name in ("molecules", "readable_frames"):
             if self.on_disk and getattr(self, name):
                 raise ValueError(
-                    f"on_disk keeps positions of one molecule, and {name} = {getattr(self, name)} is more; leave one "
-                    "of the two out"
+                    f"on_disk keeps whole trajectories of one molecule, and {name} = {getattr(self, name)} is another "
+                    "case; leave one of the two out"
                 )
         return self
 

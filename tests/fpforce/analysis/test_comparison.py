@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from fpforce.analysis.comparison import Floor, Sample, compare
+from fpforce.analysis.comparison import Floor, compare
+from fpforce.analysis.divergences import bin_indices
+from fpforce.analysis.resolution import BIN_COUNTS
+from fpforce.analysis.sample import FINE_BINS, Sample
 from fpforce.foundation.errors import InputError
 
 
@@ -108,14 +111,43 @@ def test_floor_of_trajectories_never_puts_one_trajectory_on_both_sides():
     reference = Sample.from_trajectories([gaussian_bins(rng, n) for n in (100, 120, 140, 160)])
     floor = Floor.choose(reference, None)
     for _ in range(10):
-        (_, first), (_, second) = floor.draw(reference, None, floor.frames, rng)
-        assert len(first) == len(second) == floor.frames
+        (_, first), (_, second) = floor.sides(reference, rng)
         assert not set(reference.trajectory[first]) & set(reference.trajectory[second])
+        for side in (first, second):
+            assert reference.drawn(floor.frames, rng, side).sum() == floor.frames
 
 
 def test_blocks_hold_whole_replicas_when_there_are_many_and_stretches_of_time_when_few():
-    many = Sample.from_replicas(np.zeros((6400, 1), dtype=int), np.repeat(np.arange(64), 100))
-    assert all(len(np.unique(many.block[many.trajectory == r])) == 1 for r in range(64))
-    few = Sample.from_replicas(np.zeros((400, 1), dtype=int), np.repeat(np.arange(4), 100))
-    assert few.block.max() + 1 == 20
-    assert all(len(np.unique(few.trajectory[few.block == b])) == 1 for b in range(20))
+    replica = np.repeat(np.arange(64), 100)
+    many = Sample.from_replicas(replica[:, None], replica)  # the cell says which replica a frame is of
+    blocks = many.histogram(0)
+    assert len(blocks) == 20 and all(np.count_nonzero(blocks[:, r]) == 1 for r in range(64))
+    replica = np.repeat(np.arange(4), 100)
+    few = Sample.from_replicas(replica[:, None], replica)
+    assert len(few.frames) == 20 and (few.frames == 20).all()
+    assert (np.count_nonzero(few.histogram(0), axis=1) == 1).all()
+
+
+def test_counts_are_thinned_as_frames_drawn_one_by_one_are():
+    # without replacement: of a cell with K of M frames n draws take n K / M, variance n K/M (1 - K/M) (M - n)/(M - 1)
+    rng = np.random.default_rng(9)
+    bins = np.repeat([0, 1, 70], [50, 150, 300])[rng.permutation(500)]
+    sample = Sample.from_trajectories([bins[:, None]])
+    drawn = np.array([sample.drawn(200, rng).sum(axis=0)[0, [0, 1, 70]] for _ in range(4000)])
+    assert (drawn.sum(axis=1) == 200).all()
+    share = np.array([0.1, 0.3, 0.6])
+    variance = 200 * share * (1.0 - share) * 300 / 499
+    np.testing.assert_allclose(drawn.mean(axis=0), 200 * share, atol=4.0 * np.sqrt(variance.max() / 4000))
+    np.testing.assert_allclose(drawn.var(axis=0), variance, rtol=0.1)
+    np.testing.assert_array_equal(sample.drawn(500, rng)[:, 0], sample.histogram(0))
+
+
+@pytest.mark.parametrize("bins", BIN_COUNTS)
+def test_coarser_bins_of_fine_cells_are_the_bins_of_the_points(bins):
+    points = np.random.default_rng(10).normal(size=(20_000, 2))
+    fine, coarse = ((np.linspace(-2.0, 2.0, n + 1),) * 2 for n in (FINE_BINS, bins))
+    counted, direct = (
+        Sample.from_trajectories([bin_indices(points, edges)[:, None]], (len(edges[0]) - 1) ** 2)
+        for edges in (fine, coarse)
+    )
+    np.testing.assert_array_equal(counted.with_bins(bins).histogram(0), direct.histogram(0))

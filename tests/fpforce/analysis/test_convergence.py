@@ -13,7 +13,8 @@ from fpforce.analysis.convergence import (
     replica_population,
     trajectory_population,
 )
-from fpforce.analysis.correlation import as_columns, effective_sample_size, statistical_inefficiency
+from fpforce.analysis.correlation import effective_sample_size, statistical_inefficiency
+from fpforce.analysis.time_series import ObservedSeries
 
 
 def autoregressive(rng, times, series, memory):
@@ -77,13 +78,13 @@ def test_block_bootstrap_knows_the_error_of_a_correlated_trajectory():
     # blocks of 100 frames, inefficiency about 10; the spread over independent trajectories is the truth
     rng = np.random.default_rng(6)
     runs = autoregressive(rng, 4000, 60, 0.9) > 0.5
-    estimates = [trajectory_population([run], rng, resamples=300) for run in runs.T]
+    estimates = [trajectory_population(ObservedSeries.of([run]), rng, resamples=300) for run in runs.T]
     spread = np.std([e.value for e in estimates], ddof=1)
     assert np.mean([e.standard_error for e in estimates]) == pytest.approx(spread, rel=0.3)
 
 
 def test_error_of_two_runs_that_never_change_their_basin_is_that_of_two_frames():
-    estimate = trajectory_population([np.ones(480, dtype=bool), np.zeros(480, dtype=bool)], np.random.default_rng(0))
+    estimate = trajectory_population(ObservedSeries.of([np.ones(480), np.zeros(480)]), np.random.default_rng(0))
     assert estimate.value == 0.5
     assert estimate.standard_error == pytest.approx(math.sqrt(0.25 / 2), rel=0.01)
 
@@ -153,8 +154,3 @@ def test_a_frozen_replica_weighs_by_the_frames_before_its_failure():
     counted[50:, 0] = False
     estimate = replica_population(inside, counted, np.random.default_rng(13))
     assert estimate.value == pytest.approx(50 / 350)
-
-
-def test_trajectories_of_different_lengths_are_padded_and_masked():
-    columns, valid = as_columns([np.ones(3), np.full(5, 2.0)])
-    assert columns.shape == (5, 2) and valid.sum() == 8 and columns[valid].sum() == 13.0

@@ -24,7 +24,9 @@ def test_map_has_the_part_of_the_frames_in_which_beads_touch():
 def test_interfaces_are_of_chains_that_no_bond_joins():
     beads = list_beads(CHAINS, several_chains=True)
     reference, simulation = strands([0.5] * 10), strands([0.5] * 5 + [1.0] * 3 + [2.0] * 2)
-    (one,) = assess_interfaces(beads, [reference], {"reference": reference, "simulation": simulation})
+    (one,) = assess_interfaces(
+        beads, (reference[:5], reference[5:]), {"reference": reference, "simulation": simulation}
+    )
     assert one.chains == ("A", "B")
     assert one.contacts == {"reference": pytest.approx(7.0), "simulation": pytest.approx(3.5)}
     assert one.apart == {"reference": 0.0, "simulation": pytest.approx(0.2)}
@@ -36,6 +38,6 @@ def test_interfaces_are_of_chains_that_no_bond_joins():
 def test_bonded_chains_and_chains_that_never_touch_have_no_interface():
     bonded = [record | {"bonds": [i + 1]} if i < 5 else record for i, record in enumerate(CHAINS)]
     near, far = strands([0.5] * 4), strands([3.0] * 4)
-    assert assess_interfaces(list_beads(bonded), [near], {"reference": near, "simulation": near}) == ()
+    assert assess_interfaces(list_beads(bonded), (near, near), {"reference": near, "simulation": near}) == ()
     beads = list_beads(CHAINS, several_chains=True)
-    assert assess_interfaces(beads, [far], {"reference": far, "simulation": far}) == ()
+    assert assess_interfaces(beads, (far, far), {"reference": far, "simulation": far}) == ()

@@ -16,6 +16,7 @@ import fpforce
 from fpforce.analysis import AssessmentSettings, ReplicaFrames, assess
 from fpforce.analysis.contacts import contact_map, map_difference
 from fpforce.analysis.folding import FoldedStructure, protein_chain
+from fpforce.analysis.frame_source import ArrayFrames
 from fpforce.analysis.kinetics import count_transitions
 from fpforce.analysis.planes import TicaPlane, choose_planes, upper_basin
 from fpforce.analysis.tica import MOST_PAIRS
@@ -198,7 +199,7 @@ def test_a_long_chain_takes_the_distances_of_every_kth_residue():
     rng = np.random.default_rng(4)
     steps = rng.normal(size=(200, 100, 3))
     walks = np.cumsum(0.38 * steps / np.linalg.norm(steps, axis=-1, keepdims=True), axis=1)
-    plane = TicaPlane.fit(chain_table(("ALA",) * 100), [walks], 5)
+    plane = TicaPlane.fit(chain_table(("ALA",) * 100), [ArrayFrames(walks[:, None])], 5)
     assert 300 < len(plane.pairs) <= MOST_PAIRS and len(plane.torsions) == 97
     assert np.isfinite(plane.coordinates(walks)).all()
 

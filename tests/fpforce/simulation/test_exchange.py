@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fpforce
-from fpforce.analysis.inputs import read_simulation_of
+from fpforce.analysis.inputs import open_simulation_of
 from fpforce.foundation.errors import InputError
 from fpforce.simulation.exchange import acceptance, warn_of_ladder
 from fpforce.simulation.simulate import SimulationSettings, read_simulation, simulate
@@ -153,7 +153,7 @@ def test_command_tells_the_swaps_and_the_evaluation_that_it_is_no_dynamics(field
         [*command, "-o", str(tmp_path / "out.xtc"), "--replicas", "3", "--rungs", "3"], capture_output=True, text=True
     )
     assert done.returncode == 0 and "swaps accepted between rungs: " in done.stdout, done.stderr
-    simulation, metadata = read_simulation_of(tmp_path / "out.xtc", field)
+    simulation, metadata = open_simulation_of(tmp_path / "out.xtc", field)
     assert metadata["ladder_k"] == [300.0, 424.26, 600.0] and simulation.exchanged
     simulate(field, tmp_path / "plain.xtc", replace(PLAIN, steps=100))
-    assert not read_simulation_of(tmp_path / "plain.xtc", field)[0].exchanged
+    assert not open_simulation_of(tmp_path / "plain.xtc", field)[0].exchanged

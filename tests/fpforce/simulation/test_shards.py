@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 import fpforce
-from fpforce.analysis.inputs import read_simulation_of
+from fpforce.analysis.inputs import open_simulation_of
 from fpforce.foundation.errors import InputError
 from fpforce.simulation.shards import cut
 from fpforce.simulation.simulate import SimulationSettings, read_simulation, simulate
@@ -139,9 +139,16 @@ def test_ctrl_c_stops_all_shards_with_a_checkpoint(small_model, field, whole, tm
 def test_evaluation_reads_shards_as_one_simulation(field, whole, tmp_path):
     output = tmp_path / "out.xtc"
     simulate(field, output, SETTINGS)
-    simulation, metadata = read_simulation_of(output, field)
-    np.testing.assert_array_equal(simulation.positions_nm, whole)
-    assert simulation.name == "out" and simulation.time_step_ps == 0.5 and simulation.valid.all()
+    simulation, metadata = open_simulation_of(output, field)
+    source, found = simulation.source(len(field.beads)), np.full_like(whole, np.nan)
+    shards = set()
+    for piece in source.pieces():
+        found[piece.times, piece.replicas] = piece.positions_nm
+        shards.add(piece.replicas.start)
+        assert piece.valid.all()
+    np.testing.assert_array_equal(found, whole)
+    assert shards == {0, 2, 4}, "a shard after the other"
+    assert simulation.name == "out" and simulation.time_step_ps == 0.5 and (source.ends == 80).all()
     assert metadata["replicas"] == 5 and simulation.start_nm.shape == (5, 3)
 
 

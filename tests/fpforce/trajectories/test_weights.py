@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pytest
 
+from fpforce.analysis.frame_source import ArrayFrames
 from fpforce.analysis.weighted_frames import drawn_by_weight
 from fpforce.foundation.errors import InputError
 from fpforce.trajectories.virial import bond_virials
@@ -95,8 +96,10 @@ def test_training_set_of_a_report_has_as_many_frames_as_count(tmp_path):
     rng = np.random.default_rng(4)
     frames = [rng.normal(size=(count, 2, 3)) for count in (3000, 2000, 100)]
     tilt = [np.exp(0.7 * one[:, 0, 0]) for one in frames[:2]] + [np.zeros(100)]
-    drawn, record = drawn_by_weight(frames, [saved(tmp_path / f"{k}.npy", one) for k, one in enumerate(tilt)])
-    together = np.concatenate(drawn)
+    sources = [ArrayFrames(one[:, None]) for one in frames]
+    drawn, record = drawn_by_weight(sources, [saved(tmp_path / f"{k}.npy", one) for k, one in enumerate(tilt)])
+    together = np.concatenate([piece.positions_nm[:, 0] for one in drawn for piece in one.pieces()])
+    assert [one.shape for one in drawn] == [(len(one.chosen), 1, 2, 3) for one in drawn]
     assert len(drawn) == 2 and len(together) == round(effective_number(np.concatenate(tilt)))
     assert record["effective_frames"] == pytest.approx(len(together), abs=1)
     # A normal distribution tilted by exp(0.7 x) has its mean at 0.7; 4 standard errors of the frames that count.
