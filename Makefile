@@ -118,6 +118,22 @@ $(OPENMM_VERSIONS:%=test-openmm-%): test-openmm-%: build/wheels/%/built $(TEST_M
 wheels: setup-dev $(TEST_MODELS) $(OPENMM_VERSIONS:%=build/wheels/%/built)  ## a manylinux wheel that needs no compiler and goes with OpenMM 8.3 to 8.6, and the sdist, in dist/
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python .ci/wheels.py dist $(TEST_MODELS)/internal.pt $(OPENMM_VERSIONS:%=build/wheels/%)
 
+# The backend `python` with the oldest torch that it is for and the newest there is, beside the newest OpenMM, for which
+# openmm-torch has no wheel. The native backend is there to compare with.
+TORCH_VERSIONS ?= 2.10.0 2.15.0
+NEWEST_OPENMM := $(lastword $(OPENMM_VERSIONS))
+TORCH_TESTS := tests/fpforce/system/test_python_backend.py tests/fpforce/system/test_add_force.py tests/examples/test_openmm.py
+
+.PHONY: test-torch $(TORCH_VERSIONS:%=test-torch-%)
+
+test-torch: $(TORCH_VERSIONS:%=test-torch-%)  ## the backend `python` with the oldest and the newest torch
+
+$(TORCH_VERSIONS:%=test-torch-%): test-torch-%: build/wheels/$(NEWEST_OPENMM)/built $(TEST_MODELS)
+	@test -x build/torch-$*/bin/python || $(PYTHON) -m venv build/torch-$*
+	build/torch-$*/bin/python -m pip install --quiet pytest torch==$* openmm==$(NEWEST_OPENMM) "$$(ls build/wheels/$(NEWEST_OPENMM)/*.whl)[training]"
+	build/torch-$*/bin/python -m pip install --quiet --force-reinstall --no-deps build/wheels/$(NEWEST_OPENMM)/*.whl
+	OMP_NUM_THREADS=1 FPFORCE_TEST_MODELS=$(TEST_MODELS) build/torch-$*/bin/python -m pytest -q -rs $(TORCH_TESTS)
+
 # The device kernels as CUDA text, compiled by NVRTC, and OpenMM's part of that text out of its wheel. No GPU is needed.
 CUDA_WHEEL := build/openmm-cuda
 

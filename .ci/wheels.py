@@ -2,9 +2,9 @@
 
 python .ci/wheels.py FOLDER MODEL BUILD... In: a model.pt, and folders with one wheel each, whose plugins are for one
 minor version of OpenMM each. Out: FOLDER/fpforce-VERSION-py3-none-manylinux_*.whl with all of the plugins, and the
-sdist. The wheel is installed in environments without a compiler, for every Python of PYTHONS that is there (their names
-or paths; else python3.11 to python3.14), and has to compute the model beside every one of those OpenMMs. Nothing is
-uploaded.
+sdist. The wheel is installed in environments without a compiler, for every Python of PYTHONS (names or paths; else
+those of python3.11 to python3.14 that are there), and has to compute the model beside every one of those OpenMMs.
+Nothing is uploaded.
 """
 
 import json
@@ -22,6 +22,7 @@ from wheel.wheelfile import WheelFile
 
 PLUGINS = "OpenMM.libs/lib/fpforce/"
 RECORD = "fpforce/plugin/build.json"
+PYTHONS = ("python3.11", "python3.12", "python3.13", "python3.14")
 # What differs between builds of the same sources and is not joined: the first's is taken.
 OF_ANY_BUILD = ("OpenMM.libs/lib/plugins/libFPForcePlugin.so",)
 
@@ -55,6 +56,7 @@ def main() -> None:
     if len(sys.argv) < 4:
         raise SystemExit(__doc__)
     folder, model = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
+    pythons = interpreters(os.environ.get("PYTHONS", "").split())
     builds = [wheel for build in sys.argv[3:] for wheel in Path(build).glob("*.whl")]
     shutil.rmtree(folder, ignore_errors=True)
     with tempfile.TemporaryDirectory() as name:
@@ -65,11 +67,30 @@ def main() -> None:
     (sdist,) = folder.glob("*.tar.gz")
     if wrong := faults_of_sdist(sdist) + faults_of_wheel(wheel):
         raise SystemExit("error: " + "\n       ".join(wrong))
-    names = os.environ.get("PYTHONS", "python3.11 python3.12 python3.13 python3.14").split()
-    pythons = [found for found in map(shutil.which, names) if found]
     for python in pythons:
         try_wheel(wheel, python, versions, model)
     print(f"{wheel}\n{sdist}\ntried with {', '.join(pythons)} and openmm {', '.join(versions)}")
+
+
+def interpreters(names: list[str]) -> list[str]:
+    """The Pythons to try the wheel with: those named, all of which have to run, else python3.11 to python3.14 as far as
+    they do. A name alone proves nothing: pyenv has scripts for the versions that it would run elsewhere, too.
+    """
+
+    def runs(name: str) -> bool:
+        found = shutil.which(name)
+        return (
+            bool(found) and subprocess.run([found, "-c", "import venv, ensurepip"], capture_output=True).returncode == 0
+        )
+
+    found = [name for name in names or PYTHONS if runs(name)]
+    if missing := set(names) - set(found):
+        raise SystemExit(f"error: PYTHONS names {', '.join(sorted(missing))}, which does not run or has no venv")
+    if not found:
+        raise SystemExit(
+            f"error: none of {', '.join(PYTHONS)} runs; name some: make wheels PYTHONS='/path/to/python3.12'"
+        )
+    return found
 
 
 def join(wheels: list[Path], folder: Path) -> tuple[Path, list[str]]:

@@ -2,6 +2,7 @@
 molecules.
 """
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -119,9 +120,36 @@ def small_model(request, made_once):
     return made_once("internal.pt", make)
 
 
+@pytest.fixture(scope="session")
+def graph_model(request, made_once, tmp_path_factory):
+    """model.pt of a `graph_transformer` after 150 steps."""
+
+    def make(path):
+        from fpforce.training.export import export
+        from fpforce.training.train import train
+
+        kind = ("model.kind=graph_transformer", "model.head_width=8", "run.max_steps=150", "optimizer.warmup_steps=10")
+        recipe = request.getfixturevalue("small_recipe")(tmp_path_factory.mktemp("graph"), *kind)
+        export(train(recipe, show_progress=False), path)
+
+    return made_once("graph_transformer.pt", make)
+
+
+@pytest.fixture(scope="session", params=["internal", "graph_transformer"])
+def any_field(request):
+    """A ForceField of each kind that the plugin computes."""
+    import fpforce
+
+    return fpforce.load(request.getfixturevalue("small_model" if request.param == "internal" else "graph_model"))
+
+
 @pytest.fixture
 def backend_is_here(request):
-    """Skips the torch backends' part of a test in environments without torch, such as those of `make test-openmm`."""
+    """Skips the torch backends' part of a test in environments without torch or openmm-torch, such as those of
+    `make test-openmm` and `make test-torch`.
+    """
     backend = getattr(request.node, "callspec", None) and request.node.callspec.params.get("backend")
     if backend in ("torchforce", "python"):
         pytest.importorskip("torch", reason=f"backend {backend} needs torch")
+    if backend == "torchforce" and importlib.util.find_spec("openmmtorch") is None:
+        pytest.skip("openmm-torch is not installed")

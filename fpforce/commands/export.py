@@ -42,6 +42,9 @@ def main(
     The exported energy and forces are compared with the checkpoint's, and their symmetries checked, before anything is
     written.
     """
+    from fpforce.commands.train import need_training
+
+    need_training()
     from fpforce.training.export import export
 
     measured = export(

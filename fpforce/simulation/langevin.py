@@ -16,7 +16,7 @@ from fpforce.simulation.files import SimulationFiles
 from fpforce.simulation.replicas import BondLimits
 from fpforce.simulation.rungs import Rungs
 from fpforce.simulation.settings import SimulationSettings
-from fpforce.system import backends
+from fpforce.system.fastest import fastest_way
 from fpforce.system.make_system import make_system
 
 logger = logging.getLogger("fpforce")
@@ -32,20 +32,33 @@ _LARGEST_DRIFT_NM = 2.0
 class LangevinRun:
     """A simulation in progress; `start` or `resume` it, then `advance` it.
 
+    before: (backend, platform) of the part that it goes on from.
+
     Attributes: step, saved_times, saved_step (of the last checkpoint), failed, interrupted, backend, platform.
     """
 
     def __init__(
-        self, force_field: ForceField, settings: SimulationSettings, files: SimulationFiles, description: dict
+        self,
+        force_field: ForceField,
+        settings: SimulationSettings,
+        files: SimulationFiles,
+        description: dict,
+        before: tuple[str, str] | None = None,
     ) -> None:
         self._files, self._description = files, description
         self._replicas, self._report_steps = settings.replicas, settings.report_steps
         self._timestep_fs, self._seed = settings.timestep_fs, description["seed"]
         self._limits, self._space = BondLimits.of(force_field), force_field.space
         self._shape = (settings.replicas, len(force_field.beads), 3)
-        self._wanted_platform = settings.platform
         self._ladder_k = description["ladder_k"] or [description["temperature_k"]]
-        self.backend, _ = backends.choose(force_field, settings.backend)
+        self.backend, self.platform = fastest_way(
+            force_field,
+            settings.replicas,
+            backend=settings.backend,
+            platform=settings.platform,
+            threads=settings.threads,
+            before=before,
+        )
         options: dict[str, Any] = {
             "backend": self.backend,
             "threads": settings.threads,
@@ -63,7 +76,6 @@ class LangevinRun:
         self._rungs: Rungs  # and _last_good_nm (K, R, n, 3): from `start` or `resume` on
         self._last_good_nm: np.ndarray
         self._seconds = 0.0
-        self.platform = ""
         self.step = self.saved_times = self.saved_step = 0
         self.failed: dict[int, dict] = {}
         self.interrupted = False
@@ -162,9 +174,8 @@ class LangevinRun:
             friction_per_ps=self._description["friction_per_ps"],
             noise_seeds=self._seeds("noise"),
             swap_seed=seeds(self._seed, "swaps")[0],
-            platform=self._wanted_platform,
+            platform=self.platform,
         )
-        self.platform = self._rungs.platform
         logger.info("platform %s", self.platform)
 
     def _report(self) -> None:

@@ -76,8 +76,12 @@ class SimulationSettings:
     )
     start_topology: str | Path | None = setting("topology of --start, where it has none", None, option=Path | None)
     seed: int = setting("of velocities and noise; a resumed run keeps its own", 0)
-    platform: str = setting("OpenMM platform; auto: CUDA, HIP, OpenCL on a GPU, else Reference", "auto")
-    backend: str = setting("auto, native, torchforce or python", "auto")
+    platform: str = setting(
+        "OpenMM platform; auto: Reference or the GPU's, where there is one, whichever is measured to be faster", "auto"
+    )
+    backend: str = setting(
+        "native, torchforce or python; auto: the first of them that can compute the model, on a GPU the fastest", "auto"
+    )
     threads: int | None = setting("CPU threads that evaluate the energy", 1, option=int)
     minimise: bool = setting("go to the nearest energy minimum before the first step", False)
     per_replica: bool = setting("one trajectory file per replica", False)

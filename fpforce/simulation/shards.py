@@ -35,6 +35,7 @@ from fpforce.simulation.result import SimulationResult
 from fpforce.simulation.settings import SimulationSettings
 from fpforce.simulation.shard_summary import summary_of_shards
 from fpforce.simulation.start_frame import read_start_frame
+from fpforce.system.fastest import first_way
 
 MOST_SHARDS = 16  # where the user does not say how many replicas one has
 # In which the earlier process of a shard, whose worker was lost, notices that and writes its checkpoint.
@@ -248,6 +249,11 @@ def simulate_shard(
     wait_until_free(output.with_name(output.name + ".lock"), output, _GIVE_WAY_SECONDS)
     begun = output.with_name(output.name + ".checkpoint").exists()
     settings = replace(settings, resume=begun, overwrite=not begun)
+    if not begun:  # a measurement might end differently on each worker
+        backend, platform = first_way(
+            force_field.bound(settings.topology), backend=settings.backend, platform=settings.platform
+        )
+        settings = replace(settings, backend=backend, platform=platform)
     result = simulate(force_field, output, settings, show_progress=lambda step, failed: told((step, failed)))
     return result.steps, len(result.failed)
 

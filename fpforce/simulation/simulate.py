@@ -60,6 +60,7 @@ def simulate(
     if not (settings.resume or settings.overwrite):
         files.require_absent()
     description = describe(force_field, settings, temperature_k)
+    before = None
     if not settings.resume:
         start_nm, source = read_start_frame(force_field, settings.start, settings.start_topology)
         description["start"] = source | {"positions_nm": start_nm.tolist()}
@@ -78,7 +79,8 @@ def simulate(
                     "nothing left to do: %s is at step %d already; raise steps to go on", files.output, stored["steps"]
                 )
             description |= {name: stored[name] for name in ("seed", "start")}
-        run = LangevinRun(force_field, settings, files, description)
+            before = (stored["backend"], stored["platform"])
+        run = LangevinRun(force_field, settings, files, description, before)
         try:
             if settings.resume:
                 run.resume(arrays, stored)

@@ -37,9 +37,8 @@ def make_system(
         alone, and is bound to it (TransferableForceField.bind): the particles are its beads, in its order. One that is
         bound already may be given it again.
     backend: `native`, `torchforce`, `python`, or `auto`, which takes the first of them that can compute this force
-    field
-        here and says so at INFO. `native` has a global parameter `fpforce_scale` (1 by default) that scales what the
-        network has learned and leaves the bonded prior.
+        field here and says so at INFO; fpforce.system.fastest measures. `native` has a global parameter `fpforce_scale`
+        (1 by default) that scales what the network has learned and leaves the bonded prior.
     replicas: R copies that do not interact, evaluated as one batch; replica r owns particles r*n .. (r+1)*n - 1.
         The energy of the System is the sum over replicas.
     force_group: group of the one Force.

@@ -6,6 +6,7 @@ hand-off alone, one of Reference 0.5 us, and the model is evaluated by torch or 
 
 import logging
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING
 
 from fpforce.foundation.errors import InputError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("fpforce")
 
-_GPU_PLATFORMS = ("CUDA", "HIP", "OpenCL")
+GPU_PLATFORMS = ("CUDA", "HIP", "OpenCL")
 
 
 def make_context(
@@ -31,10 +32,8 @@ def make_context(
     """
     import openmm
 
-    require_platform(platform)
-    available = _available()
-    if platform != "auto":
-        name = next(name for name in available if name.lower() == platform.lower())
+    name, available = require_platform(platform), _available()
+    if name != "auto":
         try:
             return _context(system, make_integrator, available[name]), name
         except openmm.OpenMMException as error:
@@ -42,7 +41,7 @@ def make_context(
                 f"OpenMM platform {name} cannot run this system ({error}); leave --platform out"
             ) from error
 
-    for name in _GPU_PLATFORMS:
+    for name in GPU_PLATFORMS:
         if name not in available or (name == "OpenCL" and not opencl_gpus()):
             continue
         try:
@@ -52,15 +51,34 @@ def make_context(
     return _context(system, make_integrator, available["Reference"]), "Reference"
 
 
-def require_platform(platform: str) -> None:
-    """Raise InputError unless `platform` is `auto` or an OpenMM platform that is installed, in any case."""
-    if platform == "auto":
-        return
-    available = _available()
-    if not isinstance(platform, str) or platform.lower() not in {name.lower() for name in available}:
+def require_platform(platform: str) -> str:
+    """`auto`, or OpenMM's name of the installed platform that is called so in any case; InputError for another."""
+    available = {name.lower(): name for name in ("auto", *_available())}
+    if not isinstance(platform, str) or platform.lower() not in available:
         raise InputError(
-            f"OpenMM platform {platform!r} is not available here; choose auto or one of {', '.join(available)}"
+            f"OpenMM platform {platform!r} is not available here; choose auto or one of {', '.join(_available())}"
         )
+    return available[platform.lower()]
+
+
+@cache
+def usable_platforms() -> list[str]:
+    """Names of the OpenMM platforms that can be used here: those of a GPU first, if there is one."""
+    import openmm
+
+    available, particle = _available(), openmm.System()
+    particle.addParticle(1.0)
+    usable = []
+    for name in GPU_PLATFORMS:
+        if name not in available or (name == "OpenCL" and not opencl_gpus()):
+            continue
+        try:
+            _context(particle, lambda: openmm.VerletIntegrator(0.001), available[name])
+        except openmm.OpenMMException as error:
+            logger.info("platform %s is installed but cannot be used: %s", name, error)
+        else:
+            usable.append(name)
+    return usable + [name for name in available if name not in GPU_PLATFORMS]
 
 
 def _available() -> dict:
@@ -76,6 +94,6 @@ def _context(
 ) -> "openmm.Context":
     import openmm
 
-    if platform.getName() in _GPU_PLATFORMS:
+    if platform.getName() in GPU_PLATFORMS:
         return openmm.Context(system, make_integrator(), platform, {"Precision": "mixed"})
     return openmm.Context(system, make_integrator(), platform)

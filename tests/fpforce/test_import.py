@@ -13,6 +13,11 @@ import pytest
 import fpforce
 
 ENGINES = ("openmm", "mdtraj", "torch", "pytorch_lightning", "pydantic", "matplotlib")
+COMMANDS_OF_TRAINING = [
+    path.stem
+    for path in sorted(Path(fpforce.__file__).parent.glob("commands/*.py"))
+    if "from fpforce.training" in path.read_text()
+]
 OF_TRAINING = [name for name, home in fpforce._HOME_OF.items() if home.startswith("fpforce.training.")]
 
 
@@ -66,6 +71,18 @@ def test_without_torch_the_names_of_training_say_which_extra_they_need(name):
         f"assert message.startswith('fpforce.{name} needs ') and '`cpu` or `cuda13`' in message, message"
     )
     loaded_after(code)
+
+
+@pytest.mark.parametrize("command", COMMANDS_OF_TRAINING)
+def test_without_torch_the_commands_of_training_say_which_extra_they_need(command):
+    arguments = {"export": ["model.ckpt", "model.pt"], "sample": ["model.ckpt", "-n", "5", "-o", "samples.xtc"]}
+    code = (
+        "sys.modules['torch'] = None\n"
+        f"from fpforce.commands.{command} import main\nmain({arguments.get(command, ['recipe.yaml'])})"
+    )
+    done = subprocess.run([sys.executable, "-c", f"import sys\n{code}"], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: training needs torch; install fpforce with the extra `cpu`"), done.stderr
 
 
 def test_type_checkers_see_the_names_that_are_loaded_lazily():

@@ -15,30 +15,9 @@ BEADS = 5
 
 
 @pytest.fixture(scope="session")
-def graph_model(request, made_once, tmp_path_factory):
-    """model.pt of a `graph_transformer` after 150 steps."""
-
-    def make(path):
-        from fpforce.training.export import export
-        from fpforce.training.train import train
-
-        kind = ("model.kind=graph_transformer", "model.head_width=8", "run.max_steps=150", "optimizer.warmup_steps=10")
-        recipe = request.getfixturevalue("small_recipe")(tmp_path_factory.mktemp("graph"), *kind)
-        export(train(recipe, show_progress=False), path)
-
-    return made_once("graph_transformer.pt", make)
-
-
-@pytest.fixture(scope="session")
 def field(small_model):
     """An `internal` model of alanine dipeptide's five beads."""
     return fpforce.load(small_model)
-
-
-@pytest.fixture(scope="session", params=["internal", "graph_transformer"])
-def any_field(request):
-    """A model of each kind that the plugin computes."""
-    return fpforce.load(request.getfixturevalue("small_model" if request.param == "internal" else "graph_model"))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ A backend is a module with
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from types import ModuleType
 
@@ -40,18 +40,28 @@ def choose(force_field: ForceField, name: str = "auto") -> tuple[str, ModuleType
 
     Raises InputError for an unknown name, and when the backend (or, with `auto`, every one) is unavailable.
     """
+    chosen = next(usable(force_field, name))
+    return chosen, import_module(_MODULE_OF[chosen])
+
+
+def usable(force_field: ForceField, name: str = "auto") -> Iterator[str]:
+    """The names of those that can compute this force field here, `auto`'s first choice first; with a name this one.
+
+    Raises InputError as `choose` does.
+    """
     if name != "auto" and name not in _MODULE_OF:
         raise InputError(f"unknown backend {name!r}; choose auto, {' or '.join(_MODULE_OF)}")
-    reasons = []
-    for candidate in _MODULE_OF if name == "auto" else [name]:
-        module = import_module(_MODULE_OF[candidate])
-        reason = module.unavailable(force_field)
+    candidates, reasons = _MODULE_OF if name == "auto" else [name], []
+    for candidate in candidates:
+        reason = import_module(_MODULE_OF[candidate]).unavailable(force_field)
         if reason is None:
-            return candidate, module
+            yield candidate
+            continue
         reasons.append(f"backend {candidate}: {reason}")
         if name == "auto":
             logger.info("backend %s is passed over: %s", candidate, reason)
-    raise InputError("; ".join(reasons))
+    if len(reasons) == len(candidates):
+        raise InputError("; ".join(reasons))
 
 
 def selection_of(molecules: Molecules) -> slice | list[int]:

@@ -5,6 +5,9 @@ included (SECURITY.md); loading it unpickles nothing but what TorchScript knows.
 """
 
 import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fpforce.forcefield.force_field import ForceField
@@ -18,10 +21,18 @@ def load_program(force_field: ForceField) -> Any:
 
     content = intact_program(force_field)
     try:
-        with damage_as_value_error():
+        with damage_as_value_error(), torchscript():
             return torch.jit.load(io.BytesIO(content), map_location="cpu")
     except ValueError as error:
         raise _unusable(force_field, error) from error
+
+
+@contextmanager
+def torchscript() -> Iterator[None]:
+    """Without torch's warnings that TorchScript is deprecated, about which who simulates a model can do nothing."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*torch\.jit.* deprecated")
+        yield
 
 
 def intact_program(force_field: ForceField) -> bytes:

@@ -23,7 +23,7 @@ import numpy as np
 from fpforce.forcefield.force_field import ForceField
 from fpforce.foundation.errors import InputError, install_extra
 from fpforce.system.backends import Molecules, selection_of
-from fpforce.system.backends.program import intact_program
+from fpforce.system.backends.program import intact_program, torchscript
 
 if TYPE_CHECKING:
     import openmm
@@ -119,10 +119,10 @@ def _script(force_field: ForceField) -> bytes | None:
     import torch
 
     content = intact_program(force_field)
+    buffer = io.BytesIO()
     try:
-        program = torch.jit.load(io.BytesIO(content), map_location="cpu")
-        buffer = io.BytesIO()
-        torch.jit.save(program, buffer)
+        with torchscript():
+            torch.jit.save(torch.jit.load(io.BytesIO(content), map_location="cpu"), buffer)
     except (AttributeError, NotImplementedError, RuntimeError) as error:
         logger.info("torch %s does not run TorchScript (%s); the network is made anew", torch.__version__, error)
         try:
@@ -140,7 +140,10 @@ def _loaded(script: bytes | None) -> Any:
     """The TorchScript program, or None where there is none or torch cannot run it."""
     import torch
 
+    if script is None:
+        return None
     try:
-        return None if script is None else torch.jit.load(io.BytesIO(script), map_location="cpu")
+        with torchscript():
+            return torch.jit.load(io.BytesIO(script), map_location="cpu")
     except (AttributeError, NotImplementedError, RuntimeError):
         return None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fpforce.forcefield.force_field import ForceField
 from fpforce.foundation.errors import InputError, install_extra
 from fpforce.system.backends import Molecules, selection_of
-from fpforce.system.backends.program import load_program
+from fpforce.system.backends.program import load_program, torchscript
 
 if TYPE_CHECKING:
     import openmm
@@ -59,7 +59,9 @@ def attach(
         torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "program.pt")
-        _own_particles(force_field, selection_of(molecules)).save(str(path))
+        program = _own_particles(force_field, selection_of(molecules))
+        with torchscript():
+            program.save(str(path))
         force = force_class(str(path))
     force.setForceGroup(force_group)
     force.setName("fpforce")
@@ -91,9 +93,10 @@ def _own_particles(force_field: ForceField, selection: slice | list[int]) -> Any
             return self.program(positions[self.particles])
 
     program = load_program(force_field)
-    if isinstance(selection, slice):
-        return torch.jit.script(Consecutive(program, selection.start, selection.stop))
-    return torch.jit.script(Chosen(program, selection))
+    with torchscript():
+        if isinstance(selection, slice):
+            return torch.jit.script(Consecutive(program, selection.start, selection.stop))
+        return torch.jit.script(Chosen(program, selection))
 
 
 def _torch_force_class() -> Any:

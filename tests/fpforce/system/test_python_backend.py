@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import warnings
 import zipfile
 
 import numpy as np
@@ -34,7 +35,8 @@ def without_torchscript(monkeypatch):
     monkeypatch.setattr(Model, "_here", type(Model._here)())
 
 
-def test_network_made_anew_has_the_programs_energies(field, without_torchscript, monkeypatch):
+def test_network_made_anew_has_the_programs_energies(any_field, without_torchscript, monkeypatch):
+    field = any_field
     frames = (field.positions_nm + np.random.default_rng(5).normal(scale=0.01, size=(3, 5, 3))).reshape(-1, 3)
     anew = fpforce.make_system(field, backend="python", replicas=3)
     energy, forces = energy_and_forces(anew, frames)
@@ -43,6 +45,12 @@ def test_network_made_anew_has_the_programs_energies(field, without_torchscript,
     expected_energy, expected = energy_and_forces(fpforce.make_system(field, backend="python", replicas=3), frames)
     assert energy == through_xml[0] == pytest.approx(expected_energy, abs=1e-3)
     np.testing.assert_allclose(forces, expected, atol=5e-2)
+
+
+def test_nobody_is_told_that_torchscript_is_deprecated(field, recwarn):
+    warnings.simplefilter("always")
+    energy_and_forces(fpforce.make_system(field, backend="python"), field.positions_nm)
+    assert not [str(found.message) for found in recwarn if "torch.jit" in str(found.message)]
 
 
 def test_program_of_others_says_that_it_needs_torchscript(chiral_chain, without_torchscript):
