@@ -32,6 +32,7 @@ def test_nearly_all_samples_are_l(alanine, tmp_path, experts):
             f"data.beads={BEADS}",
             f"experts={experts}",
             "run.max_steps=3000",
+            "calibration.rounds=0",  # samples do not see it
             "run.max_minutes=null",
             "optimizer.batch_size=256",
             "run.threads=1",
