@@ -184,8 +184,19 @@ def test_html_shows_verdict_and_key_figures(report):
 
 @pytest.mark.parametrize(
     "undone, words",
-    [({"undone": [2]}, "; 1 that made it far worse undone. Residual"), ({}, ". Residual")],
-    ids=["undone", "exported before there were any"],
+    [
+        ({"undone": [2]}, "; 1 that made it far worse undone. Residual"),
+        ({}, ". Residual"),
+        (
+            {"held_out": {"nats": 0.1661, "error": 0.0384}, "refused": False},
+            "; the simulation came nearer to held-out frames by 0.166 ± 0.038 nats. Residual",
+        ),
+        (
+            {"held_out": {"nats": -0.2, "error": 0.01}, "refused": True},
+            "; taken back, since the simulation went away from held-out frames by 0.200 ± 0.010 nats. Residual",
+        ),
+    ],
+    ids=["undone", "exported before there were any", "held out", "taken back"],
 )
 def test_html_tells_of_rounds_of_calibration_that_were_undone(report, inputs, undone, words):
     figures = copy.deepcopy(report.figures)
