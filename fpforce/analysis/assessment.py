@@ -38,6 +38,7 @@ from fpforce.analysis.replica_frames import ReplicaFrames, check_shapes, counted
 from fpforce.analysis.resolution import Resolution, binned, choose_resolution
 from fpforce.analysis.reweighting import Weights
 from fpforce.analysis.settings import AssessmentSettings
+from fpforce.analysis.support import SupportAssessment, assess_support
 from fpforce.forcefield.wall import WallAction
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
@@ -72,6 +73,7 @@ class Assessment:
     `self_consistency`: divergence of the simulation from the iid samples, over the floor of the reference; None without
     iid samples. `protein`: None for a molecule without a chain of CA beads. `interfaces`: of molecules that touch and
     that no bond joins. `wall`: how often it acted in the counted frames of the simulations, None without one.
+    `support`: how many of these lie outside of what the model has seen, None where that cannot be said.
     `diagnosis`: what is wrong, the likeliest cause first, and what to do; empty where nothing is.
     """
 
@@ -95,6 +97,7 @@ class Assessment:
     protein: ProteinAssessment | None
     interfaces: tuple[InterfaceAssessment, ...]
     wall: WallAction | None
+    support: SupportAssessment | None
     checks: tuple[Check, ...]
     status: str
     diagnosis: tuple[Finding, ...]
@@ -244,6 +247,7 @@ def assess(
         ),
         interfaces=assess_interfaces(beads, reference, pools),
         wall=None if settings.wall is None else settings.wall.action(pools["simulation"]),
+        support=assess_support(settings.support, simulations, counted),
     )
     checks = checks_of(figures, settings.thresholds)
     status = status_of(verdict, checks)

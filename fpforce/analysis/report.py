@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fpforce.analysis import figures, protein_figures
+from fpforce.analysis import figures, protein_figures, support_figures
 from fpforce.analysis.assessment import Assessment, PlaneAssessment, assess
 from fpforce.analysis.comparison import FEWEST_FRAMES
 from fpforce.analysis.criteria import Thresholds
@@ -36,6 +36,7 @@ from fpforce.analysis.protein import ProteinAssessment
 from fpforce.analysis.report_json import summarise
 from fpforce.analysis.run_facts import RunFacts, simulation_facts, training_facts
 from fpforce.analysis.settings import AssessmentSettings
+from fpforce.analysis.support import SupportSource
 from fpforce.analysis.weighted_frames import drawn_by_weight
 from fpforce.forcefield.force_field import ForceField
 from fpforce.forcefield.load import AnyForceField
@@ -148,6 +149,7 @@ def evaluate(
         reference_time_step_ps=step_ps,
         wall=force_field.wall,
         floor=floor,
+        support=SupportSource.of(force_field, held_out),
         facts=facts,
     )
     trained_on: list[np.ndarray] | None = None
@@ -175,8 +177,10 @@ def evaluate(
         iid_log_weights=log_weights,
         settings=settings,
     )
+    assert settings.support is not None
     summary = summarise(
         assessment,
+        no_support=settings.support.no_meter,
         training_record=force_field.metadata.get("training", {}),
         simulation_records=records,
         provenance=_provenance(force_field, reference_files, training_files, listed(simulation), records, iid, seed)
@@ -259,7 +263,9 @@ def _render(assessment: Assessment, summary: dict[str, Any], force_field: ForceF
         }
         for plane in assessment.planes
     ]
-    pictures: dict[str, Any] = dict.fromkeys(("bonds", "angles", "residual", "curves"))
+    pictures: dict[str, Any] = dict.fromkeys(("bonds", "angles", "residual", "curves", "support"))
+    if assessment.support is not None:
+        pictures["support"] = _data_uri(support_figures.support_picture(assessment.support))
     if assessment.bonds:
         pictures["bonds"] = _data_uri(figures.geometry_histograms(assessment.bonds, "length", "pm", scale=1000.0))
     if assessment.angles:

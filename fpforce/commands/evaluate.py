@@ -118,6 +118,11 @@ def _show(report: "Report") -> None:
             f"{plane.plane.name}: F({plane.plane.basin_names[1]}) - F({plane.plane.basin_names[0]}) = "
             f"{_with_error(ours)} kT (reference {_with_error(theirs)})"
         )
+    support = report.assessment.support
+    if support is None:
+        console.print("What the model has seen: not measured; report.html says why")
+    else:
+        console.print(f"Outside of what the model has seen: {support.outside:.1%} (reference {support.floor:.1%})")
     console.print(f"Simulations: {report.assessment.convergence_verdict} ({report.assessment.convergence_reason})")
     console.print(f"Overall: [bold]{report.assessment.status}[/]")
     for finding in report.assessment.diagnosis:
