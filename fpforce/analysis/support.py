@@ -47,7 +47,10 @@ class SupportSource:
 
 @dataclass(frozen=True)
 class SupportSeries:
-    """One simulation: part of its counted frames that is outside, and against time (windows,) of all its replicas."""
+    """One simulation: part of its counted frames that is outside, and against time (windows,) of all its replicas.
+
+    `measured`: of every frame that was measured, counted or not, its saved time, replica and distance from the support.
+    """
 
     name: str
     outside: float
@@ -55,6 +58,7 @@ class SupportSeries:
     time_unit: str
     outside_in_time: np.ndarray
     counted: FrameSupport
+    measured: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,7 @@ def _series(meter: SupportMeter, simulation: ReplicaFrames, counted: np.ndarray,
         counted=FrameSupport(
             found.distances[late], found.strangest[late], found.names, found.calibrated_on, found.calibration_frames
         ),
+        measured={"saved_time": times, "replica": replicas, "distance": found.distances},
     )
 
 

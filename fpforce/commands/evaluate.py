@@ -1,4 +1,6 @@
-"""fpforce-evaluate: simulations of a force field against reference trajectories -> report.html and report.json."""
+"""fpforce-evaluate: simulations of a force field against reference trajectories -> report.html, report.json and
+support.npz.
+"""
 
 import math
 from pathlib import Path
@@ -54,8 +56,8 @@ def main(
 ) -> None:
     """Judge whether simulations reproduce the reference ensemble.
 
-    Prints the key figures and writes report.html (self-contained) and report.json. Exit status: 0 evaluated, whatever
-    the verdict; 2 wrong input.
+    Prints the key figures and writes report.html (self-contained), report.json, and support.npz with how far single
+    frames are from what the model has seen. Exit status: 0 evaluated, whatever the verdict; 2 wrong input.
     """
     from fpforce.analysis import evaluate
 

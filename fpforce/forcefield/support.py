@@ -21,6 +21,7 @@ NARROWEST_NM = 1e-4  # of a range: what is rigid is not told from what the file'
 _DISTANCES_AT_ONCE = 1_000_000
 # What edges were taken from.
 HELD_OUT, TRAINING, GIVEN = "frames held out of the training", "training frames", "the frames that were given"
+LEFT_OUT = "training molecules, each measured by the others"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fpforce.forcefield.support import FEWEST, HELD_OUT, TRAINING, Edges, excursions
+from fpforce.forcefield.support import FEWEST, HELD_OUT, LEFT_OUT, TRAINING, Edges, excursions
 from fpforce.training.checkpoint.record import TrainingRecord
 from fpforce.training.diffusion import alpha, sigma_squared, time_of_variance
 from fpforce.training.modelfile.physical_energy import PhysicalEnergy
@@ -30,6 +30,7 @@ RIDGE = 1e-4  # of the largest variance of the last layer's inputs, added to eve
 _BATCH = 512
 
 Range = tuple[np.ndarray, np.ndarray]
+NO_RANGES: Range = (np.zeros(0), np.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,17 @@ class Gauge:
 
     @classmethod
     def fit(
-        cls, models: Sequence[PhysicalEnergy], frames_nm: Sequence[np.ndarray], ranges_nm: Range, t_max: float
+        cls,
+        models: Sequence[PhysicalEnergy],
+        frames_nm: Sequence[np.ndarray],
+        ranges_nm: Range,
+        t_max: float,
+        energies: bool,
     ) -> "Gauge":
         """By frames (frames, beads, 3) of the training of each of some molecules, whose energies are `models`.
 
         ranges_nm: of the pair distances of the only molecule, or empty. t_max: the largest time that the energy is for.
+        energies: whether they measure, as those of one molecule can.
         """
         largest = float(sigma_squared(torch.tensor(t_max, dtype=torch.float64)))
         variances = np.unique(np.minimum(VARIANCES, largest))
@@ -65,8 +72,7 @@ class Gauge:
             means.append(h.mean(0))
             whitenings.append(_whitening(h))
         mean, whitening = (torch.stack(one).float().numpy() for one in (means, whitenings))
-        alone = len(models) == 1 and models[0].energy.conservative
-        return cls(variances, ranges_nm[0], ranges_nm[1], mean, whitening, alone)
+        return cls(variances, ranges_nm[0], ranges_nm[1], mean, whitening, energies)
 
     def measures(self, model: PhysicalEnergy, frames_nm: np.ndarray) -> dict[str, np.ndarray]:
         """Measures (frames,) by name of frames (frames, beads, 3) in nm; none where nothing can be told."""
@@ -126,15 +132,22 @@ def support_of_many(
     models: Sequence[PhysicalEnergy], frames_nm: Sequence[np.ndarray], ranges_nm: Sequence[Range], t_max: float
 ) -> Support | None:
     """Of some molecules of a transferable model, each with frames of its training (frames, beads, 3) and the ranges of
-    its distances: one half of the frames is measured by the other. The gauge has no ranges, since each molecule has its
-    own. None as of one.
+    its distances. Each molecule is measured by the others, as an unseen one will be; one alone by half of its frames.
+    The gauge has no ranges, since each molecule has its own. None as of one.
     """
-    gauge = Gauge.fit(models, [frames[::2] for frames in frames_nm], (np.zeros(0), np.zeros(0)), t_max)
-    parts = [
-        replace(gauge, low_nm=low, high_nm=high).measures(model, frames[1::2])
-        for model, frames, (low, high) in zip(models, frames_nm, ranges_nm, strict=True)
-    ]
-    return _edged(gauge, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, TRAINING)
+    if len(models) == 1:
+        models, ranges_nm, of = [*models, *models], [*ranges_nm, *ranges_nm], TRAINING
+        frames_nm = [frames_nm[0][::2], frames_nm[0][1::2]]
+    else:
+        of = LEFT_OUT
+    parts = []
+    for left_out, (low_nm, high_nm) in enumerate(ranges_nm):
+        others = [k for k in range(len(models)) if k != left_out]
+        gauge = Gauge.fit([models[k] for k in others], [frames_nm[k] for k in others], NO_RANGES, t_max, False)
+        gauge = replace(gauge, low_nm=low_nm, high_nm=high_nm)
+        parts.append(gauge.measures(models[left_out], frames_nm[left_out]))
+    measures = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return _edged(Gauge.fit(models, frames_nm, NO_RANGES, t_max, False), measures, of)
 
 
 def calibrated(
@@ -143,7 +156,7 @@ def calibrated(
     """Of one molecule, measured by frames that are known (frames, beads, 3), with the edge where others have it; `of`
     says what these are. None where they are too few, or nothing can be measured.
     """
-    gauge = Gauge.fit([model], [known_nm], ranges_nm, t_max)
+    gauge = Gauge.fit([model], [known_nm], ranges_nm, t_max, model.energy.conservative)
     return _edged(gauge, gauge.measures(model, other_nm), of)
 
 

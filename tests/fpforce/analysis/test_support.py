@@ -87,6 +87,21 @@ def test_the_time_at_which_frames_went_astray_is_seen(small_model, frames):
     assert series.outside_in_time[~late].max() < 0.1 < 0.7 < series.outside_in_time[late].min()
 
 
+def test_distances_are_written_frame_by_frame(judged, tmp_path):
+    from fpforce.analysis.report import _replace_support
+
+    support = judged(0.1).support
+    _replace_support(tmp_path / "support.npz", support)
+    with np.load(tmp_path / "support.npz") as arrays:
+        for one in support.simulations:
+            time, replica, distance = (arrays[f"{one.name}/{name}"] for name in ("saved_time", "replica", "distance"))
+            assert len(distance) == TIMES * REPLICAS and set(replica) == set(range(REPLICAS))
+            counted = distance[time >= TIMES // 2]
+            assert (counted > 1.0).mean() == pytest.approx(one.outside)
+    _replace_support(tmp_path / "support.npz", None)
+    assert not (tmp_path / "support.npz").exists(), "of an earlier report"
+
+
 def test_what_may_be_outside_is_what_the_js_divergence_allows():
     """A part p where no data are adds p ln(2) / 2 to the divergence, to first order in p."""
     p, bins = Thresholds().outside_support, 10

@@ -83,7 +83,7 @@ def test_the_last_layer_measures_the_spread_of_an_ensemble(small_checkpoint):
     model, kept = physical_energy(checkpoint, 1e-5), checkpoint.record.support
     frames_nm = checkpoint.record.normalisation.to_nm(kept["frames"].double()).numpy()
     ranges = (np.zeros(0), np.zeros(0))
-    gauge = Gauge.fit([model], [frames_nm], ranges, 1.0)
+    gauge = Gauge.fit([model], [frames_nm], ranges, 1.0, True)
     h = (_asked(model, frames_nm[:50], 0.1)[1] - torch.from_numpy(gauge.mean[1])).numpy()
     draws = np.random.default_rng(0).normal(size=(20_000, h.shape[1])) @ gauge.whitening[1].astype(float).T
     spread = (draws @ h.T).std(axis=0) / np.sqrt(h.shape[1])
