@@ -327,7 +327,9 @@ def _replace_support(path: Path, support: SupportAssessment | None) -> None:
     if support is None:
         path.unlink(missing_ok=True)
         return
-    arrays = {f"{one.name}/{name}": values for one in support.simulations for name, values in one.measured.items()}
+    arrays: dict[str, Any] = {
+        f"{one.name}/{name}": values for one in support.simulations for name, values in one.measured.items()
+    }
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     _replace(path, buffer.getvalue())
