@@ -200,6 +200,8 @@ def rows_of(
     for kind in chosen.kinds or kinds:
         own, made = kinds[kind]
         frames, of_right = made(), known if own is measure else own(right)
+        if not len(frames):  # of five beads no turn about a bond makes others overlap
+            continue
         one = row(name, kind, of_right, own(frames), own.edges)
         if name == FLOW_CASE and own is measure and not chosen.no_likelihoods:
             of_right, values = (measure.against_the_flow(each) for each in (right, frames))
