@@ -22,6 +22,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -107,13 +108,12 @@ def on_plane(name: str, chosen: argparse.Namespace) -> list[dict]:
     anywhere[:, 0, :2] = rng.uniform(*np.array(MULLER_BROWN.box_nm).T, size=(len(anywhere), 2))
     energies = MULLER_BROWN.energy(anywhere[:, 0, 0], anywhere[:, 0, 1]) / MULLER_BROWN.kt_kj_per_mol
     low = (MULLER_BROWN.energy(*reference[:, 0, :2].T) / MULLER_BROWN.kt_kj_per_mol).min()
-    wrong = {"places of more than 10 kT": anywhere[energies > low + 10.0][: chosen.frames]}
-    for variant, label in (
-        ("default", "own simulation"),
-        ("without Fokker-Planck", "own simulation, without Fokker-Planck"),
-    ):
-        wrong[label] = (models[variant], wrong_frames.simulated(models[variant].field, right))
-    return rows_of(name, models["default"], right, wrong)
+    high = anywhere[energies > low + 10.0][: chosen.frames]
+    wrong = {"places of more than 10 kT": (models["default"], lambda: high)}
+    for variant, measure in models.items():
+        label = "own simulation" + ("" if variant == "default" else f", {variant}")
+        wrong[label] = (measure, partial(wrong_frames.simulated, measure.field, right))
+    return rows_of(name, models["default"], right, wrong, chosen)
 
 
 class Measures:
