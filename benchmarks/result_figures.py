@@ -83,6 +83,41 @@ def unseen(results: list[dict], path: Path) -> None:
     figure.savefig(path, dpi=DOTS_PER_INCH)
 
 
+def support(rows: list[dict], path: Path) -> None:
+    """Receiver operating characteristic of fpforce.support, a panel a case and a curve a kind of frames."""
+    from matplotlib.figure import Figure
+
+    cases = list(dict.fromkeys(row["case"] for row in rows))
+    kinds = list(dict.fromkeys(row["kind"] for row in rows if row["kind"] != "reference"))
+    colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#333333", "#999933", "#882255")
+    columns = 3
+    lines = -(-len(cases) // columns)
+    figure = Figure(figsize=(8.4, 0.9 + 2.6 * lines), layout="constrained")
+    axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axis in axes[len(cases) :]:
+        axis.set_axis_off()
+    for axis, case in zip(axes, cases, strict=False):
+        axis.axvline(0.01, color="0.75", lw=0.8, ls="--", zorder=0)
+        for row in (row for row in rows if row["case"] == case and row["kind"] != "reference"):
+            number = kinds.index(row["kind"])
+            style = dict(color=colours[number % len(colours)], lw=1.6, clip_on=False)
+            axis.plot(row["false"][1:], row["true"][1:], ls="--" if "own" in row["kind"] else "-", **style)
+        axis.plot(row["false"][1:], row["false"][1:], color="0.6", lw=0.8, ls=":")
+        axis.set(xscale="log", xlim=(1e-3, 1.0), ylim=(0.0, 1.0), xticks=(1e-3, 1e-2, 1e-1))
+        axis.set_title(case.replace("_", " "), fontsize=10)
+        axis.spines[["top", "right"]].set_visible(False)
+    for axis in axes[max(0, len(cases) - columns) : len(cases)]:
+        axis.tick_params(labelbottom=True)
+        axis.set_xlabel("right frames flagged")
+    for axis in axes[: len(cases) : columns]:
+        axis.set_ylabel("wrong frames flagged")
+    for number, kind in enumerate(kinds):
+        ls = "--" if "own" in kind else "-"
+        axes[0].plot([], [], color=colours[number % len(colours)], label=kind, ls=ls)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    figure.savefig(path, dpi=DOTS_PER_INCH)
+
+
 def overview(notebook: Path, path: Path) -> None:
     """The first figure among a notebook's stored outputs."""
     cells = json.loads(notebook.read_text())["cells"]
@@ -107,6 +142,7 @@ def draw(results: Path, into: Path) -> list[Path]:
         "alanine_variants": lambda data, path: variants(data["rows"], path, "F(phi > 0) - F(phi < 0)"),
         "chignolin_variants": lambda data, path: variants(data["rows"], path, "F(folded) - F(unfolded)"),
         "dipeptides": unseen,
+        "support": support,
     }
     drawn = []
     for name, figure in figures.items():

@@ -325,6 +325,19 @@ SECTIONS = (
         "sets were among those by which 0.05 was chosen: `tau` seed 0 by 0.01, 0.05 and 0.1, the others by one try.",
     ),
     (
+        "Which measure finds what",
+        "support",
+        "support.py CASE ... --frames 600 --steps 3000 --tau FOLDER --systems FOLDER",
+        "Frames that are wrong by construction, measured by models as strangers.py trains them, 8,000 steps; of the "
+        "Müller-Brown potential two of 3,000 steps without the analytic prior. Clashes are made by a turn about "
+        "a bond, which leaves bonds and angles as they are; the own simulations are of 6 ps, from frames of the "
+        "reference. A measure flags what is beyond 99% of the frames held out of the training, "
+        "which `reference` tells from other frames that nothing was trained on. `energy` and `last layer` are at the "
+        "variance of the noise, those of the denoising error and of the score at 0.1; neighbours are among "
+        "1,000 frames of the training, those by RMSD among 250; `energy against the flow` is |E + ln q| of 40 frames, "
+        "beyond 99% of the reference's own.",
+    ),
+    (
         "Where the inconsistency arises",
         "where_consistency_breaks_tau",
         "where_consistency_breaks.py CHECKPOINT tau --tau FOLDER",
@@ -411,6 +424,20 @@ PAGES = {
         "Does a simulation have the distribution of the data, for molecules that no default was chosen on, where "
         "frames are few for the beads, too? One seed where no other is listed: differences of 0.01 nm say nothing.",
         ("strangers", "where_consistency_breaks_tau"),
+    ),
+    "support": Page(
+        "What a model has seen",
+        "How well frames that are wrong are told from right ones by [the support of a force "
+        "field](../method.md#the-support-of-a-force-field), and by other measures. A simulation whose frames are all "
+        "right one by one is not told by any of them, however wrong its weights are.",
+        ("support",),
+        (
+            (
+                "support.png",
+                "Part of the wrong frames that is flagged against the part of the right ones, by fpforce.support; a "
+                "curve for each kind of frames, the edge at 1% is the grey line",
+            ),
+        ),
     ),
     "cost-and-speed": Page(
         "Cost, speed and memory",

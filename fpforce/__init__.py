@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fpforce.simulation.simulate import simulate as simulate
     from fpforce.system.add_force import add_force as add_force
     from fpforce.system.make_system import make_system as make_system
+    from fpforce.system.support import support as support
     from fpforce.training.export import export as export
     from fpforce.training.recipe.read import load_recipe as load_recipe
     from fpforce.training.recipe.sections import Recipe as Recipe
@@ -51,6 +52,7 @@ _HOME_OF = {
     "read_simulation": "fpforce.simulation.read",
     "sample": "fpforce.training.sample",
     "simulate": "fpforce.simulation.simulate",
+    "support": "fpforce.system.support",
     "train": "fpforce.training.train",
 }
 

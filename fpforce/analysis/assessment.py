@@ -42,6 +42,7 @@ from fpforce.analysis.resolution import Resolution, choose_resolution
 from fpforce.analysis.reweighting import ReweightedPoints, Weights
 from fpforce.analysis.sampled_frames import sample_of
 from fpforce.analysis.settings import AssessmentSettings
+from fpforce.analysis.support import SupportAssessment, assess_support
 from fpforce.analysis.tica import TicaPlane
 from fpforce.forcefield.wall import Wall, WallAction
 from fpforce.foundation.errors import InputError
@@ -56,6 +57,7 @@ class Assessment:
     `self_consistency`: divergence of the simulation from the iid samples, over the floor of the reference; None without
     iid samples. `protein`: None for a molecule without a chain of CA beads. `interfaces`: of molecules that touch and
     that no bond joins. `wall`: how often it acted in the counted frames of the simulations, None without one.
+    `support`: how many of these lie outside of what the model has seen, None where that cannot be said.
     `diagnosis`: what is wrong, the likeliest cause first, and what to do; empty where nothing is.
     """
 
@@ -80,6 +82,7 @@ class Assessment:
     protein: ProteinAssessment | None
     interfaces: tuple[InterfaceAssessment, ...]
     wall: WallAction | None
+    support: SupportAssessment | None
     checks: tuple[Check, ...]
     status: str
     diagnosis: tuple[Finding, ...]
@@ -246,6 +249,7 @@ def assess(
         ),
         interfaces=assess_interfaces(beads, reference_halves, pools),
         wall=None if wall is None else WallAction.over(wall.parts),
+        support=assess_support(settings.support, simulations, sources, starts),
     )
     checks = checks_of(figures, settings.thresholds)
     status = status_of(verdict, checks)

@@ -5,6 +5,7 @@ nor one of which too little was measured: distributions of few frames, or whose 
 agree with anything. One that does not meet a criterion fails, whether or not the rest can be judged.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,12 @@ class Thresholds:
     excess_pmf_error: float = 0.10
     free_energy_error_kt: float = 0.5
     bond_w1_nm: float = 2e-4
+
+    @property
+    def outside_support(self) -> float:
+        """Part of the frames that may lie where no data are, beyond the reference's own part: such a part p adds
+        p ln(2) / 2 to the JS divergence, so that it is what `excess_js` allows (docs/method.md)."""
+        return 2.0 * self.excess_js / math.log(2.0)
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,10 @@ def checks_of(figures: dict[str, Any], thresholds: Thresholds) -> tuple[Check, .
         label = "Largest W1 distance of a bond length, nm"
         passed = worst < thresholds.bond_w1_nm if measured else None
         checks.append(Check("bond_w1_nm", label, worst, thresholds.bond_w1_nm, passed))
+    support, allowed = figures["support"], thresholds.outside_support
+    label = "Frames outside of what the model has seen, part beyond the reference's own"
+    if support is not None:
+        checks.append(Check("outside_support", label, support.excess, allowed, support.excess <= allowed))
     for name, label in (("non_finite_frames", "Frames that are not finite"), ("failed_replicas", "Failed replicas")):
         checks.append(Check(name, label, figures[name], 0, figures[name] == 0))
     verdict = figures["convergence_verdict"]

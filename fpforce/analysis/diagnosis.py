@@ -55,7 +55,7 @@ def diagnose(
         findings.append(_bonds(figures, missed, facts))
     if stated is None and figures["convergence_verdict"] != NOT_CONVERGED:
         findings.append(wrong_distribution(figures, missed, thresholds, facts))
-    findings.append(_beside_the_data(figures, facts))
+    findings.append(_beside_the_data(figures, missed, facts))
     findings.append(_reference_too_short(figures, facts))
     return tuple(finding for finding in findings if finding is not None)
 
@@ -125,22 +125,38 @@ def _broken(figures: dict[str, Any], facts: RunFacts) -> Finding | None:
     )
 
 
-def _beside_the_data(figures: dict[str, Any], facts: RunFacts) -> Finding | None:
-    excursion, wall = figures["excursion"], figures["wall"]
+def _beside_the_data(figures: dict[str, Any], missed: set[str], facts: RunFacts) -> Finding | None:
+    excursion, wall, support = figures["excursion"], figures["wall"], figures["support"]
     outside = 0.0 if excursion is None else excursion.outside - 2.0 * excursion.floor
     pushed = 0.0 if wall is None else wall.more_than_a_kt
-    if max(outside, pushed) <= OUTSIDE:
+    unseen = support is not None and "outside_support" in missed
+    if max(outside, pushed) <= OUTSIDE and not unseen:
         return None
-    text = "" if excursion is None else f"{excursion.outside:.1%} of the simulated frames have distances that the "
-    text += "" if excursion is None else f"reference never has ({excursion.floor:.1%} of its own other frames)"
+    parts, by_distance = [], True
+    if unseen:
+        reason = next(iter(support.reasons))
+        by_distance = reason == "pair distances"
+        parts.append(
+            f"{support.outside:.1%} of the simulated frames are outside of what the model has seen "
+            f"({support.floor:.1%} of the reference), most by {reason}"
+        )
+    if excursion is not None and outside > OUTSIDE:
+        parts.append(
+            f"{excursion.outside:.1%} of the simulated frames have distances that the reference never has "
+            f"({excursion.floor:.1%} of its own other frames)"
+        )
     if wall is not None:
-        text += f"{'; ' if text else ''}the wall pushes by more than 1 kT in {pushed:.1%}"
+        parts.append(f"the wall pushes by more than 1 kT in {pushed:.1%}")
+    if wall is None and by_distance:
+        remedy = "a wall below the smallest distances of the data, and more training"
+        command = next_commands.train_anew(facts, "wall", "model.wall=true")
+    elif facts.training.flow_weight == 0.0:
         remedy = "the energy is wrong beside the data: the Fokker-Planck equation along the flow, or more training"
         command = next_commands.train_anew(facts, "flow", "loss.flow_weight=0.05")
     else:
-        remedy = "a wall below the smallest distances of the data, and more training"
-        command = next_commands.train_anew(facts, "wall", "model.wall=true")
-    return Finding(LEFT_THE_DATA, text, remedy, command)
+        remedy = "the energy is wrong beside the data: train longer"
+        command = next_commands.train_longer(facts)
+    return Finding(LEFT_THE_DATA, "; ".join(parts), remedy, command)
 
 
 def _not_sampled(figures: dict[str, Any], facts: RunFacts) -> Finding | None:

@@ -1,4 +1,4 @@
-"""evaluate: files in, the consistency report out (`report.html`, self-contained, and `report.json`).
+"""evaluate: files in, the consistency report out (`report.html`, self-contained, `report.json` and `support.npz`).
 
 In: a model, reference trajectories, simulations by fpforce-simulate, optionally the training trajectories and iid
 samples. The figures come from `assess`, the dict from `summarise`, the pictures from `figures`.
@@ -7,6 +7,7 @@ Longer than other files, since every input of an evaluation is checked and named
 
 import base64
 import contextlib
+import io
 import json
 import logging
 import math
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from fpforce.analysis import figures, protein_figures
+from fpforce.analysis import figures, protein_figures, support_figures
 from fpforce.analysis.assessment import Assessment, assess
 from fpforce.analysis.comparison import FEWEST_FRAMES
 from fpforce.analysis.criteria import Thresholds
@@ -38,6 +39,7 @@ from fpforce.analysis.protein import ProteinAssessment
 from fpforce.analysis.report_json import summarise
 from fpforce.analysis.run_facts import RunFacts, simulation_facts, training_facts
 from fpforce.analysis.settings import AssessmentSettings
+from fpforce.analysis.support import SupportAssessment, SupportSource
 from fpforce.analysis.weighted_frames import drawn_by_weight
 from fpforce.forcefield.force_field import ForceField
 from fpforce.forcefield.load import AnyForceField
@@ -51,7 +53,7 @@ logger = logging.getLogger("fpforce")
 # One file, or several.
 Paths = str | Path | Sequence[str | Path]
 
-HTML_NAME, JSON_NAME = "report.html", "report.json"
+HTML_NAME, JSON_NAME, SUPPORT_NAME = "report.html", "report.json", "support.npz"
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ def evaluate(
         iid: samples of the beads, .npz / .npy in nm or a trajectory; with the log densities that fpforce-sample wrote
         beside
             them (--log-likelihood) they are reweighted to the force field, too.
-        output: folder for report.html and report.json.
+        output: folder for report.html, report.json, and support.npz with the distance from the support of the frames
+        that were measured.
         discard: fraction of the simulated time left out at the start of each replica.
         seed: of thinnings and bootstraps.
         overwrite: replace an existing report.
@@ -150,6 +153,7 @@ def evaluate(
         reference_time_step_ps=step_ps,
         wall=force_field.wall,
         floor=floor,
+        support=SupportSource.of(force_field, held_out),
         facts=facts,
     )
     trained_on: Sequence[FrameSource] | None = None
@@ -177,8 +181,10 @@ def evaluate(
         iid_log_weights=log_weights,
         settings=settings,
     )
+    assert settings.support is not None
     summary = summarise(
         assessment,
+        no_support=settings.support.no_meter,
         training_record=force_field.metadata.get("training", {}),
         simulation_records=records,
         provenance=_provenance(force_field, reference_files, training_files, listed(simulation), records, iid, seed)
@@ -193,6 +199,7 @@ def evaluate(
         _free_outputs(output, overwrite)  # again: another one may have come and gone
         _replace(html_path, html)
         _replace(json_path, json.dumps(summary, indent=1, allow_nan=False))
+        _replace_support(output / SUPPORT_NAME, assessment.support)
     return Report(assessment, summary, html_path, json_path)
 
 
@@ -261,7 +268,9 @@ def _render(assessment: Assessment, summary: dict[str, Any], force_field: ForceF
         }
         for plane in assessment.planes
     ]
-    pictures: dict[str, Any] = dict.fromkeys(("bonds", "angles", "residual", "curves"))
+    pictures: dict[str, Any] = dict.fromkeys(("bonds", "angles", "residual", "curves", "support"))
+    if assessment.support is not None:
+        pictures["support"] = _data_uri(support_figures.support_picture(assessment.support))
     if assessment.bonds:
         pictures["bonds"] = _data_uri(figures.geometry_histograms(assessment.bonds, "length", "pm", scale=1000.0))
     if assessment.angles:
@@ -315,10 +324,26 @@ def _data_uri(svg: str) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace_support(path: Path, support: SupportAssessment | None) -> None:
+    """Distances frame by frame, an array `NAME/saved_time`, `NAME/replica` and `NAME/distance` for each simulation."""
+    if support is None:
+        path.unlink(missing_ok=True)
+        return
+    arrays: dict[str, Any] = {
+        f"{one.name}/{name}": values for one in support.simulations for name, values in one.measured.items()
+    }
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    _replace(path, buffer.getvalue())
+
+
+def _replace(path: Path, content: str | bytes) -> None:
     try:
         with replacing(path) as unfinished:
-            unfinished.write_text(text, encoding="utf-8")
+            if isinstance(content, bytes):
+                unfinished.write_bytes(content)
+            else:
+                unfinished.write_text(content, encoding="utf-8")
     except OSError as error:
         raise InputError(
             f"report {path} cannot be written: {error.strerror}; free space or give another --output"

@@ -18,6 +18,7 @@ from fpforce.analysis.distributions import DistributionDistance
 from fpforce.analysis.geometry import GeometryDistance
 from fpforce.analysis.plane_assessment import PlaneAssessment
 from fpforce.analysis.protein_json import summarise_protein
+from fpforce.analysis.support import SupportAssessment
 
 _METRICS = ("js", "pmf_error", "js_floor", "pmf_error_floor", "excess_js", "excess_pmf_error")
 
@@ -28,11 +29,13 @@ def summarise(
     training_record: dict[str, Any],
     simulation_records: Sequence[dict[str, Any]],
     provenance: dict[str, Any],
+    no_support: str | None = None,
 ) -> dict[str, Any]:
     """The report as a JSON-able dict.
 
     Args:
         assessment: the Assessment.
+        no_support: why it is not said which frames the model has seen, where it is not.
         training_record: `training` of the force field's metadata.
         simulation_records: the metadata (sidecar) of every simulation.
         provenance: dict of file names, hashes and versions.
@@ -71,6 +74,7 @@ def summarise(
             "js_floor": a.resolution.floor_js,
             "js_floor_at_64_bins": a.resolution.finest_floor_js,
         },
+        "support": {"not_measured": no_support} if a.support is None else _support(a.support),
         "distributions": {one.name: _distribution(one) for one in a.distributions},
         "simulation": simulation,
         "reference": _set_figures(a, "reference"),
@@ -150,6 +154,30 @@ def _plane(plane: PlaneAssessment) -> dict[str, Any]:
                 for s in convergence.simulations
             ],
         },
+    }
+
+
+def _support(support: SupportAssessment) -> dict[str, Any]:
+    return {
+        "outside": support.outside,
+        "floor": support.floor,
+        "excess": support.excess,
+        "frames": support.frames,
+        "floor_frames": support.floor_frames,
+        "edge_from": support.reference.calibrated_on,
+        "edge_from_frames": support.reference.calibration_frames,
+        "reasons": support.reasons,
+        "simulations": [
+            {
+                "name": one.name,
+                "outside": one.outside,
+                "time": one.time.tolist(),
+                "time_unit": one.time_unit,
+                "outside_in_time": one.outside_in_time.tolist(),
+                "largest_distance": float(one.counted.distances.max()),
+            }
+            for one in support.simulations
+        ],
     }
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from fpforce.analysis.criteria import Thresholds
 from fpforce.analysis.folding import FoldedStructure
 from fpforce.analysis.run_facts import RunFacts
+from fpforce.analysis.support import SupportSource
 from fpforce.forcefield.wall import Wall
 from fpforce.foundation.errors import InputError
 
@@ -15,7 +16,8 @@ class AssessmentSettings:
 
     `plane` as in `choose_planes`; `folded`: FoldedStructure, which makes folding the basins; `reference_time_step_ps`
     between frames of the reference, None if unknown, for its time scales; `wall`: the force field's, or None; `floor`
-    as in `Floor.choose`; `facts` beside the frames, for the diagnosis.
+    as in `Floor.choose`; `support`: what says which frames the model has seen, or None; `facts` beside the frames, for
+    the diagnosis.
     """
 
     discard: float = 0.5
@@ -27,6 +29,7 @@ class AssessmentSettings:
     reference_time_step_ps: float | None = None
     wall: Wall | None = None
     floor: str = "auto"
+    support: SupportSource | None = None
     thresholds: Thresholds = field(default_factory=Thresholds)
     facts: RunFacts = field(default_factory=RunFacts)
 

@@ -1,4 +1,6 @@
-"""fpforce-evaluate: simulations of a force field against reference trajectories -> report.html and report.json."""
+"""fpforce-evaluate: simulations of a force field against reference trajectories -> report.html, report.json and
+support.npz.
+"""
 
 import math
 from pathlib import Path
@@ -54,8 +56,8 @@ def main(
 ) -> None:
     """Judge whether simulations reproduce the reference ensemble.
 
-    Prints the key figures and writes report.html (self-contained) and report.json. Exit status: 0 evaluated, whatever
-    the verdict; 2 wrong input.
+    Prints the key figures and writes report.html (self-contained), report.json, and support.npz with how far single
+    frames are from what the model has seen. Exit status: 0 evaluated, whatever the verdict; 2 wrong input.
     """
     from fpforce.analysis import evaluate
 
@@ -118,6 +120,11 @@ def _show(report: "Report") -> None:
             f"{plane.plane.name}: F({plane.plane.basin_names[1]}) - F({plane.plane.basin_names[0]}) = "
             f"{_with_error(ours)} kT (reference {_with_error(theirs)})"
         )
+    support = report.assessment.support
+    if support is None:
+        console.print("What the model has seen: not measured; report.html says why")
+    else:
+        console.print(f"Outside of what the model has seen: {support.outside:.1%} (reference {support.floor:.1%})")
     console.print(f"Simulations: {report.assessment.convergence_verdict} ({report.assessment.convergence_reason})")
     console.print(f"Overall: [bold]{report.assessment.status}[/]")
     for finding in report.assessment.diagnosis:

@@ -40,7 +40,13 @@ def describe(force_field: "ForceField | TransferableForceField") -> str:
     else:
         what = _describe_types(force_field)
     return "\n".join(
-        [*_describe_file(force_field), *what, *_describe_wall(force_field), *_describe_making(force_field)]
+        [
+            *_describe_file(force_field),
+            *what,
+            *_describe_wall(force_field),
+            *_describe_support(force_field),
+            *_describe_making(force_field),
+        ]
     )
 
 
@@ -85,6 +91,13 @@ def _describe_wall(force_field: "ModelFile") -> list[str]:
         return []
     distances = [f"{'-'.join(entry['names'])} {entry['distance_nm']:.4f}" for entry in wall["smallest_distances"]]
     return ["wall (nm)     " + ", ".join(distances)]
+
+
+def _describe_support(force_field: "ModelFile") -> list[str]:
+    support = force_field.metadata.get("support")
+    if not support:
+        return ["support       not known: written by an earlier version, or trained on too few frames"]
+    return [f"support       edge from {support['frames']} {support['of']}, by {', '.join(support['names'])}"]
 
 
 def _describe_making(force_field: "ModelFile") -> list[str]:

@@ -1,7 +1,7 @@
 """model.pt, the one file that is a whole force field: its entries, read without torch.
 
 In:  a TorchScript archive (a zip) whose `extra/` folder holds `fpforce.json` (metadata, beads, start frame),
-     `fpforce.safetensors` (the weights) and `topology.pdb`.
+     `fpforce.safetensors` (the weights), `topology.pdb` and `support.safetensors` (what frames are compared with).
 Out: the metadata, and the bytes of any entry. What is made of them is in fpforce.forcefield.load.
 
 Nothing in the file is executed or unpickled here; torch itself loads the program later, in fpforce.system.backends.
@@ -21,6 +21,7 @@ FORMAT_VERSION = 4
 METADATA_ENTRY = "fpforce.json"
 WEIGHTS_ENTRY = "fpforce.safetensors"
 TOPOLOGY_ENTRY = "topology.pdb"
+SUPPORT_ENTRY = "support.safetensors"  # where fpforce.json has `support`
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fpforce.forcefield.artifact import METADATA_ENTRY, WEIGHTS_ENTRY, read_extra
+from fpforce.forcefield.artifact import METADATA_ENTRY, SUPPORT_ENTRY, WEIGHTS_ENTRY, read_extra
 
 
 @dataclass(frozen=True)
@@ -80,3 +80,7 @@ class ModelFile:
     def weights_bytes(self) -> bytes:
         """The bytes of fpforce.safetensors, as the native plugin reads them."""
         return read_extra(self.path, WEIGHTS_ENTRY)
+
+    def support_bytes(self) -> bytes:
+        """The bytes of support.safetensors, which is there where the metadata have `support`."""
+        return read_extra(self.path, SUPPORT_ENTRY)

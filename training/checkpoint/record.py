@@ -165,7 +165,8 @@ class TrainingRecord:
     (fpforce.trajectories.weights), or None. transferable: None for one molecule, else
     `knowledge` of the types (fpforce.forcefield.transferable), the names `trained_on`, and of a few `molecules` the
     entries that differ between them by name; the record's own are then the first one's. smallest_distances: of the
-    data, as in fpforce.forcefield.wall, where a model of the recipe has a wall.
+    data, as in fpforce.forcefield.wall, where a model of the recipe has a wall. support: frames that say what the model
+    has seen, as in training.data.dataset.TrainingSet.support_frames; None in the record of an earlier version.
     """
 
     recipe: dict
@@ -188,6 +189,7 @@ class TrainingRecord:
     origin_nm: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     transferable: dict | None = None
     weights: dict | None = None
+    support: dict | None = None
     version: int = CHECKPOINT_VERSION
 
     @staticmethod

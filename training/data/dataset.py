@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fpforce.forcefield.transferable.graph import held_pairs
+from fpforce.forcefield.transferable.statistics import measure
 from fpforce.forcefield.wall import smallest_distances
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
@@ -33,6 +34,7 @@ from fpforce.trajectories.bead_frames import BeadFrames
 from fpforce.trajectories.weights import in_proportion
 
 CHECK_FRAMES = 256
+SUPPORT_FRAMES = 1000  # of the training, and as many held out, that say at export what the model has seen
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ class TrainingSet:
             "bond_lengths_nm": self.bond_lengths_nm(),
             "start_positions_nm": self.start_positions_nm,
             "check_frames": self.check_frames(),
+            "support": self.support_frames(),
             "forces": None if self.forces is None else self.forces.record,
             "weights": self.weights_record,
         }
@@ -148,8 +151,24 @@ class TrainingSet:
 
     def check_frames(self) -> Tensor:
         """Frames spread evenly over the set, which travel in the checkpoint for the checks at export."""
-        count = min(CHECK_FRAMES, len(self.frames))
-        return self.by_weight[torch.linspace(0, len(self.frames) - 1, count).round().long()].clone()
+        return _spread(self.by_weight, CHECK_FRAMES)
+
+    def support_frames(self, most: int = SUPPORT_FRAMES) -> dict:
+        """What the record keeps to say which frames the model has seen: at most so many `frames` and `held_out` ones
+        (frames, beads, 3), None without, and the range of all pair distances of all frames, `low` and `high` (pairs,).
+        """
+        ranges = measure(self.frames.numpy(), 0.0)
+        return {
+            "frames": _spread(self.by_weight, most),
+            "held_out": None if self.held_out is None else _spread(self.held_out, most),
+            "low": torch.from_numpy(ranges.low),
+            "high": torch.from_numpy(ranges.high),
+        }
+
+
+def _spread(frames: Tensor, most: int) -> Tensor:
+    """At most so many of the frames, at equal distances."""
+    return frames[torch.linspace(0, len(frames) - 1, min(most, len(frames))).round().long()].clone()
 
 
 def _own_normalisation(positions_nm: np.ndarray, weights: np.ndarray | None, sources: tuple[str, ...]) -> Normalisation:

@@ -17,7 +17,7 @@ from fpforce.forcefield.transferable.knowledge import Knowledge
 from fpforce.forcefield.transferable.statistics import measure
 from fpforce.forcefield.wall import smallest_distances
 from fpforce.foundation.errors import InputError
-from fpforce.training.data.dataset import NoisedBatches, TrainingSet, conformation_weights
+from fpforce.training.data.dataset import SUPPORT_FRAMES, NoisedBatches, TrainingSet, conformation_weights
 from fpforce.training.data.normalisation import Normalisation
 from fpforce.training.losses.time_sampling import TimeSampler
 from fpforce.training.models.edges import SMOOTH_LENGTH
@@ -165,7 +165,11 @@ class MoleculeSet:
             names[k] for k in np.linspace(0, len(names) - 1, min(CHECKED_MOLECULES, len(names))).round().astype(int)
         }
         molecules = {
-            name: one.record() | {"check_frames": one.check_frames()[:: max(1, 256 // CHECK_FRAMES)].clone()}
+            name: one.record()
+            | {
+                "check_frames": one.check_frames()[:: max(1, 256 // CHECK_FRAMES)].clone(),
+                "support": one.support_frames(SUPPORT_FRAMES // CHECKED_MOLECULES),
+            }
             for name, one in self.molecules.items()
             if name in chosen
         }

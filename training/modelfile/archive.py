@@ -12,12 +12,23 @@ import torch
 from safetensors.torch import save as save_safetensors
 
 import fpforce
-from fpforce.forcefield.artifact import METADATA_ENTRY, TOPOLOGY_ENTRY, WEIGHTS_ENTRY, format_version_of
+from fpforce.forcefield.artifact import (
+    METADATA_ENTRY,
+    SUPPORT_ENTRY,
+    TOPOLOGY_ENTRY,
+    WEIGHTS_ENTRY,
+    format_version_of,
+)
 from fpforce.foundation.atomic_files import replacing
 
 
 def write_archive(
-    path: str | Path, scripted_module: torch.jit.ScriptModule, metadata: dict, weights: dict, topology_pdb: str
+    path: str | Path,
+    scripted_module: torch.jit.ScriptModule,
+    metadata: dict,
+    weights: dict,
+    topology_pdb: str,
+    support: dict[str, np.ndarray] | None = None,
 ) -> None:
     """Write a force field file.
 
@@ -27,6 +38,7 @@ def write_archive(
     metadata: everything fpforce.json holds except `format`, `format_version` and `fpforce_version`, added here.
     weights: name -> torch tensor or numpy array.
     topology_pdb: the start frame as PDB text.
+    support: arrays of a Gauge (training.modelfile.support) by name, which the metadata's `support` goes with.
 
     The archive is saved through a buffer, so that its entries lie under `archive/` whatever `path` is called, and
     reaches `path` in one step, so that an interrupted export leaves no half file.
@@ -37,19 +49,21 @@ def write_archive(
         "format_version": format_version_of(metadata),
         "fpforce_version": fpforce.__version__,
     } | metadata
-    tensors = {
-        name: (torch.from_numpy(value) if isinstance(value, np.ndarray) else value.detach()).contiguous().cpu()
-        for name, value in weights.items()
-    }
+    entries = {
+        METADATA_ENTRY: json.dumps(metadata, indent=1, allow_nan=False),
+        WEIGHTS_ENTRY: _packed(weights),
+        TOPOLOGY_ENTRY: topology_pdb,
+    } | ({} if support is None else {SUPPORT_ENTRY: _packed(support)})
     buffer = io.BytesIO()
-    torch.jit.save(
-        scripted_module,
-        buffer,
-        _extra_files={
-            METADATA_ENTRY: json.dumps(metadata, indent=1, allow_nan=False),
-            WEIGHTS_ENTRY: save_safetensors(tensors),
-            TOPOLOGY_ENTRY: topology_pdb,
-        },
-    )
+    torch.jit.save(scripted_module, buffer, _extra_files=entries)
     with replacing(path) as unfinished:
         unfinished.write_bytes(buffer.getbuffer())
+
+
+def _packed(tensors: dict) -> bytes:
+    return save_safetensors(
+        {
+            name: (torch.from_numpy(value) if isinstance(value, np.ndarray) else value.detach()).contiguous().cpu()
+            for name, value in tensors.items()
+        }
+    )

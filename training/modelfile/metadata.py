@@ -6,10 +6,16 @@ In: a checkpoint and the physical energy made of it. Out: plain values by name.
 from fpforce.training.checkpoint.checkpoint import Checkpoint
 from fpforce.training.checkpoint.record import ExpertRecord
 from fpforce.training.modelfile.physical_energy import PhysicalEnergy
+from fpforce.training.modelfile.support import Support
 
 
 def metadata_of(
-    checkpoint: Checkpoint, physical: PhysicalEnergy, t_eval: float, residual: dict | None, verification: dict
+    checkpoint: Checkpoint,
+    physical: PhysicalEnergy,
+    t_eval: float,
+    residual: dict | None,
+    verification: dict,
+    support: Support | None,
 ) -> dict:
     """What fpforce.json says of every force field, whatever its molecule."""
     number = checkpoint.covering(t_eval)
@@ -18,22 +24,26 @@ def metadata_of(
     if wall is not None:
         assert checkpoint.record.smallest_distances is not None  # the wall was made of them
         walls = {"wall": wall.record(checkpoint.record.smallest_distances)}
-    return walls | {
-        "model": {
-            "kind": plan.model.kind,
-            "conservative": plan.conservative,
-            "settings": plan.model.model_dump(mode="json") | {"v_min": plan.v_min, "t_max": plan.t_max},
-            "constants": network.constants(),
-            "vocabulary": network.vocabulary(),
-        },
-        "scale_nm": 1.0 / physical.inverse_scale,
-        "origin_nm": list(checkpoint.record.origin_nm),
-        "temperature_k": checkpoint.recipe.temperature_k,
-        "kt_kj_per_mol": physical.kt,
-        "t_eval": t_eval,
-        "training": provenance_of(checkpoint, number) | ({"fokker_planck_residual": residual} if residual else {}),
-        "verification": verification,
-    }
+    return (
+        walls
+        | {
+            "model": {
+                "kind": plan.model.kind,
+                "conservative": plan.conservative,
+                "settings": plan.model.model_dump(mode="json") | {"v_min": plan.v_min, "t_max": plan.t_max},
+                "constants": network.constants(),
+                "vocabulary": network.vocabulary(),
+            },
+            "scale_nm": 1.0 / physical.inverse_scale,
+            "origin_nm": list(checkpoint.record.origin_nm),
+            "temperature_k": checkpoint.recipe.temperature_k,
+            "kt_kj_per_mol": physical.kt,
+            "t_eval": t_eval,
+            "training": provenance_of(checkpoint, number) | ({"fokker_planck_residual": residual} if residual else {}),
+            "verification": verification,
+        }
+        | ({} if support is None else {"support": support.record()})
+    )
 
 
 def provenance_of(checkpoint: Checkpoint, number: int) -> dict:

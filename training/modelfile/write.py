@@ -11,7 +11,9 @@ Source: arXiv 2506.17139, section 2 (the score at t = 0 is the force over kT); A
 
 import io
 import json
+import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,10 @@ from fpforce.training.modelfile.archive import write_archive
 from fpforce.training.modelfile.metadata import metadata_of
 from fpforce.training.modelfile.physical_energy import PhysicalEnergy
 from fpforce.training.modelfile.rebuild import rebuild
+from fpforce.training.modelfile.support import Support, support_of_many, support_of_one
 from fpforce.training.modelfile.verification import verify, verify_rebuilt
+
+logger = logging.getLogger("fpforce")
 
 
 def write_force_field(
@@ -49,7 +54,8 @@ def write_force_field(
     physical = physical_energy(checkpoint, t_eval)
     program = torch.jit.freeze(torch.jit.script(physical), preserved_attrs=["energies"])
     verification = verify(program, physical, check_frames_nm(record))
-    metadata = metadata_of(checkpoint, physical, t_eval, residual(), verification) | {
+    support = _support(checkpoint, physical, t_eval)
+    metadata = metadata_of(checkpoint, physical, t_eval, residual(), verification, support) | {
         "beads": record.beads,
         "start_positions_nm": record.start_positions_nm.double().tolist(),
         "bonds_nm": record.bond_lengths_nm,
@@ -61,7 +67,7 @@ def write_force_field(
         verify_rebuilt(rebuilt, physical, check_frames_nm(record))
     topology = io.StringIO()
     beads.write_pdb(topology, record.start_positions_nm.double().numpy())
-    _write(model_path, program, metadata, weights, topology.getvalue(), overwrite)
+    _write(model_path, program, metadata, weights, topology.getvalue(), support, overwrite)
     return verification
 
 
@@ -104,7 +110,8 @@ def write_transferable(
         name: (min if name == "mirror_difference_kt" else max)(one[name] for one in measured) for name in measured[0]
     }
     verification = worst | {"frames": sum(one["frames"] for one in measured), "molecules": len(measured)}
-    metadata = metadata_of(bound, physical, t_eval, residual(), verification) | {
+    support = _support_of_many(checkpoint, t_eval)
+    metadata = metadata_of(bound, physical, t_eval, residual(), verification, support) | {
         "beads": {"mapping": knowledge.choice, "beads": [], "bonds": []},
         "start_positions_nm": [],
         "bonds_nm": {"mean": [], "min": [], "max": []},
@@ -114,7 +121,7 @@ def write_transferable(
             "trained_on": checkpoint.of_many["trained_on"],
         },
     }
-    _write(model_path, program, metadata, shared.state_dict(), "", overwrite)
+    _write(model_path, program, metadata, shared.state_dict(), "", support, overwrite)
     return verification
 
 
@@ -130,6 +137,43 @@ def physical_energy(checkpoint: Checkpoint, t_eval: float) -> PhysicalEnergy:
         normalisation.origin_nm,
         checkpoint.wall(number),
     ).eval()
+
+
+def _support(checkpoint: Checkpoint, physical: PhysicalEnergy, t_eval: float) -> Support | None:
+    """What the model of one molecule has seen; of a transferable one it is what the training molecules were."""
+    if checkpoint.shared is None:
+        return _told(support_of_one(physical, checkpoint.record, checkpoint.plans[checkpoint.covering(t_eval)].t_max))
+    of_many = _support_of_many(checkpoint.shared, t_eval)
+    if of_many is None:
+        return None
+    low_nm, high_nm = checkpoint.shared.knowledge.ranges_nm(checkpoint.beads, checkpoint.record.scale_nm)
+    return replace(of_many, gauge=replace(of_many.gauge, low_nm=low_nm, high_nm=high_nm))
+
+
+def _support_of_many(checkpoint: TransferableCheckpoint, t_eval: float) -> Support | None:
+    """What a transferable model has seen, by the molecules in its record."""
+    molecules, scale_nm = list(checkpoint.of_many["molecules"].values()), checkpoint.record.scale_nm
+    if any("support" not in molecule for molecule in molecules):
+        return _told(None)
+    bound = [checkpoint.bind_entries(molecule) for molecule in molecules]
+    frames = [molecule["support"]["frames"].double() for molecule in molecules]
+    return _told(
+        support_of_many(
+            [physical_energy(one, t_eval) for one in bound],
+            [checkpoint.record.normalisation.to_nm(one).numpy() for one in frames],
+            [checkpoint.knowledge.ranges_nm(one.beads, scale_nm) for one in bound],
+            checkpoint.plans[checkpoint.covering(t_eval)].t_max,
+        )
+    )
+
+
+def _told(support: Support | None) -> Support | None:
+    if support is None:
+        logger.info(
+            "the force field does not say which frames the model has seen: the checkpoint has too few of them, or was "
+            "written by an earlier version; fpforce-evaluate then goes by the reference"
+        )
+    return support
 
 
 def check_frames_nm(record: TrainingRecord) -> Tensor:
@@ -159,8 +203,10 @@ def _write(
     metadata: dict,
     weights: dict,
     topology_pdb: str,
+    support: Support | None,
     overwrite: bool,
 ) -> None:
     refuse_to_replace(model_path, overwrite)  # again: another export may have come and gone
     model_path.parent.mkdir(parents=True, exist_ok=True)
-    write_archive(model_path, program, metadata, weights, topology_pdb)
+    arrays = None if support is None else support.gauge.arrays()
+    write_archive(model_path, program, metadata, weights, topology_pdb, arrays)

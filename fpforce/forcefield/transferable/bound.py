@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fpforce.forcefield.artifact import METADATA_ENTRY, WEIGHTS_ENTRY, format_version_of, read_extra
+from fpforce.forcefield.artifact import (
+    METADATA_ENTRY,
+    SUPPORT_ENTRY,
+    WEIGHTS_ENTRY,
+    format_version_of,
+    read_extra,
+)
 from fpforce.forcefield.force_field import ForceField
 from fpforce.forcefield.model_file import ModelFile
 from fpforce.forcefield.transferable.knowledge import Knowledge
@@ -146,6 +152,14 @@ class BoundForceField(ForceField):
     def weights_bytes(self) -> bytes:
         """Shared weights and the molecule's constants, as the native plugin reads them."""
         return self._weights
+
+    def support_bytes(self) -> bytes:
+        """The file's, which is of all molecules: ranges of distances are the molecule's own (`ranges_nm`)."""
+        return read_extra(io.BytesIO(self.content), SUPPORT_ENTRY, self.path)
+
+    def ranges_nm(self) -> tuple[np.ndarray, np.ndarray]:
+        """Smallest and largest distance (pairs,) of each pair of beads, by what the model knows of their types."""
+        return self.transferable_one.knowledge.ranges_nm(self.beads, self.metadata["training"]["scale_nm"])
 
     @cached_property
     def _weights(self) -> bytes:

@@ -269,6 +269,13 @@ class Knowledge:
         values = {"mean": statistics.mean, "min": statistics.low, "max": statistics.high}
         return {name: _square(value, len(beads), 0.0)[index[:, 0], index[:, 1]] for name, value in values.items()}
 
+    def ranges_nm(self, beads: BeadTable, scale_nm: float) -> tuple[np.ndarray, np.ndarray]:
+        """Smallest and largest distance (pairs,) of each pair of a molecule, in the order of np.triu_indices; scale_nm:
+        what the training divided lengths by.
+        """
+        known = self.pairs.of_molecule(with_types(beads, self.one_type))
+        return scale_nm * known.low, scale_nm * known.high
+
 
 def _types_at(tables: Sequence[BeadTable]) -> tuple[tuple[str, ...], ...]:
     """Residue types at every place, as far as all molecules have as many residues."""
