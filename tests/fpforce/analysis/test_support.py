@@ -115,7 +115,7 @@ def test_a_file_that_says_nothing_goes_by_one_half_of_the_reference(small_model,
     field = fpforce.load(small_model)
     old = dataclasses.replace(field, metadata={k: v for k, v in field.metadata.items() if k != "support"})
     source = SupportSource.of(old, [frames[:8000]])
-    assert source.meter is not None and source.meter(source.floor_nm).share == pytest.approx(0.01, abs=0.008)
+    assert source.meter is not None and source.meter(source.floor_nm).share == pytest.approx(0.01, abs=0.012)
     few = SupportSource.of(old, [frames[:500]])
     assert few.meter is None and "too few" in few.no_meter
 
