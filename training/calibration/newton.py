@@ -73,15 +73,14 @@ def chosen_stiffness(data: Tensor, simulated: Tensor, slopes: Tensor, shift: Ten
     return FACTORS[max(range(len(FACTORS)), key=gains.__getitem__)]
 
 
-def nearer(before: Tensor, after: Tensor, inputs: Tensor, slopes: Tensor) -> tuple[float, float]:
-    """By how many nats averages `after` (features,) are nearer to those of other frames than `before`, and its error.
+def nearer(change: Tensor, before: Tensor, after: Tensor, inputs: Tensor) -> tuple[float, float]:
+    """By how many nats a change of the weights (features,) makes other frames more likely, and the error of that.
 
-    inputs (frames, features): h of the other frames, in order of time, whose sampling error alone is counted, from
-    BLOCKS blocks. The quadratic estimate that a round reports, with the covariance of these frames.
+    before, after (features,): averages of h in simulations without and with it, between which the free energy is
+    integrated by the trapezoidal rule. inputs (frames, features): h of the other frames, in order of time, whose
+    sampling error alone is counted, from BLOCKS blocks.
     """
-    h = inputs - inputs.mean(0)
-    metric = damped(h.T @ h / len(h), slopes)
-    gained = (inputs - 0.5 * (before + after)) @ torch.linalg.solve(metric, after - before)
+    gained = (0.5 * (before + after) - inputs) @ change
     blocks = torch.stack([block.mean() for block in gained.tensor_split(BLOCKS)])
     return float(gained.mean()), float(blocks.std() / len(blocks) ** 0.5)
 

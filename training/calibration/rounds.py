@@ -106,11 +106,12 @@ def calibrate_in_rounds(
             step = newton_step(
                 data_inputs.mean(0), inputs, slopes, record.shift, gain=1.0 / max(record.done, 1), stiffness=stiffness
             )
+            simulated_under = record.shift
             record.stiffness.append(stiffness)
             _take(record, step, time.monotonic() - began, torch.from_numpy(replicas.positions_nm), settings)
             keep()
     if held_out is not None and record.first is not None and record.done > 1:
-        _judge(record, inputs.mean(0), last_layer_inputs(energy, at_t_eval(held_out), t_eval), slopes)
+        _judge(record, simulated_under, inputs.mean(0), last_layer_inputs(energy, at_t_eval(held_out), t_eval))
         keep()
     if record.relative_entropy[-1] > FAR_APART:
         logger.warning(
@@ -125,13 +126,14 @@ def calibrate_in_rounds(
     return True
 
 
-def _judge(record: CalibrationRecord, simulated: Tensor, held_out: Tensor, slopes: Tensor) -> None:
+def _judge(record: CalibrationRecord, shift: Tensor, simulated: Tensor, held_out: Tensor) -> None:
     """Take the rounds back where the last simulation is farther from held-out frames than the first.
 
-    simulated (features,): averages of h in the last round. held_out (frames, features): h of the frames.
+    simulated (features,): averages of h in the last round, under the shift (features,). held_out (frames, features): h
+    of the frames.
     """
     assert record.first is not None
-    nats, error = nearer(record.first["mean"], simulated, held_out, slopes)
+    nats, error = nearer(shift - record.first["shift"], record.first["mean"], simulated, held_out)
     record.held_out, record.refused = {"nats": nats, "error": error}, nats < -SURE * error
     if not record.refused:
         logger.info("held-out frames: the simulation came nearer by %.3g nats, give or take %.2g", nats, error)

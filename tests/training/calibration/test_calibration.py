@@ -204,14 +204,14 @@ def test_the_fewer_frames_the_stiffer(frames, least, most):
 
 
 def test_rounds_that_lead_away_from_held_out_frames_are_taken_back(caplog):
-    """Gaussian h of two features, whose covariance is known: nats are half squares of distances of means."""
-    generator, slopes = torch.Generator().manual_seed(0), torch.zeros(2, 2, dtype=torch.float64)
+    """Gaussian h of two features: energies shifted by -m.h have averages m, and the log likelihoods are known."""
+    generator = torch.Generator().manual_seed(0)
     held_out = torch.randn(4000, 2, generator=generator, dtype=torch.float64) + torch.tensor([1.0, 0.0])
     origin, ahead = torch.zeros(2, dtype=torch.float64), torch.tensor([0.8, 0.0], dtype=torch.float64)
     for simulated, nats in ((ahead, 0.5 * (1.0 - 0.2**2)), (-ahead, 0.5 * (1.0 - 1.8**2))):
         record = CalibrationRecord(1e-5, torch.ones(2), first={"shift": torch.zeros(2), "mean": origin})
         with caplog.at_level("WARNING", logger="fpforce"):
-            rounds._judge(record, simulated, held_out, slopes)
+            rounds._judge(record, -simulated, simulated, held_out)
         assert record.held_out["nats"] == pytest.approx(nats, abs=0.05)
         assert record.held_out["error"] == pytest.approx(0.8 / math.sqrt(4000), rel=0.6)
         assert record.refused == (nats < 0.0) and record.shift.sum() == (0.0 if nats < 0.0 else 2.0)
@@ -220,11 +220,11 @@ def test_rounds_that_lead_away_from_held_out_frames_are_taken_back(caplog):
 
 def test_an_average_of_correlated_frames_is_not_taken_for_better_known_than_it_is():
     """Blocks of 500 frames that are all alike: eight independent values, whatever their number."""
-    generator, slopes = torch.Generator().manual_seed(1), torch.zeros(1, 1, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(1)
     h = torch.randn(8, 1, generator=generator, dtype=torch.float64).repeat_interleave(500, 0)
     ahead = torch.ones(1, dtype=torch.float64)
-    _, error = nearer(0.0 * ahead, ahead, h, slopes)
-    assert error == pytest.approx(float(h[::500].std() / h.var()) / math.sqrt(8), rel=0.01)
+    _, error = nearer(-ahead, 0.0 * ahead, ahead, h)
+    assert error == pytest.approx(float(h[::500].std()) / math.sqrt(8), rel=0.01)
 
 
 def test_a_broken_replica_ends_only_a_calibration_that_was_asked_for(small_recipe, tmp_path, monkeypatch, caplog):
