@@ -89,7 +89,7 @@ def calibrate_in_rounds(
     with tempfile.TemporaryDirectory() as folder:
         while record.done < rounds:
             began, model = time.monotonic(), Path(folder) / "model.pt"
-            write_force_field(checkpoint, model, t_eval, overwrite=True)
+            write_force_field(checkpoint, model, t_eval, overwrite=True, with_support=False)
             (seed,) = seeds(run.seed, "round of calibration", record.done)
             replicas = PersistentReplicas(load(model).bound(), record.positions_nm.numpy(), settings, run.threads, seed)
             frames_nm = replicas.simulate(stop)

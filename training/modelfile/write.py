@@ -43,18 +43,19 @@ def write_force_field(
     residual: Callable[[], dict | None] = lambda: None,
     *,
     overwrite: bool = False,
+    with_support: bool = True,
 ) -> dict:
     """Write model.pt at t_eval, with the calibration in the checkpoint's record if there is one; see training.export.
 
     residual: measures how the Fokker-Planck residual depends on t, for the report; called once the model has passed its
-    checks.
+    checks. with_support: what the model has seen goes into it, too.
     """
     refuse_to_replace(model_path, overwrite)
     record, beads = checkpoint.record, checkpoint.beads
     physical = physical_energy(checkpoint, t_eval)
     program = torch.jit.freeze(torch.jit.script(physical), preserved_attrs=["energies"])
     verification = verify(program, physical, check_frames_nm(record))
-    support = _support(checkpoint, physical, t_eval)
+    support = _support(checkpoint, physical, t_eval) if with_support else None
     metadata = metadata_of(checkpoint, physical, t_eval, residual(), verification, support) | {
         "beads": record.beads,
         "start_positions_nm": record.start_positions_nm.double().tolist(),
