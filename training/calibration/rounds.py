@@ -136,11 +136,11 @@ def _judge(record: CalibrationRecord, shift: Tensor, simulated: Tensor, held_out
     nats, error = nearer(shift - record.first["shift"], record.first["mean"], simulated, held_out)
     record.held_out, record.refused = {"nats": nats, "error": error}, nats < -SURE * error
     if not record.refused:
-        logger.info("held-out frames: the simulation came nearer by %.3g nats, give or take %.2g", nats, error)
+        logger.info("held-out frames have become more likely by %.3g nats each, give or take %.2g", nats, error)
         return
     record.shift = record.first["shift"]
     logger.warning(
-        "the calibration is taken back: it led the simulation away from held-out frames, by %.3g nats, give or take "
+        "the calibration is taken back: it made held-out frames less likely, by %.3g nats each, give or take "
         "%.2g; the training frames are no good measure of the averages: give more of them, or weights",
         -nats,
         error,

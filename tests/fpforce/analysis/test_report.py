@@ -189,11 +189,11 @@ def test_html_shows_verdict_and_key_figures(report):
         ({}, ". Residual"),
         (
             {"held_out": {"nats": 0.1661, "error": 0.0384}, "refused": False},
-            "; the simulation came nearer to held-out frames by 0.166 ± 0.038 nats. Residual",
+            "; held-out frames became more likely by 0.166 ± 0.038 nats each. Residual",
         ),
         (
             {"held_out": {"nats": -0.2, "error": 0.01}, "refused": True},
-            "; taken back, since the simulation went away from held-out frames by 0.200 ± 0.010 nats. Residual",
+            "; held-out frames became less likely by 0.200 ± 0.010 nats each, so it was taken back. Residual",
         ),
     ],
     ids=["undone", "exported before there were any", "held out", "taken back"],
