@@ -78,7 +78,7 @@ class CalibrationRecord:
     and last positions of the round whose simulation was the nearest to the data. undone: numbers of the rounds that
     went back to such a one. first: shift, and averages (features,) of the simulation under it, of the first round.
     stiffness: of each round, in units of the smallest (training.calibration.newton.chosen_stiffness). held_out: by how
-    many nats the simulation came nearer to frames that no training saw, and the standard error of that; None without
+    many nats frames that no training saw became more likely, and the standard error of that; None without
     such frames. refused: it went away from them, so the shift is the first round's again.
     """
 
