@@ -40,6 +40,7 @@ VARIANTS = {
     "without flow": ("loss.flow_weight=0",),
     "with flow, without calibration": ("loss.flow_weight=0.05", "calibration.rounds=0"),
     "time seen at small noise, without calibration": ("diffusion.v_min=0.001", "calibration.rounds=0"),
+    "alpha 5e-4": ("loss.fokker_planck_weight=5e-4",),
     "without Fokker-Planck": ("loss.fokker_planck_weight=0",),
 }
 _SMALL = (*SMALL, "run.compile=false")
