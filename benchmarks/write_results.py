@@ -321,8 +321,8 @@ SECTIONS = (
         "fragment comes from the example data of the package mdance and is not in the repository. `default` is what a "
         "training does by itself; `without calibration` is the same training before its rounds of simulation "
         "([Calibration](../method.md#calibration)), which were first tried on `tau` and `trp_cage`. Of villin and "
-        "hexadecane, which were looked at after that, the first had been seen without calibration. `alpha 5e-4` has the "
-        "`loss.fokker_planck_weight` of five beads, whatever the molecule. `time "
+        "hexadecane, which were looked at after that, the first had been seen without calibration. `alpha 5e-4` has "
+        "the `loss.fokker_planck_weight` of five beads, whatever the molecule. `time "
         "seen at small noise` has `diffusion.v_min` = 0.001 in place of 0.05 ([Network](../method.md#network)); its "
         "sets were among those by which 0.05 was chosen: `tau` seed 0 by 0.01, 0.05 and 0.1, the others by one try.",
     ),
