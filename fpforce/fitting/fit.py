@@ -265,7 +265,6 @@ def _unusable(error: InputError) -> dict[str, Any]:
         "text": f"{UNDERTRAINED}: {error}",
         "command": "",
         "stuck": False,
-        "weights_only": False,
         "stopped_early": False,
     }
 

@@ -20,7 +20,7 @@ from fpforce.forcefield.load import load
 from fpforce.foundation.seeds import seeds
 from fpforce.simulation.time_step import time_step_fs
 from fpforce.training.calibration.last_layer import last_layer_inputs, last_layer_slopes
-from fpforce.training.calibration.newton import NewtonStep, chosen_stiffness, nearer, newton_step
+from fpforce.training.calibration.newton import BLOCKS, NewtonStep, chosen_stiffness, nearer, newton_step
 from fpforce.training.calibration.persistent_replicas import PersistentReplicas
 from fpforce.training.checkpoint.checkpoint import Checkpoint
 from fpforce.training.checkpoint.record import CalibrationRecord
@@ -110,6 +110,8 @@ def calibrate_in_rounds(
             record.stiffness.append(stiffness)
             _take(record, step, time.monotonic() - began, torch.from_numpy(replicas.positions_nm), settings)
             keep()
+    if held_out is not None and len(held_out) < 2 * BLOCKS:
+        held_out = None  # of so few the error could not be told
     if held_out is not None and record.first is not None and record.done > 1:
         _judge(record, simulated_under, inputs.mean(0), last_layer_inputs(energy, at_t_eval(held_out), t_eval))
         keep()

@@ -257,7 +257,8 @@ class CalibrationRecipe(Section):
         None,
         ge=0,
         description="rounds of simulation in OpenMM and adjustment to the data; 0: none; by default 5 for one molecule "
-        "of more than five beads and the kind internal, where training has 2,000 steps at least, else 0",
+        "of more than five beads and the kind internal, where training may take 2,000 steps and 2 minutes or more, "
+        "else 0",
     )
     replicas: int = Field(256, ge=2, description="molecules simulated together, which start from frames of the data")
     picoseconds: float = Field(60.0, gt=0, description="simulated time of each replica in a round")

@@ -102,7 +102,6 @@ def verdict(status, missed, excess=0.1, cause=None):
         "text": cause or "",
         "command": "",
         "stuck": False,
-        "weights_only": False,
         "stopped_early": False,
     }
 

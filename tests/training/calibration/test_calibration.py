@@ -218,6 +218,19 @@ def test_rounds_that_lead_away_from_held_out_frames_are_taken_back(caplog):
     assert "taken back" in caplog.text and CalibrationRecord(**dataclasses.asdict(record)).summary()["refused"]
 
 
+@pytest.mark.parametrize(("held_out", "judged"), [(15, False), (16, True)])
+def test_a_handful_of_held_out_frames_judges_nothing(small_recipe, tmp_path, monkeypatch, held_out, judged):
+    """Their error would be no number, which no report could be written with."""
+    recipe = small_recipe(tmp_path, "run.max_steps=20", "optimizer.warmup_steps=5", *CALIBRATED)
+    from fpforce.training.calibration import stages
+
+    whole = stages.calibrate_in_rounds
+    monkeypatch.setattr(stages, "calibrate_in_rounds", lambda *given: whole(*given[:-1], given[-1][:held_out]))
+    record = read_checkpoint(train(recipe, show_progress=False)).record.calibration
+    assert record.done == 2 and (record.held_out is not None) == judged
+    assert not judged or math.isfinite(record.held_out["error"])
+
+
 def test_an_average_of_correlated_frames_is_not_taken_for_better_known_than_it_is():
     """Blocks of 500 frames that are all alike: eight independent values, whatever their number."""
     generator = torch.Generator().manual_seed(1)
