@@ -340,6 +340,15 @@ SECTIONS = (
         "beyond 99% of the reference's own.",
     ),
     (
+        "What couplings of the prior change",
+        "prior_couplings",
+        "prior_couplings.py CASE ... --tau FOLDER --systems FOLDER",
+        "The analytic prior by itself, before any training, fitted to the training frames and measured on the "
+        "reference with noise of a standard deviation sigma (the columns), in units of the molecule's size: the "
+        "denoising loss, where a score of zero has 1, and the Fokker-Planck residual, root mean square per degree of "
+        "freedom ([Pairs that share beads](../method.md#pairs-that-share-beads)).",
+    ),
+    (
         "Where the inconsistency arises",
         "where_consistency_breaks_tau",
         "where_consistency_breaks.py CHECKPOINT tau --tau FOLDER",
@@ -425,7 +434,7 @@ PAGES = {
         "Strangers",
         "Does a simulation have the distribution of the data, for molecules that no default was chosen on, where "
         "frames are few for the beads, too? One seed where no other is listed: differences of 0.01 nm say nothing.",
-        ("strangers", "where_consistency_breaks_tau"),
+        ("strangers", "prior_couplings", "where_consistency_breaks_tau"),
     ),
     "support": Page(
         "What a model has seen",

@@ -37,9 +37,10 @@ from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.loop.hand_over import measured_hand_overs
 from fpforce.training.loop.processes import is_first, quiet_others
 from fpforce.training.loop.trainer import quiet_lightning, trainer_of
+from fpforce.training.models.internal import bond_of
 from fpforce.training.models.memory import free_memory_bytes, require_memory
 from fpforce.training.recipe.models import InternalRecipe
-from fpforce.training.recipe.plan import ExpertPlan, plan_experts, settled
+from fpforce.training.recipe.plan import BOND, ExpertPlan, plan_experts, settled
 from fpforce.training.recipe.resumption import refuse_other_recipe
 from fpforce.training.recipe.sections import Recipe
 
@@ -81,7 +82,8 @@ def train(
     one = training_set.frames.shape[1] if isinstance(training_set, TrainingSet) else None
     begun_with, weights_of = (None if found is None else found.recipe for found in (checkpoint, initial))
     unasked = recipe.calibration.rounds is None
-    recipe = settled(recipe, one and degrees_of_freedom(one), begun_with, weights_of)
+    bond = bond_of(training_set.frames) if isinstance(training_set, TrainingSet) else BOND
+    recipe = settled(recipe, one and degrees_of_freedom(one), begun_with, weights_of, bond)
     plans = plan_experts(recipe)
     pl.seed_everything(recipe.run.seed, verbose=False)
     module = ExpertTraining(recipe, plans, training_set)

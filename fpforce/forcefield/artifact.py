@@ -16,8 +16,8 @@ from fpforce.foundation.errors import InputError
 from fpforce.foundation.foreign_files import damage_as_value_error, mapping_in, refuse_bomb
 
 # 2: models with a wall, which earlier readers would leave out; 3: internal models that see volumes; 4: of many
-# molecules
-FORMAT_VERSION = 4
+# molecules; 5: a prior whose pairs are coupled
+FORMAT_VERSION = 5
 METADATA_ENTRY = "fpforce.json"
 WEIGHTS_ENTRY = "fpforce.safetensors"
 TOPOLOGY_ENTRY = "topology.pdb"
@@ -70,6 +70,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 def format_version_of(metadata: dict[str, Any]) -> int:
     """The lowest format version whose readers know all that `metadata` (of fpforce.json) describes."""
+    if metadata["model"].get("coupled_pairs"):
+        return 5
     if "transferable" in metadata and metadata["model"].get("kind") == "internal":
         return 4
     if metadata["model"].get("settings", {}).get("volumes"):

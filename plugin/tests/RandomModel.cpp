@@ -76,6 +76,16 @@ void addPrior(WeightsWriter& weights, int beads) {
     weights.add("prior.radius", {pairs}, radius);
     weights.add("prior.variance", {pairs}, variance);
     weights.add("prior.mean_square", {pairs}, meanSquare);
+    // As many modes as pairs, each of one pair and the next.
+    std::vector<double> modes(static_cast<std::size_t>(pairs * pairs), 0.0), modeVariance;
+    for (std::int64_t p = 0; p < pairs; ++p) {
+        modes[static_cast<std::size_t>(p * pairs + p)] = 0.7;
+        modes[static_cast<std::size_t>(p * pairs + (p + 1) % pairs)] -= 0.2;
+        modeVariance.push_back(0.4 * variance[static_cast<std::size_t>(p)]);
+    }
+    weights.add("prior.couplings.modes", {pairs, pairs}, modes);
+    weights.add("prior.couplings.variances", {pairs}, modeVariance);
+    weights.add("prior.couplings.reach", {1}, {0.15});
 }
 
 void addWall(WeightsWriter& weights, int beads) {
@@ -102,7 +112,7 @@ std::string describe(const std::string& kind, const ModelShape& shape, const std
         if (i > 0)
             bonds += (i == 1 ? "[" : ", [") + std::to_string(i - 1) + ", " + std::to_string(i) + "]";
     }
-    return std::string(R"({"format": "fpforce", "format_version": )") + (shape.wall ? R"(3, "wall": {"height_kt": 1000.0})" : "3") +
+    return std::string(R"({"format": "fpforce", "format_version": )") + (shape.wall ? R"(5, "wall": {"height_kt": 1000.0})" : "5") +
            R"(, "fpforce_version": "0.1.0",
  "model": {"kind": ")" +
            kind + R"(", "settings": {"kind": ")" + kind + R"(", "width": )" + std::to_string(shape.width) + R"(, "layers": )" +

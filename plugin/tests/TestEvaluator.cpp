@@ -100,7 +100,7 @@ TEST(a_wall_that_is_not_whole_is_refused) {
     const ModelText with = randomInternal({6, 8, 1, 16, true, 1, true}), without = randomInternal({6, 8, 1, 16, true, 1, false});
     refuses(with, R"("wall": {"height_kt": 1000.0})", R"("fence": 1)", "wall.height_kt is absent");
     refuses(with, "1000.0", "-1.0", "wall.height_kt is -1, expected a number from 0");
-    refuses(without, R"("format_version": 3)", R"("format_version": 3, "wall": {"height_kt": 1.0})", "tensor 'wall.first' is missing");
+    refuses(without, R"("format_version": 5)", R"("format_version": 5, "wall": {"height_kt": 1.0})", "tensor 'wall.first' is missing");
 }
 
 TEST(volumes_tell_mirror_images_apart_and_are_read_where_the_settings_say_so) {

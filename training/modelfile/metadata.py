@@ -7,6 +7,7 @@ from fpforce.training.checkpoint.checkpoint import Checkpoint
 from fpforce.training.checkpoint.record import ExpertRecord
 from fpforce.training.modelfile.physical_energy import PhysicalEnergy
 from fpforce.training.modelfile.support import Support
+from fpforce.training.models.prior import AnalyticPrior
 
 
 def metadata_of(
@@ -20,7 +21,7 @@ def metadata_of(
     """What fpforce.json says of every force field, whatever its molecule."""
     number = checkpoint.covering(t_eval)
     plan, network, wall = checkpoint.plans[number], physical.energy.network, checkpoint.wall(number)
-    walls = {}
+    prior, walls = physical.energy.prior, {}
     if wall is not None:
         assert checkpoint.record.smallest_distances is not None  # the wall was made of them
         walls = {"wall": wall.record(checkpoint.record.smallest_distances)}
@@ -33,6 +34,7 @@ def metadata_of(
                 "settings": plan.model.model_dump(mode="json") | {"v_min": plan.v_min, "t_max": plan.t_max},
                 "constants": network.constants(),
                 "vocabulary": network.vocabulary(),
+                "coupled_pairs": isinstance(prior, AnalyticPrior) and prior.couplings is not None,
             },
             "scale_nm": 1.0 / physical.inverse_scale,
             "origin_nm": list(checkpoint.record.origin_nm),

@@ -43,7 +43,8 @@ def rebuild(description: str, weights: bytes) -> PhysicalEnergy:
         vocabulary=_vocabulary(metadata["model"]["vocabulary"]),
     )
     # A bound model's weights include what its constants were made of.
-    energy.load_state_dict({name: tensors[name] for name in energy.state_dict()})
+    own = energy.state_dict()
+    energy.load_state_dict({name: tensor for name, tensor in tensors.items() if name in own})
     record = metadata.get("wall")
     return (
         PhysicalEnergy(

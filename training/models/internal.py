@@ -9,6 +9,7 @@ Source: docs/method.md, eq. 17 (volumes).
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,9 @@ SMOOTH_AREA = 0.45  # normalised units squared, added in quadrature to the norma
 NOISE_AREA = 2.0  # the same for each unit of sigma, since noise of that size blurs a normal by about as much
 SMOOTH_ARM = 0.45  # normalised units, added in quadrature to the distances from the centre that volumes are divided by
 NOISE_ARM = 1.4  # the same for each unit of sigma
+# Mean distance of neighbours, normalised units, above which the first three lengths are as they stand. The unit is the
+# size of the whole molecule: the longer a chain, the shorter its bonds in it, and what blurs its dihedrals with them.
+BOND = 1.2
 MOST_TRIPLES = 500_000  # of which volumes are chosen: those of 145 beads
 AT_ONCE = 2_000_000  # numbers: a part of the pairs or triples at a time, whatever the number of beads
 
@@ -37,7 +41,7 @@ class InternalCoordinates(nn.Module):
 
     volumes (count, 3): triples of beads. chiral: whether mirror images differ. Where they do not, there are no
     volumes, and the sines, which change sign in a mirror, are zero; so are their weights, so that programs which
-    compute the sines have the same energy.
+    compute the sines have the same energy. bond: mean distance of neighbours in the chain.
     """
 
     first: Tensor
@@ -45,8 +49,11 @@ class InternalCoordinates(nn.Module):
     mean: Tensor
     variance: Tensor
     volumes: Tensor
+    blurs: Tensor
 
-    def __init__(self, mean: Tensor, variance: Tensor, beads: int, volumes: Tensor, chiral: bool = True):
+    def __init__(
+        self, mean: Tensor, variance: Tensor, beads: int, volumes: Tensor, chiral: bool = True, bond: float = BOND
+    ):
         super().__init__()
         assert chiral or not len(volumes)
         self.chiral = chiral
@@ -58,11 +65,16 @@ class InternalCoordinates(nn.Module):
         self.register_buffer("volumes", volumes)
         self.beads = beads
         self.features = 2 * pairs.shape[1] + 4 * max(beads - 3, 0) + len(volumes)
-        self.smooth_length = SMOOTH_LENGTH
-        self.smooth_area = SMOOTH_AREA
-        self.noise_area = NOISE_AREA
+        short = min(1.0, bond / BOND)
+        self.register_buffer("blurs", torch.tensor([SMOOTH_LENGTH * short, SMOOTH_AREA * short**2, NOISE_AREA * short]))
         self.smooth_arm = SMOOTH_ARM
         self.noise_arm = NOISE_ARM
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Weights of an earlier version have the lengths as they stand."""
+        if f"{prefix}mean" in state_dict and f"{prefix}blurs" not in state_dict:
+            state_dict[f"{prefix}blurs"] = torch.tensor([SMOOTH_LENGTH, SMOOTH_AREA, NOISE_AREA]).to(self.blurs)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         return self.with_statistics(x, t, self.mean, self.variance)
@@ -72,8 +84,9 @@ class InternalCoordinates(nn.Module):
         molecules.
         """
         signal = alpha(t)[:, None]
+        smooth_length, smooth_area, noise_area = self.blurs[0], self.blurs[1], self.blurs[2]
         u = x[:, self.first] - x[:, self.second]
-        distances = torch.sqrt(u.square().sum(-1) + self.smooth_length**2)
+        distances = torch.sqrt(u.square().sum(-1) + smooth_length**2)
         noise = 2.0 * sigma_squared(t)[:, None]
         spread = signal.square() * variance + noise
         deviations = (distances - signal * mean) * torch.rsqrt(spread)
@@ -83,10 +96,10 @@ class InternalCoordinates(nn.Module):
         bonds = x[:, 1:] - x[:, :-1]
         planes = torch.linalg.cross(bonds[:, :-1], bonds[:, 1:])
         left, right, middle = planes[:, :-1], planes[:, 1:], bonds[:, 1:-1]
-        blur = self.smooth_area**2 + self.noise_area**2 * sigma_squared(t)[:, None]
+        blur = smooth_area**2 + noise_area**2 * sigma_squared(t)[:, None]
         norm = torch.rsqrt((left.square().sum(-1) + blur) * (right.square().sum(-1) + blur))
         cosine = (left * right).sum(-1) * norm
-        axis = torch.sqrt(middle.square().sum(-1) + self.smooth_length**2)
+        axis = torch.sqrt(middle.square().sum(-1) + smooth_length**2)
         sine = axis * (bonds[:, :-2] * right).sum(-1) * norm
         odd = sine if self.chiral else torch.zeros_like(sine)
         features = [deviations, noisy, cosine, odd, cosine.square() - sine.square(), 2.0 * odd * cosine]
@@ -131,10 +144,17 @@ def fit_coordinates(
     means, variances = (moment.to(x0.dtype) for moment in _pair_statistics(x0, weights))
     wanted = volumes and chiral and beads > 3
     triples = _some_triples(beads) if wanted else torch.zeros(0, 3, dtype=torch.long)
-    coordinates = InternalCoordinates(means, variances, beads, triples, chiral)
+    bond = bond_of(x0)
+    coordinates = InternalCoordinates(means, variances, beads, triples, chiral, bond)
     if len(triples) <= len(means):
         return coordinates
-    return InternalCoordinates(means, variances, beads, triples[_most_handed(coordinates, x0, weights)])
+    return InternalCoordinates(means, variances, beads, triples[_most_handed(coordinates, x0, weights)], bond=bond)
+
+
+def bond_of(x0: Tensor) -> float:
+    """Mean distance of neighbours in the chain in frames x0 (frames, beads, 3), of at most 10,000 of them."""
+    some = x0[:: -(-len(x0) // 10_000)]
+    return float((some[:, 1:] - some[:, :-1]).norm(dim=-1).double().mean())
 
 
 def _pair_statistics(x0: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -186,10 +206,11 @@ class InternalLayers(Network):
                 self.hidden[0].weight[:, coordinates.odd_features()] = 0.0
 
     def constants(self) -> dict[str, float | int | bool | str]:
+        smooth_length, smooth_area, noise_area = self.coordinates.blurs.tolist()
         return {
-            "smooth_length": SMOOTH_LENGTH,
-            "smooth_area": SMOOTH_AREA,
-            "noise_area": NOISE_AREA,
+            "smooth_length": smooth_length,
+            "smooth_area": smooth_area,
+            "noise_area": noise_area,
             "smooth_arm": SMOOTH_ARM,
             "noise_arm": NOISE_ARM,
         }

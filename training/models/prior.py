@@ -14,13 +14,18 @@ a = alpha (mean - var0/mean), V = alpha^2 var0 + 2 sigma^2 and q = 2 a d / V its
     (d - a)^2 / (2 V) + 3/2 ln V - ln((1 - exp(-q)) / q)
 
 which solves the Fokker-Planck equation of the pair without residual (tests/training/models/test_prior.py).
+
+Shells of pairs that share a bead are not independent, of which `Couplings` takes care at small noise.
 Source: docs/method.md, eqs. 13 (Gaussian), 14, 15 and 16 (pairs, and the divergence of their scores).
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fpforce.training.diffusion import alpha, centred, sigma_squared
+from fpforce.training.models.couplings import Couplings, fit_couplings
 from fpforce.training.models.moments import mean, shares, variance
 
 
@@ -52,7 +57,8 @@ class AnalyticPrior(nn.Module):
 
     mode_vectors (beads - 1, beads) and mode_variances (beads - 1,) are the eigenvectors and eigenvalues of the
     bead-bead covariance <x_i . x_j> / 3 in the centred subspace; pairs (pairs, 2) with the mean and the variance of
-    their distances. All lengths are in normalised units.
+    their distances. couplings: what the pairs have to do with one another; None for pairs by themselves. All lengths
+    are in normalised units.
     """
 
     mode_vectors: Tensor
@@ -63,7 +69,15 @@ class AnalyticPrior(nn.Module):
     variance: Tensor
     mean_square: Tensor
 
-    def __init__(self, mode_vectors: Tensor, mode_variances: Tensor, pairs: Tensor, mean: Tensor, variance: Tensor):
+    def __init__(
+        self,
+        mode_vectors: Tensor,
+        mode_variances: Tensor,
+        pairs: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+        couplings: Couplings | None = None,
+    ):
         super().__init__()
         self.register_buffer("mode_vectors", mode_vectors)
         self.register_buffer("mode_variances", mode_variances)
@@ -72,6 +86,13 @@ class AnalyticPrior(nn.Module):
         self.register_buffer("radius", mean - variance / mean)
         self.register_buffer("variance", variance)
         self.register_buffer("mean_square", (mean * mean + variance) / 3.0)
+        self.couplings = couplings
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Weights of an earlier version are of pairs by themselves."""
+        if f"{prefix}radius" in state_dict and f"{prefix}couplings.modes" not in state_dict:
+            self.couplings = None
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Energy (batch,) of x (batch, beads, 3) at t (batch,) or (1,)."""
@@ -86,7 +107,10 @@ class AnalyticPrior(nn.Module):
         shell = (distance - a).square() / (2.0 * v) + 1.5 * torch.log(v) + _log_ratio(2.0 * a * distance / v)
         own = signal * self.mean_square + 2.0 * noise
         pair_gauss = 0.5 * square / own + 1.5 * torch.log(own)
-        return gauss + self.over_pairs(shell - pair_gauss)
+        energy = gauss + self.over_pairs(shell - pair_gauss)
+        if self.couplings is not None:
+            energy = energy + self.couplings(distance - a, self.variance, signal, noise)
+        return energy
 
     def score_divergence(self, x: Tensor, t: Tensor) -> Tensor:
         """Divergence (batch,) of the prior's score -grad E, in closed form.
@@ -95,7 +119,8 @@ class AnalyticPrior(nn.Module):
         """
         signal, noise = self._levels(t)
         gauss = -3.0 * self.over_modes(1.0 / (signal * self.mode_variances + noise))
-        distance = self.differences(x).norm(dim=-1)
+        apart = self.differences(x)
+        distance = torch.sqrt(apart.square().sum(-1) + 1e-20)
         v = signal * self.variance + 2.0 * noise
         rate = 2.0 * torch.sqrt(signal) * self.radius / v
         slope, curvature = _log_ratio_derivatives(rate * distance)
@@ -103,7 +128,11 @@ class AnalyticPrior(nn.Module):
         second = 1.0 / v + rate * rate * curvature
         shells = -2.0 * self.over_pairs(second + 2.0 * slope_over_distance)
         pair_gauss = 6.0 * self.over_pairs(1.0 / (signal * self.mean_square + 2.0 * noise))
-        return gauss + shells + pair_gauss
+        divergence = gauss + shells + pair_gauss
+        if self.couplings is not None:
+            a = torch.sqrt(signal) * self.radius
+            divergence = divergence + self.couplings.score_divergence(apart, distance, a, self.variance, signal, noise)
+        return divergence
 
     def differences(self, x: Tensor) -> Tensor:
         """Difference vectors (batch, pairs, 3) of the pairs."""
@@ -134,6 +163,7 @@ class PriorBatch(AnalyticPrior):
 
     def __init__(self, tensors: dict[str, Tensor]):
         nn.Module.__init__(self)
+        self.couplings = None
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor, persistent=False)
 
@@ -148,7 +178,7 @@ class PriorBatch(AnalyticPrior):
         }
         stacked: dict[str, list[Tensor]] = {}
         for prior in priors:
-            own = dict(prior.named_buffers())
+            own = dict(prior.named_buffers(recurse=False))
             own["mode_exists"], own["pair_exists"] = (
                 torch.ones_like(prior.mode_variances),
                 torch.ones_like(prior.radius),
@@ -163,7 +193,7 @@ class PriorBatch(AnalyticPrior):
 
     def of(self, which: Tensor) -> "PriorBatch":
         """That of a batch whose row k is molecule which[k]."""
-        return PriorBatch({name: tensor[which] for name, tensor in self.named_buffers()})
+        return PriorBatch({name: tensor[which] for name, tensor in self.named_buffers(recurse=False)})
 
     def differences(self, x: Tensor) -> Tensor:
         first, second = (index[..., None].expand(-1, -1, 3) for index in (self.first, self.second))
@@ -190,6 +220,11 @@ def fit_prior(x0: Tensor, pairs: list[tuple[int, int]], weights: Tensor | None =
     distances = (x[:, index[:, 0]] - x[:, index[:, 1]]).norm(dim=-1)
     # The first eigenvector is the centre of mass, with eigenvalue zero.
     prior = AnalyticPrior(
-        vectors.T[1:].contiguous(), variances[1:], index, mean(distances, weights), variance(distances, weights)
+        vectors.T[1:].contiguous(),
+        variances[1:],
+        index,
+        mean(distances, weights),
+        variance(distances, weights),
+        fit_couplings(x, index, weights),
     )
     return prior.to(x0.dtype)

@@ -14,6 +14,7 @@ FEW = 12  # those of the five beads on which the weight was chosen
 GROWTH = 1.5  # power of D / FEW: what was set by hand for 12, 27, 33 and 81 degrees of freedom lies near it
 V_MIN = 1e-3  # where the recipe leaves it open
 V_MIN_OF_MANY = 0.05  # the same for more than FEW degrees of freedom and the kind `internal`
+BOND = 0.9  # normalised distance of neighbours in the chain below which that falls with its square
 ROUNDS = 5  # of calibration, where the recipe leaves them open
 FEWEST_STEPS = 2000  # a training that is asked to be shorter is a trial, which is not calibrated unless it says so
 FEWEST_MINUTES = 2.0
@@ -44,11 +45,13 @@ def settled(
     degrees_of_freedom: int | None,
     begun_with: Recipe | None = None,
     weights_of: Recipe | None = None,
+    bond: float = BOND,
 ) -> Recipe:
     """The recipe with numbers for what it leaves to the data: those of the run it goes on with, or ours.
 
     degrees_of_freedom: D of one molecule, or of a particle in the plane; None for many molecules. weights_of: the
-    recipe of the weights that a new run starts from, whose v_min these need.
+    recipe of the weights that a new run starts from, whose v_min these need. bond: mean distance of neighbours in the
+    chain, in units of the molecule's size.
 
     alpha_FP grows with D: the residual is a sum over D and its mean square is divided by D^2 (docs/method.md, eq. 7),
     the denoising loss by D, so that one alpha_FP for all would ask the less of each degree of freedom the more there
@@ -58,7 +61,9 @@ def settled(
     measured. The denoising loss is blind to the energy at small noise: of an error of some kT over a length l it sees
     sigma^2 (kT / l)^2 per frame, beside D of the noise. What the network says there must follow from what it says at
     the noise at which neighbouring frames blur into each other, and in ln(sigma^2 + v_min) it is near. Of a small
-    molecule frames are dense, and there is no gap to bridge; the price would be stiff bonds that are too short.
+    molecule frames are dense, and there is no gap to bridge; the price would be stiff bonds that are too short. Of a
+    long chain the unit of length is many bonds, and v_min a noise that blurs dihedrals too: so it is at most so much of
+    a bond's square.
 
     Rounds of calibration follow where v_min is large, for the same reason: what both losses are blind to, a simulation
     sees.
@@ -74,7 +79,7 @@ def settled(
         v_min = None if earlier is None else earlier.diffusion.v_min
         if v_min is None:
             flexible = (degrees_of_freedom or 0) > FEW and recipe.model.kind == "internal"
-            v_min = V_MIN_OF_MANY if flexible else V_MIN
+            v_min = max(V_MIN, V_MIN_OF_MANY * min(1.0, bond / BOND) ** 2) if flexible else V_MIN
         diffusion = diffusion.model_copy(update={"v_min": v_min})
     if calibration.rounds is None:
         rounds = None if begun_with is None else begun_with.calibration.rounds

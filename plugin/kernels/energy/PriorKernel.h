@@ -50,7 +50,8 @@ inline typename S::V addWalls(const PriorPlan& plan, const Vec<typename S::V>* x
 }
 
 inline std::size_t priorWorkspace(const PriorPlan& plan) {
-    return 2 * static_cast<std::size_t>(plan.beads) * sizeof(Vec<Simd<double>::V>) + 64;
+    const std::size_t beads = static_cast<std::size_t>(plan.beads), coupled = plan.couplings.empty() ? 0 : plan.pairs.size();
+    return (2 * beads + coupled) * sizeof(Vec<Simd<double>::V>) + coupled * sizeof(Simd<double>::V) + 64;
 }
 
 /** `S` holds one group of replicas. */
@@ -60,6 +61,9 @@ inline void priorGroup(const PriorPlan& plan, const Batch& batch, int start, cha
     const int n = plan.beads;
     Vec<V>* x = reinterpret_cast<Vec<V>*>(workspace);
     Vec<V>* gradient = x + n;
+    Vec<V>* directions = gradient + n;  // of the pairs, and how far they are stretched, where they are coupled
+    V* stretches = reinterpret_cast<V*>(directions + plan.pairs.size());
+    const bool coupled = !plan.couplings.empty();
     loadReplicas<S>(batch, start, x);
     V energy = S::all(plan.constant);
     const Vec<V> zero = {S::all(0.0), S::all(0.0), S::all(0.0)};
@@ -86,6 +90,20 @@ inline void priorGroup(const PriorPlan& plan, const Batch& batch, int start, cha
         const Vec<V> along = pull * u;
         gradient[pair.first] += along;
         gradient[pair.second] -= along;
+        if (coupled) {
+            directions[p] = (1.0 / distance) * u;
+            stretches[p] = stretch;
+        }
+    }
+    for (int p = 0, count = static_cast<int>(plan.pairs.size()); coupled && p < count; ++p) {
+        const double* row = plan.couplings.data() + static_cast<std::ptrdiff_t>(p) * count;
+        V pull = S::all(row[0]) * stretches[0];
+        for (int q = 1; q < count; ++q)
+            pull += S::all(row[q]) * stretches[q];
+        energy += 0.5 * pull * stretches[p];
+        const Vec<V> along = pull * directions[p];
+        gradient[pairs[p].first] += along;
+        gradient[pairs[p].second] -= along;
     }
     energy += addWalls<S>(plan, x, gradient);
     // The quadratic form's rows sum to zero only as well as float32 weights do; the force through the centring does so exactly.

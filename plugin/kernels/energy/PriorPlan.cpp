@@ -75,6 +75,29 @@ void PriorPlan::readPrior(const ModelFile& model, const NoiseLevel& level) {
         quadratic[i * n + j] += 1.0 / own;
         quadratic[j * n + i] += 1.0 / own;
     }
+    if (model.hasTensor("prior.couplings.modes"))
+        readCouplings(model, level);
+}
+
+void PriorPlan::readCouplings(const ModelFile& model, const NoiseLevel& level) {
+    const std::size_t count = pairs.size();
+    const Tensor& modes = model.tensor("prior.couplings.modes", {-1, static_cast<std::int64_t>(count)});
+    const std::size_t size = count == 0 ? 0 : modes.values.size() / count;
+    const Tensor& variances = model.tensor("prior.couplings.variances", {static_cast<std::int64_t>(size)});
+    const double reach = positive(model.tensor("prior.couplings.reach", {1}).values[0], "prior.couplings.reach");
+    if (size == 0)
+        return;
+    const double beyond = level.noise / (level.signal * reach * reach), share = 1.0 / (1.0 + beyond * beyond);
+    couplings.assign(count * count, 0.0);
+    for (std::size_t mode = 0; mode < size; ++mode) {
+        const double factor = share / positive(level.signal * variances.values[mode] + level.noise, "prior.couplings.variances");
+        const double* row = modes.values.data() + mode * count;
+        for (std::size_t p = 0; p < count; ++p)
+            for (std::size_t q = 0; q < count; ++q)
+                couplings[p * count + q] += factor * row[p] * row[q];
+    }
+    for (std::size_t p = 0; p < count; ++p)
+        couplings[p * count + p] -= share * pairs[p].inverseVariance;
 }
 
 void PriorPlan::readWall(const ModelFile& model) {

@@ -13,9 +13,10 @@ namespace FPForcePlugin {
  * training/models/prior.py) and the wall (fpforce/forcefield/wall.py), either of which a model may lack:
  *
  *     E(x) = 1/2 sum_ij quadratic_ij x_i . x_j + sum_pairs [ (d - a)^2 / (2 v) + ln(q / (1 - e^-q)) ] + constant
- *          + wallHeight sum_walls max(1 - d / distance, 0)^3,    q = rate d
+ *          + 1/2 sum_pq couplings_pq (d_p - a_p) (d_q - a_q) + wallHeight sum_walls max(1 - d / distance, 0)^3,    q = rate d
  *
- * The diffused Gaussian and the pairs' own Gaussians, which it subtracts, are one quadratic form. Always in float64: the
+ * The diffused Gaussian and the pairs' own Gaussians, which it subtracts, are one quadratic form. The couplings
+ * are those of training/models/couplings.py. Always in float64: the
  * stiff bonds need it, and it costs next to nothing.
  */
 struct PriorPlan {
@@ -30,6 +31,7 @@ struct PriorPlan {
     int beads = 0;
     std::vector<double> quadratic;  // beads x beads, symmetric, rows sum to zero; empty without a prior
     std::vector<Pair> pairs;
+    std::vector<double> couplings;  // pairs x pairs, symmetric; empty for pairs that know nothing of each other
     std::vector<Wall> walls;
     double constant = 0.0, wallHeight = 0.0;
 
@@ -39,6 +41,7 @@ struct PriorPlan {
 
 private:
     void readPrior(const ModelFile& model, const NoiseLevel& level);
+    void readCouplings(const ModelFile& model, const NoiseLevel& level);
     void readWall(const ModelFile& model);
 };
 

@@ -15,7 +15,8 @@ namespace {
 
 const char description[] = "fpforce.json";
 const char weights[] = "fpforce.safetensors";
-constexpr int formatVersion = 3;  // 2: models may have a wall; 3: internal models may see volumes
+// 2: models may have a wall; 3: internal models may see volumes; 4: of many molecules; 5: pairs may be coupled
+constexpr int formatVersion = 5;
 
 [[noreturn]] void fail(const std::string& what) {
     throw ModelError(what + "; export the model again");

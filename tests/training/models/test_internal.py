@@ -5,7 +5,7 @@ nothing.
 import pytest
 import torch
 
-from fpforce.training.models.internal import fit_coordinates
+from fpforce.training.models.internal import BOND, SMOOTH_AREA, SMOOTH_LENGTH, InternalModel, fit_coordinates
 
 
 def helix(beads, frames=200):
@@ -71,3 +71,21 @@ def test_coordinates_without_a_hand_are_alike_in_the_mirror_and_keep_the_layout(
     turned = seeing(x * mirror, t)
     changed = (turned + seeing(x, t)).abs().amax(0) < 1e-12
     assert changed.nonzero().flatten().tolist() == seeing.odd_features()
+
+
+@pytest.mark.parametrize("shrunk", [1.0, 0.5, 0.25])
+def test_dihedrals_are_resolved_as_well_in_a_long_chain_as_in_a_short_one(shrunk):
+    x, t = helix(6), torch.tensor([1e-5], dtype=torch.float64)
+    bond = (x[:, 1:] - x[:, :-1]).norm(dim=-1).mean()
+    x = x * (BOND / bond)  # the size of bonds up to which lengths are as they stand
+    short, long = (fit_coordinates(size * x, volumes=False).double() for size in (1.0, shrunk))
+    torch.testing.assert_close(long(shrunk * x, t)[:, 30:], short(x, t)[:, 30:], rtol=1e-4, atol=1e-4)
+    assert long.blurs[0] == pytest.approx(SMOOTH_LENGTH * shrunk)
+    assert long.blurs[1] == pytest.approx(SMOOTH_AREA * shrunk**2)
+
+
+def test_weights_of_an_earlier_version_keep_its_lengths():
+    long = fit_coordinates(0.3 * helix(6), volumes=True)
+    earlier = {name: tensor for name, tensor in long.state_dict().items() if name != "blurs"}
+    long.load_state_dict(earlier)
+    assert InternalModel(long).constants()["smooth_length"] == pytest.approx(SMOOTH_LENGTH)

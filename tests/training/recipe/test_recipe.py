@@ -57,6 +57,11 @@ def test_networks_of_many_degrees_of_freedom_hardly_see_times_of_little_noise(fr
     assert settled(other, freedom).diffusion.v_min == 1e-3
 
 
+@pytest.mark.parametrize(("bond", "expected"), [(2.0, 0.05), (0.9, 0.05), (0.45, 0.0125), (0.01, 1e-3)])
+def test_networks_of_long_chains_see_times_at_which_bonds_are_not_blurred(bond, expected):
+    assert settled(parse_recipe(SMALLEST), 33, bond=bond).diffusion.v_min == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
     ("freedom", "given", "rounds"),
     [

@@ -27,13 +27,14 @@ struct PairsOfBeads {
 
 /** How the work is shared; see kernels/prior.cc. */
 struct PriorForm {
-    int threads, lanes, replicasAtOnce;
+    int threads, lanes, replicasAtOnce, coupled;  // the last: pairs, where they are
 
     std::size_t bytes(const DeviceBeads& beads) const {
         return static_cast<std::size_t>(beads.geometryBytes()) *
-               (static_cast<std::size_t>(replicasAtOnce) * (3 * beads.beads * (2 + lanes) + 3) + threads);
+               (static_cast<std::size_t>(replicasAtOnce) * (3 * beads.beads * (2 + lanes) + 3 + 2 * std::max(coupled, 1)) + threads);
     }
-    explicit PriorForm(const DeviceBeads& beads) {
+    PriorForm(const DeviceBeads& beads, const PriorPlan& plan) {
+        coupled = plan.couplings.empty() ? 0 : static_cast<int>(plan.pairs.size());
         lanes = beads.beads < 8 ? 4 : 8;
         // Of small molecules several share a group, so that its threads have work.
         replicasAtOnce = std::clamp(64 / (beads.beads * lanes), 1, beads.replicas);
@@ -50,13 +51,19 @@ struct PriorForm {
 }  // namespace
 
 std::unique_ptr<DeviceTerm> priorTerm(const DeviceBeads& beads, const PriorPlan& plan) {
-    const PriorForm form(beads);
+    const PriorForm form(beads, plan);
     auto term = std::make_unique<DeviceTerm>(beads);
     term->define("LANES", form.lanes);
     term->define("HAS_QUADRATIC", plan.quadratic.empty() ? 0 : 1);
+    term->define("COUPLED", form.coupled);
     term->define("WALL_HEIGHT", plan.wallHeight);
     const PairsOfBeads pairs(beads.beads, plan.pairs), walls(beads.beads, plan.walls);
-    std::vector<double> constants, distances;
+    std::vector<double> constants, distances, middles;
+    std::vector<int> ends;
+    for (const PriorPlan::Pair& pair : plan.pairs) {
+        ends.insert(ends.end(), {pair.first, pair.second});
+        middles.push_back(pair.a);
+    }
     for (const int p : pairs.pair) {
         const PriorPlan::Pair& pair = plan.pairs[static_cast<std::size_t>(p)];
         constants.insert(constants.end(), {pair.a, pair.inverseVariance, pair.rate});
@@ -67,6 +74,10 @@ std::unique_ptr<DeviceTerm> priorTerm(const DeviceBeads& beads, const PriorPlan&
     term->addIndices(pairs.start);
     term->addIndices(pairs.other);
     term->addGeometry(constants);
+    term->addIndices(pairs.pair);
+    term->addIndices(ends);
+    term->addGeometry(middles);
+    term->addGeometry(plan.couplings);
     term->addIndices(walls.start);
     term->addIndices(walls.other);
     term->addGeometry(distances);

@@ -1,7 +1,8 @@
 // The analytic prior and the wall: PriorPlan.h has the equations, PriorKernel.h the same for the host.
 //
 // LANES threads share a bead: each adds up a part of the bead's row of the quadratic form, of its pairs and of its walls. Every
-// pair is worked out from both its ends, and counts half in each.
+// pair is worked out from both its ends, and counts half in each. Where pairs are coupled, COUPLED of them, what pulls at each
+// for the others' sake is worked out before.
 
 // ln(q/(1-e^-q)) of q >= 0 and its slope; a series where these lose digits.
 DEVICE inline mixed logRatio(mixed q, mixed* slope) {
@@ -16,14 +17,19 @@ DEVICE inline mixed logRatio(mixed q, mixed* slope) {
 }
 
 KERNEL void fpforcePrior(POSITIONS_AND_RESULTS, GLOBAL const mixed* RESTRICT quadratic, GLOBAL const int* RESTRICT pairStart,
-        GLOBAL const int* RESTRICT pairOther, GLOBAL const mixed* RESTRICT pairConstants, GLOBAL const int* RESTRICT wallStart,
-        GLOBAL const int* RESTRICT wallOther, GLOBAL const mixed* RESTRICT wallDistance, mixed scale, int includeForces,
+        GLOBAL const int* RESTRICT pairOther, GLOBAL const mixed* RESTRICT pairConstants, GLOBAL const int* RESTRICT pairOfEntry,
+        GLOBAL const int* RESTRICT pairEnds, GLOBAL const mixed* RESTRICT pairMiddle, GLOBAL const mixed* RESTRICT couplings,
+        GLOBAL const int* RESTRICT wallStart, GLOBAL const int* RESTRICT wallOther, GLOBAL const mixed* RESTRICT wallDistance, mixed scale, int includeForces,
         int includeEnergy) {
     LOCAL mixed r_nm[3*BEADS_AT_ONCE];
     LOCAL mixed gradient[3*BEADS_AT_ONCE];   // before that, the beads from their centre
     LOCAL mixed parts[3*BEADS_AT_ONCE*LANES];
     LOCAL mixed mean[3*REPLICAS_AT_ONCE];
     LOCAL mixed sums[THREADS];
+#if COUPLED
+    LOCAL mixed stretches[COUPLED*REPLICAS_AT_ONCE];
+    LOCAL mixed pulls[COUPLED*REPLICAS_AT_ONCE];
+#endif
     mixed energy = 0;
     for (int first = GROUP_ID*REPLICAS_AT_ONCE; first < REPLICAS; first += NUM_GROUPS*REPLICAS_AT_ONCE) {
         SYNC_THREADS;
@@ -36,6 +42,24 @@ KERNEL void fpforcePrior(POSITIONS_AND_RESULTS, GLOBAL const mixed* RESTRICT qua
             gradient[3*k+1] = FROM_CENTRE(r_nm, mean, k, 1);
             gradient[3*k+2] = FROM_CENTRE(r_nm, mean, k, 2);
         }
+#if COUPLED
+        SYNC_THREADS;   // for pocl, which takes the loop before and this one for one another's
+        for (int index = LOCAL_ID; index < COUPLED*REPLICAS_AT_ONCE; index += LOCAL_SIZE) {
+            const int p = index%COUPLED, start = index/COUPLED*BEADS;
+            const mixed3 u = BETWEEN(r_nm, start+pairEnds[2*p], start+pairEnds[2*p+1]);
+            stretches[index] = sqrt(u.x*u.x+u.y*u.y+u.z*u.z + 1e-20f) - pairMiddle[p];
+        }
+        SYNC_THREADS;
+        for (int index = LOCAL_ID; index < COUPLED*REPLICAS_AT_ONCE; index += LOCAL_SIZE) {
+            const int p = index%COUPLED, start = index-p;
+            mixed pull = 0;
+            for (int other = 0; other < COUPLED; other++)
+                pull += couplings[p*COUPLED+other]*stretches[start+other];
+            pulls[index] = pull;
+            if (first+index/COUPLED < REPLICAS)
+                energy += 0.5f*pull*stretches[index];
+        }
+#endif
         SYNC_THREADS;
         for (int index = LOCAL_ID; index < BEADS_AT_ONCE*LANES; index += LOCAL_SIZE) {
             const int lane = index%LANES, k = index/LANES, bead = k%BEADS, start = k-bead;
@@ -58,7 +82,11 @@ KERNEL void fpforcePrior(POSITIONS_AND_RESULTS, GLOBAL const mixed* RESTRICT qua
                 mixed slope;
                 const mixed ratio = logRatio(rate*distance, &slope);
                 part += 0.5f*(0.5f*inverseVariance*stretch*stretch + ratio);
-                const mixed pull = (inverseVariance*stretch + rate*slope)/distance;
+                mixed pull = inverseVariance*stretch + rate*slope;
+#if COUPLED
+                pull += pulls[k/BEADS*COUPLED+pairOfEntry[entry]];
+#endif
+                pull /= distance;
                 sum.x += pull*u.x;
                 sum.y += pull*u.y;
                 sum.z += pull*u.z;
