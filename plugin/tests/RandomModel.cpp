@@ -79,9 +79,9 @@ void addPrior(WeightsWriter& weights, int beads) {
     // As many modes as pairs, each of one pair and the next.
     std::vector<double> modes(static_cast<std::size_t>(pairs * pairs), 0.0), modeVariance;
     for (std::int64_t p = 0; p < pairs; ++p) {
-        modes[static_cast<std::size_t>(p * pairs + p)] = 0.7;
-        modes[static_cast<std::size_t>(p * pairs + (p + 1) % pairs)] -= 0.2;
-        modeVariance.push_back(0.4 * variance[static_cast<std::size_t>(p)]);
+        modes[static_cast<std::size_t>(p * pairs + p)] = 0.6;
+        modes[static_cast<std::size_t>(p * pairs + (p + 1) % pairs)] -= 0.15;
+        modeVariance.push_back(0.35 * variance[static_cast<std::size_t>(p)]);
     }
     weights.add("prior.couplings.modes", {pairs, pairs}, modes);
     weights.add("prior.couplings.variances", {pairs}, modeVariance);

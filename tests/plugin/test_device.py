@@ -108,7 +108,7 @@ def state_of(context):
 
 def assert_as_on_the_host(model, places, context, tolerance=1e-5, configure=None):
     """Energy and forces of the context equal the host's in float64, relative to the energy and to the forces'
-    root mean square.
+    root mean square; each replica's energy is a difference of terms of some 100 kJ/mol.
     """
     energy, forces, positions = state_of(context)
     _, host = make_context(model, places, len(positions), "Reference", configure=configure)
@@ -116,7 +116,7 @@ def assert_as_on_the_host(model, places, context, tolerance=1e-5, configure=None
     for name, value in context.getParameters().items():
         host.setParameter(name, value)
     expected_energy, expected, _ = state_of(host)
-    assert abs(energy - expected_energy) <= tolerance * max(abs(expected_energy), len(places))
+    assert abs(energy - expected_energy) <= tolerance * max(abs(expected_energy), 10 * len(places))
     size = np.sqrt(np.square(expected[places]).mean())  # 0 for a single bead, which feels no force
     assert np.abs(forces[places] - expected[places]).max() <= tolerance * size
     elsewhere = np.setdiff1d(np.arange(len(positions)), places)

@@ -18,7 +18,10 @@ from torch import Tensor, nn
 
 from fpforce.training.models.moments import covariance, mean
 
-REACH = 0.12  # of the shortest distance: the noise at which half of the energy is left
+REACH = (
+    0.24  # of the shortest distance: the noise at which half of the energy is left. v_min is there too: below it the
+)
+# network could not learn what a change in time leaves.
 # Added to the diagonal of M, which is 2: beads in a plane have distances that no small displacement changes.
 SPREAD = 0.1
 AT_MOST = 20_000  # frames for M

@@ -18,15 +18,13 @@ from fpforce.training.diffusion import alpha, sigma_squared
 from fpforce.training.models.contract import Network
 from fpforce.training.models.moments import mean, variance
 from fpforce.training.models.noise import NoiseFeatures
+from fpforce.training.recipe.plan import BOND
 
 SMOOTH_LENGTH = 0.2  # normalised units, added in quadrature to distances
 SMOOTH_AREA = 0.45  # normalised units squared, added in quadrature to the normals of dihedral planes
 NOISE_AREA = 2.0  # the same for each unit of sigma, since noise of that size blurs a normal by about as much
 SMOOTH_ARM = 0.45  # normalised units, added in quadrature to the distances from the centre that volumes are divided by
 NOISE_ARM = 1.4  # the same for each unit of sigma
-# Mean distance of neighbours, normalised units, above which the first three lengths are as they stand. The unit is the
-# size of the whole molecule: the longer a chain, the shorter its bonds in it, and what blurs its dihedrals with them.
-BOND = 1.2
 MOST_TRIPLES = 500_000  # of which volumes are chosen: those of 145 beads
 AT_ONCE = 2_000_000  # numbers: a part of the pairs or triples at a time, whatever the number of beads
 
@@ -41,7 +39,8 @@ class InternalCoordinates(nn.Module):
 
     volumes (count, 3): triples of beads. chiral: whether mirror images differ. Where they do not, there are no
     volumes, and the sines, which change sign in a mirror, are zero; so are their weights, so that programs which
-    compute the sines have the same energy. bond: mean distance of neighbours in the chain.
+    compute the sines have the same energy. bond: mean distance of neighbours in the chain, with which lengths and areas
+    shrink where it is below BOND, so that dihedrals of a long chain are resolved as those of a short one.
     """
 
     first: Tensor

@@ -14,7 +14,9 @@ FEW = 12  # those of the five beads on which the weight was chosen
 GROWTH = 1.5  # power of D / FEW: what was set by hand for 12, 27, 33 and 81 degrees of freedom lies near it
 V_MIN = 1e-3  # where the recipe leaves it open
 V_MIN_OF_MANY = 0.05  # the same for more than FEW degrees of freedom and the kind `internal`
-BOND = 0.9  # normalised distance of neighbours in the chain below which that falls with its square
+# Mean distance of neighbours in the chain, in units of the molecule's size, below which lengths that go with a bond
+# shrink with it: the longer a chain, the shorter its bonds in these units.
+BOND = 0.9
 ROUNDS = 5  # of calibration, where the recipe leaves them open
 FEWEST_STEPS = 2000  # a training that is asked to be shorter is a trial, which is not calibrated unless it says so
 FEWEST_MINUTES = 2.0

@@ -5,7 +5,8 @@ nothing.
 import pytest
 import torch
 
-from fpforce.training.models.internal import BOND, SMOOTH_AREA, SMOOTH_LENGTH, InternalModel, fit_coordinates
+from fpforce.training.models.internal import SMOOTH_AREA, SMOOTH_LENGTH, InternalModel, fit_coordinates
+from fpforce.training.recipe.plan import BOND
 
 
 def helix(beads, frames=200):
