@@ -157,7 +157,8 @@ class DiffusionRecipe(Section):
         gt=0,
         le=0.1,
         description="noise variance (normalised) below which the network hardly sees the time any more; null: "
-        "0.05 for one molecule of more than 5 beads and the kind `internal`, else 0.001",
+        "0.05 for one molecule of more than 5 beads and the kind `internal`, less of a chain so long that neighbours "
+        "are less than 0.9 apart in these units; else 0.001",
     )
 
     @model_validator(mode="after")
