@@ -70,7 +70,7 @@ $(DEV): $(READY) pyproject.toml
 PLUGIN := $(shell find plugin -path plugin/tests -prune -o -name '*.cpp' -print -o -name '*.h' -print -o -name '*.hpp' -print -o -name '*.inl' -print \
 	-o -name '*.py' -print -o -name '*.txt' -print \
 	-o -name '*.cc' -print -o -name '*.in' -print -o -name '*.map' -print)
-PACKAGE := $(shell find fpforce training -name '*.py' -print -o -name '*.j2' -print)
+PACKAGE := $(shell find fpforce training -name '*.py' -print -o -name '*.j2' -print) $(wildcard fpforce/shipped/*.*)
 $(READY): pyproject.toml CMakeLists.txt $(PLUGIN) $(wildcard fpforce/analysis/*.j2)
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python >= 3.11 (such as: apt-get install python3 python3-venv), or name one: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.12"; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { echo "error: $$($(PYTHON) --version) does not fit, fpforce needs Python >= 3.11 and < 3.15; name another: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.12"; exit 2; }

@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+_COMPARED = (".py", ".j2", ".pt", ".md")
 MODULES = ("fpforce.training.train", "fpforce.commands.simulate", "fpforce.plugin", "fpforce.analysis.report")
 
 
@@ -49,7 +50,9 @@ def faults_of_sdist(path: Path) -> list[str]:
         names = [member.name.partition("/")[2] for member in archive if member.isfile() or member.issym()]
     return [
         *_twice(path, names),
-        *_missing(path, names, "training/train.py", "fpforce/analysis/report.html.j2", "plugin/CMakeLists.txt"),
+        *_missing(
+            path, names, "training/train.py", "fpforce/analysis/report.html.j2", "plugin/CMakeLists.txt", *_shipped()
+        ),
         *[
             f"{path.name}: {name}, which training/ holds already"
             for name in names
@@ -59,7 +62,9 @@ def faults_of_sdist(path: Path) -> list[str]:
 
 
 def faults_of_wheel(path: Path) -> list[str]:
-    """What is wrong with the wheel, each in a line: every Python file and template, nothing twice, the plugin."""
+    """What is wrong with the wheel, each in a line: every Python file, template and shipped model, nothing twice,
+    the plugin.
+    """
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     sources = {"fpforce": "fpforce", "training": "fpforce/training", "plugin/python": "fpforce/plugin"}
@@ -73,7 +78,7 @@ def faults_of_wheel(path: Path) -> list[str]:
     found = [name.rpartition("/")[2] for name in names]
     return [
         *_twice(path, names),
-        *_missing(path, names, *needed),
+        *_missing(path, names, *needed, *_shipped()),
         *_missing(path, found, "libFPForce.so", "libFPForcePlugin.so"),
         *[f"{path.name}: {name}, a test" for name in names if name.startswith(("tests/", "fpforce/tests"))],
     ]
@@ -90,9 +95,15 @@ def differences_of_work_tree(wheel: Path) -> list[str]:
     return [f"{path}: only in the wheel of the {'work tree' if path in found else 'sdist'}" for path in found ^ wanted]
 
 
+def _shipped() -> list[str]:
+    """The models that come with the package, and their cards."""
+    files = [path for pattern in ("*.pt", "*.md") for path in (ROOT / "fpforce" / "shipped").glob(pattern)]
+    return [path.relative_to(ROOT).as_posix() for path in files]
+
+
 def _python_files(wheel: Path) -> set[str]:
     with zipfile.ZipFile(wheel) as archive:
-        return {name for name in archive.namelist() if name.startswith("fpforce/") and name.endswith((".py", ".j2"))}
+        return {name for name in archive.namelist() if name.startswith("fpforce/") and name.endswith(_COMPARED)}
 
 
 def try_wheel(wheel: Path) -> None:
@@ -107,6 +118,9 @@ def try_wheel(wheel: Path) -> None:
             "home = sysconfig.get_path('purelib')",
             *(f"import {module}; assert {module}.__file__.startswith(home), {module}.__file__" for module in MODULES),
             "assert importlib.resources.files('fpforce.analysis').joinpath('report.html.j2').is_file()",
+            "from fpforce.shipped.pretrained import names, path_of",
+            "assert all(str(path_of(name)).startswith(home) for name in names()), names()",
+            f"assert len(names()) == {len(list((ROOT / 'fpforce' / 'shipped').glob('*.pt')))}, names()",
             f"assert fpforce.__version__ == {version()!r}, fpforce.__version__",
         ]
         subprocess.run([python, "-c", "\n".join(lines)], check=True, cwd=name)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fpforce.forcefield.load import load as load
     from fpforce.forcefield.transferable.bound import TransferableForceField as TransferableForceField
     from fpforce.foundation.errors import InputError as InputError
+    from fpforce.shipped.pretrained import pretrained as pretrained
     from fpforce.simulation.read import read_simulation as read_simulation
     from fpforce.simulation.settings import SimulationSettings as SimulationSettings
     from fpforce.simulation.simulate import simulate as simulate
@@ -48,6 +49,7 @@ _HOME_OF = {
     "load": "fpforce.forcefield.load",
     "load_recipe": "fpforce.training.recipe.read",
     "make_system": "fpforce.system.make_system",
+    "pretrained": "fpforce.shipped.pretrained",
     "read_bead_frames": "fpforce.trajectories.bead_frames",
     "read_simulation": "fpforce.simulation.read",
     "sample": "fpforce.training.sample",

@@ -56,7 +56,7 @@ def main() -> None:
     small = dict(steps=600, picoseconds=2.0, replicas=2, likelihood_frames=200, rounds=1)
     chosen = options.parse(parser, **small, processes=1)
     if chosen.quick:
-        chosen.data, chosen.variants = _excerpt(chosen.runs), chosen.variants or ["both"]
+        chosen.data, chosen.variants = excerpt(chosen.runs), chosen.variants or ["both"]
     if chosen.one:
         run(chosen.one[0], int(chosen.one[1]), chosen)
         return
@@ -76,7 +76,7 @@ def main() -> None:
     print(table(results), flush=True)
 
 
-def _excerpt(runs: Path) -> Path:
+def excerpt(runs: Path) -> Path:
     """Folder with a few sequences of the example's data."""
     folder = runs / "dipeptides"
     wanted = [f"dipeptides/train/{name}" for name in _EXCERPT] + ["dipeptides/test/NN"]

@@ -6,9 +6,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Option
+from typer import Option
 
 from fpforce.commands.entry import command
+from fpforce.commands.model_argument import ModelArgument, model_file
 
 if TYPE_CHECKING:
     from fpforce.analysis.comparison import Estimate
@@ -19,7 +20,7 @@ _TOPOLOGY = "topology of the reference and training trajectories; a transferable
 
 @command
 def main(
-    model: Annotated[Path, Argument(help="force field, model.pt", show_default=False)],
+    model: ModelArgument,
     reference: Annotated[list[Path], Option(help="held-out trajectory; repeatable", show_default=False)],
     simulation: Annotated[list[Path], Option(help="output of fpforce-simulate; repeat per start", show_default=False)],
     output: Annotated[Path, Option("--output", "-o", help="folder for the report", show_default=False)],
@@ -62,7 +63,7 @@ def main(
     from fpforce.analysis import evaluate
 
     report = evaluate(
-        model,
+        model_file(model),
         reference,
         simulation,
         topology=topology,

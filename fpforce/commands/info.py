@@ -1,4 +1,4 @@
-"""fpforce-info: what is inside a model.pt."""
+"""fpforce-info: what is inside a model.pt, and which models come with the package."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from fpforce.commands.entry import command
+from fpforce.commands.model_argument import PREFIX, model_file, pretrained_name
 
 if TYPE_CHECKING:
     from fpforce.forcefield.force_field import ForceField
@@ -16,19 +17,60 @@ if TYPE_CHECKING:
 
 @command
 def main(
-    model: Annotated[Path, Argument(help="force field, model.pt", show_default=False)],
+    model: Annotated[
+        Path | None,
+        Argument(
+            help=f"model.pt, or {PREFIX}NAME for one that comes with the package; without it these are listed",
+            show_default=False,
+        ),
+    ] = None,
     topology: Annotated[
         Path | None, Option(help="PDB of a molecule to bind a transferable force field to", show_default=False)
     ] = None,
     as_json: Annotated[bool, Option("--json", help="print all metadata as JSON")] = False,
+    card: Annotated[bool, Option("--card", help=f"print the card of a {PREFIX}NAME: data, figures, limits")] = False,
 ) -> None:
-    """Print what a force field file holds: model, temperature, beads, training and verification."""
-    from fpforce.forcefield.load import load
+    """Print what a force field file holds: model, temperature, beads, training and verification.
 
-    force_field = load(model)
+    Without a model, list those that come with the package.
+    """
+    from fpforce.forcefield.load import load
+    from fpforce.foundation.errors import InputError
+
+    if model is None:
+        if topology is not None or card:
+            raise InputError(f"{'--card' if card else '--topology'} is of one model; say which, such as {PREFIX}NAME")
+        print(_listed(as_json))
+        return
+    if card:
+        if topology is not None:
+            raise InputError(f"--card and --topology {topology} exclude each other; give one of them")
+        print(_card_of(model, as_json))
+        return
+    force_field = load(model_file(model))
     if topology is not None:
         force_field = force_field.bound(topology)
     print(json.dumps(force_field.metadata, indent=1) if as_json else describe(force_field))
+
+
+def _listed(as_json: bool) -> str:
+    """A line for each model that comes with the package, or the facts of their cards."""
+    from fpforce.shipped.pretrained import card, names
+
+    if as_json:
+        return json.dumps([card(name).facts() for name in names()], indent=1)
+    lines = [f"{PREFIX + name:<32} {card(name).summary}" for name in names()]
+    return "\n".join([*lines, f"fpforce-info {PREFIX}NAME --card: its data, figures and limits"])
+
+
+def _card_of(model: Path, as_json: bool) -> str:
+    from fpforce.foundation.errors import InputError
+    from fpforce.shipped.pretrained import card
+
+    name = pretrained_name(model)
+    if name is None:
+        raise InputError(f"{model} has no card, which comes with a {PREFIX}NAME alone; leave --card out")
+    return json.dumps(card(name).facts(), indent=1) if as_json else card(name).text.rstrip()
 
 
 def describe(force_field: "ForceField | TransferableForceField") -> str:

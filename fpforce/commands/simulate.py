@@ -2,21 +2,31 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Option
+from typer import Option
 
 from fpforce.commands.entry import command
+from fpforce.commands.model_argument import PREFIX, ModelArgument, model_file, pretrained_name
 from fpforce.commands.settings_options import options_from
 from fpforce.simulation.settings import SimulationSettings
+
+if TYPE_CHECKING:
+    from fpforce.forcefield.load import AnyForceField
+
+_SEQUENCE = (
+    f"one-letter codes of amino acids, for a {PREFIX}NAME of many molecules: the molecule, and coordinates to start "
+    "from, in place of --topology"
+)
 
 
 @command
 @options_from(SimulationSettings)
 def main(
-    model: Annotated[Path, Argument(help="force field, model.pt", show_default=False)],
+    model: ModelArgument,
     output: Annotated[Path, Option("--output", "-o", help="trajectory: .xtc, .dcd or .h5", show_default=False)],
     settings: SimulationSettings,
+    sequence: Annotated[str | None, Option(help=_SEQUENCE, show_default=False)] = None,
     log: Annotated[Path | None, Option(help="also write messages to this file", show_default=False)] = None,
 ) -> int:
     """Simulate a coarse-grained force field by Langevin dynamics in OpenMM.
@@ -38,7 +48,7 @@ def main(
             raise InputError(f"log file {log} cannot be written: {error.strerror}; give another --log") from error
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         logging.getLogger("fpforce").addHandler(handler)
-    result = simulate(model, output, settings, show_progress=True)
+    result = simulate(_force_field(model, sequence, settings), output, settings, show_progress=True)
     speed = describe_rate(result.steps_per_second, settings.replicas, settings.timestep_fs)
     print(
         f"{result.output}: {result.frames} frames, {result.steps} steps, {speed}, "
@@ -55,3 +65,22 @@ def main(
         )
         return 3
     return 0
+
+
+def _force_field(model: Path, sequence: str | None, settings: SimulationSettings) -> "AnyForceField":
+    """What to simulate: a file, or a force field that is bound to a sequence."""
+    from fpforce.foundation.errors import InputError
+    from fpforce.shipped.pretrained import card, pretrained
+
+    name = pretrained_name(model)
+    if sequence is None:
+        if name is not None and settings.topology is None and card(name).chain is not None:
+            raise InputError(f"{model} is of many molecules: say which, by --sequence or --topology FILE.pdb")
+        return model_file(model)
+    if name is None:
+        raise InputError(
+            f"--sequence {sequence} is for a {PREFIX}NAME; give {model} its molecule by --topology FILE.pdb"
+        )
+    if settings.topology is not None:
+        raise InputError(f"--sequence {sequence} and --topology {settings.topology} both name a molecule; give one")
+    return pretrained(name, sequence, seed=settings.seed)

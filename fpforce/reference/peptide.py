@@ -6,7 +6,6 @@ the force field's bonded terms, with L centres and trans peptide bonds enforced,
 result is checked.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,11 +92,7 @@ def build_peptide(
     """
     from openmm import unit
 
-    names = parse_sequence(sequence, capped)
-    missing = [name for name in names if name not in forcefield._templates]
-    if missing:
-        raise InputError(f"the force field has no residue {missing[0]}, which {sequence} needs: choose another one")
-    topology = _topology(names, forcefield)
+    topology = peptide_topology(sequence, forcefield, capped=capped)
     system = forcefield.createSystem(topology)
     generator = np.random.default_rng(seed)
     for _ in range(_ATTEMPTS):
@@ -109,9 +104,14 @@ def build_peptide(
     )
 
 
-def _topology(names: Sequence[str], forcefield: "app.ForceField") -> "app.Topology":
+def peptide_topology(sequence: str, forcefield: "app.ForceField", *, capped: bool = True) -> "app.Topology":
+    """The atoms and bonds of what `build_peptide` builds. Raises InputError as that does for unknown residues."""
     from openmm.app import Topology
 
+    names = parse_sequence(sequence, capped)
+    missing = [name for name in names if name not in forcefield._templates]
+    if missing:
+        raise InputError(f"the force field has no residue {missing[0]}, which {sequence} needs: choose another one")
     topology = Topology()
     chain = topology.addChain("A")
     last_carbon = None

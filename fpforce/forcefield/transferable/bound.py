@@ -57,15 +57,16 @@ class TransferableForceField(ModelFile):
         """By which atoms become beads: a preset or a selection, the recipe's data.beads."""
         return self.metadata["beads"]["mapping"]
 
-    def bind(self, topology: Any) -> "BoundForceField":
+    def bind(self, topology: Any, *, source: str | None = None) -> "BoundForceField":
         """The force field for one molecule, perhaps of a sequence never trained on.
 
         topology: a file that mdtraj reads, an openmm or mdtraj Topology, or an mdtraj Trajectory, with all atoms or the
-        beads alone. Water and ions are left out with a notice. Raises InputError for what the model does not know,
-        naming the residue (fpforce.forcefield.transferable.recognise).
+        beads alone. Water and ions are left out with a notice. source: what messages and records call it, in place of
+        the file's name. Raises InputError for what the model does not know, naming the residue
+        (fpforce.forcefield.transferable.recognise).
         """
         content = self.path.read_bytes()
-        found = recognise(topology, self.knowledge)
+        found = recognise(topology, self.knowledge, source=source)
         if json.loads(read_extra(io.BytesIO(content), METADATA_ENTRY, self.path)) != self.metadata:
             raise InputError(f"{self.path} has been replaced since it was loaded; load it again")
         lengths = self.knowledge.bond_lengths(found.beads)

@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("fpforce")
 
-# Residue, hydrogens that are there and that are not there (names of the PDB) in a state other than the usual one at pH
-# 7.
+# Residue, hydrogens that are there and that are not there (names of the PDB) in a state that is unusual at pH 7.
 UNUSUAL_STATES = (
     ("HIS", {"HD1", "HE2"}, set(), "doubly protonated"),
     ("ASP", {"HD2"}, set(), "protonated"),
@@ -65,9 +64,9 @@ class Recognised:
     source: str
 
 
-def recognise(topology: Any, knowledge: Knowledge, *, any_order: bool = False) -> Recognised:
+def recognise(topology: Any, knowledge: Knowledge, *, any_order: bool = False, source: str | None = None) -> Recognised:
     """The beads of a topology: a file that mdtraj reads, an openmm or mdtraj Topology, or an mdtraj Trajectory (its
-    first frame).
+    first frame). source: what messages call it, in place of what it is.
 
     Water and ions are left out with a notice, end groups without beads too; where the input shows that an end of the
     chain has no end group, a warning says that the model cannot tell. The order of the beads within a residue does not
@@ -76,7 +75,8 @@ def recognise(topology: Any, knowledge: Knowledge, *, any_order: bool = False) -
     InputError, naming the residue, for an unknown residue or bead, a missing bead, several chains, gaps in the
     numbering, bonds as in no training molecule, and D residues.
     """
-    atoms, xyz, source = _read(topology)
+    atoms, xyz, found = _read(topology)
+    source = found if source is None else source
     chosen = chosen_atoms(atoms, knowledge.choice)
     if not chosen:
         raise InputError(
@@ -248,8 +248,7 @@ def _check_residues(topology: "mdtraj.Topology", chosen: Sequence[int], knowledg
         if after.resSeq != before.resSeq + 1:
             raise InputError(
                 f"{source}: residue {before} is followed by {after}: residues are missing or out of order; complete "
-                f"the chain, "
-                "and number it without a gap"
+                "the chain, and number it without a gap"
             )
 
 
@@ -274,8 +273,7 @@ def _check_beads(residue: Any, names: tuple[str, ...], knowledge: Knowledge, sou
     )
     raise InputError(
         f"{source}: residue {residue} {problem}; the model knows {residue.name} with {', '.join(nearest)}: complete "
-        f"the residue "
-        "(such as with pdbfixer)"
+        "the residue (such as with pdbfixer)"
     )
 
 
