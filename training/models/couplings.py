@@ -22,8 +22,8 @@ REACH = (
     0.24  # of the shortest distance: the noise at which half of the energy is left. v_min is there too: below it the
 )
 # network could not learn what a change in time leaves.
-# Added to the diagonal of M, which is 2: beads in a plane have distances that no small displacement changes.
-SPREAD = 0.1
+LEAST = 0.3  # eigenvalue of M, of which the diagonal is 2, below which a combination of distances is redundant
+SPREAD = 0.3  # added to the diagonal of M, for what noise does to distances beyond the first order
 AT_MOST = 20_000  # frames for M
 
 
@@ -88,18 +88,33 @@ def fit_couplings(x0: Tensor, pairs: Tensor, weights: Tensor | None = None) -> C
     every = -(-len(x0) // AT_MOST)
     directions = (apart / distances[..., None])[::every]
     common = (directions[:, left] * directions[:, right]).sum(-1)
-    noise = torch.diag(x0.new_full((len(pairs),), 2.0 + SPREAD))
+    noise = torch.diag(x0.new_full((len(pairs),), 2.0))
     noise[left, right] = sign.to(x0) * mean(common, None if weights is None else weights[::every])
     noise[right, left] = noise[left, right]
     data = covariance(distances, weights)
     kept = len(x0) / (len(x0) + len(pairs))
     data = kept * data + (1.0 - kept) * torch.diag(data.diagonal())
+    data, noise = _without_redundant(data, noise)
     factor = torch.linalg.cholesky(noise)
     half = torch.linalg.solve_triangular(factor, data, upper=False)
     whitened = torch.linalg.solve_triangular(factor, half.T, upper=False)
     variances, vectors = torch.linalg.eigh(0.5 * (whitened + whitened.T))
     modes = torch.linalg.solve_triangular(factor.T, vectors, upper=True).T.contiguous()
     return Couplings(pairs, modes, variances, REACH * mean(distances, weights).min().reshape(1))
+
+
+def _without_redundant(data: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """C and M in which combinations of distances that no small displacement changes are as if alone.
+
+    Such are the angles around an atom in a plane, whose sum is what it is: what data and noise make of it is of second
+    order, and no Gaussian.
+    """
+    sizes, directions = torch.linalg.eigh(noise)
+    redundant = directions[:, sizes < LEAST]
+    free = torch.eye(len(data)).to(data) - redundant @ redundant.T
+    alone = torch.diag(data.diagonal())
+    data = free @ data @ free + redundant @ torch.diag((redundant.T @ alone @ redundant).diagonal()) @ redundant.T
+    return data, free @ noise @ free + 2.0 * redundant @ redundant.T + SPREAD * torch.eye(len(data)).to(data)
 
 
 def pairs_with_a_bead_in_common(pairs: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -95,6 +95,26 @@ def test_pairs_with_the_same_beads_are_counted_with_their_signs():
     assert list(zip(left.tolist(), right.tolist(), sign.tolist(), strict=True)) == [(0, 1, -1), (0, 2, 1), (1, 2, 1)]
 
 
+def flat(count=5000):
+    """(count, 4, 3) frames of an atom with three neighbours about it in a plane, out of which they move a little."""
+    generator = torch.Generator().manual_seed(0)
+    angles = torch.tensor([0.0, 2.1, 4.2], dtype=torch.float64)
+    corners = torch.stack([torch.cos(angles), torch.sin(angles), torch.zeros(3, dtype=torch.float64)], -1)
+    x = torch.cat([torch.zeros(1, 3, dtype=torch.float64), corners]).expand(count, 4, 3)
+    x = x + 0.03 * torch.randn(count, 4, 3, generator=generator, dtype=torch.float64)
+    return x - x.mean(1, keepdim=True)
+
+
+def test_angles_that_add_up_are_no_stiff_mode():
+    # Their sum is fixed but for what is of second order out of the plane, and a Gaussian of that width would have
+    # frames many widths out.
+    x, pairs = flat(), torch.tensor([(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)])
+    couplings, distances = fit_couplings(x, pairs), (x[:, pairs[:, 0]] - x[:, pairs[:, 1]]).norm(dim=-1)
+    along = (distances - distances.mean(0)) @ couplings.modes.T
+    assert (along / couplings.variances.sqrt()).abs().max() < 6.0
+    assert couplings.variances.min() > 0.3 * distances.var(0).min() / 2.0
+
+
 def test_few_frames_leave_the_couplings_of_many_pairs_finite():
     few = bent(4)
     couplings = fit_couplings(few, torch.tensor(PAIRS))
