@@ -22,8 +22,8 @@ from fpforce.molecule.mapping import BeadChoice, choose_beads, list_beads
 from fpforce.molecule.periodic import bonded_molecules
 from fpforce.trajectories.arrays import read_array, read_some
 from fpforce.trajectories.atom_checks import ChemicalBonds
+from fpforce.trajectories.atom_frames import AtomFrames
 from fpforce.trajectories.files import (
-    AtomFrames,
     holds_topology,
     is_array,
     read_atoms,
