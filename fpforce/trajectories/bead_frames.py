@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fpforce.foundation.collector import collector_paused
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.chirality import chiral_residues
@@ -196,7 +197,8 @@ def prepared(
         raise InputError(f"stride = {stride!r} must be a whole number of at least 1")
     paths = [existing_file(path, "trajectory") for path in paths]
     _check_length_unit(paths, length_unit)
-    return paths, resolve(paths, topology, beads, table, length_unit, several_chains)
+    with collector_paused():
+        return paths, resolve(paths, topology, beads, table, length_unit, several_chains)
 
 
 def reported(
