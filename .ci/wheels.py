@@ -126,7 +126,9 @@ def join(wheels: list[Path], folder: Path) -> tuple[Path, list[str]]:
 
 
 def try_wheel(wheel: Path, python: str, versions: list[str], model: Path) -> None:
-    """Install the wheel where there is no compiler, and compute the model beside each OpenMM; all have to agree."""
+    """Install the wheel where there is no compiler, and compute the model beside each OpenMM that has a wheel for this
+    Python; all have to agree.
+    """
     with tempfile.TemporaryDirectory() as name:
         environment = Path(name)
         run([python, "-m", "venv", environment])
@@ -137,10 +139,15 @@ def try_wheel(wheel: Path, python: str, versions: list[str], model: Path) -> Non
         energies = {}
         for version in versions:
             release = version if version.count(".") > 1 else f"{version}.0"  # 8.4.0 calls itself 8.4
-            install = [own, "-m", "pip", "install", "--quiet", "--only-binary=:all:", wheel, f"openmm=={release}"]
-            run(install, env=bare)
+            install = [own, "-m", "pip", "install", "--quiet", "--only-binary=:all:", f"openmm=={release}"]
+            if subprocess.run([*install, "--no-deps", "--dry-run"], env=bare, capture_output=True).returncode:
+                print(f"{python}: openmm {release} has no wheel for it", flush=True)
+                continue
+            run([*install, wheel], env=bare)
             done = run([own, "-c", TRIAL, model], env=bare, cwd=work, capture_output=True, text=True)
             energies[release] = float(done.stdout)
+    if not energies:
+        raise SystemExit(f"error: {python} has no wheel of openmm {', '.join(versions)}, so that nothing was tried")
     if max(energies.values()) - min(energies.values()) > 1e-9:
         raise SystemExit(f"error: energies differ between OpenMMs: {energies}")
     print(f"{python}: {energies}", flush=True)

@@ -305,8 +305,9 @@ SECTIONS = (
         "Memory over long runs, threads and processes",
         "steady",
         "steady.py",
-        "Whether memory grows, and whether trajectories from threads, forks and spawned processes are those of a "
-        "single call.",
+        "Whether memory grows, and whether trajectories from threads (CPU platform), forks and spawned processes "
+        "are those of a single call. On Reference threads share OpenMM's stream of random numbers: there forces and "
+        "frames are looked at.",
     ),
     (
         "Molecules that no default was chosen on",

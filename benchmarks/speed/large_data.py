@@ -2,7 +2,8 @@
 
 python benchmarks/speed/large_data.py [--quick] [--gb 4] [--steps 2000]. Repeats alanine dipeptide's frames, each turned
 at random with noise of 0.002 nm, into .xtc-like .npy trajectories of all atoms until these have so many GB, and then,
-each in a fork: maps them to the disk (data.on_disk), draws batches from there, and trains. Memory is the peak of what
+each in a fork: maps one and all of them to files (fpforce-map --output), maps all to the disk (data.on_disk), draws
+batches from there, and trains. Memory is the peak of what
 belongs to the process and to no file (RssAnon) and of all that is resident (VmHWM), over what it had before. Writes
 docs/results/large_data.json and .md.
 """
@@ -39,6 +40,8 @@ def main() -> None:
         folder = Path(name)
         size = make_trajectories(folder, chosen.gb)
         rows = {
+            "files of one": measured(lambda: mapping_to_files(folder, 1)),
+            "files of all": measured(lambda: mapping_to_files(folder, FILES)),
             "mapping": measured(lambda: mapping(folder)),
             "batches": measured(lambda: drawing(folder, chosen.steps)),
         }
@@ -101,6 +104,18 @@ def mapping(folder: Path) -> int:
     return len(map_to_disk(recipe(folder).data, folder / "run" / "frames").store)
 
 
+def mapping_to_files(folder: Path, trajectories: int) -> int:
+    from fpforce.training.data.read import read_frames
+    from fpforce.trajectories.bead_files import write_bead_frames
+
+    some = recipe(folder, "data.on_disk=false").data
+    some = some.model_copy(update={"trajectories": some.trajectories[:trajectories]})
+    with tempfile.TemporaryDirectory(dir=folder) as output:
+        ((_, frames),) = read_frames(some, Path(output))
+        write_bead_frames(frames, Path(output) / "files")
+        return len(frames)
+
+
 def drawing(folder: Path, steps: int) -> int:
     """Frames that were drawn, in batches as a step has them; their time is that of the reading and the noise."""
     import torch
@@ -133,7 +148,9 @@ def table(result: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     names = {
-        "mapping": "frames mapped",
+        "files of one": "frames mapped to files by fpforce-map --output, of one trajectory",
+        "files of all": "the same of all",
+        "mapping": "frames mapped to the disk",
         "batches": "frames drawn for batches",
         "training": "steps of a training, all in",
     }

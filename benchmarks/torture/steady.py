@@ -4,7 +4,9 @@ python benchmarks/torture/steady.py [--quick] [--steps 300000] [--systems 1000] 
 calls of make_system and saved frames: each runs in a fork, which reads its resident memory after a tenth of the work
 and at the end; growth above 20 MB, or above 5% where more is used, is a fault. make_system and simulate then run from
 several threads, under fork and under spawn, and within an OpenMM program that has a System of its own; results must be
-those of a single call. Status 1 where anything is wrong. Writes docs/results/steady.json and .md.
+those of a single call. From threads that holds on the CPU platform; on Reference all contexts of a process draw from
+one stream of random numbers, which is OpenMM's, and what must hold is that forces are right and no frame is lost.
+Status 1 where anything is wrong. Writes docs/results/steady.json and .md.
 """
 
 import argparse
@@ -42,7 +44,8 @@ def main() -> None:
     ):
         rows[name] = growth(work, model, count)
     for name, check in (
-        ("threads", in_threads),
+        ("threads, CPU", in_threads),
+        ("threads, Reference", in_threads_on_reference),
         ("fork", forked),
         ("spawn", spawned),
         ("beside another", beside_another),
@@ -137,20 +140,56 @@ def tried(check: Callable[[Path], str], model: Path) -> dict[str, Any]:
     return {"count": 4, "wrong": "" if ended.status == 0 else f"status {ended.status}: {ended.said[-400:]}"}
 
 
-def simulated(model: str) -> bytes:
+def simulated(model: str, platform: str = "Reference") -> bytes:
     """Bytes of a short trajectory, the same for every call."""
     from fpforce.simulation.simulate import SimulationSettings, simulate
 
     with tempfile.TemporaryDirectory() as folder:
-        settings = SimulationSettings(steps=40, replicas=2, report_interval_ps=0.02, threads=1, platform="Reference")
+        settings = SimulationSettings(steps=40, replicas=2, report_interval_ps=0.02, threads=1, platform=platform)
         simulate(model, Path(folder) / "s.xtc", settings)
         return (Path(folder) / "s.xtc").read_bytes()
 
 
 def in_threads(model: Path) -> str:
     with ThreadPoolExecutor(4) as pool:
-        found = set(pool.map(simulated, [str(model)] * 4))
-    return "" if found == {simulated(str(model))} else "threads gave other trajectories"
+        found = set(pool.map(simulated, [str(model)] * 4, ["CPU"] * 4))
+    return "" if found == {simulated(str(model), "CPU")} else "threads gave other trajectories"
+
+
+def in_threads_on_reference(model: Path) -> str:
+    """Without noise, by VerletIntegrator, the trajectory of a single call; with it all frames, and each finite."""
+    with ThreadPoolExecutor(4) as pool:
+        moved = set(pool.map(without_noise, [model] * 4))
+        lengths = list(pool.map(finite_frames, [model] * 4))
+    if moved != {without_noise(model)}:
+        return "threads gave other forces"
+    return "" if lengths == [finite_frames(model)] * 4 else f"threads saved {lengths} finite frames"
+
+
+def without_noise(model: Path) -> bytes:
+    import openmm
+
+    import fpforce
+
+    force_field = fpforce.load(model)
+    system = fpforce.make_system(force_field, replicas=2, threads=1)
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+    context.setPositions(np.tile(force_field.positions_nm, (2, 1)))
+    context.getIntegrator().step(200)
+    return context.getState(positions=True).getPositions(asNumpy=True)._value.tobytes()
+
+
+def finite_frames(model: Path) -> int:
+    import fpforce
+    from fpforce.simulation.read import read_simulation
+    from fpforce.simulation.simulate import SimulationSettings, simulate
+
+    with tempfile.TemporaryDirectory() as folder:
+        settings = SimulationSettings(steps=400, replicas=2, report_interval_ps=0.02, threads=1, platform="Reference")
+        result = simulate(model, Path(folder) / "s.xtc", settings)
+        assert not result.failed, result
+        frames = read_simulation(Path(folder) / "s.xtc", fpforce.load(model).beads).positions_nm
+        return int(np.isfinite(frames).all(axis=(1, 2, 3)).sum())
 
 
 def forked(model: Path) -> str:

@@ -16,9 +16,11 @@ import numpy as np
 from fpforce.analysis.frame_source import Piece, frames_of_a_piece, piece_of
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
-from fpforce.trajectories.bead_frames import BeadFrames, checked_positions, prepared, reported
+from fpforce.trajectories.atom_frames import AtomFrames
+from fpforce.trajectories.bead_frames import BeadFrames, prepared, reported
+from fpforce.trajectories.checked import checked_positions
 from fpforce.trajectories.chunks import count_frames, read_chunks
-from fpforce.trajectories.files import AtomFrames, is_array
+from fpforce.trajectories.files import is_array
 from fpforce.trajectories.sources import ListedBeads, Sources
 
 logger = logging.getLogger("fpforce")

@@ -1,6 +1,7 @@
 """fpforce-map: how a recipe's files are understood, before anything is trained."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,8 +48,11 @@ def main(
     if output is not None:
         _require_new(output)
     unusual: list[str] = []
-    with nullcontext(None) if output is None else new_folder(output) as folder:
-        for name, frames in read_frames(loaded.data):
+    with (
+        nullcontext(None) if output is None else new_folder(output) as folder,
+        nullcontext(None) if folder is None else _scratch(folder) as scratch,
+    ):
+        for name, frames in read_frames(loaded.data, scratch):
             assert frames.report is not None  # what was read from files has one
             print(f"{name}\n{frames.report}" if name else frames.report)
             unusual += frames.report.warnings
@@ -58,6 +62,15 @@ def main(
                 write_bead_frames(frames, folder / name, None if name else loaded.model_dump(mode="json"))
                 print(f"written to    {output / name}")
         _refuse_unusual(unusual, strict)
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder in another one, which is gone in the end: trajectories are larger than memory, and than /tmp."""
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(dir=folder) as name:
+        yield Path(name)
 
 
 def _map_to_disk(data: "DataRecipe", output: Path | None, strict: bool) -> None:

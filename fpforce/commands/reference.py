@@ -159,12 +159,10 @@ def main(
                 "capped": capped,
                 **of_atoms,
                 "mean_forces": mean_forces or None,
-                "workers": workers,
-                "scheduler": scheduler,
             }
         )
         chosen = {**given, "rungs": 1 if rungs is None else rungs, "temperatures_k": temperatures, **both}
-        record = _beads(model, source, output, chosen)
+        record = _beads(model, source, output, chosen, Where(workers, scheduler))
     if record is None:
         print(f"run {only} is complete; --resume without --only writes the data set once all are")
         return 0
@@ -219,11 +217,12 @@ def _all_atoms(
     return make_reference_by(where, source, output, settings)
 
 
-def _beads(model: str, source: str, output: Path, chosen: dict[str, Any]) -> dict[str, Any] | None:
-    from fpforce.reference.bead_make import BeadSettings, make_bead_reference
+def _beads(model: str, source: str, output: Path, chosen: dict[str, Any], where: Where) -> dict[str, Any] | None:
+    from fpforce.reference.bead_make import BeadSettings
     from fpforce.reference.models import build_model
+    from fpforce.reference.runs_by_workers import make_bead_reference_by
 
-    record = make_bead_reference(build_model(model, source), output, BeadSettings(**chosen))
+    record = make_bead_reference_by(where, build_model(model, source), output, BeadSettings(**chosen))
     if record is not None:
         _print_ladder(record["made"]["temperatures_k"])
         print(f"temperature: {record['made']['temperature_k']:g} K")

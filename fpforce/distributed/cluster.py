@@ -61,6 +61,7 @@ def cluster(where: Where) -> Iterator["DaskPool"]:
             memory_limit=0,
             dashboard_address=None,
             silence_logs=logging.CRITICAL,
+            preload=["fpforce.distributed.worker"],
         ) as local,
         Client(local) as client,
     ):

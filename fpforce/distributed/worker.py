@@ -5,6 +5,7 @@ In: a Part and where its messages go. Out: (`done`, value), (`refused`, why) or 
 """
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -68,6 +69,14 @@ def work(part: Part, orders: Orders) -> tuple[str, Any]:
         return "refused", str(error)
     except KeyboardInterrupt:
         return "stopped", None
+
+
+def dask_setup(worker: Any) -> None:
+    """Called by Dask in a worker process of this machine: Ctrl-C and a closed terminal, which reach it too, are for the
+    command to answer, which stops the parts and then the workers.
+    """
+    for number in (signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def stop_all(topic: str) -> None:

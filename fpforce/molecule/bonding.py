@@ -115,7 +115,7 @@ def require_connected(
             f"bead {beads[loose[0]]} (chain {beads[loose[0]].chain}) and bead {beads[body[0]]} (chain "
             f"{beads[body[0]].chain}) are not connected by bonds: {reasons[0] + '; ' if reasons else ''}choose beads "
             "of one molecule that follow each other (a selection can say `and protein` or `chainid 0`), or give the "
-            f"bonds (CONECT in a PDB, a .psf, .prmtop or .tpr, `bonds` in a list)"
+            "bonds (CONECT in a PDB, a .psf, .prmtop, .tpr, .itp or GROMACS' .top, `bonds` in a list)"
             f"{'' if several_chains or len(chains) < 2 else together}"
         )
 

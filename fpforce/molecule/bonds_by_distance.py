@@ -37,8 +37,8 @@ class SampleFrames:
         """(frames, pairs) between atoms, at their nearest images."""
         step = (self.xyz[:, second] - self.xyz[:, first]).astype(np.float64)
         if self.box_vectors is not None:
-            images = np.round(np.einsum("fpd,fde->fpe", step, np.linalg.inv(self.box_vectors.astype(np.float64))))
-            step -= np.einsum("fpe,fed->fpd", images, self.box_vectors)
+            box_vectors = self.box_vectors.astype(np.float64)
+            step -= np.round(step @ np.linalg.inv(box_vectors)) @ box_vectors
         return np.linalg.norm(step, axis=-1)
 
     def typical(self, first: np.ndarray | Sequence[int], second: np.ndarray | Sequence[int]) -> np.ndarray:
@@ -107,7 +107,9 @@ def _join_pieces(
     if not len(first):
         return
     indices, radii = np.array([atom.index for atom in atoms]), radii_nm(atoms)
-    distance = frames.typical(indices[first], indices[second])
+    distances = frames.distances(indices[first], indices[second])
+    some = np.flatnonzero(distances.min(axis=0) <= radii[first] + radii[second] + TOLERANCE_NM)
+    first, second, distance = first[some], second[some], np.median(distances[:, some], axis=0)
     near = (distance > _SHORTEST_NM) & (distance <= radii[first] + radii[second] + TOLERANCE_NM)
     full = {place for place, atom in enumerate(atoms) if atom.index in bonded}  # of hydrogens: they have their bond
     for place in np.argsort(distance):

@@ -1,7 +1,7 @@
 """Graphs of bonds: neighbours, components, owners, and walks that make a molecule whole across a periodic box."""
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -64,28 +64,42 @@ def walk_whole(xyz: np.ndarray, box_vectors: np.ndarray, pairs: Iterable[tuple[i
 
     Returns:
         xyz. Walks each component from its first point along a spanning tree, so any molecule whose bonds are shorter
-        than half the box comes out whole, however large it is. Molecules stay where their first point is.
+        than half the box comes out whole, however large it is. Molecules stay where their first point is. All of them
+        are walked at once, a bond further each time.
     """
-    neighbours = neighbours_of(pairs)
     inverse = np.linalg.inv(box_vectors.astype(np.float64))
-    seen = set()
-    for start in sorted(neighbours):
-        if start in seen:
-            continue
-        seen.add(start)
-        queue = deque([start])
-        while queue:
-            parent = queue.popleft()
-            for child in neighbours[parent]:
-                if child in seen:
-                    continue
-                seen.add(child)
-                queue.append(child)
-                step = (xyz[:, child] - xyz[:, parent]).astype(np.float64)
-                images = np.round(np.einsum("fd,fde->fe", step, inverse))
-                if images.any():
-                    xyz[:, child] -= np.einsum("fe,fed->fd", images, box_vectors).astype(xyz.dtype)
+    for parents, children in _levels(neighbours_of(pairs)):
+        step = (xyz[:, children] - xyz[:, parents]).astype(np.float64)
+        images = np.round(np.einsum("fpd,fde->fpe", step, inverse))
+        moved = images.any(axis=(0, 2))
+        if moved.any():
+            shift = np.einsum("fpe,fed->fpd", images[:, moved], box_vectors)
+            xyz[:, np.array(children)[moved]] -= shift.astype(xyz.dtype)
     return xyz
+
+
+def _levels(neighbours: Mapping[int, Sequence[int]]) -> Iterator[tuple[list[int], list[int]]]:
+    """The edges (parents, children) of trees that span all components from their first nodes, as many edges away from
+    these each time.
+    """
+    seen: set[int] = set()
+    first = []
+    for start in sorted(neighbours):
+        if start not in seen:
+            first.append(start)
+            seen |= reached(neighbours, [start])
+    seen, level = set(first), first
+    while level:
+        parents, children = [], []
+        for parent in level:
+            for child in neighbours[parent]:
+                if child not in seen:
+                    seen.add(child)
+                    parents.append(parent)
+                    children.append(child)
+        if children:
+            yield parents, children
+        level = children
 
 
 def box_problem(xyz: np.ndarray, box_vectors: np.ndarray, pairs: Iterable[tuple[int, int]]) -> str | None:

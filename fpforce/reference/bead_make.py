@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from importlib import metadata
 from pathlib import Path
@@ -76,12 +77,17 @@ class BeadSettings:
 
 
 def make_bead_reference(
-    model: BeadModel, output: str | Path, settings: BeadSettings, *, show_progress: bool = True
+    model: BeadModel,
+    output: str | Path,
+    settings: BeadSettings,
+    *,
+    show_progress: bool | Callable[[int, int], None] = True,
 ) -> dict[str, Any] | None:
     """Simulate, and write the data set.
 
     Args:
         model: BeadModel. output: folder; its name becomes the topology file's. settings: BeadSettings.
+        show_progress: of each run, on stderr or to a function of its step and 0.
 
     Returns:
         The record that data.json holds; None if `settings.only` left the data set for later.
@@ -92,17 +98,9 @@ def make_bead_reference(
     output, plan = Path(output), settings.plan(model)
     if not settings.resume and not settings.only and output.exists() and any(output.iterdir()):
         raise InputError(f"{output} is not empty: go on with --resume, or choose another folder")
-    frames, discarded = round(1000.0 * plan.ns / plan.interval_ps), round(plan.discard_ps / plan.interval_ps)
-    if frames < 1:
-        raise InputError(f"ns {plan.ns:g}: need at least one frame of {plan.interval_ps:g} ps")
     platform = "Reference" if settings.platform == "auto" else choose_platform(settings.platform, len(model.beads))
-    temperatures, scan = _temperatures(model, output, settings)
-    dynamics = Dynamics(
-        temperatures_k=temperatures,
-        timestep_fs=plan.timestep_fs,
-        friction_per_ps=plan.friction_per_ps,
-        interval_ps=plan.interval_ps,
-    )
+    dynamics, scan = bead_dynamics(model, output, settings)
+    frames, discarded = plan.frames, plan.discarded_frames
     runs = []
     for number in (settings.only,) if settings.only else range(1, settings.runs + 1):
         starts = settings.starts or model.usual_starts
@@ -118,7 +116,7 @@ def make_bead_reference(
                 "seed of the data set": settings.seed,
                 "seed": seed,
                 "discarded_frames": discarded,
-                "start": start,
+                "start": Path(start).name,
             },
             resume=settings.resume,
             platform=platform,
@@ -129,10 +127,28 @@ def make_bead_reference(
         run.close()
     if settings.only:
         return None
-    made = model.identity() | {"source": model.source, **dynamics.describe(), "temperature_k": temperatures[0]}
+    made = model.identity() | {"source": model.source, **dynamics.describe()}
+    made |= {"temperature_k": dynamics.temperatures_k[0]}
     made |= {"platform": platform, "versions": {p: metadata.version(p) for p in ("openmm", "mdtraj")}}
     made |= {} if scan is None else {"folding_temperature": scan}
     return write_bead_dataset(output, output.resolve().name, model, runs, made)
+
+
+def bead_dynamics(model: BeadModel, output: Path, settings: BeadSettings) -> tuple[Dynamics, dict[str, Any] | None]:
+    """How the runs move, and the search for the folding temperature that this rests on, if any; InputError for a plan
+    that cannot be followed.
+    """
+    plan = settings.plan(model)
+    if plan.frames < 1:
+        raise InputError(f"ns {plan.ns:g}: need at least one frame of {plan.interval_ps:g} ps")
+    temperatures, scan = _temperatures(model, output, settings)
+    dynamics = Dynamics(
+        temperatures_k=temperatures,
+        timestep_fs=plan.timestep_fs,
+        friction_per_ps=plan.friction_per_ps,
+        interval_ps=plan.interval_ps,
+    )
+    return dynamics, scan
 
 
 def _temperatures(

@@ -128,7 +128,7 @@ def make_reference(
                 "seed of the data set": settings.seed,
                 "seed": seed,
                 "discarded_frames": discarded,
-                "start": start,
+                "start": Path(start).name,
             },
             resume=settings.resume,
             platform=platform,

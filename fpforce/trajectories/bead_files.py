@@ -13,6 +13,7 @@ import numpy as np
 from fpforce.foundation.atomic_files import replacing
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.cif_writer import needs_cif, write_cif
+from fpforce.trajectories.collected import savez
 from fpforce.trajectories.scene import Scene, draw
 from fpforce.trajectories.writers import write_xtc
 
@@ -45,7 +46,7 @@ def write_bead_frames(frames: "BeadFrames", folder: str | Path, recipe: dict[str
         if frames.weights is not None:
             arrays["weights"] = np.split(frames.weights.values, np.cumsum(frames.lengths)[:-1])[number - 1]
         with replacing(folder / f"{name}.npz") as unfinished, open(unfinished, "wb") as file:
-            np.savez(file, **arrays)
+            savez(file, arrays)
         with replacing(folder / f"{name}.xtc") as unfinished:
             write_xtc(unfinished, piece, step_ps * np.arange(len(piece)))
         names.append(f"{name}.npz")

@@ -7,29 +7,26 @@ frame_checks.py.
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fpforce.foundation.collector import collector_paused
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.chirality import chiral_residues
 from fpforce.molecule.mapping import BeadChoice
 from fpforce.trajectories.arrays import NM_PER
-from fpforce.trajectories.atom_checks import check_atom_bonds
-from fpforce.trajectories.files import AtomFrames, existing_file, is_array, matching_files
+from fpforce.trajectories.atom_frames import AtomFrames
+from fpforce.trajectories.checked import checked_pieces, checked_positions
+from fpforce.trajectories.chunks import joined
+from fpforce.trajectories.collected import Collected
+from fpforce.trajectories.files import existing_file, is_array, matching_files
 from fpforce.trajectories.forces import BeadForces, ForceFiles, ForceReader
-from fpforce.trajectories.frame_checks import (
-    check_bonds,
-    check_chirality,
-    check_finite,
-    check_flat,
-    check_peptide_bonds,
-    check_phi,
-)
+from fpforce.trajectories.frame_checks import check_phi
 from fpforce.trajectories.mapping_report import (
     FileFrames,
     LeftOut,
@@ -41,7 +38,7 @@ from fpforce.trajectories.mapping_report import (
 )
 from fpforce.trajectories.repeats import repeat_warnings, repeats
 from fpforce.trajectories.scene import Scene
-from fpforce.trajectories.several_chains import check_together, interfaces_of
+from fpforce.trajectories.several_chains import interfaces_of
 from fpforce.trajectories.sources import MappedFiles, Sources, resolve
 from fpforce.trajectories.weights import FrameWeights, read_weights
 
@@ -93,6 +90,7 @@ def read_bead_frames(
     readable_frames: bool = False,
     weights: Sequence[str | Path] | None = None,
     several_chains: bool = False,
+    on_disk: Path | None = None,
 ) -> BeadFrames:
     """Read trajectories and map them to beads.
 
@@ -113,6 +111,8 @@ def read_bead_frames(
         weights: files with how much each frame counts, one for each trajectory (fpforce.trajectories.weights).
         several_chains: chains may have no bond between them, if they stay together in every frame, as those of a
             dimer; they are put into the image of the box in which they are next to each other.
+        on_disk: a folder for scratch files: trajectories are then read in pieces, each checked by itself, and bead
+            positions and forces are memory that is mapped from these files, as long as they are there.
 
     Returns:
         BeadFrames.
@@ -137,33 +137,46 @@ def read_bead_frames(
     source = sources.source
     reader = None
     if forces is not None:
-        reader = ForceReader(forces, source.mapped_atoms(), source.n_points, stride, len(paths))
+        reader = ForceReader(forces, source.mapped_atoms(), source.n_points, stride, len(paths), on_disk)
 
-    pieces, read_of, digest, scene = [], [], hashlib.sha256(), None
-    for path in paths:
+    def pieces_of(path: Path) -> Iterator[tuple[AtomFrames, np.ndarray]]:
+        how = length_unit, stride, allow_d_residues
+        if on_disk is not None:
+            yield from checked_pieces(path, sources, *how, simulated=own, readable_frames=readable_frames)
+            return
         read = source.read(path, length_unit, stride, readable_frames)
-        positions = checked_positions(read.xyz, sources, path, length_unit, stride, allow_d_residues, table is not None)
-        if reader is not None:
-            reader.add(path, read.xyz)
-        pieces.append(np.ascontiguousarray(positions, dtype=np.float32))
-        scene = scene or source.scene(read.xyz[0], pieces[0][0])
-        read_of.append(replace(read, xyz=read.xyz[:0]))
+        yield read, checked_positions(read.xyz, sources, path, *how, own)
+
+    own, digest, scene = table is not None, hashlib.sha256(), None
+    collected, lengths, read_of = Collected(on_disk, "positions"), [], []
+    for path in paths:
+        parts, frames_of, beginning = [], [], None
+        for read, positions in pieces_of(path):
+            beginning = read.xyz if beginning is None and reader is not None else beginning
+            scene = scene or source.scene(read.xyz[0], positions[0])
+            collected.add(positions)
+            parts.append(replace(read, xyz=np.empty((0, 0, 3), np.float32)))  # a view would keep all of it
+            frames_of.append(len(positions))
+        if reader is not None and beginning is not None:
+            reader.add(path, sum(frames_of), beginning)
+        lengths.append(sum(frames_of))
+        read_of.append(joined(path, parts, frames_of))
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     steps: list[Any] = [read.time_step_ps for read in read_of]
     frames = BeadFrames(
-        positions_nm=pieces[0] if len(pieces) == 1 else np.concatenate(pieces),
+        positions_nm=collected.array(),
         beads=sources.table,
-        lengths=tuple(len(piece) for piece in pieces),
+        lengths=tuple(lengths),
         sources=tuple(str(path) for path in paths),
         sha256=digest.hexdigest(),
         time_step_ps=steps[0] if None not in steps and np.allclose(steps, steps[0]) else None,
         forces=None if reader is None else reader.collected(),
         scene=scene,
-        weights=None if weights is None else read_weights(weights, [len(piece) for piece in pieces], stride),
+        weights=None if weights is None else read_weights(weights, lengths, stride),
     )
-    return reported(frames, sources, stride, length_unit, allow_d_residues, read_of, own=table is not None)
+    return reported(frames, sources, stride, length_unit, allow_d_residues, read_of, own=own)
 
 
 def prepared(
@@ -184,7 +197,8 @@ def prepared(
         raise InputError(f"stride = {stride!r} must be a whole number of at least 1")
     paths = [existing_file(path, "trajectory") for path in paths]
     _check_length_unit(paths, length_unit)
-    return paths, resolve(paths, topology, beads, table, length_unit, several_chains)
+    with collector_paused():
+        return paths, resolve(paths, topology, beads, table, length_unit, several_chains)
 
 
 def reported(
@@ -208,35 +222,6 @@ def reported(
     for text in report.warnings:
         logger.warning("%s", text)
     return replace(frames, report=report)
-
-
-def checked_positions(
-    xyz: np.ndarray,
-    sources: Sources,
-    path: Path,
-    length_unit: str | None,
-    stride: int,
-    allow_d_residues: bool,
-    simulated: bool = False,
-) -> np.ndarray:
-    """Bead positions (frames, n, 3) in nm of what was read of a file; InputError for what cannot be right.
-
-    simulated: the frames may be a model's own, and are to be judged by comparison.
-    """
-    source = sources.source
-    check_finite(xyz, path, stride)
-    check_flat(xyz, path, stride)
-    positions = source.positions(xyz)
-    check_bonds(positions, source.table, path, length_unit, stride, sources.bond_sources, simulated=simulated)
-    if not simulated:
-        check_together(positions, source.table, path, stride)
-    if isinstance(source, MappedFiles):
-        check_peptide_bonds(xyz, source.topology, path)
-        if source.chemical_bonds is not None:
-            check_atom_bonds(xyz, source.chemical_bonds, path, stride)
-        if not allow_d_residues:
-            check_chirality(xyz, source.topology, path, stride)
-    return positions
 
 
 def _report(

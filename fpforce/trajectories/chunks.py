@@ -4,7 +4,9 @@ In: a file, the source that knows its atoms, and how many frames to hold at once
 Formats of mdtraj that can be read from any frame on, .npy and .npz arrays, are read in pieces; others as one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +16,9 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.periodic import unfold
 from fpforce.trajectories import arrays
 from fpforce.trajectories.arrays import NM_PER, check_positions
+from fpforce.trajectories.atom_frames import AtomFrames, mean_box
 from fpforce.trajectories.file_notices import notices
-from fpforce.trajectories.files import AtomFrames, is_array, time_step
+from fpforce.trajectories.files import has_times, is_array, time_step
 from fpforce.trajectories.formats import format_of, readable
 from fpforce.trajectories.quiet import native_output_silenced
 from fpforce.trajectories.sources import ListedBeads, MappedFiles
@@ -29,18 +32,46 @@ _IN_PIECES = (".xtc", ".dcd", ".trr", ".h5", ".nc")
 
 
 def read_chunks(
-    source: ListedBeads | MappedFiles, path: Path, length_unit: str | None, stride: int, frames: int, skip: int = 0
+    source: ListedBeads | MappedFiles,
+    path: Path,
+    length_unit: str | None,
+    stride: int,
+    frames: int,
+    skip: int = 0,
+    readable_frames: bool = False,
 ) -> Iterator[AtomFrames]:
     """Every stride-th frame of a file, at most so many at once, from number `skip` of these on.
 
+    readable_frames: as of `source.read`; how many can be read is known when the file has been read as a whole.
     Raises InputError as `source.read` does.
     """
     if is_array(path):
         yield from _array_chunks(source, path, length_unit, stride, frames, skip)
-    elif isinstance(source, MappedFiles) and _in_pieces(path):
+    elif isinstance(source, MappedFiles) and not readable_frames and _in_pieces(path):
         yield from _mdtraj_chunks(source, path, stride, frames, skip)
     else:
-        yield from _parts_of_whole(source, path, length_unit, stride, frames, skip)
+        yield from _parts_of_whole(source, path, length_unit, stride, frames, skip, readable_frames)
+
+
+def joined(path: Path, pieces: Sequence[AtomFrames], frames: Sequence[int]) -> AtomFrames:
+    """What the pieces of a file, of so many frames each, say together besides coordinates, which they do not hold."""
+    first = pieces[0]
+    times = [piece.times_ps for piece in pieces if piece.times_ps is not None]
+    boxes = [piece.box for piece in pieces if piece.box is not None]
+    coordinates = next((piece.notices for piece in pieces if piece.notices), ())
+    together = replace(
+        first,
+        times_ps=None,
+        box=tuple(np.average(boxes, axis=0, weights=frames)) if len(boxes) == len(pieces) else first.box,
+        box_problem=next((piece.box_problem for piece in pieces if piece.box_problem), None),
+        notices=coordinates,
+    )
+    if len(times) < len(pieces):
+        return together
+    all_times = np.concatenate(times)
+    return replace(
+        together, time_step_ps=time_step(path, all_times), notices=(*notices(first.xyz, all_times), *coordinates)
+    )
 
 
 def count_frames(source: ListedBeads | MappedFiles, path: Path, length_unit: str | None) -> int:
@@ -89,12 +120,18 @@ def _array_chunks(
 
 
 def _parts_of_whole(
-    source: ListedBeads | MappedFiles, path: Path, length_unit: str | None, stride: int, frames: int, skip: int
+    source: ListedBeads | MappedFiles,
+    path: Path,
+    length_unit: str | None,
+    stride: int,
+    frames: int,
+    skip: int,
+    readable_frames: bool = False,
 ) -> Iterator[AtomFrames]:
-    """Of a file that can be read as a whole alone."""
-    whole = source.read(path, length_unit, stride)
+    """Of a file that can be read as a whole alone; each says what the whole says."""
+    whole = source.read(path, length_unit, stride, readable_frames)
     for start in range(skip, len(whole.xyz), frames):
-        yield AtomFrames(whole.xyz[start : start + frames], whole.time_step_ps, whole.box, whole.box_problem)
+        yield replace(whole, xyz=whole.xyz[start : start + frames])
 
 
 def _mdtraj_chunks(source: MappedFiles, path: Path, stride: int, frames: int, skip: int) -> Iterator[AtomFrames]:
@@ -102,7 +139,9 @@ def _mdtraj_chunks(source: MappedFiles, path: Path, stride: int, frames: int, sk
 
     read = 0
     try:
-        with readable(path) as name, mdtraj.open(name) as file:
+        with readable(path) as name, ExitStack() as open_files:
+            with native_output_silenced():
+                file = open_files.enter_context(mdtraj.open(name))
             if skip:
                 file.seek(skip * stride)
             while len(part := _next(file, source, frames * stride)):
@@ -132,6 +171,7 @@ def _whole(part: "mdtraj.Trajectory", source: MappedFiles, path: Path) -> AtomFr
     """Molecules made whole across the periodic box, as of a file that is read at once."""
     xyz = np.array(part.xyz, dtype=np.float32)
     vectors = part.unitcell_vectors
-    unusual = notices(xyz, part.time)
+    unusual = notices(xyz, None)
     problem = unfold(xyz, vectors, source.topology, source.links) if np.isfinite(xyz).all() else None
-    return AtomFrames(xyz, time_step(path, part.time), None, problem, notices=unusual)
+    times = np.array(part.time) if has_times(path) else None
+    return AtomFrames(xyz, time_step(path, part.time), mean_box(vectors), problem, notices=unusual, times_ps=times)

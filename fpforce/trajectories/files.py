@@ -8,7 +8,6 @@ import glob
 import struct
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.bonds_by_distance import SampleFrames
 from fpforce.molecule.periodic import unfold
 from fpforce.trajectories import second_reader
+from fpforce.trajectories.atom_frames import AtomFrames, mean_box
 from fpforce.trajectories.file_notices import notices
 from fpforce.trajectories.formats import format_of, readable, unpacked
 from fpforce.trajectories.quiet import native_output_silenced
@@ -143,25 +143,6 @@ def sample_frames(path: Path, topology: "mdtraj.Topology") -> SampleFrames:
     return SampleFrames(xyz, None if any(box is None for box in boxes) else np.concatenate(boxes))
 
 
-@dataclass(frozen=True)
-class AtomFrames:
-    """What was read of a trajectory: xyz (frames, atoms, 3) float32 in nm, molecules whole.
-
-    time_step_ps: between frames, None if the format does not say. box: the mean lengths of its three vectors in nm, or
-    None; box_problem: why it was not believed, or None. without_positions: frames of the file that have velocities or
-    forces alone, and were passed over. incomplete: the file ends within a frame, or before those that it announces.
-    notices: what else is unusual in it.
-    """
-
-    xyz: np.ndarray
-    time_step_ps: float | None = None
-    box: tuple[float, float, float] | None = None
-    box_problem: str | None = None
-    without_positions: int = 0
-    incomplete: bool = False
-    notices: tuple[str, ...] = ()
-
-
 def read_atoms(
     path: Path,
     topology: "mdtraj.Topology",
@@ -224,12 +205,12 @@ def read_atoms(
         raise InputError(f"{path} holds no complete frame: truncated? make it anew")
     xyz = np.array(part.xyz, dtype=np.float32)
     vectors = part.unitcell_vectors
-    unusual = notices(xyz, part.time if _has_times(path) else None)
+    unusual = notices(xyz, part.time if has_times(path) else None)
     problem = unfold(xyz, vectors, bonded, links) if np.isfinite(xyz).all() else None
     return AtomFrames(
         xyz,
         time_step(path, part.time),
-        None if vectors is None else tuple(np.linalg.norm(vectors, axis=-1).mean(0).tolist()),
+        mean_box(vectors),
         problem,
         int((~kept).sum()) if kept is not None and mixed else 0,
         incomplete,
@@ -276,13 +257,14 @@ def _read_end(path: Path) -> None:
             file.read(2)
 
 
-def _has_times(path: Path) -> bool:
+def has_times(path: Path) -> bool:
+    """Whether frames of this format have times."""
     return format_of(path) in _TIME_INSIDE or second_reader.has_times(path)
 
 
 def time_step(path: Path, time: np.ndarray) -> float | None:
     """Between frames at times (frames,) of a file, in ps; None where these are uneven, or the format has none."""
-    if not _has_times(path) or len(time) < 2:
+    if not has_times(path) or len(time) < 2:
         return None
     steps = np.diff(np.asarray(time, dtype=np.float64))
     step = float(np.median(steps))

@@ -18,6 +18,7 @@ import numpy as np
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.foreign_files import numpy_file
 from fpforce.trajectories.arrays import ArrayReader, opened
+from fpforce.trajectories.collected import Collected
 from fpforce.trajectories.files import existing_file, is_array
 from fpforce.trajectories.force_map import (
     MappedAtoms,
@@ -94,14 +95,23 @@ class ForceReader:
     """Reads the forces of one trajectory after the other and maps them to beads.
 
     `atoms` are those of the beads' molecules, of `points` per frame in the files; every stride-th frame is taken.
+    folder: where forces are collected, instead of in memory.
     """
 
-    def __init__(self, files: ForceFiles, atoms: MappedAtoms, points: int, stride: int, trajectories: int) -> None:
+    def __init__(
+        self,
+        files: ForceFiles,
+        atoms: MappedAtoms,
+        points: int,
+        stride: int,
+        trajectories: int,
+        folder: Path | None = None,
+    ) -> None:
         if len(files.paths) != trajectories:
             raise InputError(f"{len(files.paths)} files of forces for {trajectories} trajectories: give one for each")
         self.files, self.atoms, self.points, self.stride = files, atoms, points, stride
-        self._pieces: list[np.ndarray] = []
-        self._variances: list[np.ndarray | None] = []
+        self._forces, self._variances = Collected(folder, "forces"), Collected(folder, "variances")
+        self._added = self._with_variances = 0
         rigid = rigid_groups(atoms, files.constraints)
         refuse_joined_beads(atoms, rigid)
         if files.constraints == "h-bonds" and len(rigid) == len(atoms.indices):
@@ -114,14 +124,20 @@ class ForceReader:
         if files.optimal:
             self.weights = optimal_weights(atoms, rigid, self._covariance(rigid))
 
-    def add(self, trajectory: Path, xyz: np.ndarray) -> None:
-        """Read the forces that belong to `trajectory`, the next one, of which xyz (frames, atoms, 3) in nm was read."""
-        number = len(self._pieces)
-        self.refuse_other_frames(number, trajectory, len(xyz))
+    def add(self, trajectory: Path, frames: int, xyz: np.ndarray) -> None:
+        """Read the forces that belong to `trajectory`, the next one, of so many frames, of which xyz (some, atoms, 3)
+        in nm are the first.
+        """
+        number = self._added
+        self.refuse_other_frames(number, trajectory, frames)
         self.refuse_rigid_bonds(number, xyz)
-        self._pieces.append(np.concatenate(list(self.pieces(number, 0, len(xyz)))))
-        variances = list(self.variance_pieces(number, 0, len(xyz))) if self.has_variances(number) else None
-        self._variances.append(None if variances is None else np.concatenate(variances))
+        for forces in self.pieces(number, 0, frames):
+            self._forces.add(forces)
+        if self.has_variances(number):
+            self._with_variances += 1
+            for variances in self.variance_pieces(number, 0, self._frames_at_once):
+                self._variances.add(variances)
+        self._added += 1
 
     def refuse_other_frames(self, number: int, trajectory: Path, frames: int) -> None:
         """InputError unless the forces of a trajectory are of so many frames as were read of it."""
@@ -180,13 +196,12 @@ class ForceReader:
 
     def collected(self) -> BeadForces:
         """All that was added."""
-        known = [part for part in self._variances if part is not None]
         return BeadForces(
-            np.concatenate(self._pieces),
+            self._forces.array(),
             tuple(map(str, self.files.paths)),
             self.sha256(),
             self.files.unit,
-            np.concatenate(known) if len(known) == len(self._pieces) else None,
+            self._variances.array() if self._with_variances == self._added else None,
         )
 
     def sha256(self) -> str:

@@ -21,6 +21,7 @@ from typing import IO, cast
 from fpforce.trajectories.dangerous_formats import refuse_dangerous
 
 CHARMM_COORDINATES = ".card"  # a name of our own for .crd and .cor of CHARMM: mdtraj's .crd is AMBER's
+GROMACS_TOPOLOGY = ".itp"  # and .top, which AMBER has too
 _PACKED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _READ_PACKED = (".pdb.gz", ".cif.gz", ".pdbx.gz", ".mmcif.gz", ".xyz.gz")  # by mdtraj itself
 _OTHER_NAMES = {".ent": ".pdb", ".pdb1": ".pdb", ".ent.gz": ".pdb.gz", ".pdb1.gz": ".pdb.gz"}
@@ -127,6 +128,8 @@ def _by_content(path: Path, named: str) -> str | None:
         return ".pdb"
     if named in (".crd", ".cor") and head.startswith(b"*"):
         return CHARMM_COORDINATES
+    if named == ".top" and not head.startswith(b"%"):  # AMBER's has %VERSION and %FLAG
+        return GROMACS_TOPOLOGY
     if named in _AMBER_NAMES and len(lines) > 2 and _AMBER_LINE.fullmatch(lines[1].rstrip()):
         return ".mdcrd"
     return None

@@ -15,6 +15,7 @@ from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.molecule.bonding import LINK, SEQUENCE
 from fpforce.molecule.bonds_by_name import is_peptide_bond
 from fpforce.molecule.chirality import chiral_residues, d_residues, dihedral
+from fpforce.trajectories.collected import frame_by_frame
 
 if TYPE_CHECKING:
     import mdtraj
@@ -228,7 +229,10 @@ def check_phi(frames: "BeadFrames", refuse: bool) -> list[str]:
     torsions = [torsion for torsion in frames.beads.phi_psi if not torsion["residue"].startswith("GLY")]
     if len(frames) < _FEWEST_FRAMES_TO_JUDGE_PHI or not torsions:
         return []
-    positive = [float(np.mean(dihedral(frames.positions_nm, torsion["phi"]) > 0.0)) for torsion in torsions]
+    positive = [
+        float(np.mean(frame_by_frame(lambda piece, of=torsion["phi"]: dihedral(piece, of) > 0.0, frames.positions_nm)))  # type: ignore[misc]
+        for torsion in torsions
+    ]
     files, residues = ", ".join(frames.sources), ", ".join(torsion["residue"] for torsion in torsions)
     if refuse and np.mean(positive) >= _PHI_OF_D_RESIDUES:
         raise InputError(

@@ -7,7 +7,6 @@ disk stands in a JSON of its own, frames_1.json and so on until all are there, w
 """
 
 import json
-import mmap
 import os
 import zlib
 from collections.abc import Callable, Iterable
@@ -21,6 +20,7 @@ from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.foreign_files import damage_as_value_error, read_json
 from fpforce.foundation.locking import Lock, wait_until_free
+from fpforce.trajectories.collected import advise
 
 JSON_NAME = "frames.json"
 _VERSION = 1
@@ -42,7 +42,7 @@ class FrameStore:
         self._maps = [np.load(folder / shard["file"], mmap_mode="r") for shard in content["shards"]]
         self._reads = 0
         for one in self._maps:
-            _advise(one, "MADV_RANDOM")  # frames are drawn at random: neighbours are of no use
+            advise(one, "MADV_RANDOM")  # frames are drawn at random: neighbours are of no use
 
     def __len__(self) -> int:
         return sum(self.lengths)
@@ -57,7 +57,7 @@ class FrameStore:
         self._reads += 1
         if self._reads % _READS_BETWEEN_RELEASES == 0:
             for one in self._maps:
-                _advise(one, "MADV_DONTNEED")  # or all pages ever read would count as this process's
+                advise(one, "MADV_DONTNEED")  # or all pages ever read would count as this process's
         return found
 
     def pieces(self, frames: int) -> Iterable[tuple[int, np.ndarray]]:
@@ -218,9 +218,3 @@ def _header(frames: int, beads: int) -> bytes:
         + text.ljust(_HEADER_BYTES - 11).encode()
         + b"\n"
     )
-
-
-def _advise(mapped: np.ndarray, advice: str) -> None:
-    under = getattr(mapped, "_mmap", None)
-    if under is not None and hasattr(mmap, advice):
-        under.madvise(getattr(mmap, advice))

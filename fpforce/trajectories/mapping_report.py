@@ -15,12 +15,14 @@ from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.bonding import LINK, SEQUENCE
 from fpforce.molecule.chirality import chiral_residues
 from fpforce.molecule.residues import CAPS, alpha_carbon, amino_acid_of, backbone, is_solvent, is_water
+from fpforce.trajectories.collected import frame_by_frame
 from fpforce.trajectories.several_chains import Interface
 
 if TYPE_CHECKING:
     import mdtraj
     from mdtraj.core.topology import Residue
 
+_BYTES_OF_LENGTHS = 16 << 20  # in memory; of more bonds and frames the positions are gone through several times
 _HOW = {
     "topology": "listed in the topology",
     "names": "known from the names of residues and atoms",
@@ -225,20 +227,28 @@ def bond_ranges(
     positions_nm: np.ndarray, table: BeadTable, sources: Mapping[tuple[int, int], str]
 ) -> tuple[BondRange, ...]:
     """A BondRange of every bond over positions (frames, n, 3)."""
+    at_once = max(1, _BYTES_OF_LENGTHS // (4 * max(len(positions_nm), 1)))
     ranges = []
-    for i, j in table.bonds:
-        length = np.linalg.norm(positions_nm[:, i] - positions_nm[:, j], axis=1)
-        ranges.append(
-            BondRange(
-                str(table.beads[i]),
-                str(table.beads[j]),
-                sources.get((i, j), "list"),
-                float(length.min()),
-                float(np.median(length)),
-                float(length.max()),
+    for start in range(0, len(table.bonds), at_once):
+        bonds = table.bonds[start : start + at_once]
+        first, second = np.array(bonds).T
+        lengths = frame_by_frame(lambda piece, i=first, j=second: _lengths(piece, i, j), positions_nm)  # type: ignore[misc]
+        for (i, j), length in zip(bonds, lengths.T, strict=True):
+            ranges.append(
+                BondRange(
+                    str(table.beads[i]),
+                    str(table.beads[j]),
+                    sources.get((i, j), "list"),
+                    float(length.min()),
+                    float(np.median(length)),
+                    float(length.max()),
+                )
             )
-        )
     return tuple(ranges)
+
+
+def _lengths(positions_nm: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(positions_nm[:, first] - positions_nm[:, second], axis=2)
 
 
 def chirality_of(topology: "mdtraj.Topology | None", table: BeadTable, allow_d_residues: bool) -> str:

@@ -4,7 +4,9 @@ In: a path. Out: mdtraj topologies and trajectories, in nm and ps, so that all t
 same. MDAnalysis comes with the extra `mdanalysis`; without it these formats are refused with a word on that.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,17 +75,24 @@ def load_topology(path: Path) -> Read:
     import MDAnalysis
     import mdtraj
 
-    universe = MDAnalysis.Universe(str(unpacked(path)), topology_format=_name(path), format=_name(path), to_guess=())
+    with warnings.catch_warnings(), _plain_reasons():
+        warnings.simplefilter("ignore")  # of formats without coordinates, and of what is guessed
+        universe = MDAnalysis.Universe(
+            str(unpacked(path)), topology_format=_name(path), format=_name(path), to_guess=()
+        )
     atoms = universe.atoms
     names = _attribute(atoms, "names", [str(kind) for kind in _attribute(atoms, "types", ["X"] * len(atoms))])
     symbols = _attribute(atoms, "elements", [""] * len(atoms))
-    masses = _attribute(atoms, "masses", [0.0] * len(atoms))
+    if any(one.attrname == "elements" and one.is_guessed for one in universe._topology.attrs):
+        symbols = [""] * len(atoms)  # by the types of atoms, whose P2 is a bead of Martini and no phosphorus
+    masses = np.nan_to_num(_attribute(atoms, "masses", [0.0] * len(atoms)))  # nan: the file does not say
     topology, chains, residues = mdtraj.Topology(), {}, {}
     coarse = {}
     for name, symbol, mass, atom in zip(names, symbols, masses, atoms, strict=True):
-        segment = getattr(atom, "chainID", "") or getattr(atom, "segid", "")
+        name_of_chain = getattr(atom, "chainID", "") or getattr(atom, "segid", "")
+        segment = getattr(atom, "chainID", "") or atom.segindex  # two of one molecule have one name
         if segment not in chains:
-            chains[segment] = topology.add_chain(segment if len(segment) == 1 else None)
+            chains[segment] = topology.add_chain(name_of_chain if len(name_of_chain) == 1 else None)
         key = atom.resindex
         if key not in residues:
             residue_name = getattr(atom, "resname", "") or "UNK"
@@ -96,6 +105,15 @@ def load_topology(path: Path) -> Read:
         topology.add_bond(topology.atom(first.index), topology.atom(second.index))
     guessed = not any(str(symbol).strip() for symbol in symbols)
     return Read(topology, guessed, format_of(path) in _LISTS_BONDS, coarse)
+
+
+@contextmanager
+def _plain_reasons() -> Iterator[None]:
+    """Errors of MDAnalysis' parsers without its words around them."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise ValueError(str(error).rpartition("Error: ")[2]) from error
 
 
 def load_trajectory(
@@ -176,7 +194,8 @@ def element_of(symbol: str, mass_da: float, name: str) -> Any:
     first = known.get(letters[:1].upper())
     if mass_da <= 0.0:
         return first or mdtraj.element.virtual
-    if first is not None and _LEAST_PART * first.mass < mass_da < first.mass + _MOST_HYDROGENS_DA:
+    hydrogens_da = _MOST_HYDROGENS_DA if letters[:1].upper() in _WITH_HYDROGENS else _ONE_HYDROGEN_DA
+    if first is not None and _LEAST_PART * first.mass < mass_da < first.mass + hydrogens_da:
         return first
     near = min(known.values(), key=lambda element: abs(element.mass - mass_da))
     off = abs(near.mass - mass_da)
@@ -188,4 +207,6 @@ _SYMBOLS = "H He Li B C N O F Na Mg Al Si P S Cl K Ca Mn Fe Co Ni Cu Zn Se Br Rb
 _UNITED_DA = (13.019, 14.027, 15.035, 16.043)  # CH to CH4, near nitrogen and oxygen
 _SAME_MASS_DA = 0.3
 _MOST_HYDROGENS_DA = 4.1  # four of a united atom, or what hydrogen is given in mass repartitioning
+_WITH_HYDROGENS = "HBCNO"
+_ONE_HYDROGEN_DA = 1.1  # of heavier atoms: SC1 of 36 Da is a bead of Martini, and no sulfur
 _LEAST_PART = 0.4  # of a carbon whose three hydrogens have been given some of its mass

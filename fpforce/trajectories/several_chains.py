@@ -17,6 +17,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.bonds_by_distance import SampleFrames
 from fpforce.molecule.graph import box_problem, connected_components, walk_whole
+from fpforce.trajectories.collected import frame_by_frame
 
 APART_NM = 1.5  # between the nearest beads of two molecules: more than one layer of water is between them
 _PAIRS_AT_ONCE = 2_000_000
@@ -116,7 +117,7 @@ def interfaces_of(positions: np.ndarray, table: BeadTable) -> tuple[Interface, .
     molecules, found = molecules_of(table), []
     for number, first in enumerate(molecules):
         for second in molecules[number + 1 :]:
-            distance = nearest_distances(positions, first, second)
+            distance = frame_by_frame(lambda piece, a=first, b=second: nearest_distances(piece, a, b), positions)  # type: ignore[misc]
             typical = float(np.median(distance))
             if typical <= APART_NM:
                 chains = table.beads[first[0]].chain, table.beads[second[0]].chain

@@ -22,8 +22,8 @@ from fpforce.molecule.mapping import BeadChoice, choose_beads, list_beads
 from fpforce.molecule.periodic import bonded_molecules
 from fpforce.trajectories.arrays import read_array, read_some
 from fpforce.trajectories.atom_checks import ChemicalBonds
+from fpforce.trajectories.atom_frames import AtomFrames
 from fpforce.trajectories.files import (
-    AtomFrames,
     holds_topology,
     is_array,
     read_atoms,
@@ -160,7 +160,7 @@ class Sources:
         if self.assumed_masses:
             lines.append(
                 f"{self.assumed_masses} particles are beads and no atoms by their names and distances: each is taken "
-                f"to weigh {USUAL_MASS_DA:g} Da; a .tpr as the topology has their masses"
+                f"to weigh {USUAL_MASS_DA:g} Da; a .tpr as the topology has their masses, and so may an .itp"
             )
         if self.file is not None and self.file.corrected:
             atom, before, after = self.file.corrected[0]

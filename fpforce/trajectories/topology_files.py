@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.elements import correct_elements
 from fpforce.trajectories import second_reader
-from fpforce.trajectories.formats import format_of, readable, unpacked
+from fpforce.trajectories.formats import GROMACS_TOPOLOGY, format_of, readable, unpacked
 from fpforce.trajectories.quiet import native_output_silenced
 from fpforce.trajectories.unreadable import missing_package, reason
 
@@ -65,7 +65,10 @@ def read_topology_file(path: str | Path) -> TopologyFile:
                 f"topology {path} has extension {path.suffix or '(none)'!r}, and neither this nor the content tells a "
                 "format that can be read: give a PDB, GRO, PRMTOP or PSF by its own name"
             ) from None
-        raise InputError(f"topology {path} cannot be read: {reason(error)}; give a PDB, GRO, PRMTOP or PSF") from None
+        remedy = "give a PDB, GRO, PRMTOP or PSF"
+        if format_of(path) == GROMACS_TOPOLOGY:
+            remedy = "give it with the files that it includes beside it, or the .tpr of the simulation"
+        raise InputError(f"topology {path} cannot be read: {reason(error)}; {remedy}") from None
     return put_right(topology, path)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
+from fpforce.trajectories.collected import pieces_of
 
 
 def open_trajectory(path: str | Path, beads: BeadTable, kept: int = 0) -> "_BlockTrajectory | _Hdf5Trajectory":
@@ -44,10 +45,15 @@ def check_extension(path: str | Path) -> str:
 
 
 def write_xtc(path: Path, positions_nm: np.ndarray, times_ps: np.ndarray) -> None:
-    """Write a whole .xtc of positions (F, n, 3) nm at times (F,) ps; OSError for a full disk, of which mdtraj says
-    nothing.
+    """Write a whole .xtc of positions (F, n, 3) nm at times (F,) ps, a piece at a time; OSError for a full disk, of
+    which mdtraj says nothing.
     """
-    path.write_bytes(_xtc_bytes(positions_nm, times_ps))
+    written = 0
+    with open(path, "wb") as file:
+        for piece in pieces_of(positions_nm):
+            numbers = np.arange(written, written + len(piece))
+            file.write(_xtc_bytes(piece, times_ps[numbers], step=numbers.astype(np.int32)))
+            written += len(piece)
 
 
 def _xtc_bytes(positions_nm: np.ndarray, times_ps: np.ndarray, **more: np.ndarray) -> bytes:

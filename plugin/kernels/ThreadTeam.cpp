@@ -46,6 +46,16 @@ bool poll(Ready ready) {
     return false;
 }
 
+/**
+ * Sleeps until ready(), which is looked at under the lock. wait_for is code of the header; wait is one of libstdc++, and compiled
+ * with GCC 12 it asks for a newer libstdc++ (GLIBCXX_3.4.30) than RHEL 9 and its relatives have.
+ */
+template <class Ready>
+void sleep(std::condition_variable& woken, std::unique_lock<std::mutex>& lock, Ready ready) {
+    while (!woken.wait_for(lock, std::chrono::hours(1), ready)) {
+    }
+}
+
 /** While it exists, threads started here inherit a mask that leaves signals to the program's own threads. */
 class SignalsBlocked {
 public:
@@ -122,7 +132,7 @@ public:
         if (!pollFor(ended)) {
             std::unique_lock<std::mutex> lock(mutex_);
             callerSleeps_ = true;
-            ended_.wait(lock, ended);
+            sleep(ended_, lock, ended);
             callerSleeps_ = false;
         }
         if (error_ != nullptr)
@@ -145,7 +155,7 @@ private:
             if (!pollFor(called)) {
                 std::unique_lock<std::mutex> lock(mutex_);
                 ++sleeping_;
-                called_.wait(lock, called);
+                sleep(called_, lock, called);
                 --sleeping_;
             }
             seen = ticket_.load() >> half;

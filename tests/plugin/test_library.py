@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -50,6 +51,17 @@ def test_library_loads_before_openmm_and_after_it(run_python):
     uses = "import openmm; from fpforce.plugin import FPForce; print(openmm.Platform.getPluginLoadFailures())\n"
     for code in (loads + uses, uses + loads):
         assert "FPForce" not in run_python(code)
+
+
+def test_library_asks_for_no_newer_libstdcxx_than_rhel_9_has():
+    """3.4.29 is that of GCC 11; with GCC 12 std::condition_variable::wait would be of 3.4.30."""
+    from openmm.version import openmm_library_path
+
+    content = Path(openmm_library_path, "fpforce", MINOR, "libFPForce.so").read_bytes()
+    compiler = re.search(rb"GCC: \([^)]*\) (\d+)", content)
+    if compiler is None or int(compiler[1]) > 12:
+        pytest.skip("another compiler, whose libstdc++ may have newer parts")
+    assert max(map(int, re.findall(rb"GLIBCXX_3\.4\.(\d+)", content))) <= 29
 
 
 @pytest.fixture

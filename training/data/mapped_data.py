@@ -22,7 +22,8 @@ from fpforce.distributed.child import call_in_child
 from fpforce.foundation.errors import InputError
 from fpforce.training.data.force_files import force_files
 from fpforce.training.recipe.sections import DataRecipe
-from fpforce.trajectories.bead_frames import BeadFrames, checked_positions, prepared, reported
+from fpforce.trajectories.bead_frames import BeadFrames, prepared, reported
+from fpforce.trajectories.checked import checked_pieces, frames_at_once
 from fpforce.trajectories.chunks import read_chunks
 from fpforce.trajectories.forces import BeadForces, ForceReader
 from fpforce.trajectories.frame_store import FrameStore, open_store, write_shard
@@ -31,7 +32,6 @@ from fpforce.trajectories.sources import Sources
 logger = logging.getLogger("fpforce")
 
 SOME = 100_000  # frames in memory: for statistics, conformations, calibration and what is watched
-_BYTES_AT_ONCE = 64 << 20  # of atoms that are read of a trajectory
 _BYTES_TO_SHARE_OUT = 256 << 20  # of trajectories; of fewer the processes would take longer to start than to map
 
 
@@ -171,11 +171,10 @@ def map_file(data: DataRecipe, folder: Path, key: str, number: int, told: Callab
 
 def _mapped_pieces(path: Path, sources: Sources, data: DataRecipe, skip: int) -> Iterator[np.ndarray]:
     """Checked bead positions (frames, beads, 3) in nm of a trajectory from the frame `skip` on."""
-    at_once, first = _at_once(sources), skip
-    for read in read_chunks(sources.source, path, data.length_unit, data.stride, at_once, skip):
-        where = path if not first else Path(f"{path} (from frame {first * data.stride} on)")
-        yield checked_positions(read.xyz, sources, where, data.length_unit, data.stride, data.allow_d_residues)
-        first += len(read.xyz)
+    first, how = skip, (data.length_unit, data.stride, data.allow_d_residues)
+    for _, positions in checked_pieces(path, sources, *how, skip=skip):
+        yield positions
+        first += len(positions)
         logger.info("%s: %d frames mapped to the disk", path, first)
 
 
@@ -193,7 +192,7 @@ def _map_forces(
         "optimal": files.optimal,
     }
     reader = ForceReader(files, sources.source.mapped_atoms(), sources.source.n_points, data.stride, len(paths))
-    at_once, names = _at_once(sources), [str(path) for path in files.paths]
+    at_once, names = frames_at_once(sources), [str(path) for path in files.paths]
     for number, (path, length) in enumerate(zip(paths, positions.lengths, strict=True)):
         reader.refuse_other_frames(number, path, length)
         beginning = next(read_chunks(sources.source, path, data.length_unit, data.stride, at_once))
@@ -214,11 +213,6 @@ def _map_forces(
         variances = open_store(folder / "variances", _hashed(key), described, beads, names, variances_of)
         variances.verify()
     return MappedForces(store, variances, tuple(names), reader.sha256(), files.unit)
-
-
-def _at_once(sources: Sources) -> int:
-    """Frames that are read at once of all atoms."""
-    return max(1, _BYTES_AT_ONCE // (12 * max(sources.source.n_points, 1)))
 
 
 def _states(paths: list[Path]) -> list[tuple[str, int, int]]:

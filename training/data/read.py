@@ -64,8 +64,10 @@ def read_training_set(
     return training_set
 
 
-def read_frames(data: DataRecipe) -> Iterator[tuple[str, BeadFrames]]:
-    """(name, frames) of every molecule that the recipe names, checked; of the only one without a name."""
+def read_frames(data: DataRecipe, on_disk: Path | None = None) -> Iterator[tuple[str, BeadFrames]]:
+    """(name, frames) of every molecule that the recipe names, checked; of the only one without a name. on_disk: as of
+    `read_bead_frames`; the frames of a molecule then last until the next is read.
+    """
     if not data.molecules:
         frames = read_bead_frames(
             data.trajectories,
@@ -78,6 +80,7 @@ def read_frames(data: DataRecipe) -> Iterator[tuple[str, BeadFrames]]:
             readable_frames=data.readable_frames,
             weights=data.weights,
             several_chains=data.several_chains,
+            on_disk=on_disk,
         )
         check_motion(frames)
         yield "", frames
@@ -89,6 +92,7 @@ def read_frames(data: DataRecipe) -> Iterator[tuple[str, BeadFrames]]:
             readable_frames=data.readable_frames,
             stride=data.stride,
             allow_d_residues=data.allow_d_residues,
+            on_disk=on_disk,
         )
         check_motion(frames)
         assert frames.report is not None  # what was read from files has one

@@ -40,6 +40,15 @@ class RunPlan:
     ns: float
     discard_ps: float
 
+    @property
+    def frames(self) -> int:
+        """Kept frames of a run."""
+        return round(1000.0 * self.ns / self.interval_ps)
+
+    @property
+    def discarded_frames(self) -> int:
+        return round(self.discard_ps / self.interval_ps)
+
 
 @dataclass(frozen=True, kw_only=True)
 class BeadModel:

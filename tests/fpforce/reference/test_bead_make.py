@@ -1,12 +1,14 @@
 """Data sets of bead models: exact energies of the stored frames, the same frames after a stop, distributions."""
 
 import json
+from dataclasses import replace
 
 import mdtraj
 import numpy as np
 import pytest
 from scipy.stats import kstest
 
+from fpforce.distributed.parts import Where
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.foundation.errors import InputError
 from fpforce.reference.bead_make import BeadSettings, make_bead_reference
@@ -15,6 +17,7 @@ from fpforce.reference.models.bead_model import system_of
 from fpforce.reference.models.disordered import BOND_KJ_PER_MOL_NM2, BOND_NM
 from fpforce.reference.models.truth import energies_and_forces
 from fpforce.reference.replica_exchange import ReplicaExchange
+from fpforce.reference.runs_by_workers import make_bead_reference_by
 from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.trajectories.forces import ForceFiles
 from fpforce.trajectories.virial import check_forces
@@ -101,6 +104,24 @@ def test_runs_made_side_by_side_are_the_data_set_of_one_call(model, made, tmp_pa
     last = BeadSettings(ns=3.0, interval_ps=10.0, discard_ps=100.0, resume=True)
     assert make_bead_reference(model, again, last, show_progress=False) is not None
     assert np.array_equal(frames_of(again, "reference.xtc"), frames_of(folder, "reference.xtc"))
+
+
+def test_workers_make_the_same_frames_and_one_process_goes_on(model, made, tmp_path, monkeypatch):
+    """The start is a relative path, which a worker takes for the same file."""
+    folder, _ = made
+    monkeypatch.chdir(folder)
+    starts = ("start_compact.pdb", "random")
+    short = BeadSettings(ns=1.0, interval_ps=10.0, discard_ps=100.0, runs=3, starts=starts)
+    whole = replace(short, ns=2.0)
+    make_bead_reference_by(Where(), model, tmp_path / "alone" / "chain", whole)
+    make_bead_reference_by(Where(workers=2), model, tmp_path / "together" / "chain", short)
+    make_bead_reference_by(Where(), model, tmp_path / "together" / "chain", replace(whole, resume=True))
+    for file in ("train.xtc", "reference.xtc", "run3.xtc"):
+        frames = frames_of(tmp_path / "together" / "chain", file)
+        assert len(frames) == 200
+        np.testing.assert_array_equal(frames, frames_of(tmp_path / "alone" / "chain", file))
+    with pytest.raises(InputError, match="--only 2 is a single run"):
+        make_bead_reference_by(Where(workers=2), model, tmp_path / "new", replace(short, only=2))
 
 
 def test_free_bond_has_the_lengths_of_its_boltzmann_distribution():

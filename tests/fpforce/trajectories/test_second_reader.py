@@ -130,8 +130,48 @@ def test_file_with_atoms_and_places_is_read_alone(tmp_path, suffix):
         ("2", 14.027, None),
         ("BB", 72.0, None),
         ("SC1", 54.0, None),
+        ("SC1", 36.0, None),
+        ("SG", 33.068, "S"),
     ],
 )
 def test_element_follows_from_name_and_mass(name, mass_da, symbol):
     found = second_reader.element_of("", mass_da, name)
     assert (None if found is None else found.symbol) == symbol
+
+
+MARTINI_ITP = """[ moleculetype ]
+Protein 1
+[ atoms ]
+1 P2 1 ALA BB 1 0.0 54.0
+2 P2 2 LYS BB 2 0.0 54.0
+3 C3 2 LYS SC1 3 0.0 36.0
+[ bonds ]
+1 2 1 0.35 4000
+[ constraints ]
+2 3 1 0.33
+"""
+
+
+@pytest.mark.parametrize("topology", ["protein.itp", "system.top"])
+def test_beads_of_martini_have_the_bonds_and_masses_of_their_itp(tmp_path, topology):
+    """`beads: all` of a GRO has no bonds; GROMACS' own files have them. P2 is a type of bead, no phosphorus."""
+    pytest.importorskip("MDAnalysis")
+    (tmp_path / "protein.itp").write_text(MARTINI_ITP)
+    water = "[ moleculetype ]\nW 1\n[ atoms ]\n1 W 1 W W 1 0.0 72.0\n"
+    system = "[ system ]\ntest\n[ molecules ]\nProtein 1\nW 2\n"
+    (tmp_path / "system.top").write_text(f'; of the whole system\n#include "protein.itp"\n{water}{system}')
+    places = np.array([[1.0, 1.0, 1.0], [1.35, 1.0, 1.0], [1.35, 1.33, 1.0], [2.0, 3.0, 2.0], [3.0, 1.0, 2.0]])
+    places = places if topology == "system.top" else places[:3]
+    np.save(tmp_path / "x.npy", places + 0.01 * np.random.default_rng(0).normal(size=(20, len(places), 3)))
+    frames = read_bead_frames(tmp_path / "x.npy", tmp_path / topology, beads="all", length_unit="nm")
+    assert frames.beads.labels == ("ALA1-BB", "LYS2-BB", "LYS2-SC1")
+    assert frames.beads.bonds == ((0, 1), (1, 2)) and frames.beads.masses_da.tolist() == [54.0, 54.0, 36.0]
+    assert not frames.report.warnings
+
+
+def test_topology_of_gromacs_without_what_it_includes_says_which_file_is_missing(tmp_path):
+    pytest.importorskip("MDAnalysis")
+    (tmp_path / "system.top").write_text('#include "martini_v3.itp"\n[ system ]\ntest\n[ molecules ]\nProtein 1\n')
+    np.save(tmp_path / "x.npy", np.zeros((20, 3, 3)))
+    with pytest.raises(InputError, match="martini_v3.itp; give it with the files that it includes beside it, or the"):
+        read_bead_frames(tmp_path / "x.npy", tmp_path / "system.top", beads="all", length_unit="nm")

@@ -15,13 +15,13 @@ from fpforce.training.data.held_out import held_out
 from fpforce.training.data.read import read_training_set
 from fpforce.training.losses.time_sampling import TimeSampler
 from fpforce.training.train import train
-from fpforce.trajectories import frame_store
+from fpforce.trajectories import checked, frame_store
 from fpforce.trajectories.bead_frames import read_bead_frames
 
 
 @pytest.fixture
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(mapped_data, "_BYTES_AT_ONCE", 10_000)
+    monkeypatch.setattr(checked, "_BYTES_AT_ONCE", 10_000)
     monkeypatch.setattr(frame_store, "_BYTES_BETWEEN_RECORDS", 8_000)
 
 
@@ -63,16 +63,16 @@ def test_formats_are_read_in_pieces_to_the_same_frames(suffix, data, tmp_path, s
 def test_a_making_that_is_interrupted_goes_on_to_the_same_frames(data, tmp_path, small_pieces, monkeypatch):
     """Stopped at every piece in turn; what was on the disk by then is not read again."""
     folder, wanted, came = tmp_path / "frames", in_memory(data).positions_nm, []
-    read_chunks = mapped_data.read_chunks
+    read_chunks = checked.read_chunks
 
     def two_pieces(*arguments):
-        came.append(arguments[-1])
+        came.append(arguments[5])
         for number, read in enumerate(read_chunks(*arguments)):
             if number == 3:
                 raise KeyboardInterrupt
             yield read
 
-    monkeypatch.setattr(mapped_data, "read_chunks", two_pieces)
+    monkeypatch.setattr(checked, "read_chunks", two_pieces)
     for _ in range(1000):
         try:
             store = mapped_data.map_to_disk(data, folder).store
@@ -114,7 +114,7 @@ def test_a_finished_store_is_taken_as_it_is_and_made_anew_for_another_mapping(da
     first = mapped_data.map_to_disk(data, folder).store
     other = mapped_data.map_to_disk(data.model_copy(update={"stride": 40}), folder).store
     assert len(other) == len(first) // 2 + len(first) % 2
-    monkeypatch.setattr(mapped_data, "read_chunks", None)  # nothing is read
+    monkeypatch.setattr(checked, "read_chunks", None)  # nothing is read
     again = mapped_data.map_to_disk(data.model_copy(update={"stride": 40}), folder).store
     assert len(again) == len(other)
 
