@@ -5,6 +5,8 @@ from typing import Annotated
 
 from typer import Argument
 
+from fpforce.foundation.errors import InputError
+
 PREFIX = "pretrained:"
 _HELP = f"force field: model.pt, or {PREFIX}NAME for one that comes with the package (fpforce-info lists them)"
 
@@ -13,12 +15,14 @@ ModelArgument = Annotated[Path, Argument(help=_HELP, show_default=False)]
 
 def model_file(given: Path) -> Path:
     """The file that is meant; InputError, listing what there is, for a name that the package has not."""
-    name = pretrained_name(given)
-    if name is None:
-        return given
-    from fpforce.shipped.pretrained import path_of
+    from fpforce.shipped.pretrained import names, path_of
 
-    return path_of(name)
+    name = pretrained_name(given)
+    if name is not None:
+        return path_of(name)
+    if str(given) in names() and not given.exists():
+        raise InputError(f"there is no file {given}; for the one that comes with the package give {PREFIX}{given}")
+    return given
 
 
 def pretrained_name(given: Path) -> str | None:

@@ -33,6 +33,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the model.pt file that fpforce-export wrote")
     if not path.exists():
+        if str(path).startswith("pretrained:"):
+            raise InputError(f"{path} is for commands; in Python it is fpforce.pretrained({str(path)[11:]!r})")
         raise InputError(f"model file {path} does not exist; check the path, or make it with fpforce-export")
     found = describe_file(path)
     if found == "checkpoint":

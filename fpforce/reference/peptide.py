@@ -61,8 +61,8 @@ def parse_sequence(sequence: str, capped: bool = True) -> list[str]:
     unknown = [letter for letter in sequence if letter not in THREE_LETTERS]
     if unknown or not sequence:
         raise InputError(
-            f"sequence {sequence!r}: {unknown[0] if unknown else 'nothing'!r} is no amino acid; give one-letter codes "
-            "such as A or AYPG, without the caps"
+            f"sequence {sequence!r}: {unknown[0] if unknown else 'nothing'!r} is no amino acid; give one-letter codes, "
+            "capitals such as A or AYPG, without the caps"
         )
     names = [THREE_LETTERS[letter] for letter in sequence]
     if capped:

@@ -194,6 +194,8 @@ class ReferenceRun:
                 self._holders, self._wall_s = state["holders"].tolist(), float(state["wall_s"])
         except (OSError, ValueError) as error:
             raise InputError(f"{checkpoint} cannot be read ({error}): remove {self._folder} to start anew") from None
+        if "start" in made_by:  # earlier versions kept the path as it was given
+            made_by["start"] = Path(made_by["start"]).name
         for key, value in self._identity.items():
             if made_by.get(key) != value:
                 raise InputError(

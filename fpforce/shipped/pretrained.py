@@ -37,6 +37,8 @@ def pretrained(name: str, sequence: str | None = None, *, seed: int = 0) -> Forc
         raise InputError(f"{name} is the force field of one molecule already; leave the sequence out")
     if not isinstance(sequence, str):
         raise InputError(f"sequence is {sequence!r}; give one-letter codes of amino acids, such as 'WK'")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed is {seed!r}; give a whole number of 0 or more")
     molecule, source = CHAINS[chain](sequence), f"sequence {sequence}"
     force_field.bind(molecule.topology, source=source)  # what it does not know is said before coordinates are made
     return force_field.bind(molecule.frame(seed), source=source)

@@ -218,6 +218,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint | TransferableCheckpoint:
     """
     path = Path(path)
     if not path.is_file():
+        if str(path).startswith("pretrained:"):
+            raise InputError(f"{path} is a force field that comes with the package, which has no checkpoint")
         raise InputError(f"checkpoint {path} does not exist; fpforce-train makes it")
     kind = describe_file(path)
     if kind in ("model", "torchscript"):

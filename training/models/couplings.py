@@ -24,7 +24,8 @@ REACH = (
 # network could not learn what a change in time leaves.
 LEAST = 0.3  # eigenvalue of M, of which the diagonal is 2, below which a combination of distances is redundant
 SPREAD = 0.3  # added to the diagonal of M, for what noise does to distances beyond the first order
-AT_MOST = 20_000  # frames for M
+AT_MOST = 5_000  # frames for M
+AT_ONCE = 1_000_000  # numbers: of so many vectors the products at a time, whatever the number of pairs
 
 
 class Couplings(nn.Module):
@@ -74,22 +75,26 @@ class Couplings(nn.Module):
         return -self.share(signal, noise) * curvature
 
 
-def fit_couplings(x0: Tensor, pairs: Tensor, weights: Tensor | None = None) -> Couplings | None:
-    """The couplings of pairs (pairs, 2) in frames x0 (frames, beads, 3) with weights (frames,); None where no two
-    pairs have a bead in common.
+def fit_couplings(x0: Tensor, pairs: Tensor, distances: Tensor, weights: Tensor | None = None) -> Couplings | None:
+    """The couplings of pairs (pairs, 2), with distances (frames, pairs), in frames x0 (frames, beads, 3) with weights
+    (frames,); None where no two pairs have a bead in common.
 
-    C is drawn to its diagonal as far as the frames are few for so many pairs.
+    C is drawn to its diagonal as far as the frames are few for so many pairs. M is of at most AT_MOST frames.
     """
     left, right, sign = pairs_with_a_bead_in_common(pairs)
     if len(left) == 0:
         return None
-    apart = x0[:, pairs[:, 0]] - x0[:, pairs[:, 1]]
-    distances = apart.norm(dim=-1)
-    every = -(-len(x0) // AT_MOST)
-    directions = (apart / distances[..., None])[::every]
-    common = (directions[:, left] * directions[:, right]).sum(-1)
+    some = x0[_at_most(len(x0), weights)]
+    directions = torch.nn.functional.normalize(some[:, pairs[:, 0]] - some[:, pairs[:, 1]], dim=-1)
+    at_once = max(1, AT_ONCE // len(some))
+    common = torch.cat(
+        [
+            torch.einsum("fpk,fpk->p", directions[:, i], directions[:, j]) / len(some)
+            for i, j in zip(left.split(at_once), right.split(at_once), strict=True)
+        ]
+    )
     noise = torch.diag(x0.new_full((len(pairs),), 2.0))
-    noise[left, right] = sign.to(x0) * mean(common, None if weights is None else weights[::every])
+    noise[left, right] = sign.to(x0) * common
     noise[right, left] = noise[left, right]
     data = covariance(distances, weights)
     kept = len(x0) / (len(x0) + len(pairs))
@@ -101,6 +106,13 @@ def fit_couplings(x0: Tensor, pairs: Tensor, weights: Tensor | None = None) -> C
     variances, vectors = torch.linalg.eigh(0.5 * (whitened + whitened.T))
     modes = torch.linalg.solve_triangular(factor.T, vectors, upper=True).T.contiguous()
     return Couplings(pairs, modes, variances, REACH * mean(distances, weights).min().reshape(1))
+
+
+def _at_most(frames: int, weights: Tensor | None) -> Tensor | slice:
+    """Which frames M is of: all, or AT_MOST of them, drawn by their weights where they have any."""
+    if weights is None:
+        return slice(None, None, -(-frames // AT_MOST))
+    return torch.multinomial(weights.double(), min(frames, AT_MOST), True, generator=torch.Generator().manual_seed(0))
 
 
 def _without_redundant(data: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

@@ -225,6 +225,6 @@ def fit_prior(x0: Tensor, pairs: list[tuple[int, int]], weights: Tensor | None =
         index,
         mean(distances, weights),
         variance(distances, weights),
-        fit_couplings(x, index, weights),
+        fit_couplings(x, index, distances, weights),
     )
     return prior.to(x0.dtype)

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import openmm
@@ -14,6 +15,7 @@ import pytest
 
 import fpforce
 from fpforce.commands import info, simulate
+from fpforce.commands.model_argument import model_file
 from fpforce.shipped.chains import CHAINS
 from fpforce.shipped.pretrained import card, names, path_of
 
@@ -219,3 +221,19 @@ def test_info_refuses_options_that_have_no_model(capsys):
     assert run(info, path_of("dipeptides"), "--card") == 2 and "has no card" in capsys.readouterr().err
     assert run(info, "pretrained:dipeptides", "--card", "--topology", "a.pdb") == 2
     assert "--card and --topology a.pdb exclude each other" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "x", True])
+def test_seed_that_is_none_is_refused_before_coordinates_are_made(seed):
+    with pytest.raises(fpforce.InputError, match="give a whole number of 0 or more"):
+        fpforce.pretrained("dipeptides", "NN", seed=seed)
+
+
+def test_a_name_where_a_file_is_meant_is_told_what_to_write(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(fpforce.InputError, match="give pretrained:dipeptides"):
+        model_file(Path("dipeptides"))
+    with pytest.raises(fpforce.InputError, match=r"in Python it is fpforce.pretrained\('dipeptides'\)"):
+        fpforce.load("pretrained:dipeptides")
+    Path("dipeptides").touch()
+    assert model_file(Path("dipeptides")) == Path("dipeptides")

@@ -95,6 +95,14 @@ def test_pairs_with_the_same_beads_are_counted_with_their_signs():
     assert list(zip(left.tolist(), right.tolist(), sign.tolist(), strict=True)) == [(0, 1, -1), (0, 2, 1), (1, 2, 1)]
 
 
+def test_frames_of_no_weight_do_not_count():
+    x = bent(12_000)
+    weights = torch.zeros(len(x), dtype=torch.float64)
+    weights[1::3] = 1.0
+    ours, theirs = (fit_prior(*given).couplings for given in ((x, PAIRS, weights), (x[1::3], PAIRS)))
+    torch.testing.assert_close(ours.variances, theirs.variances, rtol=0.05, atol=0.0)
+
+
 def flat(count=5000):
     """(count, 4, 3) frames of an atom with three neighbours about it in a plane, out of which they move a little."""
     generator = torch.Generator().manual_seed(0)
@@ -109,15 +117,15 @@ def test_angles_that_add_up_are_no_stiff_mode():
     # Their sum is fixed but for what is of second order out of the plane, and a Gaussian of that width would have
     # frames many widths out.
     x, pairs = flat(), torch.tensor([(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)])
-    couplings, distances = fit_couplings(x, pairs), (x[:, pairs[:, 0]] - x[:, pairs[:, 1]]).norm(dim=-1)
+    distances = (x[:, pairs[:, 0]] - x[:, pairs[:, 1]]).norm(dim=-1)
+    couplings = fit_couplings(x, pairs, distances)
     along = (distances - distances.mean(0)) @ couplings.modes.T
     assert (along / couplings.variances.sqrt()).abs().max() < 6.0
     assert couplings.variances.min() > 0.3 * distances.var(0).min() / 2.0
 
 
 def test_few_frames_leave_the_couplings_of_many_pairs_finite():
-    few = bent(4)
-    couplings = fit_couplings(few, torch.tensor(PAIRS))
+    couplings = fit_prior(bent(4), PAIRS).couplings
     assert (couplings.variances > 0).all() and torch.isfinite(couplings.modes).all()
 
 
