@@ -7,6 +7,7 @@ from fpforce.forcefield.transferable.vocabulary import Vocabulary
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.space import PLANE, space_of
+from fpforce.training.diffusion import degrees_of_freedom
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore, Network
 from fpforce.training.models.custom import build_custom
 from fpforce.training.models.graph_transformer import fit_graph_transformer
@@ -15,7 +16,7 @@ from fpforce.training.models.mlp import MlpModel, MlpScore
 from fpforce.training.models.plane_prior import fit_plane_gaussian
 from fpforce.training.models.prior import fit_prior
 from fpforce.training.recipe.models import CustomRecipe, GraphTransformerRecipe, MlpRecipe, ModelRecipe
-from fpforce.training.recipe.plan import ExpertPlan
+from fpforce.training.recipe.plan import FEW, ExpertPlan
 from fpforce.trajectories.weights import in_proportion
 
 
@@ -39,8 +40,11 @@ def build_model(
     network = _build_network(plan, frames, beads, scale_nm, weights, vocabulary)
     prior = None
     if plan.model.prior:
-        in_plane = space_of(len(beads)) is PLANE
-        prior = fit_plane_gaussian(frames, weights) if in_plane else fit_prior(frames, prior_pairs, weights)
+        if space_of(len(beads)) is PLANE:
+            prior = fit_plane_gaussian(frames, weights)
+        else:
+            # Of five beads and less, whose every table was made without, simulations with couplings were not measured.
+            prior = fit_prior(frames, prior_pairs, weights, coupled=degrees_of_freedom(len(beads)) > FEW)
     return DiffusionEnergy(network, prior) if plan.conservative else DiffusionScore(network, prior)
 
 

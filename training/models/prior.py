@@ -206,9 +206,11 @@ class PriorBatch(AnalyticPrior):
         return (terms * self.pair_exists).sum(-1)
 
 
-def fit_prior(x0: Tensor, pairs: list[tuple[int, int]], weights: Tensor | None = None) -> AnalyticPrior:
+def fit_prior(
+    x0: Tensor, pairs: list[tuple[int, int]], weights: Tensor | None = None, *, coupled: bool = True
+) -> AnalyticPrior:
     """The prior of centred, normalised frames x0 (frames, beads, 3) with weights (frames,), its statistics computed in
-    float64.
+    float64. coupled: whether it knows what pairs that share beads have to do with one another.
     """
     x = centred(x0.double())  # to double precision, so that the modes are blind to translations
     if weights is None:
@@ -225,6 +227,6 @@ def fit_prior(x0: Tensor, pairs: list[tuple[int, int]], weights: Tensor | None =
         index,
         mean(distances, weights),
         variance(distances, weights),
-        fit_couplings(x, index, distances, weights),
+        fit_couplings(x, index, distances, weights) if coupled else None,
     )
     return prior.to(x0.dtype)

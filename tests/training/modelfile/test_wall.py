@@ -153,23 +153,20 @@ def test_every_backend_adds_the_wall_to_the_models_energy(raised, field, frames_
         np.testing.assert_allclose(state.getForces(asNumpy=True)._value, force, atol=2e-4 * size)
 
 
-def test_only_a_model_with_what_is_newer_asks_for_a_newer_format(checkpoint, small_recipe, small_model, tmp_path):
+def test_only_a_model_with_a_wall_or_volumes_asks_for_the_newer_format(checkpoint, small_recipe, small_model, tmp_path):
     export(checkpoint.path, tmp_path / "model.pt")
     field = fpforce.load(tmp_path / "model.pt")
-    assert field.metadata["format_version"] == 5 and fpforce.load(small_model).metadata["format_version"] == 5
-    for number, (volumes, wall, version) in enumerate(
-        (("true", "true", 3), ("false", "true", 2), ("false", "false", 1))
-    ):
+    assert field.metadata["format_version"] == 3 and fpforce.load(small_model).metadata["format_version"] == 3
+    for wall, version in (("true", 2), ("false", 1)):
         recipe = small_recipe(
-            tmp_path / str(number),
+            tmp_path / wall,
             "run.max_steps=150",
             "optimizer.warmup_steps=10",
-            "model.prior=false",
-            f"model.volumes={volumes}",
+            "model.volumes=false",
             f"model.wall={wall}",
         )
-        export(train(recipe, show_progress=False), tmp_path / f"{number}.pt")
-        assert fpforce.load(tmp_path / f"{number}.pt").metadata["format_version"] == version
+        export(train(recipe, show_progress=False), tmp_path / f"{wall}.pt")
+        assert fpforce.load(tmp_path / f"{wall}.pt").metadata["format_version"] == version
     np.testing.assert_array_equal(field.wall.distances_nm, checkpoint.wall().distances_nm)
     assert "wall (nm)" in describe(field) and "wall (nm)" not in describe(fpforce.load(small_model))
 

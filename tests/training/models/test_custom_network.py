@@ -101,11 +101,11 @@ def test_custom_network_goes_from_recipe_to_openmm_and_is_fine_tuned(small_recip
         show_progress=False,
     )
     before, after = map(read_checkpoint, (plain, tuned))
-    curves = [residual_curve(c.model(), before.record.check_frames, 1e-5, 1.0, sigma_w=1e-4) for c in (before, after)]
-    # Of less noise the network sees nothing, and the prior leaves little.
-    seen = torch.tensor(curves[0]["t"]) > 1e-3
-    before_it, after_it = (torch.tensor(curve["residual"])[seen].mean() for curve in curves)
-    assert after_it < 0.95 * before_it
+    curves = [
+        torch.tensor(residual_curve(c.model(), before.record.check_frames, 1e-5, 1.0, sigma_w=1e-4)["residual"])
+        for c in (before, after)
+    ]
+    assert curves[1].mean() < 0.98 * curves[0].mean()
 
 
 def _exported(checkpoint):
