@@ -37,6 +37,7 @@ from workbench.tiny import SMALL
 VARIANTS = {
     "default": (),
     "without calibration": ("calibration.rounds=0",),
+    "last layer alone": ("calibration.series=false",),
     "without flow": ("loss.flow_weight=0",),
     "with flow, without calibration": ("loss.flow_weight=0.05", "calibration.rounds=0"),
     "time seen at small noise, without calibration": ("diffusion.v_min=0.001", "calibration.rounds=0"),

@@ -112,7 +112,7 @@ std::string describe(const std::string& kind, const ModelShape& shape, const std
         if (i > 0)
             bonds += (i == 1 ? "[" : ", [") + std::to_string(i - 1) + ", " + std::to_string(i) + "]";
     }
-    return std::string(R"({"format": "fpforce", "format_version": )") + (shape.wall ? R"(5, "wall": {"height_kt": 1000.0})" : "5") +
+    return std::string(R"({"format": "fpforce", "format_version": )") + (shape.wall ? R"(6, "wall": {"height_kt": 1000.0})" : "6") +
            R"(, "fpforce_version": "0.1.0",
  "model": {"kind": ")" +
            kind + R"(", "settings": {"kind": ")" + kind + R"(", "width": )" + std::to_string(shape.width) + R"(, "layers": )" +
@@ -219,10 +219,13 @@ ModelText randomInternal(const ModelShape& shape) {
     addLinear(weights, random, "network.offset.2", 1, 32);
     if (shape.prior)
         addPrior(weights, shape.beads);
+    const std::int64_t turns = std::max(shape.beads - 3, 0) + std::max(shape.beads - 2, 0), orders = 5;
+    if (shape.volumes && turns > 0)
+        weights.add("network.series.weights", {2, turns, orders}, random.normals(static_cast<std::size_t>(2 * turns * orders), 0.5));
     if (shape.wall)
         addWall(weights, shape.beads);
     return {describe("internal", shape, shape.volumes ? R"(, "volumes": true)" : "",
-                     R"("smooth_length": 0.2, "smooth_area": 0.45, "noise_area": 2.0, "smooth_arm": 0.45, "noise_arm": 1.4)"),
+                     R"("smooth_length": 0.2, "smooth_area": 0.45, "noise_area": 2.0, "smooth_arm": 0.45, "noise_arm": 1.4, "series_delta": 0.01, "series_span": 2.5)"),
             weights.bytes()};
 }
 

@@ -100,7 +100,26 @@ TEST(a_wall_that_is_not_whole_is_refused) {
     const ModelText with = randomInternal({6, 8, 1, 16, true, 1, true}), without = randomInternal({6, 8, 1, 16, true, 1, false});
     refuses(with, R"("wall": {"height_kt": 1000.0})", R"("fence": 1)", "wall.height_kt is absent");
     refuses(with, "1000.0", "-1.0", "wall.height_kt is -1, expected a number from 0");
-    refuses(without, R"("format_version": 5)", R"("format_version": 5, "wall": {"height_kt": 1.0})", "tensor 'wall.first' is missing");
+    refuses(without, R"("format_version": 6)", R"("format_version": 6, "wall": {"height_kt": 1.0})", "tensor 'wall.first' is missing");
+}
+
+TEST(series_of_dihedrals_and_angles_are_part_of_the_network_and_are_read_whole) {
+    const ModelText with = randomInternal({7, 8, 1});
+    const std::vector<double> x = frames(7, 1, 5);
+    const double here = evaluate(*make(with.parse(), Precision::Double), x).energy.network;
+    const auto changed = [&](const std::string& from, const std::string& to) {
+        ModelText text = with;
+        text.description.replace(text.description.find(from), from.size(), to);
+        return text;
+    };
+    const ModelText other = changed(R"("series_delta": 0.01)", R"("series_delta": 0.5)");
+    CHECK(std::abs(evaluate(*make(other.parse(), Precision::Double), x).energy.network - here) > 1e-3);
+    CHECK_THROWS(make(changed(R"("series_delta": 0.01)", R"("series_beta": 0.01)").parse(), Precision::Single), ModelError,
+                 "model.constants.series_delta is absent");
+    const ModelText none = randomInternal({7, 8, 1, 16, true, 1, false, false});
+    ModelText promised = none;
+    promised.description.replace(promised.description.find(R"("model": {)"), 10, R"("model": {"series": true, )");
+    CHECK_THROWS(make(promised.parse(), Precision::Single), ModelError, "tensor 'network.series.weights' is missing");
 }
 
 TEST(volumes_tell_mirror_images_apart_and_are_read_where_the_settings_say_so) {

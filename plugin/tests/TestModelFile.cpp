@@ -62,9 +62,9 @@ TEST(model_file_rejects_a_description_that_is_not_one) {
     };
     rejects("\"fpforce\"", "\"onnx\"", "format is not 'fpforce'");
     rejects("\"format\"", "\"form\"", "format is not 'fpforce'");
-    rejects("\"format_version\": 5", "\"format_version\": 6", "format_version is 6, this plugin reads up to 5; upgrade");
-    rejects("\"format_version\": 5", "\"format_version\": 0", "format_version is 0");
-    rejects("\"format_version\": 5", "\"format_version\": 1.5", "format_version is 1.5, expected a whole number");
+    rejects("\"format_version\": 6", "\"format_version\": 7", "format_version is 7, this plugin reads up to 6; upgrade");
+    rejects("\"format_version\": 6", "\"format_version\": 0", "format_version is 0");
+    rejects("\"format_version\": 6", "\"format_version\": 1.5", "format_version is 1.5, expected a whole number");
     rejects("\"kind\"", "\"sort\"", "model.kind is absent, expected a string");
     rejects("\"scale_nm\": 0.1", "\"scale_nm\": -0.1", "scale_nm is -0.1, expected a number from 1e-06");
     rejects("\"scale_nm\": 0.1", "\"scale_nm\": \"0.1\"", "scale_nm is a string, expected a number");

@@ -19,6 +19,7 @@ from fpforce.plugin import FPForce
 KT = 300.0 * BOLTZMANN_KJ_PER_MOL_K
 MODELS = {
     "internal": {"kind": "internal", "width": 40, "layers": 3},
+    "internal, series": {"kind": "internal", "width": 24, "layers": 2, "series": True},
     "graph_transformer": {"kind": "graph_transformer", "width": 48, "layers": 2, "head_width": 16},
     "graph_transformer, narrow heads, no identity": {
         "kind": "graph_transformer",
@@ -97,7 +98,12 @@ def make_case(settings, alanine_set) -> Case:
     from fpforce.training.recipe.read import parse_recipe
 
     recipe = parse_recipe(
-        {"data": {"trajectories": ["unread.xtc"]}, "temperature_k": 300, "output": "unused", "model": settings}
+        {
+            "data": {"trajectories": ["unread.xtc"]},
+            "temperature_k": 300,
+            "output": "unused",
+            "model": {key: value for key, value in settings.items() if key != "series"},
+        }
     )
     energy = build_model(
         plan_experts(recipe)[0], alanine_set.frames, alanine_set.prior_pairs, alanine_set.beads, alanine_set.scale_nm
@@ -111,6 +117,8 @@ def make_case(settings, alanine_set) -> Case:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) / parameter.shape[-1] ** 0.5)
             else:
                 parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+    if settings.get("series"):
+        energy.network.add_modes(torch.randn(2 * (2 + 3) * 6, generator=generator))
     energy = energy.eval().requires_grad_(False)
     wall = None
     if settings.get("wall"):  # farther out than in the data, so that it acts on many of the frames

@@ -13,7 +13,10 @@ from torch import Tensor, nn
 from fpforce.training.models.contract import DiffusionEnergy
 
 STIFFNESS = 0.02  # of that penalty, normalised length squared; alanine dipeptide: docs/method.md, Calibration
+MODES_HELD = 0.01  # of STIFFNESS, for modes: what they are there for is to change forces along one coordinate each
+MODES_SMOOTH = 0.001  # of the integral of a series' squared slope, so that it is flat where there are no frames
 LEAST_VARIANCE = 1e-6  # of all of h's, added in every direction, so that those without any stay where they are
+ELEMENTS = 10_000_000  # of the gradients that are held at a time
 _BATCH = 64
 
 
@@ -24,25 +27,63 @@ def last_layer(energy: DiffusionEnergy) -> nn.Linear:
     return layer
 
 
-def last_layer_inputs(energy: DiffusionEnergy, x: Tensor, t_eval: float) -> Tensor:
-    """h (frames, features) with E = w.h + terms without w, for positions x (frames, beads, 3); in float64."""
+def last_layer_inputs(energy: DiffusionEnergy, x: Tensor, t_eval: float, modes: bool = False) -> Tensor:
+    """h (frames, features) with E = w.h + terms without w, for positions x (frames, beads, 3); in float64. modes: with
+    the network's modes, whose weights are 0 so far, behind.
+    """
     with torch.no_grad():
-        parts = [_inputs(energy, part, t_eval) for part in x.split(4096)]
+        parts = [_inputs(energy, part, t_eval, modes) for part in x.split(4096)]
     return torch.cat(parts).double()
 
 
-def last_layer_slopes(energy: DiffusionEnergy, x: Tensor, t_eval: float) -> Tensor:
-    """G (features, features), the mean of grad h_a . grad h_b over positions x (frames, beads, 3), in float64."""
-    total = torch.zeros((), dtype=torch.float64)
-    for part in x.split(_BATCH):
+def last_layer_slopes(energy: DiffusionEnergy, x: Tensor, t_eval: float, modes: bool = False) -> Tensor:
+    """G (features, features), the mean of grad h_a . grad h_b over positions x (frames, beads, 3), in float64; modes as
+    for `last_layer_inputs`, of which only a part, MODES_HELD, counts, but their roughness besides.
+    """
+    total, features = torch.zeros((), dtype=torch.float64), last_layer(energy).in_features
+    count = _inputs(energy, x[:1], t_eval, modes).shape[1]
+    for part in x.split(max(1, min(_BATCH, ELEMENTS // (count * x[0].numel())))):
         part = part.detach().requires_grad_()
-        h = _inputs(energy, part, t_eval)
-        slopes = torch.stack(
-            [torch.autograd.grad(h[:, k].sum(), part, retain_graph=True)[0] for k in range(h.shape[1])]
-        )
+        h = _inputs(energy, part, t_eval, modes)
+        slopes = _gradients(h[:, :features], part)
+        if h.shape[1] > features:
+            slopes = torch.cat([slopes, _local_gradients(h[:, features:], part, energy.network.mode_beads())])
         slopes = slopes.flatten(1).double()
         total = total + slopes @ slopes.T
-    return total / len(x)
+    held, smooth = torch.ones(len(total), dtype=torch.float64), torch.zeros(len(total), dtype=torch.float64)
+    if len(total) > features:
+        held[features:] = MODES_HELD**0.5
+        smooth[features:] = MODES_SMOOTH / STIFFNESS * energy.network.mode_roughness()
+    return held[:, None] * total * held / len(x) + torch.diag(smooth)
+
+
+def _gradients(h: Tensor, x: Tensor) -> Tensor:
+    """grad h_a (features, frames, beads, 3) of h (frames, features)."""
+    return torch.stack([torch.autograd.grad(h[:, k].sum(), x, retain_graph=True)[0] for k in range(h.shape[1])])
+
+
+def _local_gradients(h: Tensor, x: Tensor, beads: Tensor) -> Tensor:
+    """The same, where h_a is a function of the beads from beads[a, 0] to beads[a, 1] - 1 alone: features that share no
+    bead are differentiated together.
+    """
+    together: list[list[int]] = []
+    ends: list[int] = []
+    for a in beads[:, 0].argsort(stable=True).tolist():
+        first, end = beads[a].tolist()
+        found = next((k for k, last in enumerate(ends) if last <= first), None)
+        if found is None:
+            together.append([a])
+            ends.append(end)
+        else:
+            together[found].append(a)
+            ends[found] = end
+    gradients = x.new_zeros(len(beads), *x.shape)
+    for group in together:
+        slope = torch.autograd.grad(h[:, group].sum(), x, retain_graph=True)[0]
+        for a in group:
+            first, end = beads[a].tolist()
+            gradients[a, :, first:end] = slope[:, first:end]
+    return gradients
 
 
 def damped(covariance: Tensor, slopes: Tensor) -> Tensor:
@@ -53,11 +94,14 @@ def damped(covariance: Tensor, slopes: Tensor) -> Tensor:
     return covariance + STIFFNESS * slopes + least
 
 
-def _inputs(energy: DiffusionEnergy, x: Tensor, t_eval: float) -> Tensor:
+def _inputs(energy: DiffusionEnergy, x: Tensor, t_eval: float, modes: bool) -> Tensor:
     parts: list[Tensor] = []
     handle = last_layer(energy).register_forward_pre_hook(lambda module, inputs: parts.append(inputs[0]))
+    t = torch.full((1,), t_eval, dtype=x.dtype)
     try:
-        energy(x, torch.full((1,), t_eval, dtype=x.dtype))
+        energy(x, t)
     finally:
         handle.remove()
-    return energy.network.readout_factor(t_eval) * parts[0]
+    h = energy.network.readout_factor(t_eval) * parts[0]
+    beside = energy.network.modes(x, t) if modes else None
+    return h if beside is None else torch.cat([h, beside], 1)

@@ -6,6 +6,7 @@ of newton.py.
 Source: Tieleman, ICML 2008 (persistent replicas).
 """
 
+import itertools
 import logging
 import tempfile
 import time
@@ -19,7 +20,7 @@ from torch import Tensor
 from fpforce.forcefield.load import load
 from fpforce.foundation.seeds import seeds
 from fpforce.simulation.time_step import time_step_fs
-from fpforce.training.calibration.last_layer import last_layer_inputs, last_layer_slopes
+from fpforce.training.calibration.last_layer import last_layer, last_layer_inputs, last_layer_slopes
 from fpforce.training.calibration.newton import BLOCKS, NewtonStep, chosen_stiffness, nearer, newton_step
 from fpforce.training.calibration.persistent_replicas import PersistentReplicas
 from fpforce.training.checkpoint.checkpoint import Checkpoint
@@ -38,6 +39,7 @@ FAR_APART = 0.5  # nats after the last round; a calibration that went well ends 
 # Times and nats above the best round, beyond which a round goes back to it. Rounds of 64 replicas and 20 ps scatter by
 # 0.1 nats.
 FAR_WORSE, FAR_WORSE_NATS = 10.0, 0.5
+NEARER = 1.0 / 3.0  # of its relative entropy, by which a round is nearer to the data than noise alone brings it
 SURE = 2.0  # standard errors by which a simulation must have gone away from held-out frames, to be taken back
 
 
@@ -68,8 +70,11 @@ def calibrate_in_rounds(
     def at_t_eval(frames: Tensor) -> Tensor:
         return frames if record.samples else noised(frames, t_eval, generator)
 
-    slopes = last_layer_slopes(energy, at_t_eval(evenly(data, SLOPE_FRAMES, generator)), t_eval)
-    data_inputs = last_layer_inputs(energy, at_t_eval(data), t_eval)
+    # Rounds go on as they began, with modes or, as in earlier versions, without.
+    modes = len(record.shift) > last_layer(energy).in_features if record.done else settings.series
+    slopes = last_layer_slopes(energy, at_t_eval(evenly(data, SLOPE_FRAMES, generator)), t_eval, modes)
+    data_inputs = last_layer_inputs(energy, at_t_eval(data), t_eval, modes)
+    record.shift = torch.cat([record.shift, record.shift.new_zeros(len(slopes) - len(record.shift))])
     if record.positions_nm is None:
         t = t_eval if record.samples else 0.0  # of the positions in `data`
         record.positions_nm = _start_nm(checkpoint.record.normalisation, data, t, settings, generator)
@@ -98,14 +103,13 @@ def calibrate_in_rounds(
             left_out = SETTLING[min(record.done, len(SETTLING) - 1)]
             settled = torch.from_numpy(frames_nm[int(left_out * len(frames_nm)) :])
             x = checkpoint.record.normalisation.from_nm(settled.flatten(0, 1), t_eval)
-            inputs = last_layer_inputs(energy, x.to(data.dtype), t_eval)
+            inputs = last_layer_inputs(energy, x.to(data.dtype), t_eval, modes)
             simulated = inputs.unflatten(0, settled.shape[:2])
             stiffness = chosen_stiffness(data_inputs, simulated, slopes, record.shift)
             if not record.done:
                 record.first = {"shift": record.shift, "mean": inputs.mean(0)}
-            step = newton_step(
-                data_inputs.mean(0), inputs, slopes, record.shift, gain=1.0 / max(record.done, 1), stiffness=stiffness
-            )
+            gain = 1.0 / (1 + rounds_without_gain(record.relative_entropy))
+            step = newton_step(data_inputs.mean(0), inputs, slopes, record.shift, gain, stiffness)
             simulated_under = record.shift
             record.stiffness.append(stiffness)
             _take(record, step, time.monotonic() - began, torch.from_numpy(replicas.positions_nm), settings)
@@ -113,7 +117,8 @@ def calibrate_in_rounds(
     if held_out is not None and len(held_out) < 2 * BLOCKS:
         held_out = None  # of so few the error could not be told
     if held_out is not None and record.first is not None and record.done > 1:
-        _judge(record, simulated_under, inputs.mean(0), last_layer_inputs(energy, at_t_eval(held_out), t_eval))
+        held_inputs = last_layer_inputs(energy, at_t_eval(held_out), t_eval, modes)
+        _judge(record, simulated_under, inputs.mean(0), held_inputs)
         keep()
     if record.relative_entropy[-1] > FAR_APART:
         logger.warning(
@@ -126,6 +131,17 @@ def calibrate_in_rounds(
             settings.picoseconds,
         )
     return True
+
+
+def rounds_without_gain(relative_entropy: list[float]) -> int:
+    """How many rounds there were since the last that was nearer to the data by NEARER than the one before it.
+
+    While they come nearer, steps go all the way; from then on what is left is noise, of which the average is taken.
+    """
+    since = 0
+    for before, now in itertools.pairwise(relative_entropy):
+        since = 0 if now < (1.0 - NEARER) * before else since + 1
+    return since
 
 
 def _judge(record: CalibrationRecord, shift: Tensor, simulated: Tensor, held_out: Tensor) -> None:

@@ -139,7 +139,9 @@ class Checkpoint(AnyCheckpoint):
             layer = model.network.readout()
             assert layer is not None  # or it could not have been calibrated
             with torch.no_grad():
-                layer.weight += calibration.shift
+                layer.weight += calibration.shift[: layer.in_features]
+            if len(calibration.shift) > layer.in_features:
+                model.network.add_modes(calibration.shift[layer.in_features :])
         return model
 
     def experts(self, device: torch.device | str = "cpu") -> Experts:

@@ -7,6 +7,7 @@ from fpforce.training.checkpoint.checkpoint import Checkpoint
 from fpforce.training.checkpoint.record import ExpertRecord
 from fpforce.training.modelfile.physical_energy import PhysicalEnergy
 from fpforce.training.modelfile.support import Support
+from fpforce.training.models.internal import InternalModel
 from fpforce.training.models.prior import AnalyticPrior
 
 
@@ -35,6 +36,7 @@ def metadata_of(
                 "constants": network.constants(),
                 "vocabulary": network.vocabulary(),
                 "coupled_pairs": isinstance(prior, AnalyticPrior) and prior.couplings is not None,
+                "series": isinstance(network, InternalModel) and network.series is not None,
             },
             "scale_nm": 1.0 / physical.inverse_scale,
             "origin_nm": list(checkpoint.record.origin_nm),

@@ -42,6 +42,8 @@ def rebuild(description: str, weights: bytes) -> PhysicalEnergy:
         metadata["training"].get("scale_nm", metadata["scale_nm"]),
         vocabulary=_vocabulary(metadata["model"]["vocabulary"]),
     )
+    if "network.series.weights" in tensors:
+        energy.network.add_modes(tensors["network.series.weights"])
     # A bound model's weights include what its constants were made of.
     own = energy.state_dict()
     energy.load_state_dict({name: tensor for name, tensor in tensors.items() if name in own})

@@ -62,6 +62,24 @@ class Network(nn.Module):
         """What multiplies the last layer's output."""
         return 1.0
 
+    def modes(self, x: Tensor, t: Tensor) -> Tensor | None:
+        """Functions (batch, modes) of x beside the last layer's inputs, which rounds of calibration may add to the
+        energy; None where there are none.
+        """
+        return None
+
+    def mode_beads(self) -> Tensor:
+        """The first of the beads (modes, 2) that each mode is a function of, and the one after the last."""
+        raise NotImplementedError
+
+    def mode_roughness(self) -> Tensor:
+        """Mean square slope (modes,) of each mode along its own coordinate, over all that this can be."""
+        raise NotImplementedError
+
+    def add_modes(self, weights: Tensor) -> None:
+        """Add the modes with these weights (modes,) to the energy."""
+        raise NotImplementedError
+
     def vocabulary(self) -> dict[str, list[str]]:
         """Words whose embeddings the weights hold, in their order, by what they name; they travel in model.pt."""
         return {}

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fpforce.training.diffusion import alpha, sigma_squared
 from fpforce.training.models.contract import Network
+from fpforce.training.models.local_series import DELTA, ORDERS, LocalSeries, modes_of
 from fpforce.training.models.moments import mean, variance
 from fpforce.training.models.noise import NoiseFeatures
 from fpforce.training.recipe.plan import BOND
@@ -25,6 +26,7 @@ SMOOTH_AREA = 0.45  # normalised units squared, added in quadrature to the norma
 NOISE_AREA = 2.0  # the same for each unit of sigma, since noise of that size blurs a normal by about as much
 SMOOTH_ARM = 0.45  # normalised units, added in quadrature to the distances from the centre that volumes are divided by
 NOISE_ARM = 1.4  # the same for each unit of sigma
+SPAN = 2.5  # standard deviations of a 1-3 distance that its series takes for a quarter of a turn
 MOST_TRIPLES = 500_000  # of which volumes are chosen: those of 145 beads
 AT_ONCE = 2_000_000  # numbers: a part of the pairs or triples at a time, whatever the number of beads
 
@@ -49,6 +51,7 @@ class InternalCoordinates(nn.Module):
     variance: Tensor
     volumes: Tensor
     blurs: Tensor
+    bends: Tensor
 
     def __init__(
         self, mean: Tensor, variance: Tensor, beads: int, volumes: Tensor, chiral: bool = True, bond: float = BOND
@@ -63,6 +66,10 @@ class InternalCoordinates(nn.Module):
         self.register_buffer("variance", variance)
         self.register_buffer("volumes", volumes)
         self.beads = beads
+        # Pairs (k, k + 2) among those of rows k, which begin with (k, k + 1).
+        rows = torch.arange(max(beads - 2, 0))
+        self.register_buffer("bends", rows * (2 * beads - rows - 1) // 2 + 1, persistent=False)
+        self.span = SPAN
         self.features = 2 * pairs.shape[1] + 4 * max(beads - 3, 0) + len(volumes)
         short = min(1.0, bond / BOND)
         self.register_buffer("blurs", torch.tensor([SMOOTH_LENGTH * short, SMOOTH_AREA * short**2, NOISE_AREA * short]))
@@ -83,7 +90,7 @@ class InternalCoordinates(nn.Module):
         molecules.
         """
         signal = alpha(t)[:, None]
-        smooth_length, smooth_area, noise_area = self.blurs[0], self.blurs[1], self.blurs[2]
+        smooth_length = self.blurs[0]
         u = x[:, self.first] - x[:, self.second]
         distances = torch.sqrt(u.square().sum(-1) + smooth_length**2)
         noise = 2.0 * sigma_squared(t)[:, None]
@@ -92,19 +99,37 @@ class InternalCoordinates(nn.Module):
         noisy = deviations * (noise / spread)
         if self.beads < 4:
             return torch.cat([deviations, noisy], dim=-1)
-        bonds = x[:, 1:] - x[:, :-1]
-        planes = torch.linalg.cross(bonds[:, :-1], bonds[:, 1:])
-        left, right, middle = planes[:, :-1], planes[:, 1:], bonds[:, 1:-1]
-        blur = smooth_area**2 + noise_area**2 * sigma_squared(t)[:, None]
-        norm = torch.rsqrt((left.square().sum(-1) + blur) * (right.square().sum(-1) + blur))
-        cosine = (left * right).sum(-1) * norm
-        axis = torch.sqrt(middle.square().sum(-1) + smooth_length**2)
-        sine = axis * (bonds[:, :-2] * right).sum(-1) * norm
+        cosine, sine = self.turns(x, t)
         odd = sine if self.chiral else torch.zeros_like(sine)
         features = [deviations, noisy, cosine, odd, cosine.square() - sine.square(), 2.0 * odd * cosine]
         if len(self.volumes):
             features.append(self.signed_volumes(x, t, self.volumes))
         return torch.cat(features, dim=-1)
+
+    def turns(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Smoothed cosine and sine (batch, beads - 3) of the dihedrals of consecutive beads, four or more."""
+        smooth_length, smooth_area, noise_area = self.blurs[0], self.blurs[1], self.blurs[2]
+        bonds = x[:, 1:] - x[:, :-1]
+        planes = torch.linalg.cross(bonds[:, :-1], bonds[:, 1:])
+        left, right, middle = planes[:, :-1], planes[:, 1:], bonds[:, 1:-1]
+        blur = smooth_area**2 + noise_area**2 * sigma_squared(t)[:, None]
+        norm = torch.rsqrt((left.square().sum(-1) + blur) * (right.square().sum(-1) + blur))
+        axis = torch.sqrt(middle.square().sum(-1) + smooth_length**2)
+        return (left * right).sum(-1) * norm, axis * (bonds[:, :-2] * right).sum(-1) * norm
+
+    def local_turns(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine (batch, 2 beads - 5) of the dihedrals, and of the angles 2 atan(u / SPAN) that the deviations
+        u of 1-3 distances are turned into, of three beads or more.
+        """
+        signal = alpha(t)[:, None]
+        apart = torch.sqrt((x[:, 2:] - x[:, :-2]).square().sum(-1) + self.blurs[0] ** 2)
+        spread = signal.square() * self.variance[self.bends] + 2.0 * sigma_squared(t)[:, None]
+        v = (apart - signal * self.mean[self.bends]) * torch.rsqrt(spread) / self.span
+        cosine, sine = (1.0 - v.square()) / (1.0 + v.square()), 2.0 * v / (1.0 + v.square())
+        if self.beads < 4:
+            return cosine, sine
+        turns = self.turns(x, t)
+        return torch.cat([turns[0], cosine], -1), torch.cat([turns[1], sine], -1)
 
     def signed_volumes(self, x: Tensor, t: Tensor, triples: Tensor) -> Tensor:
         """(batch, count), of triples (count, 3) of beads seen from their centre, each arm divided by its smoothed
@@ -230,13 +255,47 @@ class InternalModel(InternalLayers):
     """Energy: one output of the layers, plus a head c(t) that ignores x.
 
     The output is multiplied by alpha(t)^2, since beyond the Gaussian prior nothing is left to learn at large t.
+    series: what a calibration has added for the t that it is of, None for nothing.
     """
 
     def __init__(self, coordinates: InternalCoordinates, width: int = 128, layers: int = 3, v_min: float = 1e-3):
         super().__init__(coordinates, width, layers, v_min)
+        self.series: LocalSeries | None = None
         self.out = nn.Linear(width, 1, bias=False)
         self.offset = nn.Sequential(nn.Linear(5, 32), nn.SiLU(), nn.Linear(32, 1))
         nn.init.zeros_(self.out.weight)
+
+    def constants(self) -> dict[str, float | int | bool | str]:
+        return super().constants() | (
+            {} if self.series is None else {"series_delta": self.series.delta, "series_span": SPAN}
+        )
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Weights of a calibrated energy bring their series along."""
+        series = state_dict.get(f"{prefix}series.weights")
+        self.series = None if series is None else LocalSeries(torch.zeros_like(series))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def modes(self, x: Tensor, t: Tensor) -> Tensor | None:
+        if self.coordinates.beads < 3:
+            return None
+        cosine, sine = self.coordinates.local_turns(x, t)
+        found = modes_of(cosine, sine, ORDERS, DELTA)
+        if not self.chiral:  # the sines of dihedrals change sign in a mirror
+            found[:, 1, : self.coordinates.beads - 3] = 0.0
+        return found.flatten(1)
+
+    def mode_beads(self) -> Tensor:
+        n = self.coordinates.beads
+        turns = [(k, k + 4) for k in range(n - 3)] + [(k, k + 3) for k in range(n - 2)]
+        return torch.tensor(turns).repeat_interleave(ORDERS, 0).repeat(2, 1)
+
+    def mode_roughness(self) -> Tensor:
+        orders = torch.arange(1, ORDERS + 1, dtype=torch.float64)
+        return orders.square().repeat(len(self.mode_beads()) // ORDERS)
+
+    def add_modes(self, weights: Tensor) -> None:
+        self.series = LocalSeries(weights.reshape(2, -1, ORDERS).to(self.out.weight))
 
     def readout(self) -> nn.Linear:
         return self.out
@@ -246,7 +305,11 @@ class InternalModel(InternalLayers):
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         level = self.noise(t)
-        return self.energy(self.state(self.coordinates(x, t), level), level, t)
+        energy = self.energy(self.state(self.coordinates(x, t), level), level, t)
+        if self.series is not None:
+            cosine, sine = self.coordinates.local_turns(x, t)
+            energy = energy + self.series(cosine, sine)
+        return energy
 
     def energy(self, h: Tensor, level: Tensor, t: Tensor) -> Tensor:
         """Energies (batch,) of last hidden states (batch, width)."""

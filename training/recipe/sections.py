@@ -261,6 +261,11 @@ class CalibrationRecipe(Section):
         "of more than five beads and the kind internal, where training may take 2,000 steps and 2 minutes or more, "
         "else 0",
     )
+    series: bool = Field(
+        True,
+        description="rounds also bring every dihedral and angle of consecutive beads to its distribution in the data, "
+        "by a Fourier series along each (kind internal); false: they move the last layer alone",
+    )
     replicas: int = Field(256, ge=2, description="molecules simulated together, which start from frames of the data")
     picoseconds: float = Field(60.0, gt=0, description="simulated time of each replica in a round")
     timestep_fs: float | None = Field(

@@ -56,6 +56,27 @@ struct Dihedral {
     }
 };
 
+/** What a series adds to the energy (kT), and to its slopes along cosine and sine. */
+template <class S, class Plan>
+inline typename S::V seriesEnergy(const Plan& plan, const typename Plan::Series& own, typename S::V cosine, typename S::V sine,
+                                  typename S::V& alongCosine, typename S::V& alongSine) {
+    typedef typename S::V V;
+    const V norm = 1.0 / S::sqrt(cosine * cosine + sine * sine + plan.delta), c = norm * cosine, s = norm * sine;
+    V real = S::all(0.0), imaginary = S::all(0.0);  // of sum_n (even_n - i odd_n) z^n, by Horner's rule, and of its derivative
+    V realSlope = S::all(0.0), imaginarySlope = S::all(0.0);
+    for (std::size_t n = own.even.size() + 1; n-- > 0;) {
+        const V turnedSlope = realSlope * s + imaginarySlope * c, turned = real * s + imaginary * c;
+        realSlope = realSlope * c - imaginarySlope * s + real;
+        imaginarySlope = turnedSlope + imaginary;
+        real = real * c - imaginary * s + (n == 0 ? 0.0 : own.even[n - 1]);
+        imaginary = turned - (n == 0 ? 0.0 : own.odd[n - 1]);
+    }
+    const V outwards = realSlope * c - imaginarySlope * s;
+    alongCosine += norm * (realSlope - outwards * c);
+    alongSine -= norm * (imaginarySlope + outwards * s);
+    return real;
+}
+
 /** The beads from their centre, each divided by its smoothed distance from it: what volumes are made of. */
 template <class S, class Plan>
 inline void findArms(const Plan& plan, const Vec<typename S::V>* x, Vec<typename S::V>* arms) {
@@ -155,19 +176,27 @@ inline void internalFeatures(const InternalPlan<Real>& plan, int rows, const Vec
                    rowLength, rows);
 }
 
-/** Step 4: the gradient of the positions (overwritten) from the slopes along the features. */
+/** Step 4: the gradient of the positions (overwritten) from the slopes along the features; what series of dihedrals add, in kT. */
 template <class S, class Real>
-inline void internalGradient(const InternalPlan<Real>& plan, int rows, const Vec<typename S::V>* x, const Real* slopes, int rowLength,
+inline typename S::V internalGradient(const InternalPlan<Real>& plan, int rows, const Vec<typename S::V>* x, const Real* slopes, int rowLength,
                              Vec<typename S::V>* arms, Vec<typename S::V>* alongArms, Vec<typename S::V>* gradient) {
     typedef typename S::V V;
+    V energy = S::all(0.0);
     for (int i = 0; i < plan.beads; ++i)
         gradient[i] = Vec<V>{};
     const int count = static_cast<int>(plan.pairs.size());
     const typename InternalPlan<Real>::Pair* pairs = plan.pairs.data();
     for (int p = 0; p < count; ++p) {
         const Vec<V> u = x[pairs[p].first] - x[pairs[p].second];
-        const V slope = gather<S>(slopes + p, rowLength, rows) * pairs[p].inverseWidth;
-        const Vec<V> along = (slope / S::sqrt(dot(u, u) + plan.squaredLength)) * u;
+        const V length = S::sqrt(dot(u, u) + plan.squaredLength);
+        V slope = gather<S>(slopes + p, rowLength, rows);
+        if (!plan.series.empty() && plan.seriesOf[static_cast<std::size_t>(p)] >= 0) {
+            const V v = (length - pairs[p].mean) * (pairs[p].inverseWidth / plan.span), q = 1.0 / (1.0 + v * v), c = (1.0 - v * v) * q, s = 2.0 * v * q;
+            V alongCosine = S::all(0.0), alongSine = S::all(0.0);
+            energy += seriesEnergy<S>(plan, plan.series[static_cast<std::size_t>(plan.seriesOf[static_cast<std::size_t>(p)])], c, s, alongCosine, alongSine);
+            slope += 2.0 * q * (c * alongSine - s * alongCosine) / plan.span;
+        }
+        const Vec<V> along = (slope * pairs[p].inverseWidth / length) * u;
         gradient[pairs[p].first] += along;
         gradient[pairs[p].second] -= along;
     }
@@ -177,13 +206,15 @@ inline void internalGradient(const InternalPlan<Real>& plan, int rows, const Vec
         const V alongCosine2 = gather<S>(column + 2 * plan.dihedrals, rowLength, rows);
         const V alongSine2 = gather<S>(column + 3 * plan.dihedrals, rowLength, rows);
         const V c = dihedral.cosine, s = dihedral.sine;
-        dihedral.addGradient(gather<S>(column, rowLength, rows) + 2.0 * (c * alongCosine2 + s * alongSine2),
-                             gather<S>(column + plan.dihedrals, rowLength, rows) + 2.0 * (c * alongSine2 - s * alongCosine2),
-                             gradient + k);
+        V alongCosine = gather<S>(column, rowLength, rows) + 2.0 * (c * alongCosine2 + s * alongSine2);
+        V alongSine = gather<S>(column + plan.dihedrals, rowLength, rows) + 2.0 * (c * alongSine2 - s * alongCosine2);
+        if (!plan.series.empty())
+            energy += seriesEnergy<S>(plan, plan.series[static_cast<std::size_t>(k)], c, s, alongCosine, alongSine);
+        dihedral.addGradient(alongCosine, alongSine, gradient + k);
     }
     const int volumes = static_cast<int>(plan.volumes.size());
     if (volumes == 0)
-        return;
+        return energy;
     findArms<S>(plan, x, arms);
     for (int i = 0; i < plan.beads; ++i)
         alongArms[i] = Vec<V>{};
@@ -196,6 +227,7 @@ inline void internalGradient(const InternalPlan<Real>& plan, int rows, const Vec
         alongArms[corners[v].third] += cross(first, second);
     }
     addArmGradient<S>(plan, x, arms, alongArms, gradient);
+    return energy;
 }
 
 /** Steps 2 and 3: energies (kJ/mol) from features, and the features replaced by the energy's slopes along them (kT). */
@@ -255,8 +287,11 @@ inline void internalWith(const InternalPlan<Real>& plan, const Batch& batch, con
     }
     internalLayers(plan, batch, work);
     for (int start = 0; start < batch.replicas; start += S::lanes) {
-        internalGradient<S>(plan, batch.replicas - start, x + start / S::lanes * plan.beads,
-                            work.features + static_cast<std::ptrdiff_t>(start) * work.featureLength, work.featureLength, arms, alongArms, gradient);
+        const typename S::V added =
+            internalGradient<S>(plan, batch.replicas - start, x + start / S::lanes * plan.beads,
+                                work.features + static_cast<std::ptrdiff_t>(start) * work.featureLength, work.featureLength, arms, alongArms, gradient);
+        for (int lane = 0; lane < S::lanes && start + lane < batch.replicas; ++lane)
+            batch.energies[start + lane] += batch.kT * added[lane];
         addForces<S>(batch, start, gradient);
     }
 }

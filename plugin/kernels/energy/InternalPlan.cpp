@@ -34,6 +34,8 @@ InternalPlan<Real>::InternalPlan(const ModelFile& model, const NoiseLevel& level
     }
     if (model.has("model.settings.volumes") && model.flag("model.settings.volumes"))
         readVolumes(model, level);
+    if (model.hasTensor("network.series.weights") || (model.has("model.series") && model.flag("model.series")))
+        readSeries(model);
 
     const std::vector<double> time = noiseFeatures(model, level);
     const std::int64_t features5 = static_cast<std::int64_t>(time.size());
@@ -82,6 +84,22 @@ void InternalPlan<Real>::readVolumes(const ModelFile& model, const NoiseLevel& l
         throw ModelError("fpforce.json: model.constants.smooth_arm and noise_arm are 0, and divide what may be 0; export the model again");
     for (std::size_t v = 0; v + 2 < corners.size(); v += 3)
         volumes.push_back({corners[v], corners[v + 1], corners[v + 2]});
+}
+
+template <class Real>
+void InternalPlan<Real>::readSeries(const ModelFile& model) {
+    const int turns = dihedrals + std::max(beads - 2, 0);
+    const Tensor& weights = model.tensor("network.series.weights", {2, turns, -1});
+    delta = model.number("model.constants.series_delta", 1e-12, 1e3);
+    span = model.number("model.constants.series_span", 1e-3, 1e3);
+    for (const Pair& pair : pairs)
+        seriesOf.push_back(pair.second - pair.first == 2 ? dihedrals + pair.first : -1);
+    const std::size_t count = static_cast<std::size_t>(turns), orders = count == 0 ? 0 : weights.values.size() / (2 * count);
+    for (std::size_t k = 0; k < count; ++k) {
+        const auto even = weights.values.begin() + static_cast<std::ptrdiff_t>(k * orders), odd = even + static_cast<std::ptrdiff_t>(count * orders);
+        const std::ptrdiff_t size = static_cast<std::ptrdiff_t>(orders);
+        series.push_back({{even, even + size}, {odd, odd + size}});
+    }
 }
 
 template struct InternalPlan<float>;

@@ -4,6 +4,7 @@ moves.
 
 import dataclasses
 import math
+import shutil
 from threading import Event
 
 import numpy as np
@@ -13,13 +14,20 @@ import torch
 import fpforce
 from fpforce.foundation.errors import InputError
 from fpforce.training.calibration import rounds
-from fpforce.training.calibration.last_layer import STIFFNESS, last_layer_inputs, last_layer_slopes
+from fpforce.training.calibration.last_layer import (
+    MODES_HELD,
+    MODES_SMOOTH,
+    STIFFNESS,
+    last_layer_inputs,
+    last_layer_slopes,
+)
 from fpforce.training.calibration.newton import NewtonStep, chosen_stiffness, nearer, newton_step
 from fpforce.training.calibration.rounds import _take
-from fpforce.training.checkpoint.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.checkpoint import read_checkpoint, replace_record
 from fpforce.training.checkpoint.record import CalibrationRecord
 from fpforce.training.data.normalisation import Normalisation
 from fpforce.training.export import export
+from fpforce.training.models.local_series import ORDERS, modes_of
 from fpforce.training.recipe.read import load_recipe
 from fpforce.training.recipe.sections import CalibrationRecipe, RunRecipe
 from fpforce.training.train import train
@@ -114,6 +122,35 @@ def test_slopes_are_what_the_gradient_of_a_shift_is(small_checkpoint):
     assert (shift @ slopes @ shift).item() == pytest.approx(change.item(), rel=1e-6)
 
 
+def test_modes_are_held_back_by_a_part_of_the_forces_that_they_change_and_by_their_roughness(small_checkpoint):
+    checkpoint = read_checkpoint(small_checkpoint)
+    energy, x = checkpoint.model().double(), checkpoint.record.check_frames[:50].double()
+    slopes, features = last_layer_slopes(energy, x, 1e-5, modes=True), energy.network.readout().in_features
+    assert len(slopes) == features + 2 * (2 + 3) * ORDERS  # two dihedrals and three 1-3 distances
+    torch.testing.assert_close(slopes[:features, :features], last_layer_slopes(energy, x, 1e-5))
+    weights = torch.randn(len(slopes) - features, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    t = torch.full((1,), 1e-5, dtype=torch.float64)
+    before = energy.score(x, t)
+    energy.network.add_modes(weights)
+    change = (energy.score(x, t) - before).square().sum((1, 2)).mean()
+    # A series w_n cos n phi has the squared slope n^2 w_n^2 / 2 in the mean, whichever the frames are.
+    rough = (weights.reshape(-1, ORDERS) * torch.arange(1, ORDERS + 1)).square().sum()
+    held = weights @ slopes[features:, features:] @ weights
+    expected = MODES_HELD * change.item() + MODES_SMOOTH / STIFFNESS * rough.item()
+    assert held.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_step_along_the_modes_of_a_dihedral_finds_its_potential():
+    # Simulated without a potential, data of p ~ exp(-u): the step is the Fourier series of u.
+    phi = torch.rand(200_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2.0 * math.pi
+    h = modes_of(torch.cos(phi)[:, None], torch.sin(phi)[:, None], ORDERS, 0.0).flatten(1)
+    wanted = torch.zeros(2, ORDERS, dtype=torch.float64)
+    wanted[0, 0], wanted[0, 2], wanted[1, 1] = -0.3, 0.4, 0.2
+    weights = torch.softmax(-h @ wanted.flatten(), 0)
+    step = freely(weights @ h, h)
+    torch.testing.assert_close(step.change, wanted.flatten(), atol=2e-3, rtol=0)
+
+
 @pytest.fixture(scope="module", params=["internal", "graph_transformer"])
 def calibrated(request, small_recipe, tmp_path_factory):
     """(path, recipe) of a short training that ended with two rounds."""
@@ -124,7 +161,7 @@ def calibrated(request, small_recipe, tmp_path_factory):
     return train(recipe, show_progress=False), recipe
 
 
-def test_calibrated_energy_differs_by_the_shift_of_the_last_layer_alone(calibrated, tmp_path, alanine_frames):
+def test_calibrated_energy_differs_by_the_shift_alone(calibrated, tmp_path, alanine_frames):
     checkpoint = read_checkpoint(calibrated[0])
     for name, option in (("with.pt", False), ("without.pt", True)):
         export(calibrated[0], tmp_path / name, uncalibrated=option)
@@ -133,7 +170,7 @@ def test_calibrated_energy_differs_by_the_shift_of_the_last_layer_alone(calibrat
         torch.jit.load(str(tmp_path / name)).energies(r.reshape(-1, 3)) for name in ("with.pt", "without.pt")
     )
     x = (r - r.mean(1, keepdim=True)) / fpforce.load(tmp_path / "with.pt").scale_nm
-    h = last_layer_inputs(checkpoint.model().double(), x, 1e-5)
+    h = last_layer_inputs(checkpoint.model().double(), x, 1e-5, modes=True)
     kt = fpforce.load(tmp_path / "with.pt").kt_kj_per_mol
     expected = kt * h @ checkpoint.record.calibration.shift
     assert expected.std() > 1e-3 * kt
@@ -153,6 +190,22 @@ def test_calibration_goes_on_with_resume_from_the_rounds_it_has(calibrated, smal
     assert after.recipe["calibration"]["rounds"] == load_recipe(path.with_name("recipe.yaml")).calibration.rounds == 3
 
 
+def test_rounds_of_an_earlier_version_go_on_without_modes(calibrated, small_recipe, tmp_path):
+    path, recipe = calibrated
+    shutil.copytree(path.parent, tmp_path / "run")
+    record = read_checkpoint(tmp_path / "run" / path.name).record
+    features = read_checkpoint(path).model().network.readout().in_features
+    first = {name: value[:features] for name, value in record.calibration.first.items()}
+    best = record.calibration.best | {"shift": record.calibration.best["shift"][:features]}
+    shift = record.calibration.shift[:features]
+    record.calibration = dataclasses.replace(record.calibration, shift=shift, first=first, best=best)
+    replace_record(tmp_path / "run" / path.name, record)
+    update = {"calibration": recipe.calibration.model_copy(update={"rounds": 3}), "output": tmp_path / "run"}
+    after = read_checkpoint(train(recipe.model_copy(update=update), resume=True, show_progress=False))
+    assert after.record.calibration.done == 3 and len(after.record.calibration.shift) == features
+    assert after.calibrated_model(0, 1e-5) is not None
+
+
 def test_replicas_that_go_on_cannot_change_their_number(calibrated):
     path, recipe = calibrated
     for change, message in (
@@ -163,6 +216,14 @@ def test_replicas_that_go_on_cannot_change_their_number(calibrated):
         with pytest.raises(InputError, match=f"with calibration.{message}"):
             train(recipe.model_copy(update={"calibration": other}), resume=True, show_progress=False)
     assert load_recipe(path.with_name("recipe.yaml")).calibration.rounds < 9
+
+
+@pytest.mark.parametrize(
+    ("entropies", "without"),
+    [([], 0), ([5.0], 0), ([5.0, 3.0], 0), ([5.0, 3.0, 2.9], 1), ([5.0, 3.0, 2.9, 2.8], 2), ([5.0, 3.0, 2.9, 1.0], 0)],
+)
+def test_steps_go_all_the_way_while_rounds_come_nearer(entropies, without):
+    assert rounds.rounds_without_gain(entropies) == without
 
 
 def test_round_that_makes_things_far_worse_goes_back_to_the_best_one(caplog):

@@ -88,6 +88,14 @@ std::unique_ptr<DeviceTerm> internalTerm(const DeviceBeads& beads, const Interna
     }
     volumeStart.push_back(static_cast<int>(volumesOf.size()) / 3);
 
+    std::vector<double> series;  // of each dihedral, then of each pair (k, k + 2): even and odd of each order
+    for (const auto& own : plan.series)
+        for (std::size_t order = 0; order < own.even.size(); ++order)
+            series.insert(series.end(), {own.even[order], own.odd[order]});
+    term->define("ORDERS", plan.series.empty() ? 0 : static_cast<int>(plan.series[0].even.size()));
+    term->define("DELTA", plan.delta);
+    term->define("SPAN", plan.span);
+
     std::vector<double> forward, backward, biases;
     const std::size_t width = static_cast<std::size_t>(plan.width);
     for (const auto& layer : plan.layers) {
@@ -101,6 +109,7 @@ std::unique_ptr<DeviceTerm> internalTerm(const DeviceBeads& beads, const Interna
     term->addIndices(corners);
     term->addIndices(volumeStart);
     term->addIndices(volumesOf);
+    term->addGeometry(series);
     term->addNetwork(forward);
     term->addNetwork(backward);
     term->addNetwork(biases);

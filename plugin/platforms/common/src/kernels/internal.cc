@@ -62,9 +62,28 @@ DEVICE inline Dihedral dihedralOf(mixed3 before, mixed3 middle, mixed3 after) {
     return d;
 }
 
+#if ORDERS > 0
+// What a series adds to the energy, and to its slopes along cosine and sine. own: even and odd of each order.
+DEVICE inline mixed seriesEnergy(GLOBAL const mixed* RESTRICT own, mixed cosine, mixed sine, mixed* alongCosine, mixed* alongSine) {
+    const mixed norm = 1.0f/sqrt(cosine*cosine+sine*sine+DELTA), c = norm*cosine, s = norm*sine;
+    mixed real = 0, imaginary = 0, realSlope = 0, imaginarySlope = 0;
+    for (int n = ORDERS; n >= 0; n--) {
+        const mixed turnedSlope = realSlope*s+imaginarySlope*c, turned = real*s+imaginary*c;
+        realSlope = realSlope*c-imaginarySlope*s+real;
+        imaginarySlope = turnedSlope+imaginary;
+        real = real*c-imaginary*s+(n == 0 ? 0.0f : own[2*n-2]);
+        imaginary = turned-(n == 0 ? 0.0f : own[2*n-1]);
+    }
+    const mixed outwards = realSlope*c-imaginarySlope*s;
+    *alongCosine += norm*(realSlope-outwards*c);
+    *alongSine -= norm*(imaginarySlope+outwards*s);
+    return real;
+}
+#endif
+
 KERNEL void fpforceInternal(POSITIONS_AND_RESULTS, GLOBAL const int* RESTRICT pairBeads, GLOBAL const mixed* RESTRICT pairConstants,
         GLOBAL const int* RESTRICT pairOf, GLOBAL const int* RESTRICT corners, GLOBAL const int* RESTRICT volumeStart,
-        GLOBAL const int* RESTRICT volumesOf, GLOBAL const wreal* RESTRICT forward, GLOBAL const wreal* RESTRICT backward,
+        GLOBAL const int* RESTRICT volumesOf, GLOBAL const mixed* RESTRICT series, GLOBAL const wreal* RESTRICT forward, GLOBAL const wreal* RESTRICT backward,
         GLOBAL const wreal* RESTRICT biases, GLOBAL const wreal* RESTRICT outputs, GLOBAL wreal* RESTRICT scratch, mixed scale,
         int includeForces, int includeEnergy) {
     LOCAL mixed r_nm[3*BEADS_AT_ONCE];
@@ -172,8 +191,13 @@ KERNEL void fpforceInternal(POSITIONS_AND_RESULTS, GLOBAL const int* RESTRICT pa
             const mixed3 before = BETWEEN(r_nm, i+1, i), middle = BETWEEN(r_nm, i+2, i+1), after = BETWEEN(r_nm, i+3, i+2);
             const Dihedral d = dihedralOf(before, middle, after);
             const mixed alongCosine2 = features[(PAIRS+2*DIHEDRALS)*G+k], alongSine2 = features[(PAIRS+3*DIHEDRALS)*G+k];
-            const mixed alongCosine = features[PAIRS*G+k] + 2.0f*(d.cosine*alongCosine2+d.sine*alongSine2);
-            const mixed alongSine = features[(PAIRS+DIHEDRALS)*G+k] + 2.0f*(d.cosine*alongSine2-d.sine*alongCosine2);
+            mixed alongCosine = features[PAIRS*G+k] + 2.0f*(d.cosine*alongCosine2+d.sine*alongSine2);
+            mixed alongSine = features[(PAIRS+DIHEDRALS)*G+k] + 2.0f*(d.cosine*alongSine2-d.sine*alongCosine2);
+#if ORDERS > 0
+            const mixed added = seriesEnergy(series+k/G*2*ORDERS, d.cosine, d.sine, &alongCosine, &alongSine);
+            if (first+k%G < REPLICAS)
+                energy += added;
+#endif
             const mixed product = alongCosine*d.cosine+alongSine*d.sine;
             const mixed scaledTriple = alongSine*d.axis*d.norm, scaledDot = alongCosine*d.norm;
             const mixed onLeft = product/d.leftSquare, onRight = product/d.rightSquare, alongAxis = alongSine*d.triple*d.norm/d.axis;
@@ -196,7 +220,19 @@ KERNEL void fpforceInternal(POSITIONS_AND_RESULTS, GLOBAL const int* RESTRICT pa
         for (int k = LOCAL_ID; k < PAIRS*G; k += LOCAL_SIZE) {
             const int pair = k/G, start = BEADS*(k%G);
             const mixed3 u = BETWEEN(r_nm, start+pairBeads[2*pair], start+pairBeads[2*pair+1]);
-            features[k] = (wreal) (features[k]*pairConstants[2*pair+1]*INVERSE_LENGTH/sqrt(dot(u, u)+SQUARED_LENGTH));
+            const mixed length = sqrt(dot(u, u)+SQUARED_LENGTH);
+            mixed slope = features[k];
+#if ORDERS > 0
+            if (pairBeads[2*pair+1] == pairBeads[2*pair]+2) {
+                const mixed v = (length-pairConstants[2*pair])*pairConstants[2*pair+1]/SPAN, q = 1.0f/(1.0f+v*v), c = (1.0f-v*v)*q, s = 2.0f*v*q;
+                mixed alongCosine = 0, alongSine = 0;
+                const mixed added = seriesEnergy(series+(DIHEDRALS+pairBeads[2*pair])*2*ORDERS, c, s, &alongCosine, &alongSine);
+                if (first+k%G < REPLICAS)
+                    energy += added;
+                slope += 2.0f*q*(c*alongSine-s*alongCosine)/SPAN;
+            }
+#endif
+            features[k] = (wreal) (slope*pairConstants[2*pair+1]*INVERSE_LENGTH/length);
         }
 #if VOLUMES > 0
         for (int k = LOCAL_ID; k < BEADS_AT_ONCE; k += LOCAL_SIZE) {
