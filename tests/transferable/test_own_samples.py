@@ -94,7 +94,8 @@ def test_rounds_of_simulation_give_it_the_averages_of_the_samples(
 ):
     """Frames of a simulation with a last layer that is known to be another one, in place of samples."""
     checkpoint = read_checkpoint(dipeptide_checkpoint)
-    overrides = [f"calibration.{each}" for each in ("replicas=48", "picoseconds=40", "rungs=2", "timestep_fs=4")]
+    each = ("replicas=48", "picoseconds=40", "rungs=2", "timestep_fs=4", "series=false")
+    overrides = [f"calibration.{one}" for one in each]
     t_eval, bound = checkpoint.recipe.diffusion.t_eval, checkpoint.bind(unseen_pdb)
     energy, settings = bound.model(bound.covering(t_eval)), calibration_of(checkpoint.recipe, overrides)
     scale_nm, force_field = bound.record.scale_nm, bound.path.with_name("other.pt")

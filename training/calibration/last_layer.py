@@ -14,7 +14,9 @@ from fpforce.training.models.contract import DiffusionEnergy
 
 STIFFNESS = 0.02  # of that penalty, normalised length squared; alanine dipeptide: docs/method.md, Calibration
 MODES_HELD = 0.01  # of STIFFNESS, for modes: what they are there for is to change forces along one coordinate each
-MODES_SMOOTH = 0.001  # of the integral of a series' squared slope, so that it is flat where there are no frames
+MODES_SMOOTH = (
+    0.05  # of STIFFNESS, for the mean of a series' squared slope, so that it is flat where there are no frames
+)
 LEAST_VARIANCE = 1e-6  # of all of h's, added in every direction, so that those without any stay where they are
 ELEMENTS = 10_000_000  # of the gradients that are held at a time
 _BATCH = 64
@@ -53,7 +55,7 @@ def last_layer_slopes(energy: DiffusionEnergy, x: Tensor, t_eval: float, modes: 
     held, smooth = torch.ones(len(total), dtype=torch.float64), torch.zeros(len(total), dtype=torch.float64)
     if len(total) > features:
         held[features:] = MODES_HELD**0.5
-        smooth[features:] = MODES_SMOOTH / STIFFNESS * energy.network.mode_roughness()
+        smooth[features:] = MODES_SMOOTH * energy.network.mode_roughness()
     return held[:, None] * total * held / len(x) + torch.diag(smooth)
 
 

@@ -39,6 +39,7 @@ FAR_APART = 0.5  # nats after the last round; a calibration that went well ends 
 # Times and nats above the best round, beyond which a round goes back to it. Rounds of 64 replicas and 20 ps scatter by
 # 0.1 nats.
 FAR_WORSE, FAR_WORSE_NATS = 10.0, 0.5
+FORGOTTEN_PS = 5.0  # in which a replica forgets a dihedral or an angle, more or less
 NEARER = 1.0 / 3.0  # of its relative entropy, by which a round is nearer to the data than noise alone brings it
 SURE = 2.0  # standard errors by which a simulation must have gone away from held-out frames, to be taken back
 
@@ -71,7 +72,7 @@ def calibrate_in_rounds(
         return frames if record.samples else noised(frames, t_eval, generator)
 
     # Rounds go on as they began, with modes or, as in earlier versions, without.
-    modes = len(record.shift) > last_layer(energy).in_features if record.done else settings.series
+    modes = len(record.shift) > last_layer(energy).in_features if record.done else _says_enough(energy, data, settings)
     slopes = last_layer_slopes(energy, at_t_eval(evenly(data, SLOPE_FRAMES, generator)), t_eval, modes)
     data_inputs = last_layer_inputs(energy, at_t_eval(data), t_eval, modes)
     record.shift = torch.cat([record.shift, record.shift.new_zeros(len(slopes) - len(record.shift))])
@@ -131,6 +132,24 @@ def calibrate_in_rounds(
             settings.picoseconds,
         )
     return True
+
+
+def _says_enough(energy: DiffusionEnergy, data: Tensor, settings: CalibrationRecipe) -> bool:
+    """Whether the recipe asks for modes, there are any, and a round has as many independent values as there are."""
+    beside = energy.network.modes(data[:1], torch.zeros(1, dtype=data.dtype)) if settings.series else None
+    if beside is None:
+        return False
+    values = int(settings.replicas * settings.picoseconds / FORGOTTEN_PS)
+    if beside.shape[1] > values:
+        logger.info(
+            "rounds of %d replicas and %g ps say too little of the distributions of dihedrals and angles: "
+            "%d values for %d functions; they move the last layer alone",
+            settings.replicas,
+            settings.picoseconds,
+            values,
+            beside.shape[1],
+        )
+    return beside.shape[1] <= values
 
 
 def rounds_without_gain(relative_entropy: list[float]) -> int:

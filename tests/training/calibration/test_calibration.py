@@ -35,7 +35,7 @@ from fpforce.training.train import train
 CALIBRATED = (
     "calibration.rounds=2",
     "calibration.replicas=64",
-    "calibration.picoseconds=4",
+    "calibration.picoseconds=5",
     "calibration.timestep_fs=1",
 )
 
@@ -136,7 +136,7 @@ def test_modes_are_held_back_by_a_part_of_the_forces_that_they_change_and_by_the
     # A series w_n cos n phi has the squared slope n^2 w_n^2 / 2 in the mean, whichever the frames are.
     rough = (weights.reshape(-1, ORDERS) * torch.arange(1, ORDERS + 1)).square().sum()
     held = weights @ slopes[features:, features:] @ weights
-    expected = MODES_HELD * change.item() + MODES_SMOOTH / STIFFNESS * rough.item()
+    expected = MODES_HELD * change.item() + MODES_SMOOTH * rough.item()
     assert held.item() == pytest.approx(expected, rel=1e-6)
 
 
@@ -204,6 +204,18 @@ def test_rounds_of_an_earlier_version_go_on_without_modes(calibrated, small_reci
     after = read_checkpoint(train(recipe.model_copy(update=update), resume=True, show_progress=False))
     assert after.record.calibration.done == 3 and len(after.record.calibration.shift) == features
     assert after.calibrated_model(0, 1e-5) is not None
+
+
+@pytest.mark.parametrize(
+    ("replicas", "picoseconds", "series", "enough"), [(64, 5, True, True), (64, 4, True, False), (64, 5, False, False)]
+)
+def test_modes_are_for_rounds_that_say_enough_of_them(small_checkpoint, replicas, picoseconds, series, enough, caplog):
+    # 60 functions of five beads, and a value of each every 5 ps.
+    checkpoint = read_checkpoint(small_checkpoint)
+    settings = CalibrationRecipe(replicas=replicas, picoseconds=picoseconds, series=series)
+    with caplog.at_level("INFO", logger="fpforce"):
+        assert rounds._says_enough(checkpoint.model(), checkpoint.record.check_frames.float(), settings) == enough
+    assert ("51 values for 60 functions" in caplog.text) == (series and not enough)
 
 
 def test_replicas_that_go_on_cannot_change_their_number(calibrated):
