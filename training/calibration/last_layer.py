@@ -50,8 +50,8 @@ def last_layer_slopes(energy: DiffusionEnergy, x: Tensor, t_eval: float, modes: 
         slopes = _gradients(h[:, :features], part)
         if h.shape[1] > features:
             slopes = torch.cat([slopes, _local_gradients(h[:, features:], part, energy.network.mode_beads())])
-        slopes = slopes.flatten(1).double()
-        total = total + slopes @ slopes.T
+        slopes = slopes.flatten(1)
+        total = total + (slopes @ slopes.T).double()
     held, smooth = torch.ones(len(total), dtype=torch.float64), torch.zeros(len(total), dtype=torch.float64)
     if len(total) > features:
         held[features:] = MODES_HELD**0.5

@@ -6,7 +6,6 @@ of newton.py.
 Source: Tieleman, ICML 2008 (persistent replicas).
 """
 
-import itertools
 import logging
 import tempfile
 import time
@@ -34,12 +33,16 @@ from fpforce.training.recipe.sections import CalibrationRecipe, RunRecipe
 logger = logging.getLogger("fpforce")
 
 SETTLING = (0.5, 0.5, 0.1)  # part of rounds 1, 2, 3 ... left out, in which the replicas follow the new weights
+MOST_FRAMES = 100_000  # of the data, over which averages are taken
 SLOPE_FRAMES = 1000  # over which the penalty on the change of the forces is averaged
 FAR_APART = 0.5  # nats after the last round; a calibration that went well ends below 0.1
 # Times and nats above the best round, beyond which a round goes back to it. Rounds of 64 replicas and 20 ps scatter by
 # 0.1 nats.
 FAR_WORSE, FAR_WORSE_NATS = 10.0, 0.5
 FORGOTTEN_PS = 5.0  # in which a replica forgets a dihedral or an angle, more or less
+# Of these values for each function. Averages of n functions over m values are n / 2m nats apart by noise alone, more
+# where functions are nearly the same; what a round's distance from the data is judged by is larger.
+ENOUGH = 3.0
 NEARER = 1.0 / 3.0  # of its relative entropy, by which a round is nearer to the data than noise alone brings it
 SURE = 2.0  # standard errors by which a simulation must have gone away from held-out frames, to be taken back
 
@@ -74,7 +77,7 @@ def calibrate_in_rounds(
     # Rounds go on as they began, with modes or, as in earlier versions, without.
     modes = len(record.shift) > last_layer(energy).in_features if record.done else _says_enough(energy, data, settings)
     slopes = last_layer_slopes(energy, at_t_eval(evenly(data, SLOPE_FRAMES, generator)), t_eval, modes)
-    data_inputs = last_layer_inputs(energy, at_t_eval(data), t_eval, modes)
+    data_inputs = last_layer_inputs(energy, at_t_eval(data[:: -(-len(data) // MOST_FRAMES)]), t_eval, modes)
     record.shift = torch.cat([record.shift, record.shift.new_zeros(len(slopes) - len(record.shift))])
     if record.positions_nm is None:
         t = t_eval if record.samples else 0.0  # of the positions in `data`
@@ -83,9 +86,12 @@ def calibrate_in_rounds(
         some_nm = checkpoint.record.normalisation.to_nm(evenly(data, SLOPE_FRAMES, generator).double(), 0.0)
         longest = time_step_fs(checkpoint.beads, some_nm.numpy(), checkpoint.recipe.temperature_k)
         settings = settings.model_copy(update={"timestep_fs": longest})
-    record.settings = settings.model_dump(mode="json")
+    if record.done and modes != settings.series:
+        logger.info("rounds go on as they began, with%s series of dihedrals and angles", "" if modes else "out")
+    record.settings = settings.model_dump(mode="json") | {"series": modes}
     logger.info(
-        "calibrating the last layer in rounds of simulation, up to %d: %g ps of %d replicas at %d temperature%s",
+        "calibrating the last layer%s in rounds of simulation, up to %d: %g ps of %d replicas at %d temperature%s",
+        " with series of dihedrals and angles" if modes else "",
         settings.rounds,
         settings.picoseconds,
         settings.replicas,
@@ -135,31 +141,31 @@ def calibrate_in_rounds(
 
 
 def _says_enough(energy: DiffusionEnergy, data: Tensor, settings: CalibrationRecipe) -> bool:
-    """Whether the recipe asks for modes, there are any, and a round has as many independent values as there are."""
-    beside = energy.network.modes(data[:1], torch.zeros(1, dtype=data.dtype)) if settings.series else None
+    """Whether the recipe asks for modes, there are any, and a round has ENOUGH independent values for each."""
+    beside = energy.network.modes(data[:8], torch.zeros(1, dtype=data.dtype)) if settings.series else None
     if beside is None:
         return False
-    values = int(settings.replicas * settings.picoseconds / FORGOTTEN_PS)
-    if beside.shape[1] > values:
+    values, functions = int(settings.replicas * settings.picoseconds / FORGOTTEN_PS), int(beside.any(0).sum())
+    if values < ENOUGH * functions:
         logger.info(
             "rounds of %d replicas and %g ps say too little of the distributions of dihedrals and angles: "
             "%d values for %d functions; they move the last layer alone",
             settings.replicas,
             settings.picoseconds,
             values,
-            beside.shape[1],
+            functions,
         )
-    return beside.shape[1] <= values
+    return values >= ENOUGH * functions
 
 
 def rounds_without_gain(relative_entropy: list[float]) -> int:
-    """How many rounds there were since the last that was nearer to the data by NEARER than the one before it.
+    """How many rounds there were since the last that was nearer to the data by NEARER than any before it.
 
     While they come nearer, steps go all the way; from then on what is left is noise, of which the average is taken.
     """
     since = 0
-    for before, now in itertools.pairwise(relative_entropy):
-        since = 0 if now < (1.0 - NEARER) * before else since + 1
+    for done in range(1, len(relative_entropy)):
+        since = 0 if relative_entropy[done] < (1.0 - NEARER) * min(relative_entropy[:done]) else since + 1
     return since
 
 

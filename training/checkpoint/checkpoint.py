@@ -140,7 +140,7 @@ class Checkpoint(AnyCheckpoint):
             assert layer is not None  # or it could not have been calibrated
             with torch.no_grad():
                 layer.weight += calibration.shift[: layer.in_features]
-            if len(calibration.shift) > layer.in_features:
+            if calibration.shift[layer.in_features :].any():
                 model.network.add_modes(calibration.shift[layer.in_features :])
         return model
 

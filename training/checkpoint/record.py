@@ -68,7 +68,8 @@ class ExpertRecord:
 
 @dataclass
 class CalibrationRecord:
-    """How far the calibration has come: the shift (features,) of the last layer's weights that belongs to t_eval.
+    """How far the calibration has come: the shift (features,) of the last layer's weights that belongs to t_eval; where
+    rounds have modes (training.models.contract.Network.modes), their weights are behind it.
 
     samples: number of the model's own samples that it was calibrated to; 0 where it was the training data. settings:
     those of the last rounds, by the names of the recipe's calibration. likelihood: summary of the LikelihoodFit

@@ -73,7 +73,7 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def mode_roughness(self) -> Tensor:
-        """Mean square slope (modes,) of each mode along its own coordinate, over all that this can be."""
+        """How fast each mode changes along its own coordinate (modes,): n^2 of the n-th wave."""
         raise NotImplementedError
 
     def add_modes(self, weights: Tensor) -> None:

@@ -35,7 +35,7 @@ from fpforce.training.train import train
 CALIBRATED = (
     "calibration.rounds=2",
     "calibration.replicas=64",
-    "calibration.picoseconds=5",
+    "calibration.picoseconds=4",
     "calibration.timestep_fs=1",
 )
 
@@ -158,7 +158,9 @@ def calibrated(request, small_recipe, tmp_path_factory):
     recipe = small_recipe(
         tmp_path_factory.mktemp("calibrated"), "run.max_steps=200", "optimizer.warmup_steps=10", *kind, *CALIBRATED
     )
-    return train(recipe, show_progress=False), recipe
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rounds, "ENOUGH", 0.8)  # 51 values for 60 functions: rounds as short as these follow noise, too
+        return train(recipe, show_progress=False), recipe
 
 
 def test_calibrated_energy_differs_by_the_shift_alone(calibrated, tmp_path, alanine_frames):
@@ -207,15 +209,27 @@ def test_rounds_of_an_earlier_version_go_on_without_modes(calibrated, small_reci
 
 
 @pytest.mark.parametrize(
-    ("replicas", "picoseconds", "series", "enough"), [(64, 5, True, True), (64, 4, True, False), (64, 5, False, False)]
+    ("replicas", "picoseconds", "series", "enough"),
+    [(64, 15, True, True), (64, 14, True, False), (64, 15, False, False)],
 )
 def test_modes_are_for_rounds_that_say_enough_of_them(small_checkpoint, replicas, picoseconds, series, enough, caplog):
-    # 60 functions of five beads, and a value of each every 5 ps.
+    # 60 functions of five beads, three values for each, and one of these every 5 ps.
     checkpoint = read_checkpoint(small_checkpoint)
     settings = CalibrationRecipe(replicas=replicas, picoseconds=picoseconds, series=series)
     with caplog.at_level("INFO", logger="fpforce"):
         assert rounds._says_enough(checkpoint.model(), checkpoint.record.check_frames.float(), settings) == enough
-    assert ("51 values for 60 functions" in caplog.text) == (series and not enough)
+    assert ("179 values for 60 functions" in caplog.text) == (series and not enough)
+
+
+def test_a_series_of_nothing_is_not_exported(calibrated, tmp_path):
+    path, _ = calibrated
+    shutil.copytree(path.parent, tmp_path / "run")
+    record = read_checkpoint(tmp_path / "run" / path.name).record
+    features = read_checkpoint(path).model().network.readout().in_features
+    record.calibration.shift[features:] = 0.0  # as where rounds are taken back
+    replace_record(tmp_path / "run" / path.name, record)
+    export(tmp_path / "run" / path.name, tmp_path / "model.pt")
+    assert not fpforce.load(tmp_path / "model.pt").metadata["model"]["series"]
 
 
 def test_replicas_that_go_on_cannot_change_their_number(calibrated):
@@ -232,7 +246,15 @@ def test_replicas_that_go_on_cannot_change_their_number(calibrated):
 
 @pytest.mark.parametrize(
     ("entropies", "without"),
-    [([], 0), ([5.0], 0), ([5.0, 3.0], 0), ([5.0, 3.0, 2.9], 1), ([5.0, 3.0, 2.9, 2.8], 2), ([5.0, 3.0, 2.9, 1.0], 0)],
+    [
+        ([], 0),
+        ([5.0], 0),
+        ([5.0, 3.0], 0),
+        ([5.0, 3.0, 2.9], 1),
+        ([5.0, 3.0, 2.9, 2.8], 2),
+        ([5.0, 3.0, 2.9, 1.0], 0),
+        ([0.05, 0.9, 0.05], 2),
+    ],
 )
 def test_steps_go_all_the_way_while_rounds_come_nearer(entropies, without):
     assert rounds.rounds_without_gain(entropies) == without
