@@ -176,10 +176,10 @@ inline void internalFeatures(const InternalPlan<Real>& plan, int rows, const Vec
                    rowLength, rows);
 }
 
-/** Step 4: the gradient of the positions (overwritten) from the slopes along the features; what series of dihedrals add, in kT. */
+/** Step 4: the gradient of the positions (overwritten) from the slopes along the features; returns what series add (kT). */
 template <class S, class Real>
 inline typename S::V internalGradient(const InternalPlan<Real>& plan, int rows, const Vec<typename S::V>* x, const Real* slopes, int rowLength,
-                             Vec<typename S::V>* arms, Vec<typename S::V>* alongArms, Vec<typename S::V>* gradient) {
+                                      Vec<typename S::V>* arms, Vec<typename S::V>* alongArms, Vec<typename S::V>* gradient) {
     typedef typename S::V V;
     V energy = S::all(0.0);
     for (int i = 0; i < plan.beads; ++i)
@@ -190,10 +190,12 @@ inline typename S::V internalGradient(const InternalPlan<Real>& plan, int rows, 
         const Vec<V> u = x[pairs[p].first] - x[pairs[p].second];
         const V length = S::sqrt(dot(u, u) + plan.squaredLength);
         V slope = gather<S>(slopes + p, rowLength, rows);
-        if (!plan.series.empty() && plan.seriesOf[static_cast<std::size_t>(p)] >= 0) {
-            const V v = (length - pairs[p].mean) * (pairs[p].inverseWidth / plan.span), q = 1.0 / (1.0 + v * v), c = (1.0 - v * v) * q, s = 2.0 * v * q;
+        const int own = plan.series.empty() ? -1 : plan.seriesOf[static_cast<std::size_t>(p)];
+        if (own >= 0) {
+            const V v = (length - pairs[p].mean) * (pairs[p].inverseWidth / plan.span), q = 1.0 / (1.0 + v * v);
+            const V c = (1.0 - v * v) * q, s = 2.0 * v * q;
             V alongCosine = S::all(0.0), alongSine = S::all(0.0);
-            energy += seriesEnergy<S>(plan, plan.series[static_cast<std::size_t>(plan.seriesOf[static_cast<std::size_t>(p)])], c, s, alongCosine, alongSine);
+            energy += seriesEnergy<S>(plan, plan.series[static_cast<std::size_t>(own)], c, s, alongCosine, alongSine);
             slope += 2.0 * q * (c * alongSine - s * alongCosine) / plan.span;
         }
         const Vec<V> along = (slope * pairs[p].inverseWidth / length) * u;

@@ -83,9 +83,9 @@ DEVICE inline mixed seriesEnergy(GLOBAL const mixed* RESTRICT own, mixed cosine,
 
 KERNEL void fpforceInternal(POSITIONS_AND_RESULTS, GLOBAL const int* RESTRICT pairBeads, GLOBAL const mixed* RESTRICT pairConstants,
         GLOBAL const int* RESTRICT pairOf, GLOBAL const int* RESTRICT corners, GLOBAL const int* RESTRICT volumeStart,
-        GLOBAL const int* RESTRICT volumesOf, GLOBAL const mixed* RESTRICT series, GLOBAL const wreal* RESTRICT forward, GLOBAL const wreal* RESTRICT backward,
-        GLOBAL const wreal* RESTRICT biases, GLOBAL const wreal* RESTRICT outputs, GLOBAL wreal* RESTRICT scratch, mixed scale,
-        int includeForces, int includeEnergy) {
+        GLOBAL const int* RESTRICT volumesOf, GLOBAL const mixed* RESTRICT series, GLOBAL const wreal* RESTRICT forward,
+        GLOBAL const wreal* RESTRICT backward, GLOBAL const wreal* RESTRICT biases, GLOBAL const wreal* RESTRICT outputs,
+        GLOBAL wreal* RESTRICT scratch, mixed scale, int includeForces, int includeEnergy) {
     LOCAL mixed r_nm[3*BEADS_AT_ONCE];
     LOCAL mixed gradient[3*BEADS_AT_ONCE];
     LOCAL mixed mean[3*G];
@@ -224,7 +224,8 @@ KERNEL void fpforceInternal(POSITIONS_AND_RESULTS, GLOBAL const int* RESTRICT pa
             mixed slope = features[k];
 #if ORDERS > 0
             if (pairBeads[2*pair+1] == pairBeads[2*pair]+2) {
-                const mixed v = (length-pairConstants[2*pair])*pairConstants[2*pair+1]/SPAN, q = 1.0f/(1.0f+v*v), c = (1.0f-v*v)*q, s = 2.0f*v*q;
+                const mixed v = (length-pairConstants[2*pair])*pairConstants[2*pair+1]/SPAN, q = 1.0f/(1.0f+v*v);
+                const mixed c = (1.0f-v*v)*q, s = 2.0f*v*q;
                 mixed alongCosine = 0, alongSine = 0;
                 const mixed added = seriesEnergy(series+(DIHEDRALS+pairBeads[2*pair])*2*ORDERS, c, s, &alongCosine, &alongSine);
                 if (first+k%G < REPLICAS)
