@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import mdtraj
 import numpy as np
@@ -146,7 +147,7 @@ def test_interruption_says_what_is_kept_and_resuming_gives_the_rest(
 
 def test_progress_shows_steps_within_a_batch(capsys, monkeypatch):
     clock = iter([0.0, 6.0, 20.0, 37.0])
-    monkeypatch.setattr("fpforce.training.sampling.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("fpforce.training.sampling.progress.time", SimpleNamespace(monotonic=lambda: next(clock)))
     progress = SamplingProgress(samples=3000, drawn=0, steps=200, shown=True)
     for step in (10, 20, 60):
         progress.update(0, step, 1024)

@@ -1,5 +1,7 @@
 """What a running simulation says of the time that is left."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from fpforce.foundation import progress
@@ -16,7 +18,8 @@ from fpforce.foundation.progress import SimulationProgress
 )
 def test_what_ends_a_run_first_says_how_long_it_takes(total, seconds, said, monkeypatch, capsys):
     clock = iter([0.0, 10.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    # Not the clock of the whole process, which threads that earlier tests left behind look at, too.
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     monkeypatch.setattr(progress, "_PLAIN_SECONDS", 1.0)
     shown = SimulationProgress(total, 0, 100, 2.0, True, seconds)
     shown._on_terminal = False
