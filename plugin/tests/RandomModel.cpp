@@ -221,7 +221,7 @@ ModelText randomInternal(const ModelShape& shape) {
         addPrior(weights, shape.beads);
     const std::int64_t turns = std::max(shape.beads - 3, 0) + std::max(shape.beads - 2, 0), orders = 5;
     if (shape.volumes && turns > 0)
-        weights.add("network.series.weights", {2, turns, orders}, random.normals(static_cast<std::size_t>(2 * turns * orders), 0.1));
+        weights.add("network.series.weights", {2, turns, orders}, random.normals(static_cast<std::size_t>(2 * turns * orders), 0.01));
     if (shape.wall)
         addWall(weights, shape.beads);
     return {describe("internal", shape, shape.volumes ? R"(, "volumes": true)" : "",

@@ -106,7 +106,7 @@ def state_of(context):
     )
 
 
-def assert_as_on_the_host(model, places, context, tolerance=3e-5, configure=None):
+def assert_as_on_the_host(model, places, context, tolerance=1e-5, configure=None):
     """Energy and forces of the context equal the host's in float64, relative to the energy and to the forces'
     root mean square; each replica's energy is a difference of terms of some 100 kJ/mol.
     """

@@ -14,9 +14,7 @@ from fpforce.training.models.contract import DiffusionEnergy
 
 STIFFNESS = 0.02  # of that penalty, normalised length squared; alanine dipeptide: docs/method.md, Calibration
 MODES_HELD = 0.01  # of STIFFNESS, for modes: what they are there for is to change forces along one coordinate each
-MODES_SMOOTH = (
-    0.05  # of STIFFNESS, for the mean of a series' squared slope, so that it is flat where there are no frames
-)
+MODES_SMOOTH = 0.05  # of STIFFNESS, for sum n^2 w_n^2 of a series: flat where there are no frames
 LEAST_VARIANCE = 1e-6  # of all of h's, added in every direction, so that those without any stay where they are
 ELEMENTS = 10_000_000  # of the gradients that are held at a time
 _BATCH = 64
