@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from fpforce.distributed.parts import Where
 from fpforce.foundation.errors import InputError
 from fpforce.training.calibration.own_samples import for_molecule
 from fpforce.training.checkpoint.checkpoint import Checkpoint, TransferableCheckpoint, read_checkpoint
@@ -28,6 +29,8 @@ def export(
     likelihood_frames: int = 0,
     rounds: int = 0,
     overrides: Sequence[str] = (),
+    workers: int | None = None,
+    scheduler: str | None = None,
     overwrite: bool = False,
 ) -> dict:
     """Write model.pt from a checkpoint's averaged weights and return what the verification measured.
@@ -35,7 +38,7 @@ def export(
     t_eval: diffusion time of the force field; None takes the recipe's. uncalibrated: leave a calibration out. topology:
     of a transferable checkpoint write the force field of this molecule alone (TransferableForceField.bind says of
     what), calibrated by the model's own samples of it where likelihood_frames or rounds are not 0; overrides: of how
-    (training.calibration.own_samples.for_molecule).
+    (training.calibration.own_samples.for_molecule); workers, scheduler: of Dask, which simulate the rounds.
     Raises InputError for an unusable checkpoint, an existing output (without overwrite) and a failed verification.
     """
     model_path = Path(model_path)
@@ -61,6 +64,10 @@ def export(
             f"{overrides[0]!r} says how rounds of simulation calibrate, and there are none; give rounds, or leave it "
             f"out"
         )
+    where = Where(workers, scheduler)
+    where.check()
+    if where.many and not rounds:
+        raise InputError("workers and scheduler simulate rounds, and there are none; give rounds, or leave them out")
     for name, value in (("likelihood_frames", likelihood_frames), ("rounds", rounds)):
         if value and topology is None:
             raise InputError(
@@ -69,7 +76,7 @@ def export(
             )
     if topology is not None:
         refuse_to_replace(model_path, overwrite)
-        molecule = for_molecule(checkpoint, topology, likelihood_frames, rounds, t_eval, overrides)
+        molecule = for_molecule(checkpoint, topology, likelihood_frames, rounds, t_eval, overrides, where=where)
         verification = write_force_field(molecule, model_path, t_eval, overwrite=overwrite)
         logger.info("wrote %s, of %s alone", model_path, molecule.beads.residues)
         return verification

@@ -35,6 +35,14 @@ def main(
     topology: Annotated[Path | None, Option(help=_TOPOLOGY, show_default=False)] = None,
     likelihood_frames: Annotated[int, Option(min=0, help=_LIKELIHOODS)] = 0,
     rounds: Annotated[int, Option(min=0, help=_ROUNDS)] = 0,
+    workers: Annotated[
+        int | None,
+        Option(help="processes of this machine, by Dask, that simulate the rounds; without it one", show_default=False),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        Option(help="address of a Dask scheduler, or its scheduler.json, for the same", show_default=False),
+    ] = None,
     overwrite: Annotated[bool, Option("--overwrite", help="replace an existing file")] = False,
 ) -> None:
     """Turn a training checkpoint into a force field for OpenMM.
@@ -56,6 +64,8 @@ def main(
         likelihood_frames=likelihood_frames,
         rounds=rounds,
         overrides=overrides or (),
+        workers=workers,
+        scheduler=scheduler,
         overwrite=overwrite,
     )
     mirror = (

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fpforce.distributed.parts import Where
 from fpforce.foundation.arguments import require_finite, require_whole
 from fpforce.foundation.errors import InputError
 from fpforce.simulation.settings import setting
@@ -19,6 +20,7 @@ class FitSettings:
     reference: trajectories that no training saw, of the recipe's topology; without any a part of the recipe's own is
     held out. max_minutes: of all stages, resumed ones included.
     simulate_ps: None simulates for a share of the time. timestep_fs: None takes the longest that the bonds allow.
+    workers, scheduler: of Dask, for samples, simulations and rounds of calibration; a resumed fit may have others.
     """
 
     max_minutes: float = setting("stop when so many minutes are spent, earlier ones of a resumed fit included", 60.0)
@@ -37,11 +39,23 @@ class FitSettings:
     timestep_fs: float | None = setting("of the simulations; by default the longest that the bonds allow", None)
     samples: int = setting("independent samples of the model, by which causes are told apart", 8192)
     seed: int = setting("of simulations, samples and the report; the recipe's run.seed is that of the training", 0)
+    workers: int | None = setting(
+        "processes of this machine, by Dask, which share samples, simulations and rounds of calibration", None
+    )
+    scheduler: str | Path | None = setting(
+        "address of a Dask scheduler, or its scheduler.json, whose workers do that", None, option=str | None
+    )
     resume: bool = setting("go on with an interrupted fit, or with more minutes", False)
     overwrite: bool = setting("replace an earlier fit", False)
 
+    @property
+    def where(self) -> Where:
+        """Where what can be shared is done."""
+        return Where(self.workers, self.scheduler)
+
     def check(self) -> None:
         """Raise InputError for a value out of range."""
+        self.where.check()
         require_finite("max_minutes", self.max_minutes)
         for name, least in (("states", 2), ("replicas", 2), ("samples", 1), ("seed", 0)):
             require_whole(name, getattr(self, name), least)

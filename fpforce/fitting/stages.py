@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fpforce.fitting.parallel_simulations import simulate_together
 from fpforce.fitting.policy import RoundPlan
 from fpforce.fitting.settings import FitSettings
+from fpforce.fitting.simulations import has_begun, simulate_in_shards, simulate_together
 from fpforce.foundation.seeds import seeds
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ class Stages:
         from fpforce.training.train import train
 
         output = self._folder / plan.training
-        recipe = load_recipe(self._folder / "data" / "recipe.yaml", [*plan.changes, f"output={output}"])
+        changes = [*plan.changes, *self._who_calibrates(), f"output={output}"]
+        recipe = load_recipe(self._folder / "data" / "recipe.yaml", changes)
         resume = plan.resume or (had_begun and (output / "model.ckpt").exists())
         init = None if resume or plan.init is None else self._folder / plan.init
         train(recipe, resume=resume, overwrite=not resume, init=init, show_progress=self._show_progress)
@@ -51,7 +52,13 @@ class Stages:
         from fpforce.training.sample import SampleSettings, sample
 
         threads = torch.get_num_threads()  # which sampling changes, and a later training uses
-        wanted = SampleSettings(samples=self._settings.samples, seed=self._settings.seed, overwrite=True)
+        wanted = SampleSettings(
+            samples=self._settings.samples,
+            seed=self._settings.seed,
+            workers=self._settings.workers,
+            scheduler=self._settings.scheduler,
+            overwrite=True,
+        )
         try:
             sample(
                 self._folder / plan.training / "model.ckpt",
@@ -63,19 +70,24 @@ class Stages:
             torch.set_num_threads(threads)
 
     def simulate(self, plan: RoundPlan, earlier: Sequence[RoundPlan], had_begun: bool) -> None:
-        """From every state; goes on with the simulations that are there where an earlier round, or run, began them."""
+        """From every state; goes on with the simulations that are there where an earlier round, or run, began them.
+
+        Side by side in processes of this machine; or one after the other, each in shards, where Dask's workers do it.
+        """
         outputs = self.trajectories(plan)
         goes_on = any(one.simulation == plan.simulation for one in earlier)
         minutes = None
         if plan.simulate_minutes is not None:
             shared = [*(one for one in earlier if one.simulation == plan.simulation), plan]
             minutes = sum(one.simulate_minutes or 0.0 for one in shared)
+            if self._settings.where.many:
+                minutes /= len(outputs)
         steps = _ENDLESS_STEPS
         if plan.simulate_ps is not None:
             steps = max(1, round(1000.0 * plan.simulate_ps / plan.timestep_fs))
         wanted = []
         for number, (output, state) in enumerate(zip(outputs, self._data["states"], strict=True)):
-            resume = (goes_on or had_begun) and output.with_name(output.name + ".checkpoint").exists()
+            resume = (goes_on or had_begun) and has_begun(output)
             settings = {
                 "steps": steps,
                 "max_minutes": minutes,
@@ -90,7 +102,17 @@ class Stages:
                 "overwrite": not resume,
             }
             wanted.append((output, settings))
-        simulate_together(self._folder / plan.model, wanted, self._show_progress)
+        if self._settings.where.many:
+            simulate_in_shards(self._folder / plan.model, wanted, self._settings.where, self._show_progress)
+        else:
+            simulate_together(self._folder / plan.model, wanted, self._show_progress)
+
+    def _who_calibrates(self) -> list[str]:
+        """Changes to the recipe; none where the fit was not told, so that the recipe may say it."""
+        if not self._settings.where.many:
+            return []
+        asked = {"workers": self._settings.workers, "scheduler": self._settings.scheduler}
+        return [f"run.{name}={'null' if value is None else value}" for name, value in asked.items()]
 
     def trajectories(self, plan: RoundPlan) -> list[Path]:
         """Those of a plan's simulations."""

@@ -15,6 +15,7 @@ from threading import Event
 import torch
 from torch import Tensor
 
+from fpforce.distributed.parts import Where
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.signals import stop_signals
 from fpforce.simulation.replicas import BondLimits
@@ -43,12 +44,13 @@ def for_molecule(
     t_eval: float,
     overrides: Sequence[str] = (),
     seed: int = 0,
+    where: Where | None = None,
 ) -> Checkpoint:
     """The checkpoint of a topology's molecule (TransferableCheckpoint.bind), calibrated by its own samples.
 
     likelihood_frames: number of samples to whose log likelihoods the energy is fitted; 0 leaves this stage out. rounds:
     number of rounds of simulation; 0 leaves them out. They have the replicas, times and temperatures of the recipe's
-    calibration, which overrides `calibration.key=value` change.
+    calibration, which overrides `calibration.key=value` change. where: who simulates; None for this process.
     Raises InputError as binding does, for too few frames, for a model that calibration cannot move, for experts that do
     not reach t = 1, for samples that are not finite, and for a replica that breaks. Raises KeyboardInterrupt when a
     signal comes meanwhile.
@@ -86,7 +88,8 @@ def for_molecule(
             record.shift, record.likelihood = found[0], found[1].summary()
         normalisation, checked = bound.record.normalisation, evenly(samples, CHECK_FRAMES, generator)
         bound.record.check_frames = normalisation.from_nm(normalisation.to_nm(checked, t_eval))
-        run = RunRecipe(seed=seed, threads=torch.get_num_threads())
+        workers, scheduler = (None, None) if where is None else (where.workers, where.scheduler)
+        run = RunRecipe(seed=seed, threads=torch.get_num_threads(), workers=workers, scheduler=scheduler)
         if rounds and not calibrate_in_rounds(bound, energy, settings, samples, run, generator, stop, lambda: None):
             raise stopped
     return bound

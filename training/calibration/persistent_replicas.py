@@ -27,8 +27,8 @@ SWAPS_PER_INTERVAL = 2  # attempts of the rungs to exchange: every 0.5 ps, as fp
 class PersistentReplicas:
     """Langevin dynamics of R replicas at K temperatures, which exchange.
 
-    They start from positions (K, R, n, 3) in nm with fresh velocities. Attributes: positions_nm (K, R, n, 3), where
-    they are now.
+    They start from positions (K, R, n, 3) in nm with fresh velocities. first: by which number messages call the first
+    of them. Attributes: positions_nm (K, R, n, 3), where they are now.
     """
 
     def __init__(
@@ -38,8 +38,10 @@ class PersistentReplicas:
         settings: CalibrationRecipe,
         threads: int | None,
         seed: int,
+        *,
+        first: int = 0,
     ):
-        shape = positions_nm.shape
+        shape, self._first = positions_nm.shape, first
         self._ladder_k = geometric_ladder(force_field.temperature_k, settings.top_temperature_k, shape[0])
         self._limits, self._space = BondLimits.of(force_field), force_field.space
         assert settings.timestep_fs is not None  # calibrate_in_rounds has chosen one
@@ -91,7 +93,7 @@ class PersistentReplicas:
                     else f"lower calibration.top_temperature_k: it is on the rung of {temperature_k:g} K"
                 )
                 raise InputError(
-                    f"calibration: replica {next(iter(broken))} broke after {time_ps:g} ps "
+                    f"calibration: replica {self._first + next(iter(broken))} broke after {time_ps:g} ps "
                     f"({next(iter(broken.values()))}); "
                     f"train further, or {remedy}"
                 )

@@ -16,12 +16,11 @@ from threading import Event
 import torch
 from torch import Tensor
 
-from fpforce.forcefield.load import load
 from fpforce.foundation.seeds import seeds
 from fpforce.simulation.time_step import time_step_fs
 from fpforce.training.calibration.last_layer import last_layer, last_layer_inputs, last_layer_slopes
 from fpforce.training.calibration.newton import BLOCKS, NewtonStep, chosen_stiffness, nearer, newton_step
-from fpforce.training.calibration.persistent_replicas import PersistentReplicas
+from fpforce.training.calibration.round_in_shards import shard_replicas, simulate_round
 from fpforce.training.checkpoint.checkpoint import Checkpoint
 from fpforce.training.checkpoint.record import CalibrationRecord
 from fpforce.training.data.dataset import evenly, noised
@@ -61,10 +60,10 @@ def calibrate_in_rounds(
     """Simulate rounds, each followed by a Newton step towards the averages of the data.
 
     data (frames, beads, 3): normalised. The model's own samples have the noise of t_eval; training frames get it here.
-    run: threads and seed. keep: called after each round, when the checkpoint's record has it. held_out (frames, beads,
-    3): frames that no training saw, in order of time; where the rounds took the simulation away from them, the shift is
-    what it was before the first. Returns False when the event `stop` is set meanwhile; the round that it interrupts is
-    lost.
+    run: threads, seed, and who simulates. keep: called after each round, when the checkpoint's record has it. held_out
+    (frames, beads, 3): frames that no training saw, in order of time; where the rounds took the simulation away from
+    them, the shift is what it was before the first. Returns False when the event `stop` is set meanwhile, or a signal
+    stops the simulation; the round that it interrupts is lost.
     """
     record = checkpoint.record.calibration
     assert record is not None
@@ -88,6 +87,8 @@ def calibrate_in_rounds(
         settings = settings.model_copy(update={"timestep_fs": longest})
     if record.done and modes != settings.series:
         logger.info("rounds go on as they began, with%s series of dihedrals and angles", "" if modes else "out")
+    had = record.settings.get("shard_replicas") if record.done else None
+    settings = settings.model_copy(update={"shard_replicas": shard_replicas(settings, run, had)})
     record.settings = settings.model_dump(mode="json") | {"series": modes}
     logger.info(
         "calibrating the last layer%s in rounds of simulation, up to %d: %g ps of %d replicas at %d temperature%s",
@@ -98,15 +99,15 @@ def calibrate_in_rounds(
         settings.rungs,
         "" if settings.rungs == 1 else "s",
     )
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, run.where.pool() as pool:
         while record.done < rounds:
             began, model = time.monotonic(), Path(folder) / "model.pt"
             write_force_field(checkpoint, model, t_eval, overwrite=True, with_support=False)
             (seed,) = seeds(run.seed, "round of calibration", record.done)
-            replicas = PersistentReplicas(load(model).bound(), record.positions_nm.numpy(), settings, run.threads, seed)
-            frames_nm = replicas.simulate(stop)
-            if frames_nm is None:
+            found = simulate_round(model, record.positions_nm.numpy(), settings, run.threads, seed, pool)
+            if found is None or stop.is_set():
                 return False
+            frames_nm, last_nm = found
             left_out = SETTLING[min(record.done, len(SETTLING) - 1)]
             settled = torch.from_numpy(frames_nm[int(left_out * len(frames_nm)) :])
             x = checkpoint.record.normalisation.from_nm(settled.flatten(0, 1), t_eval)
@@ -119,7 +120,7 @@ def calibrate_in_rounds(
             step = newton_step(data_inputs.mean(0), inputs, slopes, record.shift, gain, stiffness)
             simulated_under = record.shift
             record.stiffness.append(stiffness)
-            _take(record, step, time.monotonic() - began, torch.from_numpy(replicas.positions_nm), settings)
+            _take(record, step, time.monotonic() - began, torch.from_numpy(last_nm), settings)
             keep()
     if held_out is not None and len(held_out) < 2 * BLOCKS:
         held_out = None  # of so few the error could not be told

@@ -33,6 +33,8 @@ FREE = frozenset(
         "run.devices",
         "run.strategy",
         "run.threads",
+        "run.workers",
+        "run.scheduler",
         "run.compile",
     )
 )

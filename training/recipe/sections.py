@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from fpforce.distributed.parts import Where
 from fpforce.training.recipe.models import GraphTransformerRecipe, InternalRecipe, ModelRecipe, Section
 
 FEWEST_LIKELIHOODS = 10  # frames; a fit to fewer is one to chance
@@ -267,6 +268,12 @@ class CalibrationRecipe(Section):
         "by a Fourier series along each (kind internal); false: they move the last layer alone",
     )
     replicas: int = Field(256, ge=2, description="molecules simulated together, which start from frames of the data")
+    shard_replicas: int | None = Field(
+        None,
+        ge=1,
+        description="replicas that are simulated as one batch; all by default, or with run.workers or run.scheduler "
+        "a sixteenth of them",
+    )
     picoseconds: float = Field(60.0, gt=0, description="simulated time of each replica in a round")
     timestep_fs: float | None = Field(
         None, gt=0, description="time step of the simulation; by default the longest that the bonds of the data allow"
@@ -296,6 +303,14 @@ class RunRecipe(Section):
         "not depend on their number",
     )
     strategy: str = Field("auto", description="Lightning: auto, ddp, ...")
+    workers: int | None = Field(
+        None,
+        ge=1,
+        description="processes of this machine among which rounds of calibration share their replicas (Dask)",
+    )
+    scheduler: str | None = Field(
+        None, description="address of a Dask scheduler, or its scheduler.json, whose workers do that"
+    )
     threads: int | None = Field(None, ge=1, description="CPU threads of torch; all cores by default")
     compile: bool | Literal["auto"] = Field(
         "auto",
@@ -303,6 +318,20 @@ class RunRecipe(Section):
         "and makes it faster; auto: in long trainings on a CPU with a C++ compiler",
     )
     precision: Literal["32-true", "64-true"] = Field("32-true", description="lower precisions break the FP term")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "RunRecipe":
+        if self.workers is not None and self.scheduler is not None:
+            raise ValueError(
+                f"workers = {self.workers} starts workers on this machine, and those of scheduler = {self.scheduler} "
+                "are there already; give one of the two"
+            )
+        return self
+
+    @property
+    def where(self) -> Where:
+        """Who simulates rounds of calibration."""
+        return Where(self.workers, self.scheduler)
 
 
 class Recipe(Section):

@@ -115,6 +115,39 @@ def test_a_fit_leaves_a_force_field_with_its_report_and_says_how_it_went(tiny):
     assert len(figures["diagnosis"]) >= 1 and fpforce.load(tiny.model).temperature_k == 300
 
 
+def test_workers_of_dask_calibrate_draw_and_simulate(tiny, alanine, tmp_path):
+    """The same training and samples; simulations in shards, which the report reads as they are."""
+    pytest.importorskip("distributed")
+    from fpforce.fitting.fit import fit
+    from fpforce.fitting.settings import FitSettings
+    from fpforce.training.checkpoint.checkpoint import read_checkpoint
+    from fpforce.training.recipe.read import load_recipe
+
+    calibrated = ("calibration.rounds=1", "calibration.replicas=2", "calibration.picoseconds=2")
+    recipe = load_recipe(
+        alanine / "recipe.yaml",
+        [*TINY, *calibrated, "calibration.timestep_fs=1", f"output={tmp_path / 'shared'}"],
+    )
+    settings = FitSettings(**SETTINGS | {"replicas": 2}, workers=2)  # a shard a replica, and a process a shard
+    folder = fit(recipe, settings, show_progress=False).model.parent
+    ours, theirs = weights(folder), weights(tiny.model.parent)
+    assert all((ours[name] == theirs[name]).all() for name in theirs)
+    assert read_checkpoint(folder / "model.ckpt").record.calibration.settings["shard_replicas"] == 1
+    drawn = [
+        np.asarray(
+            fpforce.read_bead_frames(
+                each / "round_1" / "iid.xtc", each / "round_1" / "iid.xtc.pdb", beads="all"
+            ).positions_nm
+        )
+        for each in (folder, tiny.model.parent)
+    ]
+    np.testing.assert_array_equal(*drawn)
+    assert (folder / "round_1" / "from_2.xtc.shards").is_dir()
+    assert simulated(folder, 2).shape == (12, 2, 5, 3)
+    figures = json.loads((folder / "report.json").read_text())
+    assert figures["speed"]["replicas_per_simulation"] == [2, 2]
+
+
 def test_it_starts_from_both_basins_of_the_data(tiny):
     field, folder = fpforce.load(tiny.model), tiny.model.parent
     starts = [

@@ -1,4 +1,5 @@
-"""Simulations side by side, one process each, as many at a time as there are processors.
+"""The simulations of a round: side by side, one process each, as many at a time as there are processors, or one after
+the other, each shared by Dask's workers.
 
 In: a model, and for each simulation its output and settings. Out: their files. Ctrl-C stops all with their checkpoints.
 """
@@ -8,14 +9,39 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fpforce.distributed.parts import Where
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import wait_until_free
+from fpforce.simulation.files import sidecar_of
 
 # In which the simulations of a fit that was killed notice it, and write their checkpoints.
 _GIVE_WAY_SECONDS = 60.0
+
+
+def has_begun(output: Path) -> bool:
+    """Whether a simulation, in one piece or in shards, can be gone on with."""
+    in_shards = output.with_name(output.name + ".shards").is_dir() and sidecar_of(output).exists()
+    return in_shards or output.with_name(output.name + ".checkpoint").exists()
+
+
+def simulate_in_shards(
+    model: Path, wanted: Sequence[tuple[Path, dict[str, Any]]], where: Where, show_progress: bool
+) -> None:
+    """Run all simulations, one after the other, by Dask's workers; one that was begun in one piece goes on so.
+
+    wanted and errors: as of `simulate_together`.
+    """
+    from fpforce.simulation.simulate import SimulationSettings, simulate
+
+    for output, fields in wanted:
+        settings = SimulationSettings(**fields)
+        if not settings.resume or output.with_name(output.name + ".shards").is_dir():
+            settings = replace(settings, workers=where.workers, scheduler=where.scheduler)
+        simulate(model, output, settings, show_progress=show_progress)
 
 
 def simulate_together(
