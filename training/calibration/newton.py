@@ -73,14 +73,23 @@ def chosen_stiffness(data: Tensor, simulated: Tensor, slopes: Tensor, shift: Ten
     return FACTORS[max(range(len(FACTORS)), key=gains.__getitem__)]
 
 
-def nearer(change: Tensor, before: Tensor, after: Tensor, inputs: Tensor) -> tuple[float, float]:
+def free_energy(change: Tensor, before: Tensor, after: Tensor) -> float:
+    """What a change of the weights (features,) adds to the free energy -ln Z, in kT: <h>.change, integrated over it.
+
+    before, after (features,): averages of h in simulations without and with the change. By the trapezoidal rule, which
+    is right where h is Gaussian: so for one step of `newton_step`, after which half of the frames still count, and not
+    for many at once, over which averages need not change evenly.
+    """
+    return float((before + after) @ change) / 2.0
+
+
+def nearer(change: Tensor, free_energy: float, inputs: Tensor) -> tuple[float, float]:
     """By how many nats a change of the weights (features,) makes other frames more likely, and the error of that.
 
-    before, after (features,): averages of h in simulations without and with it, between which the free energy is
-    integrated by the trapezoidal rule. inputs (frames, features): h of the other frames, in order of time, whose
+    free_energy: what the change adds to it. inputs (frames, features): h of the other frames, in order of time, whose
     sampling error alone is counted, from BLOCKS blocks.
     """
-    gained = (0.5 * (before + after) - inputs) @ change
+    gained = free_energy - inputs @ change
     blocks = torch.stack([block.mean() for block in gained.tensor_split(BLOCKS)])
     return float(gained.mean()), float(blocks.std() / len(blocks) ** 0.5)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from fpforce.foundation.seeds import seeds
 from fpforce.simulation.time_step import time_step_fs
 from fpforce.training.calibration.last_layer import last_layer, last_layer_inputs, last_layer_slopes
-from fpforce.training.calibration.newton import BLOCKS, NewtonStep, chosen_stiffness, nearer, newton_step
+from fpforce.training.calibration.newton import BLOCKS, NewtonStep, chosen_stiffness, free_energy, nearer, newton_step
 from fpforce.training.calibration.round_in_shards import shard_replicas, simulate_round
 from fpforce.training.checkpoint.checkpoint import Checkpoint
 from fpforce.training.checkpoint.record import CalibrationRecord
@@ -114,19 +114,16 @@ def calibrate_in_rounds(
             inputs = last_layer_inputs(energy, x.to(data.dtype), t_eval, modes)
             simulated = inputs.unflatten(0, settled.shape[:2])
             stiffness = chosen_stiffness(data_inputs, simulated, slopes, record.shift)
-            if not record.done:
-                record.first = {"shift": record.shift, "mean": inputs.mean(0)}
+            _follow(record, inputs.mean(0))
             gain = 1.0 / (1 + rounds_without_gain(record.relative_entropy))
             step = newton_step(data_inputs.mean(0), inputs, slopes, record.shift, gain, stiffness)
-            simulated_under = record.shift
             record.stiffness.append(stiffness)
             _take(record, step, time.monotonic() - began, torch.from_numpy(last_nm), settings)
             keep()
     if held_out is not None and len(held_out) < 2 * BLOCKS:
         held_out = None  # of so few the error could not be told
-    if held_out is not None and record.first is not None and record.done > 1:
-        held_inputs = last_layer_inputs(energy, at_t_eval(held_out), t_eval, modes)
-        _judge(record, simulated_under, inputs.mean(0), held_inputs)
+    if held_out is not None and record.last is not None and record.done > 1:
+        _judge(record, last_layer_inputs(energy, at_t_eval(held_out), t_eval, modes))
         keep()
     if record.relative_entropy[-1] > FAR_APART:
         logger.warning(
@@ -170,14 +167,25 @@ def rounds_without_gain(relative_entropy: list[float]) -> int:
     return since
 
 
-def _judge(record: CalibrationRecord, shift: Tensor, simulated: Tensor, held_out: Tensor) -> None:
+def _follow(record: CalibrationRecord, mean: Tensor) -> None:
+    """Add a round's simulation to the way from the first: mean (features,) are averages of h, under record.shift."""
+    here = {"shift": record.shift, "mean": mean, "free_energy": 0.0}
+    before = record.last or record.first
+    if before is None:
+        record.first = here
+    else:
+        step = free_energy(record.shift - before["shift"], before["mean"], mean)
+        here["free_energy"] = before.get("free_energy", 0.0) + step
+    record.last = here
+
+
+def _judge(record: CalibrationRecord, held_out: Tensor) -> None:
     """Take the rounds back where the last simulation is farther from held-out frames than the first.
 
-    simulated (features,): averages of h in the last round, under the shift (features,). held_out (frames, features): h
-    of the frames.
+    held_out (frames, features): h of the frames.
     """
-    assert record.first is not None
-    nats, error = nearer(shift - record.first["shift"], record.first["mean"], simulated, held_out)
+    assert record.first is not None and record.last is not None
+    nats, error = nearer(record.last["shift"] - record.first["shift"], record.last["free_energy"], held_out)
     record.held_out, record.refused = {"nats": nats, "error": error}, nats < -SURE * error
     if not record.refused:
         logger.info("held-out frames have become more likely by %.3g nats each, give or take %.2g", nats, error)

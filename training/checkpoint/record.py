@@ -77,10 +77,11 @@ class CalibrationRecord:
     where the replicas are, None before the first round. relative_entropy (nats), effective (part of the frames) and
     seconds have an entry a round, as in training.calibration.newton.NewtonStep. best: relative entropy, number, shift
     and last positions of the round whose simulation was the nearest to the data. undone: numbers of the rounds that
-    went back to such a one. first: shift, and averages (features,) of the simulation under it, of the first round.
-    stiffness: of each round, in units of the smallest (training.calibration.newton.chosen_stiffness). held_out: by how
-    many nats frames that no training saw became more likely, and the standard error of that; None without
-    such frames. refused: it went away from them, so the shift is the first round's again.
+    went back to such a one. first, last: shift, averages (features,) of the simulation under it, and free energy (kT,
+    over that of the first) of these rounds. stiffness: of each round, in units of the smallest
+    (training.calibration.newton.chosen_stiffness). held_out: by how many nats frames that no training saw became more
+    likely, and the standard error of that; None without such frames. refused: it went away from them, so the shift is
+    the first round's again.
     """
 
     t_eval: float
@@ -93,6 +94,7 @@ class CalibrationRecord:
     best: dict | None = None
     undone: list[int] = field(default_factory=list)
     first: dict | None = None
+    last: dict | None = None
     stiffness: list[float] = field(default_factory=list)
     held_out: dict | None = None
     refused: bool = False

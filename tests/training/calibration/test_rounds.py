@@ -79,10 +79,10 @@ def test_rounds_of_an_earlier_version_go_on_without_modes(calibrated, small_reci
     shutil.copytree(path.parent, tmp_path / "run")
     record = read_checkpoint(tmp_path / "run" / path.name).record
     features = read_checkpoint(path).model().network.readout().in_features
-    first = {name: value[:features] for name, value in record.calibration.first.items()}
+    first = {name: record.calibration.first[name][:features] for name in ("shift", "mean")}
     best = record.calibration.best | {"shift": record.calibration.best["shift"][:features]}
     shift = record.calibration.shift[:features]
-    record.calibration = dataclasses.replace(record.calibration, shift=shift, first=first, best=best)
+    record.calibration = dataclasses.replace(record.calibration, shift=shift, first=first, last=None, best=best)
     replace_record(tmp_path / "run" / path.name, record)
     update = {"calibration": recipe.calibration.model_copy(update={"rounds": 3}), "output": tmp_path / "run"}
     after = read_checkpoint(train(recipe.model_copy(update=update), resume=True, show_progress=False))
@@ -167,13 +167,33 @@ def test_rounds_that_lead_away_from_held_out_frames_are_taken_back(caplog):
     held_out = torch.randn(4000, 2, generator=generator, dtype=torch.float64) + torch.tensor([1.0, 0.0])
     origin, ahead = torch.zeros(2, dtype=torch.float64), torch.tensor([0.8, 0.0], dtype=torch.float64)
     for simulated, nats in ((ahead, 0.5 * (1.0 - 0.2**2)), (-ahead, 0.5 * (1.0 - 1.8**2))):
-        record = CalibrationRecord(1e-5, torch.ones(2), first={"shift": torch.zeros(2), "mean": origin})
+        record = CalibrationRecord(1e-5, origin)
+        rounds._follow(record, origin)
+        record.shift = -simulated
+        rounds._follow(record, simulated)
+        record.shift = torch.ones(2, dtype=torch.float64)
         with caplog.at_level("WARNING", logger="fpforce"):
-            rounds._judge(record, -simulated, simulated, held_out)
+            rounds._judge(record, held_out)
         assert record.held_out["nats"] == pytest.approx(nats, abs=0.05)
         assert record.held_out["error"] == pytest.approx(0.8 / math.sqrt(4000), rel=0.6)
         assert record.refused == (nats < 0.0) and record.shift.sum() == (0.0 if nats < 0.0 else 2.0)
     assert "taken back" in caplog.text and CalibrationRecord(**dataclasses.asdict(record)).summary()["refused"]
+
+
+def test_rounds_are_judged_along_the_way_that_they_took():
+    """h = 1 in a basin of weight p, else 0: its share follows a shift w as p e^-w / (1 - p + p e^-w), all at once."""
+    p = 1e-5
+    record = CalibrationRecord(1e-5, torch.zeros(1, dtype=torch.float64))
+    for done in range(13):
+        record.shift = torch.tensor([-float(done)], dtype=torch.float64)
+        share = p * math.exp(done) / (1.0 - p + p * math.exp(done))
+        rounds._follow(record, torch.tensor([share], dtype=torch.float64))
+    held_out = torch.zeros(1000, 1, dtype=torch.float64)
+    held_out[::5] = 1.0
+    rounds._judge(record, held_out)
+    exact = 12.0 * 0.2 - math.log(1.0 - p + p * math.exp(12.0))
+    assert record.held_out["nats"] == pytest.approx(exact, abs=0.1) and exact > 1.0 and not record.refused
+    assert 12.0 * (0.2 - 0.5 * (p + share)) < -1.0, "the averages of the first and the last alone say the opposite"
 
 
 @pytest.mark.parametrize(("held_out", "judged"), [(15, False), (16, True)])
