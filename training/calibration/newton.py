@@ -124,6 +124,21 @@ def bearable_part(energy_change: Tensor, gain: float) -> float:
     return gain
 
 
+def resampled(energy_change: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Times and replicas (both (replicas,)) of as many frames as there are replicas, drawn by their weights.
+
+    energy_change (times, replicas): of each frame, whose weight is exp(-energy_change). Systematic resampling, one
+    replica after the other: each gives as many frames as its share is worth, but for a fraction.
+    Source: Kitagawa, J. Comput. Graph. Stat. 5, 1 (1996).
+    """
+    times, replicas = energy_change.shape
+    weights = torch.softmax(-energy_change.double().T.flatten(), 0)
+    first = torch.rand(1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    at = (torch.arange(replicas, dtype=torch.float64) + first) / replicas
+    chosen = torch.searchsorted(weights.cumsum(0), at).clamp(max=len(weights) - 1)
+    return chosen % times, chosen // times
+
+
 def effective_part(energy_change: Tensor) -> float:
     """Kish's effective part of frames with weights exp(-energy_change)."""
     weights = torch.softmax(-energy_change, 0)

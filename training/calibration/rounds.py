@@ -1,8 +1,10 @@
 """The second stage of calibration: rounds of simulation, each followed by a step of the last layer's weights.
 
 In: a checkpoint, and frames of the data or samples of the model. Out: the checkpoint's calibration record, whose shift
-of the weights brings the simulation's averages to theirs. Replicas go on from one round to the next; the step is that
-of newton.py.
+of the weights brings the simulation's averages to theirs; the step is that of newton.py. Replicas go on from one round
+to the next, from frames drawn by the weights that the step gives them. So they are where the new weights want them at
+once. From where they ended they would follow a slow mode for longer than a round, which meanwhile would look as if the
+step had been too short, and the next ones would go too far; between basins that no replica leaves, without an end.
 Source: Tieleman, ICML 2008 (persistent replicas).
 """
 
@@ -19,7 +21,15 @@ from torch import Tensor
 from fpforce.foundation.seeds import seeds
 from fpforce.simulation.time_step import time_step_fs
 from fpforce.training.calibration.last_layer import last_layer, last_layer_inputs, last_layer_slopes
-from fpforce.training.calibration.newton import BLOCKS, NewtonStep, chosen_stiffness, free_energy, nearer, newton_step
+from fpforce.training.calibration.newton import (
+    BLOCKS,
+    NewtonStep,
+    chosen_stiffness,
+    free_energy,
+    nearer,
+    newton_step,
+    resampled,
+)
 from fpforce.training.calibration.round_in_shards import shard_replicas, simulate_round
 from fpforce.training.checkpoint.checkpoint import Checkpoint
 from fpforce.training.checkpoint.record import CalibrationRecord
@@ -118,7 +128,11 @@ def calibrate_in_rounds(
             gain = 1.0 / (1 + rounds_without_gain(record.relative_entropy))
             step = newton_step(data_inputs.mean(0), inputs, slopes, record.shift, gain, stiffness)
             record.stiffness.append(stiffness)
-            _take(record, step, time.monotonic() - began, torch.from_numpy(last_nm), settings)
+            (draw,) = seeds(run.seed, "replicas after a round", record.done)
+            drawn = resampled(simulated @ step.change, draw)
+            ended_nm = torch.from_numpy(last_nm)
+            after_nm = torch.cat([settled[drawn][None], ended_nm[1:]])
+            _take(record, step, time.monotonic() - began, ended_nm, after_nm, settings)
             keep()
     if held_out is not None and len(held_out) < 2 * BLOCKS:
         held_out = None  # of so few the error could not be told
@@ -200,9 +214,17 @@ def _judge(record: CalibrationRecord, held_out: Tensor) -> None:
 
 
 def _take(
-    record: CalibrationRecord, step: NewtonStep, seconds: float, positions_nm: Tensor, settings: CalibrationRecipe
+    record: CalibrationRecord,
+    step: NewtonStep,
+    seconds: float,
+    positions_nm: Tensor,
+    after_nm: Tensor,
+    settings: CalibrationRecipe,
 ) -> None:
-    """End a round: make its step, or go back to the best round if this one's simulation was far worse."""
+    """End a round: make its step, or go back to the best round if this one's simulation was far worse.
+
+    positions_nm, after_nm (rungs, replicas, beads, 3): where the round ended, and where the next one begins.
+    """
     nats, best = step.relative_entropy, record.best
     if best is not None and nats > max(FAR_WORSE * best["relative_entropy"], best["relative_entropy"] + FAR_WORSE_NATS):
         record.undo(nats, seconds)
@@ -219,7 +241,7 @@ def _take(
             settings.picoseconds,
         )
         return
-    record.add(step.change, nats, step.effective, seconds, positions_nm)
+    record.add(step.change, nats, step.effective, seconds, positions_nm, after_nm)
     logger.info(
         "calibration round %d of %d: %s and simulation %.4f nats apart, %.0f%% of the frames count after the step; "
         "stiffness %g",

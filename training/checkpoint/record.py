@@ -112,9 +112,17 @@ class CalibrationRecord:
         return len(self.seconds)
 
     def add(
-        self, change: Tensor, relative_entropy: float, effective: float, seconds: float, positions_nm: Tensor
+        self,
+        change: Tensor,
+        relative_entropy: float,
+        effective: float,
+        seconds: float,
+        positions_nm: Tensor,
+        after_nm: Tensor,
     ) -> None:
-        """Account for a finished round."""
+        """Account for a finished round, which ended at positions_nm (rungs, replicas, beads, 3); the next one begins at
+        after_nm.
+        """
         if self.best is None or relative_entropy < self.best["relative_entropy"]:
             self.best = {
                 "relative_entropy": relative_entropy,
@@ -122,7 +130,7 @@ class CalibrationRecord:
                 "shift": self.shift,
                 "positions_nm": positions_nm,
             }
-        self.shift, self.positions_nm = self.shift + change, positions_nm
+        self.shift, self.positions_nm = self.shift + change, after_nm
         self._append(relative_entropy, effective, seconds)
 
     def undo(self, relative_entropy: float, seconds: float) -> None:

@@ -151,9 +151,10 @@ def test_round_that_makes_things_far_worse_goes_back_to_the_best_one(caplog):
     for number, value in enumerate(nats):
         positions = torch.full((1, 2, 5, 3), float(number))
         with caplog.at_level("WARNING", logger="fpforce"):
-            _take(record, NewtonStep(torch.ones(1), value, 0.9), 1.0, positions, settings)
+            _take(record, NewtonStep(torch.ones(1), value, 0.9), 1.0, positions, positions + 10.0, settings)
+        assert record.positions_nm[0, 0, 0, 0] == (1.0 if number == 2 else 10.0 + number)
         if number == 2:  # the second round simulated the shift that the first made, 1
-            assert record.shift.item() == 1.0 and record.positions_nm[0, 0, 0, 0] == 1.0
+            assert record.shift.item() == 1.0
     assert record.undone == [3] and record.relative_entropy == list(nats) and record.done == 4
     assert record.shift.item() == 2.0
     for part in ("round 3 of 4", "0.55 nats apart", "0.02 in round 2", "more than 2 replicas", "100 ps"):
@@ -231,7 +232,7 @@ def test_a_calibration_that_ends_far_off_is_warned_of(calibrated, small_recipe, 
     path, recipe = calibrated
     monkeypatch.setattr(
         "fpforce.training.calibration.rounds.newton_step",
-        lambda *_, **rest: NewtonStep(torch.zeros(_[3].shape), 3.0, 1.0),
+        lambda *_, **rest: NewtonStep(torch.zeros_like(_[3]), 3.0, 1.0),
     )
     longer = recipe.model_copy(update={"calibration": recipe.calibration.model_copy(update={"rounds": 4})})
     with caplog.at_level("WARNING", logger="fpforce"):

@@ -11,7 +11,7 @@ from fpforce.training.calibration.last_layer import (
     STIFFNESS,
     last_layer_slopes,
 )
-from fpforce.training.calibration.newton import chosen_stiffness, nearer, newton_step
+from fpforce.training.calibration.newton import chosen_stiffness, nearer, newton_step, resampled
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.models.local_series import ORDERS, modes_of
 
@@ -153,3 +153,55 @@ def test_an_average_of_correlated_frames_is_not_taken_for_better_known_than_it_i
     ahead = torch.ones(1, dtype=torch.float64)
     _, error = nearer(-ahead, 0.0, h)
     assert error == pytest.approx(float(h[::500].std()) / math.sqrt(8), rel=0.01)
+
+
+def test_frames_are_drawn_as_often_as_they_have_weight():
+    """Two times of four replicas; equal weights give each replica one frame."""
+    weights = torch.tensor([[1.0, 6.0, 1e-20, 2.0], [2.0, 1.0, 1e-20, 4.0]], dtype=torch.float64)
+    counts = torch.zeros_like(weights)
+    for seed in range(4000):
+        times, replicas = resampled(-weights.log(), seed)
+        assert torch.bincount(replicas, minlength=4).tolist() in ([1, 2, 0, 1], [0, 2, 0, 2], [1, 1, 0, 2])
+        counts.index_put_((times, replicas), torch.ones(4, dtype=torch.float64), accumulate=True)
+    assert torch.allclose(counts / counts.sum(), weights / weights.sum(), atol=0.01)
+    assert resampled(torch.zeros(3, 5), 1)[1].tolist() == [0, 1, 2, 3, 4]
+
+
+def shifts_of_rounds(relaxation, drawn_by_weight, rounds=8, times=20, particles=4000):
+    """Shifts w after each round for h = x, E = (x + 1)^2 / 2 + w x and data of mean 0, of which w = -1 is right.
+
+    Simulated are Ornstein-Uhlenbeck processes with a relaxation time in rounds, from frames of the data on.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def normal():
+        return torch.randn(particles, generator=generator, dtype=torch.float64)
+
+    x, shifts, kept = normal(), [0.0], math.exp(-1.0 / times / relaxation)
+    for number in range(rounds):
+        frames, rests_at = [], -1.0 - shifts[-1]
+        for _ in range(times):
+            x = rests_at + kept * (x - rests_at) + math.sqrt(1.0 - kept**2) * normal()
+            frames.append(x)
+        h = torch.stack(frames)
+        step = freely(torch.zeros(1, dtype=torch.float64), h.flatten()[:, None])
+        if drawn_by_weight:
+            x = h[resampled(h * step.change, number)]
+        shifts.append(shifts[-1] + step.change.item())
+    return shifts
+
+
+def test_steps_do_not_go_too_far_where_a_mode_follows_slowly():
+    # A mean over 4,000 processes that forget in a round is known to 0.02.
+    assert min(shifts_of_rounds(1.0, drawn_by_weight=False)) < -1.2, (
+        "replicas that go on from where they are lag behind"
+    )
+    for relaxation in (0.1, 1.0):
+        shifts = shifts_of_rounds(relaxation, drawn_by_weight=True)
+        assert min(shifts) > -1.08 and abs(shifts[-1] + 1.0) < 0.08
+
+
+def test_the_weight_of_a_basin_that_none_leaves_stays_where_it_is():
+    shifts = shifts_of_rounds(1000.0, drawn_by_weight=True)
+    assert max(map(abs, shifts)) < 0.1
+    assert max(map(abs, shifts_of_rounds(1000.0, drawn_by_weight=False, rounds=20))) > 2 * max(map(abs, shifts))
