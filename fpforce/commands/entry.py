@@ -24,6 +24,8 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
     KeyboardInterrupt as its message with 130.
     """
 
+    told: list[KeyboardInterrupt] = []
+
     @functools.wraps(function)
     def guarded(*args: Any, **options: Any) -> None:
         import typer
@@ -37,6 +39,7 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
             status = 2
         except KeyboardInterrupt as stop:
             _say("interrupted", stop)
+            told.append(stop)
             status = 130
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -64,10 +67,15 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
                 _show_log()
                 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
                 app.command()(guarded)
+                told.clear()
                 app(args=arguments, prog_name=None if arguments is None else function.__module__.rsplit(".", 1)[-1])
             except KeyboardInterrupt as stop:  # before the command itself has begun
                 _say("interrupted", stop)
                 raise SystemExit(130) from None
+            except SystemExit as end:  # which typer makes of a KeyboardInterrupt, as while it reads the options
+                if end.code == 130 and not told:
+                    _say("interrupted", "")
+                raise
 
     main.__doc__ = function.__doc__
     setattr(main, "command", guarded)  # noqa: B010 (its annotations are what the documentation reads the options from)

@@ -1,6 +1,9 @@
 """The wrapper of every command: what the user can mend is one line and exit status 2."""
 
+from typing import Annotated
+
 import pytest
+from typer import Option
 
 from fpforce.commands.entry import command
 
@@ -15,6 +18,24 @@ def test_a_file_that_cannot_be_opened_is_named_on_one_line(kind, capsys):
         main([])
     assert stop.value.code == 2
     assert capsys.readouterr().err == "error: some/file: Reason; check the path\n"
+
+
+def test_a_stop_is_one_line_at_whatever_moment_it_comes(capsys):
+    def stopped(value: int) -> int:
+        raise KeyboardInterrupt("by SIGTERM")
+
+    @command
+    def main(steps: Annotated[int, Option(callback=stopped)] = 1):
+        pass
+
+    @command
+    def other():
+        stopped(1)
+
+    for each, said in ((main, "interrupted\n"), (other, "interrupted: by SIGTERM\n")):
+        with pytest.raises(SystemExit) as stop:
+            each([])
+        assert stop.value.code == 130 and capsys.readouterr().err == said
 
 
 def test_an_error_without_a_file_stays_a_fault_of_the_program():
