@@ -7,7 +7,9 @@ recipe.yaml (the resolved recipe), logs/ (TensorBoard and CSV).
 import contextlib
 import logging
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -176,15 +178,19 @@ def _train_experts(
         if len(module.plans) > 1:
             logger.info("expert over %s, %s", plan, "conservative" if plan.conservative else "not conservative")
         module.begin(number)
+        ctrl_c = signal.getsignal(signal.SIGINT)
         try:
             trainer.fit(module, range(plan.max_steps), ckpt_path=path if unfinished else None, weights_only=True)
         except StoppedWhileCompiling:
-            kept = (
-                f"{path} is as it was, go on with --resume" if path.exists() else "nothing was trained yet, start again"
-            )
             raise KeyboardInterrupt(
-                f"stopped while the training step was compiled; {kept} (run.compile=false does without)"
+                f"stopped while the training step was compiled; {_kept(path)} (run.compile=false does without)"
             ) from None
+        except SystemExit:  # which Lightning makes of a stop before the first step and after the last one
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, ctrl_c)  # which it leaves ignored
+            if not is_first():
+                raise
+            raise KeyboardInterrupt(f"stopped; {_kept(path)}") from None
         unfinished = False
         if not stop.requested:
             _adopt_best(module, path, trainer.is_global_zero)
@@ -197,6 +203,10 @@ def _train_experts(
         module.record.hand_overs = measured_hand_overs(module.record, module.experts, module.plans)
         if trainer.is_global_zero and module.record.hand_overs:
             replace_record(path, module.record)
+
+
+def _kept(path: Path) -> str:
+    return f"{path} is as it was, go on with --resume" if path.exists() else "nothing was trained yet, start again"
 
 
 def _adopt_best(module: ExpertTraining, path: Path, writes: bool) -> None:

@@ -106,6 +106,17 @@ def test_interrupt_while_the_step_is_compiled_ends_the_run_at_once(small_recipe,
         train(recipe, resume=True, show_progress=False)
 
 
+def test_a_stop_before_the_first_step_is_said_and_leaves_ctrl_c_as_it_was(small_recipe, tmp_path, monkeypatch):
+    def stopped(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fpforce.training.loop.expert_training.ExpertTraining.configure_optimizers", stopped)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match="stopped; nothing was trained yet, start again"):
+        train(small_recipe(tmp_path / "run"), show_progress=False)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_double_precision_trains_as_single_does_within_rounding(small_recipe, tmp_path):
     ends = {}
     for precision in ("32-true", "64-true"):
