@@ -60,6 +60,28 @@ def test_a_second_signal_does_not_break_the_clean_up(tmp_path):
     assert process.returncode == 130 and said == "cleaned up\ninterrupted\n"
 
 
+def test_a_signal_that_python_would_drop_comes_again(capfd):
+    """In a finaliser, where an exception is printed and forgotten; it takes longer than the signal is held back."""
+
+    class Dying:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0.05)
+
+    class Slow:
+        def __del__(self):
+            until = time.monotonic() + 0.1
+            signal.raise_signal(signal.SIGTERM)
+            while time.monotonic() < until:
+                time.sleep(0.001)
+
+    for kind in (Dying, Slow):
+        with pytest.raises(KeyboardInterrupt, match="by SIGTERM"), interrupting(at_the_end_of_the_process=False):
+            kind()
+            time.sleep(5)
+    assert capfd.readouterr().err == ""
+
+
 def test_nohup_is_heeded(tmp_path):
     process = started(tmp_path, before="import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)")
     process.send_signal(signal.SIGHUP)
