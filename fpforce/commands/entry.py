@@ -24,7 +24,7 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
     KeyboardInterrupt as its message with 130.
     """
 
-    told: list[KeyboardInterrupt] = []
+    told: list[BaseException] = []  # by what the function ended, where somebody has said so
 
     @functools.wraps(function)
     def guarded(*args: Any, **options: Any) -> None:
@@ -41,6 +41,9 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
             _say("interrupted", stop)
             told.append(stop)
             status = 130
+        except SystemExit as end:
+            told.append(end)
+            raise
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 message = f"no space left on the disk of {error.filename or 'the output'}; free some and start again"

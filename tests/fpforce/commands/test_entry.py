@@ -32,7 +32,12 @@ def test_a_stop_is_one_line_at_whatever_moment_it_comes(capsys):
     def other():
         stopped(1)
 
-    for each, said in ((main, "interrupted\n"), (other, "interrupted: by SIGTERM\n")):
+    @command
+    def of_another():
+        other([])
+
+    once = "interrupted: by SIGTERM\n"
+    for each, said in ((main, "interrupted\n"), (other, once), (of_another, once)):
         with pytest.raises(SystemExit) as stop:
             each([])
         assert stop.value.code == 130 and capsys.readouterr().err == said
