@@ -315,7 +315,8 @@ SECTIONS = (
         "strangers.py CASE ...",
         "The recipe has files, beads, temperature and output, and nothing else. 8,000 steps of training; samples "
         "from the diffusion model; simulations from the most open and from the most closed frame, 32 replicas of "
-        "800 ps each, the first quarter left out. Everything is compared with frames that nothing was trained on; "
+        "800 ps each, or up to eight times as long until their radii of gyration are worth 500 independent frames, the "
+        "first quarter left out. Everything is compared with frames that nothing was trained on; "
         "the floor is the distance of the training frames from them. The method was developed on `tau`, `alanine` "
         "and `chignolin`; by a seed that was written down first `tau_backbone` and `alanine_heavy` were drawn to "
         "be worked on as well. Those of its CASES that have no row here have not been looked at yet. The tau "

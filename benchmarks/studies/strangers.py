@@ -46,6 +46,7 @@ VARIANTS = {
 }
 _SMALL = (*SMALL, "run.compile=false")
 FORCE_FRAMES = 500
+INDEPENDENT, LONGEST = 500, 8  # frames; times --picoseconds
 
 
 @dataclass(frozen=True)
@@ -280,32 +281,46 @@ def _samples(checkpoint, folder: Path, seed: int, count: int) -> np.ndarray:
 
 def _simulations(folder: Path, known: np.ndarray, seed: int, chosen) -> list[np.ndarray]:
     """Frames (frames, beads, 3) of the simulations from the most open and the most closed frame, without their
-    first quarter.
+    first quarter; of as many frames both.
     """
     import fpforce
-    from fpforce.simulation.simulate import SimulationSettings, read_simulation, simulate
 
-    found, radius, field = [], features(known)["radius"], fpforce.load(folder / "model.pt")
-    for number, (name, frame) in enumerate((("open", radius.argmax()), ("closed", radius.argmin()))):
-        output = folder / f"{name}.xtc"
-        simulate(
-            folder / "model.pt",
-            output,
-            SimulationSettings(
-                steps=round(250 * chosen.picoseconds),
-                replicas=chosen.replicas,
-                timestep_fs=4.0,
-                report_interval_ps=2.0,
-                start=known[frame].astype(float),
-                seed=2 * seed + number,
-                overwrite=True,
-            ),
-        )
-        frames = read_simulation(output, field.beads)
-        sound = frames.positions_nm[:, frames.valid.all(0)]
-        found.append(sound[len(sound) // 4 :].reshape(-1, *sound.shape[-2:]))
+    radius, field = features(known)["radius"], fpforce.load(folder / "model.pt")
+    starts = {"open": known[radius.argmax()], "closed": known[radius.argmin()]}
+    found = [
+        _long_enough(field, folder / f"{name}.xtc", starts[name], 2 * seed + k, chosen) for k, name in enumerate(starts)
+    ]
     fewest = min(map(len, found))
     return [thinned(one, fewest) for one in found]
+
+
+def _long_enough(field, output: Path, start: np.ndarray, seed: int, chosen) -> np.ndarray:
+    """Frames without the first quarter, of a simulation of chosen.picoseconds: or twice that, four times ... up to
+    LONGEST, until its radii of gyration are worth INDEPENDENT frames.
+    """
+    from fpforce.analysis.correlation import effective_sample_size
+    from fpforce.simulation.simulate import SimulationSettings, read_simulation, simulate
+
+    settings = SimulationSettings(
+        steps=round(250 * chosen.picoseconds),
+        replicas=chosen.replicas,
+        timestep_fs=4.0,
+        report_interval_ps=2.0,
+        start=start.astype(float),
+        seed=seed,
+        overwrite=True,
+    )
+    longest = settings.steps * (1 if chosen.quick else LONGEST)
+    while True:
+        simulate(field, output, settings)
+        frames = read_simulation(output, field.beads)
+        sound = frames.positions_nm[:, frames.valid.all(0)]
+        kept = sound[len(sound) // 4 :]
+        together = kept.reshape(-1, *kept.shape[-2:])
+        radii = features(together)["radius"].reshape(kept.shape[:2])
+        if settings.steps >= longest or not effective_sample_size(radii) < INDEPENDENT:
+            return together
+        settings = replace(settings, steps=2 * settings.steps, resume=True, overwrite=False)
 
 
 def force_error(model: Path, reference: np.ndarray, exact: np.ndarray) -> float:
