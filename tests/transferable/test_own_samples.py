@@ -134,6 +134,21 @@ def test_rounds_of_simulation_give_it_the_averages_of_the_samples(
     assert abs(after - wanted) < 0.3 * abs(before - wanted), (before, after, wanted)
 
 
+def test_one_molecule_gets_series_of_its_own(dipeptide_checkpoint, unseen_pdb, peptide, tmp_path, monkeypatch):
+    """Rounds with series where a transferable model is bound: every backend has them, the unbound model has none."""
+    frames = peptide("VA", 64, seed=6).positions_nm.astype(float)
+    scale_nm = read_checkpoint(dipeptide_checkpoint).bind(unseen_pdb).record.scale_nm
+    centred = torch.from_numpy(frames - frames.mean(1, keepdims=True)).float() / scale_nm
+    monkeypatch.setattr(own_samples, "_draw", lambda bound, t_eval, seed, stop: centred)
+    monkeypatch.setattr("fpforce.training.calibration.rounds.ENOUGH", 0.0)
+    overrides = [f"calibration.{one}" for one in ("replicas=4", "picoseconds=3", "timestep_fs=1")]
+    export(dipeptide_checkpoint, tmp_path / "va.pt", topology=unseen_pdb, rounds=1, overrides=overrides)
+    own = load(tmp_path / "va.pt")
+    assert own.metadata["model"]["series"]
+    natively, by_torch = (energies(own, frames[:8], backend) for backend in ("native", "torchforce"))
+    np.testing.assert_allclose(natively, by_torch, rtol=1e-5, atol=1e-4 * np.ptp(by_torch))
+
+
 def test_it_is_refused_where_it_says_nothing(transferable_checkpoint, small_checkpoint, unseen_pdb, tmp_path):
     with pytest.raises(
         InputError, match="likelihood_frames is 40, which calibrates a transferable model for one molecule"
