@@ -7,6 +7,8 @@ of the forces is not.
 Source: docs/method.md, eq. 26.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -36,13 +38,23 @@ def last_layer_inputs(energy: DiffusionEnergy, x: Tensor, t_eval: float, modes: 
     return torch.cat(parts).double()
 
 
-def last_layer_slopes(energy: DiffusionEnergy, x: Tensor, t_eval: float, modes: bool = False) -> Tensor:
+def last_layer_slopes(
+    energy: DiffusionEnergy,
+    x: Tensor,
+    t_eval: float,
+    modes: bool = False,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Tensor:
     """G (features, features), the mean of grad h_a . grad h_b over positions x (frames, beads, 3), in float64; modes as
     for `last_layer_inputs`, of which only a part, MODES_HELD, counts, but their roughness besides.
+
+    stopped: looked at every second or so; KeyboardInterrupt once it is true.
     """
     total, features = torch.zeros((), dtype=torch.float64), last_layer(energy).in_features
     count = _inputs(energy, x[:1], t_eval, modes).shape[1]
     for part in x.split(max(1, min(_BATCH, ELEMENTS // (count * x[0].numel())))):
+        if stopped():
+            raise KeyboardInterrupt
         part = part.detach().requires_grad_()
         h = _inputs(energy, part, t_eval, modes)
         slopes = _gradients(h[:, :features], part)

@@ -85,7 +85,10 @@ def calibrate_in_rounds(
 
     # Rounds go on as they began, with modes or, as in earlier versions, without.
     modes = len(record.shift) > last_layer(energy).in_features if record.done else _says_enough(energy, data, settings)
-    slopes = last_layer_slopes(energy, at_t_eval(evenly(data, SLOPE_FRAMES, generator)), t_eval, modes)
+    try:
+        slopes = last_layer_slopes(energy, at_t_eval(evenly(data, SLOPE_FRAMES, generator)), t_eval, modes, stop.is_set)
+    except KeyboardInterrupt:
+        return False
     data_inputs = last_layer_inputs(energy, at_t_eval(data[:: -(-len(data) // MOST_FRAMES)]), t_eval, modes)
     record.shift = torch.cat([record.shift, record.shift.new_zeros(len(slopes) - len(record.shift))])
     if record.positions_nm is None:

@@ -98,6 +98,13 @@ def test_slopes_are_what_the_gradient_of_a_shift_is(small_checkpoint):
     assert (shift @ slopes @ shift).item() == pytest.approx(change.item(), rel=1e-6)
 
 
+def test_slopes_can_be_stopped(small_checkpoint):
+    checkpoint = read_checkpoint(small_checkpoint)
+    asked = iter((False, True))
+    with pytest.raises(KeyboardInterrupt):
+        last_layer_slopes(checkpoint.model(), checkpoint.record.check_frames, 1e-5, False, lambda: next(asked))
+
+
 def test_modes_are_held_back_by_a_part_of_the_forces_that_they_change_and_by_their_roughness(small_checkpoint):
     checkpoint = read_checkpoint(small_checkpoint)
     energy, x = checkpoint.model().double(), checkpoint.record.check_frames[:50].double()
