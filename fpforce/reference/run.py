@@ -21,7 +21,7 @@ from fpforce.foundation.signals import stop_signals
 from fpforce.molecule.chirality import d_residues
 from fpforce.reference.protocol import Dynamics
 from fpforce.reference.replica_exchange import ReplicaExchange
-from fpforce.trajectories.writers import write_xtc
+from fpforce.trajectories.trajectory_writer import write_xtc
 
 if TYPE_CHECKING:
     import openmm
