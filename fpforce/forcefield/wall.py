@@ -6,7 +6,6 @@ simulation that left the data from letting beads pass through each other.
 Source: docs/method.md, eq. 22.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
+from fpforce.molecule.graph import neighbours_of, steps_from
 
 HEIGHT_KT = 1000.0  # of a pair's wall at distance 0: 1 kT at 0.9 of the smallest distance, 8 kT at 0.8
 FEWEST_BONDS = 3  # bonds and angles have the prior
@@ -122,19 +122,9 @@ def smallest_distances(molecules: Iterable[tuple[BeadTable, np.ndarray]]) -> lis
 
 def distant_pairs(beads: BeadTable) -> np.ndarray:
     """Pairs i < j of beads at least FEWEST_BONDS bonds apart, or not joined at all, int (P, 2)."""
-    around = [[] for _ in range(len(beads))]
-    for i, j in beads.bonds:
-        around[i].append(j)
-        around[j].append(i)
-    pairs = []
+    neighbours, pairs = neighbours_of(beads.bonds), []
     for start in range(len(beads)):
-        near, queue = {start: 0}, deque([start])
-        while queue:
-            bead = queue.popleft()
-            for other in around[bead]:
-                if other not in near and near[bead] + 1 < FEWEST_BONDS:
-                    near[other] = near[bead] + 1
-                    queue.append(other)
+        near = steps_from(neighbours, start, most=FEWEST_BONDS - 1)
         pairs.extend((start, other) for other in range(start + 1, len(beads)) if other not in near)
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 

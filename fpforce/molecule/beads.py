@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 import numpy as np
 
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.graph import neighbours_of
 
 if TYPE_CHECKING:
     import mdtraj
@@ -114,12 +115,9 @@ class BeadTable:
     @cached_property
     def angles(self) -> tuple[tuple[int, int, int], ...]:
         """Triples (i, j, k) with bonds i-j and j-k, i < k, sorted by j."""
-        neighbours = [[] for _ in self.beads]
-        for i, j in self.bonds:
-            neighbours[i].append(j)
-            neighbours[j].append(i)
+        neighbours = neighbours_of(self.bonds)
         return tuple(
-            (i, j, k) for j, around in enumerate(neighbours) for i in sorted(around) for k in sorted(around) if i < k
+            (i, j, k) for j in sorted(neighbours) for i in sorted(neighbours[j]) for k in sorted(neighbours[j]) if i < k
         )
 
     @cached_property
