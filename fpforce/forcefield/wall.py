@@ -91,10 +91,6 @@ class Wall:
             "wall.distance_nm": self.distances_nm,
         }
 
-    def record(self, smallest: list[dict[str, Any]]) -> dict[str, Any]:
-        """What fpforce.json says of it."""
-        return {"height_kt": HEIGHT_KT, "fewest_bonds": FEWEST_BONDS, "smallest_distances": smallest}
-
 
 def smallest_distances(molecules: Iterable[tuple[BeadTable, np.ndarray]]) -> list[dict[str, Any]]:
     """The smallest distance of each pair of bead names in the data: [{"names": [a, b], "distance_nm": d}].
@@ -118,6 +114,11 @@ def smallest_distances(molecules: Iterable[tuple[BeadTable, np.ndarray]]) -> lis
             "pair; set it to false"
         )
     return [{"names": list(names), "distance_nm": distance} for names, distance in sorted(smallest.items())]
+
+
+def wall_record(smallest: list[dict[str, Any]]) -> dict[str, Any]:
+    """What fpforce.json says of a wall of these smallest distances."""
+    return {"height_kt": HEIGHT_KT, "fewest_bonds": FEWEST_BONDS, "smallest_distances": smallest}
 
 
 def distant_pairs(beads: BeadTable) -> np.ndarray:

@@ -107,11 +107,6 @@ class BeadTable:
         """Bead masses, float64 (n,), in Da."""
         return np.array([bead.mass_da for bead in self.beads], dtype=np.float64)
 
-    @property
-    def source_atoms(self) -> tuple[int, ...]:
-        """Indices of all source atoms, flat, in bead order."""
-        return tuple(atom for bead in self.beads for atom in bead.atoms)
-
     @cached_property
     def angles(self) -> tuple[tuple[int, int, int], ...]:
         """Triples (i, j, k) with bonds i-j and j-k, i < k, sorted by j."""
