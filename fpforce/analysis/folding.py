@@ -15,7 +15,7 @@ from fpforce.molecule.beads import BeadTable
 
 SHORTEST_CHAIN = 4
 CONTACT_NM = 0.8
-FEWEST_APART = 3  # neighbours along the chain up to this make no contact
+FEWEST_APART = 3  # residues along the chain; nearer ones make no contact
 FORMED_WITHIN = 1.2  # a native contact is formed below this multiple of its length in the folded structure
 FOLDED_ABOVE = 0.5  # a frame with more than this fraction of native contacts is folded
 _CHUNK = 20_000
