@@ -149,7 +149,7 @@ class ReferenceRun:
         }
         return facts | {
             "round_trips": exchange.round_trips.tolist(),
-            "swap_acceptance": np.round(exchange.accepted / np.maximum(exchange.attempts, 1), 3).tolist(),
+            "swap_acceptance": np.round(exchange.swaps.accepted / np.maximum(exchange.swaps.attempts, 1), 3).tolist(),
             "coldest_rung_changed_hands": int(np.count_nonzero(holders[1:] != holders[:-1])),
         }
 
