@@ -59,7 +59,7 @@ def export(
     if overrides and not rounds:
         raise InputError(
             f"{overrides[0]!r} says how rounds of simulation calibrate, and there are none; give rounds, or leave it "
-            f"out"
+            "out"
         )
     for name, value in (("likelihood_frames", likelihood_frames), ("rounds", rounds)):
         if value and topology is None:

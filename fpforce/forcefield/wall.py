@@ -110,8 +110,7 @@ def smallest_distances(molecules: Iterable[tuple[BeadTable, np.ndarray]]) -> lis
     if not smallest:
         raise InputError(
             f"model.wall = true keeps beads apart that are at least {FEWEST_BONDS} bonds from each other, and the data "
-            f"have no such "
-            "pair; set it to false"
+            "have no such pair; set it to false"
         )
     return [{"names": list(names), "distance_nm": distance} for names, distance in sorted(smallest.items())]
 

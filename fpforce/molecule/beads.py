@@ -90,15 +90,13 @@ class BeadTable:
             if ours != theirs:
                 raise InputError(
                     f"{source} is of another molecule: it has {theirs or 'no'} bead {label}, and {ours or 'none'} is "
-                    f"asked for "
-                    f"(there {', '.join(labels[:3])}, ..., here {', '.join(self.labels[:3])}, ...); give what belongs "
-                    f"together"
+                    f"asked for (there {', '.join(labels[:3])}, ..., here {', '.join(self.labels[:3])}, ...); give "
+                    "what belongs together"
                 )
             if ours > 1:
                 raise InputError(
                     f"{source} lists its beads in another order, and {ours} of them are called {label}, so that they "
-                    f"cannot be put "
-                    "in order; give the topology in the order of that file"
+                    "cannot be put in order; give the topology in the order of that file"
                 )
         return np.array([labels.index(label) for label in self.labels])
 

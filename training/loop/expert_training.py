@@ -322,8 +322,7 @@ class ExpertTraining(pl.LightningModule):
                 key = f"experts.{number}.t_max" if self.recipe.experts else "diffusion.t_max"
                 raise InputError(
                     f"{key} = {plan.t_max:g} is beyond what {initial.path} was trained for ({error}); lower it, or "
-                    f"train "
-                    "anew without --init"
+                    "train anew without --init"
                 ) from None
             changes = changes_of_weights(self.recipe, number, plan, initial.plans[source])
             if changes:

@@ -176,8 +176,7 @@ class Knowledge:
             raise InputError(
                 f"its residues have the beads {_listed(found)}, and the model (kind internal) is for molecules with "
                 f"{_listed(self.layout)}, in this order, which differ in their residue types alone; bring them into "
-                f"this "
-                "order, or train a graph_transformer for molecules of any kind"
+                "this order, or train a graph_transformer for molecules of any kind"
             )
 
     def new_places(self, beads: BeadTable) -> list[str]:
