@@ -3,6 +3,7 @@
 In: the record in model.pt or in a checkpoint. Out: for any bead table of known types the static data of the network and
 of the prior, by the names that they have in a force field of one molecule.
 Source: docs/method.md, eq. 21 (modes of the prior from distances).
+Longer than other files, since what is known of types, and what follows of a molecule, is one class.
 """
 
 from collections import Counter
