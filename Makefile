@@ -43,10 +43,10 @@ test-device: setup  ## the GPU kernels on an OpenCL of the processor, where pocl
 test-long: setup  ## the long tests, each of which takes minutes
 	$(BIN)/python -m pytest -m long
 
-benchmarks-quick: setup  ## every benchmark in miniature
+benchmarks-quick: setup  ## every benchmark in miniature, but those of `torture`
 	$(BIN)/python benchmarks/run_quick.py
 
-# Everything that can go wrong around a run; the figures go to docs/results. Full disks take root. In miniature: benchmarks-quick.
+# Everything that can go wrong around a run; the figures go to docs/results. Full disks take root. In miniature: each script with --quick.
 torture: setup  ## kills, faults, damaged and hostile files, memory over long runs: 50 minutes
 	for script in hostile damage kills faults steady; do OMP_NUM_THREADS=1 $(BIN)/python benchmarks/torture/$$script.py || exit 1; done
 

@@ -62,7 +62,7 @@ def export(
     if overrides and not rounds:
         raise InputError(
             f"{overrides[0]!r} says how rounds of simulation calibrate, and there are none; give rounds, or leave it "
-            f"out"
+            "out"
         )
     where = Where(workers, scheduler)
     where.check()

@@ -85,8 +85,7 @@ def _sample(
     if not stopped and record["drawn"] and not record["samples"]:
         raise InputError(
             f"none of {record['drawn']} samples is finite, and {files.output} has no frame: the model is not trained "
-            f"far enough, "
-            "or its scores diverge; train further, or take more --steps"
+            "far enough, or its scores diverge; train further, or take more --steps"
         )
     if stopped:
         raise KeyboardInterrupt(_what_is_kept(record, settings, files.output))
@@ -160,8 +159,7 @@ def _what_is_kept(record: dict, settings: SampleSettings, output: Path) -> str:
     together = min(settings.batch_size, settings.samples)
     return (
         f"stopped within the first {together} samples, which are drawn together, so that none is kept: start again "
-        f"with "
-        "--resume (a smaller --batch-size with --overwrite keeps more)"
+        "with --resume (a smaller --batch-size with --overwrite keeps more)"
     )
 
 

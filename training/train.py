@@ -243,8 +243,7 @@ def _end_with_calibration(recipe: Recipe, checkpoint: AnyCheckpoint, training_se
     )
     logger.info(
         "nothing left to do: %s is trained to its end%s; raise run.max_steps, run.max_minutes or calibration.rounds to "
-        "go "
-        "on%s",
+        "go on%s",
         checkpoint.path,
         calibrated,
         "" if had is None else "; fpforce-export --uncalibrated leaves the calibration out",

@@ -157,7 +157,7 @@ def _table(result: dict) -> str:
         f"Each sample: {len(BASINS)} x {result['replicas']} replicas, {result['steps']} steps of "
         f"{result['timestep_fs']:g} fs, a frame every "
         f"{result['report_interval_ps']:g} ps, the second half counted; {result['hardware']}, one thread a simulation, "
-        f"other programs running.",
+        "other programs running.",
         "",
         "| sample | seeds | frames | seconds | steps/s | failed replicas | non-finite frames | F(phi > 0) - F(phi < "
         "0), kT |",
@@ -169,8 +169,7 @@ def _table(result: dict) -> str:
             f"| {row['sample']} | {', '.join(map(str, row['seeds']))} | {row['frames']} | "
             f"{', '.join(f'{s:.0f}' for s in row['seconds'])} "
             f"| {', '.join(f'{s:.0f}' for s in row['steps_per_second'])} | {row['failed_replicas']} | "
-            f"{row['non_finite_frames']} "
-            f"| {value:.2f} ± {error:.2f} |"
+            f"{row['non_finite_frames']} | {value:.2f} ± {error:.2f} |"
         )
     figures = {
         name: f"{value:.4f} ± {error:.4f}" for name, (value, error) in result["native_against_torchforce"].items()

@@ -158,7 +158,7 @@ def alanine(kind, steps: int, length_ns: float, temperatures_k=TEMPERATURES_K) -
     blocks = np.array([block.mean(axis=0) for block in np.array_split(samples, BLOCKS)])
     errors = blocks.std(axis=0, ddof=1) / np.sqrt(BLOCKS)
     return {
-        "accepted": float(exchange.accepted.sum() / max(exchange.attempts.sum(), 1)),
+        "accepted": float(exchange.swaps.accepted.sum() / max(exchange.swaps.attempts.sum(), 1)),
         "figures": {
             name: [float(mean), float(error)]
             for name, mean, error in zip(groups, samples.mean(axis=0), errors, strict=True)

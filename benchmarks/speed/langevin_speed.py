@@ -122,8 +122,7 @@ def _backends(chosen) -> str:
         wanted = f">= {case.wanted:g}" if case.wanted else ""
         lines.append(
             f"| {case.name} | {case.replicas} | {rates['native']:.0f} | {rates['torchforce']:.0f} | "
-            f"{rates['python']:.0f} | "
-            f"{rates['native'] / rates['torchforce']:.1f} | {wanted} |"
+            f"{rates['python']:.0f} | {rates['native'] / rates['torchforce']:.1f} | {wanted} |"
         )
     return "\n".join(lines)
 
@@ -150,8 +149,7 @@ def _limits(chosen) -> str:
         loop = f"{1e6 * _bare_loop(case, chosen):.1f}" if case.kind == "internal" and case.replicas == 1 else ""
         lines.append(
             f"| {case.name} | {case.replicas} | {1e6 * seconds:.1f} | {rate:.0f} | {products['numpy']:.0f} | "
-            f"{products['torch']:.0f} | "
-            f"{rate / max(products.values()):.2f} | {loop} |"
+            f"{products['torch']:.0f} | {rate / max(products.values()):.2f} | {loop} |"
         )
     return "\n".join(lines)
 
@@ -170,8 +168,7 @@ def _threads(chosen) -> str:
     times = {threads: 1 / rates[threads] - 1 / rates["empty"] for threads in (1, 2)}
     return (
         f"{case.name}, {case.replicas} replicas: the force takes {1e6 * times[1]:.0f} us on one thread, "
-        f"{1e6 * times[2]:.0f} us on two: "
-        f"{times[1] / times[2]:.2f} times as fast (wanted: >= 1.7)."
+        f"{1e6 * times[2]:.0f} us on two: {times[1] / times[2]:.2f} times as fast (wanted: >= 1.7)."
     )
 
 

@@ -82,7 +82,7 @@ def make_simulation(folder: Path, model: Path, beads: Any, own: np.ndarray, fram
 
 def write(path: Path, beads: Any, own: np.ndarray, times: int, replicas: int, seed: int) -> int:
     """Bytes of an .xtc of so many replicas, each of stretches of the frames from places at random."""
-    from fpforce.trajectories.writers import open_trajectory
+    from fpforce.trajectories.trajectory_writer import open_trajectory
 
     generator, at_once = np.random.default_rng(seed), max(1, FRAMES_AT_ONCE // replicas)
     writer = open_trajectory(path, beads)

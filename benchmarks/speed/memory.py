@@ -162,7 +162,7 @@ def _in_a_fresh_process(model: Path, replicas: int, kind: str) -> int:
 def _table(result: dict) -> str:
     lines = [
         f"One thread, Reference platform, after {result['steps']} steps; {result['hardware']}. Sizes in kB of 1000 "
-        f"bytes.",
+        "bytes.",
         "",
         "| model | replicas | weights | activations of one | allowed: 1 MB + weights + R x activations | allocated | "
         "within |",

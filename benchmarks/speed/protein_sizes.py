@@ -160,15 +160,12 @@ def measure(model: Path, trajectory: Path) -> dict:
 
 def table(summary: dict) -> str:
     lines = [
-        f"CA beads, with the wall; `internal` 128 wide, batches of 128; `graph_transformer` 32 wide, 2 layers, cutoff "
-        f"1.5 nm, batches of "
-        f"32; {summary['training_steps']} steps of training; one replica, native backend, {TIMESTEP_FS:g} fs, one "
-        f"thread; "
-        f"{summary['hardware']}.",
+        "CA beads, with the wall; `internal` 128 wide, batches of 128; `graph_transformer` 32 wide, 2 layers, cutoff "
+        f"1.5 nm, batches of 32; {summary['training_steps']} steps of training; one replica, native backend, "
+        f"{TIMESTEP_FS:g} fs, one thread; {summary['hardware']}.",
         "",
         "| protein | model | beads | training (s) | steps simulated | ms per step | failed | non-finite frames | "
-        "bonds, nm | wall acted in "
-        "| its largest energy, kT |",
+        "bonds, nm | wall acted in | its largest energy, kT |",
         "|" + "---|" * 11,
     ]
     for row in summary["rows"]:

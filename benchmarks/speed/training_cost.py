@@ -246,8 +246,7 @@ def _table(folder: Path, models: dict, chosen) -> str:
         ms = found["ms"]
         lines += [
             f"`{model}`, batch 512, {chosen.threads} thread(s), medians over {chosen.rounds} rounds, of the times and "
-            f"of "
-            "the ratios within a round, which suffer less from other programs; compiling took "
+            "of the ratios within a round, which suffer less from other programs; compiling took "
             f"{min(found['compile_seconds']):.0f} to {max(found['compile_seconds']):.0f} s; {found['hardware']}.",
             "",
             "| Fokker-Planck term | ms per step | against denoising alone | compiled, ms | against denoising alone |",

@@ -78,8 +78,7 @@ def main() -> None:
         js = js_divergence(_histogram(plane, found.values), _histogram(reference))
         print(
             f"| {name} | {left[upper].mean() - left[~upper].mean():+.2f} | {np.log(1.0 / population - 1.0):.2f} | "
-            f"{float(js):.4f} "
-            f"| {found.effective / len(plane):.0%} |"
+            f"{float(js):.4f} | {found.effective / len(plane):.0%} |"
         )
 
 

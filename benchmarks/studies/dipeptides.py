@@ -264,14 +264,11 @@ def table(results: list[dict]) -> str:
     first = results[0]
     lines = [
         f"{len(first['sequences'])} sequences never trained on; {first['steps']} steps of training on one thread; per "
-        f"sequence {first['replicas']} "
-        f"replica exchanges of {RUNGS} temperatures x {first['picoseconds']:g} ps from each start, the second half "
-        f"counted; "
-        f"{first['hardware']}.",
+        f"sequence {first['replicas']} replica exchanges of {RUNGS} temperatures x {first['picoseconds']:g} ps from "
+        f"each start, the second half counted; {first['hardware']}.",
         "",
         "| variant | seed | training (s) | calibration of a sequence (s) | JS excess, mean | PMF excess, mean | PMF "
-        "excess, worst "
-        "| converged | replicas failed |",
+        "excess, worst | converged | replicas failed |",
         "|" + "---|" * 9,
         *map(_line, results),
         "",
@@ -289,7 +286,7 @@ def table(results: list[dict]) -> str:
         cells = [f"{_number(row['excess_pmf_error'])} ({with_error(row['free_energy_kt'])})" for row in rows]
         lines.append(
             f"| {rows[0]['sequence']} | {_number(rows[0]['pmf_error_floor'])} | {with_error(rows[0]['reference_kt'])} "
-            f"| " + " | ".join(cells) + " |"
+            "| " + " | ".join(cells) + " |"
         )
     return "\n".join(lines) + "\n"
 
@@ -320,8 +317,7 @@ def _paired(results: list[dict]) -> list[str]:
         return []
     lines = [
         "Less the first seed of `diffusion`, sequence by sequence (mean ± standard error over the sequences; both have "
-        "the same "
-        "reference and floor):",
+        "the same reference and floor):",
         "",
         "| variant | seed | JS | PMF error | smaller PMF error in |",
         "|" + "---|" * 5,

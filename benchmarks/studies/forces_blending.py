@@ -230,18 +230,14 @@ def _table(result: dict) -> str:
     ratios = result["virial_ratios"]
     lines = [
         f"Virials along the bonds: {min(ratios):.3f} to {max(ratios):.3f} of the exact values. Mean squares v of the "
-        f"four modes of "
-        f"F s / kT: {variances['sum']} for the sum over each bead's rigid group, {variances['optimal']} with the "
-        f"forces of further "
-        "atoms.",
+        f"four modes of F s / kT: {variances['sum']} for the sum over each bead's rigid group, {variances['optimal']} "
+        "with the forces of further atoms.",
         "",
         "Variance of the target at given x_t for one degree of freedom, in normalised units, as its mean square "
-        "distance from the "
-        "score of the last model below:",
+        "distance from the score of the last model below:",
         "",
         "| t | sigma | -z/sigma | forces alone | both, one weight | both, a weight for each mode | the same, forces of "
-        "more atoms "
-        "| gain over -z/sigma |",
+        "more atoms | gain over -z/sigma |",
         "|---|---|---|---|---|---|---|---|",
     ]
     lines += [
@@ -253,10 +249,8 @@ def _table(result: dict) -> str:
     lines += [
         "",
         f"Training of `internal` (128 x 3), {result['steps']} steps of {result['batch']} frames on one thread, without "
-        f"the "
-        f"Fokker-Planck term; {result['hardware']}. Force error: mean square of score less force at t = 1e-5 over that "
-        f"of the "
-        "force, mode by mode, with the least noisy forces. Their noise is a floor that no model passes.",
+        f"the Fokker-Planck term; {result['hardware']}. Force error: mean square of score less force at t = 1e-5 over "
+        "that of the force, mode by mode, with the least noisy forces. Their noise is a floor that no model passes.",
         "",
         "| training | force error, held-out run | same, training run | denoising loss, held out, t = 0.01 | t = 0.1 |",
         "|---|---|---|---|---|",

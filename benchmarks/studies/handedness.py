@@ -130,8 +130,7 @@ def _compare(models: dict, frames: torch.Tensor, data: torch.Tensor, t: float) -
 def _table(rows: list[dict], chosen) -> str:
     lines = [
         f"{chosen.frames} noisy frames of the reference, exact odds by {chosen.data} training frames; {chosen.steps} "
-        f"steps of training, "
-        f"seed 0; {describe_hardware()}.",
+        f"steps of training, seed 0; {describe_hardware()}.",
         "",
         "| t | sigma | mean log odds, exact | model | slope of the model's against the exact | correlation |",
         "|---|---|---|---|---|---|",

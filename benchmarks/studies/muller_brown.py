@@ -245,8 +245,7 @@ def _table(summary: dict) -> str:
         f"The exact F(lower) - F(upper) is {exact:.2f} kT.",
         "",
         "| variant | seed | t | steps | training (s) | iid JS | floor | simulation JS | floor | JS of exp(-E) | F from "
-        "iid, kT "
-        "| F from simulation, kT | starts agree |",
+        "iid, kT | F from simulation, kT | starts agree |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for variant in VARIANTS:

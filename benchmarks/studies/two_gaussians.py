@@ -146,8 +146,7 @@ def _write(rows: list[dict], chosen) -> None:
         f"{chosen.steps} steps of training an expert, on one thread; {describe_hardware()}. Exact: {EXACT_KT:.2f} kT.",
         "",
         "| expert that is simulated | seed | training (s) | F(0.1) - F(0.9) of exp(-E), kT | after calibration by "
-        "likelihoods "
-        "| of samples |",
+        "likelihoods | of samples |",
         "|---|---|---|---|---|---|",
     ]
     lines += [

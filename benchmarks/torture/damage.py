@@ -5,6 +5,7 @@ ways of benchmarks/workbench/mutations.py, as often as its seconds allow, and ha
 started again after a crash. Counted are inputs, refusals (InputError, or OpenMMException from the plugin), and what
 must not be: other exceptions, crashes, inputs that take more than 10 s, and the child's memory above 1 GB over its
 start. Cases that went wrong are kept in runs/damage, and the status is then 1. Writes docs/results/damage.json and .md.
+Longer than other files, since every kind of file has its damage and its reader here.
 """
 
 import argparse

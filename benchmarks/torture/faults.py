@@ -7,6 +7,7 @@ undisturbed run. fpforce-simulate runs under strace too: every file is on the di
 folder after that, and failing fsyncs are one line. The small disk is a tmpfs, for which the script has to be root:
 elsewhere these rows say that they were left out. Status 1 where anything is wrong. Writes docs/results/faults.json and
 .md.
+Longer than other files for its list of faults.
 """
 
 import argparse

@@ -5,6 +5,7 @@ file `executed` in the same folder or harm `victim`, and gives them to the reade
 process. A case is held where `executed` is not there, `victim` is as it was, the reader ended with status 2 and one
 line or read the file, within 10 s of the processor and 1 GB. Status 1 where one is not. Writes
 docs/results/hostile.json and .md; tests/test_hostile_files.py runs the same cases.
+Longer than other files for its list of cases.
 """
 
 import argparse

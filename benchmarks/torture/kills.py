@@ -90,7 +90,7 @@ def row(verb: Verb, folder: Path, kills: int, seconds: float, seed: int) -> dict
 
 def table(result: dict[str, Any]) -> str:
     lines = [
-        f"Killed at a random moment of the time that the verb takes undisturbed, gone on with, killed again; "
+        "Killed at a random moment of the time that the verb takes undisturbed, gone on with, killed again; "
         f"{result['hardware']}.",
         "",
         "| verb | takes, s | kills | runs that came to their end | results as undisturbed | faults |",

@@ -86,9 +86,8 @@ def section(results: Path) -> str:
         f"Targets: JS divergence of the simulation within {EXCESS_JS:g} of its floor, F(phi > 0) - F(phi < 0) within "
         f"{FREE_ENERGY_KT:g} kT of the reference's {with_error(reference)} kT, JS divergence of iid samples within "
         f"{EXCESS_JS:g} of its floor, and simulation and samples no farther from each other, within a standard error, "
-        f"than the "
-        "nearer of the two is from the reference. Means over the seeds; where not every simulation has converged, "
-        "what it is asked for is missed.",
+        "than the nearer of the two is from the reference. Means over the seeds; where not every simulation has "
+        "converged, what it is asked for is missed.",
         "",
         *_sentences(found),
         "",

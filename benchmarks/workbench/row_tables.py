@@ -162,10 +162,8 @@ def _markdown(result: dict) -> str:
     one, row = judged[0], judged[0]["row"]
     lines = [
         f"{max(r['row']['steps'] for r in result['rows'])} steps of training on one thread, {row['picoseconds']:g} ps "
-        f"x "
-        f"{2 * row['replicas']} replicas, the second half counted. Floors: JS {one['simulation']['js_floor']:.4f}, PMF "
-        f"error "
-        f"{one['simulation']['pmf_error_floor']:.3f}; reference F {with_error(one['reference_kt'])} kT; "
+        f"x {2 * row['replicas']} replicas, the second half counted. Floors: JS {one['simulation']['js_floor']:.4f}, "
+        f"PMF error {one['simulation']['pmf_error_floor']:.3f}; reference F {with_error(one['reference_kt'])} kT; "
         f"{', '.join(dict.fromkeys(r['hardware'] for r in result['rows']))}.",
         "",
         "| variant | seed | training (s) | iid JS excess | iid PMF excess | iid F, kT | simulation JS excess | "
@@ -183,8 +181,7 @@ def _markdown(result: dict) -> str:
         lines += [
             "",
             "† The mean takes in simulations that have not converged (last column), whose figures depend on where they "
-            "began: "
-            "it is no figure of the model.",
+            "began: it is no figure of the model.",
         ]
     return "\n".join(lines) + "\n"
 
@@ -194,8 +191,7 @@ def _markdown_of_samples(rows: list[dict]) -> str:
     first = rows[0]
     lines = [
         f"{first['row']['steps']} steps of training on one thread; {first['iid']['frames_compared']:,} samples. "
-        f"Floors: JS "
-        f"{first['iid']['js_floor']:.4f}, PMF error {first['iid']['pmf_error_floor']:.3f}; reference F "
+        f"Floors: JS {first['iid']['js_floor']:.4f}, PMF error {first['iid']['pmf_error_floor']:.3f}; reference F "
         f"{with_error(first['reference_kt'])} kT; {', '.join(dict.fromkeys(row['hardware'] for row in rows))}.",
         "",
         "| sampler | seed | iid JS excess | iid PMF excess | iid F, kT |",

@@ -149,7 +149,7 @@ def report_folding(folding):
     for name, run in folding["runs"].items():
         print(
             f"{name}, started {run['started']}: folded {run['population']:.4f} (folded or unfolded {run['crossings']} "
-            f"times)"
+            "times)"
         )
     found = folding["agreement"]
     if found["reached"]:

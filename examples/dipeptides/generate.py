@@ -48,7 +48,7 @@ def main(
         raise InputError(
             f"train-ns {train_ns:g}, test-ns {test_ns:g}, processes {processes}, discard-ps {discard_ps:g}, "
             f"checkpoint-minutes {checkpoint_minutes:g}: need lengths of at least 0.01, at least one process and "
-            f"nothing negative"
+            "nothing negative"
         )
     rungs = {"train": train_rungs, "test": test_rungs}
     tasks = list_tasks(load(), {"train": train_ns, "test": test_ns}, rungs, discard_ps, only)

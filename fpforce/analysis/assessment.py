@@ -23,13 +23,14 @@ from fpforce.analysis.diagnosis import diagnose
 from fpforce.analysis.distributions import DistributionDistance, Excursion, distribution_distances, excursion_of
 from fpforce.analysis.folding import protein_chain
 from fpforce.analysis.frame_source import Frames, FrameSource, lengths_of, trajectory
-from fpforce.analysis.gathering import BASIN, Gathering, Watcher
+from fpforce.analysis.gathering import BASIN, GatheredSet, Gathering, Watcher
 from fpforce.analysis.geometry import GeometryDistance, draw_geometry, geometry_distances
 from fpforce.analysis.interfaces import InterfaceAssessment, assess_interfaces
 from fpforce.analysis.kinetics import Kinetics, KineticsCounter, States, kinetics
 from fpforce.analysis.observables import bond_angles, bond_lengths
 from fpforce.analysis.plane_assessment import (
     PlaneAssessment,
+    ReferencePoints,
     assess_plane,
     first_start,
     only_basin,
@@ -40,6 +41,7 @@ from fpforce.analysis.protein import ProteinAssessment, assess_protein
 from fpforce.analysis.replica_frames import ReplicaFrames, first_counted
 from fpforce.analysis.resolution import Resolution, choose_resolution
 from fpforce.analysis.reweighting import ReweightedPoints, Weights
+from fpforce.analysis.sample import Sample
 from fpforce.analysis.sampled_frames import sample_of
 from fpforce.analysis.settings import AssessmentSettings
 from fpforce.analysis.support import SupportAssessment, assess_support
@@ -119,7 +121,6 @@ def assess(
     Raises InputError when a set is empty, its shape does not fit the beads, or no simulated frame counts.
     """
     settings = settings or AssessmentSettings()
-    rng = np.random.default_rng(settings.seed)
     for name, number in (("reference", len(reference)), ("simulation", len(simulations))):
         if number == 0:
             raise InputError(f"no {name} is given; the evaluation needs at least one")
@@ -127,6 +128,38 @@ def assess(
     trajectories = {
         name: [trajectory(frames, name, len(beads)) for frames in each] for name, each in given.items() if each
     }
+    rng = np.random.default_rng(settings.seed)
+    all_frames = _gather(beads, trajectories, simulations, iid_log_weights, settings)
+    compared = _compare(all_frames.gathered, settings, rng)
+    return _judge(beads, trajectories, simulations, all_frames, compared, settings, rng)
+
+
+@dataclass(frozen=True)
+class _AllFrames:
+    """What a pass over every set has found: `gathered` sets by name, and on each of the `planes` where the reference's
+    sampled frames lie (`points`) and whether each simulation starts in the upper basin (`started`). `sources` and
+    `starts` of the simulations: their frames, and the first saved time that counts.
+    """
+
+    planes: tuple[Plane, ...]
+    gathered: dict[str, GatheredSet]
+    points: list[ReferencePoints]
+    started: list[list[bool]]
+    sources: list[FrameSource]
+    starts: list[int]
+    reweighted: ReweightedPoints | None
+    kinetics: Kinetics | None
+    wall: WallAction | None
+
+
+def _gather(
+    beads: BeadTable,
+    trajectories: dict[str, list[FrameSource]],
+    simulations: Sequence[ReplicaFrames],
+    iid_log_weights: np.ndarray | None,
+    settings: AssessmentSettings,
+) -> _AllFrames:
+    """Choose the planes by the reference, then let all frames of every set go by; InputError where none counts."""
     sources = [simulation.source(len(beads)) for simulation in simulations]
     starts = [first_counted(source.shape[0], settings.discard) for source in sources]
     if not any((source.ends > start).any() for source, start in zip(sources, starts, strict=True)):
@@ -159,7 +192,35 @@ def assess(
     ).gather()
     if not len(gathered["simulation"].sample):
         raise _nothing_counts(simulations, settings)
+    return _AllFrames(
+        planes=tuple(planes),
+        gathered=gathered,
+        points=points,
+        started=started,
+        sources=sources,
+        starts=starts,
+        reweighted=reweighted,
+        kinetics=None if dynamics is None else dynamics.kinetics(),
+        wall=None if wall is None else WallAction.over(wall.parts),
+    )
 
+
+@dataclass(frozen=True)
+class _Compared:
+    """Divergences (planes, and last their mean) of every set from the reference, in bins of one `resolution`, between
+    equal numbers of `frames`; `consistency` of the simulation from the iid samples.
+    """
+
+    resolution: Resolution
+    samples: dict[str, Sample]
+    floor: Floor
+    frames: int
+    divergences: dict[str, tuple[Divergences, ...]]
+    consistency: tuple[Divergences, ...] | None
+
+
+def _compare(gathered: dict[str, GatheredSet], settings: AssessmentSettings, rng: np.random.Generator) -> _Compared:
+    """Choose bins, floor and number of frames, and compare every set with the reference."""
     fine = {name: one.sample for name, one in gathered.items()}
     resolution = choose_resolution(
         fine["reference"],
@@ -168,11 +229,10 @@ def assess(
         settings.floor,
         np.random.default_rng(settings.seed),
     )
-    planes = tuple(with_bins(plane, resolution.bins_per_axis) for plane in planes)
     samples = {name: sample.with_bins(resolution.bins_per_axis) for name, sample in fine.items()}
     floor = Floor.choose(samples["reference"], samples.get("training"), settings.floor)
     frames = min(len(samples["simulation"]), len(samples["reference"]), floor.frames)
-    divergences = {
+    divergences: dict[str, tuple[Divergences, ...]] = {
         name: compare(
             samples[name],
             samples["reference"],
@@ -198,39 +258,53 @@ def assess(
             settings.thinnings,
             target=samples["iid"],
         )
+    return _Compared(resolution, samples, floor, frames, divergences, consistency)
+
+
+def _judge(
+    beads: BeadTable,
+    trajectories: dict[str, list[FrameSource]],
+    simulations: Sequence[ReplicaFrames],
+    all_frames: _AllFrames,
+    compared: _Compared,
+    settings: AssessmentSettings,
+    rng: np.random.Generator,
+) -> Assessment:
+    """All figures, what they are checked for, and what is wrong where they do not pass."""
+    gathered, floor, frames = all_frames.gathered, compared.floor, compared.frames
     plane_results = tuple(
         assess_plane(
             p,
-            plane,
-            {name: result[p] for name, result in divergences.items()},
+            with_bins(plane, compared.resolution.bins_per_axis),
             gathered,
-            points[p],
             simulations,
-            started[p],
-            reweighted,
-            rng,
+            divergences={name: result[p] for name, result in compared.divergences.items()},
+            points=all_frames.points[p],
+            starts=all_frames.started[p],
+            reweighted=all_frames.reweighted,
+            rng=rng,
         )
-        for p, plane in enumerate(planes)
+        for p, plane in enumerate(all_frames.planes)
     )
     sampled = {name: one.frames for name, one in gathered.items()}
     pools = {name: one.positions_nm for name, one in sampled.items()}
     reference_halves = sampled["reference"].halves(lengths_of(trajectories["reference"]))
-    thinned = draw_geometry(sampled, samples, floor, frames, rng)
+    thinned = draw_geometry(sampled, compared.samples, floor, frames, rng)
     verdict, reason = combine([result.convergence for result in plane_results])
-    replicas = [source.shape[1] for source in sources]
+    replicas = [source.shape[1] for source in all_frames.sources]
     lost = [s.name for s, number in zip(simulations, replicas, strict=True) if s.failed_replicas == number]
     if lost:
         verdict, reason = NOT_CONVERGED, f"every replica failed in {', '.join(lost)}: its frames are no equilibrium"
     failed = sum(s.failed_replicas for s in simulations)
     reason += f"; {failed} of {sum(replicas)} replicas failed" if failed else ""
     figures: dict[str, Any] = dict(
-        frames={name: len(sample) for name, sample in samples.items()},
+        frames={name: len(sample) for name, sample in compared.samples.items()},
         frames_compared=frames,
         frames_sampled=len(thinned.reference),
         floor=floor,
-        resolution=resolution,
-        divergences={name: result[-1] for name, result in divergences.items()},
-        self_consistency=None if consistency is None else consistency[-1],
+        resolution=compared.resolution,
+        divergences={name: result[-1] for name, result in compared.divergences.items()},
+        self_consistency=None if compared.consistency is None else compared.consistency[-1],
         planes=plane_results,
         bonds=geometry_distances(bond_lengths, beads, beads.bonds, thinned),
         angles=geometry_distances(bond_angles, beads, beads.angles, thinned),
@@ -244,12 +318,10 @@ def assess(
         failed_replicas=failed,
         replicas=sum(replicas),
         discard=settings.discard,
-        protein=assess_protein(
-            beads, reference_halves, pools, settings.folded, None if dynamics is None else dynamics.kinetics()
-        ),
+        protein=assess_protein(beads, reference_halves, pools, settings.folded, all_frames.kinetics),
         interfaces=assess_interfaces(beads, reference_halves, pools),
-        wall=None if wall is None else WallAction.over(wall.parts),
-        support=assess_support(settings.support, simulations, sources, starts),
+        wall=all_frames.wall,
+        support=assess_support(settings.support, simulations, all_frames.sources, all_frames.starts),
     )
     checks = checks_of(figures, settings.thresholds)
     status = status_of(verdict, checks)

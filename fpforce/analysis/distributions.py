@@ -19,6 +19,7 @@ from fpforce.analysis.divergences import w1_distance
 from fpforce.analysis.geometry import ThinnedFrames
 from fpforce.analysis.observables import bond_lengths
 from fpforce.molecule.beads import BeadTable
+from fpforce.molecule.graph import neighbours_of, steps_from
 
 Pair = tuple[int, int]
 
@@ -126,14 +127,9 @@ def radius_of_gyration(positions_nm: np.ndarray, masses_da: np.ndarray) -> np.nd
 def ends(beads: BeadTable) -> Pair:
     """The two beads with the most bonds between them, the first such pair; the first and last without bonds."""
     best, farthest = (0, len(beads) - 1), 0
-    neighbours: list[list[int]] = [[] for _ in range(len(beads))]
-    for i, j in beads.bonds:
-        neighbours[i].append(j)
-        neighbours[j].append(i)
+    neighbours = neighbours_of(beads.bonds)
     for start in range(len(beads)):
-        steps, front = {start: 0}, [start]
-        while front:
-            front = [j for i in front for j in neighbours[i] if j not in steps and steps.setdefault(j, steps[i] + 1)]
+        steps = steps_from(neighbours, start)
         last = max(steps, key=lambda bead: (steps[bead], -bead))
         if steps[last] > farthest:
             best, farthest = (min(start, last), max(start, last)), steps[last]

@@ -15,7 +15,7 @@ from fpforce.molecule.beads import BeadTable
 
 SHORTEST_CHAIN = 4
 CONTACT_NM = 0.8
-FEWEST_APART = 3  # neighbours along the chain up to this make no contact
+FEWEST_APART = 3  # residues along the chain; nearer ones make no contact
 FORMED_WITHIN = 1.2  # a native contact is formed below this multiple of its length in the folded structure
 FOLDED_ABOVE = 0.5  # a frame with more than this fraction of native contacts is folded
 _CHUNK = 20_000
@@ -69,7 +69,7 @@ class FoldedStructure:
         if chain is None:
             raise InputError(
                 f"folding needs at least {SHORTEST_CHAIN} consecutive CA beads, which this model lacks; leave out "
-                f"--folded"
+                "--folded"
             )
         positions_nm = np.asarray(chain_positions_nm, dtype=np.float64)
         if positions_nm.shape != (len(chain), 3):
@@ -84,8 +84,7 @@ class FoldedStructure:
         if not native.any():
             raise InputError(
                 f"{source} has no CA pair within {CONTACT_NM} nm at least {FEWEST_APART} residues apart: it is not "
-                f"folded; "
-                "give the folded structure, in the unit of its format"
+                "folded; give the folded structure, in the unit of its format"
             )
         return cls(chain, positions_nm, pairs[native], lengths[native], source)
 
@@ -115,8 +114,7 @@ class FoldedStructure:
             theirs, ours = (names[at] if at < len(names) else "nothing" for names in (found, wanted))
             raise InputError(
                 f"folded structure {path} has {len(found)} residues with CA, the model's chain {len(wanted)}: residue "
-                f"{at + 1} is "
-                f"{theirs} there and {ours} here; give a PDB of the same sequence"
+                f"{at + 1} is {theirs} there and {ours} here; give a PDB of the same sequence"
             )
         return cls.of(beads, frame.xyz[0, [atom.index for atom in atoms]], str(path))
 

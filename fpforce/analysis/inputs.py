@@ -173,7 +173,6 @@ def _order_of_samples(path: Path, force_field: ForceField) -> np.ndarray:
     if drawn_from and exported_from and drawn_from != exported_from:
         raise InputError(
             f"iid samples {path} were drawn from another checkpoint (sha256 {drawn_from[:12]}) than {force_field.path} "
-            f"was "
-            f"exported from ({exported_from[:12]}); repeat fpforce-sample or fpforce-export"
+            f"was exported from ({exported_from[:12]}); repeat fpforce-sample or fpforce-export"
         )
     return force_field.beads.order_in(drawn.get("beads", force_field.beads.labels), f"iid sample {path}")

@@ -67,14 +67,15 @@ class Kinetics:
 class KineticsCounter:
     """Counts transitions and pairs of states of one set, piece by piece.
 
-    Of each series only what is needed at the next piece is held: its last basin, and its states within the longest lag.
+    Of each series only what is needed at the next piece is held: its last value in a core, and its states within the
+    longest lag.
     """
 
     def __init__(self, name: str, time_step_ps: float | None, plane: TicaPlane, states: "States") -> None:
         self.name, self._step_ps, self._plane, self._states = name, time_step_ps, plane, states
         self.frames = 0
         self.up, self.down = 0, 0
-        self._side: dict[tuple[int, int], int] = {}
+        self._in_a_core: dict[tuple[int, int], np.ndarray] = {}
         self._last: dict[tuple[int, int], np.ndarray] = {}
         self._seen: dict[tuple[int, int], int] = {}
         lags = (plane.lag_frames, 2 * plane.lag_frames)
@@ -116,14 +117,11 @@ class KineticsCounter:
         return TimeScales(self.name, step * lag, [step * t for t in first], [step * t for t in second], connected, unit)
 
     def _count_transitions(self, series: tuple[int, int], values: np.ndarray, cores: tuple[float, float]) -> None:
-        sides = _sides(values, *cores)
-        before = self._side.get(series)
-        if before is not None:
-            sides = np.concatenate([[before], sides])
-        if len(sides):
-            steps = np.diff(sides)
-            self.up, self.down = self.up + int(np.sum(steps > 0)), self.down + int(np.sum(steps < 0))
-            self._side[series] = int(sides[-1])
+        low, high = cores
+        values = np.concatenate([self._in_a_core.get(series, values[:0]), values])
+        up, down = count_transitions(values, low, high)
+        self.up, self.down = self.up + up, self.down + down
+        self._in_a_core[series] = values[(values <= low) | (values >= high)][-1:].copy()
 
     def _unit(self) -> tuple[float, str]:
         return (self._step_ps, "ps") if self._step_ps else (1.0, "frames")
@@ -156,14 +154,9 @@ def kinetics(states: States, sets: Sequence[KineticsCounter]) -> Kinetics:
 
 def count_transitions(values: np.ndarray, low: float, high: float) -> tuple[int, int]:
     """(up, down): how often a series goes from `low` or less to `high` or more, and back, whatever lies between."""
-    steps = np.diff(_sides(values, low, high))
-    return int(np.sum(steps > 0)), int(np.sum(steps < 0))
-
-
-def _sides(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """-1 or 1 of every value that is on one side, (sides,)."""
     side = np.where(values <= low, -1, np.where(values >= high, 1, 0))
-    return side[side != 0]
+    steps = np.diff(side[side != 0])
+    return int(np.sum(steps > 0)), int(np.sum(steps < 0))
 
 
 def _cores(plane: TicaPlane, values: np.ndarray) -> tuple[float, float] | None:

@@ -88,16 +88,23 @@ def first_start(plane: Plane, simulation: ReplicaFrames, source: FrameSource) ->
 def assess_plane(
     place: int,
     plane: Plane,
-    divergences: dict[str, Divergences],
     gathered: dict[str, GatheredSet],
-    points: ReferencePoints,
     simulations: Sequence[ReplicaFrames],
+    *,
+    divergences: dict[str, Divergences],
+    points: ReferencePoints,
     starts: Sequence[bool],
     reweighted: ReweightedPoints | None,
     rng: np.random.Generator,
 ) -> PlaneAssessment:
-    """The PlaneAssessment of the plane at a `place` among all. gathered: every set, those of simulations with
-    UPPER_HALF where the reference has one basin and all simulations start alike.
+    """The PlaneAssessment of the plane at a `place` among all.
+
+    gathered: every set, those of simulations with UPPER_HALF where the reference has one basin and all simulations
+        start alike.
+    divergences: from the reference, of each other set. points: as of `reference_points`.
+    starts: of each simulation, whether it starts in the upper basin.
+    reweighted: the iid samples, weighted to the force field's distribution, where their densities are known.
+    rng: of bootstraps.
     """
     names = [s.name for s in simulations]
     observed = [of_planes[place] for of_planes in gathered["simulation"].series]

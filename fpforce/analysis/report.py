@@ -95,20 +95,19 @@ def evaluate(
             their own or hold the beads. A transferable force field is bound to it.
         training: path or paths of the training trajectories.
         iid: samples of the beads, .npz / .npy in nm or a trajectory; with the log densities that fpforce-sample wrote
-        beside
-            them (--log-likelihood) they are reweighted to the force field, too.
+            beside them (--log-likelihood) they are reweighted to the force field, too.
         output: folder for report.html, report.json, and support.npz with the distance from the support of the frames
-        that were measured.
+            that were measured.
         discard: fraction of the simulated time left out at the start of each replica.
         seed: of thinnings and bootstraps.
         overwrite: replace an existing report.
         plane: "auto" (phi/psi where the beads define it, else TICA), "phi-psi" or "tica".
         tica_lag: of TICA and of the Markov models, in frames of the reference and of the simulation.
         folded: path of a PDB of a protein's folded structure, which makes folded and unfolded the basins of the TICA
-        plane.
+            plane.
         floor: what a distance means something beside: "trajectories" of the reference against each other, or the
-        "training" set against the
-            reference, sharper where slow trajectories disagree; "auto" takes the first where the reference has several.
+            "training" set against the reference, sharper where slow trajectories disagree; "auto" takes the first where
+            the reference has several.
         note: a sentence on the reference, shown in the report.
         training_weights: path or paths with how much each training frame counts, one for each training trajectory
             (fpforce.trajectories.weights).

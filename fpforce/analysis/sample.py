@@ -37,15 +37,6 @@ class Sample:
         return int(self.frames.sum())
 
     @classmethod
-    def from_trajectories(cls, bins: Sequence[np.ndarray], cells: int = BINS_PER_AXIS**2) -> "Sample":
-        """Cells of whole trajectories [(F_k, planes)], cut into about BLOCKS contiguous blocks in all."""
-        layout = BlockLayout.of_trajectories([len(values) for values in bins])
-        counter = CellCounter(bins[0].shape[1], layout.trajectory, cells)
-        for k, values in enumerate(bins):
-            counter.add(layout.block(k, np.arange(len(values)), np.zeros(len(values), dtype=int)), values)
-        return counter.sample()
-
-    @classmethod
     def from_replicas(cls, bins: np.ndarray, replica: np.ndarray, cells: int = BINS_PER_AXIS**2) -> "Sample":
         """Cells (F, planes) of independent replicas (F,), in time order within each; about BLOCKS blocks in all."""
         names, number = np.unique(replica, return_inverse=True)

@@ -48,7 +48,7 @@ class ForceField(ModelFile):
             return self
         raise InputError(
             f"{self.path} is the force field of one molecule already; leave the topology out, or give a "
-            f"transferable one"
+            "transferable one"
         )
 
     @property

@@ -1,6 +1,8 @@
 """What every model.pt says of itself, be it of one molecule or of any of known types.
 
-In: the path and the metadata (fpforce.forcefield.artifact). Out: model, temperature, scale, weights, hash.
+In: the path and the metadata (fpforce.forcefield.artifact). Out: model, temperature, scale, weights, hash. A damaged
+file is refused where it is read: its entries in artifact.py, fpforce.json in load.py, the program in
+fpforce/system/backends/program.py.
 """
 
 from collections.abc import Iterator

@@ -6,7 +6,6 @@ simulation that left the data from letting beads pass through each other.
 Source: docs/method.md, eq. 22.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
+from fpforce.molecule.graph import neighbours_of, steps_from
 
 HEIGHT_KT = 1000.0  # of a pair's wall at distance 0: 1 kT at 0.9 of the smallest distance, 8 kT at 0.8
 FEWEST_BONDS = 3  # bonds and angles have the prior
@@ -91,10 +91,6 @@ class Wall:
             "wall.distance_nm": self.distances_nm,
         }
 
-    def record(self, smallest: list[dict[str, Any]]) -> dict[str, Any]:
-        """What fpforce.json says of it."""
-        return {"height_kt": HEIGHT_KT, "fewest_bonds": FEWEST_BONDS, "smallest_distances": smallest}
-
 
 def smallest_distances(molecules: Iterable[tuple[BeadTable, np.ndarray]]) -> list[dict[str, Any]]:
     """The smallest distance of each pair of bead names in the data: [{"names": [a, b], "distance_nm": d}].
@@ -114,27 +110,21 @@ def smallest_distances(molecules: Iterable[tuple[BeadTable, np.ndarray]]) -> lis
     if not smallest:
         raise InputError(
             f"model.wall = true keeps beads apart that are at least {FEWEST_BONDS} bonds from each other, and the data "
-            f"have no such "
-            "pair; set it to false"
+            "have no such pair; set it to false"
         )
     return [{"names": list(names), "distance_nm": distance} for names, distance in sorted(smallest.items())]
 
 
+def wall_record(smallest: list[dict[str, Any]]) -> dict[str, Any]:
+    """What fpforce.json says of a wall of these smallest distances."""
+    return {"height_kt": HEIGHT_KT, "fewest_bonds": FEWEST_BONDS, "smallest_distances": smallest}
+
+
 def distant_pairs(beads: BeadTable) -> np.ndarray:
     """Pairs i < j of beads at least FEWEST_BONDS bonds apart, or not joined at all, int (P, 2)."""
-    around = [[] for _ in range(len(beads))]
-    for i, j in beads.bonds:
-        around[i].append(j)
-        around[j].append(i)
-    pairs = []
+    neighbours, pairs = neighbours_of(beads.bonds), []
     for start in range(len(beads)):
-        near, queue = {start: 0}, deque([start])
-        while queue:
-            bead = queue.popleft()
-            for other in around[bead]:
-                if other not in near and near[bead] + 1 < FEWEST_BONDS:
-                    near[other] = near[bead] + 1
-                    queue.append(other)
+        near = steps_from(neighbours, start, most=FEWEST_BONDS - 1)
         pairs.extend((start, other) for other in range(start + 1, len(beads)) if other not in near)
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 

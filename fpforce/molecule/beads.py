@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 import numpy as np
 
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.graph import neighbours_of
 
 if TYPE_CHECKING:
     import mdtraj
@@ -89,15 +90,13 @@ class BeadTable:
             if ours != theirs:
                 raise InputError(
                     f"{source} is of another molecule: it has {theirs or 'no'} bead {label}, and {ours or 'none'} is "
-                    f"asked for "
-                    f"(there {', '.join(labels[:3])}, ..., here {', '.join(self.labels[:3])}, ...); give what belongs "
-                    f"together"
+                    f"asked for (there {', '.join(labels[:3])}, ..., here {', '.join(self.labels[:3])}, ...); give "
+                    "what belongs together"
                 )
             if ours > 1:
                 raise InputError(
                     f"{source} lists its beads in another order, and {ours} of them are called {label}, so that they "
-                    f"cannot be put "
-                    "in order; give the topology in the order of that file"
+                    "cannot be put in order; give the topology in the order of that file"
                 )
         return np.array([labels.index(label) for label in self.labels])
 
@@ -106,20 +105,12 @@ class BeadTable:
         """Bead masses, float64 (n,), in Da."""
         return np.array([bead.mass_da for bead in self.beads], dtype=np.float64)
 
-    @property
-    def source_atoms(self) -> tuple[int, ...]:
-        """Indices of all source atoms, flat, in bead order."""
-        return tuple(atom for bead in self.beads for atom in bead.atoms)
-
     @cached_property
     def angles(self) -> tuple[tuple[int, int, int], ...]:
         """Triples (i, j, k) with bonds i-j and j-k, i < k, sorted by j."""
-        neighbours = [[] for _ in self.beads]
-        for i, j in self.bonds:
-            neighbours[i].append(j)
-            neighbours[j].append(i)
+        neighbours = neighbours_of(self.bonds)
         return tuple(
-            (i, j, k) for j, around in enumerate(neighbours) for i in sorted(around) for k in sorted(around) if i < k
+            (i, j, k) for j in sorted(neighbours) for i in sorted(neighbours[j]) for k in sorted(neighbours[j]) if i < k
         )
 
     @cached_property

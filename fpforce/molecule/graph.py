@@ -1,5 +1,6 @@
-"""Graphs of bonds: neighbours, components, owners, and walks that make a molecule whole across a periodic box."""
+"""Graphs of bonds: neighbours, components, owners, shortest paths, and walks that make molecules whole across boxes."""
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -38,6 +39,19 @@ def reached(neighbours: Mapping[int, Sequence[int]], starts: Sequence[int]) -> s
                 seen.add(other)
                 queue.append(other)
     return seen
+
+
+def steps_from(neighbours: Mapping[int, Sequence[int]], start: int, most: float = math.inf) -> dict[int, int]:
+    """{node: edges on the shortest path from the start}, nearest first, of the nodes at most so many edges away."""
+    steps, queue = {start: 0}, deque([start])
+    while queue:
+        node = queue.popleft()
+        if steps[node] < most:
+            for other in neighbours.get(node, ()):
+                if other not in steps:
+                    steps[other] = steps[node] + 1
+                    queue.append(other)
+    return steps
 
 
 def nearest_owner(pairs: Iterable[tuple[int, int]], groups: Iterable[Iterable[int]]) -> dict[int, int]:

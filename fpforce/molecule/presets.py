@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.covalent import symbol_of
-from fpforce.molecule.residues import alpha_carbon, backbone, is_solvent
+from fpforce.molecule.residues import alpha_carbon, is_solvent
+from fpforce.molecule.residues import backbone as backbone_of
 
 if TYPE_CHECKING:
     import mdtraj
@@ -20,15 +21,15 @@ def ca(topology: "mdtraj.Topology") -> list[int]:
     return [atom.index for atom in map(alpha_carbon, topology.residues) if atom is not None]
 
 
-def backbone_atoms(topology: "mdtraj.Topology") -> list[int]:
+def backbone(topology: "mdtraj.Topology") -> list[int]:
     """N, CA and C of every amino acid."""
-    found = filter(None, map(backbone, topology.residues))
+    found = filter(None, map(backbone_of, topology.residues))
     return [residue[name].index for residue in found for name in ("N", "CA", "C")]
 
 
-def capped_residue(topology: "mdtraj.Topology") -> list[int]:
+def backbone5(topology: "mdtraj.Topology") -> list[int]:
     """C, N, CA, C, N around the only amino acid between two caps; InputError where there is no such residue."""
-    central = [residue for residue in topology.residues if backbone(residue)]
+    central = [residue for residue in topology.residues if backbone_of(residue)]
     if len(central) != 1:
         raise InputError(
             f"beads = 'backbone5' is for one amino acid between two caps, but the topology has {len(central)} "
@@ -65,8 +66,8 @@ def all_atoms(topology: "mdtraj.Topology") -> list[int]:
 
 PRESETS: dict[str, Callable[["mdtraj.Topology"], list[int]]] = {
     "ca": ca,
-    "backbone5": capped_residue,
-    "backbone": backbone_atoms,
+    "backbone5": backbone5,
+    "backbone": backbone,
     "heavy": heavy,
     "all": all_atoms,
 }

@@ -45,8 +45,7 @@ def write_dataset(potential: ExternalPotential, folder: str | Path, size: Datase
         inside = potential.in_basin(*positions[:, 0, :2].T).mean()
         print(
             f"{name}.npz: {found.frames} frames, JS from the exact density {found.js:.4f} (floor "
-            f"{found.js_floor:.4f}), "
-            f"basin weight {inside:.4f} (exact {density.basin_weight:.4f})"
+            f"{found.js_floor:.4f}), basin weight {inside:.4f} (exact {density.basin_weight:.4f})"
         )
     for name, point in potential.starts_nm.items():
         potential.beads.write_pdb(folder / f"start_{name}.pdb", [[*point, 0.0]])

@@ -18,7 +18,7 @@ from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.chirality import d_residues, dihedral
 from fpforce.molecule.mapping import map_beads
 from fpforce.reference.basins import agreement, basin_statistics
-from fpforce.trajectories import writers
+from fpforce.trajectories import trajectory_writer
 
 if TYPE_CHECKING:
     import mdtraj
@@ -112,7 +112,7 @@ def bond_statistics(table: BeadTable, positions: np.ndarray) -> dict[str, dict[s
 def write_xtc(path: Path, xyz: np.ndarray, interval_ps: float) -> None:
     """Write positions (frames, n, 3) in nm, `interval_ps` apart; an existing file is replaced when all is written."""
     with replacing(path) as unfinished:
-        writers.write_xtc(unfinished, xyz, np.arange(len(xyz)) * interval_ps)
+        trajectory_writer.write_xtc(unfinished, xyz, np.arange(len(xyz)) * interval_ps)
 
 
 def _write_starts(

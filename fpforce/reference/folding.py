@@ -150,5 +150,5 @@ def _scan_ladder(
         "temperature_k": temperature,
         "temperatures_k": list(temperatures_k),
         "folded": np.round(np.array(folded, dtype=float).mean(axis=0), 4).tolist(),
-        "swap_acceptance": np.round(exchange.accepted / np.maximum(exchange.attempts, 1), 3).tolist(),
+        "swap_acceptance": np.round(exchange.swaps.accepted / np.maximum(exchange.swaps.attempts, 1), 3).tolist(),
     }

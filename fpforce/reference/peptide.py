@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.graph import neighbours_of
 from fpforce.reference.platform import context_for_minimisation
 
 if TYPE_CHECKING:
@@ -138,16 +139,13 @@ def _pdb_name(name: str, residue: str) -> str:
 
 def _random_walk(topology: "app.Topology", generator: np.random.Generator) -> np.ndarray:
     """Each atom 0.15 nm from an atom it is bound to, away from those placed before; (atoms, 3) in nm."""
-    neighbours = [[] for _ in topology.atoms()]
-    for a, b in topology.bonds():
-        neighbours[a.index].append(b.index)
-        neighbours[b.index].append(a.index)
-    positions = np.full((len(neighbours), 3), np.nan)
+    neighbours = neighbours_of((a.index, b.index) for a, b in topology.bonds())
+    positions = np.full((topology.getNumAtoms(), 3), np.nan)
     positions[0] = 0.0
     queue = [0]
     while queue:
         parent = queue.pop(0)
-        for atom in neighbours[parent]:
+        for atom in neighbours.get(parent, ()):
             if np.isnan(positions[atom, 0]):
                 steps = generator.normal(size=(20, 3))
                 trials = positions[parent] + 0.15 * steps / np.linalg.norm(steps, axis=1, keepdims=True)

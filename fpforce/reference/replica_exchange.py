@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fpforce.foundation.errors import InputError
-from fpforce.simulation.exchange import acceptance, half_kicks, scaled_velocities
+from fpforce.simulation.exchange import SwapCount, acceptance, half_kicks, scaled_velocities
 
 if TYPE_CHECKING:
     import openmm
 
-_COUNTERS = ("rungs", "attempts", "accepted", "round_trips", "_was_cold", "_was_hot")
+_COUNTERS = ("rungs", "round_trips", "_was_cold", "_was_hot")
 _CONSTRAINT_TOLERANCE = 1e-5  # relative, as an openmm.Integrator has by default
 
 
@@ -52,12 +52,10 @@ class ReplicaExchange:
 
         self.temperatures_k = tuple(temperatures_k)
         self.rungs = np.arange(len(self.temperatures_k))
-        self.attempts = np.zeros(len(self.rungs) - 1, dtype=int)
-        self.accepted = np.zeros(len(self.rungs) - 1, dtype=int)
+        self.swaps = SwapCount(len(self.rungs))
         self.round_trips = np.zeros(len(self.rungs), dtype=int)
         self._was_cold = np.zeros(len(self.rungs), dtype=bool)
         self._was_hot = np.zeros(len(self.rungs), dtype=bool)
-        self._sweep = 0
         self._generator = np.random.default_rng(seed)
         self._contexts = []
         self._timestep_fs = timestep_fs
@@ -105,15 +103,17 @@ class ReplicaExchange:
     def state(self) -> dict[str, np.ndarray]:
         """Everything needed to go on, as a dict of arrays for np.savez."""
         arrays = {f"context_{i}": np.frombuffer(c.createCheckpoint(), np.uint8) for i, c in enumerate(self._contexts)}
-        counters = {name: getattr(self, name) for name in _COUNTERS}
+        swaps = {"attempts": self.swaps.attempts, "accepted": self.swaps.accepted}
+        counters = swaps | {name: getattr(self, name) for name in _COUNTERS}
         generator = json.dumps(self._generator.bit_generator.state)
-        return arrays | counters | {"sweep": np.array(self._sweep), "generator": np.array(generator)}
+        return arrays | counters | {"sweep": np.array(self.swaps.sweeps), "generator": np.array(generator)}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Go on from what `state` returned; the same OpenMM version is needed."""
         for name in _COUNTERS:
             setattr(self, name, np.array(state[name]))
-        self._sweep = int(state["sweep"])
+        self.swaps.sweeps = int(state["sweep"])
+        self.swaps.attempts, self.swaps.accepted = np.array(state["attempts"]), np.array(state["accepted"])
         self._generator.bit_generator.state = json.loads(str(state["generator"]))
         for i, context in enumerate(self._contexts):
             context.loadCheckpoint(state[f"context_{i}"].tobytes())
@@ -129,16 +129,16 @@ class ReplicaExchange:
     def _swap_neighbours(self) -> None:
         replica_on = np.argsort(self.rungs)
         energies = [c.getState(energy=True).getPotentialEnergy()._value for c in self._contexts]
-        for rung in range(self._sweep % 2, len(self.rungs) - 1, 2):
+        for rung in self.swaps.pairs():
             low, high = replica_on[rung], replica_on[rung + 1]
             cold_k, hot_k = self.temperatures_k[rung], self.temperatures_k[rung + 1]
-            self.attempts[rung] += 1
-            if self._generator.random() < acceptance(energies[low], energies[high], cold_k, hot_k):
-                self.accepted[rung] += 1
+            swapped = self._generator.random() < acceptance(energies[low], energies[high], cold_k, hot_k)
+            self.swaps.add(rung, 1, int(swapped))
+            if swapped:
                 self.rungs[low], self.rungs[high] = rung + 1, rung
                 self._rescale(low, hot_k, np.sqrt(hot_k / cold_k))
                 self._rescale(high, cold_k, np.sqrt(cold_k / hot_k))
-        self._sweep += 1
+        self.swaps.sweeps += 1
 
     def _rescale(self, replica: int, temperature_k: float, factor: float) -> None:
         context = self._contexts[replica]

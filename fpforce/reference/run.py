@@ -21,7 +21,7 @@ from fpforce.foundation.signals import stop_signals
 from fpforce.molecule.chirality import d_residues
 from fpforce.reference.protocol import Dynamics
 from fpforce.reference.replica_exchange import ReplicaExchange
-from fpforce.trajectories.writers import write_xtc
+from fpforce.trajectories.trajectory_writer import write_xtc
 
 if TYPE_CHECKING:
     import openmm
@@ -149,7 +149,7 @@ class ReferenceRun:
         }
         return facts | {
             "round_trips": exchange.round_trips.tolist(),
-            "swap_acceptance": np.round(exchange.accepted / np.maximum(exchange.attempts, 1), 3).tolist(),
+            "swap_acceptance": np.round(exchange.swaps.accepted / np.maximum(exchange.swaps.attempts, 1), 3).tolist(),
             "coldest_rung_changed_hands": int(np.count_nonzero(holders[1:] != holders[:-1])),
         }
 

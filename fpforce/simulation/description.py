@@ -79,6 +79,5 @@ def require_same_run(output: Path, stored: dict, wanted: dict) -> None:
                 name, now, then = "the ladder of --rungs and --top-temperature-k", ladder_text(now), ladder_text(then)
             raise InputError(
                 f"cannot resume {output}: {name} is {now}, the run to continue has {then}; use the same "
-                f"settings, or "
-                "--overwrite to start anew"
+                "settings, or --overwrite to start anew"
             )

@@ -1,5 +1,5 @@
 """Temperature replica exchange: the ladder of temperatures, the probability with which neighbours on it swap, what a
-swap does to velocities, how often swaps were accepted.
+swap does to velocities, which pairs are offered one in turn, how often swaps were accepted.
 
 LangevinMiddleIntegrator keeps velocities that lag by half a kick, v = w - (dt / 2) F / m. The velocities of the whole
 step, w, have the Maxwell distribution of the temperature whatever the positions are, so w is what a swap scales.
@@ -46,6 +46,26 @@ def acceptance(cold_energy: ArrayLike, hot_energy: ArrayLike, cold_k: float, hot
     """
     exponent = (1.0 / cold_k - 1.0 / hot_k) / BOLTZMANN_KJ_PER_MOL_K * (np.asarray(cold_energy) - hot_energy)
     return np.exp(np.minimum(0.0, exponent))
+
+
+class SwapCount:
+    """Which neighbours on a ladder are offered a swap, every other pair in turn, and how often they took it.
+
+    Attributes: sweeps that are done; attempts and accepted (rungs - 1,), of the pairs of a rung and the next.
+    """
+
+    def __init__(self, rungs: int) -> None:
+        self.sweeps = 0
+        self.attempts, self.accepted = (np.zeros(rungs - 1, dtype=int) for _ in range(2))
+
+    def pairs(self) -> range:
+        """The colder rung of each pair that is offered a swap in the present sweep."""
+        return range(self.sweeps % 2, len(self.attempts), 2)
+
+    def add(self, rung: int, attempts: int, accepted: int) -> None:
+        """Count swaps between a rung and the next."""
+        self.attempts[rung] += attempts
+        self.accepted[rung] += accepted
 
 
 def half_kicks(forces: np.ndarray, masses_da: ArrayLike, timestep_fs: float) -> np.ndarray:

@@ -19,7 +19,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.foundation.foreign_files import damage_as_value_error, mapping_in, numpy_file, read_json
 from fpforce.foundation.locking import Lock
 from fpforce.molecule.beads import BeadTable
-from fpforce.trajectories.writers import check_extension, open_trajectory
+from fpforce.trajectories.trajectory_writer import check_extension, open_trajectory
 
 # Frames are kept in memory for at most this long before they go to the file.
 _FLUSH_SECONDS = 1.0

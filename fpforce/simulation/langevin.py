@@ -158,7 +158,8 @@ class LangevinRun:
     def _swaps(self) -> dict:
         if self._molecule is None:
             return {}
-        return {"swaps": {"attempts": self._rungs.attempts.tolist(), "accepted": self._rungs.accepted.tolist()}}
+        swaps = self._rungs.swaps
+        return {"swaps": {"attempts": swaps.attempts.tolist(), "accepted": swaps.accepted.tolist()}}
 
     def _seeds(self, purpose: str) -> list[int]:
         """One for every rung, from the present step on."""

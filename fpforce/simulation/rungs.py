@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fpforce.simulation.exchange import acceptance, half_kicks, scaled_velocities
+from fpforce.simulation.exchange import SwapCount, acceptance, half_kicks, scaled_velocities
 from fpforce.simulation.replicas import freeze
 from fpforce.system.platforms import make_context
 
@@ -34,7 +34,7 @@ class Rungs:
         number alone.
         platform: wanted, as in `make_context`.
 
-    Attributes: platform, sweeps, attempts and accepted (K - 1) of the swaps between neighbours.
+    Attributes: platform, swaps (a SwapCount).
     """
 
     def __init__(
@@ -76,8 +76,7 @@ class Rungs:
             self._one, _ = make_context(molecule, lambda: openmm.VerletIntegrator(0.001), platform)
             self._timestep_fs = timestep_fs
             self._masses_da = np.array([molecule.getParticleMass(k)._value for k in range(molecule.getNumParticles())])
-        self.sweeps = 0
-        self.attempts, self.accepted = (np.zeros(len(self._contexts) - 1, dtype=int) for _ in range(2))
+        self.swaps = SwapCount(len(self._contexts))
 
     def start(self, positions_nm: np.ndarray, velocity_seeds: Sequence[int], minimise: bool) -> None:
         """Put every rung at positions (R, n, 3) nm, or the nearest minimum, with velocities of its own."""
@@ -135,17 +134,16 @@ class Rungs:
         """
         if len(self._contexts) == 1:
             return
-        uniform = np.random.default_rng((self._swap_seed, self.sweeps)).random(positions_nm.shape[:2])
+        uniform = np.random.default_rng((self._swap_seed, self.swaps.sweeps)).random(positions_nm.shape[:2])
         moving = ~np.isin(np.arange(self._shape[0]), list(frozen))
         energies, place = self._energies(positions_nm), np.arange(len(self._contexts))
         place = np.repeat(place[:, None], self._shape[0], axis=1)  # (K, R): the rung that a molecule comes from
-        for rung in range(self.sweeps % 2, len(self._contexts) - 1, 2):
+        for rung in self.swaps.pairs():
             probability = acceptance(energies[rung], energies[rung + 1], *self._temperatures_k[rung : rung + 2])
             swapped = moving & (uniform[rung] < probability)
-            self.attempts[rung] += moving.sum()
-            self.accepted[rung] += swapped.sum()
+            self.swaps.add(rung, moving.sum(), swapped.sum())
             place[rung, swapped], place[rung + 1, swapped] = rung + 1, rung
-        self.sweeps += 1
+        self.swaps.sweeps += 1
         temperatures_k, column = np.array(self._temperatures_k), np.arange(self._shape[0])
         factors = np.sqrt(temperatures_k[:, None] / temperatures_k[place])
         velocities, kicks = self.velocities(), half_kicks(self._forces(), self._masses_da, self._timestep_fs)
@@ -170,9 +168,9 @@ class Rungs:
         return checkpoints | {
             "positions_nm": self.positions(),
             "velocities_nm_per_ps": self.velocities(),
-            "sweeps": np.array(self.sweeps),
-            "attempts": self.attempts,
-            "accepted": self.accepted,
+            "sweeps": np.array(self.swaps.sweeps),
+            "attempts": self.swaps.attempts,
+            "accepted": self.swaps.accepted,
         }
 
     def restore(self, arrays: dict, platform: str) -> None:
@@ -180,7 +178,8 @@ class Rungs:
         import openmm
 
         if len(self._contexts) > 1:
-            self.sweeps, self.attempts, self.accepted = int(arrays["sweeps"]), arrays["attempts"], arrays["accepted"]
+            self.swaps.sweeps = int(arrays["sweeps"])
+            self.swaps.attempts, self.swaps.accepted = arrays["attempts"], arrays["accepted"]
         try:
             if platform != self.platform:
                 raise openmm.OpenMMException(f"it is of platform {platform}")

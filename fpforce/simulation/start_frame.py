@@ -35,7 +35,7 @@ def read_start_frame(
     if start is None and own_nm is None:
         raise InputError(
             f"the topology that {force_field.path} was bound to has no coordinates to start from; give a frame "
-            f"(--start)"
+            "(--start)"
         )
     record: dict[str, Any]
     if isinstance(start, str | Path):

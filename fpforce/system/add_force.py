@@ -104,9 +104,8 @@ def require_energy(force_field: ModelFile, override: str) -> None:
     if not force_field.conservative:
         raise InputError(
             f"the forces of {force_field.path} are a score that is not the gradient of an energy: they can do work "
-            f"around a "
-            "closed path, so that their simulation has no Boltzmann distribution and may heat up until it fails; train "
-            f"the first expert with conservative: true, or give {override} to see it"
+            "around a closed path, so that their simulation has no Boltzmann distribution and may heat up until it "
+            f"fails; train the first expert with conservative: true, or give {override} to see it"
         )
 
 
@@ -122,7 +121,7 @@ def _molecules(
     if indices.ndim not in (1, 2) or indices.shape[-1] != beads or not np.issubdtype(indices.dtype, np.integer):
         raise InputError(
             f"particles is {particles!r}; give the indices of the {beads} beads of {force_field.path} as whole "
-            f"numbers, or a list of such lists, one for each molecule"
+            "numbers, or a list of such lists, one for each molecule"
         )
     wrong = indices[(indices < 0) | (indices >= available)]
     if wrong.size:

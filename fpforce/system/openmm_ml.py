@@ -71,7 +71,7 @@ class Potential(MLPotentialImpl):
         if force_field.space is PLANE:
             raise InputError(
                 f"{force_field.path} is a particle in an external potential, which openmm-ml would stop by its "
-                f"CMMotionRemover; use fpforce.make_system"
+                "CMMotionRemover; use fpforce.make_system"
             )
         if not override_not_conservative:
             require_energy(force_field, "override_not_conservative=True")
@@ -123,7 +123,7 @@ def _part(topology: "app.Topology", chosen: list[int]) -> "app.Topology":
         if (first.index in inside) != (second.index in inside):
             raise InputError(
                 f"atoms {first.index} and {second.index} are bonded, and only one of them is among the atoms that "
-                f"createMixedSystem was given; a force field of fpforce is of a whole molecule"
+                "createMixedSystem was given; a force field of fpforce is of a whole molecule"
             )
     part, chains, residues, copies = app.Topology(), {}, {}, {}
     for index in chosen:

@@ -15,7 +15,7 @@ from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.cif_writer import needs_cif, write_cif
 from fpforce.trajectories.collected import savez
 from fpforce.trajectories.scene import Scene, draw
-from fpforce.trajectories.writers import write_xtc
+from fpforce.trajectories.trajectory_writer import write_xtc
 
 if TYPE_CHECKING:
     from fpforce.trajectories.bead_frames import BeadFrames

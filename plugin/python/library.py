@@ -80,7 +80,7 @@ def problem() -> str | None:
 @cache
 def functions() -> ctypes.CDLL:
     """The library's functions, named fpforce_*. Raises OSError if it cannot be loaded."""
-    library = ctypes.CDLL(str(_openmm_libraries() / "fpforce" / _minor(version("openmm")) / "libFPForce.so"))
+    library = ctypes.CDLL(str(openmm_libraries() / "fpforce" / _minor(version("openmm")) / "libFPForce.so"))
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(library, f"fpforce_{name}")
         function.restype, function.argtypes = result, arguments
@@ -99,6 +99,12 @@ def model_arguments(description: str, weights: bytes) -> tuple:
     return text, len(text), data, len(data)
 
 
+def openmm_libraries() -> Path:
+    """Folder of libOpenMM.so; openmm itself is not imported."""
+    package = Path(find_spec("openmm").origin).parent
+    return Path(runpy.run_path(str(package / "version.py"))["openmm_library_path"])
+
+
 def _record() -> dict:
     try:
         return json.loads(files("fpforce.plugin").joinpath("build.json").read_text())
@@ -109,9 +115,3 @@ def _record() -> dict:
 def _minor(release: str) -> str:
     """The minor version, as 8.5, of "8.5.2"."""
     return ".".join(release.split(".")[:2])
-
-
-def _openmm_libraries() -> Path:
-    """Folder of libOpenMM.so; openmm itself is not imported."""
-    package = Path(find_spec("openmm").origin).parent
-    return Path(runpy.run_path(str(package / "version.py"))["openmm_library_path"])

@@ -1,3 +1,5 @@
+// Longer than other files, since both kinds of model, and the format of their file, are written here.
+
 #include "RandomModel.h"
 
 #include <algorithm>

@@ -41,7 +41,7 @@ def test_importing_the_package_loads_no_numpy_either():
 def test_help_of_a_command_loads_no_engine(command):
     code = (
         f"from fpforce.commands.{command} import main\ntry: main(['--help'])\nexcept SystemExit as stop: assert "
-        f"stop.code == 0"
+        "stop.code == 0"
     )
     assert loaded_after(code) == "[]"
 

@@ -91,7 +91,7 @@ def make_case(settings, alanine_set) -> Case:
     import torch
     from safetensors.torch import save
 
-    from fpforce.forcefield.wall import Wall
+    from fpforce.forcefield.wall import Wall, wall_record
     from fpforce.training.modelfile.physical_energy import PhysicalEnergy
     from fpforce.training.models import build_model
     from fpforce.training.recipe.plan import plan_experts
@@ -129,7 +129,7 @@ def make_case(settings, alanine_set) -> Case:
         {
             "format": "fpforce",
             "format_version": 1 if wall is None else 2,
-            "wall": None if wall is None else wall.record(smallest),
+            "wall": None if wall is None else wall_record(smallest),
             "model": {
                 "kind": settings["kind"],
                 "settings": recipe.model.model_dump(mode="json") | {"v_min": plan_experts(recipe)[0].v_min},

@@ -79,7 +79,7 @@ FORMS = {
 
 def openmm_cuda() -> Path:
     named = os.environ.get("FPFORCE_OPENMM_CUDA")
-    found = Path(named) if named else library._openmm_libraries() / "plugins" / "libOpenMMCUDA.so"
+    found = Path(named) if named else library.openmm_libraries() / "plugins" / "libOpenMMCUDA.so"
     if not found.exists():
         pytest.skip(f"{found} is not there; make test-cuda gets it")
     return found

@@ -25,8 +25,8 @@ def compiled(platform, source):
     found = next((folder for folder in folders if (Path(folder) / header).exists()), None)
     if compiler is None or found is None:
         pytest.skip(f"needs g++ and {header}")
-    openmm = library._openmm_libraries().parent / "include"
-    abi = int(b"__cxx11" in (library._openmm_libraries() / "libOpenMM.so").read_bytes())
+    openmm = library.openmm_libraries().parent / "include"
+    abi = int(b"__cxx11" in (library.openmm_libraries() / "libOpenMM.so").read_bytes())
     command = [
         compiler,
         "-std=c++17",

@@ -19,9 +19,8 @@ from fpforce.plugin import library
 from fpforce.system.backends import native
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILT = json.loads(files("fpforce.plugin").joinpath("build.json").read_text())["openmm"][
-    -1
-]  # such as 8.5.2; 8.4.0 calls itself 8.4
+# Such as 8.5.2; 8.4.0 calls itself 8.4.
+BUILT = json.loads(files("fpforce.plugin").joinpath("build.json").read_text())["openmm"][-1]
 MINOR = ".".join(version("openmm").split(".")[:2])
 
 
@@ -80,7 +79,7 @@ def other_openmm(tmp_path):
             f'static const std::string version = "{name}"; return version; }} }}\n'
         )
         path = tmp_path / "libversion.so"
-        new_strings = b"__cxx11" in (library._openmm_libraries() / "libOpenMM.so").read_bytes()
+        new_strings = b"__cxx11" in (library.openmm_libraries() / "libOpenMM.so").read_bytes()
         abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(new_strings)}"
         subprocess.run([compiler, abi, "-shared", "-fPIC", "-o", path, source], check=True)
         return path
@@ -197,4 +196,4 @@ def test_libraries_lie_where_openmm_looks_and_say_what_they_need(field):
     assert (folder / "fpforce" / MINOR / "libFPForce.so").exists() and (
         folder / "plugins" / "libFPForcePlugin.so"
     ).exists()
-    assert library._openmm_libraries().resolve() == folder.resolve()
+    assert library.openmm_libraries().resolve() == folder.resolve()

@@ -9,6 +9,7 @@ from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.trajectories.bead_frames import BeadFrames
 
 NAMES = ("N", "CA", "CB", "C", "O")
+CHOICE = "name N CA CB C O and not resname ACE NME"
 RESIDUES = {"A": "ALA", "V": "VAL", "S": "SER"}
 
 
@@ -23,7 +24,7 @@ def make_beads(sequence: str) -> BeadTable:
             beads.append(Bead(name, RESIDUES[letter], number, number + 2, "A", name[0], mass, (index,), (name,)))
         bonds += [(first, first + 1), (first + 1, first + 2), (first + 1, first + 3), (first + 3, first + 4)]
         bonds += [(first - 2, first)] if number else []
-    return BeadTable(tuple(beads), tuple(sorted(bonds)), "name N CA CB C O and not resname ACE NME")
+    return BeadTable(tuple(beads), tuple(sorted(bonds)), CHOICE)
 
 
 def place(a, b, c, length, angle, torsion):
@@ -68,6 +69,12 @@ def peptide_positions_nm(sequence: str, frames: int, seed: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
+def choice() -> str:
+    """data.beads of the peptides."""
+    return CHOICE
+
+
+@pytest.fixture(scope="session")
 def peptide_beads():
     """peptide_beads(sequence) -> its BeadTable."""
     return make_beads
@@ -89,9 +96,7 @@ def molecule_set(peptide):
     """Three dipeptides and a tripeptide, a MoleculeSet."""
     from fpforce.training.data.molecules import MoleculeSet
 
-    return MoleculeSet.of(
-        {name: peptide(name) for name in ("AV", "SA", "VS", "ASV")}, "name N CA CB C O and not resname ACE NME"
-    )
+    return MoleculeSet.of({name: peptide(name) for name in ("AV", "SA", "VS", "ASV")}, CHOICE)
 
 
 @pytest.fixture(scope="session")
@@ -114,7 +119,7 @@ def transferable_recipe(peptide_folder):
 
     def make(output, molecules=(peptide_folder,), **changes):
         content = {
-            "data": {"molecules": list(molecules), "beads": "name N CA CB C O and not resname ACE NME"},
+            "data": {"molecules": list(molecules), "beads": CHOICE},
             "temperature_k": 310.0,
             "output": output,
             "model": {"kind": "graph_transformer", "width": 16, "head_width": 8, "layers": 2, "identity": False},

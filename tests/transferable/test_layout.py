@@ -23,8 +23,6 @@ from fpforce.training.modelfile.write import write_transferable
 from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.train import train
 
-CHOICE = "name N CA CB C O and not resname ACE NME"
-
 
 def read_knowledge(model) -> Knowledge:
     return Knowledge.from_dict(load(model).metadata["transferable"]["knowledge"])
@@ -36,8 +34,8 @@ def energy(system, positions_nm) -> float:
     return context.getState(energy=True).getPotentialEnergy()._value
 
 
-def test_rows_of_a_batch_have_the_energies_of_their_molecules(peptide, dipeptide_recipe, tmp_path):
-    molecules = MoleculeSet.of({name: peptide(name) for name in ("AV", "SA", "VS")}, CHOICE, one_layout=True)
+def test_rows_of_a_batch_have_the_energies_of_their_molecules(peptide, dipeptide_recipe, tmp_path, choice):
+    molecules = MoleculeSet.of({name: peptide(name) for name in ("AV", "SA", "VS")}, choice, one_layout=True)
     recipe = dipeptide_recipe(tmp_path)
     module = ExpertTraining(recipe, plan_experts(recipe), molecules)
     module.begin(0)
@@ -142,11 +140,11 @@ def test_training_goes_on_from_an_earlier_one(dipeptide_recipe, dipeptide_checkp
     assert not torch.equal(before.weights["0.network.types.weight"], after.weights["0.network.types.weight"])
 
 
-def test_places_of_further_training_are_known_too(peptide):
-    first = MoleculeSet.of({name: peptide(name) for name in ("AV", "AS")}, CHOICE, one_layout=True)
+def test_places_of_further_training_are_known_too(peptide, choice):
+    first = MoleculeSet.of({name: peptide(name) for name in ("AV", "AS")}, choice, one_layout=True)
     assert first.knowledge.new_places(peptide("VA").beads) == ["VAL2", "ALA3"]
     later = MoleculeSet.of(
-        {"VA": peptide("VA")}, CHOICE, scale_nm=first.scale_nm, knowledge=first.knowledge, one_layout=True
+        {"VA": peptide("VA")}, choice, scale_nm=first.scale_nm, knowledge=first.knowledge, one_layout=True
     )
     assert later.knowledge.new_places(peptide("VA").beads) == [] and later.knowledge.new_places(
         peptide("SV").beads

@@ -23,8 +23,8 @@ from fpforce.training.models.transferable import prior_of
 from fpforce.training.recipe.plan import plan_experts
 
 
-def test_table_of_one_molecule_gives_back_its_own_prior_and_features(peptide):
-    own = MoleculeSet.of({"AV": peptide("AV", 400)}, "name N CA CB C O and not resname ACE NME")
+def test_table_of_one_molecule_gives_back_its_own_prior_and_features(peptide, choice):
+    own = MoleculeSet.of({"AV": peptide("AV", 400)}, choice)
     (training_set,) = own.molecules.values()
     fitted, typed = (
         fit_prior(training_set.frames, training_set.prior_pairs),
@@ -64,11 +64,9 @@ def test_unseen_sequence_has_the_mean_over_what_is_known_of_both_residues(molecu
     assert found.mean[place_of_pair] == pytest.approx(np.mean([np.mean(first), np.mean(second)]), rel=1e-6)
 
 
-def test_types_never_seen_in_such_a_place_fall_back_on_the_place(peptide, peptide_beads):
+def test_types_never_seen_in_such_a_place_fall_back_on_the_place(peptide, peptide_beads, choice):
     # VAL is known, but never as the first of two.
-    known = MoleculeSet.of(
-        {"AV": peptide("AV"), "SA": peptide("SA")}, "name N CA CB C O and not resname ACE NME"
-    ).knowledge
+    known = MoleculeSet.of({"AV": peptide("AV"), "SA": peptide("SA")}, choice).knowledge
     found, beads = known.pairs.of_molecule(peptide_beads("VV")), peptide_beads("VV")
     for (place, residues), mean in zip(typed_pairs(beads), found.mean, strict=True):
         if place[2] == 1:
@@ -78,10 +76,8 @@ def test_types_never_seen_in_such_a_place_fall_back_on_the_place(peptide, peptid
         assert mean == pytest.approx(expected[0])
 
 
-def test_residues_further_apart_than_in_any_training_molecule_are_refused_by_name(peptide, peptide_beads):
-    known = MoleculeSet.of(
-        {"AV": peptide("AV"), "VS": peptide("VS")}, "name N CA CB C O and not resname ACE NME"
-    ).knowledge
+def test_residues_further_apart_than_in_any_training_molecule_are_refused_by_name(peptide, peptide_beads, choice):
+    known = MoleculeSet.of({"AV": peptide("AV"), "VS": peptide("VS")}, choice).knowledge
     with pytest.raises(InputError, match="beads ALA2-N and SER4-N: no molecule .* 2 residues apart"):
         known.prior_terms(peptide_beads("AVS"))
 
@@ -104,7 +100,8 @@ def test_mean_squared_distances_that_fit_no_arrangement_give_no_stiff_mode():
     # left.
     square = np.array([[0.0, 1.0, 9.0], [1.0, 0.0, 1.0], [9.0, 1.0, 0.0]])
     _, variances = gaussian_modes(square, 1e-4)
-    # -1/6 J D2 J has the eigenvalues 3/2 along (1, 0, -1) and, along (1, -2, 1), -(2 x 1 + 2 x 1 - 2 x 9 / ...)/6.
+    # -1/6 J D2 J has the eigenvalues 3/2 along (1, 0, -1) and, along u = (1, -2, 1) / sqrt(6), -1/6 u D2 u =
+    # -(2 (-2) 1 + 2 (-2) 1 + 2 9)/6/6 = -5/18.
     direction = np.array([1.0, -2.0, 1.0]) / 6**0.5
     negative = -direction @ square @ direction / 6.0
     assert negative < 0 and variances.min() == pytest.approx(-negative) and variances.max() == pytest.approx(1.5)
@@ -147,11 +144,10 @@ def test_order_of_the_beads_does_not_matter(molecule_set, peptide_beads):
     np.testing.assert_array_equal(theirs["separation"], ours["separation"][np.ix_(order, order)])
 
 
-def test_names_that_are_one_type_have_one_type_wherever_the_model_is_used(peptide):
+def test_names_that_are_one_type_have_one_type_wherever_the_model_is_used(peptide, choice):
     frames = {"AV": peptide("AV"), "SA": peptide("SA")}
     named = {name: replace(one, beads=with_types(one.beads, {"ALA": "NALA"})) for name, one in frames.items()}
     named["SA"] = frames["SA"]
-    choice = "name N CA CB C O and not resname ACE NME"
     plain = MoleculeSet.of(frames, choice).knowledge
     apart = MoleculeSet.of(named, choice).knowledge
     one = MoleculeSet.of(named, choice, one_type={"NALA": "ALA"}).knowledge

@@ -62,9 +62,9 @@ def test_padding_changes_neither_energy_nor_score_nor_divergence(training, molec
         assert (score[part, beads:] == 0).all()
 
 
-def test_every_molecule_has_an_equal_share_whatever_its_frames(peptide, transferable_recipe, tmp_path):
+def test_every_molecule_has_an_equal_share_whatever_its_frames(peptide, transferable_recipe, tmp_path, choice):
     frames = {"AV": peptide("AV", 100), "SA": peptide("SA", 700), "ASV": peptide("ASV", 200)}
-    uneven = MoleculeSet.of(frames, "name N CA CB C O and not resname ACE NME")
+    uneven = MoleculeSet.of(frames, choice)
     recipe = transferable_recipe(tmp_path)
     module = ExpertTraining(recipe, plan_experts(recipe), uneven)
     module.begin(0)
@@ -240,7 +240,7 @@ def test_what_is_for_one_molecule_is_refused_with_many(transferable_recipe, tmp_
         transferable_recipe(tmp_path, **changes)
 
 
-def test_molecule_of_two_chains_is_refused_by_file(peptide):
+def test_molecule_of_two_chains_is_refused_by_file(peptide, choice):
     one = peptide("VS")
     two = replace(
         one,
@@ -250,7 +250,7 @@ def test_molecule_of_two_chains_is_refused_by_file(peptide):
         sources=("data/VS.xtc",),
     )
     with pytest.raises(InputError, match="data/VS.xtc: molecule VS has the chains A, B, and a transferable model"):
-        MoleculeSet.of({"AV": peptide("AV"), "VS": two}, "name N CA CB C O and not resname ACE NME")
+        MoleculeSet.of({"AV": peptide("AV"), "VS": two}, choice)
 
 
 def test_files_of_a_folder_are_sorted_into_molecules(tmp_path):

@@ -2,6 +2,7 @@
 
 In: model.ckpt, Lightning's own state and a TrainingRecord. Out: the record, and the experts with their averaged
 weights. A checkpoint is of one molecule, or transferable: of any molecule of known types, once it is bound to it.
+Longer than other files, since both kinds of checkpoint and what reads and changes them belong together.
 """
 
 import io

@@ -275,8 +275,7 @@ class TrainingRecord:
         if differing:
             raise InputError(
                 f"--resume with other data than the run began with: {', '.join(differing)}; bring the earlier files "
-                f"back, or "
-                "start anew with --overwrite"
+                "back, or start anew with --overwrite"
             )
 
 

@@ -36,7 +36,7 @@ def find_molecules(places: list[Path]) -> list[MoleculeFiles]:
         if topology.stem in seen and seen[topology.stem].resolve() != topology.resolve():
             raise InputError(
                 f"data.molecules has two molecules called {topology.stem}: {seen[topology.stem]} and {topology}; "
-                f"rename one"
+                "rename one"
             )
         seen.setdefault(topology.stem, topology)
     return [MoleculeFiles(topology, _trajectories(topology)) for _, topology in sorted(seen.items())]
@@ -49,7 +49,7 @@ def _topologies(place: Path) -> list[Path]:
     if not found:
         raise InputError(
             f"data.molecules: {place} has no PDB file; give a folder of NAME.pdb with NAME*.xtc, or a pattern of such "
-            f"PDBs"
+            "PDBs"
         )
     return found
 

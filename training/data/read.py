@@ -68,23 +68,34 @@ def read_frames(data: DataRecipe, on_disk: Path | None = None) -> Iterator[tuple
     """(name, frames) of every molecule that the recipe names, checked; of the only one without a name. on_disk: as of
     `read_bead_frames`; the frames of a molecule then last until the next is read.
     """
-    if not data.molecules:
-        frames = read_bead_frames(
-            data.trajectories,
-            data.topology,
-            beads=data.beads,
-            length_unit=data.length_unit,
-            stride=data.stride,
-            allow_d_residues=data.allow_d_residues,
-            forces=force_files(data),
-            readable_frames=data.readable_frames,
-            weights=data.weights,
-            several_chains=data.several_chains,
-            on_disk=on_disk,
-        )
-        check_motion(frames)
-        yield "", frames
-    for files in find_molecules(data.molecules) if data.molecules else ():
+    if data.molecules:
+        yield from _read_molecules(data, on_disk)
+    else:
+        yield "", _read_only_molecule(data, on_disk)
+
+
+def _read_only_molecule(data: DataRecipe, on_disk: Path | None = None) -> BeadFrames:
+    """The frames of data.trajectories."""
+    frames = read_bead_frames(
+        data.trajectories,
+        data.topology,
+        beads=data.beads,
+        length_unit=data.length_unit,
+        stride=data.stride,
+        allow_d_residues=data.allow_d_residues,
+        forces=force_files(data),
+        readable_frames=data.readable_frames,
+        weights=data.weights,
+        several_chains=data.several_chains,
+        on_disk=on_disk,
+    )
+    check_motion(frames)
+    return frames
+
+
+def _read_molecules(data: DataRecipe, on_disk: Path | None = None) -> Iterator[tuple[str, BeadFrames]]:
+    """(name, frames) of every molecule that data.molecules finds."""
+    for files in find_molecules(data.molecules):
         frames = read_bead_frames(
             files.trajectories,
             files.topology,
@@ -104,7 +115,7 @@ def _one_molecule(data: DataRecipe, kt_kj_per_mol: float, earlier: EarlierData |
     """Its frames, with the scores of its forces where the recipe names these."""
     if earlier is not None:
         earlier.of_one_molecule()  # before the data are read, which may take its time
-    ((_, bead_frames),) = read_frames(data)
+    bead_frames = _read_only_molecule(data)
     assert bead_frames.report is not None  # what was read from files has one
     mapping = bead_frames.report.short()
     if earlier is not None:
@@ -154,7 +165,7 @@ def _molecule_set(data: DataRecipe, internal: bool, earlier: EarlierData | None)
                 f"{earlier.path} was trained with no model of kind internal, which the recipe asks for; give a "
                 "checkpoint of such a model, or set model.kind to graph_transformer"
             )
-    frames = dict(read_frames(data))
+    frames = dict(_read_molecules(data))
     return MoleculeSet.of(
         frames,
         data.beads,

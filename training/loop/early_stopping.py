@@ -24,9 +24,8 @@ logger = logging.getLogger("fpforce")
 
 EVERY_LOGS = 10  # entries of the training's own logs between two measurements
 GAP_EVERY = 10  # measurements between two of the gap, which takes seconds
-NEXT_TO_BEST = (
-    1.01  # times the least held-out loss: later weights, which have seen smaller learning rates, count as good
-)
+# Times the least held-out loss: later weights, which have seen smaller learning rates, count as good.
+NEXT_TO_BEST = 1.01
 WORSE = 1.03  # times the least: what has come this far up is memorising, and goes on doing so
 KNOWN_BETTER = 0.05  # of the held-out loss, by which the training frames' is lower, from where on a word is due
 
@@ -47,9 +46,9 @@ class Watching(pl.Callback):
         self._watched: dict[str, Watched] = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: ExpertTraining) -> None:
-        data = module._data.value
+        data = module.training_set
         if isinstance(data, TrainingSet) and data.held_out is not None:
-            like, width = module._batches.value.frames, module.recipe.loss.fokker_planck_sigma
+            like, width = module.frames, module.recipe.loss.fokker_planck_sigma
             self._watched = {
                 name: Watched(frames.to(like), module.plan, width)
                 for name, frames in (("", data.by_weight), ("held_out_", data.held_out))
@@ -77,7 +76,7 @@ class Watching(pl.Callback):
         keep_best(record, losses["held_out_"].denoising, expert.state_dict())
         risen = record.best is not None and losses["held_out_"].denoising > WORSE * record.best["loss"]
         if self._gap_is_due(module, expert, done):
-            entry["gap_kt"] = gap_kt(expert, module._batches.value.frames, module.plan)
+            entry["gap_kt"] = gap_kt(expert, module.frames, module.plan)
             record.gap["step"].append(record.steps)
             record.gap["kt"].append(entry["gap_kt"])
         for log in module.loggers:
@@ -166,7 +165,6 @@ def conclude(record: ExpertRecord) -> None:
     if memorises(record):
         logger.warning(
             "training frames are known better than held-out ones by %.0f%%: the frames are too few for this model, "
-            "which has "
-            "begun to memorise them; more, or more independent, frames would help",
+            "which has begun to memorise them; more, or more independent, frames would help",
             100 * (1.0 - known / unknown),
         )

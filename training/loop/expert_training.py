@@ -83,7 +83,7 @@ class ExpertTraining(pl.LightningModule):
         self._flow: Uncopied[FlowPool | None] = Uncopied(None)
         times = TimeSampler(self.plan.t_min, self.plan.t_max, self.plan.v_min)
         self._batches: Uncopied[NoisedBatches] = Uncopied(
-            self._data.value.batches(
+            self.training_set.batches(
                 times,
                 self.recipe.optimizer.batch_size,
                 (self.recipe.run.seed, number),
@@ -96,8 +96,18 @@ class ExpertTraining(pl.LightningModule):
         """Whether batches are rotated at random: of a molecule whose network does not see that orientations are
         alike.
         """
-        molecule = space_of(self._data.value.frames.shape[1]) is MOLECULE
+        molecule = space_of(self.training_set.frames.shape[1]) is MOLECULE
         return molecule and not self.expert.network.rotation_invariant
+
+    @property
+    def training_set(self) -> TrainingSet | MoleculeSet:
+        """What all experts are trained on."""
+        return self._data.value
+
+    @property
+    def frames(self) -> Tensor:
+        """The frames that batches are drawn from, where and as precisely as the expert computes."""
+        return self._batches.value.frames
 
     @property
     def plan(self) -> ExpertPlan:
@@ -213,9 +223,8 @@ class ExpertTraining(pl.LightningModule):
             energy = copy.deepcopy(self._energy())
             energy.load_state_dict(teacher["weights"])
             seed = (self.recipe.run.seed, self.record.active, 0)
-            data = self._data.value
-            assert isinstance(data, TrainingSet)  # many molecules are refused
-            frames = data.by_weight.to(self._batches.value.frames)
+            assert isinstance(self.training_set, TrainingSet)  # many molecules are refused
+            frames = self.training_set.by_weight.to(self.frames)
             self._flow.value = FlowPool(energy, frames, self.plan.t_min, self.plan.t_max, seed)
         return self._flow.value.draw(step - teacher["step"], generator)
 
@@ -313,8 +322,7 @@ class ExpertTraining(pl.LightningModule):
                 key = f"experts.{number}.t_max" if self.recipe.experts else "diffusion.t_max"
                 raise InputError(
                     f"{key} = {plan.t_max:g} is beyond what {initial.path} was trained for ({error}); lower it, or "
-                    f"train "
-                    "anew without --init"
+                    "train anew without --init"
                 ) from None
             changes = changes_of_weights(self.recipe, number, plan, initial.plans[source])
             if changes:

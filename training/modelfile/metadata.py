@@ -3,6 +3,7 @@
 In: a checkpoint and the physical energy made of it. Out: plain values by name.
 """
 
+from fpforce.forcefield.wall import wall_record
 from fpforce.training.checkpoint.checkpoint import Checkpoint
 from fpforce.training.checkpoint.record import ExpertRecord
 from fpforce.training.modelfile.physical_energy import PhysicalEnergy
@@ -25,7 +26,7 @@ def metadata_of(
     prior, walls = physical.energy.prior, {}
     if wall is not None:
         assert checkpoint.record.smallest_distances is not None  # the wall was made of them
-        walls = {"wall": wall.record(checkpoint.record.smallest_distances)}
+        walls = {"wall": wall_record(checkpoint.record.smallest_distances)}
     return (
         walls
         | {

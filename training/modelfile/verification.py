@@ -86,7 +86,7 @@ def verify_rebuilt(rebuilt: nn.Module, physical: PhysicalEnergy, frames_nm: Tens
     off = float((again - energy).abs().max() / physical.kt), float((force_again - force).abs().max())
     if not (off[0] <= 1e-2 and off[1] <= 1e-2 * float(force.square().mean().sqrt())):
         raise InputError(
-            f"the exported model fails its check: made anew from its description and weights, its energies are off by "
+            "the exported model fails its check: made anew from its description and weights, its energies are off by "
             f"{off[0]:.3g} kT and its forces by {off[1]:.3g} kJ/mol/nm; this is an error of fpforce, report it"
         )
 
@@ -97,7 +97,7 @@ def _why_alike(t_eval: float) -> str:
         noise = float(sigma(torch.tensor(t_eval)))
         return (
             f"at t = {t_eval:g}, where noise is {noise:.0%} of the molecule's size, they are nearly alike, and no "
-            f"force field can tell them apart; choose a smaller --t-eval (the recipe's, without it; at most "
+            "force field can tell them apart; choose a smaller --t-eval (the recipe's, without it; at most "
             f"{LARGEST_T_EVAL:g})"
         )
     return (

@@ -103,7 +103,7 @@ def _independent_of(energy: Tensor, x: Tensor, t: Tensor) -> str | None:
         if slope is None:
             return (
                 f"its energy does not depend on {name}; it must be a differentiable function of positions and "
-                f"diffusion time"
+                "diffusion time"
             )
     return None
 

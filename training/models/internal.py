@@ -6,6 +6,7 @@ volumes that three beads span with the centre. Distances alone cannot tell mirro
 volumes can. All are smoothed, so that their derivatives stay moderate where noise lines three beads up or puts two on
 top of each other; the diffused density is that smooth itself.
 Source: docs/method.md, eq. 17 (volumes).
+Longer than other files, since the coordinates and the two networks on them are one model.
 """
 
 import math

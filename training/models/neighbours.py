@@ -38,8 +38,7 @@ def warn_of_small_cutoff(frames: Tensor, scale_nm: float, cutoff_nm: float) -> N
     if near * (beads - 1) < 1.0:
         logger.warning(
             "model.cutoff_nm = %g is below %.0f%% of the distances in the data (%.3g to %.3g nm), so that beads hardly "
-            "see each "
-            "other: give a larger one, or null for none",
+            "see each other: give a larger one, or null for none",
             cutoff_nm,
             100 * (1 - near),
             float(distances_nm.min()),

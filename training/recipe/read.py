@@ -109,7 +109,7 @@ def _has_no_energy(recipe: Recipe) -> bool:
 
 
 def describe_recipe() -> list[tuple[str, str, str]]:
-    """(key, default, meaning) of every recipe entry, in order; the table in README.md is made from it.
+    """(key, default, meaning) of every recipe entry, in order; docs/reference/recipe.md is made from it.
 
     An entry that differs between the kinds of a section has a row for each kind, whose meaning begins with the kind.
     """

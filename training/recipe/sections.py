@@ -104,8 +104,7 @@ class DataRecipe(Section):
         if not self.trajectories and not self.molecules:
             raise ValueError(
                 "trajectories = [] and molecules = []: nothing to learn from; give trajectories of one molecule, or a "
-                "folder "
-                "of many molecules"
+                "folder of many molecules"
             )
         if not self.molecules:
             if self.residue_types:
@@ -387,8 +386,7 @@ class Recipe(Section):
             if getattr(model, "identity", False):
                 raise ValueError(
                     f"{name}.identity = True gives every bead of one molecule an embedding of its own, and "
-                    f"data.molecules "
-                    "gives many molecules; set it to False"
+                    "data.molecules gives many molecules; set it to False"
                 )
         for number, expert in enumerate(self.experts):
             if not expert.conservative:
@@ -399,8 +397,7 @@ class Recipe(Section):
             if getattr(self.calibration, name):
                 raise ValueError(
                     f"calibration.{name} = {getattr(self.calibration, name)} adjusts the force field of one molecule, "
-                    f"and "
-                    "data.molecules gives many; set it to 0, and let fpforce-export --topology calibrate for one"
+                    "and data.molecules gives many; set it to 0, and let fpforce-export --topology calibrate for one"
                 )
         return self
 

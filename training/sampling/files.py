@@ -15,7 +15,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.foundation.foreign_files import numpy_file, read_json
 from fpforce.foundation.locking import Lock
 from fpforce.molecule.beads import BeadTable
-from fpforce.trajectories.writers import check_extension, open_trajectory
+from fpforce.trajectories.trajectory_writer import check_extension, open_trajectory
 
 
 class SampleFiles:

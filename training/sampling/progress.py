@@ -49,8 +49,7 @@ class SamplingProgress:
         rate = (done - self._first) / max(now - self._started, 1e-9)
         state = (
             f"{drawn} of {self._samples} samples, step {step} of {self._steps} of the next {batch}, {rate:.3g} "
-            f"samples/s, "
-            f"{(self._samples - done) / rate / 60:.1f} min left"
+            f"samples/s, {(self._samples - done) / rate / 60:.1f} min left"
         )
         if self._bar is not None:
             self._bar.update(self._task, completed=done, state=state)

@@ -72,7 +72,7 @@ class SampleSettings:
             raise InputError(f"solver {self.solver!r} is unknown; choose {', '.join(SOLVERS)}")
         if self.log_likelihood and self.solver != "ode":
             raise InputError(
-                f"log likelihoods follow the probability-flow ODE; --log-likelihood needs --solver ode, "
+                "log likelihoods follow the probability-flow ODE; --log-likelihood needs --solver ode, "
                 f"not {self.solver}"
             )
         if self.overwrite and self.resume:

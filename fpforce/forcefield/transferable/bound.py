@@ -133,8 +133,8 @@ class BoundForceField(ForceField):
             ours, theirs = (", ".join(one.beads.labels[:3]) for one in (self, found))
             raise InputError(
                 f"{found.metadata['bound_to']} is {found.molecule} with the beads {theirs}, ..., and the force field "
-                f"is bound "
-                f"to {self.molecule} with {ours}, ...; bind it to this topology instead, or leave the topology out"
+                f"is bound to {self.molecule} with {ours}, ...; bind it to this topology instead, or leave the "
+                "topology out"
             )
         return found
 

@@ -4,11 +4,10 @@ In: a BeadTable. Out: integer arrays that follow the beads when these are put in
 neighbours share residue and name does the order of the beads decide which of them a local frame begins with.
 """
 
-from collections import deque
-
 import numpy as np
 
 from fpforce.molecule.beads import BeadTable
+from fpforce.molecule.graph import neighbours_of, steps_from
 
 SEPARATIONS = 10  # residue offsets -4 .. 4 (clipped), and 9 for another chain
 BOND_DISTANCES = 6  # bonds on the shortest path, 0 .. 4, and 5 for farther or unconnected
@@ -45,17 +44,11 @@ def separations(beads: BeadTable) -> np.ndarray:
 
 def bond_distances(beads: BeadTable) -> np.ndarray:
     """(n, n) number of bonds on the shortest path between two beads; 5 stands for more, or for no path."""
-    around = _neighbours(beads)
+    neighbours = neighbours_of(beads.bonds)
     classes = np.full((len(beads), len(beads)), BOND_DISTANCES - 1, dtype=np.int64)
     for start in range(len(beads)):
-        steps, queue = {start: 0}, deque([start])
-        while queue:
-            bead = queue.popleft()
-            classes[start, bead] = steps[bead]
-            for other in around[bead]:
-                if other not in steps and steps[bead] < BOND_DISTANCES - 2:
-                    steps[other] = steps[bead] + 1
-                    queue.append(other)
+        for bead, bonds in steps_from(neighbours, start, most=BOND_DISTANCES - 2).items():
+            classes[start, bead] = bonds
     return classes
 
 
@@ -71,8 +64,5 @@ def _neighbours(beads: BeadTable) -> list[list[int]]:
     def rank(index: int) -> tuple[int, str]:
         return beads.beads[index].residue_index, beads.beads[index].name
 
-    around: list[list[int]] = [[] for _ in beads.beads]
-    for i, j in beads.bonds:
-        around[i].append(j)
-        around[j].append(i)
-    return [sorted(own, key=rank) for own in around]
+    neighbours = neighbours_of(beads.bonds)
+    return [sorted(neighbours.get(bead, ()), key=rank) for bead in range(len(beads))]

@@ -3,6 +3,7 @@
 In: the record in model.pt or in a checkpoint. Out: for any bead table of known types the static data of the network and
 of the prior, by the names that they have in a force field of one molecule.
 Source: docs/method.md, eq. 21 (modes of the prior from distances).
+Longer than other files, since what is known of types, and what follows of a molecule, is one class.
 """
 
 from collections import Counter
@@ -176,8 +177,7 @@ class Knowledge:
             raise InputError(
                 f"its residues have the beads {_listed(found)}, and the model (kind internal) is for molecules with "
                 f"{_listed(self.layout)}, in this order, which differ in their residue types alone; bring them into "
-                f"this "
-                "order, or train a graph_transformer for molecules of any kind"
+                "this order, or train a graph_transformer for molecules of any kind"
             )
 
     def new_places(self, beads: BeadTable) -> list[str]:

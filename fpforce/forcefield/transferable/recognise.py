@@ -98,8 +98,7 @@ def recognise(topology: Any, knowledge: Knowledge, *, any_order: bool = False, s
     if new := knowledge.new_places(beads):
         logger.warning(
             "%s: no molecule that the model was trained on has a residue of the type of %s at its place: what it does "
-            "there "
-            "is a guess",
+            "there is a guess",
             source,
             " and ".join(new),
         )
@@ -109,8 +108,7 @@ def recognise(topology: Any, knowledge: Knowledge, *, any_order: bool = False, s
     if mirrored:
         raise InputError(
             f"{source}: {mirrored[0][0]} is a D amino acid, and the model was trained on L amino acids: the frame is "
-            f"mirrored, "
-            "or of a D peptide; give an L peptide"
+            "mirrored, or of a D peptide; give an L peptide"
         )
     return Recognised(beads, beads.positions(xyz, atoms)[0].astype(float), source)
 
@@ -175,10 +173,8 @@ def _say_which_ends_are_bare(topology: "mdtraj.Topology", chosen: Sequence[int],
     if bare:
         logger.warning(
             "%s: the chain has no end group at %s, and the model, which sees the beads alone, treats its ends as those "
-            "of the "
-            "molecules it was trained on; if these had caps (such as ACE and NME), forces and populations will be "
-            "wrong: "
-            "bind the capped molecule",
+            "of the molecules it was trained on; if these had caps (such as ACE and NME), forces and populations will "
+            "be wrong: bind the capped molecule",
             source,
             " and ".join(dict.fromkeys(bare)),
         )

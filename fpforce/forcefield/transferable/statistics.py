@@ -122,8 +122,7 @@ class PairTable:
                 here, there = ("", " not") if place[3] == 1 else ("not ", "")
                 raise InputError(
                     f"beads {beads.beads[i]} and {beads.beads[j]} are {here}bonded, and in the molecules that the "
-                    f"model was "
-                    f"trained on they are{there}; check the residues and the bonds of the topology (CONECT)"
+                    f"model was trained on they are{there}; check the residues and the bonds of the topology (CONECT)"
                 )
 
     def range(self) -> tuple[float, float]:

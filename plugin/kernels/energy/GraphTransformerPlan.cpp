@@ -1,3 +1,5 @@
+// Longer than other files, since the plan folds every part of the network, in the order in which they are evaluated.
+
 #include "GraphTransformerPlan.h"
 
 #include <cmath>

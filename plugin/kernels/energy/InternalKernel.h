@@ -8,6 +8,8 @@
  *   2. the layers forward, replicas in the rows of a matrix product, keeping every layer's slope;
  *   3. the layers backward: delta_L = out * slope_L, delta_{l-1} = (delta_l W_l) * slope_{l-1};
  *   4. from features back to positions, replicas in the lanes, float64.
+ *
+ * Longer than other files, since the features and the way back from them are written beside each other.
  */
 
 #include "../simd/MatrixProduct.h"

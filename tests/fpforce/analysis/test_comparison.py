@@ -4,10 +4,19 @@ import numpy as np
 import pytest
 
 from fpforce.analysis.comparison import Floor, compare
-from fpforce.analysis.divergences import bin_indices
+from fpforce.analysis.divergences import BINS_PER_AXIS, bin_indices
 from fpforce.analysis.resolution import BIN_COUNTS
-from fpforce.analysis.sample import FINE_BINS, Sample
+from fpforce.analysis.sample import FINE_BINS, BlockLayout, CellCounter, Sample
 from fpforce.foundation.errors import InputError
+
+
+def sample_of(bins, cells=BINS_PER_AXIS**2):
+    """The Sample of whole trajectories, [(frames, planes)] of cells."""
+    layout = BlockLayout.of_trajectories([len(values) for values in bins])
+    counter = CellCounter(bins[0].shape[1], layout.trajectory, cells)
+    for k, values in enumerate(bins):
+        counter.add(layout.block(k, np.arange(len(values)), np.zeros(len(values), dtype=int)), values)
+    return counter.sample()
 
 
 def gaussian_bins(rng, frames, shift=0.0):
@@ -17,8 +26,8 @@ def gaussian_bins(rng, frames, shift=0.0):
 
 
 def independent_sets(rng, frames, shift=0.0):
-    candidate = Sample.from_trajectories([gaussian_bins(rng, frames, shift)])
-    reference, training = (Sample.from_trajectories([gaussian_bins(rng, frames)]) for _ in range(2))
+    candidate = sample_of([gaussian_bins(rng, frames, shift)])
+    reference, training = (sample_of([gaussian_bins(rng, frames)]) for _ in range(2))
     return candidate, reference, training
 
 
@@ -59,8 +68,8 @@ def test_a_wrong_distribution_has_an_excess_far_beyond_its_error():
 
 def test_larger_sets_are_thinned_to_the_smallest():
     rng = np.random.default_rng(4)
-    candidate = Sample.from_trajectories([gaussian_bins(rng, 1000)])
-    reference, training = (Sample.from_trajectories([gaussian_bins(rng, 5000)]) for _ in range(2))
+    candidate = sample_of([gaussian_bins(rng, 1000)])
+    reference, training = (sample_of([gaussian_bins(rng, 5000)]) for _ in range(2))
     result = compare(candidate, reference, training, Floor.choose(reference, training), 5000, rng)[-1]
     assert result.frames == 1000
     assert result.js.value == pytest.approx(result.js_floor.value, rel=0.1)
@@ -69,15 +78,15 @@ def test_larger_sets_are_thinned_to_the_smallest():
 def test_correlation_in_the_candidate_only_raises_its_value():
     rng = np.random.default_rng(5)
     _, reference, training = independent_sets(rng, 8000)
-    correlated = Sample.from_trajectories([np.repeat(gaussian_bins(rng, 1000), 8, axis=0)])
+    correlated = sample_of([np.repeat(gaussian_bins(rng, 1000), 8, axis=0)])
     result = compare(correlated, reference, training, Floor.choose(reference, training), 8000, rng)[-1]
     assert result.excess_js.value > 0.02
 
 
 def test_floor_prefers_whole_trajectories_then_the_training_set_then_halves():
     rng = np.random.default_rng(6)
-    one = Sample.from_trajectories([gaussian_bins(rng, 300)])
-    three = Sample.from_trajectories([gaussian_bins(rng, n) for n in (100, 300, 200)])
+    one = sample_of([gaussian_bins(rng, 300)])
+    three = sample_of([gaussian_bins(rng, n) for n in (100, 300, 200)])
     assert Floor.choose(three, one) == Floor("trajectories", 100, "independent trajectories of the reference")
     assert (Floor.choose(one, one).source, Floor.choose(one, one).frames) == ("training", 300)
     assert (Floor.choose(one, None).source, Floor.choose(one, None).frames) == ("halves", 150)
@@ -87,16 +96,16 @@ def test_floor_against_the_training_set_shows_a_model_that_trajectories_in_disag
     rng = np.random.default_rng(8)
 
     def disagreeing(n):  # two trajectories, each stuck in a basin of its own
-        return Sample.from_trajectories([gaussian_bins(rng, n), gaussian_bins(rng, n, shift=12.0)])
+        return sample_of([gaussian_bins(rng, n), gaussian_bins(rng, n, shift=12.0)])
 
     reference, training = disagreeing(1000), disagreeing(1000)
-    wrong = Sample.from_trajectories([gaussian_bins(rng, 2000)])
+    wrong = sample_of([gaussian_bins(rng, 2000)])
     usual, sharp = (
         compare(wrong, reference, training, Floor.choose(reference, training, wanted), 1000, rng)[-1].excess_js.value
         for wanted in ("auto", "training")
     )
     assert usual < 0.0 < 0.02 < sharp
-    one = Sample.from_trajectories([gaussian_bins(rng, 300)])
+    one = sample_of([gaussian_bins(rng, 300)])
     for sets, wanted in (
         ((one, training), "trajectories"),
         ((reference, None), "training"),
@@ -108,7 +117,7 @@ def test_floor_against_the_training_set_shows_a_model_that_trajectories_in_disag
 
 def test_floor_of_trajectories_never_puts_one_trajectory_on_both_sides():
     rng = np.random.default_rng(7)
-    reference = Sample.from_trajectories([gaussian_bins(rng, n) for n in (100, 120, 140, 160)])
+    reference = sample_of([gaussian_bins(rng, n) for n in (100, 120, 140, 160)])
     floor = Floor.choose(reference, None)
     for _ in range(10):
         (_, first), (_, second) = floor.sides(reference, rng)
@@ -132,7 +141,7 @@ def test_counts_are_thinned_as_frames_drawn_one_by_one_are():
     # without replacement: of a cell with K of M frames n draws take n K / M, variance n K/M (1 - K/M) (M - n)/(M - 1)
     rng = np.random.default_rng(9)
     bins = np.repeat([0, 1, 70], [50, 150, 300])[rng.permutation(500)]
-    sample = Sample.from_trajectories([bins[:, None]])
+    sample = sample_of([bins[:, None]])
     drawn = np.array([sample.drawn(200, rng).sum(axis=0)[0, [0, 1, 70]] for _ in range(4000)])
     assert (drawn.sum(axis=1) == 200).all()
     share = np.array([0.1, 0.3, 0.6])
@@ -147,7 +156,6 @@ def test_coarser_bins_of_fine_cells_are_the_bins_of_the_points(bins):
     points = np.random.default_rng(10).normal(size=(20_000, 2))
     fine, coarse = ((np.linspace(-2.0, 2.0, n + 1),) * 2 for n in (FINE_BINS, bins))
     counted, direct = (
-        Sample.from_trajectories([bin_indices(points, edges)[:, None]], (len(edges[0]) - 1) ** 2)
-        for edges in (fine, coarse)
+        sample_of([bin_indices(points, edges)[:, None]], (len(edges[0]) - 1) ** 2) for edges in (fine, coarse)
     )
     np.testing.assert_array_equal(counted.with_bins(bins).histogram(0), direct.histogram(0))

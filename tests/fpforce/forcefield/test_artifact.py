@@ -13,7 +13,7 @@ from fpforce.forcefield.artifact import FORMAT_VERSION, describe_file
 from fpforce.foundation.errors import InputError
 
 
-def run_python(code, *arguments):
+def fresh_python(code, *arguments):
     return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
 
 
@@ -45,7 +45,7 @@ def test_reading_a_force_field_imports_neither_torch_nor_openmm_nor_mdtraj(dimer
         "import sys, fpforce; field = fpforce.load(sys.argv[1]); field.weights(); field.masses_da; field.sha256; "
         "print([name for name in ('torch', 'openmm', 'mdtraj') if name in sys.modules])"
     )
-    done = run_python(code, dimer)
+    done = fresh_python(code, dimer)
     assert done.stdout.strip() == "[]", done.stderr
 
 
@@ -56,7 +56,7 @@ def test_info_command_imports_no_torch(dimer):
         "except SystemExit as done: assert not done.code\n"
         "print('torch' in sys.modules)"
     )
-    done = run_python(code, dimer)
+    done = fresh_python(code, dimer)
     assert done.stdout.splitlines()[-1] == "False", done.stderr
     assert "300 K" in done.stdout and "ALA1-CA 12 Da" in done.stdout
 

@@ -1,11 +1,6 @@
-"""Beads chosen from real topologies: what they are, how they are bonded, and what files keep of them.
+"""Beads chosen from real topologies: what they are, how they are bonded, and how they are found again."""
 
-Longer than other files, since its tests share two molecules, and a bead table is one class.
-"""
-
-import io
 import json
-import resource
 from pathlib import Path
 
 import mdtraj
@@ -13,32 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from openmm import app
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.mapping import list_beads, map_beads
-from fpforce.reference.peptide import build_peptide
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "alanine_dipeptide"
 BACKBONE5 = [("ACE", "C"), ("ALA", "N"), ("ALA", "CA"), ("ALA", "C"), ("NME", "N")]
-
-
-@pytest.fixture(scope="module")
-def dipeptide():
-    return mdtraj.load(str(EXAMPLE / "alanine_dipeptide.pdb"))
-
-
-@pytest.fixture(scope="module")
-def peptide():
-    """ACE-AGPY-NME with hydrogens, as fpforce-reference builds it."""
-    topology, positions = build_peptide("AGPY", app.ForceField("amber99sbildn.xml"), 1)
-    return mdtraj.Trajectory(positions[None], mdtraj.Topology.from_openmm(topology))
-
-
-def bond_set(topology):
-    bonds = topology.bonds() if callable(topology.bonds) else topology.bonds
-    return {tuple(sorted((a.index, b.index))) for a, b in bonds}
 
 
 def test_backbone5_is_c_n_ca_c_n_between_the_caps(dipeptide):
@@ -75,7 +51,7 @@ def test_ca_beads_form_the_chain(peptide):
     assert {bead.element for bead in table.beads} == {"C"}
 
 
-def test_heavy_and_all_keep_the_bonds_of_the_molecule(peptide):
+def test_heavy_and_all_keep_the_bonds_of_the_molecule(peptide, bond_set):
     table = map_beads(peptide.topology, "all")
     assert set(table.bonds) == bond_set(peptide.topology)
     heavy = peptide.atom_slice(peptide.topology.select("element != H")).topology
@@ -148,75 +124,6 @@ def test_centre_of_mass_mapping_commutes_with_moving_the_molecule(shift, seed):
 def test_table_survives_json(dipeptide, choice):
     table = map_beads(dipeptide.topology, choice)
     assert BeadTable.from_dict(json.loads(json.dumps(table.to_dict()))) == table
-
-
-@pytest.mark.parametrize("choice", ["ca", "backbone", "heavy", "all"])
-def test_pdb_gives_the_same_beads_back_and_ca_stays_carbon(peptide, choice, tmp_path):
-    table = map_beads(peptide.topology, choice)
-    positions = table.positions(peptide.xyz, peptide.topology)
-    table.write_pdb(tmp_path / "beads.pdb", positions)
-
-    read = mdtraj.load(str(tmp_path / "beads.pdb"))
-    assert table.match(read.topology) == "beads"
-    np.testing.assert_allclose(read.xyz, positions, atol=1e-4)
-    assert bond_set(read.topology) == set(table.bonds)
-    assert map_beads(read.topology, "all").bonds == table.bonds
-
-    opened = app.PDBFile(str(tmp_path / "beads.pdb")).topology
-    symbols = [bead.element for bead in table.beads]
-    for topology in (read.topology, table.to_mdtraj()):
-        assert [atom.element.symbol for atom in topology.atoms] == symbols
-    for topology in (opened, table.to_openmm()):
-        assert [atom.element.symbol for atom in topology.atoms()] == symbols
-        assert bond_set(topology) == set(table.bonds)
-
-
-def test_names_longer_than_pdb_columns_survive_the_file(tmp_path):
-    records = [{"name": name, "residue": "POPC", "residue_number": 1, "mass_da": 50.0} for name in LONG_NAMES]
-    records += [{"name": "HEADGROUP", "residue": "LYSH", "residue_number": 2, "mass_da": 50.0}]
-    table = list_beads(records)
-    positions = np.arange(15).reshape(1, 5, 3) * 0.2
-    table.write_pdb(tmp_path / "beads.pdb", positions)
-    read = mdtraj.load(str(tmp_path / "beads.pdb"))
-    assert table.match(read.topology) == "beads"
-    assert [atom.residue.name for atom in read.topology.atoms] == ["POPC"] * 4 + ["LYSH"]
-    np.testing.assert_allclose(read.xyz, positions, atol=1e-4)
-    opened = app.PDBFile(str(tmp_path / "beads.pdb")).topology
-    assert opened.getNumAtoms() == 5
-    other = list_beads([record | {"name": record["name"][::-1]} for record in records])
-    with pytest.raises(InputError, match="must list the beads in this order"):
-        other.match(read.topology)
-
-
-LONG_NAMES = ("head1", "head2", "tail", "head10")
-
-
-def test_pdb_holds_one_model_per_frame(dipeptide):
-    table = map_beads(dipeptide.topology, "backbone5")
-    positions = table.positions(dipeptide.xyz, dipeptide.topology)
-    text = io.StringIO()
-    table.write_pdb(text, np.concatenate([positions, positions + 0.1]))
-    assert text.getvalue().count("MODEL") == 2
-    with pytest.raises(InputError, match="do not fit 5 beads"):
-        table.write_pdb(io.StringIO(), positions[:, :4])
-    with pytest.raises(InputError, match="beyond 999 nm"):
-        table.write_pdb(io.StringIO(), positions + 1e4)
-
-
-def test_pdb_that_is_not_written_to_its_end_leaves_the_old_one(dipeptide, tmp_path):
-    table = map_beads(dipeptide.topology, "backbone5")
-    positions = table.positions(dipeptide.xyz, dipeptide.topology)
-    path = tmp_path / "beads.pdb"
-    table.write_pdb(path, positions)
-    whole = path.read_bytes()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole), limits[1]))  # as a disk that is full from there on
-    try:
-        with pytest.raises(OSError):
-            table.write_pdb(path, np.repeat(positions[:1], 50, axis=0))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert path.read_bytes() == whole and list(tmp_path.iterdir()) == [path]
 
 
 def test_match_tells_source_from_beads_and_names_the_first_mismatch(dipeptide, peptide):

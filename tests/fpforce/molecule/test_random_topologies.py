@@ -4,11 +4,12 @@ import mdtraj
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse.csgraph import shortest_path
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.atom_bonds import complete_bonds
 from fpforce.molecule.bonds_by_distance import SampleFrames
-from fpforce.molecule.graph import connected_components, walk_whole
+from fpforce.molecule.graph import connected_components, neighbours_of, steps_from, walk_whole
 from fpforce.molecule.mapping import choose_beads
 
 NAMES = st.sampled_from("ALA GLY LYSH ASPH NTYR CYX HIE SEP X1Z 0AA lig PRO".split())
@@ -128,3 +129,20 @@ def test_walking_the_bonds_undoes_wrapping(graph, shift, seed):
     np.testing.assert_allclose(
         np.linalg.norm(whole[i] - whole[j], axis=1), np.linalg.norm(xyz[i] - xyz[j], axis=1), atol=1e-9
     )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 9), st.data())
+def test_steps_are_those_of_shortest_paths_and_end_where_asked(n, data):
+    numbers = st.integers(0, n - 1)
+    pairs = [(i, j) for i, j in data.draw(st.lists(st.tuples(numbers, numbers), max_size=12)) if i != j]
+    bonded = np.zeros((n, n))
+    for i, j in pairs:
+        bonded[i, j] = 1.0
+    shortest = shortest_path(bonded, directed=False, unweighted=True)  # Dijkstra's algorithm, of scipy
+    start, most = data.draw(numbers), data.draw(st.integers(0, 5))
+    found = steps_from(neighbours_of(pairs), start)
+    assert found == {node: steps for node, steps in enumerate(shortest[start]) if np.isfinite(steps)}
+    assert list(found.values()) == sorted(found.values())
+    within = {node: steps for node, steps in found.items() if steps <= most}
+    assert steps_from(neighbours_of(pairs), start, most) == within

@@ -83,7 +83,7 @@ def test_openmm_computes_the_energy_and_its_gradient(potential):
 
 
 def test_langevin_samples_follow_the_exact_density(potential, density):
-    # 300 particles of 100 ps and more between frames... correlation only raises the distance.
+    # 300 independent particles. Frames of one are 5 ps apart: that they are correlated only raises the distance.
     positions = potential.simulate(particles=300, frames=20, discarded_ps=100.0, interval_ps=5.0, seed=3)
     found = compare_with_exact(positions, density)
     assert found.frames == 6000 and found.excess_js < 0.006

@@ -70,7 +70,7 @@ def test_coldest_rung_holds_its_temperature_in_the_harmonic_directions(cold_fram
 def test_every_replica_walks_the_ladder(cold_frames):
     replicas, _ = cold_frames
     assert np.all(replicas.round_trips > 20)
-    assert np.all(replicas.accepted > 0.1 * replicas.attempts)
+    assert np.all(replicas.swaps.accepted > 0.1 * replicas.swaps.attempts)
 
 
 def test_a_state_goes_on_to_the_same_frames():
@@ -88,7 +88,7 @@ def test_one_rung_offers_no_swaps():
     replicas = exchange((COLDEST_K,))
     frames = sample(replicas, 2000, 25)
     assert np.mean(frames[:, 1:] ** 2) == pytest.approx(BOLTZMANN_KJ_PER_MOL_K * COLDEST_K / STIFFNESS, rel=0.1)
-    assert replicas.round_trips.tolist() == [0] and len(replicas.attempts) == 0
+    assert replicas.round_trips.tolist() == [0] and len(replicas.swaps.attempts) == 0
 
 
 def test_ladder_has_equal_ratios_and_grows_with_the_molecule():

@@ -59,9 +59,9 @@ def test_a_swap_carries_positions_and_scales_the_velocities_of_the_whole_step(mo
     whole, scale = velocities + half_kick, np.sqrt(300.0 / 450.0)
     np.testing.assert_allclose((after[0] + half_kick[1])[swapped], scale * whole[1][swapped], rtol=1e-9)
     np.testing.assert_allclose((after[1] + half_kick[0])[swapped], whole[0][swapped] / scale, rtol=1e-9)
-    assert rungs.attempts.tolist() == rungs.accepted.tolist() == [3, 0]
+    assert rungs.swaps.attempts.tolist() == rungs.swaps.accepted.tolist() == [3, 0]
     rungs.exchange(rungs.positions(), frozen={2})
-    assert rungs.attempts.tolist() == [3, 3], "the other pair in the next sweep"
+    assert rungs.swaps.attempts.tolist() == [3, 3], "the other pair in the next sweep"
 
 
 @pytest.mark.parametrize("every", [1, 10])
@@ -76,6 +76,6 @@ def test_every_rung_keeps_its_temperature_however_often_swaps_are_offered(every)
         if sweep * every > 200:
             squares.append((positions**2).mean(axis=(1, 2, 3)))
         rungs.exchange(positions, frozen=())
-    assert all(0.3 < part < 0.9 for part in rungs.accepted / rungs.attempts)
+    assert all(0.3 < part < 0.9 for part in rungs.swaps.accepted / rungs.swaps.attempts)
     exact = BOLTZMANN_KJ_PER_MOL_K * np.array(TEMPERATURES_K) / STIFFNESS
     np.testing.assert_allclose(np.mean(squares, axis=0), exact, rtol=0.04)

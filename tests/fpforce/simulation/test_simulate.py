@@ -16,7 +16,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.foundation.locking import Lock
 from fpforce.simulation.replicas import BondLimits
 from fpforce.simulation.simulate import SimulationSettings, read_simulation, simulate
-from fpforce.trajectories import writers as trajectory_output
+from fpforce.trajectories import trajectory_writer as trajectory_output
 
 SHORT = SimulationSettings(steps=1000, replicas=3, report_interval_ps=0.1, friction_per_ps=2.0, seed=7)
 

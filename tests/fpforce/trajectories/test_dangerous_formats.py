@@ -9,7 +9,6 @@ from fpforce.foundation.errors import InputError
 from fpforce.trajectories import dangerous_formats
 from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.trajectories.dangerous_formats import refuse_dangerous
-from fpforce.trajectories.writers import open_trajectory
 
 
 @pytest.fixture
@@ -50,17 +49,3 @@ def test_an_hdf5_file_on_which_a_process_crashes_is_refused(alanine, tmp_path, m
     monkeypatch.setattr(dangerous_formats, "_READ_ALL", "import os; os.abort()")
     with pytest.raises(ValueError, match="signal 6"):
         refuse_dangerous(path, ".h5")
-
-
-@pytest.mark.parametrize("replaced", [False, True])
-def test_a_trajectory_that_vanishes_while_it_is_written_is_an_error_that_names_it(replaced, alanine_frames, tmp_path):
-    path = tmp_path / "s.xtc"
-    writer = open_trajectory(path, alanine_frames.beads)
-    writer.sync()
-    path.unlink()
-    if replaced:
-        path.write_text("another")
-    with pytest.raises(FileNotFoundError) as error:
-        writer.sync()
-    assert error.value.filename == str(path)
-    writer.close()

@@ -16,7 +16,7 @@ from fpforce.molecule.mapping import list_beads
 from fpforce.trajectories.bead_files import bead_records, write_bead_frames
 from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.trajectories.topology_files import read_topology_file
-from fpforce.trajectories.writers import open_trajectory
+from fpforce.trajectories.trajectory_writer import open_trajectory
 
 LETTERS = string.ascii_letters + string.digits
 NAMES = st.text(LETTERS + "'*", min_size=1, max_size=7).filter(lambda name: name[0] in string.ascii_letters)

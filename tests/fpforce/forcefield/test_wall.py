@@ -1,0 +1,69 @@
+"""The wall: which pairs it keeps apart, from where on, and how strongly."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from fpforce.forcefield.wall import HEIGHT_KT, Wall, distant_pairs, smallest_distances
+from fpforce.foundation.errors import InputError
+from fpforce.molecule.mapping import list_beads
+
+
+def test_pairs_are_those_at_least_three_bonds_apart():
+    chain = list_beads([{"name": f"B{k}", "residue": "ALA", "mass_da": 12.0} for k in range(6)])
+    chain = dataclasses.replace(chain, bonds=((0, 1), (1, 2), (2, 3), (3, 4)))
+    # bead 5 is bonded to nothing, so it is far from all
+    assert distant_pairs(chain).tolist() == [[0, 3], [0, 4], [0, 5], [1, 4], [1, 5], [2, 5], [3, 5], [4, 5]]
+    with pytest.raises(InputError, match=r"model\.wall = true .* the data have no such pair"):
+        smallest_distances(
+            [(dataclasses.replace(chain, beads=chain.beads[:3], bonds=((0, 1), (1, 2))), np.zeros((2, 3, 3)))]
+        )
+
+
+def test_walls_of_many_molecules_are_those_of_the_nearest_pair_and_hold_for_molecules_not_seen():
+    def chain(*names):
+        beads = list_beads([{"name": name, "residue": "ALA", "mass_da": 12.0} for name in names])
+        return dataclasses.replace(beads, bonds=tuple((k, k + 1) for k in range(len(names) - 1)))
+
+    line = np.zeros((1, 4, 3))
+    line[0, :, 0] = [0.0, 0.1, 0.2, 0.3]
+    molecules = [
+        (chain("A", "B", "B", "A"), line),
+        (chain("A", "B", "B", "A"), 0.9 * line),
+        (chain("A", "B", "B", "B"), line),
+        (chain("A", "B", "A"), line[:, :3]),
+    ]
+    smallest = smallest_distances(molecules)
+    assert [(entry["names"], round(entry["distance_nm"], 9)) for entry in smallest] == [
+        (["A", "A"], 0.27),
+        (["A", "B"], 0.3),
+    ]
+    wall = Wall.of(chain("B", "A", "A", "A", "B"), smallest)  # B and B so far apart were never seen
+    assert wall.pairs.tolist() == [[0, 3], [1, 4]] and wall.distances_nm.tolist() == [0.3, 0.3]
+    assert Wall.of(chain("B", "A", "A", "B"), smallest).energies_kt(line) == 0.0
+
+
+def test_energy_and_its_first_two_derivatives_vanish_at_the_distance():
+    wall = Wall(np.array([[0, 1]]), np.array([0.4]))
+
+    def energy(distance):
+        return wall.energies_kt(np.array([[[0.0, 0.0, 0.0], [distance, 0.0, 0.0]]]))[0]
+
+    assert energy(0.4) == energy(0.5) == 0.0 and energy(0.0) == HEIGHT_KT
+    assert energy(0.36) == pytest.approx(1.0) and energy(0.32) == pytest.approx(8.0)  # 0.9 and 0.8 of the distance
+    h = 1e-5
+    assert (energy(0.4 - h) - energy(0.4 + h)) / (2 * h) < 1e-4
+    assert (energy(0.4 - h) - 2 * energy(0.4) + energy(0.4 + h)) / h**2 < 1.0, (
+        "6 HEIGHT_KT h / 0.4^3, at distance 0 37500"
+    )
+
+
+def test_action_counts_the_frames_in_which_a_pair_is_within_the_wall():
+    wall = Wall(np.array([[0, 1], [0, 2]]), np.array([0.4, 0.4]))
+    frames = np.zeros((4, 3, 3))
+    frames[:, 1, 0] = [0.5, 0.39, 0.5, 0.32]
+    frames[:, 2, 1] = [0.5, 0.5, 0.5, 0.32]
+    action = wall.action(frames)
+    assert (action.frames, action.acted, action.more_than_a_kt) == (4, 0.5, 0.25)
+    assert action.largest_kt == pytest.approx(16.0)
