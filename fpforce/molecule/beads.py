@@ -8,9 +8,11 @@ Longer than other files, since the table and what is derived from it are one cla
 
 import itertools
 import os
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import numpy as np
@@ -282,10 +284,26 @@ class BeadTable:
         return "source"
 
     def is_called(self, index: int, name: str, residue: str) -> bool:
-        """Whether these are the names of a bead, or what PDB columns, of three or four letters, leave of them."""
+        """Whether these are the names of a bead, what PDB columns, of three or four letters, leave of them, or what
+        they are called by a reader that has one name for each residue and atom: HSD is HIS.
+        """
         bead = self.beads[index]
         names = {bead.name, bead.name[:4], self._pdb_names[index][0]}
-        return name in names and residue in {bead.residue, bead.residue[:4], bead.residue[:3]}
+        residues = {bead.residue, bead.residue[:4], bead.residue[:3]}
+        if name in names and residue in residues:
+            return True
+        read_name, read_residue = self._names_read[index]
+        return name in names | {read_name} and residue in residues | {read_residue}
+
+    @cached_property
+    def _names_read(self) -> list[tuple[str, str]]:
+        """Names of every bead and of its residue, as they are read from a PDB of the beads."""
+        import mdtraj
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "beads.pdb"
+            self.write_pdb(path, np.zeros((len(self), 3)))
+            return [(atom.name, atom.residue.name) for atom in mdtraj.load_topology(str(path)).atoms]
 
     @cached_property
     def _pdb_names(self) -> list[tuple[str, str]]:

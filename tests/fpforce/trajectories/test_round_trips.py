@@ -10,6 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.cif_writer import needs_cif, write_cif
 from fpforce.molecule.mapping import list_beads
@@ -64,7 +65,8 @@ def test_mmcif_keeps_every_name_number_and_bond(table):
         read = read_topology_file(Path(folder, "beads.cif")).topology
         frames = read_bead_frames(Path(folder, "beads.cif"), table=table)
     assert [atom.name for atom in read.atoms] == [bead.name for bead in table.beads]
-    assert [atom.residue.name for atom in read.atoms] == [bead.residue for bead in table.beads]
+    for index, (atom, bead) in enumerate(zip(read.atoms, table.beads, strict=True)):
+        assert atom.residue.name == bead.residue or table.is_called(index, atom.name, atom.residue.name)
     assert [atom.residue.resSeq for atom in read.atoms] == [bead.residue_number for bead in table.beads]
     assert {(min(a.index, b.index), max(a.index, b.index)) for a, b in read.bonds} >= set(table.bonds)
     np.testing.assert_allclose(frames.positions_nm, positions(table)[:1], atol=6e-6)
@@ -77,6 +79,29 @@ def test_pdb_is_recognised_as_the_table_it_was_written_from(table):
         table.write_pdb(Path(folder, "beads.pdb"), positions(table))
         frames = read_bead_frames(Path(folder, "beads.pdb"), table=table)
     np.testing.assert_allclose(frames.positions_nm, positions(table), atol=6e-5)
+
+
+@pytest.mark.parametrize(
+    ("residue", "names"),
+    [
+        ("HSD", ("CA", "SIDE")),
+        ("HSP", ("CA", "beta2")),
+        ("CYX", ("CA", "SG")),
+        ("ILE", ("CA", "CD")),
+        ("TIP3", ("B1", "B2")),
+    ],
+)
+def test_names_that_readers_have_another_for_are_recognised(tmp_path, residue, names):
+    """mdtraj and OpenMM read HSD as HIS, and atom CD of ILE as CD1; other beads are still told apart."""
+    table = list_beads([{"name": name, "residue": residue, "mass_da": 12.0} for name in names])
+    table.write_pdb(tmp_path / "beads.pdb", positions(table))
+    write_cif(table, tmp_path / "beads.cif", positions(table)[0])
+    for name in ("beads.pdb", "beads.cif"):
+        assert table.match(read_topology_file(tmp_path / name).topology) == "beads"
+        assert read_bead_frames(tmp_path / name, table=table).positions_nm.shape[1] == 2
+    with pytest.raises(InputError, match="bead 0"):
+        other = list_beads([{"name": name, "residue": "TRP", "mass_da": 12.0} for name in names])
+        other.match(read_topology_file(tmp_path / "beads.pdb").topology)
 
 
 @settings(max_examples=40, deadline=None)
