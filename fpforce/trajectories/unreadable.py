@@ -43,11 +43,8 @@ def unreadable(path: Path, topology: "mdtraj.Topology", error: Exception) -> Inp
             ".nc, .h5, .gro, .lammpstrj or .pdb by its own name"
         )
     held = _atoms_in(path)
-    if held not in (None, topology.n_atoms):
-        return InputError(
-            f"{path} holds {held} atoms, but its topology has {topology.n_atoms}: give the topology of exactly "
-            "these atoms"
-        )
+    if held is not None and held != topology.n_atoms:
+        return other_count(path, held, topology.n_atoms)
     if "might not contain the same atoms" in str(error):
         return InputError(
             f"{path} holds another number of atoms than its topology ({topology.n_atoms}): give the topology of "
@@ -56,6 +53,13 @@ def unreadable(path: Path, topology: "mdtraj.Topology", error: Exception) -> Inp
     return InputError(
         f"{path} cannot be read as a trajectory ({reason(error)}): truncated or damaged? copy it again, or set "
         "data.readable_frames = true to take the frames before the damage"
+    )
+
+
+def other_count(path: Path, held: int, expected: int) -> InputError:
+    """The InputError for a trajectory of another number of atoms than its topology's."""
+    return InputError(
+        f"{path} holds {held} atoms, but its topology has {expected}: give the topology of exactly these atoms"
     )
 
 
