@@ -7,7 +7,7 @@ and take CA, HE1 and ND2 for calcium, helium and neodymium.
 import re
 from typing import TYPE_CHECKING
 
-from fpforce.molecule.residues import STANDARD, is_solvent, standard_name
+from fpforce.molecule.residues import STANDARD, is_lone_alpha_carbon, is_solvent, standard_name
 
 if TYPE_CHECKING:
     import mdtraj
@@ -30,6 +30,7 @@ def correct_elements(topology: "mdtraj.Topology", guessed: bool = False) -> list
     for residue in topology.residues:
         names = {atom.name for atom in residue.atoms}
         standard = standard_name(residue) in STANDARD and (len(names) > 1 or names == {"CA"})
+        standard = standard or (guessed and is_lone_alpha_carbon(residue))
         amino = standard or {"N", "CA", "C"} <= names
         molecular = amino or residue.n_atoms > 2
         if not molecular or (is_solvent(residue) and not standard):
