@@ -21,9 +21,10 @@ from fpforce.trajectories.atom_frames import AtomFrames, mean_box
 from fpforce.trajectories.file_notices import notices
 from fpforce.trajectories.formats import format_of, readable, unpacked
 from fpforce.trajectories.quiet import native_output_silenced
+from fpforce.trajectories.text_ends import whole_frames_before_end
 from fpforce.trajectories.topology_files import put_right
 from fpforce.trajectories.trr import frames_with_positions
-from fpforce.trajectories.unreadable import unreadable
+from fpforce.trajectories.unreadable import FRAME_BY_FRAME, ends_within_a_frame, unreadable
 
 if TYPE_CHECKING:
     import mdtraj
@@ -186,13 +187,18 @@ def read_atoms(
     except Exception as error:
         part = _complete_frames(path, topology, atoms) if readable_frames else None
         if part is None:
-            raise unreadable(path, topology, error) from None
+            raise unreadable(path, topology, error, readable_frames) from None
         incomplete = True
-        all_frames = all_frames or format_of(path) == ".xtc"
+        all_frames = True
     if kept is not None and mixed:
         part = part[np.flatnonzero(kept[: part.n_frames])[::stride]]
     elif all_frames:
         part = part[::stride]
+    whole = whole_frames_before_end(path, topology.n_atoms)
+    if whole is not None and not readable_frames:
+        raise ends_within_a_frame(path, whole)
+    if whole is not None:
+        part, incomplete = part[: -(-whole // stride)], True
     announced = _frames_announced_by_dcd(path) if format_of(path) == ".dcd" else 0
     if part.n_frames < -(-announced // stride) and readable_frames:
         incomplete = True
@@ -219,13 +225,17 @@ def read_atoms(
 
 
 def _complete_frames(path: Path, topology: "mdtraj.Topology", atoms: Sequence[int]) -> "mdtraj.Trajectory | None":
-    """The frames of an .xtc or .trr before one that cannot be read, as mdtraj.Trajectory; None where there are none."""
+    """The frames before one that cannot be read, as mdtraj.Trajectory; None where there are none, or the format is
+    read as a whole alone.
+    """
     import mdtraj
 
-    if format_of(path) not in (".xtc", ".trr"):
+    form = format_of(path)
+    if form not in FRAME_BY_FRAME:
         return None
+    arguments = {"n_atoms": topology.n_atoms} if form == ".mdcrd" else {}
     frames = []
-    with suppress(Exception), native_output_silenced(), readable(path) as name, mdtraj.open(name) as file:
+    with suppress(Exception), native_output_silenced(), readable(path) as name, mdtraj.open(name, **arguments) as file:
         while True:
             frame = file.read_as_traj(topology, n_frames=1, atom_indices=atoms)
             if not len(frame):

@@ -265,7 +265,7 @@ def _sample(path: Path, given: TopologyFile, length_unit: str | None) -> SampleF
         try:
             frames = sample_frames(path, given.topology)
         except Exception as error:
-            raise unreadable(path, given.topology, error) from None
+            raise unreadable(path, given.topology, error, from_the_start=True) from None
         if frames.xyz.shape[1] != given.topology.n_atoms:
             raise other_count(path, frames.xyz.shape[1], given.topology.n_atoms)
         return frames
