@@ -119,9 +119,11 @@ def is_solvent(residue: "Residue") -> bool:
     """Water or a single ion. A bead is neither: CA of a residue called K or F, or K in a strand of beads."""
     if is_water(residue):
         return True
-    if residue.n_atoms != 1:
+    if residue.n_atoms > 2:
         return False
-    atom = next(residue.atoms)
+    atom, *more = residue.atoms
+    if any(other.name != f"D{atom.name}"[:4] for other in more):  # a Drude particle
+        return False
     by_name = _has_name_of_ion(residue.name, atom.name)
     return (by_name or symbol_of(atom) in _ION_ELEMENTS) and not _in_strand(residue)
 

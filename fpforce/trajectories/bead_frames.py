@@ -35,6 +35,7 @@ from fpforce.trajectories.mapping_report import (
     chains_of,
     chirality_of,
     left_out_of,
+    sites_without_mass,
 )
 from fpforce.trajectories.repeats import repeat_warnings, repeats
 from fpforce.trajectories.scene import Scene
@@ -278,6 +279,7 @@ def _report(
         warnings=tuple(warnings),
         residue_names=tuple(dict.fromkeys(bead.residue for bead in table.beads)),
         interfaces=interfaces_of(frames.positions_nm, table),
+        sites=sites_without_mass(source.whole.topology, table) if isinstance(source, MappedFiles) and not own else {},
     )
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mdtraj.core.topology import Residue
 
 _BYTES_OF_LENGTHS = 16 << 20  # in memory; of more bonds and frames the positions are gone through several times
+_SITES_TO_NAME = 8
 _HOW = {
     "topology": "listed in the topology",
     "names": "known from the names of residues and atoms",
@@ -74,7 +75,8 @@ class MappingReport:
 
     chains: (name, its residues with beads as text) each. corrected_elements: (atom, before, after). chirality: how the
     handedness was judged. stride: every so many-th frame was taken. interfaces: of molecules that no bond joins.
-    residue_types: {name: type} of residues whose type for a transferable model is not their name.
+    residue_types: {name: type} of residues whose type for a transferable model is not their name. sites: {name: count}
+    of what has no mass and no bead in residues with beads.
     """
 
     mapping: str
@@ -93,6 +95,7 @@ class MappingReport:
     interfaces: tuple[Interface, ...] = ()
     residue_names: tuple[str, ...] = ()
     residue_types: Mapping[str, str] = field(default_factory=dict)
+    sites: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def states(self) -> tuple[tuple[str, str], ...]:
@@ -113,6 +116,15 @@ class MappingReport:
         """The bonds that join residues otherwise than along the chain."""
         return tuple(bond for bond in self.bonds if bond.source == LINK)
 
+    @property
+    def _sites_left_out(self) -> str:
+        names = ", ".join(f"{count} {name}" for name, count in list(self.sites.items())[:_SITES_TO_NAME])
+        more = ", ..." if len(self.sites) > _SITES_TO_NAME else ""
+        return (
+            f"{_plural(sum(self.sites.values()), 'site')} without mass in residues with beads, such as Drude particles "
+            f"and lone pairs: {names}{more}"
+        )
+
     def short(self) -> str:
         """One line for a log."""
         frames = sum(file.frames for file in self.files)
@@ -132,7 +144,8 @@ class MappingReport:
         lines += [f"  {residue:<12}{beads}" for residue, beads in self.residues]
         lines += [f"state         {name}: of {amino_acid}, and a type of its own" for name, amino_acid in self.states]
         lines += [f"type          {name} counts as {self.residue_types[name]}" for name in self._of_other_types]
-        lines += [f"left out      {group}" for group in self.left_out] or ["left out      nothing"]
+        left_out = [str(group) for group in self.left_out] + ([self._sites_left_out] if self.sites else [])
+        lines += [f"left out      {text}" for text in left_out] or ["left out      nothing"]
         for source, count in Counter(bond.source for bond in self.bonds).items():
             lines.append(f"bonds         {count} {_HOW.get(source, source)}")
         lines.append("bonds (nm)    shortest, typical and longest over all frames")
@@ -203,6 +216,20 @@ def left_out_of(
             f"between residues that have some: the choice of beads ({table.mapping}) leaves them out"
         )
     return tuple(LeftOut(reason, dict(counts)) for reason, counts in found.items()), warnings
+
+
+def sites_without_mass(topology: "mdtraj.Topology", table: BeadTable) -> dict[str, int]:
+    """{name: count} of what has no mass and is in no bead, of residues with beads of an mdtraj topology."""
+    beads = {atom for bead in table.beads for atom in bead.atoms}
+    residues = {topology.atom(atom).residue.index for atom in beads}
+    return dict(
+        Counter(
+            atom.name
+            for index in sorted(residues)
+            for atom in topology.residue(index).atoms
+            if atom.index not in beads and (atom.element is None or not atom.element.mass)
+        )
+    )
 
 
 def _why(residue: "Residue", molecule: Container[int]) -> str:

@@ -64,3 +64,9 @@ def test_ion_that_is_bonded_to_a_protein_or_to_crystal_water_is_one():
 @pytest.mark.parametrize("residue, atom", [("I", "P"), ("I", "C1'"), ("K", "BB"), ("F", "CB")])
 def test_atom_that_is_no_ions_is_none_whatever_its_residue_is_called(residue, atom):
     assert not is_solvent(strand([residue], atom, atom[0]).residue(0))
+
+
+def test_ion_with_a_drude_particle_is_one():
+    topology = strand(["POT"], "POT", "K")
+    topology.add_atom("DPOT", mdtraj.element.virtual, topology.residue(0))
+    assert is_solvent(topology.residue(0))

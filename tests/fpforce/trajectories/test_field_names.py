@@ -7,6 +7,7 @@ import mdtraj
 import numpy as np
 import pytest
 
+from fpforce.molecule.elements import correct_elements
 from fpforce.molecule.mapping import map_beads
 from fpforce.trajectories.bead_frames import read_bead_frames
 
@@ -161,3 +162,42 @@ def test_states_are_types_of_their_own_and_listed(peptide, tmp_path, number, nam
     report = read_bead_frames(*files(tmp_path, renamed(peptide, number, name), "given.gro"), beads="ca").report
     assert report.states == ((name, amino_acid),)
     assert f"{name}: of {amino_acid}, and a type of its own" in str(report)
+
+
+def without_elements(lines):
+    return "\n".join(line[:76] for line in lines if not line.startswith(("CONECT", "TER", "END"))) + "\nEND\n"
+
+
+def test_drude_particles_and_lone_pairs_are_no_beads_and_are_listed(peptide, tmp_path):
+    added, indices = [], []
+    for line in pdb_lines(peptide[0]):
+        if not line.startswith("ATOM"):
+            continue
+        name, own = line[12:16].strip(), len(set(indices))
+        names = [name] + ([("D" + name)[:4]] if name[0] != "H" else []) + (["LPOA", "LPOB"] if name == "O" else [])
+        added += [line[:12] + (line[12:16] if new == name else f"{new:<4}") + line[16:] for new in names]
+        indices += [own] * len(names)
+    (tmp_path / "given.pdb").write_text(without_elements(added))
+    atoms = peptide.atom_slice(range(peptide.n_atoms))
+    topology = mdtraj.Topology()
+    residue = topology.add_residue("X", topology.add_chain())
+    for number in range(len(indices)):
+        topology.add_atom(f"X{number}", mdtraj.element.carbon, residue)
+    mdtraj.Trajectory(atoms.xyz[:, indices], topology).save(str(tmp_path / "frames.xtc"))
+    frames = read_bead_frames(tmp_path / "frames.xtc", tmp_path / "given.pdb", beads="heavy")
+    heavy = [atom for atom in peptide.topology.atoms if atom.element.symbol != "H"]
+    assert [bead.element for bead in frames.beads.beads] == [atom.element.symbol for atom in heavy]
+    assert sum(frames.report.sites.values()) == len(indices) - peptide.n_atoms
+    assert "sites without mass in residues with beads" in str(frames.report) and " LPOA" in str(frames.report)
+
+
+@pytest.mark.parametrize("name, wrong", [("DB1", "Db"), ("MT1", "Mt"), ("RG1", "Rg"), ("DS", "Ds")])
+def test_no_element_beyond_americium_is_guessed(name, wrong):
+    topology = mdtraj.Topology()
+    residue = topology.add_residue("LIG", topology.add_chain())
+    for other in ("C1", "C2", "O1"):
+        topology.add_atom(other, mdtraj.element.get_by_symbol(other[0]), residue)
+    topology.add_atom(name, mdtraj.element.get_by_symbol(wrong), residue)
+    changed = correct_elements(topology, guessed=True)
+    assert changed == [(f"LIG0-{name}", wrong, "a site without mass")]
+    assert topology.atom(3).element is mdtraj.element.virtual
