@@ -11,16 +11,16 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.atom_bonds import BondedTopology
 from fpforce.molecule.beads import Bead
 from fpforce.molecule.bonds_by_name import is_peptide_bond
-from fpforce.molecule.chains import numbers_begin_anew
+from fpforce.molecule.chains import chain_numbers, numbers_begin_anew
 from fpforce.molecule.covalent import symbol_of
 from fpforce.molecule.graph import connected_components, nearest_owner
 from fpforce.molecule.residues import is_solvent, lacking_backbone, whole_residues
 
 if TYPE_CHECKING:
-    import mdtraj
     from mdtraj.core.topology import Atom, Residue
 
 LINK, SEQUENCE = "link", "sequence"
+_ENDS = (("C", "N"), ("O3'", "P"), ("O3*", "P"))  # atoms by which residues are bonded to the next
 _MAIN_BEADS = ("CA", "BB")  # of a residue of a protein, the latter in Martini
 
 
@@ -55,7 +55,7 @@ def bead_bonds(bonded: BondedTopology, groups: Sequence[Sequence[int]]) -> dict[
         kind = LINK if link else source
         if pair not in pairs or pairs[pair] == LINK:
             pairs[pair] = kind
-    pairs |= dict.fromkeys(_sequence_bonds(topology, groups, pairs), SEQUENCE)
+    pairs |= dict.fromkeys(_sequence_bonds(bonded, groups, pairs), SEQUENCE)
     return dict(sorted(pairs.items()))
 
 
@@ -144,10 +144,15 @@ def _skips(first: "Atom", second: "Atom") -> bool:
     return all(is_solvent(topology.residue(index)) for index in range(low + 1, high))
 
 
+def _has(residue: "Residue", name: str) -> bool:
+    return any(atom.name == name for atom in residue.atoms)
+
+
 def _sequence_bonds(
-    topology: "mdtraj.Topology", groups: Sequence[Sequence[int]], pairs: Collection[tuple[int, int]]
+    bonded: BondedTopology, groups: Sequence[Sequence[int]], pairs: Collection[tuple[int, int]]
 ) -> set[tuple[int, int]]:
-    """Bonds between residues that follow each other, where the topology has nothing to tell them."""
+    """Bonds between residues of a chain that follow each other, where the topology has nothing to tell them."""
+    topology, chain_of = bonded.topology, chain_numbers(bonded)
     residues = {}
     for bead, group in enumerate(groups):
         residues.setdefault(topology.atom(group[0]).residue.index, []).append(bead)
@@ -155,17 +160,15 @@ def _sequence_bonds(
     following = list(zip(order[:-1], order[1:], strict=True))
     residue_of = {bead: index for index, beads in residues.items() for bead in beads}
     told = {
-        topology.residue(residue_of[i]).chain.index
-        for i, j in pairs
-        if tuple(sorted((residue_of[i], residue_of[j]))) in set(following)
+        chain_of[residue_of[i]] for i, j in pairs if tuple(sorted((residue_of[i], residue_of[j]))) in set(following)
     }
     component_of = {bead: k for k, members in enumerate(connected_components(len(groups), pairs)) for bead in members}
     found = set()
     for left, right in following:
         before, after = topology.residue(left), topology.residue(right)
-        if before.chain is not after.chain or before.chain.index in told or numbers_begin_anew(before, after):
+        if chain_of[left] != chain_of[right] or chain_of[left] in told or numbers_begin_anew(before, after):
             continue
-        if any(atom.name == "C" for atom in before.atoms) and any(atom.name == "N" for atom in after.atoms):
+        if any(_has(before, last) and _has(after, first) for last, first in _ENDS):
             continue  # these would be bonded
         if {component_of[bead] for bead in residues[left]} & {component_of[bead] for bead in residues[right]}:
             continue
