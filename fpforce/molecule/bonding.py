@@ -29,7 +29,8 @@ def bead_bonds(bonded: BondedTopology, groups: Sequence[Sequence[int]]) -> dict[
 
     Every other atom is counted to the bead nearest along the bonds; two beads are bonded when atoms counted to them
     are. So `ca` gives the chain with its disulfides and ring closures, `heavy` the molecule itself. Sources are those
-    of the atoms' bond; LINK where that joins residues other than by a peptide bond or neighbours in the sequence.
+    of the atoms' bond; LINK where the way from bead to bead joins residues other than by a peptide bond or neighbours
+    in the sequence.
     Only where a chain has no bond between residues that follow each other, and not the atoms that would show one (as in
     a coarse-grained PDB), residues that follow each other are joined, at CA-CA, BB-BB or their only beads: SEQUENCE.
 
@@ -40,18 +41,25 @@ def bead_bonds(bonded: BondedTopology, groups: Sequence[Sequence[int]]) -> dict[
     topology = bonded.topology
     owner = nearest_owner(bonded.sources, groups)
     whole = whole_residues(topology)
+
+    def links(a: int, b: int) -> bool:
+        """Whether a bond of two atoms leads otherwise than along the chain."""
+        first, second = topology.atom(a), topology.atom(b)
+        return whole[first.residue.index] != whole[second.residue.index] and _is_link(first, second)
+
+    across: dict[int, bool] = {}  # whether the way from its bead to an atom has a link
+    for atom, (_, before) in owner.items():
+        across[atom] = before != atom and (across[before] or links(before, atom))
     pairs: dict[tuple[int, int], str] = {}
     for (a, b), source in sorted(bonded.sources.items()):
-        i, j = owner.get(a), owner.get(b)
-        if i is None or j is None or i == j:
+        if a not in owner or b not in owner or owner[a][0] == owner[b][0]:
             continue
+        i, j = owner[a][0], owner[b][0]
         pair = (min(i, j), max(i, j))
-        first, second = topology.atom(a), topology.atom(b)
-        if whole[first.residue.index] == whole[second.residue.index]:
-            ends = [topology.atom(groups[bead][0]).residue for bead in (i, j)]
-            link = _is_beside(first.residue, ends)
-        else:
-            link = _is_link(first, second)
+        link = across[a] or across[b] or links(a, b)
+        first, second = topology.atom(a).residue, topology.atom(b).residue
+        if not link and whole[first.index] == whole[second.index]:
+            link = _is_beside(first, [topology.atom(groups[bead][0]).residue for bead in (i, j)])
         kind = LINK if link else source
         if pair not in pairs or pairs[pair] == LINK:
             pairs[pair] = kind

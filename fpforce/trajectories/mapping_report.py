@@ -193,14 +193,16 @@ def chains_of(table: BeadTable) -> tuple[tuple[tuple[str, str], ...], tuple[tupl
 def left_out_of(
     topology: "mdtraj.Topology", table: BeadTable, molecule: Iterable[int]
 ) -> tuple[tuple[LeftOut, ...], list[str]]:
-    """(LeftOut, ...) of an mdtraj topology, and a warning for each amino acid that stands between residues with beads.
+    """(LeftOut, ...) of an mdtraj topology, and warnings for amino acids, and for other residues of the chain, that
+    stand between residues with beads.
 
     molecule: indices of the atoms that are bonded to the beads.
     """
     used = {topology.atom(atom).residue.index for bead in table.beads for atom in bead.atoms}
     inside = set(molecule)
     found: dict[str, Counter[str]] = {}
-    missed = []
+    missed, others = [], []
+    joined_by = _neighbours_in_chain(topology, used)
     for residue in topology.residues:
         if residue.index in used:
             continue
@@ -209,13 +211,35 @@ def left_out_of(
         between = used and min(used) < residue.index < max(used)
         if between and backbone(residue) and next(residue.atoms).index in inside:
             missed.append(str(residue))
+        elif between and {number > residue.index for number in joined_by.get(residue.index, ())} == {True, False}:
+            others.append(str(residue))
     warnings = []
     if missed:
         warnings.append(
             f"{', '.join(missed)} {'is an amino acid' if len(missed) == 1 else 'are amino acids'} without a bead, "
             f"between residues that have some: the choice of beads ({table.mapping}) leaves them out"
         )
+    if others:
+        warnings.append(
+            f"{', '.join(others)} {'is a part' if len(others) == 1 else 'are parts'} of the chain without a bead, "
+            f"between residues that have some: the choice of beads ({table.mapping}) leaves "
+            f"{'it' if len(others) == 1 else 'them'} out, and the residues on both sides are joined across; name atoms "
+            f"of {'it' if len(others) == 1 else 'them'} too, or see that this is meant"
+        )
     return tuple(LeftOut(reason, dict(counts)) for reason, counts in found.items()), warnings
+
+
+def _neighbours_in_chain(topology: "mdtraj.Topology", used: Container[int]) -> dict[int, set[int]]:
+    """{residue without beads, no end group and no solvent: residues of its chain to which it is bonded}."""
+    found: dict[int, set[int]] = {}
+    for pair in topology.bonds:
+        first, second = (atom.residue for atom in pair)
+        if first is second or first.chain is not second.chain:
+            continue
+        for here, there in ((first, second), (second, first)):
+            if here.index not in used and here.name not in CAPS and not is_solvent(here):
+                found.setdefault(here.index, set()).add(there.index)
+    return found
 
 
 def sites_without_mass(topology: "mdtraj.Topology", table: BeadTable) -> dict[str, int]:
@@ -243,7 +267,8 @@ def _why(residue: "Residue", molecule: Container[int]) -> str:
         return "not bonded to the molecule of the beads"
     if not alpha_carbon(residue):
         lacking = [name for name in ("N", "CA", "C") if name not in {atom.name for atom in residue.atoms}]
-        return f"bonded to the beads, but no atom chosen (it lacks {', '.join(lacking)})" if lacking else _NOT_CHOSEN
+        if len(lacking) in (1, 2) or (lacking and amino_acid_of(residue.name)):  # others are no amino acids
+            return f"{_NOT_CHOSEN} (it lacks {', '.join(lacking)})"
     return _NOT_CHOSEN
 
 
