@@ -39,7 +39,7 @@ from fpforce.trajectories.mapping_report import (
 )
 from fpforce.trajectories.repeats import repeat_warnings, repeats
 from fpforce.trajectories.scene import Scene
-from fpforce.trajectories.several_chains import interfaces_of
+from fpforce.trajectories.several_chains import interfaces_of, overlap_warnings
 from fpforce.trajectories.sources import MappedFiles, Sources, resolve
 from fpforce.trajectories.weights import FrameWeights, read_weights
 
@@ -260,6 +260,8 @@ def _report(
     repeated, shared = ([0] * len(pieces), {}) if own else repeats(pieces)
     warnings += repeat_warnings(frames.sources, pieces, shared)
     chains, residues = chains_of(table)
+    interfaces = interfaces_of(frames.positions_nm, table)
+    warnings += [] if own else overlap_warnings(interfaces, table)
     return MappingReport(
         mapping=table.mapping,
         beads=len(table),
@@ -278,7 +280,7 @@ def _report(
         chirality=chirality_of(atoms, table, allow_d_residues),
         warnings=tuple(warnings),
         residue_names=tuple(dict.fromkeys(bead.residue for bead in table.beads)),
-        interfaces=interfaces_of(frames.positions_nm, table),
+        interfaces=interfaces,
         sites=sites_without_mass(source.whole.topology, table) if isinstance(source, MappedFiles) and not own else {},
     )
 

@@ -56,9 +56,10 @@ def _uneven(times_ps: np.ndarray) -> list[str]:
     found = []
     still = np.flatnonzero(steps == 0.0)
     if len(still):
+        have = "has" if len(still) == 1 else "have"
         found.append(
-            f"{len(still)} of its frames {'has' if len(still) == 1 else 'have'} the time of the one before, first frame "
-            f"{still[0] + 1} ({times_ps[still[0]]:g} ps), as where runs overlap: leave one of each two out"
+            f"{len(still)} of its frames {have} the time of the one before, first frame {still[0] + 1} "
+            f"({times_ps[still[0]]:g} ps), as where runs overlap: leave one of each two out"
         )
     forward = np.flatnonzero(steps > 0.0)
     if not len(forward):

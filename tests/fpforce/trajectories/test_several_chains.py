@@ -184,3 +184,22 @@ def test_gap_between_nucleotides_of_one_bead_each_is_no_bond(tmp_path):
             topology.add_atom(name, mdtraj.element.get_by_symbol(name[0]), residue)
     with pytest.raises(InputError, match="not connected by bonds"):
         map_beads(topology, "name P")
+
+
+def test_chains_on_top_of_each_other_are_a_warning(xyz, given, tmp_path):
+    on_top = xyz.copy()
+    on_top[40:43, BEADS:] = on_top[40:43, :BEADS] + 0.005
+    mdtraj.Trajectory(on_top, dimers.dimer_topology()).save(str(tmp_path / "frames.xtc"))
+    frames = read_bead_frames(tmp_path / "frames.xtc", given, beads="ca", several_chains=True)
+    assert any("they lie on top of each other" in text for text in frames.report.warnings)
+    mdtraj.Trajectory(xyz, dimers.dimer_topology()).save(str(tmp_path / "apart.xtc"))
+    assert not read_bead_frames(tmp_path / "apart.xtc", given, beads="ca", several_chains=True).report.warnings
+
+
+def test_guest_within_its_host_is_no_overlap(tmp_path):
+    both = molecules_of_one_chain([[0.0, 0.0, 0.0], [0.0, 0.0, 0.07]])
+    both.save(str(tmp_path / "frames.xtc"))
+    both[0].save(str(tmp_path / "given.pdb"))
+    groups = {"host": "resname HST", "guest": "resname GST"}
+    frames = read_bead_frames(tmp_path / "frames.xtc", tmp_path / "given.pdb", beads=groups, several_chains=True)
+    assert not frames.report.warnings
