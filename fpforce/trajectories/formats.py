@@ -38,6 +38,8 @@ _SAME = {  # other names of what the content shows
     ".h5": (".hdf5", ".lh5", ".h5md", ".nc", ".netcdf", ".ncdf"),
 }
 _PDB_RECORDS = (b"ATOM  ", b"HETATM", b"CRYST1", b"MODEL ", b"HEADER")
+_LAMMPS_BEGINS = b"ITEM: "
+_XYZ_ATOM = re.compile(rb"\s*[A-Za-z]\w*(?:\s+[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?){3}(?:\s.*)?")
 _AMBER_LINE = re.compile(rb"(?: *-?\d+\.\d{3}){3,10}")
 _AMBER_NAMES = (".trj", ".traj", ".x", ".crdbox", ".mdcrd", ".crd")
 
@@ -126,6 +128,10 @@ def _by_content(path: Path, named: str) -> str | None:
     lines = head.splitlines()
     if named == "" and any(line.startswith(_PDB_RECORDS) for line in lines[:5]):
         return ".pdb"
+    if head.startswith(_LAMMPS_BEGINS):
+        return ".lammpstrj"
+    if named == "" and len(lines) > 3 and lines[0].strip().isdigit() and _XYZ_ATOM.fullmatch(lines[2]):
+        return ".xyz"
     if named in (".crd", ".cor") and head.startswith(b"*"):
         return CHARMM_COORDINATES
     if named == ".top" and not head.startswith(b"%"):  # AMBER's has %VERSION and %FLAG
