@@ -172,3 +172,24 @@ def test_scaled_columns_are_refused_by_any_name(heavy, tmp_path):
     (tmp_path / "dump.100").write_text("\n".join(lines) + "\n")
     with pytest.raises(InputError, match="scaled coordinates"):
         read_bead_frames(tmp_path / "dump.100", PDB)
+
+
+@pytest.mark.parametrize("name", ["given.pdb", "given.gro", "given.pdb.gz"])
+def test_letter_in_another_encoding_is_read_over(heavy, tmp_path, name):
+    title = {".pdb": b"TITLE     Gr\xf6\xdfe\n", ".gro": b"Gr\xf6\xdfe"}[Path(name.removesuffix(".gz")).suffix]
+    saved(heavy[0], tmp_path / name.removesuffix(".gz"))
+    content = (tmp_path / name.removesuffix(".gz")).read_bytes()
+    content = title + (content[content.index(b"\n") :] if name.endswith(".gro") else content)
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    path = saved(heavy, tmp_path / "frames.xtc")
+    right = read_bead_frames(path, PDB, beads="heavy")
+    found = read_bead_frames(path, tmp_path / name, beads="heavy")
+    np.testing.assert_array_equal(found.positions_nm, right.positions_nm)
+
+
+def test_text_trajectory_in_another_encoding_is_read(heavy, tmp_path):
+    path = saved(heavy, tmp_path / "frames.xyz")
+    lines = path.read_bytes().split(b"\n")
+    lines[1] = b"Gr\xf6\xdfe"
+    path.write_bytes(b"\n".join(lines))
+    assert len(read_bead_frames(path, PDB)) == len(heavy)
