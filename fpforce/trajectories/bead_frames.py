@@ -246,6 +246,11 @@ def _report(
     for path, read in zip(frames.sources, read_of, strict=True):
         if read.box_problem:
             warnings.append(f"{path}: its box {read.box_problem}; it is ignored")
+        if read.without_box:
+            warnings.append(
+                f"{path}: {read.without_box} of its frames have no box, where the others have one: molecules are taken "
+                "as they are in these; see that they are whole there"
+            )
         warnings += [f"{path}: {text}" for text in read.notices]
         if read.incomplete:
             warnings.append(

@@ -15,9 +15,9 @@ import numpy as np
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.bonds_by_distance import SampleFrames
-from fpforce.molecule.periodic import unfold
+from fpforce.molecule.periodic import box_vectors_of, unfold
 from fpforce.trajectories import second_reader
-from fpforce.trajectories.atom_frames import AtomFrames, mean_box
+from fpforce.trajectories.atom_frames import AtomFrames, frames_without_box, has_volume, mean_box
 from fpforce.trajectories.file_notices import notices
 from fpforce.trajectories.formats import format_of, readable, unpacked
 from fpforce.trajectories.quiet import native_output_silenced
@@ -140,8 +140,11 @@ def sample_frames(path: Path, topology: "mdtraj.Topology") -> SampleFrames:
                 frames += [load_frame(path, index, topology) for index in sorted({count // 2, count - 1} - {0})]
     frames = [frame for frame in frames if np.isfinite(frame.xyz).all()] or frames
     xyz = np.concatenate([frame.xyz for frame in frames])
-    boxes = [frame.unitcell_vectors for frame in frames]
-    return SampleFrames(xyz, None if any(box is None for box in boxes) else np.concatenate(boxes))
+    boxes = [box for box in map(box_vectors_of, frames) if box is not None]
+    vectors = np.concatenate(boxes) if len(boxes) == len(frames) else None
+    if vectors is not None and not (there := has_volume(vectors)).all() and there.any():
+        return SampleFrames(xyz[there], vectors[there])
+    return SampleFrames(xyz, vectors)
 
 
 def read_atoms(
@@ -210,7 +213,7 @@ def read_atoms(
     if not part.n_frames:
         raise InputError(f"{path} holds no complete frame: truncated? make it anew")
     xyz = np.array(part.xyz, dtype=np.float32)
-    vectors = part.unitcell_vectors
+    vectors = box_vectors_of(part)
     unusual = notices(xyz, part.time if has_times(path) else None)
     problem = unfold(xyz, vectors, bonded, links) if np.isfinite(xyz).all() else None
     return AtomFrames(
@@ -221,6 +224,7 @@ def read_atoms(
         int((~kept).sum()) if kept is not None and mixed else 0,
         incomplete,
         unusual,
+        without_box=frames_without_box(vectors),
     )
 
 
