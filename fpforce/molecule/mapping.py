@@ -73,7 +73,7 @@ def choose_beads(
     if isinstance(beads, str):
         groups, mapping = selected(topology, beads), beads
         names = [topology.atom(group[0]).name for group in groups]
-    elif isinstance(beads, Mapping):
+    elif isinstance(beads, Mapping) and beads:
         names, mapping = [str(name) for name in beads], "groups"
         groups = [group_of(topology, name, atoms) for name, atoms in beads.items()]
     elif isinstance(beads, Sequence) and beads and all(isinstance(bead, Mapping) for bead in beads):
