@@ -32,6 +32,7 @@ from fpforce.trajectories.mapping_report import (
     LeftOut,
     MappingReport,
     bond_ranges,
+    chain_names_in_file,
     chains_of,
     chirality_of,
     left_out_of,
@@ -239,8 +240,10 @@ def _report(
     source, table = sources.source, sources.table
     atoms = source.topology if isinstance(source, MappedFiles) else None
     left_out: tuple[LeftOut, ...] = ()
+    whole = None
     if isinstance(source, MappedFiles) and not own:
-        left_out, missed = left_out_of(source.whole.topology, table, source.indices)
+        whole = source.whole.topology
+        left_out, missed = left_out_of(whole, table, source.indices)
         warnings += missed
     warnings += sources.warnings()
     for path, read in zip(frames.sources, read_of, strict=True):
@@ -286,7 +289,8 @@ def _report(
         warnings=tuple(warnings),
         residue_names=tuple(dict.fromkeys(bead.residue for bead in table.beads)),
         interfaces=interfaces,
-        sites=sites_without_mass(source.whole.topology, table) if isinstance(source, MappedFiles) and not own else {},
+        sites={} if whole is None else sites_without_mass(whole, table),
+        chains_in_file={} if whole is None else chain_names_in_file(whole, table),
     )
 
 

@@ -76,7 +76,7 @@ class MappingReport:
     chains: (name, its residues with beads as text) each. corrected_elements: (atom, before, after). chirality: how the
     handedness was judged. stride: every so many-th frame was taken. interfaces: of molecules that no bond joins.
     residue_types: {name: type} of residues whose type for a transferable model is not their name. sites: {name: count}
-    of what has no mass and no bead in residues with beads.
+    of what has no mass and no bead in residues with beads. chains_in_file: {name: name in the file} where they differ.
     """
 
     mapping: str
@@ -96,6 +96,7 @@ class MappingReport:
     residue_names: tuple[str, ...] = ()
     residue_types: Mapping[str, str] = field(default_factory=dict)
     sites: Mapping[str, int] = field(default_factory=dict)
+    chains_in_file: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def states(self) -> tuple[tuple[str, str], ...]:
@@ -115,6 +116,10 @@ class MappingReport:
     def links(self) -> tuple[BondRange, ...]:
         """The bonds that join residues otherwise than along the chain."""
         return tuple(bond for bond in self.bonds if bond.source == LINK)
+
+    def _in_file(self, chain: str) -> str:
+        name = self.chains_in_file.get(chain)
+        return "" if name is None else f" (chain {name} in the file)"
 
     @property
     def _sites_left_out(self) -> str:
@@ -140,7 +145,7 @@ class MappingReport:
 
     def __str__(self) -> str:
         lines = [f"beads         {self.beads}, chosen by {self.mapping}"]
-        lines += [f"chain {name:<8}{residues}" for name, residues in self.chains]
+        lines += [f"chain {name:<8}{residues}{self._in_file(name)}" for name, residues in self.chains]
         lines += [f"  {residue:<12}{beads}" for residue, beads in self.residues]
         lines += [f"state         {name}: of {amino_acid}, and a type of its own" for name, amino_acid in self.states]
         lines += [f"type          {name} counts as {self.residue_types[name]}" for name in self._of_other_types]
@@ -188,6 +193,14 @@ def chains_of(table: BeadTable) -> tuple[tuple[tuple[str, str], ...], tuple[tupl
         tuple((chain, " ".join(names.values())) for chain, names in chains.items()),
         tuple((name, " ".join(beads)) for name, beads in residues.values()),
     )
+
+
+def chain_names_in_file(topology: "mdtraj.Topology", table: BeadTable) -> dict[str, str]:
+    """{chain of the beads: its name in an mdtraj topology} of chains that have another one there."""
+    names = {bead.chain: topology.atom(bead.atoms[0]).residue.chain.chain_id for bead in reversed(table.beads)}
+    return {
+        chain: str(name) for chain, name in reversed(names.items()) if name and str(name).strip() not in ("", chain)
+    }
 
 
 def left_out_of(

@@ -201,3 +201,37 @@ def test_no_element_beyond_americium_is_guessed(name, wrong):
     changed = correct_elements(topology, guessed=True)
     assert changed == [(f"LIG0-{name}", wrong, "a site without mass")]
     assert topology.atom(3).element is mdtraj.element.virtual
+
+
+def test_residue_numbers_of_five_digits_in_a_pdb_are_kept(peptide, tmp_path):
+    peptide.save(str(tmp_path / "frames.xtc"))
+    lines = []
+    for line in pdb_lines(peptide[0]):
+        number = 9994 + int(line[22:26]) if line.startswith("ATOM") else 0
+        if number:
+            lines.append(line[:22] + (f"{number} " if number < 10_000 else f"{number}") + line[27:])
+    (tmp_path / "given.pdb").write_text("\n".join(lines) + "\nEND\n")
+    frames = read_bead_frames(tmp_path / "frames.xtc", tmp_path / "given.pdb", beads="ca")
+    first = 9994 + next(residue.resSeq for residue in peptide.topology.residues if residue.name == "GLY")
+    assert first < 10_000 < first + len(SEQUENCE)
+    assert [bead.residue_number for bead in frames.beads.beads] == [*range(first, first + len(SEQUENCE))]
+
+
+def test_names_of_chains_that_are_longer_than_a_letter_are_shown(peptide, tmp_path):
+    topology = peptide.topology.copy()
+    topology.chain(0).chain_id = "PROB"
+    peptide.save(str(tmp_path / "frames.xtc"))
+    report = read_bead_frames(tmp_path / "frames.xtc", topology, beads="ca").report
+    assert report.chains_in_file == {"A": "PROB"} and "(chain PROB in the file)" in str(report)
+
+
+@pytest.mark.parametrize("last, first", [(9_999, 0), (9_999, 1), (99_999, 0), (99_999, 1)])
+def test_numbers_that_begin_anew_where_columns_are_full_are_one_chain(tmp_path, last, first):
+    beads = ca_beads(6)
+    for residue in beads.residues:
+        residue.resSeq = last - 2 + residue.index if residue.index < 3 else first + residue.index - 3
+    xyz = np.array([[[0.38 * i, 0.05 * (i % 2), 0.0] for i in range(6)]] * 3)
+    mdtraj.Trajectory(xyz, beads).save(str(tmp_path / "frames.xtc"))
+    assert map_beads(beads, "ca").bonds == tuple((i, i + 1) for i in range(5))
+    mdtraj.Trajectory(xyz[:1], beads).save(str(tmp_path / "given.gro"))
+    assert len(read_bead_frames(tmp_path / "frames.xtc", tmp_path / "given.gro", beads="ca").beads.bonds) == 5
