@@ -119,7 +119,7 @@ def is_solvent(residue: "Residue") -> bool:
     """Water or a single ion. A bead is neither: CA of a residue called K or F, or K in a strand of beads."""
     if is_water(residue):
         return True
-    if residue.n_atoms > 2:
+    if residue.n_atoms not in (1, 2):
         return False
     atom, *more = residue.atoms
     if any(other.name != f"D{atom.name}"[:4] for other in more):  # a Drude particle

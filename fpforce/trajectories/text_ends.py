@@ -1,7 +1,7 @@
 """Whether a trajectory of text ends within a frame, as a killed run or a full disk leaves it.
 
-In: an .xyz, AMBER's .mdcrd, a LAMMPS dump or a .gro. Out: how many frames are whole, where the last one is not. mdtraj
-passes over what follows them, and takes the beginning of a number for the number.
+In: an .xyz, AMBER's .mdcrd, a LAMMPS dump, a .gro or a .pdb. Out: how many frames are whole, where the last one is
+not. mdtraj passes over what follows them, and takes the beginning of a number for the number.
 """
 
 import gzip
@@ -15,6 +15,7 @@ from fpforce.trajectories.formats import format_of, unpacked
 # Lines before the atoms, which of them has their number, and lines after the atoms.
 _COUNTED = {".xyz": (2, 0, 0), ".xyz.gz": (2, 0, 0), ".lammpstrj": (9, 3, 0), ".gro": (2, 1, 1)}
 _AMBER = (".mdcrd", ".crd")
+_END_OF_PDB_Z = 54
 _LINES_TO_COMPARE = 20
 _NUMBERS_A_LINE, _WIDTH = 10, 8  # of AMBER's format
 
@@ -24,9 +25,11 @@ def whole_frames_before_end(path: Path, n_atoms: int) -> int | None:
     of another format.
     """
     form = format_of(path)
-    if form not in (*_COUNTED, *_AMBER):
+    if form not in (*_COUNTED, *_AMBER, ".pdb"):
         return None
     with _opened(path, form) as file:
+        if form == ".pdb":
+            return _of_pdb(file)
         if form in _AMBER:
             return _of_amber(file, n_atoms)
         return _of_counted(iter(file), *_COUNTED[form])
@@ -74,6 +77,16 @@ def _is_cut(line: str, alike: Sequence[str]) -> bool:
 def _decimals(number: str) -> int:
     """Characters after the point."""
     return len(number.partition(".")[2])
+
+
+def _of_pdb(file: IO[str]) -> int | None:
+    """Of models whose last atom may be cut within its z; other cuts leave a model of fewer atoms, which is refused."""
+    models, last = 0, ""
+    for line in file:
+        models += line.startswith("ENDMDL")
+        last = line
+    cut = last.startswith(("ATOM", "HETATM")) and not last.endswith("\n") and len(last) < _END_OF_PDB_Z
+    return models if cut else None
 
 
 def _of_amber(file: IO[str], n_atoms: int) -> int | None:

@@ -58,7 +58,7 @@ def unreadable(path: Path, topology: "mdtraj.Topology", error: Exception, from_t
     held = _atoms_in(path)
     if held is not None and held != topology.n_atoms:
         return other_count(path, held, topology.n_atoms)
-    if "might not contain the same atoms" in str(error):
+    if any(words in str(error) for words in ("might not contain the same atoms", "is likely incorrect")):
         return InputError(
             f"{path} holds another number of atoms than its topology ({topology.n_atoms}): give the topology of "
             "exactly these atoms"

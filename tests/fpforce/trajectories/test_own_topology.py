@@ -66,3 +66,10 @@ def test_states_and_hydrogens_by_other_names_are_the_same_atoms(tmp_path):
     next(atom for atom in topology.atoms if atom.name == "HA").name = "HA1"
     mdtraj.Trajectory(peptide.xyz[:1], topology).save(str(tmp_path / "given.pdb"))
     assert not read_bead_frames(tmp_path / "frames.h5", tmp_path / "given.pdb", beads="ca").report.warnings
+
+
+def test_another_number_of_atoms_than_an_mdcrd_is_no_damage(alpha_carbons, tmp_path):
+    alpha_carbons.save(str(tmp_path / "frames.mdcrd"))
+    alpha_carbons[0].atom_slice(range(5)).save(str(tmp_path / "given.pdb"))
+    with pytest.raises(InputError, match=r"holds another number of atoms than its topology \(5\)"):
+        read_bead_frames(tmp_path / "frames.mdcrd", tmp_path / "given.pdb", beads="ca")

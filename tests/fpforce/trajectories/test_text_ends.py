@@ -88,3 +88,15 @@ def test_advice_is_not_to_set_what_is_set_or_does_nothing(written, tmp_path, suf
     with pytest.raises(InputError) as refusal:
         read_bead_frames(path, tmp_path / "given.pdb", beads="ca", readable_frames=True)
     assert "readable_frames" not in str(refusal.value) and "make it anew" in str(refusal.value)
+
+
+def test_pdb_that_ends_within_its_last_number_is_refused(written, tmp_path):
+    path, _ = written(".pdb")
+    lines = path.read_text().splitlines()
+    end = max(number for number, line in enumerate(lines) if line.startswith("ATOM"))
+    whole = "\n".join(lines[: end + 1])
+    path.write_text(whole[: -len(lines[end]) + 54])
+    assert whole_frames_before_end(path, ATOMS) is None
+    path.write_text(whole[: -len(lines[end]) + 52])
+    with pytest.raises(InputError, match="ends within a frame, after 3 whole ones"):
+        read_bead_frames(path, tmp_path / "given.pdb", beads="ca")
