@@ -11,16 +11,16 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.atom_bonds import BondedTopology
 from fpforce.molecule.beads import Bead
 from fpforce.molecule.bonds_by_name import is_peptide_bond
-from fpforce.molecule.chains import numbers_begin_anew
+from fpforce.molecule.chains import chain_numbers, numbers_begin_anew
 from fpforce.molecule.covalent import symbol_of
 from fpforce.molecule.graph import connected_components, nearest_owner
 from fpforce.molecule.residues import is_solvent, lacking_backbone, whole_residues
 
 if TYPE_CHECKING:
-    import mdtraj
     from mdtraj.core.topology import Atom, Residue
 
 LINK, SEQUENCE = "link", "sequence"
+_ENDS = (("C", "N"), ("O3'", "P"), ("O3*", "P"))  # atoms by which residues are bonded to the next
 _MAIN_BEADS = ("CA", "BB")  # of a residue of a protein, the latter in Martini
 
 
@@ -29,7 +29,8 @@ def bead_bonds(bonded: BondedTopology, groups: Sequence[Sequence[int]]) -> dict[
 
     Every other atom is counted to the bead nearest along the bonds; two beads are bonded when atoms counted to them
     are. So `ca` gives the chain with its disulfides and ring closures, `heavy` the molecule itself. Sources are those
-    of the atoms' bond; LINK where that joins residues other than by a peptide bond or neighbours in the sequence.
+    of the atoms' bond; LINK where the way from bead to bead joins residues other than by a peptide bond or neighbours
+    in the sequence.
     Only where a chain has no bond between residues that follow each other, and not the atoms that would show one (as in
     a coarse-grained PDB), residues that follow each other are joined, at CA-CA, BB-BB or their only beads: SEQUENCE.
 
@@ -40,22 +41,29 @@ def bead_bonds(bonded: BondedTopology, groups: Sequence[Sequence[int]]) -> dict[
     topology = bonded.topology
     owner = nearest_owner(bonded.sources, groups)
     whole = whole_residues(topology)
+
+    def links(a: int, b: int) -> bool:
+        """Whether a bond of two atoms leads otherwise than along the chain."""
+        first, second = topology.atom(a), topology.atom(b)
+        return whole[first.residue.index] != whole[second.residue.index] and _is_link(first, second)
+
+    across: dict[int, bool] = {}  # whether the way from its bead to an atom has a link
+    for atom, (_, before) in owner.items():
+        across[atom] = before != atom and (across[before] or links(before, atom))
     pairs: dict[tuple[int, int], str] = {}
     for (a, b), source in sorted(bonded.sources.items()):
-        i, j = owner.get(a), owner.get(b)
-        if i is None or j is None or i == j:
+        if a not in owner or b not in owner or owner[a][0] == owner[b][0]:
             continue
+        i, j = owner[a][0], owner[b][0]
         pair = (min(i, j), max(i, j))
-        first, second = topology.atom(a), topology.atom(b)
-        if whole[first.residue.index] == whole[second.residue.index]:
-            ends = [topology.atom(groups[bead][0]).residue for bead in (i, j)]
-            link = _is_beside(first.residue, ends)
-        else:
-            link = _is_link(first, second)
+        link = across[a] or across[b] or links(a, b)
+        first, second = topology.atom(a).residue, topology.atom(b).residue
+        if not link and whole[first.index] == whole[second.index]:
+            link = _is_beside(first, [topology.atom(groups[bead][0]).residue for bead in (i, j)])
         kind = LINK if link else source
         if pair not in pairs or pairs[pair] == LINK:
             pairs[pair] = kind
-    pairs |= dict.fromkeys(_sequence_bonds(topology, groups, pairs), SEQUENCE)
+    pairs |= dict.fromkeys(_sequence_bonds(bonded, groups, pairs), SEQUENCE)
     return dict(sorted(pairs.items()))
 
 
@@ -144,10 +152,15 @@ def _skips(first: "Atom", second: "Atom") -> bool:
     return all(is_solvent(topology.residue(index)) for index in range(low + 1, high))
 
 
+def _has(residue: "Residue", name: str) -> bool:
+    return any(atom.name == name for atom in residue.atoms)
+
+
 def _sequence_bonds(
-    topology: "mdtraj.Topology", groups: Sequence[Sequence[int]], pairs: Collection[tuple[int, int]]
+    bonded: BondedTopology, groups: Sequence[Sequence[int]], pairs: Collection[tuple[int, int]]
 ) -> set[tuple[int, int]]:
-    """Bonds between residues that follow each other, where the topology has nothing to tell them."""
+    """Bonds between residues of a chain that follow each other, where the topology has nothing to tell them."""
+    topology, chain_of = bonded.topology, chain_numbers(bonded)
     residues = {}
     for bead, group in enumerate(groups):
         residues.setdefault(topology.atom(group[0]).residue.index, []).append(bead)
@@ -155,17 +168,15 @@ def _sequence_bonds(
     following = list(zip(order[:-1], order[1:], strict=True))
     residue_of = {bead: index for index, beads in residues.items() for bead in beads}
     told = {
-        topology.residue(residue_of[i]).chain.index
-        for i, j in pairs
-        if tuple(sorted((residue_of[i], residue_of[j]))) in set(following)
+        chain_of[residue_of[i]] for i, j in pairs if tuple(sorted((residue_of[i], residue_of[j]))) in set(following)
     }
     component_of = {bead: k for k, members in enumerate(connected_components(len(groups), pairs)) for bead in members}
     found = set()
     for left, right in following:
         before, after = topology.residue(left), topology.residue(right)
-        if before.chain is not after.chain or before.chain.index in told or numbers_begin_anew(before, after):
+        if chain_of[left] != chain_of[right] or chain_of[left] in told or numbers_begin_anew(before, after):
             continue
-        if any(atom.name == "C" for atom in before.atoms) and any(atom.name == "N" for atom in after.atoms):
+        if any(_has(before, last) and _has(after, first) for last, first in _ENDS):
             continue  # these would be bonded
         if {component_of[bead] for bead in residues[left]} & {component_of[bead] for bead in residues[right]}:
             continue

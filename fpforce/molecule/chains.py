@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from fpforce.molecule.atom_bonds import BondedTopology
 
+_LAST_NUMBERS = (9_999, 99_999)  # after which PDB and GRO begin at 0 or 1
 # Atoms that only the last or the first residue of a peptide or a nucleic acid has.
 _LAST = {"OXT", "OT1", "OT2", "OT", "HO3'", "H3T", "HO3*"}
 _FIRST = {"H3", "HT1", "HT2", "HO5'", "H5T", "HO5*"}
@@ -47,8 +48,11 @@ def chain_numbers(bonded: "BondedTopology") -> list[int]:
 
 
 def numbers_begin_anew(before: "Residue", after: "Residue") -> bool:
-    """Whether the number of a residue is below that of the residue before it."""
-    return after.resSeq < before.resSeq
+    """Whether the number of a residue is below that of the residue before it, and not because the columns of a PDB or
+    GRO are full.
+    """
+    full = before.resSeq in _LAST_NUMBERS and after.resSeq in (0, 1)
+    return after.resSeq < before.resSeq and not full
 
 
 def _begins_anew(before: "Residue", after: "Residue", bonds_known: bool) -> bool:

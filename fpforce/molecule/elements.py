@@ -5,9 +5,10 @@ and take CA, HE1 and ND2 for calcium, helium and neodymium.
 """
 
 import re
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from fpforce.molecule.residues import STANDARD, is_solvent, standard_name
+from fpforce.molecule.residues import STANDARD, is_lone_alpha_carbon, is_solvent, standard_name
 
 if TYPE_CHECKING:
     import mdtraj
@@ -22,7 +23,8 @@ def correct_elements(topology: "mdtraj.Topology", guessed: bool = False) -> list
     In the twenty amino acids the first letter of an atom's name is its element. Elsewhere a metal or noble gas, which
     atoms of organic molecules are not, gives way to that letter; and, where `guessed` says that the file has no
     elements, so does every other symbol, but for chlorine and bromine. A metal of a cofactor, whose symbol is the
-    atom's whole name, stays what it is: iron of a heme, cobalt that the file states.
+    atom's whole name, stays what it is: iron of a heme, cobalt that the file states. What no one simulates (dubnium of
+    DB1), and where the file has no elements a Drude particle DCA beside CA, is a site without mass.
     """
     import mdtraj
 
@@ -30,19 +32,30 @@ def correct_elements(topology: "mdtraj.Topology", guessed: bool = False) -> list
     for residue in topology.residues:
         names = {atom.name for atom in residue.atoms}
         standard = standard_name(residue) in STANDARD and (len(names) > 1 or names == {"CA"})
+        standard = standard or (guessed and is_lone_alpha_carbon(residue))
         amino = standard or {"N", "CA", "C"} <= names
         molecular = amino or residue.n_atoms > 2
         if not molecular or (is_solvent(residue) and not standard):
             continue
         for atom in residue.atoms:
             symbol = "VS" if atom.element is None else atom.element.symbol
+            if guessed and _is_drude_particle(atom.name, names):
+                atom.element = mdtraj.element.virtual
+                continue
             wanted = _metal(atom.name, symbol, amino, guessed) or _symbol_of(atom.name, symbol, standard, guessed)
+            if wanted == symbol and symbol != "VS" and atom.element.number > _AMERICIUM:
+                wanted = "VS"
             if wanted != symbol:
-                atom.element = mdtraj.element.get_by_symbol(wanted)
-                changed.append((str(atom), symbol, wanted))
+                atom.element = mdtraj.element.virtual if wanted == "VS" else mdtraj.element.get_by_symbol(wanted)
+                changed.append((str(atom), symbol, "a site without mass" if wanted == "VS" else wanted))
             elif atom.element is None:
                 atom.element = mdtraj.element.virtual
     return changed
+
+
+def _is_drude_particle(name: str, others: Collection[str]) -> bool:
+    """Whether the name of an atom is that of another one of the residue with D before it, as far as columns go."""
+    return name[0] == "D" and any(("D" + other)[:4] == name for other in others if other != name)
 
 
 def _metal(name: str, symbol: str, amino: bool, guessed: bool) -> str | None:
@@ -66,6 +79,7 @@ def _symbol_of(name: str, symbol: str, standard: bool, guessed: bool) -> str:
     return letters[0] if symbol in _NOT_IN_MOLECULES else symbol
 
 
+_AMERICIUM = 95  # the heaviest element of which there are compounds to simulate
 _OF_COFACTORS = ("FE", "ZN", "MG", "MN", "CU", "MO", "SI")
 _STATED = (*_OF_COFACTORS, "CO", "NI", "PT", "PD", "RU", "RH")  # CA, CD and HG are names of carbon and hydrogen, too
 _NOT_IN_MOLECULES = (

@@ -54,16 +54,18 @@ def steps_from(neighbours: Mapping[int, Sequence[int]], start: int, most: float 
     return steps
 
 
-def nearest_owner(pairs: Iterable[tuple[int, int]], groups: Iterable[Iterable[int]]) -> dict[int, int]:
-    """{node: number of the group that is nearest along the pairs}; nodes that no path reaches are left out."""
+def nearest_owner(pairs: Iterable[tuple[int, int]], groups: Iterable[Iterable[int]]) -> dict[int, tuple[int, int]]:
+    """{node: (number of the group that is nearest along the pairs, node before it on the way)}, in the order of their
+    distances; nodes that no path reaches are left out, and those of groups have themselves before.
+    """
     neighbours = neighbours_of(pairs)
-    owner = {node: number for number, group in enumerate(groups) for node in group}
+    owner = {node: (number, node) for number, group in enumerate(groups) for node in group}
     queue = deque(owner)
     while queue:
         node = queue.popleft()
         for other in neighbours.get(node, ()):
             if other not in owner:
-                owner[other] = owner[node]
+                owner[other] = owner[node][0], node
                 queue.append(other)
     return owner
 

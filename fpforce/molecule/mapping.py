@@ -73,14 +73,14 @@ def choose_beads(
     if isinstance(beads, str):
         groups, mapping = selected(topology, beads), beads
         names = [topology.atom(group[0]).name for group in groups]
-    elif isinstance(beads, Mapping):
+    elif isinstance(beads, Mapping) and beads:
         names, mapping = [str(name) for name in beads], "groups"
         groups = [group_of(topology, name, atoms) for name, atoms in beads.items()]
     elif isinstance(beads, Sequence) and beads and all(isinstance(bead, Mapping) for bead in beads):
         for i, bead in enumerate(beads):
             if not {"name", "atoms"} <= set(bead):
                 raise InputError(f"bead {i} of the list has the keys {sorted(bead)}: give `name` and `atoms`")
-        names, mapping = [str(bead["name"]) for bead in beads], "groups"
+        names, mapping = [_name(bead["name"], f"bead {i}: name") for i, bead in enumerate(beads)], "groups"
         groups = [group_of(topology, bead["name"], bead["atoms"]) for bead in beads]
     elif isinstance(beads, (Sequence, np.ndarray)) and len(beads):
         groups, mapping = [(atom,) for atom in indices_of(topology, beads, "the list of bead atoms")], "indices"
@@ -122,7 +122,7 @@ def list_beads(records: Sequence[Mapping[str, Any]], several_chains: bool = Fals
     for i, record in enumerate(records):
         if not isinstance(record, Mapping) or not {"name", "residue"} <= set(record) <= known:
             raise InputError(f"bead {i} is {record!r}: give `name`, `residue` and optionally {sorted(known)[:-1]}")
-        name, residue, chain = str(record["name"]), str(record["residue"]), str(record.get("chain", "A"))
+        name, residue, chain = (_name(record.get(key, "A"), f"bead {i}: {key}") for key in ("name", "residue", "chain"))
         number = record.get("residue_number")
         if beads:
             last = beads[-1]
@@ -147,6 +147,13 @@ def list_beads(records: Sequence[Mapping[str, Any]], several_chains: bool = Fals
     if len(beads) != 1:  # one is a particle in an external potential
         require_connected(beads, pairs, several_chains=several_chains)
     return BeadTable(tuple(beads), tuple(sorted(pairs)), "list")
+
+
+def _name(given: Any, what: str) -> str:
+    """A name as text; InputError for what a file has made a number with a point, or nothing, of."""
+    if not isinstance(given, (str, int, np.integer)) or isinstance(given, bool):
+        raise InputError(f"{what} = {given!r} is no text: put the name in quotes")
+    return str(given)
 
 
 def _refuse_shared_atoms(topology: "mdtraj.Topology", groups: Iterable[Sequence[int]]) -> None:

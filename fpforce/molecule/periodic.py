@@ -1,5 +1,6 @@
 """Molecules broken across a periodic box, made whole along their bonds, where the box can be believed."""
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -71,10 +72,21 @@ def _too_small(xyz: np.ndarray, box_vectors: np.ndarray, topology: "mdtraj.Topol
     return None
 
 
+def box_vectors_of(frames: "mdtraj.Trajectory") -> np.ndarray | None:
+    """Box vectors (frames, 3, 3) of an mdtraj Trajectory, zero in frames without one; None where no frame has."""
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+        warnings.simplefilter("ignore")  # of frames whose box has no lengths or angles
+        vectors = frames.unitcell_vectors
+    if vectors is None:
+        return None
+    return np.where(np.isfinite(vectors).all(axis=(1, 2), keepdims=True), vectors, 0.0).astype(vectors.dtype)
+
+
 def whole_frame(frame: "mdtraj.Trajectory") -> "mdtraj.Topology":
     """Make the molecules of an mdtraj Trajectory of one frame whole, in place; returns its topology with all bonds."""
-    bonded = complete_bonds(frame.topology, SampleFrames(frame.xyz, frame.unitcell_vectors)).topology
-    unfold(frame.xyz, frame.unitcell_vectors, bonded)
+    vectors = box_vectors_of(frame)
+    bonded = complete_bonds(frame.topology, SampleFrames(frame.xyz, vectors)).topology
+    unfold(frame.xyz, vectors, bonded)
     return bonded
 
 

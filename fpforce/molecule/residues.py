@@ -4,6 +4,7 @@ In: residues of an mdtraj topology, with the names that programs and databases g
 atoms that they have, because lists of names never end.
 """
 
+import weakref
 from typing import TYPE_CHECKING
 
 from fpforce.molecule.covalent import symbol_of
@@ -37,11 +38,14 @@ _ION_ELEMENTS = {
     "Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Mn", "Fe", "Co", "Ni", "Cu", "Zn", "Cd",
     "F", "Cl", "Br", "I",
 }
-ION_RESIDUES = {
-    "LI", "NA", "K", "RB", "CS", "MG", "CA", "SR", "BA", "ZN", "CL", "BR", "I", "F",
-    "SOD", "POT", "CLA", "CAL", "CES", "LIT", "RUB", "IB", "CIO", "CIM", "CIP",
+ION_RESIDUES = {  # and the symbols with which names of their atoms begin
+    "LI": "LI", "NA": "NA", "K": "K", "RB": "RB", "CS": "CS", "MG": "MG", "CA": "CA", "SR": "SR", "BA": "BA",
+    "ZN": "ZN", "CL": "CL", "BR": "BR", "I": "I", "F": "F", "SOD": "NA", "POT": "K", "CLA": "CL", "CAL": "CA",
+    "CES": "CS", "LIT": "LI", "RUB": "RB", "IB": "IB", "CIO": "CS", "CIM": "CL", "CIP": "NA",
 }
 # fmt: on
+_CALCIUM = ("CA", "CAL", "ION", "IONS")  # residues whose only atom CA is no carbon
+_in_strands: dict[int, tuple[int, frozenset[int]]] = {}
 
 
 def standard_name(residue: "Residue") -> str:
@@ -92,12 +96,19 @@ def alpha_carbon(residue: "Residue") -> "Atom | None":
     return carbons[0] if named or residue.n_atoms == 1 else None
 
 
+def is_lone_alpha_carbon(residue: "Residue") -> bool:
+    """Whether its only atom is CA, and its name not that of calcium: a residue of a file of beads, be it called K."""
+    return residue.n_atoms == 1 and next(residue.atoms).name == "CA" and _ion_name(residue.name) not in _CALCIUM
+
+
 def is_water(residue: "Residue") -> bool:
     """Water by its name, be it a bead of Martini's; or by its atoms: one oxygen, two hydrogens, and nothing else but
     sites without mass.
     """
-    if residue.is_water or (residue.name in _BEADS_OF_WATER and residue.n_atoms == 1):
+    if residue.is_water:
         return True
+    if residue.n_atoms == 1 and residue.name in _BEADS_OF_WATER:
+        return next(residue.atoms).name in _BEADS_OF_WATER and not _in_strand(residue)
     if not 3 <= residue.n_atoms <= 5:
         return False
     symbols = sorted(symbol_of(atom) for atom in residue.atoms)
@@ -105,13 +116,44 @@ def is_water(residue: "Residue") -> bool:
 
 
 def is_solvent(residue: "Residue") -> bool:
-    """Water or a single ion (a bead named CA of a protein residue is neither)."""
+    """Water or a single ion. A bead is neither: CA of a residue called K or F, or K in a strand of beads."""
     if is_water(residue):
         return True
-    if residue.n_atoms != 1:
+    if residue.n_atoms not in (1, 2):
         return False
-    atom = next(residue.atoms)
-    return residue.name.upper().rstrip("+-0123456789") in ION_RESIDUES or symbol_of(atom) in _ION_ELEMENTS
+    atom, *more = residue.atoms
+    if any(other.name != f"D{atom.name}"[:4] for other in more):  # a Drude particle
+        return False
+    by_name = _has_name_of_ion(residue.name, atom.name)
+    return (by_name or symbol_of(atom) in _ION_ELEMENTS) and not _in_strand(residue)
+
+
+def _ion_name(name: str) -> str:
+    return name.upper().rstrip("+-0123456789")
+
+
+def _has_name_of_ion(residue: str, atom: str) -> bool:
+    """Whether a residue has the name of an ion, and its only atom another name of this ion."""
+    symbol, name = ION_RESIDUES.get(_ion_name(residue)), _ion_name(atom)
+    if symbol is None:
+        return False
+    return ION_RESIDUES[name] == symbol if name in ION_RESIDUES else name.startswith(symbol)
+
+
+def _in_strand(residue: "Residue") -> bool:
+    """Whether the only atom of a residue is bonded to that of another which is no water: both are beads of a chain.
+
+    What is told of a topology is kept until its bonds change: ions are many.
+    """
+    topology = residue.chain.topology
+    key, bonds = id(topology), topology.n_bonds
+    if key not in _in_strands:
+        weakref.finalize(topology, _in_strands.pop, key, None)
+    if _in_strands.get(key, (-1,))[0] != bonds:
+        ends = [pair for pair in topology.bonds if all(end.residue.n_atoms == 1 for end in pair)]
+        beads = {end.index for pair in ends if not any(end.residue.is_water for end in pair) for end in pair}
+        _in_strands[key] = bonds, frozenset(beads)
+    return next(residue.atoms).index in _in_strands[key][1]
 
 
 def whole_residues(topology: "mdtraj.Topology") -> list[int]:

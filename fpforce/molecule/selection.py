@@ -28,6 +28,10 @@ def chosen_atoms(topology: "mdtraj.Topology", choice: str) -> list[int]:
 
 def selected(topology: "mdtraj.Topology", choice: str) -> list[tuple[int, ...]]:
     """One-atom groups of a preset or an mdtraj selection."""
+    if not choice.strip():
+        raise InputError(
+            f"beads = {choice!r} chooses nothing: give a preset ({', '.join(PRESETS)}), a selection or groups"
+        )
     if choice in PRESETS:
         atoms = PRESETS[choice](topology)
     else:
@@ -80,6 +84,8 @@ def _meant(topology: "mdtraj.Topology", choice: str) -> str:
 def group_of(topology: "mdtraj.Topology", name: object, atoms: Any) -> tuple[int, ...]:
     """Atom indices of one explicit group."""
     what = f"bead {name!r}"
+    if isinstance(atoms, str) and not atoms.strip():
+        raise InputError(f"{what} = {atoms!r} names no atoms: give a selection, atom indices or atom names")
     if isinstance(atoms, str):
         try:
             chosen = [int(atom) for atom in topology.select(_quoted(atoms))]
@@ -131,4 +137,9 @@ def _quoted(selection: str) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    """What an error says, without the grammar that the parser expects."""
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    place = re.search(r"\(at char (\d+)\)", text)
+    if text.startswith("Expected ") and place:
+        return f"it cannot be understood from character {int(place[1]) + 1} on"
+    return text

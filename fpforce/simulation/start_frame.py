@@ -9,7 +9,7 @@ from fpforce.forcefield.force_field import ForceField
 from fpforce.forcefield.transferable.bound import BoundForceField
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.chirality import d_residues
-from fpforce.molecule.periodic import whole_frame
+from fpforce.molecule.periodic import box_vectors_of, whole_frame
 from fpforce.simulation.replicas import BondLimits
 from fpforce.trajectories.files import existing_file, holds_topology, load_frame
 from fpforce.trajectories.formats import format_of, readable
@@ -112,7 +112,7 @@ def _read(force_field: ForceField, start: str, index: int, topology: Any) -> np.
         whole_frame(frame)
     _check_chirality(force_field, frame, path)
     positions_nm = force_field.beads.positions(frame.xyz, frame.topology)[0]
-    return whole_beads(positions_nm, frame.unitcell_vectors, force_field.beads)
+    return whole_beads(positions_nm, box_vectors_of(frame), force_field.beads)
 
 
 def _require_frame(path: Path, index: int) -> None:

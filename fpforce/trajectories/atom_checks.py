@@ -66,8 +66,7 @@ def check_atom_bonds(xyz: np.ndarray, bonds: ChemicalBonds, path: Path, stride: 
     if not len(bonds.pairs):
         return
     limits = bonds.limits()
-    some = np.unique(np.linspace(0, len(xyz) - 1, _FRAMES_TO_BE_TYPICAL).astype(int))
-    typical = np.median(_lengths(xyz[some], bonds.pairs), axis=0)
+    typical = _typical(xyz, bonds)
     fits = (typical >= limits.shortest) & (typical <= limits.longest)
     judged = np.ones(len(fits), dtype=bool) if _atomistic(bonds, fits) else bonds.named & fits
     wrong = judged & ~fits
@@ -81,6 +80,19 @@ def check_atom_bonds(xyz: np.ndarray, bonds: ChemicalBonds, path: Path, stride: 
             "the file does not hold: give the topology that the trajectory was made with, or make the molecule whole"
         )
     _check_frames(xyz, bonds, judged, limits, path, stride)
+
+
+def are_chemical(xyz: np.ndarray, bonds: ChemicalBonds) -> bool:
+    """Whether all bonds are as long in coordinates (frames, atoms, 3) in nm as bonds between atoms typically are."""
+    if not len(bonds.pairs):
+        return False
+    typical, limits = _typical(xyz, bonds), bonds.limits()
+    return bool(((typical >= limits.shortest) & (typical <= limits.longest)).all())
+
+
+def _typical(xyz: np.ndarray, bonds: ChemicalBonds) -> np.ndarray:
+    some = np.unique(np.linspace(0, len(xyz) - 1, _FRAMES_TO_BE_TYPICAL).astype(int))
+    return np.median(_lengths(xyz[some], bonds.pairs), axis=0)
 
 
 def _check_frames(

@@ -32,13 +32,15 @@ from fpforce.trajectories.mapping_report import (
     LeftOut,
     MappingReport,
     bond_ranges,
+    chain_names_in_file,
     chains_of,
     chirality_of,
     left_out_of,
+    sites_without_mass,
 )
 from fpforce.trajectories.repeats import repeat_warnings, repeats
 from fpforce.trajectories.scene import Scene
-from fpforce.trajectories.several_chains import interfaces_of
+from fpforce.trajectories.several_chains import interfaces_of, overlap_warnings
 from fpforce.trajectories.sources import MappedFiles, Sources, resolve
 from fpforce.trajectories.weights import FrameWeights, read_weights
 
@@ -238,13 +240,20 @@ def _report(
     source, table = sources.source, sources.table
     atoms = source.topology if isinstance(source, MappedFiles) else None
     left_out: tuple[LeftOut, ...] = ()
+    whole = None
     if isinstance(source, MappedFiles) and not own:
-        left_out, missed = left_out_of(source.whole.topology, table, source.indices)
+        whole = source.whole.topology
+        left_out, missed = left_out_of(whole, table, source.indices)
         warnings += missed
     warnings += sources.warnings()
     for path, read in zip(frames.sources, read_of, strict=True):
         if read.box_problem:
             warnings.append(f"{path}: its box {read.box_problem}; it is ignored")
+        if read.without_box:
+            warnings.append(
+                f"{path}: {read.without_box} of its frames have no box, where the others have one: molecules are taken "
+                "as they are in these; see that they are whole there"
+            )
         warnings += [f"{path}: {text}" for text in read.notices]
         if read.incomplete:
             warnings.append(
@@ -259,6 +268,8 @@ def _report(
     repeated, shared = ([0] * len(pieces), {}) if own else repeats(pieces)
     warnings += repeat_warnings(frames.sources, pieces, shared)
     chains, residues = chains_of(table)
+    interfaces = interfaces_of(frames.positions_nm, table)
+    warnings += [] if own else overlap_warnings(interfaces, table)
     return MappingReport(
         mapping=table.mapping,
         beads=len(table),
@@ -277,7 +288,9 @@ def _report(
         chirality=chirality_of(atoms, table, allow_d_residues),
         warnings=tuple(warnings),
         residue_names=tuple(dict.fromkeys(bead.residue for bead in table.beads)),
-        interfaces=interfaces_of(frames.positions_nm, table),
+        interfaces=interfaces,
+        sites={} if whole is None else sites_without_mass(whole, table),
+        chains_in_file={} if whole is None else chain_names_in_file(whole, table),
     )
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fpforce.trajectories.atom_checks import check_atom_bonds
+from fpforce.molecule.bonding import SEQUENCE
+from fpforce.trajectories.atom_checks import are_chemical, check_atom_bonds
 from fpforce.trajectories.atom_frames import AtomFrames
 from fpforce.trajectories.chunks import read_chunks
 from fpforce.trajectories.frame_checks import (
+    BY_ATOMS,
     check_bonds,
     check_chirality,
     check_finite,
@@ -19,7 +21,7 @@ from fpforce.trajectories.frame_checks import (
     check_peptide_bonds,
 )
 from fpforce.trajectories.several_chains import check_together
-from fpforce.trajectories.sources import MappedFiles, Sources
+from fpforce.trajectories.sources import LISTED, MappedFiles, Sources
 
 _BYTES_AT_ONCE = 64 << 20  # of atoms that are read of a trajectory
 
@@ -67,7 +69,14 @@ def checked_positions(
     check_finite(xyz, path, stride)
     check_flat(xyz, path, stride)
     positions = source.positions(xyz)
-    check_bonds(positions, source.table, path, length_unit, stride, sources.bond_sources, simulated=simulated)
+    told_by = sources.bond_sources
+    if (
+        isinstance(source, MappedFiles)
+        and source.chemical_bonds is not None
+        and are_chemical(xyz, source.chemical_bonds)
+    ):
+        told_by = {pair: BY_ATOMS if kind not in (SEQUENCE, LISTED) else kind for pair, kind in told_by.items()}
+    check_bonds(positions, source.table, path, length_unit, stride, told_by, simulated=simulated)
     if not simulated:
         check_together(positions, source.table, path, stride)
     if isinstance(source, MappedFiles):

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.periodic import unfold
+from fpforce.molecule.periodic import box_vectors_of, unfold
 from fpforce.trajectories import arrays
 from fpforce.trajectories.arrays import NM_PER, check_positions
-from fpforce.trajectories.atom_frames import AtomFrames, mean_box
+from fpforce.trajectories.atom_frames import AtomFrames, frames_without_box, mean_box
 from fpforce.trajectories.file_notices import notices
 from fpforce.trajectories.files import has_times, is_array, time_step
 from fpforce.trajectories.formats import format_of, readable
@@ -57,12 +57,14 @@ def joined(path: Path, pieces: Sequence[AtomFrames], frames: Sequence[int]) -> A
     """What the pieces of a file, of so many frames each, say together besides coordinates, which they do not hold."""
     first = pieces[0]
     times = [piece.times_ps for piece in pieces if piece.times_ps is not None]
-    boxes = [piece.box for piece in pieces if piece.box is not None]
+    boxes = {number: piece.box for number, piece in enumerate(pieces) if piece.box is not None}
+    counts = [frames[number] for number in boxes]
     coordinates = next((piece.notices for piece in pieces if piece.notices), ())
     together = replace(
         first,
         times_ps=None,
-        box=tuple(np.average(boxes, axis=0, weights=frames)) if len(boxes) == len(pieces) else first.box,
+        box=tuple(np.average(list(boxes.values()), axis=0, weights=counts)) if boxes else None,
+        without_box=sum(piece.without_box for piece in pieces) + sum(frames) - sum(counts) if boxes else 0,
         box_problem=next((piece.box_problem for piece in pieces if piece.box_problem), None),
         notices=coordinates,
     )
@@ -131,7 +133,7 @@ def _parts_of_whole(
     """Of a file that can be read as a whole alone; each says what the whole says."""
     whole = source.read(path, length_unit, stride, readable_frames)
     for start in range(skip, len(whole.xyz), frames):
-        yield replace(whole, xyz=whole.xyz[start : start + frames])
+        yield replace(whole, xyz=whole.xyz[start : start + frames], without_box=whole.without_box * (start == skip))
 
 
 def _mdtraj_chunks(source: MappedFiles, path: Path, stride: int, frames: int, skip: int) -> Iterator[AtomFrames]:
@@ -170,8 +172,16 @@ def _next(file: object, source: MappedFiles, frames: int) -> "mdtraj.Trajectory"
 def _whole(part: "mdtraj.Trajectory", source: MappedFiles, path: Path) -> AtomFrames:
     """Molecules made whole across the periodic box, as of a file that is read at once."""
     xyz = np.array(part.xyz, dtype=np.float32)
-    vectors = part.unitcell_vectors
+    vectors = box_vectors_of(part)
     unusual = notices(xyz, None)
     problem = unfold(xyz, vectors, source.topology, source.links) if np.isfinite(xyz).all() else None
     times = np.array(part.time) if has_times(path) else None
-    return AtomFrames(xyz, time_step(path, part.time), mean_box(vectors), problem, notices=unusual, times_ps=times)
+    return AtomFrames(
+        xyz,
+        time_step(path, part.time),
+        mean_box(vectors),
+        problem,
+        notices=unusual,
+        times_ps=times,
+        without_box=frames_without_box(vectors),
+    )

@@ -15,15 +15,16 @@ import numpy as np
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.bonds_by_distance import SampleFrames
-from fpforce.molecule.periodic import unfold
+from fpforce.molecule.periodic import box_vectors_of, unfold
 from fpforce.trajectories import second_reader
-from fpforce.trajectories.atom_frames import AtomFrames, mean_box
+from fpforce.trajectories.atom_frames import AtomFrames, frames_without_box, has_volume, mean_box
 from fpforce.trajectories.file_notices import notices
 from fpforce.trajectories.formats import format_of, readable, unpacked
 from fpforce.trajectories.quiet import native_output_silenced
+from fpforce.trajectories.text_ends import whole_frames_before_end
 from fpforce.trajectories.topology_files import put_right
 from fpforce.trajectories.trr import frames_with_positions
-from fpforce.trajectories.unreadable import unreadable
+from fpforce.trajectories.unreadable import FRAME_BY_FRAME, ends_within_a_frame, unreadable
 
 if TYPE_CHECKING:
     import mdtraj
@@ -139,8 +140,11 @@ def sample_frames(path: Path, topology: "mdtraj.Topology") -> SampleFrames:
                 frames += [load_frame(path, index, topology) for index in sorted({count // 2, count - 1} - {0})]
     frames = [frame for frame in frames if np.isfinite(frame.xyz).all()] or frames
     xyz = np.concatenate([frame.xyz for frame in frames])
-    boxes = [frame.unitcell_vectors for frame in frames]
-    return SampleFrames(xyz, None if any(box is None for box in boxes) else np.concatenate(boxes))
+    boxes = [box for box in map(box_vectors_of, frames) if box is not None]
+    vectors = np.concatenate(boxes) if len(boxes) == len(frames) else None
+    if vectors is not None and not (there := has_volume(vectors)).all() and there.any():
+        return SampleFrames(xyz[there], vectors[there])
+    return SampleFrames(xyz, vectors)
 
 
 def read_atoms(
@@ -186,13 +190,18 @@ def read_atoms(
     except Exception as error:
         part = _complete_frames(path, topology, atoms) if readable_frames else None
         if part is None:
-            raise unreadable(path, topology, error) from None
+            raise unreadable(path, topology, error, readable_frames) from None
         incomplete = True
-        all_frames = all_frames or format_of(path) == ".xtc"
+        all_frames = True
     if kept is not None and mixed:
         part = part[np.flatnonzero(kept[: part.n_frames])[::stride]]
     elif all_frames:
         part = part[::stride]
+    whole = whole_frames_before_end(path, topology.n_atoms)
+    if whole is not None and not readable_frames:
+        raise ends_within_a_frame(path, whole)
+    if whole is not None:
+        part, incomplete = part[: -(-whole // stride)], True
     announced = _frames_announced_by_dcd(path) if format_of(path) == ".dcd" else 0
     if part.n_frames < -(-announced // stride) and readable_frames:
         incomplete = True
@@ -204,7 +213,7 @@ def read_atoms(
     if not part.n_frames:
         raise InputError(f"{path} holds no complete frame: truncated? make it anew")
     xyz = np.array(part.xyz, dtype=np.float32)
-    vectors = part.unitcell_vectors
+    vectors = box_vectors_of(part)
     unusual = notices(xyz, part.time if has_times(path) else None)
     problem = unfold(xyz, vectors, bonded, links) if np.isfinite(xyz).all() else None
     return AtomFrames(
@@ -215,17 +224,22 @@ def read_atoms(
         int((~kept).sum()) if kept is not None and mixed else 0,
         incomplete,
         unusual,
+        without_box=frames_without_box(vectors),
     )
 
 
 def _complete_frames(path: Path, topology: "mdtraj.Topology", atoms: Sequence[int]) -> "mdtraj.Trajectory | None":
-    """The frames of an .xtc or .trr before one that cannot be read, as mdtraj.Trajectory; None where there are none."""
+    """The frames before one that cannot be read, as mdtraj.Trajectory; None where there are none, or the format is
+    read as a whole alone.
+    """
     import mdtraj
 
-    if format_of(path) not in (".xtc", ".trr"):
+    form = format_of(path)
+    if form not in FRAME_BY_FRAME:
         return None
+    arguments = {"n_atoms": topology.n_atoms} if form == ".mdcrd" else {}
     frames = []
-    with suppress(Exception), native_output_silenced(), readable(path) as name, mdtraj.open(name) as file:
+    with suppress(Exception), native_output_silenced(), readable(path) as name, mdtraj.open(name, **arguments) as file:
         while True:
             frame = file.read_as_traj(topology, n_frames=1, atom_indices=atoms)
             if not len(frame):

@@ -7,6 +7,7 @@ packed file holds, where it must be.
 
 import atexit
 import bz2
+import codecs
 import gzip
 import lzma
 import re
@@ -24,6 +25,11 @@ CHARMM_COORDINATES = ".card"  # a name of our own for .crd and .cor of CHARMM: m
 GROMACS_TOPOLOGY = ".itp"  # and .top, which AMBER has too
 _PACKED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _READ_PACKED = (".pdb.gz", ".cif.gz", ".pdbx.gz", ".mmcif.gz", ".xyz.gz")  # by mdtraj itself
+_TEXT = (  # but for GROMACS' topologies, which include what is beside them
+    ".pdb", ".cif", ".pdbx", ".mmcif", ".gro", ".xyz", ".arc", ".lammpstrj", ".mdcrd", ".crd", ".psf", ".prmtop",
+    ".parm7", ".prm7", ".mol2", ".pqr", ".pdbqt", ".data", CHARMM_COORDINATES,
+)  # fmt: skip
+_AT_ONCE = 1 << 20
 _OTHER_NAMES = {".ent": ".pdb", ".pdb1": ".pdb", ".ent.gz": ".pdb.gz", ".pdb1.gz": ".pdb.gz"}
 _MAGIC = {
     b"\x00\x00\x07\xcb": ".xtc",
@@ -38,6 +44,8 @@ _SAME = {  # other names of what the content shows
     ".h5": (".hdf5", ".lh5", ".h5md", ".nc", ".netcdf", ".ncdf"),
 }
 _PDB_RECORDS = (b"ATOM  ", b"HETATM", b"CRYST1", b"MODEL ", b"HEADER")
+_LAMMPS_BEGINS = b"ITEM: "
+_XYZ_ATOM = re.compile(rb"\s*[A-Za-z]\w*(?:\s+[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?){3}(?:\s.*)?")
 _AMBER_LINE = re.compile(rb"(?: *-?\d+\.\d{3}){3,10}")
 _AMBER_NAMES = (".trj", ".traj", ".x", ".crdbox", ".mdcrd", ".crd")
 
@@ -64,15 +72,19 @@ def packing_of(path: Path) -> str:
 
 
 def unpacked(path: str | Path) -> Path:
-    """The file itself, or what it holds where it is packed: in a folder that lasts as long as the process.
+    """The file itself, or what it holds where it is packed, or a text in UTF-8 where it is one in another encoding: in
+    a folder that lasts as long as the process.
 
     Raises OSError, EOFError or lzma.LZMAError for a damaged file.
     """
     path = Path(path)
-    if not packing_of(path) or not path.is_file():
+    if not path.is_file():
         return path
     state = path.stat()
-    return _unpack(path.resolve(), state.st_mtime_ns, state.st_size)
+    file = _unpack(path.resolve(), state.st_mtime_ns, state.st_size) if packing_of(path) else path
+    if format_of(path).removesuffix(".gz") not in _TEXT:
+        return file
+    return _in_utf8(file.resolve(), state.st_mtime_ns, state.st_size) or file
 
 
 @contextmanager
@@ -83,7 +95,9 @@ def readable(path: str | Path) -> Iterator[str]:
     """
     path = Path(path)
     suffix = format_of(path)
-    file = path if suffix in _READ_PACKED else unpacked(path)
+    file = path if suffix == ".xyz.gz" else unpacked(path)  # the one packed text that is read a line at a time
+    if file is not path and suffix in _READ_PACKED:
+        suffix = suffix.removesuffix(packing_of(path))
     if file.is_file():
         refuse_dangerous(file, suffix)
     if file.name.endswith(suffix) and suffix and str(file).isascii():
@@ -93,6 +107,28 @@ def readable(path: str | Path) -> Iterator[str]:
         link = Path(folder, f"file{suffix}")
         link.symlink_to(file.resolve())
         yield str(link)
+
+
+@cache
+def _in_utf8(path: Path, modified_ns: int, size: int) -> Path | None:
+    """A copy of a text that is not UTF-8, read as Latin-1: most often a letter in a title. None of one that is."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(_AT_ONCE):
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+        return None
+    except UnicodeDecodeError:
+        pass
+    folder = Path(tempfile.mkdtemp(prefix="fpforce-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with (
+        open(path, encoding="latin-1", newline="") as text,
+        open(folder / path.name, "w", encoding="utf-8", newline="") as copy,
+    ):
+        shutil.copyfileobj(text, copy)
+    return folder / path.name
 
 
 @cache
@@ -126,6 +162,10 @@ def _by_content(path: Path, named: str) -> str | None:
     lines = head.splitlines()
     if named == "" and any(line.startswith(_PDB_RECORDS) for line in lines[:5]):
         return ".pdb"
+    if head.startswith(_LAMMPS_BEGINS):
+        return ".lammpstrj"
+    if named == "" and len(lines) > 3 and lines[0].strip().isdigit() and _XYZ_ATOM.fullmatch(lines[2]):
+        return ".xyz"
     if named in (".crd", ".cor") and head.startswith(b"*"):
         return CHARMM_COORDINATES
     if named == ".top" and not head.startswith(b"%"):  # AMBER's has %VERSION and %FLAG

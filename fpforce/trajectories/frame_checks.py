@@ -31,6 +31,7 @@ _BACKBONE_BONDS = {("C", "CA", True), ("CA", "N", True), ("CA", "CB", True), ("C
 _BACKBONE_RANGE_NM = (0.10, 0.20)
 _CA_RANGE_NM = (0.25, 0.45)  # neighbours in a chain: 0.38 nm across a trans peptide bond, 0.29 nm across a cis one
 _LONGEST_CA_NM, _LONGEST_BACKBONE_NM = 0.5, 0.22  # in any frame, at any temperature at which a chain stays one
+BY_ATOMS = "atoms"  # source of a bond between beads: it follows from bonds of atoms, which have their lengths
 _FEWEST_ATOMS_TO_BE_FLAT = 5
 _NO_EXTENT_NM = 1e-5
 _RIGID_NM = 1e-3  # a bond at 300 K varies by 2e-3 nm, everything else by more
@@ -79,8 +80,9 @@ def check_bonds(
     or next to nothing.
 
     length_unit: the one that was declared for a bare array, else None; another that would fit is named. sources: where
-    each bond comes from; one that is only the order of residues must be as long as a chain's. simulated: they may be
-    frames of a force field of these beads, whose stretched bonds are to be judged and not refused.
+    each bond comes from; one that is only the order of residues must be as long as a chain's, and one BY_ATOMS, between
+    beads far along the molecule, may be of any length. simulated: they may be frames of a force field of these beads,
+    whose stretched bonds are to be judged and not refused.
     """
     if not table.bonds:
         return
@@ -88,11 +90,14 @@ def check_bonds(
     lengths = np.linalg.norm(positions[:, first] - positions[:, second], axis=2)
     _refuse_mixed_units(lengths, path, length_unit, stride)
     typical = np.median(lengths, axis=0)
+    by_atoms = np.array([(sources or {}).get(pair) == BY_ATOMS for pair in table.bonds])
     middle = float(np.median(typical))
-    if not _BOND_RANGE_NM[0] <= middle <= _BOND_RANGE_NM[1]:
+    if not by_atoms.any() and not _BOND_RANGE_NM[0] <= middle <= _BOND_RANGE_NM[1]:
         _refuse_unit(middle, path, length_unit)
     for (i, j), length in zip(table.bonds, typical, strict=True):
         source = (sources or {}).get((i, j))
+        if source == BY_ATOMS:
+            continue
         in_order = source == SEQUENCE
         shortest, longest = _bond_range(table.beads[i], table.beads[j], in_order)
         if source == LINK:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mdtraj.core.topology import Residue
 
 _BYTES_OF_LENGTHS = 16 << 20  # in memory; of more bonds and frames the positions are gone through several times
+_SITES_TO_NAME = 8
 _HOW = {
     "topology": "listed in the topology",
     "names": "known from the names of residues and atoms",
@@ -74,7 +75,8 @@ class MappingReport:
 
     chains: (name, its residues with beads as text) each. corrected_elements: (atom, before, after). chirality: how the
     handedness was judged. stride: every so many-th frame was taken. interfaces: of molecules that no bond joins.
-    residue_types: {name: type} of residues whose type for a transferable model is not their name.
+    residue_types: {name: type} of residues whose type for a transferable model is not their name. sites: {name: count}
+    of what has no mass and no bead in residues with beads. chains_in_file: {name: name in the file} where they differ.
     """
 
     mapping: str
@@ -93,6 +95,8 @@ class MappingReport:
     interfaces: tuple[Interface, ...] = ()
     residue_names: tuple[str, ...] = ()
     residue_types: Mapping[str, str] = field(default_factory=dict)
+    sites: Mapping[str, int] = field(default_factory=dict)
+    chains_in_file: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def states(self) -> tuple[tuple[str, str], ...]:
@@ -113,6 +117,19 @@ class MappingReport:
         """The bonds that join residues otherwise than along the chain."""
         return tuple(bond for bond in self.bonds if bond.source == LINK)
 
+    def _in_file(self, chain: str) -> str:
+        name = self.chains_in_file.get(chain)
+        return "" if name is None else f" (chain {name} in the file)"
+
+    @property
+    def _sites_left_out(self) -> str:
+        names = ", ".join(f"{count} {name}" for name, count in list(self.sites.items())[:_SITES_TO_NAME])
+        more = ", ..." if len(self.sites) > _SITES_TO_NAME else ""
+        return (
+            f"{_plural(sum(self.sites.values()), 'site')} without mass in residues with beads, such as Drude particles "
+            f"and lone pairs: {names}{more}"
+        )
+
     def short(self) -> str:
         """One line for a log."""
         frames = sum(file.frames for file in self.files)
@@ -128,11 +145,12 @@ class MappingReport:
 
     def __str__(self) -> str:
         lines = [f"beads         {self.beads}, chosen by {self.mapping}"]
-        lines += [f"chain {name:<8}{residues}" for name, residues in self.chains]
+        lines += [f"chain {name:<8}{residues}{self._in_file(name)}" for name, residues in self.chains]
         lines += [f"  {residue:<12}{beads}" for residue, beads in self.residues]
         lines += [f"state         {name}: of {amino_acid}, and a type of its own" for name, amino_acid in self.states]
         lines += [f"type          {name} counts as {self.residue_types[name]}" for name in self._of_other_types]
-        lines += [f"left out      {group}" for group in self.left_out] or ["left out      nothing"]
+        left_out = [str(group) for group in self.left_out] + ([self._sites_left_out] if self.sites else [])
+        lines += [f"left out      {text}" for text in left_out] or ["left out      nothing"]
         for source, count in Counter(bond.source for bond in self.bonds).items():
             lines.append(f"bonds         {count} {_HOW.get(source, source)}")
         lines.append("bonds (nm)    shortest, typical and longest over all frames")
@@ -177,17 +195,27 @@ def chains_of(table: BeadTable) -> tuple[tuple[tuple[str, str], ...], tuple[tupl
     )
 
 
+def chain_names_in_file(topology: "mdtraj.Topology", table: BeadTable) -> dict[str, str]:
+    """{chain of the beads: its name in an mdtraj topology} of chains that have another one there."""
+    names = {bead.chain: topology.atom(bead.atoms[0]).residue.chain.chain_id for bead in reversed(table.beads)}
+    return {
+        chain: str(name) for chain, name in reversed(names.items()) if name and str(name).strip() not in ("", chain)
+    }
+
+
 def left_out_of(
     topology: "mdtraj.Topology", table: BeadTable, molecule: Iterable[int]
 ) -> tuple[tuple[LeftOut, ...], list[str]]:
-    """(LeftOut, ...) of an mdtraj topology, and a warning for each amino acid that stands between residues with beads.
+    """(LeftOut, ...) of an mdtraj topology, and warnings for amino acids, and for other residues of the chain, that
+    stand between residues with beads.
 
     molecule: indices of the atoms that are bonded to the beads.
     """
     used = {topology.atom(atom).residue.index for bead in table.beads for atom in bead.atoms}
     inside = set(molecule)
     found: dict[str, Counter[str]] = {}
-    missed = []
+    missed, others = [], []
+    joined_by = _neighbours_in_chain(topology, used)
     for residue in topology.residues:
         if residue.index in used:
             continue
@@ -196,13 +224,49 @@ def left_out_of(
         between = used and min(used) < residue.index < max(used)
         if between and backbone(residue) and next(residue.atoms).index in inside:
             missed.append(str(residue))
+        elif between and {number > residue.index for number in joined_by.get(residue.index, ())} == {True, False}:
+            others.append(str(residue))
     warnings = []
     if missed:
         warnings.append(
             f"{', '.join(missed)} {'is an amino acid' if len(missed) == 1 else 'are amino acids'} without a bead, "
             f"between residues that have some: the choice of beads ({table.mapping}) leaves them out"
         )
+    if others:
+        warnings.append(
+            f"{', '.join(others)} {'is a part' if len(others) == 1 else 'are parts'} of the chain without a bead, "
+            f"between residues that have some: the choice of beads ({table.mapping}) leaves "
+            f"{'it' if len(others) == 1 else 'them'} out, and the residues on both sides are joined across; name atoms "
+            f"of {'it' if len(others) == 1 else 'them'} too, or see that this is meant"
+        )
     return tuple(LeftOut(reason, dict(counts)) for reason, counts in found.items()), warnings
+
+
+def _neighbours_in_chain(topology: "mdtraj.Topology", used: Container[int]) -> dict[int, set[int]]:
+    """{residue without beads, no end group and no solvent: residues of its chain to which it is bonded}."""
+    found: dict[int, set[int]] = {}
+    for pair in topology.bonds:
+        first, second = (atom.residue for atom in pair)
+        if first is second or first.chain is not second.chain:
+            continue
+        for here, there in ((first, second), (second, first)):
+            if here.index not in used and here.name not in CAPS and not is_solvent(here):
+                found.setdefault(here.index, set()).add(there.index)
+    return found
+
+
+def sites_without_mass(topology: "mdtraj.Topology", table: BeadTable) -> dict[str, int]:
+    """{name: count} of what has no mass and is in no bead, of residues with beads of an mdtraj topology."""
+    beads = {atom for bead in table.beads for atom in bead.atoms}
+    residues = {topology.atom(atom).residue.index for atom in beads}
+    return dict(
+        Counter(
+            atom.name
+            for index in sorted(residues)
+            for atom in topology.residue(index).atoms
+            if atom.index not in beads and (atom.element is None or not atom.element.mass)
+        )
+    )
 
 
 def _why(residue: "Residue", molecule: Container[int]) -> str:
@@ -216,7 +280,8 @@ def _why(residue: "Residue", molecule: Container[int]) -> str:
         return "not bonded to the molecule of the beads"
     if not alpha_carbon(residue):
         lacking = [name for name in ("N", "CA", "C") if name not in {atom.name for atom in residue.atoms}]
-        return f"bonded to the beads, but no atom chosen (it lacks {', '.join(lacking)})" if lacking else _NOT_CHOSEN
+        if len(lacking) in (1, 2) or (lacking and amino_acid_of(residue.name)):  # others are no amino acids
+            return f"{_NOT_CHOSEN} (it lacks {', '.join(lacking)})"
     return _NOT_CHOSEN
 
 

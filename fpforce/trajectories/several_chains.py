@@ -20,6 +20,8 @@ from fpforce.molecule.graph import box_problem, connected_components, walk_whole
 from fpforce.trajectories.collected import frame_by_frame
 
 APART_NM = 1.5  # between the nearest beads of two molecules: more than one layer of water is between them
+TOUCHING_NM = 0.1  # no two atoms of molecules come nearer, be they hydrogen
+ONE_PLACE_NM = 0.02  # a group may lie within another, as a guest in its host, but not at its very centre
 _PAIRS_AT_ONCE = 2_000_000
 
 
@@ -110,6 +112,22 @@ def check_together(positions: np.ndarray, table: BeadTable, path: Path, stride: 
                 f"{distance.max():.3g} nm at most and typically {np.median(distance):.3g} nm, and {APART_NM:g} nm are "
                 "allowed for chains that stay together: leave these frames out, or learn the chains one by one"
             )
+
+
+def overlap_warnings(interfaces: Sequence[Interface], table: BeadTable) -> list[str]:
+    """Lines that say which chains lie on top of each other: nearer than atoms are where no bond joins them, or, of
+    groups, with centres that typically are in one place.
+    """
+    groups = any(bead.element is None for bead in table.beads)
+    lines = []
+    for interface in interfaces:
+        nearest = interface.typical_nm if groups else interface.shortest_nm
+        if nearest < (ONE_PLACE_NM if groups else TOUCHING_NM):
+            lines.append(
+                f"{interface}: they lie on top of each other, as where one of them is in a wrong image of the box or "
+                "was copied: look at the frames, make the chains whole and centre them together when writing the file"
+            )
+    return lines
 
 
 def interfaces_of(positions: np.ndarray, table: BeadTable) -> tuple[Interface, ...]:

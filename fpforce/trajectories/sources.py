@@ -30,10 +30,11 @@ from fpforce.trajectories.files import (
     sample_frames,
 )
 from fpforce.trajectories.force_map import MappedAtoms
+from fpforce.trajectories.own_topology import name_warnings
 from fpforce.trajectories.scene import Scene, make_scene
 from fpforce.trajectories.several_chains import links_between, molecules_of
 from fpforce.trajectories.topology_files import TopologyFile, read_topology_file
-from fpforce.trajectories.unreadable import is_topology_alone, unreadable
+from fpforce.trajectories.unreadable import is_topology_alone, other_count, unreadable
 
 if TYPE_CHECKING:
     import mdtraj
@@ -129,7 +130,7 @@ class Sources:
 
     file: how the topology was given, None where a list names the beads. gaps: between residues with beads.
     assumed_masses: of how many particles that are no atoms the mass is the usual one. renumbered: residues have other
-    numbers than in the file.
+    numbers than in the file. other_names: in words, of trajectories whose own topology names atoms otherwise.
     """
 
     table: BeadTable
@@ -139,6 +140,7 @@ class Sources:
     gaps: tuple[Gap, ...] = ()
     assumed_masses: int = 0
     renumbered: bool = False
+    other_names: tuple[str, ...] = ()
 
     def warnings(self) -> list[str]:
         """What is unusual in them, in words."""
@@ -146,7 +148,7 @@ class Sources:
             source == SEQUENCE and {self.table.beads[bead].name for bead in pair} != {"CA"}
             for pair, source in self.bond_sources.items()
         )
-        lines = [f"{gap}: no torsion or bond leads across" for gap in self.gaps]
+        lines = [*self.other_names, *(f"{gap}: no torsion or bond leads across" for gap in self.gaps)]
         if assumed:
             lines.append(
                 f"{assumed} bonds between residues are assumed, each with the next: the topology lists none between "
@@ -188,6 +190,8 @@ def resolve(
         listed = list_beads(beads, several_chains)
         return Sources(listed, ListedBeads(listed), dict.fromkeys(listed.bonds, LISTED))
     given = _topology(first, topology, table)
+    own_file = first if topology is None and holds_topology(first) else topology
+    other_names = name_warnings(paths, given.topology, Path(own_file) if isinstance(own_file, str | Path) else None)
     sample = _sample(first, given, length_unit)
     coarse_da = {} if table is not None else mark_coarse(given.topology, sample, given.masses_da)
     whole = complete_bonds(given.topology, sample, lists_bonds=given.lists_bonds, coarse=coarse_da)
@@ -238,7 +242,7 @@ def resolve(
     given = replace(given, corrected=tuple(entry for entry in given.corrected if entry[0] not in coarse_names))
     numbers = [whole.topology.atom(group[0]).residue.resSeq for group in groups]
     renumbered = not given_table and numbers != [bead.residue_number for bead in table.beads]
-    return Sources(table, source, bond_sources, given, gaps, assumed, renumbered)
+    return Sources(table, source, bond_sources, given, gaps, assumed, renumbered, tuple(other_names))
 
 
 def _topology(first: Path, topology: "str | Path | mdtraj.Topology | None", table: BeadTable | None) -> TopologyFile:
@@ -256,13 +260,15 @@ def _topology(first: Path, topology: "str | Path | mdtraj.Topology | None", tabl
 
 
 def _sample(path: Path, given: TopologyFile, length_unit: str | None) -> SampleFrames | None:
-    """Some frames to tell bonds by; None where the points are another number, which reading will say."""
+    """Some frames to tell bonds by; None for an array of another number of points, which reading will say."""
     if not is_array(path):
         try:
             frames = sample_frames(path, given.topology)
         except Exception as error:
-            raise unreadable(path, given.topology, error) from None
-        return frames if frames.xyz.shape[1] == given.topology.n_atoms else None
+            raise unreadable(path, given.topology, error, from_the_start=True) from None
+        if frames.xyz.shape[1] != given.topology.n_atoms:
+            raise other_count(path, frames.xyz.shape[1], given.topology.n_atoms)
+        return frames
     assert length_unit is not None  # of an array it is declared
     xyz = read_some(path, length_unit)
     return SampleFrames(xyz) if xyz.shape[1] == given.topology.n_atoms else None

@@ -86,6 +86,7 @@ def put_right(topology: "mdtraj.Topology", path: Path) -> TopologyFile:
     if form in _COUNTS_FROM_ONE and [residue.resSeq for residue in topology.residues] == [*range(topology.n_residues)]:
         for residue in topology.residues:
             residue.resSeq += 1
+    _number_from_ten_thousand_on(topology, lines)
     for first, second in _named_links(topology, lines):
         topology.add_bond(first, second)
     return TopologyFile(topology, form in _LISTS_BONDS, guessed, tuple(corrected))
@@ -100,6 +101,21 @@ def _pdb_lines(path: Path) -> list[str]:
                 break
             lines.append(line.rstrip("\n"))
     return lines
+
+
+def _number_from_ten_thousand_on(topology: "mdtraj.Topology", lines: Sequence[str]) -> None:
+    """Give residues of a PDB their numbers of five digits, whose last one is read as an insertion code; in place."""
+    numbers, before = [], ""
+    for line in lines:
+        if line.startswith(("ATOM", "HETATM")):
+            if line[17:27] != before:
+                numbers.append(line[22:27])
+            before = line[17:27]
+    if len(numbers) != topology.n_residues:
+        return
+    for residue, number in zip(topology.residues, numbers, strict=True):
+        if len(number) == 5 and number.isdecimal() and number[0] != "0":
+            residue.resSeq = int(number)
 
 
 def _named_links(topology: "mdtraj.Topology", lines: Sequence[str]) -> list[tuple["Atom", ...]]:

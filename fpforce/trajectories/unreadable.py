@@ -3,19 +3,29 @@
 In: a path, the topology that it was to go with, and the error of its reader. Out: an InputError.
 """
 
+import lzma
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fpforce.foundation.errors import InputError
 from fpforce.trajectories import second_reader
-from fpforce.trajectories.formats import format_of, readable
+from fpforce.trajectories.formats import format_of, packing_of, readable, unpacked
 from fpforce.trajectories.quiet import native_output_silenced
 
 if TYPE_CHECKING:
     import mdtraj
 
 _TOPOLOGY_ALONE = (".psf", ".prmtop", ".parm7", ".prm7", ".top", ".itp", ".tpr", ".hoomdxml", ".xml")
+FRAME_BY_FRAME = (
+    ".xtc",
+    ".trr",
+    ".dcd",
+    ".xyz",
+    ".xyz.gz",
+    ".mdcrd",
+    ".lammpstrj",
+)  # can be read up to where they are damaged
 _ARCHIVES = (".zip", ".zst", ".7z", ".tar", ".tgz")
 
 
@@ -24,8 +34,11 @@ def is_topology_alone(path: str | Path) -> bool:
     return format_of(path) in _TOPOLOGY_ALONE
 
 
-def unreadable(path: Path, topology: "mdtraj.Topology", error: Exception) -> InputError:
-    """The InputError that says why mdtraj could not read a trajectory with this topology."""
+def unreadable(path: Path, topology: "mdtraj.Topology", error: Exception, from_the_start: bool = False) -> InputError:
+    """The InputError that says why mdtraj could not read a trajectory with this topology.
+
+    from_the_start: no frame comes before the damage.
+    """
     if isinstance(error, InputError):
         return error
     if isinstance(error, ImportError):
@@ -43,19 +56,50 @@ def unreadable(path: Path, topology: "mdtraj.Topology", error: Exception) -> Inp
             ".nc, .h5, .gro, .lammpstrj or .pdb by its own name"
         )
     held = _atoms_in(path)
-    if held not in (None, topology.n_atoms):
-        return InputError(
-            f"{path} holds {held} atoms, but its topology has {topology.n_atoms}: give the topology of exactly "
-            "these atoms"
-        )
-    if "might not contain the same atoms" in str(error):
+    if held is not None and held != topology.n_atoms:
+        return other_count(path, held, topology.n_atoms)
+    if any(words in str(error) for words in ("might not contain the same atoms", "is likely incorrect")):
         return InputError(
             f"{path} holds another number of atoms than its topology ({topology.n_atoms}): give the topology of "
             "exactly these atoms"
         )
     return InputError(
-        f"{path} cannot be read as a trajectory ({reason(error)}): truncated or damaged? copy it again, or set "
-        "data.readable_frames = true to take the frames before the damage"
+        f"{path} cannot be read as a trajectory ({reason(error)}): truncated or damaged? copy it again, "
+        f"{_what_is_left(path, from_the_start)}"
+    )
+
+
+def _what_is_left(path: Path, from_the_start: bool) -> str:
+    """What else to do about a damaged file: to take the frames before the damage, where this can be."""
+    if packing_of(path) and not _unpacks(path):
+        return "or make it anew; of a packed file that is cut no frames can be taken"
+    if format_of(path) not in FRAME_BY_FRAME:
+        return "or make it anew; of this format the frames before the damage cannot be taken"
+    if from_the_start:
+        return "or make it anew; no whole frame comes before the damage"
+    return "or set data.readable_frames = true to take the frames before the damage"
+
+
+def _unpacks(path: Path) -> bool:
+    try:
+        unpacked(path)
+    except (OSError, EOFError, lzma.LZMAError):
+        return False
+    return True
+
+
+def ends_within_a_frame(path: Path, whole: int) -> InputError:
+    """The InputError for a trajectory of so many whole frames and a part of one."""
+    return InputError(
+        f"{path} is truncated: it ends within a frame, after {whole} whole ones; copy it again, or set "
+        "data.readable_frames = true to take these"
+    )
+
+
+def other_count(path: Path, held: int, expected: int) -> InputError:
+    """The InputError for a trajectory of another number of atoms than its topology's."""
+    return InputError(
+        f"{path} holds {held} atoms, but its topology has {expected}: give the topology of exactly these atoms"
     )
 
 

@@ -202,8 +202,8 @@ def _apply(content: dict, override: str) -> None:
         raise InputError(f"override '{override}': {parents[-1]} is a list; name an entry of one of its items")
     try:
         section[last] = read_yaml(text)
-    except ValueError:
-        raise InputError(f"override '{override}': '{text}' is not a YAML value") from None
+    except ValueError as error:
+        raise InputError(f"override '{override}': '{text}' is not a YAML value: {error}") from None
 
 
 def _item(items: list, number: str, override: str) -> Any:

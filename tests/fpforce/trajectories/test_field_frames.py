@@ -146,3 +146,21 @@ def test_frames_in_which_nothing_moves_are_refused_for_training(peptide, tmp_pat
         check_motion(frames)
     trajectory, topology = files(tmp_path, peptide)
     check_motion(read_bead_frames(trajectory, topology, beads="ca"))
+
+
+@pytest.mark.parametrize("without", [slice(0, 2), slice(5, 8), slice(-1, None), slice(0, None, 2)])
+@pytest.mark.parametrize("in_pieces", [False, True])
+@pytest.mark.filterwarnings("error:Certain frames", "error:.*encountered in det")
+def test_frames_without_a_box_among_others_are_counted(peptide, tmp_path, monkeypatch, without, in_pieces):
+    frames = len(peptide)
+    boxes = np.tile(3.0 * np.eye(3, dtype=np.float32), (frames, 1, 1))
+    boxes[without] = 0.0
+    with mdtraj.formats.XTCTrajectoryFile(str(tmp_path / "frames.xtc"), "w") as file:
+        file.write(peptide.xyz, time=np.arange(frames, dtype=np.float32), box=boxes)
+    peptide[0].save(str(tmp_path / "given.pdb"))
+    monkeypatch.setattr("fpforce.trajectories.checked._BYTES_AT_ONCE", 12 * peptide.n_atoms * 3)
+    folder = {"on_disk": tmp_path} if in_pieces else {}
+    found = read_bead_frames(tmp_path / "frames.xtc", tmp_path / "given.pdb", beads="ca", **folder)
+    count = len(range(frames)[without])
+    assert [f"{count} of its frames have no box" in text for text in found.report.warnings] == [True]
+    assert np.allclose(found.report.files[0].box_nm, 3.0)

@@ -7,6 +7,7 @@ import mdtraj
 import numpy as np
 import pytest
 
+from fpforce.molecule.elements import correct_elements
 from fpforce.molecule.mapping import map_beads
 from fpforce.trajectories.bead_frames import read_bead_frames
 
@@ -161,3 +162,76 @@ def test_states_are_types_of_their_own_and_listed(peptide, tmp_path, number, nam
     report = read_bead_frames(*files(tmp_path, renamed(peptide, number, name), "given.gro"), beads="ca").report
     assert report.states == ((name, amino_acid),)
     assert f"{name}: of {amino_acid}, and a type of its own" in str(report)
+
+
+def without_elements(lines):
+    return "\n".join(line[:76] for line in lines if not line.startswith(("CONECT", "TER", "END"))) + "\nEND\n"
+
+
+def test_drude_particles_and_lone_pairs_are_no_beads_and_are_listed(peptide, tmp_path):
+    added, indices = [], []
+    for line in pdb_lines(peptide[0]):
+        if not line.startswith("ATOM"):
+            continue
+        name, own = line[12:16].strip(), len(set(indices))
+        names = [name] + ([("D" + name)[:4]] if name[0] != "H" else []) + (["LPOA", "LPOB"] if name == "O" else [])
+        added += [line[:12] + (line[12:16] if new == name else f"{new:<4}") + line[16:] for new in names]
+        indices += [own] * len(names)
+    (tmp_path / "given.pdb").write_text(without_elements(added))
+    atoms = peptide.atom_slice(range(peptide.n_atoms))
+    topology = mdtraj.Topology()
+    residue = topology.add_residue("X", topology.add_chain())
+    for number in range(len(indices)):
+        topology.add_atom(f"X{number}", mdtraj.element.carbon, residue)
+    mdtraj.Trajectory(atoms.xyz[:, indices], topology).save(str(tmp_path / "frames.xtc"))
+    frames = read_bead_frames(tmp_path / "frames.xtc", tmp_path / "given.pdb", beads="heavy")
+    heavy = [atom for atom in peptide.topology.atoms if atom.element.symbol != "H"]
+    assert [bead.element for bead in frames.beads.beads] == [atom.element.symbol for atom in heavy]
+    assert sum(frames.report.sites.values()) == len(indices) - peptide.n_atoms
+    assert "sites without mass in residues with beads" in str(frames.report) and " LPOA" in str(frames.report)
+
+
+@pytest.mark.parametrize("name, wrong", [("DB1", "Db"), ("MT1", "Mt"), ("RG1", "Rg"), ("DS", "Ds")])
+def test_no_element_beyond_americium_is_guessed(name, wrong):
+    topology = mdtraj.Topology()
+    residue = topology.add_residue("LIG", topology.add_chain())
+    for other in ("C1", "C2", "O1"):
+        topology.add_atom(other, mdtraj.element.get_by_symbol(other[0]), residue)
+    topology.add_atom(name, mdtraj.element.get_by_symbol(wrong), residue)
+    changed = correct_elements(topology, guessed=True)
+    assert changed == [(f"LIG0-{name}", wrong, "a site without mass")]
+    assert topology.atom(3).element is mdtraj.element.virtual
+
+
+def test_residue_numbers_of_five_digits_in_a_pdb_are_kept(peptide, tmp_path):
+    peptide.save(str(tmp_path / "frames.xtc"))
+    lines = []
+    for line in pdb_lines(peptide[0]):
+        number = 9994 + int(line[22:26]) if line.startswith("ATOM") else 0
+        if number:
+            lines.append(line[:22] + (f"{number} " if number < 10_000 else f"{number}") + line[27:])
+    (tmp_path / "given.pdb").write_text("\n".join(lines) + "\nEND\n")
+    frames = read_bead_frames(tmp_path / "frames.xtc", tmp_path / "given.pdb", beads="ca")
+    first = 9994 + next(residue.resSeq for residue in peptide.topology.residues if residue.name == "GLY")
+    assert first < 10_000 < first + len(SEQUENCE)
+    assert [bead.residue_number for bead in frames.beads.beads] == [*range(first, first + len(SEQUENCE))]
+
+
+def test_names_of_chains_that_are_longer_than_a_letter_are_shown(peptide, tmp_path):
+    topology = peptide.topology.copy()
+    topology.chain(0).chain_id = "PROB"
+    peptide.save(str(tmp_path / "frames.xtc"))
+    report = read_bead_frames(tmp_path / "frames.xtc", topology, beads="ca").report
+    assert report.chains_in_file == {"A": "PROB"} and "(chain PROB in the file)" in str(report)
+
+
+@pytest.mark.parametrize("last, first", [(9_999, 0), (9_999, 1), (99_999, 0), (99_999, 1)])
+def test_numbers_that_begin_anew_where_columns_are_full_are_one_chain(tmp_path, last, first):
+    beads = ca_beads(6)
+    for residue in beads.residues:
+        residue.resSeq = last - 2 + residue.index if residue.index < 3 else first + residue.index - 3
+    xyz = np.array([[[0.38 * i, 0.05 * (i % 2), 0.0] for i in range(6)]] * 3)
+    mdtraj.Trajectory(xyz, beads).save(str(tmp_path / "frames.xtc"))
+    assert map_beads(beads, "ca").bonds == tuple((i, i + 1) for i in range(5))
+    mdtraj.Trajectory(xyz[:1], beads).save(str(tmp_path / "given.gro"))
+    assert len(read_bead_frames(tmp_path / "frames.xtc", tmp_path / "given.gro", beads="ca").beads.bonds) == 5

@@ -57,3 +57,26 @@ def test_archive_is_to_be_unpacked(peptide, tmp_path):
     (tmp_path / "frames.xtc.zip").write_bytes(b"PK\x03\x04")
     with pytest.raises(InputError, match="unpack it, or give"):
         read_bead_frames(tmp_path / "frames.xtc.zip", tmp_path / "given.pdb", beads="ca")
+
+
+@pytest.mark.parametrize(
+    "times, text",
+    [
+        (np.r_[np.arange(8.0), 78.0 + np.arange(12.0)], "70 ps are missing in 1 place between its frames, which "
+         "usually are 1 ps apart: first from frame 7 (7 ps) to the next (78 ps)"),
+        (np.r_[np.arange(8.0), 17.0 + np.arange(6.0), 27.0 + np.arange(6.0)], "13 ps are missing in 2 places"),
+        (np.r_[np.arange(8.0), 7.0 + np.arange(12.0)], "1 of its frames has the time of the one before, first "
+         "frame 8 (7 ps)"),
+        (np.zeros(FRAMES), "all of its 20 frames have the time 0 ps"),
+        (np.cumsum(np.where(np.arange(FRAMES) % 2, 1.0, 1.2)), "its times are uneven: frames are 1 to 1.2 ps apart"),
+    ],
+)  # fmt: skip
+def test_irregular_times_are_said_with_figures(peptide, tmp_path, times, text):
+    (warning,) = warnings_of(mdtraj.Trajectory(peptide.xyz, peptide.topology, time=times), tmp_path)
+    assert text in warning
+
+
+@pytest.mark.parametrize("step, start", [(0.1, 0.0), (0.002, 1e4), (2.5, 1e6)])
+def test_times_that_are_rounded_to_single_precision_are_even(peptide, tmp_path, step, start):
+    times = start + step * np.arange(FRAMES)
+    assert warnings_of(mdtraj.Trajectory(peptide.xyz, peptide.topology, time=times), tmp_path) == ()

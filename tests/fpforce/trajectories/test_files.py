@@ -1,5 +1,6 @@
 """Damaged trajectory files are refused whole, and the C libraries that read them stay silent."""
 
+import gzip
 import os
 import shutil
 from pathlib import Path
@@ -144,3 +145,51 @@ def test_unknown_format_is_named_in_one_line(heavy, tmp_path):
         read_bead_frames(tmp_path / "notes.md", PDB)
     with pytest.raises(InputError, match="topology .*notes.md has extension '.md', and neither this nor the content"):
         read_bead_frames(EXAMPLE / "train.xtc", tmp_path / "notes.md")
+
+
+@pytest.mark.parametrize(
+    "name", ["a.dump", "a.lammps", "dump.500000", "a.lammpsdump", "A.LAMMPSTRJ", "dump", "a.dump.gz"]
+)
+def test_lammps_dump_is_known_by_its_content(heavy, tmp_path, name):
+    box = dict(unitcell_lengths=np.full((len(heavy), 3), 6.0), unitcell_angles=np.full((len(heavy), 3), 90.0))
+    right = saved(mdtraj.Trajectory(heavy.xyz, heavy.topology, **box), tmp_path / "right.lammpstrj")
+    content = right.read_bytes()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    found = read_bead_frames(tmp_path / name, PDB)
+    np.testing.assert_array_equal(found.positions_nm, read_bead_frames(right, PDB).positions_nm)
+
+
+def test_xyz_without_an_extension_is_known_by_its_content(heavy, tmp_path):
+    right = saved(heavy, tmp_path / "right.xyz")
+    shutil.copy(right, tmp_path / "frames")
+    found = read_bead_frames(tmp_path / "frames", PDB)
+    np.testing.assert_array_equal(found.positions_nm, read_bead_frames(right, PDB).positions_nm)
+
+
+def test_scaled_columns_are_refused_by_any_name(heavy, tmp_path):
+    lines = ["ITEM: TIMESTEP", "0", "ITEM: NUMBER OF ATOMS", "10", "ITEM: BOX BOUNDS pp pp pp", *["0 50"] * 3]
+    lines += ["ITEM: ATOMS id type xs ys zs", *(f"{i + 1} 1 0.1 0.{i} 0.3" for i in range(10))]
+    (tmp_path / "dump.100").write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match="scaled coordinates"):
+        read_bead_frames(tmp_path / "dump.100", PDB)
+
+
+@pytest.mark.parametrize("name", ["given.pdb", "given.gro", "given.pdb.gz"])
+def test_letter_in_another_encoding_is_read_over(heavy, tmp_path, name):
+    title = {".pdb": b"TITLE     Gr\xf6\xdfe\n", ".gro": b"Gr\xf6\xdfe"}[Path(name.removesuffix(".gz")).suffix]
+    saved(heavy[0], tmp_path / name.removesuffix(".gz"))
+    content = (tmp_path / name.removesuffix(".gz")).read_bytes()
+    content = title + (content[content.index(b"\n") :] if name.endswith(".gro") else content)
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    path = saved(heavy, tmp_path / "frames.xtc")
+    right = read_bead_frames(path, PDB, beads="heavy")
+    found = read_bead_frames(path, tmp_path / name, beads="heavy")
+    np.testing.assert_array_equal(found.positions_nm, right.positions_nm)
+
+
+def test_text_trajectory_in_another_encoding_is_read(heavy, tmp_path):
+    path = saved(heavy, tmp_path / "frames.xyz")
+    lines = path.read_bytes().split(b"\n")
+    lines[1] = b"Gr\xf6\xdfe"
+    path.write_bytes(b"\n".join(lines))
+    assert len(read_bead_frames(path, PDB)) == len(heavy)

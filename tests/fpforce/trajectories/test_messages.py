@@ -139,3 +139,20 @@ def test_gap_that_a_disulfide_bridges_is_reported(tmp_path):
     assert "GLY4 follows GLY3" in frames.report.warnings[0]
     assert "no torsion or bond leads across" in frames.report.warnings[0]
     assert [torsion["residue"] for torsion in frames.beads.phi_psi] == ["CYS2", "CYS5"]
+
+
+@pytest.mark.parametrize(
+    "beads, message",
+    [
+        ("", "beads = '' chooses nothing: give a preset"),
+        ("  ", "chooses nothing: give a preset"),
+        ({}, "beads = {} chooses nothing: give a preset"),
+        ({"a": "", "b": "name CA"}, "bead 'a' = '' names no atoms: give a selection"),
+        ("name CA and (", "it cannot be understood from character 14 on"),
+        ("nme CA", "it cannot be understood from character 5 on"),
+    ],
+)
+def test_choice_that_says_nothing_is_answered_without_a_grammar(peptide, beads, message):
+    with pytest.raises(InputError) as refusal:
+        map_beads(peptide.topology, beads)
+    assert message in str(refusal.value) and "Expected" not in str(refusal.value)

@@ -9,6 +9,7 @@ import pytest
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
+from fpforce.molecule.mapping import map_beads
 from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.trajectories.several_chains import whole_beads
 
@@ -147,3 +148,58 @@ def test_box_that_is_smaller_than_a_chain_puts_no_chain_upon_another(xyz, given,
     read = read_bead_frames(tmp_path / "frames.xtc", given, beads="ca", several_chains=True)
     np.testing.assert_allclose(distances(read.positions_nm), distances(far), atol=4e-3)
     assert any("nm of one of its molecules; it is ignored" in text for text in read.report.warnings)
+
+
+def molecules_of_one_chain(places, names=("HST", "GST", "LIP"), frames=4):
+    """Chains of five carbons, a residue each, all in one chain of the file and without bonds."""
+    topology = mdtraj.Topology()
+    chain = topology.add_chain()
+    zigzag = np.array([[0.125 * i, 0.045 * (-1) ** i, 0.0] for i in range(5)])
+    for number, name in enumerate(names[: len(places)], start=1):
+        residue = topology.add_residue(name, chain, resSeq=number)
+        for atom in range(5):
+            topology.add_atom(f"C{atom}", mdtraj.element.carbon, residue)
+    xyz = np.concatenate([zigzag + place for place in places])
+    noise = np.random.default_rng(0).normal(size=(frames, *xyz.shape))
+    return mdtraj.Trajectory(xyz + 0.002 * noise, topology)
+
+
+@pytest.mark.parametrize("choice", ["name C2", {"host": "resname HST", "guest": "resname GST"}])
+def test_no_bond_is_assumed_between_molecules_of_one_bead_each(tmp_path, choice):
+    both = molecules_of_one_chain([[0.0, 0.0, 0.0], [0.1, 0.0, 0.45]])
+    both.save(str(tmp_path / "frames.xtc"))
+    both[0].save(str(tmp_path / "given.pdb"))
+    with pytest.raises(InputError, match="not connected by bonds.*data.several_chains = true"):
+        read_bead_frames(tmp_path / "frames.xtc", tmp_path / "given.pdb", beads=choice)
+    frames = read_bead_frames(tmp_path / "frames.xtc", tmp_path / "given.pdb", beads=choice, several_chains=True)
+    assert frames.beads.bonds == () and [bead.chain for bead in frames.beads.beads] == ["A", "B"]
+
+
+def test_gap_between_nucleotides_of_one_bead_each_is_no_bond(tmp_path):
+    topology = mdtraj.Topology()
+    chain = topology.add_chain()
+    for number in (1, 2):
+        residue = topology.add_residue("DA", chain, resSeq=number)
+        for name in ("P", "O5'", "C5'", "C4'", "C3'", "O3'"):
+            topology.add_atom(name, mdtraj.element.get_by_symbol(name[0]), residue)
+    with pytest.raises(InputError, match="not connected by bonds"):
+        map_beads(topology, "name P")
+
+
+def test_chains_on_top_of_each_other_are_a_warning(xyz, given, tmp_path):
+    on_top = xyz.copy()
+    on_top[40:43, BEADS:] = on_top[40:43, :BEADS] + 0.005
+    mdtraj.Trajectory(on_top, dimers.dimer_topology()).save(str(tmp_path / "frames.xtc"))
+    frames = read_bead_frames(tmp_path / "frames.xtc", given, beads="ca", several_chains=True)
+    assert any("they lie on top of each other" in text for text in frames.report.warnings)
+    mdtraj.Trajectory(xyz, dimers.dimer_topology()).save(str(tmp_path / "apart.xtc"))
+    assert not read_bead_frames(tmp_path / "apart.xtc", given, beads="ca", several_chains=True).report.warnings
+
+
+def test_guest_within_its_host_is_no_overlap(tmp_path):
+    both = molecules_of_one_chain([[0.0, 0.0, 0.0], [0.0, 0.0, 0.07]])
+    both.save(str(tmp_path / "frames.xtc"))
+    both[0].save(str(tmp_path / "given.pdb"))
+    groups = {"host": "resname HST", "guest": "resname GST"}
+    frames = read_bead_frames(tmp_path / "frames.xtc", tmp_path / "given.pdb", beads=groups, several_chains=True)
+    assert not frames.report.warnings
