@@ -96,12 +96,12 @@ def check_bonds(
         _refuse_unit(middle, path, length_unit)
     for (i, j), length in zip(table.bonds, typical, strict=True):
         source = (sources or {}).get((i, j))
-        if source == BY_ATOMS:
-            continue
         in_order = source == SEQUENCE
         shortest, longest = _bond_range(table.beads[i], table.beads[j], in_order)
         if source == LINK:
             longest = _LONGEST_LINK_NM
+        if source == BY_ATOMS:
+            shortest, longest = _NO_BOND_NM, float("inf")
         if not shortest <= length <= longest:
             why = (
                 "residues are missing between them, or they are of two chains, which a TER or chain names tell"
@@ -109,6 +109,8 @@ def check_bonds(
                 else "the topology lists other atoms, or lists them in another order than the trajectory, or the "
                 "molecule is broken across a box that the file does not hold or that is wrong"
             )
+            if length < _NO_BOND_NM:
+                why = "both lie in one place: a chain was copied onto another, or the coordinates are damaged"
             raise InputError(
                 f"{path}: the bond {table.beads[i]} - {table.beads[j]} is typically {length:.3g} nm long, "
                 f"which it never is: {why}"

@@ -82,3 +82,12 @@ def test_nucleotide_that_is_left_out_is_not_said_to_lack_a_backbone(tmp_path):
     xyz = [[[0.14 * i, 0.03 * (i % 2), 0.0] for i in range(topology.n_atoms)]] * 3
     frames = read_bead_frames(*files(tmp_path, mdtraj.Trajectory(xyz, topology)), beads="name P")
     assert [str(group) for group in frames.report.left_out] == ["1 DA: bonded to the beads, but no atom chosen"]
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning:fpforce")
+def test_chain_copied_onto_another_is_refused_as_that(peptide, tmp_path):
+    twice = peptide.stack(peptide)
+    twice.save(str(tmp_path / "frames.xtc"))
+    twice[0].save(str(tmp_path / "given.pdb"))
+    with pytest.raises(InputError, match="both lie in one place"):
+        read_bead_frames(tmp_path / "frames.xtc", tmp_path / "given.pdb", beads="ca", several_chains=True)
