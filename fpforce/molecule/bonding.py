@@ -160,25 +160,31 @@ def _sequence_bonds(
     bonded: BondedTopology, groups: Sequence[Sequence[int]], pairs: Collection[tuple[int, int]]
 ) -> set[tuple[int, int]]:
     """Bonds between residues of a chain that follow each other, where the topology has nothing to tell them."""
-    topology, chain_of = bonded.topology, chain_numbers(bonded)
+    topology = bonded.topology
     residues = {}
     for bead, group in enumerate(groups):
         residues.setdefault(topology.atom(group[0]).residue.index, []).append(bead)
     order = sorted(residues)
     following = list(zip(order[:-1], order[1:], strict=True))
     residue_of = {bead: index for index, beads in residues.items() for bead in beads}
-    told = {
-        chain_of[residue_of[i]] for i, j in pairs if tuple(sorted((residue_of[i], residue_of[j]))) in set(following)
-    }
     component_of = {bead: k for k, members in enumerate(connected_components(len(groups), pairs)) for bead in members}
-    found = set()
+    apart = []
     for left, right in following:
         before, after = topology.residue(left), topology.residue(right)
-        if chain_of[left] != chain_of[right] or chain_of[left] in told or numbers_begin_anew(before, after):
+        if before.chain is not after.chain or numbers_begin_anew(before, after):
             continue
         if any(_has(before, last) and _has(after, first) for last, first in _ENDS):
             continue  # these would be bonded
-        if {component_of[bead] for bead in residues[left]} & {component_of[bead] for bead in residues[right]}:
+        if {component_of[bead] for bead in residues[left]}.isdisjoint(component_of[bead] for bead in residues[right]):
+            apart.append((left, right))
+    if not apart:
+        return set()
+    chain_of = chain_numbers(bonded)
+    neighbours = set(following)
+    told = {chain_of[residue_of[i]] for i, j in pairs if tuple(sorted((residue_of[i], residue_of[j]))) in neighbours}
+    found = set()
+    for left, right in apart:
+        if chain_of[left] != chain_of[right] or chain_of[left] in told:
             continue
         ends = [
             {topology.atom(groups[bead][0]).name: bead for bead in beads} for beads in (residues[left], residues[right])
