@@ -13,7 +13,7 @@ import yaml
 from fpforce.foundation.foreign_files import damage_as_value_error
 
 LARGEST_BYTES = 1 << 20  # of a recipe
-_OTHERWISE_READ = re.compile(r"[-+]?(0[0-9_]|0[bx]|[0-9_]+:)|.*_")  # octal, binary, of base 60, with separators
+_OTHERWISE_READ = re.compile(r"[-+]?(0[0-9_]|0[bx]|[0-9_]+:)")  # octal, binary, of base 60
 _MOST_VALUES = 100_000  # that aliases may stand for
 
 
