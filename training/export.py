@@ -66,6 +66,7 @@ def export(
         )
     where = Where(workers, scheduler)
     where.check()
+    where.require()
     if where.many and not rounds:
         raise InputError("workers and scheduler simulate rounds, and there are none; give rounds, or leave them out")
     for name, value in (("likelihood_frames", likelihood_frames), ("rounds", rounds)):

@@ -18,7 +18,7 @@ import torch
 import yaml
 
 from fpforce.foundation.atomic_files import replacing
-from fpforce.foundation.errors import InputError
+from fpforce.foundation.errors import InputError, NoWorkersError
 from fpforce.foundation.locking import Lock
 from fpforce.training.calibration.policy import is_wanted, refuse_uncalibratable
 from fpforce.training.calibration.stages import calibrate
@@ -95,6 +95,8 @@ def train(
         module.start_from(initial)
     if is_wanted(recipe.calibration, None):
         refuse_uncalibratable(module.experts[0], f"the expert over {module.plans[0]}")
+        if is_first():
+            recipe.run.where.require()
     numbers, unfinished = _what_is_left(module, checkpoint)
     if not numbers:
         assert checkpoint is not None
@@ -126,7 +128,7 @@ def _calibrate(recipe: Recipe, training_set: TrainingSet, unasked: bool) -> None
     try:
         calibrate(recipe.output / CHECKPOINT_NAME, recipe, training_set)
     except InputError as error:
-        if not unasked:
+        if not unasked or isinstance(error, NoWorkersError):
             raise
         logger.warning("the training is done, and its calibration is not: %s", error)
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import fpforce
 from fpforce.distributed.parts import Part, Where
 from fpforce.distributed.worker import Orders, stop_all, work
-from fpforce.foundation.errors import InputError, install_extra
+from fpforce.foundation.errors import InputError, NoWorkersError, install_extra
 from fpforce.foundation.signals import stop_signals
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def cluster(where: Where) -> Iterator["DaskPool"]:
         import dask
         from distributed import Client, LocalCluster
     except ImportError:
-        raise InputError(f"--workers and --scheduler run on Dask, which is not here: {install_extra('dask')}") from None
+        raise _no_dask() from None
     for name in ("distributed.client", "distributed.core", "distributed.nanny", "distributed.scheduler"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters of their failures is said here
     if where.scheduler is not None:
@@ -68,20 +68,35 @@ def cluster(where: Where) -> Iterator["DaskPool"]:
         yield DaskPool(client, f"{where.workers} processes of this machine", _gpus_here())
 
 
+def require(where: Where) -> None:
+    """Raise NoWorkersError where Dask is missing or its scheduler does not answer; starts nothing."""
+    try:
+        import distributed  # noqa: F401
+    except ImportError:
+        raise _no_dask() from None
+    if where.scheduler is not None:
+        with _connected(where.scheduler):
+            pass
+
+
+def _no_dask() -> NoWorkersError:
+    return NoWorkersError(f"--workers and --scheduler run on Dask, which is not here: {install_extra('dask')}")
+
+
 def _connected(scheduler: str | Path) -> "Client":
     from distributed import Client
 
     path = Path(scheduler)
     is_file = "://" not in str(scheduler)
     if is_file and not path.is_file():
-        raise InputError(
+        raise NoWorkersError(
             f"scheduler {scheduler} is neither an address, such as tcp://host:8786, nor a scheduler.json that exists; "
             "give what `dask scheduler` prints, or the file of its --scheduler-file"
         )
     try:
         return Client(scheduler_file=str(path)) if is_file else Client(str(scheduler))
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(
+        raise NoWorkersError(
             f"scheduler {scheduler} cannot be reached: {str(error) or type(error).__name__}; see that it runs, and "
             "that its port is open to this machine"
         ) from None
@@ -125,10 +140,10 @@ class DaskPool:
         if self._client.status != "running":
             raise self.lost()
 
-    def lost(self) -> InputError:
-        return InputError(
+    def lost(self) -> NoWorkersError:
+        return NoWorkersError(
             f"the scheduler {self._name} is lost; what was done up to the last checkpoints is on the disk: start a "
-            "scheduler and workers again, and go on with --resume"
+            "scheduler and workers again, and go on with --resume, where the command has it"
         )
 
 
@@ -219,11 +234,11 @@ class _Run:
     def _again(self, name: str, why: str) -> None:
         self._deaths[name] = self._deaths.get(name, 0) + 1
         if self._deaths[name] >= _MOST_DEATHS:
-            raise InputError(
+            raise NoWorkersError(
                 f"{name} was lost {_MOST_DEATHS} times in a row without progress ({why}); see the workers' logs, and "
-                "go on with --resume"
+                "go on with --resume, where the command has it"
             )
-        logger.warning("%s was lost (%s); it is done again from its last checkpoint", name, why)
+        logger.warning("%s was lost (%s); it is done again, from its last checkpoint if it has one", name, why)
         self._submit(self._parts[name])
 
     def _stop(self) -> None:

@@ -102,6 +102,13 @@ class Where:
                     f"{self.scheduler} are there already; give one of the two"
                 )
 
+    def require(self) -> None:
+        """Raise NoWorkersError where Dask is asked for and missing, or its scheduler does not answer."""
+        if self.many:
+            from fpforce.distributed.cluster import require
+
+            require(self)
+
     def pool(self) -> AbstractContextManager[Pool]:
         """The pool, open while the context lasts. Raises InputError where Dask is missing or the scheduler does not
         answer.

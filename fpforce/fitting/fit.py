@@ -33,7 +33,7 @@ from fpforce.fitting.policy import (
 from fpforce.fitting.settings import FitSettings
 from fpforce.fitting.stages import Stages
 from fpforce.foundation.atomic_files import replacing
-from fpforce.foundation.errors import InputError
+from fpforce.foundation.errors import InputError, NoWorkersError
 from fpforce.foundation.locking import Lock
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def fit(recipe: "Recipe", settings: FitSettings | None = None, *, show_progress:
     """
     settings = settings or FitSettings()
     settings.check()
+    settings.where.require()
     folder = recipe.output.resolve()
     if settings.resume and not (folder / JOURNAL_NAME).is_file():
         raise InputError(f"nothing to resume: {folder / JOURNAL_NAME} does not exist; start without --resume")
@@ -160,7 +161,7 @@ class _Fit:
                         if index == self._best():
                             self._publish(index)
             except InputError as error:
-                if stage not in (EXPORT, SAMPLE):
+                if stage not in (EXPORT, SAMPLE) or isinstance(error, NoWorkersError):
                     raise
                 journal.rounds[index]["verdict"] = _unusable(error)  # of a training that is far from its end
                 journal.write()

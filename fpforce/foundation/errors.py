@@ -11,3 +11,7 @@ def install_extra(*extras: str) -> str:
         f"install fpforce with the extra {' or '.join(f'`{extra}`' for extra in extras)} (pip install "
         f"'.[{extras[0]}]' in its folder)"
     )
+
+
+class NoWorkersError(InputError):
+    """Nobody does what others were asked to do: Dask is missing, its scheduler does not answer, or parts are lost."""

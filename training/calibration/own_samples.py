@@ -89,7 +89,8 @@ def for_molecule(
         normalisation, checked = bound.record.normalisation, evenly(samples, CHECK_FRAMES, generator)
         bound.record.check_frames = normalisation.from_nm(normalisation.to_nm(checked, t_eval))
         workers, scheduler = (None, None) if where is None else (where.workers, where.scheduler)
-        run = RunRecipe(seed=seed, threads=torch.get_num_threads(), workers=workers, scheduler=scheduler)
+        threads = None if where is not None and where.many else torch.get_num_threads()
+        run = RunRecipe(seed=seed, threads=threads, workers=workers, scheduler=scheduler)
         if rounds and not calibrate_in_rounds(bound, energy, settings, samples, run, generator, stop, lambda: None):
             raise stopped
     return bound

@@ -7,7 +7,7 @@ whose worker is lost begins anew, and a round that is stopped is lost.
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,14 @@ from fpforce.training.calibration.persistent_replicas import PersistentReplicas
 from fpforce.training.recipe.sections import CalibrationRecipe, RunRecipe
 
 
-def shard_replicas(settings: CalibrationRecipe, run: RunRecipe, had: int | None) -> int | None:
-    """Replicas of a shard, or None where all are simulated together; `had`: those of earlier rounds, which go on so."""
-    if settings.shard_replicas is not None or had is not None:
-        return settings.shard_replicas or had
+def shard_replicas(settings: CalibrationRecipe, run: RunRecipe, begun: Mapping[str, Any]) -> int | None:
+    """Replicas of a shard, or None where all are simulated together.
+
+    begun: the settings of earlier rounds, which go on as they began unless the recipe says otherwise; empty where there
+    were none.
+    """
+    if settings.shard_replicas is not None or begun:
+        return settings.shard_replicas or begun.get("shard_replicas")
     return -(-settings.replicas // MOST_SHARDS) if run.where.many else None
 
 

@@ -100,9 +100,11 @@ def calibrate_in_rounds(
         settings = settings.model_copy(update={"timestep_fs": longest})
     if record.done and modes != settings.series:
         logger.info("rounds go on as they began, with%s series of dihedrals and angles", "" if modes else "out")
-    had = record.settings.get("shard_replicas") if record.done else None
-    settings = settings.model_copy(update={"shard_replicas": shard_replicas(settings, run, had)})
+    begun = record.settings
+    settings = settings.model_copy(update={"shard_replicas": shard_replicas(settings, run, begun)})
     record.settings = settings.model_dump(mode="json") | {"series": modes}
+    if not begun and settings.shard_replicas is not None:
+        keep()  # so that the first round, too, goes on as it began
     logger.info(
         "calibrating the last layer%s in rounds of simulation, up to %d: %g ps of %d replicas at %d temperature%s",
         " with series of dihedrals and angles" if modes else "",
@@ -115,7 +117,11 @@ def calibrate_in_rounds(
     with tempfile.TemporaryDirectory() as folder, run.where.pool() as pool:
         while record.done < rounds:
             began, model = time.monotonic(), Path(folder) / "model.pt"
+            if stop.is_set():
+                return False
             write_force_field(checkpoint, model, t_eval, overwrite=True, with_support=False)
+            if stop.is_set():  # not seen while the pool looks at signals itself
+                return False
             (seed,) = seeds(run.seed, "round of calibration", record.done)
             found = simulate_round(model, record.positions_nm.numpy(), settings, run.threads, seed, pool)
             if found is None or stop.is_set():
@@ -140,7 +146,9 @@ def calibrate_in_rounds(
     if held_out is not None and len(held_out) < 2 * BLOCKS:
         held_out = None  # of so few the error could not be told
     if held_out is not None and record.last is not None and record.done > 1:
-        _judge(record, last_layer_inputs(energy, at_t_eval(held_out), t_eval, modes))
+        of_its_own = torch.Generator().manual_seed(seeds(run.seed, "held-out frames")[0])
+        frames = held_out if record.samples else noised(held_out, t_eval, of_its_own)
+        _judge(record, last_layer_inputs(energy, frames, t_eval, modes))
         keep()
     if record.relative_entropy[-1] > FAR_APART:
         logger.warning(
@@ -202,12 +210,14 @@ def _judge(record: CalibrationRecord, held_out: Tensor) -> None:
     held_out (frames, features): h of the frames.
     """
     assert record.first is not None and record.last is not None
+    if torch.equal(record.last["shift"], record.first["shift"]):
+        return
     nats, error = nearer(record.last["shift"] - record.first["shift"], record.last["free_energy"], held_out)
     record.held_out, record.refused = {"nats": nats, "error": error}, nats < -SURE * error
     if not record.refused:
         logger.info("held-out frames have become more likely by %.3g nats each, give or take %.2g", nats, error)
         return
-    record.shift = record.first["shift"]
+    record.shift, record.last, record.best = record.first["shift"], record.first, None
     logger.warning(
         "the calibration is taken back: it made held-out frames less likely, by %.3g nats each, give or take "
         "%.2g; the training frames are no good measure of the averages: give more of them, or weights",

@@ -75,10 +75,10 @@ class CalibrationRecord:
     those of the last rounds, by the names of the recipe's calibration. likelihood: summary of the LikelihoodFit
     (training.calibration.likelihood_fit), None without one. positions_nm (rungs, replicas, beads, 3):
     where the replicas are, None before the first round. relative_entropy (nats), effective (part of the frames) and
-    seconds have an entry a round, as in training.calibration.newton.NewtonStep. best: relative entropy, number, shift
-    and last positions of the round whose simulation was the nearest to the data. undone: numbers of the rounds that
-    went back to such a one. first, last: shift, averages (features,) of the simulation under it, and free energy (kT,
-    over that of the first) of these rounds. stiffness: of each round, in units of the smallest
+    seconds have an entry a round, as in training.calibration.newton.NewtonStep. best: relative entropy, number, shift,
+    last positions and `last` of the round whose simulation was the nearest to the data. undone: numbers of the rounds
+    that went back to such a one. first, last: shift, averages (features,) of the simulation under it, and free energy
+    (kT, over that of the first) of these rounds. stiffness: of each round, in units of the smallest
     (training.calibration.newton.chosen_stiffness). held_out: by how many nats frames that no training saw became more
     likely, and the standard error of that; None without such frames. refused: it went away from them, so the shift is
     the first round's again.
@@ -129,6 +129,7 @@ class CalibrationRecord:
                 "round": self.done + 1,
                 "shift": self.shift,
                 "positions_nm": positions_nm,
+                "last": self.last,
             }
         self.shift, self.positions_nm = self.shift + change, after_nm
         self._append(relative_entropy, effective, seconds)
@@ -138,6 +139,7 @@ class CalibrationRecord:
         assert self.best is not None
         self.undone.append(self.done + 1)
         self.shift, self.positions_nm = self.best["shift"], self.best["positions_nm"]
+        self.last = self.best.get("last", self.last)
         self._append(relative_entropy, 1.0, seconds)
 
     def _append(self, relative_entropy: float, effective: float, seconds: float) -> None:

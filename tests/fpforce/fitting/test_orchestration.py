@@ -10,7 +10,7 @@ from fpforce.fitting import fit as fitting
 from fpforce.fitting import journal as journals
 from fpforce.fitting import policy
 from fpforce.fitting.settings import FitSettings
-from fpforce.foundation.errors import InputError
+from fpforce.foundation.errors import InputError, NoWorkersError
 
 STAGES = ("train", "export", "sample", "simulate", "evaluate")
 SECONDS = {"export": 5.0, "sample": 20.0, "evaluate": 20.0}
@@ -192,6 +192,20 @@ def test_a_model_that_cannot_be_exported_is_trained_on(world, tmp_path):
     world.refused = 9
     hopeless = run(tmp_path / "hopeless", max_minutes=13.0)
     assert hopeless.status == "fail" and "chirality; there is no force field to judge" in hopeless.sentence
+
+
+def test_where_nobody_works_the_model_is_not_to_blame(world, tmp_path, monkeypatch):
+    world.verdicts = [PASS]
+
+    def lost(self, plan):
+        raise NoWorkersError("the scheduler is lost")
+
+    with monkeypatch.context() as patch, pytest.raises(NoWorkersError, match="is lost"):
+        patch.setattr(fitting.Stages, "sample", lost)
+        run(tmp_path)
+    assert journal(tmp_path)["rounds"][0]["verdict"] is None
+    result = run(tmp_path, resume=True)
+    assert result.status == "pass" and result.rounds == 1 and world.ran.count("train") == 1
 
 
 def test_a_finished_fit_has_nothing_left_to_do(world, tmp_path):

@@ -6,7 +6,7 @@ import torch
 
 import fpforce
 from fpforce.distributed.parts import OneProcess, Where
-from fpforce.foundation.errors import InputError
+from fpforce.foundation.errors import InputError, NoWorkersError
 from fpforce.training.calibration.round_in_shards import shard_replicas, simulate_round
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.recipe.sections import CalibrationRecipe, RunRecipe
@@ -62,17 +62,50 @@ def test_a_broken_replica_has_its_number_among_all(small_model, start_nm):
 
 
 @pytest.mark.parametrize(
-    ("asked", "workers", "had", "size"),
-    [(None, None, None, None), (None, 2, None, 16), (8, None, None, 8), (8, 2, 16, 8), (None, None, 16, 16)],
+    ("asked", "workers", "begun", "size"),
+    [
+        (None, None, {}, None),
+        (None, 2, {}, 16),
+        (8, None, {}, 8),
+        (8, 2, {"shard_replicas": 16}, 8),
+        (None, None, {"shard_replicas": 16}, 16),
+        (None, 2, {"shard_replicas": None}, None),
+        (None, 2, {"replicas": 256}, None),
+    ],
 )
-def test_replicas_are_cut_as_asked_or_as_before_or_for_workers(asked, workers, had, size):
+def test_replicas_are_cut_as_asked_or_as_before_or_for_workers(asked, workers, begun, size):
     settings = CalibrationRecipe(replicas=256, shard_replicas=asked)
-    assert shard_replicas(settings, RunRecipe(workers=workers), had) == size
+    assert shard_replicas(settings, RunRecipe(workers=workers), begun) == size
 
 
 def test_workers_and_scheduler_exclude_each_other(small_recipe, tmp_path):
     with pytest.raises(InputError, match="run.*workers = 2.*scheduler = tcp://host:1.*give one of the two"):
         small_recipe(tmp_path, "run.workers=2", "run.scheduler=tcp://host:1")
+
+
+def test_a_scheduler_that_does_not_answer_is_refused_before_the_training(small_recipe, tmp_path):
+    pytest.importorskip("distributed")
+    recipe = small_recipe(tmp_path / "run", "calibration.rounds=1", "run.scheduler=/no/scheduler.json")
+    with pytest.raises(NoWorkersError, match="/no/scheduler.json is neither an address"):
+        train(recipe, show_progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_first_round_that_was_stopped_goes_on_as_it_began(small_recipe, tmp_path, monkeypatch):
+    recipe = small_recipe(
+        tmp_path, "run.max_steps=20", "optimizer.warmup_steps=5", "calibration.rounds=1", "calibration.replicas=8"
+    )
+    sharded = recipe.model_copy(update={"calibration": recipe.calibration.model_copy(update={"shard_replicas": 3})})
+    sizes = []
+
+    def stopped(model, positions_nm, settings, *_):
+        sizes.append(settings.shard_replicas)
+
+    monkeypatch.setattr("fpforce.training.calibration.rounds.simulate_round", stopped)
+    for each, resume in ((sharded, False), (recipe, True)):
+        with pytest.raises(KeyboardInterrupt, match="stopped in round 1 of the calibration"):
+            train(each, resume=resume, show_progress=False)
+    assert sizes == [3, 3]
 
 
 def test_rounds_by_workers_and_by_this_process_end_in_the_same_weights(small_recipe, tmp_path):

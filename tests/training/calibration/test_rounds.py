@@ -197,6 +197,25 @@ def test_rounds_are_judged_along_the_way_that_they_took():
     assert 12.0 * (0.2 - 0.5 * (p + share)) < -1.0, "the averages of the first and the last alone say the opposite"
 
 
+def test_what_is_judged_is_what_is_kept():
+    """Averages -w as of a Gaussian h: round 2 has the data's, round 3 is far off and goes back to it."""
+    settings, held_out = CalibrationRecipe(rounds=4, replicas=2), torch.ones(100, 1, dtype=torch.float64)
+    record, shifts = CalibrationRecord(1e-5, torch.zeros(1, dtype=torch.float64)), (0.0, -1.0, 8.0)
+    for shift, nats in zip(shifts, (0.5, 0.01, 40.0), strict=True):
+        record.shift = torch.tensor([shift], dtype=torch.float64)
+        rounds._follow(record, -record.shift)
+        positions = torch.zeros(1, 2, 5, 3)
+        _take(record, NewtonStep(torch.zeros(1), nats, 0.9), 1.0, positions, positions, settings)
+    rounds._judge(record, held_out)
+    assert record.shift.item() == -1.0 and not record.refused
+    assert record.held_out["nats"] == pytest.approx(0.5)
+    rounds._judge(record, -held_out)
+    assert record.refused and record.shift.item() == 0.0 and record.last is record.first and record.best is None
+    record.held_out = None
+    rounds._judge(record, held_out)
+    assert record.held_out is None, "nothing has changed"
+
+
 @pytest.mark.parametrize(("held_out", "judged"), [(15, False), (16, True)])
 def test_a_handful_of_held_out_frames_judges_nothing(small_recipe, tmp_path, monkeypatch, held_out, judged):
     """Their error would be no number, which no report could be written with."""
