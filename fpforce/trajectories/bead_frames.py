@@ -3,6 +3,7 @@
 In: files that mdtraj reads, with their topology, or bare .npy/.npz arrays with a declared unit. Out: BeadFrames.
 What cannot be right (NaN, wrong unit, wrong topology, D residues) is refused here, before anything is trained on it, by
 frame_checks.py.
+Longer than other files, since it is one way from files to frames, and its public function says all that users can give.
 """
 
 import hashlib

@@ -2,6 +2,7 @@
 
 In: what was resolved, read and checked. Out: a MappingReport, which holds facts alone and prints itself. `warnings` are
 what is unusual and may still be meant; what cannot be right was refused before.
+Longer than other files, since it holds every fact that a mapping reports, and how each is found.
 """
 
 from collections import Counter

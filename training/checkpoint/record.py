@@ -1,6 +1,7 @@
 """What a training writes down of itself: the recipe, the data, the molecule, and how far each expert has come.
 
 Plain values and tensors, so that nothing has to be unpickled to read them back (training.checkpoint.checkpoint).
+Longer than other files, since all that a checkpoint keeps besides weights is found in one place.
 """
 
 import importlib.metadata

@@ -1,4 +1,7 @@
-"""Rounds of calibration: the energy differs by a shift of its last layer alone, and rounds that went wrong are told."""
+"""Rounds of calibration: the energy differs by a shift of its last layer alone, and rounds that went wrong are told.
+
+Longer than other files, since all its tests share one calibrated training.
+"""
 
 import dataclasses
 import math
