@@ -85,6 +85,11 @@ def calibrate_in_rounds(
 
     # Rounds go on as they began, with modes or, as in earlier versions, without.
     modes = len(record.shift) > last_layer(energy).in_features if record.done else _says_enough(energy, data, settings)
+    begun = record.settings
+    settings = settings.model_copy(update={"shard_replicas": shard_replicas(settings, run, begun)})
+    if not begun and settings.shard_replicas is not None:
+        record.settings = settings.model_dump(mode="json") | {"series": modes}
+        keep()  # nothing else yet: a first round that is stopped begins anew, in the same shards
     try:
         slopes = last_layer_slopes(energy, at_t_eval(evenly(data, SLOPE_FRAMES, generator)), t_eval, modes, stop.is_set)
     except KeyboardInterrupt:
@@ -100,11 +105,7 @@ def calibrate_in_rounds(
         settings = settings.model_copy(update={"timestep_fs": longest})
     if record.done and modes != settings.series:
         logger.info("rounds go on as they began, with%s series of dihedrals and angles", "" if modes else "out")
-    begun = record.settings
-    settings = settings.model_copy(update={"shard_replicas": shard_replicas(settings, run, begun)})
     record.settings = settings.model_dump(mode="json") | {"series": modes}
-    if not begun and settings.shard_replicas is not None:
-        keep()  # so that the first round, too, goes on as it began
     logger.info(
         "calibrating the last layer%s in rounds of simulation, up to %d: %g ps of %d replicas at %d temperature%s",
         " with series of dihedrals and angles" if modes else "",

@@ -106,6 +106,11 @@ def test_a_first_round_that_was_stopped_goes_on_as_it_began(small_recipe, tmp_pa
         with pytest.raises(KeyboardInterrupt, match="stopped in round 1 of the calibration"):
             train(each, resume=resume, show_progress=False)
     assert sizes == [3, 3]
+    kept = read_checkpoint(tmp_path / "model.ckpt").record.calibration
+    assert kept.positions_nm is None and not kept.done and kept.shift.count_nonzero() == 0
+    with pytest.raises(KeyboardInterrupt):  # with other replicas, whose positions are drawn anew
+        fewer = recipe.calibration.model_copy(update={"replicas": 4, "series": False})
+        train(recipe.model_copy(update={"calibration": fewer}), resume=True, show_progress=False)
 
 
 def test_rounds_by_workers_and_by_this_process_end_in_the_same_weights(small_recipe, tmp_path):
