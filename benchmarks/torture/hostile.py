@@ -287,7 +287,7 @@ def held(case: Case, folder: Path, model: Path) -> dict[str, Any]:
         "executed": executed,
         "harmed": harmed,
         "status": ended.status,
-        "said": ended.said[-300:],
+        "said": ended.said.replace(f"{folder}{os.sep}", "")[-300:],
         "seconds": round(ended.processor_seconds, 2),
         "grown_mb": grown_mb,
     }
