@@ -1,12 +1,13 @@
 """What goes wrong around a run: full disks, read-only folders, signals, second writers, clocks that jump, slow renames.
 
-python benchmarks/torture/faults.py [--quick] [--repeats 10] [--only FAULT ...] [--verbs VERB ...]. Every verb of
-benchmarks/workbench/verbs.py meets every fault, at random moments where the fault has one. It has to end with status 0,
-2 or 130 and at most one line that says why, leave no torn file, and, once the fault is gone, go on to the result of an
-undisturbed run. fpforce-simulate runs under strace too: every file is on the disk before it gets its name and its
-folder after that, and failing fsyncs are one line. The small disk is a tmpfs, for which the script has to be root:
-elsewhere these rows say that they were left out. Status 1 where anything is wrong. Writes docs/results/faults.json and
-.md.
+python benchmarks/torture/faults.py [--quick] [--repeats 10] [--only FAULT ...] [--verbs VERB ...] [--resume]. Every
+verb of benchmarks/workbench/verbs.py meets every fault, at random moments where the fault has one. It has to end with
+status 0, 2 or 130 and at most one line that says why, leave no torn file, and, once the fault is gone, go on to the
+result of an undisturbed run. fpforce-simulate runs under strace too: every file is on the disk before
+it gets its name and its folder after that, and failing fsyncs are one line. The small disk is a tmpfs, for which the
+script has to be root: elsewhere these rows say that they were left out. Status 1 where anything is wrong. Writes
+docs/results/faults.json and .md after every row; --resume keeps the rows that are there, of as many repeats, the same
+seed and the same verbs, and runs the others, or those of --only anew.
 Longer than other files for its list of faults.
 """
 
@@ -42,8 +43,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=10, help="of every fault for every verb")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", nargs="*", help="these faults")
+    parser.add_argument("--only", nargs="*", choices=ROWS, metavar="FAULT", help="these faults")
     parser.add_argument("--verbs", nargs="*", help="these verbs")
+    parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run")
     chosen = options.parse(parser, repeats=1, verbs=["simulate", "sample"])
     model = tiny_model(chosen.runs)
     prepare(model)
@@ -58,19 +60,38 @@ def main() -> None:
         if ended.status:
             raise SystemExit(f"{verb.name} undisturbed has status {ended.status}: {ended.said}")
         undisturbed[verb.name] = (ended.seconds, verb.result(place))
-    rows = {}
-    for name, fault in FAULTS.items():
-        if not chosen.only or name in chosen.only:
-            rows[name] = row(fault, all_verbs, undisturbed, folder, chosen.repeats, chosen.seed)
-            print(name, rows[name], flush=True)
-    if not chosen.only or "strace" in chosen.only:
-        rows |= under_strace(model, folder)
-    result = {"hardware": describe_hardware(), "repeats": chosen.repeats, "seed": chosen.seed, "rows": rows}
-    (chosen.results / "faults.json").write_text(json.dumps(result, indent=1))
-    (chosen.results / "faults.md").write_text(table(result))
+    result = {
+        "hardware": describe_hardware(),
+        "repeats": chosen.repeats,
+        "seed": chosen.seed,
+        "verbs": list(all_verbs),
+        "rows": {},
+    }
+    if chosen.resume:
+        result["rows"] = earlier_rows(chosen.results / "faults.json", result)
+    for name in ROWS:
+        if name not in chosen.only if chosen.only else name in result["rows"]:
+            continue
+        if name == STRACE:
+            result["rows"][name] = under_strace(model, folder)
+        else:
+            result["rows"][name] = row(FAULTS[name], all_verbs, undisturbed, folder, chosen.repeats, chosen.seed)
+        print(name, result["rows"][name], flush=True)
+        result["rows"] = {each: result["rows"][each] for each in ROWS if each in result["rows"]}
+        (chosen.results / "faults.json").write_text(json.dumps(result, indent=1))
+        (chosen.results / "faults.md").write_text(table(result))
     print(table(result))
-    if any(one["wrong"] for one in rows.values()):
+    if any(one["wrong"] for one in result["rows"].values()):
         sys.exit(1)
+
+
+def earlier_rows(path: Path, now: dict[str, Any]) -> dict[str, Any]:
+    """The rows of an earlier run of the same kind; none where there was none."""
+    if not path.exists():
+        return {}
+    found = json.loads(path.read_text())
+    alike = all(found.get(key) == now[key] for key in now if key != "rows")
+    return found["rows"] if alike else {}
 
 
 def row(
@@ -252,12 +273,14 @@ FAULTS: dict[str, Fault] = {
     "a read-only folder": a_read_only_folder,
     "vanishing files": vanishing_files,
 }
+STRACE = "fsyncs seen by strace, and failing"
+ROWS = (*FAULTS, STRACE)
 
 
-def under_strace(model: Path, folder: Path) -> dict[str, dict[str, Any]]:
-    """fsync where it is promised, and what becomes of one that fails."""
+def under_strace(model: Path, folder: Path) -> dict[str, Any]:
+    """fsync where it is promised, before a file gets its name and of its folder after that; and fsyncs that fail."""
     if shutil.which("strace") is None or subprocess.run(["strace", "-f", "true"], capture_output=True).returncode:
-        return {"fsync before and after a name": {"met": 0, "stopped": 0, "wrong": [], "left out": "no strace here"}}
+        return {"met": 0, "stopped": 0, "wrong": [], "left out": "no strace here"}
     output = folder / "traced" / "s.xtc"
     command = [str(Path(sys.executable).with_name("fpforce-simulate")), str(model), "--output", str(output)]
     command += ["--steps", "400", "--report-interval-ps", "0.02", "--checkpoint-minutes", "0.0005", "--overwrite"]
@@ -267,22 +290,20 @@ def under_strace(model: Path, folder: Path) -> dict[str, dict[str, Any]]:
     traced = ["strace", "-f", "-y", "-o", str(log), "-e", "trace=fsync,rename,renameat,renameat2"]
     done = subprocess.run([*traced, *command], capture_output=True, text=True)
     unsynced = names_before_their_content(log.read_text(), output.parent)
-    renames = log.read_text().count(".part")
-    first = {"met": renames, "stopped": 0, "wrong": unsynced + ([] if done.returncode == 0 else [done.stderr[-400:]])}
-    wrong = []
+    wrong = unsynced + ([] if done.returncode == 0 else [done.stderr[-400:]])
+    wrong += [] if log.read_text().count(".part") else ["no file got its name in one step"]
+    stopped = 0
     for when in range(1, 6):
         inject = ["strace", "-f", "-o", "/dev/null", "-e", f"inject=fsync:error=EIO:when={when}", *command]
         failed = subprocess.run(inject, capture_output=True, text=True)
         said = [line for line in failed.stderr.splitlines() if _LINE.match(line)]
         if failed.returncode != 2 or len(said) != 1 or "Traceback" in failed.stderr:
             wrong.append(f"fsync {when} fails: status {failed.returncode}: {failed.stderr[-400:]}")
+        stopped += failed.returncode == 2
         wrong += torn_files(output.parent)
-    for text in (*unsynced, *wrong):
+    for text in wrong:
         print("  ", text.replace("\n", " | "), flush=True)
-    return {
-        "fsync before and after a name": first,
-        "fsyncs that fail": {"met": 5, "stopped": 5 - len(wrong), "wrong": wrong},
-    }
+    return {"met": 6, "stopped": stopped, "wrong": wrong[:10]}
 
 
 def names_before_their_content(log: str, folder: Path) -> list[str]:
@@ -303,10 +324,15 @@ def names_before_their_content(log: str, folder: Path) -> list[str]:
     return wrong + [f"the folder of {name} was not brought to the disk" for name in waiting]
 
 
+def _missing(rows: dict[str, Any]) -> str:
+    left = [name for name in ROWS if name not in rows]
+    return f" Not run yet: {', '.join(left)}." if left else ""
+
+
 def table(result: dict[str, Any]) -> str:
     lines = [
         f"Every verb {result['repeats']} times; {result['hardware']}. Met: runs that met the fault; stopped: those "
-        "that it ended, with status 2 or 130 and one line.",
+        f"that it ended, with status 2 or 130 and one line.{_missing(result['rows'])}",
         "",
         "| fault | met | stopped | faults of the program |",
         "|---|---|---|---|",

@@ -57,9 +57,14 @@ def run_forked(do: Callable[[], object], signals: Sequence[tuple[float, int]] = 
 
 
 def _be_a_command(do: Callable[[], object], said: Path) -> None:
-    """Run in the child, and end it with the exit status of a command; its words go to a file."""
+    """Run in the child, and end it with the exit status of a command; its words go to a file. Signals are as a terminal
+    has them: SIGHUP may be ignored here, as by nohup, and would be in the fork.
+    """
     status = 1
     try:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
