@@ -112,7 +112,7 @@ def bond_statistics(table: BeadTable, positions: np.ndarray) -> dict[str, dict[s
 def write_xtc(path: Path, xyz: np.ndarray, interval_ps: float) -> None:
     """Write positions (frames, n, 3) in nm, `interval_ps` apart; an existing file is replaced when all is written."""
     with replacing(path) as unfinished:
-        trajectory_writer.write_xtc(unfinished, xyz, np.arange(len(xyz)) * interval_ps)
+        trajectory_writer.write_xtc(unfinished, xyz, interval_ps)
 
 
 def _write_starts(

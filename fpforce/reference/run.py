@@ -168,9 +168,8 @@ class ReferenceRun:
         found = d_residues(xyz, self.topology)
         if found:
             raise InputError(f"{self._folder}: {found[0][0]} turned into a D amino acid: start anew with another seed")
-        time_ps = self._protocol.interval_ps * np.arange(self._frames - len(xyz), self._frames)
         with replacing(self._part(self._parts)) as unfinished:
-            write_xtc(unfinished, xyz, time_ps)
+            write_xtc(unfinished, xyz, self._protocol.interval_ps, first=self._frames - len(xyz))
         self._parts, self._buffer = self._parts + 1, []
         with replacing(self._folder / "checkpoint.npz") as unfinished, open(unfinished, "wb") as file:
             np.savez(

@@ -48,7 +48,7 @@ def write_bead_frames(frames: "BeadFrames", folder: str | Path, recipe: dict[str
         with replacing(folder / f"{name}.npz") as unfinished, open(unfinished, "wb") as file:
             savez(file, arrays)
         with replacing(folder / f"{name}.xtc") as unfinished:
-            write_xtc(unfinished, piece, step_ps * np.arange(len(piece)))
+            write_xtc(unfinished, piece, step_ps)
         names.append(f"{name}.npz")
     if recipe is not None:
         data = {

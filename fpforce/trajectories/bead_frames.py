@@ -154,16 +154,20 @@ def read_bead_frames(
     collected, lengths, read_of = Collected(on_disk, "positions"), [], []
     for path in paths:
         parts, frames_of, beginning = [], [], None
+        times = Collected(on_disk, "times", np.float64)
         for read, positions in pieces_of(path):
             beginning = read.xyz if beginning is None and reader is not None else beginning
             scene = scene or source.scene(read.xyz[0], positions[0])
             collected.add(positions)
-            parts.append(replace(read, xyz=np.empty((0, 0, 3), np.float32)))  # a view would keep all of it
+            if read.times_ps is not None:
+                times.add(read.times_ps)
+            # a view would keep all of it
+            parts.append(replace(read, xyz=np.empty((0, 0, 3), np.float32), times_ps=None))
             frames_of.append(len(positions))
         if reader is not None and beginning is not None:
             reader.add(path, sum(frames_of), beginning)
         lengths.append(sum(frames_of))
-        read_of.append(joined(path, parts, frames_of))
+        read_of.append(joined(path, parts, frames_of, times.array() if len(times) == sum(frames_of) else None))
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
@@ -179,7 +183,7 @@ def read_bead_frames(
         scene=scene,
         weights=None if weights is None else read_weights(weights, lengths, stride),
     )
-    return reported(frames, sources, stride, length_unit, allow_d_residues, read_of, own=own)
+    return reported(frames, sources, stride, length_unit, allow_d_residues, read_of, own=own, scratch=on_disk)
 
 
 def prepared(
@@ -212,16 +216,20 @@ def reported(
     allow_d_residues: bool,
     read_of: Sequence[AtomFrames] | None = None,
     own: bool = False,
+    scratch: Path | None = None,
 ) -> BeadFrames:
     """The frames with their report, whose warnings are logged; InputError for the handedness of D residues.
 
-    read_of: what was read of each file besides positions; None where that is not known.
+    read_of: what was read of each file besides positions; None where that is not known. scratch: a folder for what
+    would take memory with every frame.
     """
     source, warnings = sources.source, []
     if not allow_d_residues and not (isinstance(source, MappedFiles) and chiral_residues(source.topology)):
         warnings += check_phi(frames, refuse=not own)
     read_of = read_of or [AtomFrames(np.empty((0, 0, 3), dtype=np.float32)) for _ in frames.sources]
-    report = _report(frames, sources, read_of, stride, length_unit, allow_d_residues, warnings, own=own)
+    report = _report(
+        frames, sources, read_of, stride, length_unit, allow_d_residues, warnings, own=own, scratch=scratch
+    )
     for text in report.warnings:
         logger.warning("%s", text)
     return replace(frames, report=report)
@@ -236,6 +244,7 @@ def _report(
     allow_d_residues: bool,
     warnings: list[str],
     own: bool,
+    scratch: Path | None,
 ) -> MappingReport:
     """The MappingReport; of a model's `own` frames, which may return, repeats are not looked for."""
     source, table = sources.source, sources.table
@@ -266,7 +275,7 @@ def _report(
                 "over"
             )
     pieces = frames.split()
-    repeated, shared = ([0] * len(pieces), {}) if own else repeats(pieces)
+    repeated, shared = ([0] * len(pieces), {}) if own else repeats(pieces, scratch)
     warnings += repeat_warnings(frames.sources, pieces, shared)
     chains, residues = chains_of(table)
     interfaces = interfaces_of(frames.positions_nm, table)

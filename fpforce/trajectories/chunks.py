@@ -53,10 +53,11 @@ def read_chunks(
         yield from _parts_of_whole(source, path, length_unit, stride, frames, skip, readable_frames)
 
 
-def joined(path: Path, pieces: Sequence[AtomFrames], frames: Sequence[int]) -> AtomFrames:
-    """What the pieces of a file, of so many frames each, say together besides coordinates, which they do not hold."""
+def joined(path: Path, pieces: Sequence[AtomFrames], frames: Sequence[int], times_ps: np.ndarray | None) -> AtomFrames:
+    """What the pieces of a file, of so many frames each, say together besides coordinates, which they do not hold.
+    times_ps: of all frames, or None where the format has none or each piece says what the whole says.
+    """
     first = pieces[0]
-    times = [piece.times_ps for piece in pieces if piece.times_ps is not None]
     boxes = {number: piece.box for number, piece in enumerate(pieces) if piece.box is not None}
     counts = [frames[number] for number in boxes]
     coordinates = next((piece.notices for piece in pieces if piece.notices), ())
@@ -68,11 +69,10 @@ def joined(path: Path, pieces: Sequence[AtomFrames], frames: Sequence[int]) -> A
         box_problem=next((piece.box_problem for piece in pieces if piece.box_problem), None),
         notices=coordinates,
     )
-    if len(times) < len(pieces):
+    if times_ps is None:
         return together
-    all_times = np.concatenate(times)
     return replace(
-        together, time_step_ps=time_step(path, all_times), notices=(*notices(first.xyz, all_times), *coordinates)
+        together, time_step_ps=time_step(path, times_ps), notices=(*notices(first.xyz, times_ps), *coordinates)
     )
 
 

@@ -5,22 +5,24 @@ In: pieces (frames, ...) of an array. Out: the array, which on the disk is one o
 
 import mmap
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 _BYTES_AT_ONCE = 16 << 20
 
 
 class Collected:
-    """An array float32 (frames, ...) of pieces: in memory, or in a file of a folder, where it then takes none.
+    """An array (frames, ...) of pieces: in memory, or in a file of a folder, where it then takes none.
 
     The file is a scratch file: it lasts as long as its folder, and is not brought to the disk.
     """
 
-    def __init__(self, folder: Path | None, name: str) -> None:
+    def __init__(self, folder: Path | None, name: str, dtype: DTypeLike = np.float32) -> None:
+        self._dtype = np.dtype(dtype)
         self._path = None if folder is None else folder / name
         self._pieces: list[np.ndarray] = []
         self._shape: tuple[int, ...] = (0,)
@@ -30,7 +32,7 @@ class Collected:
 
     def add(self, piece: np.ndarray) -> None:
         """Append a piece (frames, ...)."""
-        piece = np.ascontiguousarray(piece, dtype=np.float32)
+        piece = np.ascontiguousarray(piece, dtype=self._dtype)
         self._shape = (self._shape[0] + len(piece), *piece.shape[1:])
         if self._path is None:
             self._pieces.append(piece)
@@ -38,11 +40,14 @@ class Collected:
         with open(self._path, "ab") as file:
             file.write(piece.data)
 
+    def __len__(self) -> int:
+        return self._shape[0]
+
     def array(self) -> np.ndarray:
         """All that was added, at least one frame."""
         if self._path is None:
             return self._pieces[0] if len(self._pieces) == 1 else np.concatenate(self._pieces)
-        return np.memmap(self._path, dtype=np.float32, mode="r", shape=self._shape)
+        return np.memmap(self._path, dtype=self._dtype, mode="r", shape=self._shape)
 
 
 def pieces_of(array: np.ndarray) -> Iterator[np.ndarray]:
@@ -55,18 +60,14 @@ def pieces_of(array: np.ndarray) -> Iterator[np.ndarray]:
         advise(array, "MADV_DONTNEED")
 
 
-def frame_by_frame(function: Callable[[np.ndarray], np.ndarray], array: np.ndarray) -> np.ndarray:
-    """`function` of an array whose result (frames, ...) follows from each frame alone, without more than a piece of
-    the array in memory.
-    """
-    result, filled = None, 0
-    for piece in pieces_of(array):
-        found = function(piece)
-        if result is None:
-            result = np.empty((len(array), *found.shape[1:]), dtype=found.dtype)
-        result[filled : filled + len(found)] = found
-        filled += len(found)
-    return function(array) if result is None else result
+def steps_of(values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """(number of the first, steps (some,) float64) from each value (count,) to the next, piece by piece."""
+    first, last = 0, np.empty(0)
+    for piece in pieces_of(values):
+        joined = np.concatenate([last, piece.astype(np.float64)])
+        if len(joined) > 1:
+            yield first, np.diff(joined)
+        first, last = first + len(joined) - 1, joined[-1:]
 
 
 def advise(mapped: np.ndarray, advice: str) -> None:

@@ -18,9 +18,11 @@ from fpforce.molecule.bonds_by_distance import SampleFrames
 from fpforce.molecule.periodic import box_vectors_of, unfold
 from fpforce.trajectories import second_reader
 from fpforce.trajectories.atom_frames import AtomFrames, frames_without_box, has_volume, mean_box
+from fpforce.trajectories.collected import steps_of
 from fpforce.trajectories.file_notices import notices
 from fpforce.trajectories.formats import format_of, readable, unpacked
 from fpforce.trajectories.quiet import native_output_silenced
+from fpforce.trajectories.streamed import medians
 from fpforce.trajectories.text_ends import whole_frames_before_end
 from fpforce.trajectories.topology_files import put_right
 from fpforce.trajectories.trr import frames_with_positions
@@ -280,10 +282,11 @@ def time_step(path: Path, time: np.ndarray) -> float | None:
     """Between frames at times (frames,) of a file, in ps; None where these are uneven, or the format has none."""
     if not has_times(path) or len(time) < 2:
         return None
-    steps = np.diff(np.asarray(time, dtype=np.float64))
-    step = float(np.median(steps))
+    step = float(medians(lambda: (steps[:, None] for _, steps in steps_of(time)))[0])
     # float32 times of long trajectories are spaced unevenly in their last digits
-    return step if step > 0.0 and np.allclose(steps, step, rtol=0.0, atol=max(1e-3 * step, 1e-6 * time[-1])) else None
+    within = max(1e-3 * step, 1e-6 * float(time[-1]))
+    even = step > 0.0 and all(np.allclose(steps, step, rtol=0.0, atol=within) for _, steps in steps_of(time))
+    return step if even else None
 
 
 def _frames_announced_by_dcd(path: Path) -> int:

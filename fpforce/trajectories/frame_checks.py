@@ -15,7 +15,7 @@ from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.molecule.bonding import LINK, SEQUENCE
 from fpforce.molecule.bonds_by_name import is_peptide_bond
 from fpforce.molecule.chirality import chiral_residues, d_residues, dihedral
-from fpforce.trajectories.collected import frame_by_frame
+from fpforce.trajectories.collected import pieces_of
 
 if TYPE_CHECKING:
     import mdtraj
@@ -237,7 +237,8 @@ def check_phi(frames: "BeadFrames", refuse: bool) -> list[str]:
     if len(frames) < _FEWEST_FRAMES_TO_JUDGE_PHI or not torsions:
         return []
     positive = [
-        float(np.mean(frame_by_frame(lambda piece, of=torsion["phi"]: dihedral(piece, of) > 0.0, frames.positions_nm)))  # type: ignore[misc]
+        sum(np.count_nonzero(dihedral(piece, torsion["phi"]) > 0.0) for piece in pieces_of(frames.positions_nm))
+        / len(frames)
         for torsion in torsions
     ]
     files, residues = ", ".join(frames.sources), ", ".join(torsion["residue"] for torsion in torsions)

@@ -6,7 +6,7 @@ Longer than other files, since it holds every fact that a mapping reports, and h
 """
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,14 +16,15 @@ from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.bonding import LINK, SEQUENCE
 from fpforce.molecule.chirality import chiral_residues
 from fpforce.molecule.residues import CAPS, alpha_carbon, amino_acid_of, backbone, is_solvent, is_water
-from fpforce.trajectories.collected import frame_by_frame
+from fpforce.trajectories.collected import pieces_of
 from fpforce.trajectories.several_chains import Interface
+from fpforce.trajectories.streamed import extents
 
 if TYPE_CHECKING:
     import mdtraj
     from mdtraj.core.topology import Residue
 
-_BYTES_OF_LENGTHS = 16 << 20  # in memory; of more bonds and frames the positions are gone through several times
+_BONDS_AT_ONCE = 32  # the positions are gone through for so many together
 _SITES_TO_NAME = 8
 _HOW = {
     "topology": "listed in the topology",
@@ -293,28 +294,19 @@ def bond_ranges(
     positions_nm: np.ndarray, table: BeadTable, sources: Mapping[tuple[int, int], str]
 ) -> tuple[BondRange, ...]:
     """A BondRange of every bond over positions (frames, n, 3)."""
-    at_once = max(1, _BYTES_OF_LENGTHS // (4 * max(len(positions_nm), 1)))
     ranges = []
-    for start in range(0, len(table.bonds), at_once):
-        bonds = table.bonds[start : start + at_once]
+    for start in range(0, len(table.bonds), _BONDS_AT_ONCE):
+        bonds = table.bonds[start : start + _BONDS_AT_ONCE]
         first, second = np.array(bonds).T
-        lengths = frame_by_frame(lambda piece, i=first, j=second: _lengths(piece, i, j), positions_nm)  # type: ignore[misc]
-        for (i, j), length in zip(bonds, lengths.T, strict=True):
-            ranges.append(
-                BondRange(
-                    str(table.beads[i]),
-                    str(table.beads[j]),
-                    sources.get((i, j), "list"),
-                    float(length.min()),
-                    float(np.median(length)),
-                    float(length.max()),
-                )
-            )
+
+        def lengths(i: np.ndarray = first, j: np.ndarray = second) -> Iterator[np.ndarray]:
+            for piece in pieces_of(positions_nm):
+                yield np.linalg.norm(piece[:, i] - piece[:, j], axis=2)
+
+        for (i, j), *extent in zip(bonds, *extents(lengths), strict=True):
+            source = sources.get((i, j), "list")
+            ranges.append(BondRange(str(table.beads[i]), str(table.beads[j]), source, *map(float, extent)))
     return tuple(ranges)
-
-
-def _lengths(positions_nm: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(positions_nm[:, first] - positions_nm[:, second], axis=2)
 
 
 def chirality_of(topology: "mdtraj.Topology | None", table: BeadTable, allow_d_residues: bool) -> str:

@@ -7,7 +7,7 @@ A chain lies in that image of the box in which it is next to the others. Which i
 beads a chain: the pair that stays nearest over the trajectory. A bond is not made of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.bonds_by_distance import SampleFrames
 from fpforce.molecule.graph import box_problem, connected_components, walk_whole
-from fpforce.trajectories.collected import frame_by_frame
+from fpforce.trajectories.collected import pieces_of
+from fpforce.trajectories.streamed import extents
 
 APART_NM = 1.5  # between the nearest beads of two molecules: more than one layer of water is between them
 TOUCHING_NM = 0.1  # no two atoms of molecules come nearer, be they hydrogen
@@ -135,9 +136,13 @@ def interfaces_of(positions: np.ndarray, table: BeadTable) -> tuple[Interface, .
     molecules, found = molecules_of(table), []
     for number, first in enumerate(molecules):
         for second in molecules[number + 1 :]:
-            distance = frame_by_frame(lambda piece, a=first, b=second: nearest_distances(piece, a, b), positions)  # type: ignore[misc]
-            typical = float(np.median(distance))
+
+            def distances(one: list[int] = first, other: list[int] = second) -> Iterator[np.ndarray]:
+                for piece in pieces_of(positions):
+                    yield nearest_distances(piece, one, other)[:, None]
+
+            shortest, typical, longest = (float(each[0]) for each in extents(distances))
             if typical <= APART_NM:
                 chains = table.beads[first[0]].chain, table.beads[second[0]].chain
-                found.append(Interface(chains, float(distance.min()), typical, float(distance.max())))
+                found.append(Interface(chains, shortest, typical, longest))
     return tuple(found)

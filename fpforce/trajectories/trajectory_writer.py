@@ -44,15 +44,15 @@ def check_extension(path: str | Path) -> str:
     return extension
 
 
-def write_xtc(path: Path, positions_nm: np.ndarray, times_ps: np.ndarray) -> None:
-    """Write a whole .xtc of positions (F, n, 3) nm at times (F,) ps, a piece at a time; OSError for a full disk, of
-    which mdtraj says nothing.
+def write_xtc(path: Path, positions_nm: np.ndarray, step_ps: float, first: int = 0) -> None:
+    """Write a whole .xtc of positions (F, n, 3) nm, so many ps apart, a piece at a time; `first` is the number of the
+    first frame, by which its time goes. OSError for a full disk, of which mdtraj says nothing.
     """
     written = 0
     with open(path, "wb") as file:
         for piece in pieces_of(positions_nm):
             numbers = np.arange(written, written + len(piece))
-            file.write(_xtc_bytes(piece, times_ps[numbers], step=numbers.astype(np.int32)))
+            file.write(_xtc_bytes(piece, step_ps * (first + numbers), step=numbers.astype(np.int32)))
             written += len(piece)
 
 
