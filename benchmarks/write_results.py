@@ -265,7 +265,9 @@ SECTIONS = (
         "Training data larger than memory",
         "large_data",
         "large_data.py",
-        "Trajectories of all atoms mapped to the disk (`data.on_disk`), batches drawn from there, a short training.",
+        "Trajectories of all atoms mapped to files (`fpforce-map --output`) and to the disk (`data.on_disk`), batches "
+        "drawn from there, a short training. Taken while other programs took most of the processor: the rates are "
+        "lower bounds.",
     ),
     (
         "Evaluations larger than memory",
