@@ -31,12 +31,14 @@ class Ended:
 
 def run_forked(do: Callable[[], object], signals: Sequence[tuple[float, int]] = (), longest_s: float = 300.0) -> Ended:
     """Run `do` as a command would, each signal reaching it so many seconds after the one before."""
+    from fpforce.commands.entry import command
+
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         said = Path(folder) / "stderr"
         child = os.fork()
         if child == 0:
-            _be_a_command(do, said)
+            _be_a_command(command, do, said)
         at, left = began, list(signals)
         status = None
         while status is None:
@@ -56,7 +58,7 @@ def run_forked(do: Callable[[], object], signals: Sequence[tuple[float, int]] = 
         return Ended(status, words, time.monotonic() - began, busy, used.ru_maxrss / 1024.0)
 
 
-def _be_a_command(do: Callable[[], object], said: Path) -> None:
+def _be_a_command(command: Callable, do: Callable[[], object], said: Path) -> None:
     """Run in the child, and end it with the exit status of a command; its words go to a file. Signals are as a terminal
     has them: SIGHUP may be ignored here, as by nohup, and would be in the fork.
     """
@@ -69,7 +71,6 @@ def _be_a_command(do: Callable[[], object], said: Path) -> None:
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
-        from fpforce.commands.entry import command
 
         def verb() -> None:
             do()
