@@ -15,7 +15,7 @@ from fpforce.analysis.divergences import BINS_PER_AXIS
 BLOCKS = 20
 # Of an axis; all numbers of bins that a comparison may take divide it.
 FINE_BINS = 192
-_ROWS_BETWEEN_MERGES = 2_000_000
+_ROWS_BETWEEN_MERGES = 250_000
 # Above it numpy draws cell by cell, which takes no memory for every frame.
 _MOST_TO_DRAW_ONE_BY_ONE = 1_000_000
 

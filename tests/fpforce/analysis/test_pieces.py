@@ -1,6 +1,7 @@
 """Frames that go by in pieces give the figures of all frames at once, and long ones are summed without loss."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from fpforce.analysis import AssessmentSettings, ReplicaFrames, assess, frame_so
 from fpforce.analysis.correlation import statistical_inefficiency
 from fpforce.analysis.kinetics import KineticsCounter, States, count_transitions
 from fpforce.analysis.report_json import summarise
+from fpforce.analysis.sample import FINE_BINS, CellCounter
 from fpforce.analysis.sampled_frames import Sampler, sample_of
 from fpforce.analysis.tica import TicaPlane
 from fpforce.analysis.time_series import ObservedSeries, SeriesRecorder, Stretches
@@ -184,3 +186,20 @@ def test_transitions_and_pairs_of_states_are_counted_across_pieces():
         np.testing.assert_array_equal(counter.visits[lag][: expected.n_states], expected.state_histogram)
     up, down = count_transitions(points[:, 0], *states.cores)
     assert (counter.up, counter.down) == (up, down) and up > 10
+
+
+def test_memory_of_counting_does_not_grow_with_the_frames():
+    """Five times the frames in the same cells; what waits to be counted together has a bound."""
+
+    def peak(pieces):
+        rng, counter = np.random.default_rng(0), CellCounter(1, np.zeros(20, dtype=int), FINE_BINS**2)
+        tracemalloc.start()
+        try:
+            for _ in range(pieces):
+                counter.add(rng.integers(0, 20, 50_000), rng.integers(0, 4000, (50_000, 1)))
+            assert len(counter.sample()) == 50_000 * pieces
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(60) < 1.5 * peak(12)
