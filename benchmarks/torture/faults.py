@@ -6,8 +6,8 @@ status 0, 2 or 130 and at most one line that says why, leave no torn file, and, 
 result of an undisturbed run. fpforce-simulate runs under strace too: every file is on the disk before
 it gets its name and its folder after that, and failing fsyncs are one line. The small disk is a tmpfs, for which the
 script has to be root: elsewhere these rows say that they were left out. Status 1 where anything is wrong. Writes
-docs/results/faults.json and .md after every row; --resume keeps the rows that are there, of as many repeats, the same
-seed and the same verbs, and runs the others, or those of --only anew.
+docs/results/faults.json and .md after every row; --resume keeps the rows that are there, of the same seed and verbs,
+and runs the others, or those of --only anew.
 Longer than other files for its list of faults.
 """
 
@@ -62,7 +62,6 @@ def main() -> None:
         undisturbed[verb.name] = (ended.seconds, verb.result(place))
     result = {
         "hardware": describe_hardware(),
-        "repeats": chosen.repeats,
         "seed": chosen.seed,
         "verbs": list(all_verbs),
         "rows": {},
@@ -73,9 +72,10 @@ def main() -> None:
         if name not in chosen.only if chosen.only else name in result["rows"]:
             continue
         if name == STRACE:
-            result["rows"][name] = under_strace(model, folder)
+            result["rows"][name] = {"repeats": 1} | under_strace(model, folder)
         else:
-            result["rows"][name] = row(FAULTS[name], all_verbs, undisturbed, folder, chosen.repeats, chosen.seed)
+            found = row(FAULTS[name], all_verbs, undisturbed, folder, chosen.repeats, chosen.seed)
+            result["rows"][name] = {"repeats": chosen.repeats} | found
         print(name, result["rows"][name], flush=True)
         result["rows"] = {each: result["rows"][each] for each in ROWS if each in result["rows"]}
         (chosen.results / "faults.json").write_text(json.dumps(result, indent=1))
@@ -331,16 +331,17 @@ def _missing(rows: dict[str, Any]) -> str:
 
 def table(result: dict[str, Any]) -> str:
     lines = [
-        f"Every verb {result['repeats']} times; {result['hardware']}. Met: runs that met the fault; stopped: those "
-        f"that it ended, with status 2 or 130 and one line.{_missing(result['rows'])}",
+        f"The verbs: {', '.join(result['verbs'])}; {result['hardware']}. Times: how often each met the fault, at "
+        "moments of its own. Stopped: runs that it ended, with status 2 or 130 and one line; some others had come to "
+        f"their end before it.{_missing(result['rows'])}",
         "",
-        "| fault | met | stopped | faults of the program |",
-        "|---|---|---|---|",
+        "| fault | times | runs | stopped | faults of the program |",
+        "|---|---|---|---|---|",
     ]
     for name, one in result["rows"].items():
-        counts = "left out: " + one["left out"] if "left out" in one else f"{one['met']} | {one['stopped']}"
+        counts = f"{one['repeats']} | {one['met']} | {one['stopped']} | {len(one['wrong'])}"
         lines.append(
-            f"| {name} | {counts} | {len(one['wrong'])} |" if "left out" not in one else f"| {name} | {counts} | | |"
+            f"| {name} | {counts} |" if "left out" not in one else f"| {name} | left out: {one['left out']} | | | |"
         )
     return "\n".join(lines) + "\n"
 
