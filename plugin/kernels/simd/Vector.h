@@ -72,7 +72,7 @@ struct Simd {
         std::memcpy(to, &v, sizeof(V));
     }
     static V all(Real value) {
-        return V{} + value;
+        return value - V{};  // which is value, and folded to it; V{} + value is not where value is -0
     }
     static Bits bits(V v) {
         Bits b;
