@@ -217,7 +217,9 @@ SECTIONS = (
         "Langevin steps per second",
         "langevin_speed",
         "langevin_speed.py",
-        "Frozen models of several kinds and sizes on the Reference platform, every backend in one run.",
+        "Frozen models of several kinds and sizes on the Reference platform, every backend in one run. Steps a second, "
+        "and the line on two threads, are of an earlier version of the native force, on a quiet machine; the rates in "
+        "the other tables are by seconds of the processor, while other programs took most of it.",
     ),
     (
         "The same simulation statistics with native and TorchForce",
@@ -273,8 +275,9 @@ SECTIONS = (
         "Evaluations larger than memory",
         "large_evaluation",
         "large_evaluation.py",
-        "`fpforce-evaluate` on long simulations in shards, from the first byte read to the report; one thread. The "
-        "report itself, pictures above all, has its seconds whatever the frames.",
+        "`fpforce-evaluate` on long simulations in shards, from the first byte read to the report; one thread, while "
+        "other programs took most of the processor. The report itself, pictures above all, has its seconds whatever "
+        "the frames.",
     ),
     (
         "Kills",

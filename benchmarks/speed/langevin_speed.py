@@ -1,14 +1,16 @@
 """Langevin steps per second of every backend on the same frozen models, side by side, as ratios; and what limits them.
 
-python benchmarks/speed/langevin_speed.py [--rounds 7] [--seconds 0.4] [--quick]. Models come from frozen_models.py.
-Backends alternate in rounds on one thread, and the median is taken, so that a noisy machine burdens all alike. The
-time of the force alone is that of a step less that of a step of the same particles without any force. Its arithmetic
-rate counts the multiply-adds of the matrix products only, and is compared with numpy's and torch's matrix products of
-the same shape. Writes docs/results/langevin_speed.md.
+python benchmarks/speed/langevin_speed.py [--rounds 7] [--seconds 0.4] [--only TABLE ...] [--quick]. Models come from
+frozen_models.py. Backends alternate in rounds on one thread, and the median is taken, so that a noisy machine burdens
+all alike; times are of the processor, but for those of two threads. The time of the force alone is that of a step less
+that of a step of the same particles without any force. Its arithmetic rate counts the multiply-adds of the matrix
+products only, and is compared with numpy's and torch's matrix products of the same shape. Writes
+docs/results/langevin_speed.json and .md; with --only the other tables stay as they were measured.
 """
 
 import argparse
 import ctypes
+import json
 import os
 import shutil
 import statistics
@@ -81,6 +83,8 @@ CASES = (
     Case("graph_transformer", 28, 128, 3, 16, None),
 )
 
+INSTRUCTION_SETS = ("x86-64-v4", "x86-64-v3", "portable")
+
 QUICK_CASES = (
     Case("internal", 5, 16, 2, 1, None),
     Case("graph_transformer", 5, 16, 1, 2, None),
@@ -92,23 +96,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.4, help="of each measurement")
+    parser.add_argument("--only", nargs="*", choices=TABLES, metavar="TABLE", help=f"these of {', '.join(TABLES)}")
     chosen = options.parse(parser, rounds=1, seconds=0.005)
     chosen.cases = QUICK_CASES if chosen.quick else CASES
     torch.set_num_threads(1)
-    text = (
-        "\n\n".join(
-            [
-                f"One thread, LangevinMiddleIntegrator of 2 fs, Reference platform; medians of {chosen.rounds} rounds; "
-                f"{describe_hardware()}.",
-                _backends(chosen),
-                _limits(chosen),
-                _threads(chosen),
-            ]
-        )
-        + "\n"
+    path = chosen.results / "langevin_speed.json"
+    tables = json.loads(path.read_text())["tables"] if chosen.only and path.exists() else {}
+    for name in chosen.only or TABLES:
+        tables[name] = TABLES[name](chosen)
+        print(tables[name], flush=True)
+    path.write_text(json.dumps({"tables": tables}, indent=1))
+    (chosen.results / "langevin_speed.md").write_text(page(tables))
+
+
+def page(tables: dict[str, str]) -> str:
+    """The tables that were measured, one below the other."""
+    head = (
+        f"One thread, LangevinMiddleIntegrator of 2 fs, Reference platform; medians over rounds; {describe_hardware()}."
     )
-    (chosen.results / "langevin_speed.md").write_text(text)
-    print(text)
+    return "\n\n".join([head, *(tables[name] for name in TABLES if name in tables)]) + "\n"
 
 
 def _backends(chosen) -> str:
@@ -154,6 +160,36 @@ def _limits(chosen) -> str:
     return "\n".join(lines)
 
 
+def _instruction_sets(chosen) -> str:
+    """The second table's rates with each instruction set that the native force may take."""
+    lines = [
+        "| model | replicas | instruction set | force, us | products, GFLOP/s | of the faster |",
+        "|---|---|---|---|---|---|",
+    ]
+    for case in chosen.cases:
+        if case.kind != "internal" or case.replicas == 1:
+            continue
+        force_field = _model(case, chosen.runs)
+        faster = max(_matrix_products(case.replicas, case.width, chosen).values())
+        work = {"empty": _stepper(force_field, None, case.replicas)}
+        for name in INSTRUCTION_SETS:
+            os.environ["FPFORCE_ISA"] = name
+            try:
+                work[name] = _stepper(force_field, "native", case.replicas)
+            except (openmm.OpenMMException, fpforce.InputError):
+                continue  # this processor has it not
+            finally:
+                del os.environ["FPFORCE_ISA"]
+        rates = _rates(work, chosen)
+        for name in [each for each in rates if each != "empty"]:
+            seconds = 1 / rates[name] - 1 / rates["empty"]
+            rate = 2e-9 * case.multiply_adds / seconds
+            lines.append(
+                f"| {case.name} | {case.replicas} | {name} | {1e6 * seconds:.1f} | {rate:.0f} | {rate / faster:.2f} |"
+            )
+    return "\n".join(lines)
+
+
 def _threads(chosen) -> str:
     case = chosen.cases[2]
     force_field = _model(case, chosen.runs)
@@ -164,6 +200,7 @@ def _threads(chosen) -> str:
             "empty": _stepper(force_field, None, case.replicas),
         },
         chosen,
+        time.perf_counter,
     )
     times = {threads: 1 / rates[threads] - 1 / rates["empty"] for threads in (1, 2)}
     return (
@@ -194,25 +231,25 @@ def _stepper(force_field, backend: str | None, replicas: int, threads: int = 1):
     return steps
 
 
-def _rates(work: dict, chosen) -> dict:
+def _rates(work: dict, chosen, clock=time.process_time) -> dict:
     """Units of work per second of each function of a number of units: medians over rounds in which all take turns."""
-    counts = {name: _count(do, chosen.seconds) for name, do in work.items()}
+    counts = {name: _count(do, chosen.seconds, clock) for name, do in work.items()}
     rates = {name: [] for name in work}
     for _ in range(chosen.rounds):
         for name, do in work.items():
-            began = time.perf_counter()
+            began = clock()
             do(counts[name])
-            rates[name].append(counts[name] / (time.perf_counter() - began))
+            rates[name].append(counts[name] / (clock() - began))
     return {name: statistics.median(values) for name, values in rates.items()}
 
 
-def _count(do, seconds: float) -> int:
+def _count(do, seconds: float, clock) -> int:
     """How many units take about so long."""
     count = 1
     while True:
-        began = time.perf_counter()
+        began = clock()
         do(count)
-        taken = time.perf_counter() - began
+        taken = clock() - began
         if taken > 0.1 * seconds:
             return max(1, round(count * seconds / taken))
         count *= 4
@@ -263,6 +300,9 @@ def _bare_loop(case: Case, chosen) -> float:
             1
             / _rates({"loop": lambda count: function(inputs, case.width, case.layers, count, features)}, chosen)["loop"]
         )
+
+
+TABLES = {"backends": _backends, "limits": _limits, "instruction sets": _instruction_sets, "threads": _threads}
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Evaluations larger than memory: what fpforce-evaluate holds, and how many frames a second it judges.
 
-python benchmarks/speed/large_evaluation.py [--quick] [--frames 1000000 10000000]. For each number: a simulation in four
-shards, as Dask makes them, and two reference trajectories of half as many frames together, all .xtc, made of stretches
-of alanine dipeptide's own frames. Each is judged in a fork. Memory is the most over what the process began with. Writes
-docs/results/large_evaluation.json and .md.
+python benchmarks/speed/large_evaluation.py [--quick] [--frames 2000000 10000000] [--resume]. For each number: a
+simulation in four shards, as Dask makes them, and two reference trajectories of half as many frames together, all .xtc,
+made of stretches of alanine dipeptide's own frames. Each is judged in a fork. Memory is the most over what the process
+began with. Writes docs/results/large_evaluation.json and .md after each; --resume keeps the rows of other numbers that
+are there.
 """
 
 import argparse
@@ -27,7 +28,8 @@ FRAMES_AT_ONCE = 64_000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--frames", type=int, nargs="+", default=[1_000_000, 10_000_000], help="simulated ones")
+    parser.add_argument("--frames", type=int, nargs="+", default=[2_000_000, 10_000_000], help="simulated ones")
+    parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run")
     chosen = options.parse(parser, frames=[6400, 12_800])
     import fpforce
     import fpforce.analysis.report  # noqa: F401 (so that forks have it)
@@ -38,7 +40,9 @@ def main() -> None:
     beads = fpforce.load(model).beads
     own = read_bead_frames(ALANINE / "train.xtc", ALANINE / "alanine_dipeptide.pdb", table=beads).positions_nm
     phi = dihedrals(own, [beads.phi_psi[0]["phi"]])[:, 0]
-    rows = []
+    path, rows = chosen.results / "large_evaluation.json", []
+    if chosen.resume and path.exists():
+        rows = [row for row in json.loads(path.read_text())["rows"] if row["simulated"] not in chosen.frames]
     for frames in chosen.frames:
         with tempfile.TemporaryDirectory(prefix="large-", dir=chosen.runs) as name:
             folder = Path(name)
@@ -46,9 +50,10 @@ def main() -> None:
             row = measured(lambda folder=folder: judged(model, folder))
         rows.append({"simulated": frames, "reference": frames // 2 // REFERENCES * REFERENCES, "bytes": size} | row)
         print(rows[-1], flush=True)
-    result = {"hardware": describe_hardware(), "population": float(np.mean(phi > 0.0)), "rows": rows}
-    (chosen.results / "large_evaluation.json").write_text(json.dumps(result, indent=1))
-    (chosen.results / "large_evaluation.md").write_text(table(result))
+        rows.sort(key=lambda one: one["simulated"])
+        result = {"hardware": describe_hardware(), "population": float(np.mean(phi > 0.0)), "rows": rows}
+        path.write_text(json.dumps(result, indent=1))
+        (chosen.results / "large_evaluation.md").write_text(table(result))
     print(table(result))
 
 

@@ -52,14 +52,6 @@ def main() -> None:
     folder = chosen.runs / "faults"
     all_verbs = {name: verb for name, verb in verbs(model).items() if not chosen.verbs or name in chosen.verbs}
     shutil.rmtree(folder, ignore_errors=True)
-    undisturbed = {}
-    for verb in all_verbs.values():
-        place = folder / "undisturbed" / verb.name
-        place.mkdir(parents=True)
-        ended = run_forked(lambda verb=verb, place=place: verb.go_on(place))
-        if ended.status:
-            raise SystemExit(f"{verb.name} undisturbed has status {ended.status}: {ended.said}")
-        undisturbed[verb.name] = (ended.seconds, verb.result(place))
     result = {
         "hardware": describe_hardware(),
         "seed": chosen.seed,
@@ -68,9 +60,9 @@ def main() -> None:
     }
     if chosen.resume:
         result["rows"] = earlier_rows(chosen.results / "faults.json", result)
-    for name in ROWS:
-        if name not in chosen.only if chosen.only else name in result["rows"]:
-            continue
+    wanted = chosen.only or [name for name in ROWS if name not in result["rows"]]
+    undisturbed = run_undisturbed(all_verbs, folder) if set(wanted) - {STRACE} else {}
+    for name in wanted:
         if name == STRACE:
             result["rows"][name] = {"repeats": 1} | under_strace(model, folder)
         else:
@@ -83,6 +75,19 @@ def main() -> None:
     print(table(result))
     if any(one["wrong"] for one in result["rows"].values()):
         sys.exit(1)
+
+
+def run_undisturbed(all_verbs: dict[str, Verb], folder: Path) -> dict[str, tuple[float, str]]:
+    """Seconds that each verb takes, and its result."""
+    found = {}
+    for verb in all_verbs.values():
+        place = folder / "undisturbed" / verb.name
+        place.mkdir(parents=True)
+        ended = run_forked(lambda verb=verb, place=place: verb.go_on(place))
+        if ended.status:
+            raise SystemExit(f"{verb.name} undisturbed has status {ended.status}: {ended.said}")
+        found[verb.name] = (ended.seconds, verb.result(place))
+    return found
 
 
 def earlier_rows(path: Path, now: dict[str, Any]) -> dict[str, Any]:
