@@ -120,6 +120,18 @@ def test_neighbours_are_all_other_beads_within_the_cutoff_in_padded_batches_too(
             assert (index[~exists] == row).all()
 
 
+def test_edges_grow_as_the_beads_do_at_constant_density():
+    # A cube of beads on a lattice of spacing 1: inside, 27 are within 1.9, themselves counted, whatever its size.
+    counts = {}
+    for edge in (4, 6, 8):
+        grid = torch.stack(torch.meshgrid(*3 * [torch.arange(float(edge))], indexing="ij"), -1).reshape(1, -1, 3)
+        near = find_neighbours(grid, 1.9, None)
+        assert near.index.shape == (1, edge**3, 27)
+        counts[edge] = int(near.exists.sum())
+    # A bead on a face, an edge or a corner has fewer: the sum over pairs is that along each axis, to the third power.
+    assert counts == {edge: (3 * edge - 2) ** 3 for edge in counts}
+
+
 def test_pairs_do_not_depend_on_how_many_distances_are_computed_at_once():
     x = torch.randn(7, 9, 3, generator=torch.Generator().manual_seed(5))
     assert torch.equal(pairs_within(x, 1.5, distances=1), pairs_within(x, 1.5))
