@@ -240,8 +240,8 @@ SECTIONS = (
         "![Time and memory for one molecule against the number of beads](../results/scaling.png)\n\n"
         "The graph transformer with a cutoff, over all pairs (`dense`) and over those within the cutoff (`radius`), on "
         "a chain that "
-        "fills a cube at the density of a protein's CA beads. Taken with other programs running, and before steps "
-        "went in parts and without torch-cluster.",
+        "fills a cube at the density of a protein's CA beads. Taken with other programs running, with torch-cluster, "
+        "and before steps went in parts.",
     ),
     (
         "Many workers",
