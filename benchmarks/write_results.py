@@ -229,13 +229,21 @@ SECTIONS = (
         "other directly.",
     ),
     (
+        "A training step of `graph_transformer`",
+        "graph_step",
+        "graph_step.py",
+        "As it was when all 48 features of an edge were made, on the whole batch at once and with a backward pass to "
+        "the positions, and as it is, with the same weights and draws; and what it costs with a cutoff.",
+    ),
+    (
         "Scaling with the number of beads",
         "scaling",
         "scaling.py",
         "![Time and memory for one molecule against the number of beads](../results/scaling.png)\n\n"
         "The graph transformer with a cutoff, over all pairs (`dense`) and over those within the cutoff (`radius`), on "
         "a chain that "
-        "fills a cube at the density of a protein's CA beads. Taken with other programs running.",
+        "fills a cube at the density of a protein's CA beads. Taken with other programs running, with torch-cluster, "
+        "and before steps went in parts.",
     ),
     (
         "Many workers",
@@ -476,6 +484,7 @@ PAGES = {
             "forces_blending",
             "langevin_speed",
             "backend_statistics",
+            "graph_step",
             "scaling",
             "scaling_out",
             "memory",

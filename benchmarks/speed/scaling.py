@@ -3,18 +3,15 @@ graph.
 
 python benchmarks/speed/scaling.py [--rounds 3] [--threads 1] [--quick]. The graph transformer of the recipe's default
 size on a chain that fills a cube at the density of a protein's CA beads, with a cutoff. Single evaluations are of the
-exported TorchScript form, which finds its neighbours in plain torch; training steps are those of fpforce-train at a
-batch of as many frames as give about 1200 beads, and find them with torch-cluster (without it --quick leaves the
-radius graph out). Dense and radius alternate in every round; medians are taken. Peak memory is the growth of a process
-of its own for each case. Exponents are fitted to the sizes from 80 beads on. Writes docs/results/scaling.json, .md and
-.png.
+exported TorchScript form; training steps are those of fpforce-train at a batch of as many frames as give about 1200
+beads, without compilation. Dense and radius alternate in every round; medians are taken. Peak memory is the growth of a
+process of its own for each case. Exponents are fitted to the sizes from 80 beads on. Writes docs/results/scaling.json,
+.md and .png.
 Longer than other files, since a measurement is one script, from the model to its figure.
 """
 
 import argparse
-import importlib.util
 import json
-import math
 import multiprocessing
 import resource
 import statistics
@@ -29,7 +26,8 @@ import torch
 
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.loop.expert_training import ExpertTraining
-from fpforce.training.models.neighbours import pairs_by_cluster, pairs_by_distance
+from fpforce.training.loop.step_gradient import PlainStep, in_parts, parts_of
+from fpforce.training.models.neighbours import pairs_within
 from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.read import parse_recipe
 from fpforce.trajectories.bead_frames import read_bead_frames
@@ -45,7 +43,6 @@ BATCH_BEADS = 1200
 CUTOFF_NM = 1.0
 SPACING_NM = 0.51  # a residue of 110 Da at 1.35 g/cm^3 has a cube of this edge
 KINDS = ("dense", "radius")
-SEARCHES = {"cluster": pairs_by_cluster, "distance": pairs_by_distance}
 WORK = {
     "force": "energy and forces of one molecule",
     "denoising": "training step, denoising alone",
@@ -58,25 +55,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     chosen = options.parse(parser, rounds=1)
-    searches, kinds = SEARCHES, KINDS
-    if importlib.util.find_spec("torch_cluster") is None:
-        if not chosen.quick:
-            parser.error("torch-cluster is needed (pip install 'fpforce[cluster]')")
-        searches, kinds = {"distance": pairs_by_distance}, KINDS[:1]
     sizes = QUICK_SIZES if chosen.quick else SIZES
     torch.set_num_threads(chosen.threads)
     # First of all: what this process frees, a fork of it could take without growing.
     memory = {
         (work, kind, beads): _in_a_process_of_its_own(work, kind, beads)
         for beads in sizes
-        for kind in kinds
+        for kind in KINDS
         for work in WORK
     }
     rows = []
     for beads in sizes:
-        for row in measure(beads, chosen.rounds, kinds):
+        for row in measure(beads, chosen.rounds):
             rows.append(row | {"memory_mb": {work: memory[work, row["kind"], beads] for work in WORK}})
-        print(*rows[-len(kinds) :], sep="\n", flush=True)
+        print(*rows[-len(KINDS) :], sep="\n", flush=True)
     result = {
         "hardware": describe_hardware(),
         "rounds": chosen.rounds,
@@ -84,7 +76,7 @@ def main() -> None:
         "cutoff_nm": CUTOFF_NM,
         "fitted_from": QUICK_FITTED_FROM if chosen.quick else FITTED_FROM,
         "rows": rows,
-        "search": search_times(sizes, searches),
+        "search": search_times(sizes),
     }
     (chosen.results / "scaling.json").write_text(json.dumps(result, indent=1))
     (chosen.results / "scaling.md").write_text(table(result))
@@ -92,13 +84,13 @@ def main() -> None:
     print(table(result))
 
 
-def measure(beads: int, rounds: int, kinds: tuple[str, ...]) -> list[dict]:
+def measure(beads: int, rounds: int) -> list[dict]:
     """A row for each kind of neighbours."""
-    tasks = {kind: {work: task(work, kind, beads) for work in WORK} for kind in kinds}
-    times: dict = {kind: {work: [] for work in WORK} for kind in kinds}
+    tasks = {kind: {work: task(work, kind, beads) for work in WORK} for kind in KINDS}
+    times: dict = {kind: {work: [] for work in WORK} for kind in KINDS}
     for work in WORK:
         for _ in range(rounds):
-            for kind in kinds:
+            for kind in KINDS:
                 began, repeats = time.perf_counter(), 0
                 while repeats == 0 or (repeats < 20 and time.perf_counter() - began < 0.2):
                     tasks[kind][work]()
@@ -112,7 +104,7 @@ def measure(beads: int, rounds: int, kinds: tuple[str, ...]) -> list[dict]:
             "neighbours": neighbours(beads),
             "ms": {work: statistics.median(times[kind][work]) for work in WORK},
         }
-        for kind in kinds
+        for kind in KINDS
     ]
 
 
@@ -131,11 +123,12 @@ def task(work: str, kind: str, beads: int):
         def run() -> None:
             torch.autograd.grad(program(frame, t).sum(), frame)
     else:
-        optimizer, steps = training.configure_optimizers(), iter(range(1_000_000))
+        optimizer, steps, step = training.configure_optimizers(), iter(range(1_000_000)), PlainStep(training)
 
         def run() -> None:
+            draws = training.draw(next(steps))
             optimizer.zero_grad()
-            training.weighted(training(training.draw(next(steps)))).backward()
+            in_parts(step, parts_of(training, draws))(draws)[1].backward()
             optimizer.step()
 
     for _ in range(3 if work == "force" else 1):  # TorchScript optimises in its first two runs
@@ -151,20 +144,16 @@ def peak_growth_mb(work: str, kind: str, beads: int) -> float:
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
-def search_times(sizes, searches: dict) -> list[dict]:
-    """Milliseconds to find the pairs of a training batch, with torch-cluster and from all distances."""
+def search_times(sizes) -> list[dict]:
+    """Milliseconds to find the pairs of a training batch."""
     rows = []
     for beads in sizes:
-        x = torch.from_numpy(chain(beads, batch_size(beads)))
-        row = {"beads": beads, "batch": len(x)}
-        for name, find in searches.items():
-            durations = []
-            for _ in range(20):
-                began = time.perf_counter()
-                find(x, CUTOFF_NM)
-                durations.append(1e3 * (time.perf_counter() - began))
-            row[name] = statistics.median(durations)
-        rows.append(row)
+        x, durations = torch.from_numpy(chain(beads, batch_size(beads))), []
+        for _ in range(20):
+            began = time.perf_counter()
+            pairs_within(x, CUTOFF_NM)
+            durations.append(1e3 * (time.perf_counter() - began))
+        rows.append({"beads": beads, "batch": len(x), "ms": statistics.median(durations)})
     return rows
 
 
@@ -198,14 +187,14 @@ def _training(work: str, kind: str, beads: int):
         np.save(trajectory, chain(beads))
         topology.write_text(
             "\n".join(
-                f"ATOM  {i + 1:5d}  CA  ALA A{i + 1:4d}    {0:8.3f}{0:8.3f}{3.8 * i:8.3f}  1.00  0.00           C"
+                f"ATOM  {i + 1:5d}  BB  ALA A{i + 1:4d}    {0:8.3f}{0:8.3f}{3.8 * i:8.3f}  1.00  0.00           C"
                 for i in range(beads)
             )
             + "".join(f"\nCONECT{i:5d}{i + 1:5d}" for i in range(1, beads))  # longer bonds than those of CA
             + "\nEND\n"
         )
-        data = {"trajectories": [trajectory], "topology": topology, "beads": "name CA", "length_unit": "nm"}
-        training_set = TrainingSet.of(read_bead_frames([trajectory], topology, beads="name CA", length_unit="nm"))
+        data = {"trajectories": [trajectory], "topology": topology, "beads": "name BB", "length_unit": "nm"}
+        training_set = TrainingSet.of(read_bead_frames([trajectory], topology, beads="name BB", length_unit="nm"))
     recipe = parse_recipe(
         {
             "data": data,
@@ -236,8 +225,6 @@ def exponent(result: dict, kind: str, work: str, batched: bool) -> float:
 
 def crossing(result: dict, work: str) -> float | None:
     """Beads at which the two kinds take the same time, interpolated in logarithms; None where they do not cross."""
-    if len(_kinds(result)) < len(KINDS):
-        return None
     dense, radius = ([row for row in result["rows"] if row["kind"] == kind] for kind in KINDS)
     ratios = [np.log(r["ms"][work] / d["ms"][work]) for d, r in zip(dense, radius, strict=True)]
     sizes = np.log([row["beads"] for row in dense])
@@ -254,32 +241,25 @@ def table(result: dict) -> str:
         f"{SMALLEST} beads.",
         "",
         "| beads | neighbours of a bead | batch of a step | "
-        + " | ".join(f"{text}: {kind}" for text in WORK.values() for kind in _kinds(result))
+        + " | ".join(f"{text}: {kind}" for text in WORK.values() for kind in KINDS)
         + " |",
-        "|---" * (3 + len(WORK) * len(_kinds(result))) + "|",
+        "|---" * (3 + len(WORK) * len(KINDS)) + "|",
     ]
     for beads in dict.fromkeys(row["beads"] for row in result["rows"]):
         measured = [row for row in result["rows"] if row["beads"] == beads]
         cells = [f"{row['ms'][work]:,.1f} ({row['memory_mb'][work]:,.0f})" for work in WORK for row in measured]
         lines.append(f"| {beads} | {measured[0]['neighbours']:.1f} | {measured[0]['batch']} | {' | '.join(cells)} |")
-    exponents = [f"{exponent(result, kind, work, work != 'force'):.2f}" for work in WORK for kind in _kinds(result)]
+    exponents = [f"{exponent(result, kind, work, work != 'force'):.2f}" for work in WORK for kind in KINDS]
     lines += [f"| exponent from {result['fitted_from']} beads, per molecule | | | {' | '.join(exponents)} |", ""]
     crossings = "; ".join(f"{text}: {_beads(crossing(result, work))}" for work, text in WORK.items())
     lines += [
         f"The radius graph is the faster from: {crossings}.",
         "",
-        "| beads | batch | pairs by torch-cluster, ms | pairs from all distances, ms |",
-        "|---|---|---|---|",
+        "| beads | batch | finding the pairs, ms |",
+        "|---|---|---|",
     ]
-    lines += [
-        f"| {row['beads']} | {row['batch']} | {row.get('cluster', math.nan):.2f} | {row['distance']:.2f} |"
-        for row in result["search"]
-    ]
+    lines += [f"| {row['beads']} | {row['batch']} | {row['ms']:.2f} |" for row in result["search"]]
     return "\n".join(lines) + "\n"
-
-
-def _kinds(result: dict) -> list[str]:
-    return list(dict.fromkeys(row["kind"] for row in result["rows"]))
 
 
 def _beads(count: float | None) -> str:
@@ -294,7 +274,7 @@ def draw(result: dict, path: Path) -> None:
     axes = figure.subplots(2, len(WORK), sharex=True)
     colours = {"dense": "#D55E00", "radius": "#0072B2"}
     for column, (work, title) in enumerate(WORK.items()):
-        for kind in _kinds(result):
+        for kind in KINDS:
             rows = [row for row in result["rows"] if row["kind"] == kind]
             beads, batch = ([row[name] for row in rows] for name in ("beads", "batch"))
             share = [1 if work == "force" else count for count in batch]

@@ -13,61 +13,38 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from fpforce.foundation.errors import InputError
+from fpforce.training.loop.module_in_training import ModuleInTraining
 from fpforce.training.loop.step import StepDraws, StepLosses
-from fpforce.training.recipe.plan import ExpertPlan
-from fpforce.training.recipe.sections import Recipe
+from fpforce.training.loop.step_gradient import PlainStep, StepFunction, in_parts, parts_of, with_gradient
 
 logger = logging.getLogger("fpforce")
 
 LONG_STEPS, LONG_MINUTES = 20_000, 5.0  # of a training that compilation is worth its time in
 TOLERANCE = 1e-2  # of the gradient, against that of the step as it stands; rounding makes 1e-4
 
-StepFunction = Callable[[StepDraws], tuple[StepLosses, Tensor]]
-
-
-class ModuleInTraining(Protocol):
-    """What is compiled: a torch module whose forward makes loss terms of draws, with the expert that it trains."""
-
-    recipe: Recipe
-
-    @property
-    def plan(self) -> ExpertPlan:
-        """What the recipe asks of the expert."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-
-    def __call__(self, draws: StepDraws) -> StepLosses:
-        """The loss terms of a step."""
-
-    def weighted(self, losses: StepLosses) -> Tensor:
-        """The loss, the sum of its terms by their weights."""
-
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """All weights, of which those in training require a gradient."""
-
 
 def step_function(module: ModuleInTraining, draws: StepDraws) -> StepFunction:
-    """Draws -> (loss terms, their weighted sum, which can be differentiated), compiled where run.compile asks for it.
+    """Draws -> (loss terms, their weighted sum, which carries its gradient), a part of the batch at a time where that
+    is faster, compiled where run.compile asks for it.
 
     With run.compile = auto whatever goes wrong leaves the step as it is, with a warning; with true it raises
     InputError.
     """
+    parts = parts_of(module, draws)
+    return in_parts(_whole_step(module, draws.share(0, parts)), parts)
 
-    def plain(draws: StepDraws) -> tuple[StepLosses, Tensor]:
-        losses = module(draws)
-        return losses, module.weighted(losses)
 
+def _whole_step(module: ModuleInTraining, draws: StepDraws) -> StepFunction:
+    """The step on all of its draws at once."""
+    plain = PlainStep(module)
     asked = module.recipe.run.compile
     if asked is False or (asked == "auto" and not _is_worthwhile(module)):
         return plain
@@ -140,26 +117,13 @@ class CompiledStep:
 
     def __call__(self, draws: StepDraws) -> tuple[StepLosses, Tensor]:
         losses, loss, slopes = self._run(draws)
-        return losses, _Differentiated.apply(loss, slopes, *self._weights)
+        return losses, with_gradient(loss, slopes, self._weights)
 
     def _run(self, draws: StepDraws) -> tuple[StepLosses, Tensor, list[Tensor]]:
         with torch.no_grad():
             values = self._function([weight.detach() for weight in self._weights], _tensors(draws))
         terms = len(StepLosses._fields)
         return StepLosses(*values[:terms]), values[terms], values[terms + 1 :]
-
-
-class _Differentiated(torch.autograd.Function):
-    """A scalar with a given gradient in the weights."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, slopes: list[Tensor], *weights: Tensor) -> Tensor:
-        ctx.slopes = slopes
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, *(factor * slope for slope in ctx.slopes)
 
 
 def _is_worthwhile(module: ModuleInTraining) -> bool:

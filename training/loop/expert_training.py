@@ -19,11 +19,12 @@ from fpforce.training.checkpoint.checkpoint import CHECKPOINT_NAME, EXTRA_KEY, A
 from fpforce.training.checkpoint.record import LOSS_TERMS, TrainingRecord
 from fpforce.training.data.dataset import NoisedBatches, Points, TrainingSet
 from fpforce.training.data.molecules import MoleculeSet
-from fpforce.training.loop.compiled_step import StepFunction, step_function
+from fpforce.training.loop.compiled_step import step_function
 from fpforce.training.loop.flow_pool import T_TOP, FlowPool
 from fpforce.training.loop.learning_rate import learning_rate
 from fpforce.training.loop.processes import agreed, laid_out, of_all, require_shares
 from fpforce.training.loop.step import StepDraws, StepLosses
+from fpforce.training.loop.step_gradient import StepFunction
 from fpforce.training.loop.uncopied import Uncopied
 from fpforce.training.losses.anchor import anchor_loss, anchor_loss_of_molecules
 from fpforce.training.losses.denoising import denoising_loss
@@ -33,7 +34,7 @@ from fpforce.training.losses.force_loss import ForceLoss
 from fpforce.training.losses.time_sampling import ResidualTimes, TimeSampler
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.molecule import Rows
-from fpforce.training.models.neighbours import require_cluster, warn_of_small_cutoff
+from fpforce.training.models.neighbours import warn_of_small_cutoff
 from fpforce.training.models.transferable import TransferableEnergy
 from fpforce.training.recipe.plan import ExpertPlan
 from fpforce.training.recipe.resumption import changes_of_weights
@@ -52,8 +53,6 @@ class ExpertTraining(pl.LightningModule):
     def __init__(self, recipe: Recipe, plans: tuple[ExpertPlan, ...], training_set: TrainingSet | MoleculeSet):
         super().__init__()
         self.recipe, self.plans = recipe, plans
-        if any(getattr(plan.model, "neighbours", None) == "radius" for plan in self.plans):
-            require_cluster()
         if recipe.loss.flow_weight and isinstance(training_set, MoleculeSet):
             raise InputError(
                 f"loss.flow_weight = {recipe.loss.flow_weight:g} is for one molecule, and data.molecules has several; "
@@ -118,6 +117,11 @@ class ExpertTraining(pl.LightningModule):
     def expert(self) -> DiffusionEnergy | DiffusionScore | TransferableEnergy:
         """The expert in training."""
         return self._expert(self.record.active)
+
+    @property
+    def numbers_of_a_frame(self) -> int:
+        """How many numbers a frame takes in the largest array of the network in training."""
+        return self.expert.network.numbers_of_a_frame(self.frames.shape[1])
 
     def _expert(self, number: int) -> DiffusionEnergy | DiffusionScore | TransferableEnergy:
         expert = self.experts[number]

@@ -52,6 +52,12 @@ class Network(nn.Module):
         """Numbers, by name, that the network's code fixes; they travel in model.pt."""
         return {}
 
+    def numbers_of_a_frame(self, beads: int) -> int:
+        """How many numbers a molecule takes in the network's largest array, by which a training goes through its
+        batches in parts that fit a processor's cache; 0 where that gains nothing.
+        """
+        return 0
+
     def readout(self) -> nn.Linear | None:
         """The last layer, linear without bias: the energy is its output times readout_factor(t), plus what it does not
         see.

@@ -1,8 +1,9 @@
 """Edge features of the graph transformer: what one bead sees of another.
 
 In: normalised positions (batch, n, 3), times (batch,) or (1,), a Molecule. Out: features phi (batch, n, n, K) of the
-edge from bead i to bead j. The network uses them through linear maps only, shared by all layers and heads, so that
-nothing of size n x n x width arises.
+edge from bead i to bead j, as `Edges`. The network uses them through linear maps only, shared by all layers and heads:
+`weigh` and `collect`. So nothing of size n x n x width arises, and features that are products of what two beads have
+of their own, or that depend on the molecule alone, need not be made at all.
 
 `FrameEdges` are invariant under rotation and tell mirror images apart; `DisplacementEdges` are the raw difference
 vectors of arXiv 2506.17139, which are neither, and need augmentation by random rotations.
@@ -10,6 +11,7 @@ vectors of arXiv 2506.17139, which are neither, and need augmentation by random 
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +63,64 @@ def distance_statistics(x0: Tensor, weights: Tensor | None = None) -> DistanceSt
     return DistanceStatistics(mean.to(x0.dtype), variance.to(x0.dtype), (low, high))
 
 
+class Edges(NamedTuple):
+    """Features phi of the edges from n beads to m others each, in K columns by the way they are computed.
+
+    features (batch, n, F, m): the first F, which are made for every edge. axes (batch, n, 3, 3) of the beads and
+    their_axes (batch, n, 9) of all, or (batch, n, m, 9) of neighbours: their products are nine more. place (n, P, m) or
+    (batch, n, P, m): the last P, which do not depend on positions. even (9,): which products count, None for all.
+    """
+
+    features: Tensor
+    axes: Tensor | None
+    their_axes: Tensor | None
+    place: Tensor | None
+    even: Tensor | None
+
+
+def weigh(edges: Edges, u: Tensor) -> Tensor:
+    """sum_k u_ik phi_ijk (batch, n, heads, m) for weights u (batch, n, heads, K)."""
+    first = edges.features.shape[2]
+    found = torch.matmul(u[..., :first], edges.features)
+    axes, theirs, place, even = edges.axes, edges.their_axes, edges.place, edges.even
+    if axes is not None and theirs is not None:
+        products = u[..., first : first + 9]
+        if even is not None:
+            products = products * even
+        along = torch.matmul(products.unflatten(-1, [3, 3]).transpose(3, 4), axes[:, :, None]).flatten(3)
+        theirs = theirs.transpose(-1, -2)
+        if theirs.dim() == 3:
+            found = found + torch.matmul(along.flatten(1, 2), theirs).view(found.shape)
+        else:
+            found = found + torch.matmul(along, theirs)
+    if place is not None:
+        of_place = u[..., first + 9 :]
+        if place.dim() == 3:
+            found = found + torch.einsum("bihk,ikj->bihj", of_place, place)
+        else:
+            found = found + torch.matmul(of_place, place)
+    return found
+
+
+def collect(edges: Edges, weights: Tensor) -> Tensor:
+    """sum_j w_ij phi_ijk (batch, n, heads, K) for weights w (batch, n, heads, m); the transpose of `weigh`."""
+    found = [torch.matmul(weights, edges.features.transpose(2, 3))]
+    axes, theirs, place, even = edges.axes, edges.their_axes, edges.place, edges.even
+    if axes is not None and theirs is not None:
+        if theirs.dim() == 3:
+            around = torch.matmul(weights.flatten(1, 2), theirs).view(weights.shape[:3] + (9,))
+        else:
+            around = torch.matmul(weights, theirs)
+        products = torch.matmul(axes[:, :, None], around.unflatten(-1, [3, 3]).transpose(3, 4)).flatten(3)
+        found.append(products if even is None else products * even)
+    if place is not None:
+        if place.dim() == 3:
+            found.append(torch.einsum("bihj,ikj->bihk", weights, place))
+        else:
+            found.append(torch.matmul(weights, place.transpose(2, 3)))
+    return torch.cat(found, -1)
+
+
 class FrameEdges(nn.Module):
     """K = 48 features of distance, of directions in the local frames, and of the place in the bond graph.
 
@@ -81,7 +141,8 @@ class FrameEdges(nn.Module):
         self.chiral = chiral
         self.register_buffer("centres", centres)
         self.register_buffer("radial_width", centres[1:2] - centres[:1])
-        self.features = RADIAL + 1 + 3 + 3 + 9 + SEPARATIONS + BOND_DISTANCES
+        self.made = RADIAL + 1 + 3 + 3  # features that are made for every edge; the products of axes follow
+        self.features = self.made + 9 + SEPARATIONS + BOND_DISTANCES
         self.distance_feature = RADIAL  # the standardised distance; the direction along the axes of i follows
         one, both = [1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0]
         place = [1.0] * (SEPARATIONS + BOND_DISTANCES)
@@ -100,37 +161,25 @@ class FrameEdges(nn.Module):
             "noise_area": NOISE_AREA,
         }
 
-    def forward(self, x: Tensor, t: Tensor, molecule: Molecule) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, molecule: Molecule) -> Edges:
         batch, beads = x.shape[0], x.shape[1]
         signal, noise = alpha(t)[:, None, None], sigma_squared(t)[:, None, None]
-        blur = self.smooth_length**2 + self.noise_length**2 * noise
         axes = self.axes(x, noise, molecule.frames)
-        flat = axes.flatten(1, 2)
         square = (x[:, None] - x[:, :, None]).square().sum(-1)
-        along = torch.matmul(x, flat.transpose(1, 2)).view(batch, beads, beads, 3).transpose(1, 2)  # x_j . e_a(i)
-        own = (along - along.diagonal(dim1=1, dim2=2).transpose(1, 2)[:, :, None]) * torch.rsqrt(square + blur)[
-            ..., None
-        ]
-        mutual = torch.matmul(flat, flat.transpose(1, 2)).view(batch, beads, 3, beads, 3).transpose(2, 3).flatten(3)
+        level = (axes * x[:, :, None]).sum(-1)  # x_i . e_a(i)
+        own = torch.matmul(axes.flatten(1, 2), x.transpose(1, 2)).view(batch, beads, 3, beads) - level[..., None]
+        columns = axes.permute(0, 3, 2, 1)
+        other = torch.matmul(x, columns.flatten(2)).view(batch, beads, 3, beads)
+        other = level.transpose(1, 2)[:, None] - other
+        place = self.place(molecule.separation, molecule.bond_distance, x)
         lengths = self.lengths(square, signal, noise, molecule.distance_mean, molecule.distance_variance)
-        place = torch.cat(
-            [
-                one_hot(molecule.separation, self.separations, x),
-                one_hot(molecule.bond_distance, self.bond_distances, x),
-            ],
-            -1,
-        )
-        place = place.expand(batch, beads, beads, self.separations + self.bond_distances)
-        edges = torch.cat([lengths, own, -own.transpose(1, 2), mutual, place], -1)
-        return edges if self.chiral else edges * self.even
+        features = self.joined(lengths, torch.cat([own, other], 2), square, noise)
+        return Edges(features, axes, axes.flatten(2), place, self.even_products())
 
-    def near(self, x: Tensor, t: Tensor, molecule: Molecule, index: Tensor) -> Tensor:
-        """The same features (batch, n, m, K) of the edges to the neighbours `index` (batch, n, m) only
-        (models.neighbours).
-        """
+    def near(self, x: Tensor, t: Tensor, molecule: Molecule, index: Tensor) -> Edges:
+        """The same of the edges to the neighbours `index` (batch, n, m) only (models.neighbours)."""
         batch, beads, slots = index.shape
         signal, noise = alpha(t)[:, None, None], sigma_squared(t)[:, None, None]
-        blur = self.smooth_length**2 + self.noise_length**2 * noise
         axes = self.axes(x, noise, molecule.frames)
         theirs = (
             torch.cat([x, axes.flatten(2)], -1)
@@ -139,31 +188,42 @@ class FrameEdges(nn.Module):
             .view(batch, beads, slots, 12)
         )
         away = theirs[..., :3] - x[:, :, None]
-        square = away.square().sum(-1)
-        direction = away * torch.rsqrt(square + blur)[..., None]
-        own = torch.matmul(direction, axes.transpose(2, 3))
-        their_axes = theirs[..., 3:].reshape(batch, beads, slots, 3, 3)
-        other = (their_axes * direction[..., None, :]).sum(-1)
-        mutual = (
-            torch.matmul(their_axes.flatten(2, 3), axes.transpose(2, 3)).view(batch, beads, slots, 3, 3).transpose(3, 4)
-        )
+        own = torch.matmul(axes, away.transpose(2, 3))
+        other = (theirs[..., 3:].view(batch, beads, slots, 3, 3) * away[..., None, :]).sum(-1).transpose(2, 3)
         places = pair_places(index, molecule.separation)
+        place = self.place(molecule.separation.take(places), molecule.bond_distance.take(places), x)
+        square = away.square().sum(-1)
         lengths = self.lengths(
             square, signal, noise, molecule.distance_mean.take(places), molecule.distance_variance.take(places)
         )
-        separation = one_hot(molecule.separation.take(places), self.separations, x)
-        bonds = one_hot(molecule.bond_distance.take(places), self.bond_distances, x)
-        edges = torch.cat([lengths, own, other, mutual.flatten(3), separation, bonds], -1)
-        return edges if self.chiral else edges * self.even
+        features = self.joined(lengths, torch.cat([own, other], 2), square, noise)
+        return Edges(features, axes, theirs[..., 3:], place, self.even_products())
 
     def lengths(self, square: Tensor, signal: Tensor, noise: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-        """Radial functions and the standardised distance (batch, n, m, 17) from squared distances (batch, n, m)."""
+        """Radial functions and the standardised distance (batch, n, 17, m) from squared distances (batch, n, m)."""
         distance = torch.sqrt(square + self.smooth_length**2)
         spread = signal.square() * self.radial_width.square() + 2.0 * noise
-        away = distance[..., None] - (signal * self.centres)[:, :, None]
+        away = distance[:, :, None] - (signal * self.centres)[..., None]
         radial = torch.exp(away.square() * (-0.5 / spread)[..., None])
         deviation = (distance - signal * mean) * torch.rsqrt(signal.square() * variance + 2.0 * noise)
-        return torch.cat([radial, deviation[..., None]], -1)
+        return torch.cat([radial, deviation[:, :, None]], 2)
+
+    def joined(self, lengths: Tensor, along: Tensor, square: Tensor, noise: Tensor) -> Tensor:
+        """All features (batch, n, 23, m) that are made: `lengths`, and the directions, of the differences `along` the
+        axes (batch, n, 6, m).
+        """
+        blur = self.smooth_length**2 + self.noise_length**2 * noise
+        features = torch.cat([lengths, along * torch.rsqrt(square + blur)[:, :, None]], 2)
+        return features if self.chiral else features * self.even[: self.made, None]
+
+    def even_products(self) -> Tensor | None:
+        """Which products of axes are the same in a mirror, None where mirror images differ."""
+        return None if self.chiral else self.even[self.made : self.made + 9]
+
+    def place(self, separation: Tensor, bond_distance: Tensor, like: Tensor) -> Tensor:
+        """(..., n, 16, m) one-hot places in the bond graph, of classes (..., n, m)."""
+        kinds = [one_hot(separation, self.separations, like), one_hot(bond_distance, self.bond_distances, like)]
+        return torch.cat(kinds, -1).transpose(-1, -2)
 
     def axes(self, x: Tensor, noise: Tensor, frames: Tensor) -> Tensor:
         """(batch, n, 3, 3) local axes e_a: sum, difference and normal of the two bonds of a frame, smoothly
@@ -189,23 +249,23 @@ class DisplacementEdges(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.chiral = True
-        self.features = 4
+        self.features = self.made = 4
 
     def constants(self) -> dict[str, float]:
         """Numbers fixed by this code: none."""
         return {}
 
-    def forward(self, x: Tensor, t: Tensor, molecule: Molecule) -> Tensor:
-        difference = x[:, :, None] - x[:, None]
-        return torch.cat([difference, torch.ones_like(difference[..., :1])], -1)
+    def forward(self, x: Tensor, t: Tensor, molecule: Molecule) -> Edges:
+        difference = x[..., None] - x.transpose(1, 2)[:, None]
+        return Edges(torch.cat([difference, torch.ones_like(difference[:, :, :1])], 2), None, None, None, None)
 
-    def near(self, x: Tensor, t: Tensor, molecule: Molecule, index: Tensor) -> Tensor:
-        """The same features (batch, n, m, 4) of the edges to the neighbours `index` (batch, n, m) only."""
+    def near(self, x: Tensor, t: Tensor, molecule: Molecule, index: Tensor) -> Edges:
+        """The same features of the edges to the neighbours `index` (batch, n, m) only."""
         theirs = (
             x.flatten(0, 1).index_select(0, index.flatten()).view(index.shape[0], index.shape[1], index.shape[2], 3)
         )
-        difference = x[:, :, None] - theirs
-        return torch.cat([difference, torch.ones_like(difference[..., :1])], -1)
+        difference = (x[:, :, None] - theirs).transpose(2, 3)
+        return Edges(torch.cat([difference, torch.ones_like(difference[:, :, :1])], 2), None, None, None, None)
 
 
 def pair_places(index: Tensor, table: Tensor) -> Tensor:

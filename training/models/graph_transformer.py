@@ -18,13 +18,22 @@ from torch import Tensor, nn
 from fpforce.molecule.beads import BeadTable
 from fpforce.training.diffusion import alpha
 from fpforce.training.models.contract import Network
-from fpforce.training.models.edges import RADIAL, DisplacementEdges, FrameEdges, distance_statistics
+from fpforce.training.models.edges import (
+    RADIAL,
+    DisplacementEdges,
+    Edges,
+    FrameEdges,
+    collect,
+    distance_statistics,
+    weigh,
+)
 from fpforce.training.models.molecule import Molecule, Vocabulary, describe_molecule
-from fpforce.training.models.neighbours import Neighbours, cluster_problem, find_neighbours
+from fpforce.training.models.neighbours import Neighbours, find_neighbours
 from fpforce.training.models.noise import NoiseFeatures
 from fpforce.training.recipe.models import GraphTransformerRecipe
 
-RADIUS_BEADS = 100  # from here on a training step is faster on a radius graph: docs/measured/cost-and-speed.md
+RADIUS_BEADS = 70  # from here on a training step is faster on a radius graph: docs/measured/cost-and-speed.md
+NEAR = 50  # neighbours of a bead, as a guess of how large an array of theirs is
 
 
 class Surroundings(NamedTuple):
@@ -32,7 +41,7 @@ class Surroundings(NamedTuple):
     all are 1, and index (batch, n, m) of the neighbours, None where every bead sees all n.
     """
 
-    edges: Tensor
+    edges: Edges
     envelope: Tensor | None
     index: Tensor | None  # type: ignore[assignment]  # hides the method of tuples, which nobody calls here
 
@@ -51,27 +60,38 @@ class EdgeAttention(nn.Module):
         self.value_edges = nn.Parameter(torch.randn(heads, self.size, features) * features**-0.5)  # B
         self.out = nn.Linear(width, width)
 
-    def forward(self, h: Tensor, edges: Tensor, envelope: Tensor | None, index: Tensor | None = None) -> Tensor:
+    def forward(self, h: Tensor, edges: Edges, envelope: Tensor | None, index: Tensor | None = None) -> Tensor:
         batch, beads = h.shape[0], h.shape[1]
         q, k, v = self.qkv(h).view(batch, beads, 3, self.heads, self.size).unbind(2)
-        logits = torch.einsum("bihd,bjhd->bihj", q, k) if index is None else products(q, k, index)
-        logits = logits + torch.einsum("bihk,bijk->bihj", torch.einsum("bihd,hdk->bihk", q, self.key_edges), edges)
+        logits = products(q, k, index)
+        logits = logits + weigh(edges, torch.einsum("bihd,hdk->bihk", q, self.key_edges))
         weights = edge_softmax(logits * self.size**-0.5, envelope)
-        seen = torch.einsum("bihj,bijk->bihk", weights, edges)
-        values = torch.einsum("bihj,bjhd->bihd", weights, v) if index is None else sums(weights, v, index)
+        seen = collect(edges, weights)
+        values = sums(weights, v, index)
         return self.out((values + torch.einsum("bihk,hdk->bihd", seen, self.value_edges)).flatten(2))
 
 
-def products(q: Tensor, k: Tensor, index: Tensor) -> Tensor:
-    """q_i.k_j (batch, n, heads, m) of beads (batch, n, heads, size) with their neighbours."""
-    near = k.flatten(0, 1).index_select(0, index.flatten()).view(index.shape + k.shape[2:])
-    return torch.einsum("bihd,bimhd->bihm", q, near)
+def products(q: Tensor, k: Tensor, index: Tensor | None) -> Tensor:
+    """q_i.k_j (batch, n, heads, m) of beads (batch, n, heads, size) with all beads, or with the neighbours `index`.
+
+    The products of all pairs are one matrix product, cheaper up to thousands of beads than to gather k for each edge.
+    """
+    found = torch.einsum("bihd,bjhd->bihj", q, k)
+    return found if index is None else torch.gather(found, 3, _of_heads(index, q))
 
 
-def sums(weights: Tensor, v: Tensor, index: Tensor) -> Tensor:
-    """sum_j w_ij v_j (batch, n, heads, size) over the neighbours, of weights (batch, n, heads, m)."""
-    near = v.flatten(0, 1).index_select(0, index.flatten()).view(index.shape + v.shape[2:])
-    return torch.einsum("bihm,bimhd->bihd", weights, near)
+def sums(weights: Tensor, v: Tensor, index: Tensor | None) -> Tensor:
+    """sum_j w_ij v_j (batch, n, heads, size), of weights (batch, n, heads, m) of all beads, or of the neighbours."""
+    if index is not None:
+        batch, beads, heads, _ = v.shape
+        everywhere = torch.zeros(batch, beads, heads, beads, dtype=v.dtype, device=v.device)
+        weights = everywhere.scatter_add(3, _of_heads(index, v), weights)
+    return torch.einsum("bihj,bjhd->bihd", weights, v)
+
+
+def _of_heads(index: Tensor, states: Tensor) -> Tensor:
+    """Neighbours within their frame (batch, n, heads, m), of states (batch, n, heads, size)."""
+    return (index % index.shape[1])[:, :, None].expand(-1, -1, states.shape[2], -1)
 
 
 def edge_softmax(logits: Tensor, envelope: Tensor | None) -> Tensor:
@@ -123,7 +143,6 @@ class GraphTrunk(nn.Module):
         self.edges = edges
         self.cutoff = cutoff
         self.radius = radius and cutoff is not None
-        self.cluster = self.radius and cluster_problem() is None
         self.noise = NoiseFeatures(v_min)
         self.names = nn.Embedding(len(vocabulary.names), width)
         self.residues = nn.Embedding(len(vocabulary.residues), width)
@@ -136,12 +155,16 @@ class GraphTrunk(nn.Module):
                     layer.attention.key_edges[..., edges.even == 0.0] = 0.0
                     layer.attention.value_edges[..., edges.even == 0.0] = 0.0
 
+    def numbers_of_a_frame(self, beads: int) -> int:
+        """Those of the features of its edges."""
+        return beads * (min(beads, NEAR) if self.radius else beads) * self.edges.made
+
     def states(self, level: Tensor, around: Surroundings, molecule: Molecule, identity: Tensor | None) -> Tensor:
         """States (batch, n, width) of the beads, from noise features (batch, 5) and what the beads see."""
         beads = self.names(molecule.names) + self.residues(molecule.residues)
         if identity is not None:
             beads = beads + identity
-        h = (beads + self.level(level)[:, None]).expand(around.edges.shape[0], -1, -1)
+        h = (beads + self.level(level)[:, None]).expand(around.edges.features.shape[0], -1, -1)
         for layer in self.layers:
             h = layer(h, level, around)
         return self.norm(h)
@@ -149,7 +172,7 @@ class GraphTrunk(nn.Module):
     def surroundings(self, x: Tensor, t: Tensor, molecule: Molecule, mask: Tensor | None) -> Surroundings:
         """What the beads at x (batch, n, 3) see; mask (batch, n): which of them exist."""
         if self.cutoff is not None and self.radius:
-            near = find_neighbours(x, self.cutoff, mask, self.cluster and self.training)
+            near = find_neighbours(x, self.cutoff, mask)
             edges = self.edges.near(x, t, molecule, near.index)
             return Surroundings(edges, self.near_envelope(x, near), near.index)
         return Surroundings(self.edges(x, t, molecule), self.envelope(x, mask), None)
@@ -238,6 +261,9 @@ class OneMolecule(Network):
     def vocabulary(self) -> dict[str, list[str]]:
         return {"names": list(self.words.names), "residues": list(self.words.residues)}
 
+    def numbers_of_a_frame(self, beads: int) -> int:
+        return self.core.numbers_of_a_frame(beads)
+
     def molecule(self) -> Molecule:
         """The molecule that the trunk is bound to."""
         return Molecule(
@@ -284,16 +310,12 @@ class GraphTransformerScore(OneMolecule):
         index, envelope = around.index, around.envelope
         ends = (h.shape[0], h.shape[1], self.directions, h.shape[2])
         start, end = self.from_bead(h).view(ends), self.to_bead(h).view(ends)
-        w = (
-            torch.einsum("bicd,bjcd->bijc", start, end)
-            if index is None
-            else products(start, end, index).transpose(2, 3)
-        )
+        w = products(start, end, index).transpose(2, 3)
         w = w * h.shape[2] ** -0.5
         if envelope is not None:
             w = w * envelope[..., None]
         first = self.core.edges.distance_feature
-        q = around.edges[..., first : first + self.directions]
+        q = around.edges.features[:, :, first : first + self.directions].transpose(2, 3)
         return q.flatten(1), (alpha(t).square()[:, None, None, None] * w).flatten(1)
 
 
@@ -356,9 +378,7 @@ def fit_graph_transformer(
 
 
 def uses_radius_graph(settings: GraphTransformerRecipe, beads: int) -> bool:
-    """Whether a network of so many beads computes pairs within its cutoff only; `auto` where that is faster and
-    trainable.
-    """
+    """Whether a network of so many beads computes pairs within its cutoff only; `auto` where that is faster."""
     if settings.neighbours == "auto":
-        return settings.cutoff_nm is not None and beads >= RADIUS_BEADS and cluster_problem() is None
+        return settings.cutoff_nm is not None and beads >= RADIUS_BEADS
     return settings.neighbours == "radius"

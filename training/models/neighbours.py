@@ -1,10 +1,9 @@
 """Which beads are within the cutoff of which: the radius graph of a batch, as rows of neighbours.
 
-In: normalised positions (batch, n, 3) and a cutoff. Out: a table (batch, n, m) of who is near whom. Training finds the
-pairs with torch-cluster, whose trees take n log n steps. A TorchScript program must run where torch-cluster is not
-installed, in OpenMM above all, and with coordinates that are no longer numbers, which a tree cannot sort; it finds the
-same pairs from all n^2 distances of a frame, in plain torch. They cost little beside the attention, since they carry no
-features and no gradient. So does an eager model in evaluation mode, or where torch-cluster is missing.
+In: normalised positions (batch, n, 3) and a cutoff. Out: a table (batch, n, m) of who is near whom. The pairs are found
+from all n^2 distances of a frame, in plain torch, which runs wherever a TorchScript program does, in OpenMM above all,
+and with coordinates that are no longer numbers. Up to thousands of beads they cost little beside the attention, since
+they carry no features and no gradient.
 """
 
 import logging
@@ -12,8 +11,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-from fpforce.foundation.errors import InputError
 
 logger = logging.getLogger("fpforce")
 
@@ -46,15 +43,9 @@ def warn_of_small_cutoff(frames: Tensor, scale_nm: float, cutoff_nm: float) -> N
         )
 
 
-def find_neighbours(x: Tensor, cutoff: float, mask: Tensor | None, cluster: bool) -> Neighbours:
-    """The neighbours of every bead of x (batch, n, 3). mask (batch, n): which beads exist. cluster: use
-    torch-cluster.
-    """
-    if torch.jit.is_scripting():
-        pairs = pairs_by_distance(x.data, cutoff)
-    else:
-        pairs = pairs_by_cluster(x.data, cutoff) if cluster and _built_for(x) else pairs_by_distance(x.data, cutoff)
-    first, second = pairs[0], pairs[1]
+def find_neighbours(x: Tensor, cutoff: float, mask: Tensor | None) -> Neighbours:
+    """The neighbours of every bead of x (batch, n, 3). mask (batch, n): which beads exist."""
+    first, second = pairs_within(x.data, cutoff).unbind(0)
     if mask is not None:
         seen = mask.flatten()[second]
         first, second = first[seen], second[seen]
@@ -68,7 +59,7 @@ def find_neighbours(x: Tensor, cutoff: float, mask: Tensor | None, cluster: bool
     return Neighbours(index.view(x.shape[0], x.shape[1], most), exists.view(x.shape[0], x.shape[1], most))
 
 
-def pairs_by_distance(x: Tensor, cutoff: float, distances: int = 4_000_000) -> Tensor:
+def pairs_within(x: Tensor, cutoff: float, distances: int = 4_000_000) -> Tensor:
     """(2, pairs) rows, among all beads, of two different beads of a frame within the cutoff; sorted by the first.
 
     distances: how many to compute at a time.
@@ -84,41 +75,3 @@ def pairs_by_distance(x: Tensor, cutoff: float, distances: int = 4_000_000) -> T
         offset = (frame + start) * beads
         found.append(torch.stack([offset + first, offset + second]))
     return torch.cat(found, 1)
-
-
-def pairs_by_cluster(x: Tensor, cutoff: float) -> Tensor:
-    """The same from torch-cluster, in another order of the second beads."""
-    import torch_cluster
-
-    batch, beads = x.shape[:2]
-    frame = torch.arange(batch, device=x.device).repeat_interleave(beads)
-    flat = x.reshape(-1, 3)
-    pairs = torch_cluster.radius(flat, flat, cutoff, frame, frame, max_num_neighbors=beads, batch_size=batch)
-    return pairs[:, pairs[0] != pairs[1]]
-
-
-def cluster_problem() -> str | None:
-    """Why torch-cluster cannot be used here, or None."""
-    try:
-        import torch_cluster  # noqa: F401
-    except ImportError:
-        return "torch-cluster is not installed"
-    except (OSError, RuntimeError) as error:
-        return f"torch-cluster does not load ({str(error).splitlines()[0]}); it was built for another torch"
-    return None
-
-
-def require_cluster() -> None:
-    """Raise InputError where torch-cluster is missing."""
-    problem = cluster_problem()
-    if problem is not None:
-        raise InputError(
-            f"model.neighbours = radius trains with torch-cluster, and {problem}; install it with pip install "
-            "--no-build-isolation torch-cluster (needs setuptools, wheel and a C++ compiler), or set "
-            "model.neighbours to dense"
-        )
-
-
-def _built_for(x: Tensor) -> bool:
-    """Whether torch-cluster was built for the device of x."""
-    return not x.is_cuda or torch.ops.torch_cluster.cuda_version() != -1

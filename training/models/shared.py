@@ -34,6 +34,9 @@ class SharedGraph(Network):
     def constants(self) -> dict[str, float | int | bool | str]:
         return self.core.edges.constants() | {"cutoff": self.core.cutoff or 0.0}
 
+    def numbers_of_a_frame(self, beads: int) -> int:
+        return self.core.numbers_of_a_frame(beads)
+
     def vocabulary(self) -> dict[str, list[str]]:
         return {"names": list(self.knowledge.vocabulary.names), "residues": list(self.knowledge.vocabulary.residues)}
 

@@ -59,8 +59,8 @@ class GraphTransformerRecipe(Section):
     )
     neighbours: Literal["auto", "dense", "radius"] = Field(
         "auto",
-        description="dense: all pairs are computed; radius: those within cutoff_nm only (needs torch-cluster to "
-        "train); auto: radius where it is the faster. The result is the same",
+        description="dense: all pairs are computed; radius: those within cutoff_nm only; auto: radius where it is the "
+        "faster. The result is the same",
     )
 
     @model_validator(mode="after")

@@ -16,6 +16,7 @@ from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.data.force_scores import ForceScores
 from fpforce.training.loop.compiled_step import CompiledStep, step_function
 from fpforce.training.loop.expert_training import ExpertTraining
+from fpforce.training.loop.step_gradient import PlainStep, in_parts, parts_of
 from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.train import train
 from fpforce.trajectories.bead_frames import read_bead_frames
@@ -78,6 +79,51 @@ def test_traced_step_follows_weights_and_draws(small_recipe, alanine_set, tmp_pa
     traced = CompiledStep(module, module.draw(0), compiler=lambda graph: graph)
     nudge(module)
     assert_same_step(module, traced, module.draw(1))
+
+
+@pytest.mark.parametrize("override", ["loss.fokker_planck_weight=1e-2", GRAPH % "frames"])
+def test_step_in_parts_is_the_step_on_the_whole_batch(small_recipe, alanine_set, tmp_path, override):
+    module = in_training(small_recipe(tmp_path, override, "optimizer.batch_size=32"), alanine_set).double()
+    module._batches.value.to(torch.device("cpu"), torch.float64)
+    draws, plain = module.draw(0), PlainStep(module)
+    assert draws.perturbed is not None
+    weights = [weight for weight in module.parameters() if weight.requires_grad]
+    losses = module(draws)
+    expected = torch.autograd.grad(module.weighted(losses), weights, allow_unused=True)
+    for parts in (1, 4):
+        found, loss = in_parts(plain, parts)(draws)
+        assert torch.stack(found).tolist() == pytest.approx(torch.stack(losses).tolist(), rel=1e-10)
+        module.zero_grad()
+        loss.backward()
+        for weight, slope in zip(weights, expected, strict=True):
+            assert (weight.grad is None) == (slope is None)
+            if slope is not None:
+                torch.testing.assert_close(weight.grad, slope, rtol=1e-9, atol=1e-9 * float(slope.abs().max()))
+
+
+def test_plain_step_does_not_differentiate_twice_in_the_positions(small_recipe, alanine_set, tmp_path, monkeypatch):
+    # Only the weights' gradient is wanted; an ordinary backward pass would reach the positions as well.
+    module, leaves = in_training(small_recipe(tmp_path, GRAPH % "frames"), alanine_set), []
+    inner = module.expert.network.forward
+
+    def watched(x, t):
+        leaves.append(x)
+        return inner(x, t)
+
+    monkeypatch.setattr(module.expert.network, "forward", watched)
+    PlainStep(module)(module.draw(0))[1].backward()
+    assert leaves and all(x.requires_grad and x.grad is None for x in leaves)
+
+
+def test_batches_are_divided_until_the_features_of_their_edges_stay_in_the_cache(small_recipe, alanine_set, tmp_path):
+    # 512 frames and 3 x 64 of the Fokker-Planck term, 25 edges of 23 features each; of `internal` nothing is divided.
+    graph = in_training(small_recipe(tmp_path, GRAPH % "frames", "optimizer.batch_size=512"), alanine_set)
+    assert graph.numbers_of_a_frame == 25 * 23 and parts_of(graph, graph.draw(0)) == 1
+    draws = graph.draw(0)
+    many = type("LargeFrames", (), {"device": graph.device, "numbers_of_a_frame": 35 * 35 * 23})()
+    assert parts_of(many, draws) == 16  # the fewest of at most 1.5 million numbers a part
+    assert parts_of(many, draws._replace(boundary=draws.noised)) == 1
+    assert parts_of(in_training(small_recipe(tmp_path), alanine_set), draws) == 1
 
 
 def test_traced_step_blends_forces(small_recipe, alanine, tmp_path):

@@ -10,7 +10,7 @@ import torch
 from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.diffusion import alpha, sigma_squared
-from fpforce.training.models.edges import DisplacementEdges, FrameEdges, distance_statistics
+from fpforce.training.models.edges import DisplacementEdges, FrameEdges, collect, distance_statistics, weigh
 from fpforce.training.models.graph_transformer import (
     EdgeAttention,
     GraphTransformer,
@@ -38,6 +38,13 @@ def randomised(module, seed=0):
         for parameter in module.parameters():
             parameter.copy_(0.4 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
     return module.double()
+
+
+def features_of(edges, count):
+    """All features (batch, n, count, m) of the edges, one head of weights for each."""
+    batch, beads = edges.features.shape[:2]
+    one = torch.eye(count, dtype=edges.features.dtype, device=edges.features.device)
+    return weigh(edges, one.expand(batch, beads, count, count))
 
 
 def network_of(frames, beads, scale_nm=0.15, **settings):
@@ -140,7 +147,7 @@ def test_edge_linear_attention_equals_the_naive_formula_with_an_edge_vector_for_
     logits = (q.view(3, beads, 1, heads, -1) * keys.view(by_head)).sum(-1) / (width // heads) ** 0.5
     naive = (torch.softmax(logits, 2)[..., None] * values.view(by_head)).sum(2).flatten(2)
     torch.testing.assert_close(attention(h, edges, None), attention.out(naive), rtol=1e-12, atol=1e-12)
-    single = attention.float()(h.float(), edges.float(), None)
+    single = attention.float()(h.float(), edges._replace(features=edges.features.float()), None)
     assert (single - attention.out(naive.float())).abs().max() < 1e-6 * naive.abs().max()
 
 
@@ -232,7 +239,7 @@ def test_edge_features_in_closed_form():
         1.5 * ones,
         0.3 * ones,
     )
-    phi = FrameEdges(torch.linspace(0.0, 3.0, 16, dtype=torch.float64))(x, t, molecule)[0, 0, 2]
+    phi = features_of(FrameEdges(torch.linspace(0.0, 3.0, 16, dtype=torch.float64))(x, t, molecule), 48)[0, 0, :, 2]
     length, area = 0.2**2 + s2, 0.45**2 + 4.0 * s2
     axes = torch.tensor([[1.0, 2.0, 0.0], [-1.0, 2.0, 0.0], [0.0, 0.0, 2.0]], dtype=torch.float64)
     axes /= torch.tensor([5.0 + length, 5.0 + length, 4.0 + area], dtype=torch.float64).sqrt()[:, None]
@@ -245,6 +252,37 @@ def test_edge_features_in_closed_form():
     place[[5, 10 + 2]] = 1.0
     expected = torch.cat([radial, deviation, axes @ direction, axes @ direction, (axes @ axes.T).flatten(), place])
     torch.testing.assert_close(phi, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("near", [False, True], ids=["all", "neighbours"])
+@pytest.mark.parametrize("chiral", [True, False])
+def test_features_that_are_never_made_are_weighed_and_collected_as_if_they_were(heavy_set, chiral, near):
+    x, molecule = heavy_set.frames[:3].double(), one_molecule(heavy_set)
+    t = torch.tensor([1e-3, 0.05, 0.4], dtype=torch.float64)
+    edges = FrameEdges(torch.linspace(0.5, 4.0, 16, dtype=torch.float64), chiral)
+    index = torch.arange(30).view(3, 1, 10).expand(-1, 10, -1).flip(2)[:, :, :7]
+    found = edges.near(x, t, molecule, index) if near else edges(x, t, molecule)
+    phi = features_of(found, edges.features)
+    # The products of axes and the places in the bond graph, from their definition.
+    axes = edges.axes(x, sigma_squared(t)[:, None, None], molecule.frames)
+    products = torch.einsum("biac,bjdc->biadj", axes, axes).flatten(2, 3)
+    separation, bonds = (
+        torch.nn.functional.one_hot(table, count).double().transpose(1, 2).expand(3, -1, -1, -1)
+        for table, count in ((molecule.separation, 10), (molecule.bond_distance, 6))
+    )
+    expected = torch.cat([products * (1.0 if chiral else edges.even[23:32, None]), separation, bonds], 2)
+    expected = expected.flip(3)[..., :7] if near else expected
+    torch.testing.assert_close(phi[:, :, 23:], expected, rtol=1e-12, atol=1e-12)
+    generator = torch.Generator().manual_seed(7)
+    u = torch.randn(3, 10, 4, 48, generator=generator, dtype=torch.float64)
+    w = torch.randn(3, 10, 4, phi.shape[3], generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(weigh(found, u), torch.einsum("bihk,bikj->bihj", u, phi), rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(collect(found, w), torch.einsum("bihj,bikj->bihk", w, phi), rtol=1e-11, atol=1e-11)
+
+
+def one_molecule(one):
+    statistics = distance_statistics(one.frames.double())
+    return describe_molecule(one.beads, Vocabulary.of(one.beads), statistics.mean, statistics.variance)
 
 
 def test_distance_statistics_are_those_of_the_smoothed_distances(alanine_set):

@@ -1,7 +1,5 @@
 """The radius graph: who is near whom, and that a network on it is the network on all pairs, masked."""
 
-import sys
-
 import pytest
 import torch
 
@@ -14,8 +12,7 @@ from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.graph_transformer import RADIUS_BEADS, fit_graph_transformer, uses_radius_graph
 from fpforce.training.models.neighbours import (
     find_neighbours,
-    pairs_by_cluster,
-    pairs_by_distance,
+    pairs_within,
     warn_of_small_cutoff,
 )
 from fpforce.training.recipe.models import GraphTransformerRecipe
@@ -112,7 +109,7 @@ def test_radius_graph_has_the_fokker_planck_residual_of_all_pairs(globule):
 def test_neighbours_are_all_other_beads_within_the_cutoff_in_padded_batches_too():
     x = torch.randn(5, 9, 3, generator=torch.Generator().manual_seed(4))
     mask = torch.arange(9) < torch.tensor([9, 4, 1, 9, 7])[:, None]
-    near = find_neighbours(x, 1.2, mask, cluster=False)
+    near = find_neighbours(x, 1.2, mask)
     distance = torch.cdist(x, x)
     for frame in range(5):
         for bead in range(9):
@@ -123,19 +120,21 @@ def test_neighbours_are_all_other_beads_within_the_cutoff_in_padded_batches_too(
             assert (index[~exists] == row).all()
 
 
+def test_edges_grow_as_the_beads_do_at_constant_density():
+    # A cube of beads on a lattice of spacing 1: inside, 27 are within 1.9, themselves counted, whatever its size.
+    counts = {}
+    for edge in (4, 6, 8):
+        grid = torch.stack(torch.meshgrid(*3 * [torch.arange(float(edge))], indexing="ij"), -1).reshape(1, -1, 3)
+        near = find_neighbours(grid, 1.9, None)
+        assert near.index.shape == (1, edge**3, 27)
+        counts[edge] = int(near.exists.sum())
+    # A bead on a face, an edge or a corner has fewer: the sum over pairs is that along each axis, to the third power.
+    assert counts == {edge: (3 * edge - 2) ** 3 for edge in counts}
+
+
 def test_pairs_do_not_depend_on_how_many_distances_are_computed_at_once():
     x = torch.randn(7, 9, 3, generator=torch.Generator().manual_seed(5))
-    assert torch.equal(pairs_by_distance(x, 1.5, distances=1), pairs_by_distance(x, 1.5))
-
-
-def test_torch_cluster_finds_the_same_pairs():
-    pytest.importorskip("torch_cluster")
-    # More than 32 neighbours: torch-cluster's own limit unless told otherwise.
-    x = torch.randn(4, 60, 3, generator=torch.Generator().manual_seed(6))
-    pairs = [{tuple(pair) for pair in find(x, 3.0).T.tolist()} for find in (pairs_by_distance, pairs_by_cluster)]
-    assert pairs[0] == pairs[1] and len(pairs[0]) > 4 * 60 * 32
-    rows = pairs_by_cluster(x, 3.0)[0]
-    assert (rows.diff() >= 0).all()
+    assert torch.equal(pairs_within(x, 1.5, distances=1), pairs_within(x, 1.5))
 
 
 def test_beads_without_any_neighbour_see_themselves_and_their_own_frame(globule):
@@ -159,35 +158,18 @@ def test_replica_that_went_astray_leaves_the_others_alone(globule):
     torch.testing.assert_close(energies[kept], expected[kept], rtol=1e-12, atol=1e-12)
 
 
-def test_program_needs_no_torch_cluster(globule):
-    program = torch.jit.script(DiffusionEnergy(both(globule)[1]))
-    assert "cdist" in str(program.inlined_graph) and "torch_cluster" not in str(program.inlined_graph)
-
-
-def test_radius_graph_without_torch_cluster_is_refused(small_recipe, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch_cluster", None)  # as if it were not installed
-    recipe = small_recipe(tmp_path, *SMALL, "model.neighbours=radius")
-    with pytest.raises(
-        InputError, match=r"torch-cluster is not installed; install it with pip .*or set model.neighbours"
-    ):
-        train(recipe, show_progress=False)
-    assert not uses_radius_graph(GraphTransformerRecipe(cutoff_nm=1.0), 10 * RADIUS_BEADS)
-
-
 def test_radius_graph_without_a_cutoff_is_refused(small_recipe, tmp_path):
     with pytest.raises(InputError, match="neighbours = radius needs a cutoff_nm"):
         small_recipe(tmp_path, "model.kind=graph_transformer", "model.neighbours=radius")
 
 
 def test_auto_takes_the_radius_graph_for_many_beads_with_a_cutoff_only():
-    pytest.importorskip("torch_cluster")
     assert uses_radius_graph(GraphTransformerRecipe(cutoff_nm=1.0), RADIUS_BEADS)
     assert not uses_radius_graph(GraphTransformerRecipe(cutoff_nm=1.0), RADIUS_BEADS - 1)
     assert not uses_radius_graph(GraphTransformerRecipe(), RADIUS_BEADS)
 
 
 def test_training_on_the_radius_graph_is_training_on_all_pairs(small_recipe, tmp_path):
-    pytest.importorskip("torch_cluster")
     weights = []
     for neighbours in ("dense", "radius"):
         recipe = small_recipe(tmp_path / neighbours, *SMALL, f"model.neighbours={neighbours}", "run.max_steps=20")
