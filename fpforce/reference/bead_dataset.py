@@ -30,7 +30,8 @@ def write_bead_dataset(
     """Write the data set of independent runs into a folder; an existing one is replaced.
 
     Energies and forces are those of the positions as the trajectory holds them, rounded to 0.001 nm. A forces file has
-    `forces` (frames, n, 3) in kJ/mol/nm, which a recipe takes as data.forces, and `energies_kj_per_mol` (frames,).
+    `forces` (frames, n, 3) in kJ/mol/nm, which a recipe takes as data.forces, their `force_variances`, which are zero,
+    since no atom is left out of the beads' energy, and `energies_kj_per_mol` (frames,).
 
     Args:
         folder: where to; made if missing.
@@ -48,7 +49,7 @@ def write_bead_dataset(
         write_xtc(folder / file, run.positions_nm, run.interval_ps)
         energies, forces = energies_and_forces(model.system, run.positions_nm)
         with replacing(folder / forces_file(file)) as unfinished, open(unfinished, "wb") as out:
-            np.savez(out, forces=forces, energies_kj_per_mol=energies)
+            np.savez(out, forces=forces, force_variances=np.zeros_like(forces), energies_kj_per_mol=energies)
         record["runs"][file] = {
             "frames": len(run.positions_nm),
             "interval_ps": run.interval_ps,
@@ -59,9 +60,9 @@ def write_bead_dataset(
             **_observables(model, run.positions_nm),
             "basins": {"chain": _states(model, run.positions_nm, middles)},
         }
-    model.beads.write_pdb(folder / f"{name}.pdb", runs[0].positions_nm[0] - runs[0].positions_nm[0].mean(axis=0))
+    model.beads.write_structure(folder / f"{name}.pdb", runs[0].positions_nm[0] - runs[0].positions_nm[0].mean(axis=0))
     if model.native_nm is not None:
-        model.beads.write_pdb(folder / "native.pdb", model.native_nm)
+        model.beads.write_structure(folder / "native.pdb", model.native_nm)
     record["start_frames"] = _write_starts(folder, model, runs[0].positions_nm)
     compared, between = [run["basins"] for run in record["runs"].values()], "runs"
     if len(runs) == 1 and len(runs[0].positions_nm) > 1:
@@ -139,6 +140,8 @@ def _write_starts(folder: Path, model: BeadModel, positions_nm: np.ndarray) -> d
     starts = {}
     for state, goal in goals.items():
         frame = int(np.argmin(np.abs(order - goal)))
-        model.beads.write_pdb(folder / f"start_{state}.pdb", positions_nm[frame] - positions_nm[frame].mean(axis=0))
+        model.beads.write_structure(
+            folder / f"start_{state}.pdb", positions_nm[frame] - positions_nm[frame].mean(axis=0)
+        )
         starts[f"start_{state}.pdb"] = {"train_frame": frame, "beads": model.beads.mapping}
     return starts
