@@ -15,7 +15,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.atom_bonds import BondedTopology, complete_bonds
 from fpforce.molecule.beads import LETTERS, Bead, BeadTable
 from fpforce.molecule.bonding import bead_bonds, reasons_apart, require_connected
-from fpforce.molecule.chains import chain_numbers
+from fpforce.molecule.chains import chain_numbers, name_in_file
 from fpforce.molecule.graph import neighbours_of, reached
 from fpforce.molecule.presets import PRESETS
 from fpforce.molecule.residues import is_solvent, is_water, whole_residues
@@ -198,8 +198,8 @@ def _chain_names(bonded: BondedTopology, groups: Iterable[Sequence[int]], severa
     number_of = chain_numbers(bonded)
     residues = [topology.atom(group[0]).residue for group in groups]
     used = sorted({number_of[residue.index] for residue in residues})
-    given = {number_of[residue.index]: getattr(residue.chain, "chain_id", None) for residue in residues}
-    names = [str(given[number] or "").strip() for number in used]
+    given = {number_of[residue.index]: name_in_file(residue) for residue in residues}
+    names = [given[number] for number in used]
     if not all(names) or len(set(names)) < len(names):
         if len(used) > len(LETTERS) and several_chains:
             raise InputError(
