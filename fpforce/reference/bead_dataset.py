@@ -30,8 +30,7 @@ def write_bead_dataset(
     """Write the data set of independent runs into a folder; an existing one is replaced.
 
     Energies and forces are those of the positions as the trajectory holds them, rounded to 0.001 nm. A forces file has
-    `forces` (frames, n, 3) in kJ/mol/nm, which a recipe takes as data.forces, their `force_variances`, which are zero,
-    since no atom is left out of the beads' energy, and `energies_kj_per_mol` (frames,).
+    `forces` (frames, n, 3) in kJ/mol/nm, which a recipe takes as data.forces, and `energies_kj_per_mol` (frames,).
 
     Args:
         folder: where to; made if missing.
@@ -49,7 +48,7 @@ def write_bead_dataset(
         write_xtc(folder / file, run.positions_nm, run.interval_ps)
         energies, forces = energies_and_forces(model.system, run.positions_nm)
         with replacing(folder / forces_file(file)) as unfinished, open(unfinished, "wb") as out:
-            np.savez(out, forces=forces, force_variances=np.zeros_like(forces), energies_kj_per_mol=energies)
+            np.savez(out, forces=forces, energies_kj_per_mol=energies)
         record["runs"][file] = {
             "frames": len(run.positions_nm),
             "interval_ps": run.interval_ps,

@@ -81,8 +81,7 @@ class ExpertTraining(pl.LightningModule):
         # By whether they have the Fokker-Planck term; made when first needed, when all weights are where they belong.
         self._steps: Uncopied[dict[bool, StepFunction]] = Uncopied({})
         self._flow: Uncopied[FlowPool | None] = Uncopied(None)
-        matched = 0.0 if self._force_loss.value is None else self._force_loss.value.at_start
-        times = TimeSampler(self.plan.t_min, self.plan.t_max, self.plan.v_min, matched)
+        times = TimeSampler(self.plan.t_min, self.plan.t_max, self.plan.v_min)
         self._batches: Uncopied[NoisedBatches] = Uncopied(
             self.training_set.batches(
                 times,

@@ -14,10 +14,6 @@ noisier. For Gaussian data with isotropic modes and noise-free forces T is the s
 
 The loss E || M^(1/2) (s - T) ||^2 / D is 1 for a zero score at every t, as the denoising loss is. Up to a constant it
 is the denoising loss || sigma s + z ||^2 plus the force-matching loss || (alpha s - f_0) / v^(1/2) ||^2.
-
-Of forces without noise a part of every batch is at t_min, where the loss is force matching. Stiff bonds, which the
-prior knows, have nearly all of v there, and other forces would count for the little that they are beside them: so the
-loss is divided by the part of v that bonds and angles leave, and is 1 for a score that knows no more than these.
 Source: docs/method.md, eqs. 11 and 12.
 """
 
@@ -34,16 +30,13 @@ class ForceBlending:
     scores (frames, beads, 3): f_0 of all frames, centred; weights (frames,): how much each counts. modes
     (beads - 1, beads) are the eigenvectors of their bead-bead covariance and variances (beads - 1,) its eigenvalues,
     the mean square v of one component.
-    left: of forces without noise the part of v that stiff pairs leave, by which the loss is divided where it is force
-    matching.
     """
 
-    def __init__(self, scores: Tensor, weights: Tensor | None = None, left: float = 1.0):
+    def __init__(self, scores: Tensor, weights: Tensor | None = None):
         f = centred(scores.double())
         if weights is not None:
             f = (len(f) * shares(weights)).sqrt()[:, None, None] * f
         variances, vectors = torch.linalg.eigh(torch.einsum("fid,fjd->ij", f, f) / (3 * len(f)))
-        self.left = left
         # The first eigenvector is the centre of mass, on which centred forces do not act.
         self.modes = vectors.T[1:].to(scores.dtype).contiguous()
         self.variances = variances[1:].clamp_min(1e-9 * float(variances[-1])).to(scores.dtype)
@@ -62,16 +55,7 @@ class ForceBlending:
         mixed = alpha(t)[:, None, None] * force / self.variances[:, None] - sigma(t)[:, None, None] * noise
         return torch.matmul(self.modes.T, mixed / self.precision(t))
 
-    def emphasis(self, t: Tensor) -> Tensor:
-        """(batch, beads - 1, 1): 1 / left as long as noise hardly changes the stiff forces, which it does by v sigma,
-        and 1 beyond.
-        """
-        changed = sigma_squared(t)[:, None, None] * (self.variances / self.left)[:, None]
-        return 1.0 + (1.0 / self.left - 1.0) / (1.0 + changed.square())
-
     def loss(self, score: Tensor, t: Tensor, z: Tensor, force: Tensor) -> Tensor:
         """Scalar loss of a score (batch, beads, 3)."""
-        residual = torch.matmul(self.modes, score - self.target(t, z, force)).square() * self.precision(t)
-        if self.left < 1.0:
-            residual = residual * self.emphasis(t)
-        return residual.sum(dim=(1, 2)).mean() / degrees_of_freedom(z.shape[1])
+        residual = torch.matmul(self.modes, score - self.target(t, z, force)) * self.precision(t).sqrt()
+        return residual.square().sum(dim=(1, 2)).mean() / degrees_of_freedom(z.shape[1])

@@ -31,7 +31,6 @@ from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.force_blending import ForceBlending
 from fpforce.training.models.moments import mean
 
-AT_START = 0.25  # part of a batch at t_min, where exact forces are matched
 ELEMENTS = 20_000_000  # of the largest array that the noise of averages is judged by
 
 
@@ -93,8 +92,7 @@ def unexplained(frames: Tensor, scores: Tensor, pairs: list[tuple[int, int]]) ->
 class ForceLoss:
     """The loss of a training set with forces.
 
-    noise: part of the mean square of averaged forces that is noise, 0 of exact ones; None for single forces. The rest
-    as for PairForces. at_start: part of a batch that is to be at t_min.
+    noise: part of the mean square of averaged forces that is noise; None for single forces. The rest as for PairForces.
     """
 
     def __init__(
@@ -105,11 +103,9 @@ class ForceLoss:
         noise: float | None = None,
         weights: Tensor | None = None,
     ):
-        left = 1.0 if noise is None else unexplained(frames, scores, pairs)
-        self.blended = 0.0 if noise is None else max(0.0, 1.0 - noise / left)
-        self.at_start = AT_START if noise == 0.0 else 0.0
+        self.blended = 0.0 if noise is None else max(0.0, 1.0 - noise / unexplained(frames, scores, pairs))
         self.pairs = PairForces(frames, scores, pairs, weights)
-        self.modes = ForceBlending(scores, weights, left if noise == 0.0 else 1.0)
+        self.modes = ForceBlending(scores, weights)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
         """Move to where the network is."""

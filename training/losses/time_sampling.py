@@ -16,14 +16,13 @@ class TimeSampler:
     """Draws diffusion times: half of a batch uniform in t, half uniform in log(sigma^2 + v_min).
 
     The second half resolves small t, where the score steepens; v_min is the variance below which nothing in the
-    data is resolved any further. Times lie in [t_min, t_max]. at_start: part of a batch that is at t_min instead, where
-    exact forces say what denoising cannot; `density` is of the others.
+    data is resolved any further. Times lie in [t_min, t_max].
     """
 
-    def __init__(self, t_min: float, t_max: float, v_min: float, at_start: float = 0.0):
+    def __init__(self, t_min: float, t_max: float, v_min: float):
         if not 0.0 < t_min < t_max <= 1.0:
             raise ValueError(f"times need 0 < t_min < t_max <= 1, got t_min={t_min}, t_max={t_max}")
-        self.t_min, self.t_max, self.v_min, self.at_start = t_min, t_max, v_min, at_start
+        self.t_min, self.t_max, self.v_min = t_min, t_max, v_min
         ends = sigma_squared(torch.tensor([t_min, t_max], dtype=torch.float64))
         self._low, self._high = torch.log(ends + v_min).tolist()
 
@@ -36,9 +35,7 @@ class TimeSampler:
         variance = torch.exp(level.double()) - self.v_min
         times = torch.cat([uniform.double(), time_of_variance(variance)]).clamp(self.t_min, self.t_max)
         order = torch.randperm(count, generator=generator, device=like.device)
-        times = times[order].to(like.dtype)
-        times[: round(self.at_start * count)] = self.t_min
-        return times
+        return times[order].to(like.dtype)
 
     def density(self, t: Tensor) -> Tensor:
         """Probability density of the times drawn, per unit of t."""

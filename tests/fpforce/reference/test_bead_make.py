@@ -60,7 +60,6 @@ def test_training_takes_the_data_and_its_forces_fit_the_frames(made):
     )
     assert [str(bead) for bead in frames.beads.beads] == ["GLY1-CA", "LYS2-CA", "TRP3-CA", "GLU4-CA", "ASP5-CA"]
     assert len(frames.beads.bonds) == 4
-    assert frames.forces.variances.shape == frames.positions_nm.shape and not frames.forces.variances.any()
     virials = check_forces(frames, BOLTZMANN_KJ_PER_MOL_K * record["made"]["temperature_k"])
     assert np.mean([virial.ratio for virial in virials]) == pytest.approx(1.0, abs=0.15)
 
