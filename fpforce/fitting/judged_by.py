@@ -50,8 +50,7 @@ def prepare(recipe: "Recipe", settings: FitSettings, folder: Path) -> dict[str, 
     states = []
     for number, index in enumerate(found, start=1):
         name = f"state_{number}.pdb"
-        with replacing(folder / name) as unfinished:
-            frames.beads.write_pdb(unfinished, trained[index])
+        frames.beads.write_structure(folder / name, trained[index])
         basins = [p.basin_names[int(upper_basin(p, p.coordinates(trained[index])))] for p in planes]
         names = [f"{plane.name}: {basin}" for plane, basin in zip(planes, basins, strict=True)]
         states.append({"file": f"{folder.name}/{name}", "frame": index, "basins": names})

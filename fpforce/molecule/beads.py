@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from openmm import app
 
 
+# Names of chains where those of a file will not do.
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
 @dataclass(frozen=True)
 class Bead:
     """One bead: a single source atom, or a group of them at their centre of mass.
@@ -316,6 +320,14 @@ class BeadTable:
         from fpforce.molecule.pdb_writer import write_pdb
 
         write_pdb(self, path_or_file, positions_nm)
+
+    def write_structure(self, path: str | os.PathLike[str], positions_nm: "ArrayLike") -> None:
+        """Write the beads as PDB, and beside it, as .cif, with all names where PDB columns cannot hold them."""
+        from fpforce.molecule.cif_writer import needs_cif, write_cif
+
+        self.write_pdb(path, positions_nm)
+        if needs_cif(self):
+            write_cif(self, Path(path).with_suffix(".cif"), positions_nm)
 
     def _tree(self) -> list[tuple[str, list[list[Bead]]]]:
         """[(chain, [[beads of a residue], ...]), ...] in bead order: beads of a residue must follow each other."""

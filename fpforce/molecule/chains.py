@@ -47,6 +47,13 @@ def chain_numbers(bonded: "BondedTopology") -> list[int]:
     return numbers
 
 
+def name_in_file(residue: "Residue") -> str:
+    """What the file calls the chain of a residue: the chain's name, or the segment's where it has none, as in a PSF; ""
+    without either.
+    """
+    return str(getattr(residue.chain, "chain_id", None) or getattr(residue, "segment_id", None) or "").strip()
+
+
 def numbers_begin_anew(before: "Residue", after: "Residue") -> bool:
     """Whether the number of a residue is below that of the residue before it, and not because the columns of a PDB or
     GRO are full.

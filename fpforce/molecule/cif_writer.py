@@ -25,8 +25,11 @@ _ENDS = [f"ptnr{end}_label_{what}" for end in (1, 2) for what in ("asym_id", "co
 
 
 def needs_cif(table: BeadTable) -> bool:
-    """Whether names of beads or residues are longer than PDB columns."""
-    return any(len(bead.name) > LONGEST_NAME or len(bead.residue) > LONGEST_RESIDUE for bead in table.beads)
+    """Whether names of beads, residues or chains are longer than PDB columns."""
+    return any(
+        len(bead.name) > LONGEST_NAME or len(bead.residue) > LONGEST_RESIDUE or len(bead.chain) > 1
+        for bead in table.beads
+    )
 
 
 def write_cif(table: BeadTable, path: str | os.PathLike[str], positions_nm: "ArrayLike") -> None:

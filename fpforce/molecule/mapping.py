@@ -13,9 +13,9 @@ import numpy as np
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.atom_bonds import BondedTopology, complete_bonds
-from fpforce.molecule.beads import Bead, BeadTable
+from fpforce.molecule.beads import LETTERS, Bead, BeadTable
 from fpforce.molecule.bonding import bead_bonds, reasons_apart, require_connected
-from fpforce.molecule.chains import chain_numbers
+from fpforce.molecule.chains import chain_numbers, name_in_file
 from fpforce.molecule.graph import neighbours_of, reached
 from fpforce.molecule.presets import PRESETS
 from fpforce.molecule.residues import is_solvent, is_water, whole_residues
@@ -191,24 +191,24 @@ def _refuse_spread_groups(topology: "mdtraj.Topology", names: Sequence[str], gro
 
 
 def _chain_names(bonded: BondedTopology, groups: Iterable[Sequence[int]], several_chains: bool) -> dict[int, str]:
-    """{residue: one-letter name of its chain}, distinct for each chain that supplies beads."""
+    """{residue: name of its chain}, distinct for each chain that supplies beads: that of the file where all have one of
+    their own, else letters.
+    """
     topology = bonded.topology
     number_of = chain_numbers(bonded)
     residues = [topology.atom(group[0]).residue for group in groups]
     used = sorted({number_of[residue.index] for residue in residues})
-    given = {number_of[residue.index]: getattr(residue.chain, "chain_id", None) for residue in residues}
+    given = {number_of[residue.index]: name_in_file(residue) for residue in residues}
     names = [given[number] for number in used]
-    if not (all(name and len(name) == 1 and name.strip() for name in names) and len(set(names)) == len(names)):
-        if len(used) > len(_LETTERS) and several_chains:
+    if not all(names) or len(set(names)) < len(names):
+        if len(used) > len(LETTERS) and several_chains:
             raise InputError(
-                f"the beads come from {len(used)} chains; {len(_LETTERS)} at most are supported: choose fewer"
+                f"the beads come from {len(used)} chains without names of their own, and there are {len(LETTERS)} "
+                "letters for them: name the chains in an mmCIF, or choose fewer"
             )
-        names = [_LETTERS[place % len(_LETTERS)] for place in range(len(used))]
+        names = [LETTERS[place % len(LETTERS)] for place in range(len(used))]
     name_of = dict(zip(used, names, strict=True))
     return {residue.index: name_of[number_of[residue.index]] for residue in residues}
-
-
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def _bead(

@@ -4,6 +4,7 @@ In: a BeadTable and positions. Out: text that mdtraj and OpenMM read, with the b
 because readers otherwise take a bead named CA for calcium.
 """
 
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import numpy as np
 
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
-from fpforce.molecule.beads import BeadTable
+from fpforce.molecule.beads import LETTERS, BeadTable
 from fpforce.molecule.graph import neighbours_of
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ def write_pdb(table: BeadTable, path_or_file: str | os.PathLike[str] | TextIO, p
     """Write beads as PDB with element column, TER and CONECT records.
 
     Args:
-        table: the BeadTable. Beyond 99,999 of beads and ends of chains, serial numbers go on as A0000, A0001, ... in
-            base 16, which OpenMM reads; mdtraj then reads the beads, and no bonds.
+        table: the BeadTable. Names longer than the columns are cut to them, and such chains get letters. Beyond 99,999
+            of beads and ends of chains, serial numbers go on as A0000, A0001, ... in base 16, which OpenMM reads;
+            mdtraj then reads the beads, and no bonds.
         path_or_file: path, which is replaced when all is written, or a text file open for writing.
         positions_nm: (n, 3) or (frames, n, 3) in nm; several frames become MODELs. A frame that reaches beyond the
             columns of a PDB (-99.9999 to 999.9999 nm) is moved, with its mean position to the origin.
@@ -91,6 +93,14 @@ def pdb_names(table: BeadTable) -> list[tuple[str, str]]:
     return names
 
 
+def pdb_chains(table: BeadTable) -> dict[str, str]:
+    """{chain: its letter in a PDB}: its name where that is one letter, else the next letter that no other chain has."""
+    chains = list(dict.fromkeys(bead.chain for bead in table.beads))
+    taken = {chain for chain in chains if len(chain) == 1}
+    free = itertools.cycle([letter for letter in LETTERS if letter not in taken] or LETTERS)
+    return {chain: chain if len(chain) == 1 else next(free) for chain in chains}
+
+
 def _within_columns(frame_nm: np.ndarray) -> np.ndarray:
     """The frame (n, 3) where it is, or centred where the columns hold it no other way."""
     if np.all(np.isfinite(frame_nm)):
@@ -117,7 +127,7 @@ def _serial(number: int) -> str:
 
 def _rows(table: BeadTable) -> tuple[list[str], list[tuple[str, int | None, str]]]:
     """Serial number per bead, and the text around the coordinates: (before, bead index or None for TER, after)."""
-    names = pdb_names(table)
+    names, chains = pdb_names(table), pdb_chains(table)
     serials: list[str] = []
     rows: list[tuple[str, int | None, str]] = []
     serial = 0
@@ -127,7 +137,7 @@ def _rows(table: BeadTable) -> tuple[list[str], list[tuple[str, int | None, str]
         element = (bead.element or "C").upper()
         name, residue_name = names[i]
         name = name if len(name) >= 4 or len(element) == 2 else f" {name}"
-        residue = f"{residue_name:>3s}".ljust(4) + f"{bead.chain:1.1s}{bead.residue_number % 10000:4d}"
+        residue = f"{residue_name:>3s}".ljust(4) + f"{chains[bead.chain]}{bead.residue_number % 10000:4d}"
         rows.append((f"ATOM  {serials[-1]} {name:<4.4s} {residue}    ", i, f"  1.00  0.00          {element:>2s}  "))
         if i + 1 == len(table) or table.beads[i + 1].chain != bead.chain:
             serial += 1

@@ -59,9 +59,9 @@ def write_bead_dataset(
             **_observables(model, run.positions_nm),
             "basins": {"chain": _states(model, run.positions_nm, middles)},
         }
-    model.beads.write_pdb(folder / f"{name}.pdb", runs[0].positions_nm[0] - runs[0].positions_nm[0].mean(axis=0))
+    model.beads.write_structure(folder / f"{name}.pdb", runs[0].positions_nm[0] - runs[0].positions_nm[0].mean(axis=0))
     if model.native_nm is not None:
-        model.beads.write_pdb(folder / "native.pdb", model.native_nm)
+        model.beads.write_structure(folder / "native.pdb", model.native_nm)
     record["start_frames"] = _write_starts(folder, model, runs[0].positions_nm)
     compared, between = [run["basins"] for run in record["runs"].values()], "runs"
     if len(runs) == 1 and len(runs[0].positions_nm) > 1:
@@ -139,6 +139,8 @@ def _write_starts(folder: Path, model: BeadModel, positions_nm: np.ndarray) -> d
     starts = {}
     for state, goal in goals.items():
         frame = int(np.argmin(np.abs(order - goal)))
-        model.beads.write_pdb(folder / f"start_{state}.pdb", positions_nm[frame] - positions_nm[frame].mean(axis=0))
+        model.beads.write_structure(
+            folder / f"start_{state}.pdb", positions_nm[frame] - positions_nm[frame].mean(axis=0)
+        )
         starts[f"start_{state}.pdb"] = {"train_frame": frame, "beads": model.beads.mapping}
     return starts

@@ -88,7 +88,7 @@ def write_dataset(
             "bonds_nm": bond_statistics(table, positions),
             "basins": basin_statistics(run.positions_nm, topology),
         }
-    table.write_pdb(folder / f"{name}.pdb", table.positions(runs[0].positions_nm[:1], topology)[0])
+    table.write_structure(folder / f"{name}.pdb", table.positions(runs[0].positions_nm[:1], topology)[0])
     record["start_frames"] = _write_starts(folder, topology, heavy, runs[0].positions_nm)
     compared, between = [run["basins"] for run in record["runs"].values()], "runs"
     if len(runs) == 1 and len(runs[0].positions_nm) > 1:
@@ -127,7 +127,7 @@ def _write_starts(
     table = map_beads(topology, "backbone5" if amino_acids == 1 and capped else "backbone")
     positions = table.positions(positions_nm, topology)
     if not heavy.phi_psi:
-        table.write_pdb(folder / "start.pdb", positions[0] - positions[0].mean(axis=0))
+        table.write_structure(folder / "start.pdb", positions[0] - positions[0].mean(axis=0))
         return {"start.pdb": {"train_frame": 0, "beads": table.mapping}}
     heavy_positions = heavy.positions(positions_nm, topology)
     phi, psi = (dihedral(heavy_positions, heavy.phi_psi[0][angle]) for angle in ("phi", "psi"))
@@ -137,7 +137,7 @@ def _write_starts(
         if not len(members):
             continue
         frame = int(members[np.argmax(_density(phi[members], psi[members]))])
-        table.write_pdb(folder / f"start_{name}.pdb", positions[frame] - positions[frame].mean(axis=0))
+        table.write_structure(folder / f"start_{name}.pdb", positions[frame] - positions[frame].mean(axis=0))
         starts[f"start_{name}.pdb"] = {
             "train_frame": frame,
             "beads": table.mapping,

@@ -1,5 +1,6 @@
 """The files of one simulation: trajectory, `<output>.json` sidecar, `<output>.checkpoint`, `<output>.pdb` topology.
 
+Where names are longer than PDB columns, `<output>.cif` has them besides.
 For every saved time the trajectory holds one frame per replica, in replica order (with `per_replica`, one file per
 replica). Frames are appended as they come; the checkpoint records how far the files reach, so that a resumed run first
 cuts them back to it and no frame appears twice. Checkpoint and sidecar are replaced in one step: a kill at any moment
@@ -19,6 +20,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.foundation.foreign_files import damage_as_value_error, mapping_in, numpy_file, read_json
 from fpforce.foundation.locking import Lock
 from fpforce.molecule.beads import BeadTable
+from fpforce.molecule.cif_writer import needs_cif
 from fpforce.trajectories.trajectory_writer import check_extension, open_trajectory
 
 # Frames are kept in memory for at most this long before they go to the file.
@@ -40,6 +42,7 @@ class SimulationFiles:
         self.sidecar = sidecar_of(self.output)
         self.checkpoint = self.output.with_name(self.output.name + ".checkpoint")
         self.topology = self.output.with_name(self.output.name + ".pdb")
+        self.all_names = [self.topology.with_suffix(".cif")] if needs_cif(beads) else []
         self.shards = self.output.with_name(self.output.name + ".shards")
         self.trajectories = [self.output]
         if per_replica:
@@ -53,7 +56,7 @@ class SimulationFiles:
 
     def require_absent(self) -> None:
         """Raise InputError if a file of an earlier simulation is in the way."""
-        for path in (*self.trajectories, self.topology, self.sidecar, self.checkpoint, self.shards):
+        for path in (*self.trajectories, self.topology, *self.all_names, self.sidecar, self.checkpoint, self.shards):
             if path.exists():
                 raise InputError(
                     f"{path} already exists; give another --output, or --overwrite, or --resume to continue "
@@ -84,7 +87,7 @@ class SimulationFiles:
     def start(self, positions_nm: np.ndarray) -> None:
         """Begin new trajectory files and write the topology; files of an earlier simulation are replaced."""
         self.remove_earlier()
-        self._beads.write_pdb(self.topology, positions_nm)
+        self._beads.write_structure(self.topology, positions_nm)
         self._writers = [open_trajectory(path, self._beads) for path in self.trajectories]
 
     def remove_earlier(self) -> None:

@@ -136,7 +136,7 @@ def simulate_shards(
                 if not settings.overwrite:
                     files.require_absent()  # again: another run may have come and gone
                 files.remove_earlier()
-                bound.beads.write_pdb(files.topology, np.array(description["start"]["positions_nm"]))
+                bound.beads.write_structure(files.topology, np.array(description["start"]["positions_nm"]))
                 files.shards.mkdir()
                 files.write_sidecar(description)
             run = _Run(force_field, bound, settings, description, shards, pool)

@@ -12,7 +12,6 @@ import numpy as np
 
 from fpforce.foundation.atomic_files import replacing
 from fpforce.molecule.beads import BeadTable
-from fpforce.molecule.cif_writer import needs_cif, write_cif
 from fpforce.trajectories.collected import savez
 from fpforce.trajectories.scene import Scene, draw
 from fpforce.trajectories.trajectory_writer import write_xtc
@@ -30,9 +29,7 @@ def write_bead_frames(frames: "BeadFrames", folder: str | Path, recipe: dict[str
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    frames.beads.write_pdb(folder / "beads.pdb", frames.positions_nm[0])
-    if needs_cif(frames.beads):
-        write_cif(frames.beads, folder / "beads.cif", frames.positions_nm[0])
+    frames.beads.write_structure(folder / "beads.pdb", frames.positions_nm[0])
     pieces, names = frames.split(), []
     step_ps = frames.time_step_ps or 1.0
     for number, piece in enumerate(pieces, start=1):

@@ -14,6 +14,7 @@ import numpy as np
 
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.bonding import LINK, SEQUENCE
+from fpforce.molecule.chains import name_in_file
 from fpforce.molecule.chirality import chiral_residues
 from fpforce.molecule.residues import CAPS, alpha_carbon, amino_acid_of, backbone, is_solvent, is_water
 from fpforce.trajectories.collected import pieces_of
@@ -199,10 +200,8 @@ def chains_of(table: BeadTable) -> tuple[tuple[tuple[str, str], ...], tuple[tupl
 
 def chain_names_in_file(topology: "mdtraj.Topology", table: BeadTable) -> dict[str, str]:
     """{chain of the beads: its name in an mdtraj topology} of chains that have another one there."""
-    names = {bead.chain: topology.atom(bead.atoms[0]).residue.chain.chain_id for bead in reversed(table.beads)}
-    return {
-        chain: str(name) for chain, name in reversed(names.items()) if name and str(name).strip() not in ("", chain)
-    }
+    names = {bead.chain: name_in_file(topology.atom(bead.atoms[0]).residue) for bead in reversed(table.beads)}
+    return {chain: name for chain, name in reversed(names.items()) if name not in ("", chain)}
 
 
 def left_out_of(

@@ -10,12 +10,16 @@ from pathlib import Path
 import mdtraj
 import numpy as np
 import pytest
+from openmm import app
 
 import fpforce
 from fpforce.simulation.simulate import SimulationSettings, simulate
 from fpforce.training.export import export
 from fpforce.training.recipe.read import load_recipe
+from fpforce.training.sample import sample
+from fpforce.training.sampling.sampler import SampleSettings
 from fpforce.training.train import train
+from fpforce.trajectories.bead_frames import read_bead_frames
 
 here = Path(__file__).parents[1] / "fpforce" / "trajectories" / "dimers.py"
 spec = importlib.util.spec_from_file_location("dimers", here)
@@ -39,6 +43,41 @@ def folder(tmp_path_factory):
         "run: {max_steps: 60, threads: 1, accelerator: cpu, compile: false}\n"
     )
     return folder
+
+
+def test_chains_keep_names_of_several_letters_from_an_mmcif_to_all_that_is_written(folder, tmp_path):
+    structure = mdtraj.load(str(folder / "dimer.pdb"))
+    topology = structure.topology.to_openmm()
+    for chain, name in zip(topology.chains(), ("AAA", "AAB"), strict=True):
+        chain.id = name
+    with open(tmp_path / "dimer.cif", "w") as file:
+        app.PDBxFile.writeFile(topology, structure.openmm_positions(0), file, keepIds=True)
+    names = ["AAA"] * BEADS + ["AAB"] * BEADS
+    recipe = load_recipe(
+        folder / "recipe.yaml",
+        [
+            f"output={tmp_path / 'out'}",
+            f"data.topology={tmp_path / 'dimer.cif'}",
+            "model.chiral=false",
+            "run.max_steps=5",
+        ],
+    )
+    export(train(recipe, show_progress=False), tmp_path / "model.pt")
+    field = fpforce.load(tmp_path / "model.pt")
+    assert [bead.chain for bead in field.beads.beads] == names
+    assert [chain.id for chain in field.topology.chains()] == ["AAA", "AAB"]
+    simulate(field, tmp_path / "out.xtc", SimulationSettings(steps=200, replicas=2, report_interval_ps=0.1, seed=0))
+    sample(tmp_path / "out" / "model.ckpt", tmp_path / "iid.xtc", SampleSettings(samples=8, steps=20, seed=0))
+    for output in ("out.xtc", "iid.xtc"):
+        for end, expected in ((".cif", ["AAA", "AAB"]), (".pdb", ["A", "B"])):
+            read = read_bead_frames(tmp_path / output, tmp_path / f"{output}{end}", beads="ca", several_chains=True)
+            assert list(dict.fromkeys(bead.chain for bead in read.beads.beads)) == expected
+            assert read.beads.bonds == field.beads.bonds
+            assert field.beads.match(read.beads.to_mdtraj()) == "beads"
+    for end in ("", ".pdb", ".json", ".checkpoint"):
+        (tmp_path / f"out.xtc{end}").unlink(missing_ok=True)
+    with pytest.raises(fpforce.InputError, match=r"out\.xtc\.cif already exists"):
+        simulate(field, tmp_path / "out.xtc", SimulationSettings(steps=200, report_interval_ps=0.1, seed=0))
 
 
 @pytest.mark.parametrize("model", ["internal", pytest.param("graph_transformer", marks=pytest.mark.long)])

@@ -119,14 +119,22 @@ def _without_redundant(data: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """C and M in which combinations of distances that no small displacement changes are as if alone.
 
     Such are the angles around an atom in a plane, whose sum is what it is: what data and noise make of it is of second
-    order, and no Gaussian.
+    order, and no Gaussian. They are taken out in units of each distance's own width: of a combination of a soft 1-3
+    distance and a stiff bond nearly all is the former's, and in nm the bond would get a part of the former's width.
     """
     sizes, directions = torch.linalg.eigh(noise)
-    redundant = directions[:, sizes < LEAST]
-    free = torch.eye(len(data)).to(data) - redundant @ redundant.T
-    alone = torch.diag(data.diagonal())
-    data = free @ data @ free + redundant @ torch.diag((redundant.T @ alone @ redundant).diagonal()) @ redundant.T
-    return data, free @ noise @ free + 2.0 * redundant @ redundant.T + SPREAD * torch.eye(len(data)).to(data)
+    widths = data.diagonal().sqrt()
+    widths = widths.clamp_min(1e-6 * float(widths.max()))
+    redundant = torch.linalg.qr(widths[:, None] * directions[:, sizes < LEAST])[0]
+    identity, units = torch.eye(len(data)).to(data), widths[:, None] * widths
+    free = identity - redundant @ redundant.T
+
+    def alone(covariance: Tensor) -> Tensor:
+        scaled = covariance / units
+        own = (redundant.square() * scaled.diagonal()[:, None]).sum(0)
+        return units * (free @ scaled @ free + redundant * own @ redundant.T)
+
+    return alone(data), alone(noise) + SPREAD * identity
 
 
 def pairs_with_a_bead_in_common(pairs: Tensor) -> tuple[Tensor, Tensor, Tensor]:

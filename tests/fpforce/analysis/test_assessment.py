@@ -157,6 +157,22 @@ def test_stretched_bonds_fail(runs):
     assert check(result, "excess_js").passed, "dihedrals do not change with the scale"
 
 
+def test_bonds_of_few_frames_are_held_to_what_independent_frames_are(runs):
+    # 0.2 pm is less than what two honest sets of so few frames of soft bonds are apart.
+    beads, frames, reference, phi = runs
+    rng = np.random.default_rng(0)
+
+    def softened(positions, stretch=0.0):
+        scaled = 1.0 + 0.05 * rng.normal(size=(len(positions), 1, 1)) + stretch
+        return (scaled * positions).astype(np.float32)
+
+    few, chosen = softened(reference[::8]), np.arange(0, len(frames), 8)
+    honest = assess(beads, [few], two_starts(softened(frames), phi, chosen), settings=ALL_FRAMES)
+    assert max(bond.w1 for bond in honest.bonds) > 2e-4 and check(honest, "bond_w1_nm").passed
+    wrong = assess(beads, [few], two_starts(softened(frames, 0.008), phi, chosen), settings=ALL_FRAMES)
+    assert not check(wrong, "bond_w1_nm").passed
+
+
 def test_discarding_leaves_out_the_start_of_every_replica(runs):
     beads, frames, reference, phi = runs
     simulations = two_starts(frames, phi, np.arange(len(frames)))

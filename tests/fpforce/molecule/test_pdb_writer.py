@@ -130,3 +130,17 @@ def test_pdb_that_is_not_written_to_its_end_leaves_the_old_one(dipeptide, tmp_pa
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == whole and list(tmp_path.iterdir()) == [path]
+
+
+def test_chains_of_names_longer_than_a_letter_get_letters_that_no_other_has(tmp_path):
+    chains = ("AAA", "A", "AAB", "C")
+    records = [{"name": "CA", "residue": "GLY", "chain": chain} for chain in chains for _ in range(2)]
+    table = list_beads(records, several_chains=True)
+    table.write_structure(tmp_path / "beads.pdb", np.arange(24).reshape(8, 3) * 0.2)
+    named = mdtraj.load(str(tmp_path / "beads.pdb")).topology
+    assert [chain.chain_id for chain in named.chains] == ["B", "A", "D", "C"]
+    assert [chain.id for chain in app.PDBFile(str(tmp_path / "beads.pdb")).topology.chains()] == ["B", "A", "D", "C"]
+    assert [chain.chain_id for chain in mdtraj.load(str(tmp_path / "beads.cif")).topology.chains] == list(chains)
+    short = list_beads([{"name": "CA", "residue": "GLY", "chain": "A"}] * 2)
+    short.write_structure(tmp_path / "short.pdb", np.arange(6).reshape(2, 3) * 0.2)
+    assert not (tmp_path / "short.cif").exists()

@@ -217,12 +217,47 @@ def test_residue_numbers_of_five_digits_in_a_pdb_are_kept(peptide, tmp_path):
     assert [bead.residue_number for bead in frames.beads.beads] == [*range(first, first + len(SEQUENCE))]
 
 
-def test_names_of_chains_that_are_longer_than_a_letter_are_shown(peptide, tmp_path):
+def test_names_of_chains_that_are_longer_than_a_letter_are_kept(peptide, tmp_path):
     topology = peptide.topology.copy()
     topology.chain(0).chain_id = "PROB"
     peptide.save(str(tmp_path / "frames.xtc"))
-    report = read_bead_frames(tmp_path / "frames.xtc", topology, beads="ca").report
-    assert report.chains_in_file == {"A": "PROB"} and "(chain PROB in the file)" in str(report)
+    frames = read_bead_frames(tmp_path / "frames.xtc", topology, beads="ca")
+    assert {bead.chain for bead in frames.beads.beads} == {"PROB"}
+    assert "chain PROB" in str(frames.report) and not frames.report.chains_in_file
+
+
+def test_segments_name_the_chains_of_a_psf(tmp_path):
+    count, names = 4, ("PROA", "PROB")
+    lines = ["PSF", "", "       1 !NTITLE", " REMARKS", "", f"{2 * count:8d} !NATOM"]
+    for number, name in enumerate(name for name in names for _ in range(count)):
+        atom = f"{number + 1:8d} {name:4s} {number % count + 1:<4d} LEU  CA   CT1 "
+        lines.append(atom + "   0.000000       12.0110           0")
+    pairs = [(i + 1, i + 2) for start in (0, count) for i in range(start, start + count - 1)]
+    lines += ["", f"{len(pairs):8d} !NBOND: bonds"]
+    lines += ["".join(f"{i:8d}{j:8d}" for i, j in pairs[k : k + 4]) for k in range(0, len(pairs), 4)]
+    for empty in ("NTHETA: angles", "NPHI: dihedrals", "NIMPHI: impropers", "NDON: donors", "NACC: acceptors"):
+        lines += ["", f"{0:8d} !{empty}", ""]
+    (tmp_path / "given.psf").write_text("\n".join(lines) + "\n")
+    xyz = np.array([[[0.38 * i, 0.05 * (i % 2), 0.5 * k] for k in (0, 1) for i in range(count)]] * 3)
+    np.save(tmp_path / "frames.npy", xyz)
+    frames = read_bead_frames(
+        tmp_path / "frames.npy", tmp_path / "given.psf", beads="ca", several_chains=True, length_unit="nm"
+    )
+    assert tuple(dict.fromkeys(bead.chain for bead in frames.beads.beads)) == names
+    assert "chain PROB" in str(frames.report)
+
+
+def test_chains_of_one_name_get_letters_and_are_shown_as_in_the_file(tmp_path):
+    beads = ca_beads(8)
+    both = beads.join(beads)
+    for chain in both.chains:
+        chain.chain_id = "PROB"
+    xyz = np.array([[[0.38 * i, 0.05 * (i % 2), 0.5 * k] for k in (0, 1) for i in range(8)]] * 3)
+    mdtraj.Trajectory(xyz, both).save(str(tmp_path / "frames.xtc"))
+    frames = read_bead_frames(tmp_path / "frames.xtc", both, beads="ca", several_chains=True)
+    assert list(dict.fromkeys(bead.chain for bead in frames.beads.beads)) == ["A", "B"]
+    assert frames.report.chains_in_file == {"A": "PROB", "B": "PROB"}
+    assert "(chain PROB in the file)" in str(frames.report)
 
 
 @pytest.mark.parametrize("last, first", [(9_999, 0), (9_999, 1), (99_999, 0), (99_999, 1)])

@@ -32,12 +32,14 @@ def tables(draw):
     residues = draw(st.lists(RESIDUES.filter(lambda r: r.upper() not in FORBIDDEN), min_size=count, max_size=count))
     alone = draw(st.booleans())
     names = draw(st.lists(NAMES, min_size=count, max_size=count, unique=True))
+    chain = draw(st.sampled_from(["A", "7", "AAA", "B-2", "PROA"]))
     parents = [draw(st.integers(0, i - 1)) for i in range(1, count)]
     records = [
         {
             "name": names[i],
             "residue": residues[0] if alone else residues[i],
             "residue_number": 1 if alone else i + 1,
+            "chain": chain,
             "mass_da": draw(st.floats(1.0, 200.0)),
             "element": draw(st.sampled_from(["C", "N", "S", "Cl"])),
             "bonds": [parents[i - 1]] if i else [],
@@ -68,6 +70,7 @@ def test_mmcif_keeps_every_name_number_and_bond(table):
     for index, (atom, bead) in enumerate(zip(read.atoms, table.beads, strict=True)):
         assert atom.residue.name == bead.residue or table.is_called(index, atom.name, atom.residue.name)
     assert [atom.residue.resSeq for atom in read.atoms] == [bead.residue_number for bead in table.beads]
+    assert [atom.residue.chain.chain_id for atom in read.atoms] == [bead.chain for bead in table.beads]
     assert {(min(a.index, b.index), max(a.index, b.index)) for a, b in read.bonds} >= set(table.bonds)
     np.testing.assert_allclose(frames.positions_nm, positions(table)[:1], atol=6e-6)
 

@@ -124,6 +124,44 @@ def test_angles_that_add_up_are_no_stiff_mode():
     assert couplings.variances.min() > 0.3 * distances.var(0).min() / 2.0
 
 
+def helix(stretch, count=4000):
+    """(count, 12, 3) frames of a helix of CA beads with harmonic bonds and angles and soft dihedrals. stretch
+    (11,): lengths by which its bonds are longer.
+    """
+    generator, beads = torch.Generator().manual_seed(0), 12
+    bonds, angles, dihedrals = (
+        torch.randn(count, size, generator=generator, dtype=torch.float64) for size in (beads - 1, beads - 2, beads - 3)
+    )
+    bonds = 0.76 + BOND_SPREAD * bonds + stretch
+    angles, dihedrals = 1.6 + 0.15 * angles, 0.87 + 0.4 * dihedrals
+    placed = [torch.zeros(count, 3, dtype=torch.float64)]
+    along = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64).expand(count, 3)
+    normal = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64).expand(count, 3)
+    for k in range(beads - 1):
+        if k:
+            if k > 1:
+                turn = dihedrals[:, k - 2, None]
+                normal = torch.cos(turn) * normal + torch.sin(turn) * torch.linalg.cross(along, normal)
+            turn = torch.pi - angles[:, k - 1, None]
+            along = torch.cos(turn) * along + torch.sin(turn) * torch.linalg.cross(normal, along)
+        placed.append(placed[-1] + bonds[:, k, None] * along)
+    x = torch.stack(placed, 1)
+    return x - x.mean(1, keepdim=True)
+
+
+def test_bonds_of_a_helix_are_as_stiff_as_in_the_data():
+    # At fixed angles and dihedrals the energy of a bond is harmonic, of the stiffness 1 / BOND_SPREAD^2. The 1-3
+    # distances of a helix are nearly redundant, and a part of their widths was given to the bonds.
+    none, t = torch.zeros(11, dtype=torch.float64), torch.tensor([1e-5], dtype=torch.float64)
+    pairs = [(k, k + 1) for k in range(11)] + [(k, k + 2) for k in range(10)]
+    prior = fit_prior(helix(none), pairs)
+    for bond in range(11):
+        step = none.clone()
+        step[bond] = BOND_SPREAD
+        before, here, after = (prior(helix(stretched, 200), t).mean() for stretched in (-step, none, step))
+        assert float(before - 2.0 * here + after) == pytest.approx(1.0, abs=0.08)
+
+
 def test_few_frames_leave_the_couplings_of_many_pairs_finite():
     couplings = fit_prior(bent(4), PAIRS).couplings
     assert (couplings.variances > 0).all() and torch.isfinite(couplings.modes).all()
