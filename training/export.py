@@ -53,7 +53,7 @@ def export(
         logger.info(
             "the calibration is for t_eval = %g; the force field at %g goes without", calibration.t_eval, t_eval
         )
-        checkpoint.record.calibration = None
+        checkpoint.record.calibration = calibration.for_another_t_eval()
     number = checkpoint.covering(t_eval)
     if uncalibrated and (likelihood_frames or rounds):
         raise InputError(

@@ -59,7 +59,7 @@ def last_layer_slopes(
         h = _inputs(energy, part, t_eval, modes)
         slopes = _gradients(h[:, :features], part)
         if h.shape[1] > features:
-            slopes = torch.cat([slopes, _local_gradients(h[:, features:], part, energy.network.mode_beads())])
+            slopes = torch.cat([slopes, local_gradients(h[:, features:], part, energy.network.mode_beads())])
         slopes = slopes.flatten(1)
         total = total + (slopes @ slopes.T).double()
     held, smooth = torch.ones(len(total), dtype=torch.float64), torch.zeros(len(total), dtype=torch.float64)
@@ -74,7 +74,7 @@ def _gradients(h: Tensor, x: Tensor) -> Tensor:
     return torch.stack([torch.autograd.grad(h[:, k].sum(), x, retain_graph=True)[0] for k in range(h.shape[1])])
 
 
-def _local_gradients(h: Tensor, x: Tensor, beads: Tensor) -> Tensor:
+def local_gradients(h: Tensor, x: Tensor, beads: Tensor) -> Tensor:
     """The same, where h_a is a function of the beads from beads[a, 0] to beads[a, 1] - 1 alone: features that share no
     bead are differentiated together.
     """

@@ -12,7 +12,14 @@ from fpforce.training.recipe.sections import CalibrationRecipe
 
 def is_wanted(settings: CalibrationRecipe, record: CalibrationRecord | None) -> bool:
     """Whether the settings ask for what the calibration `record` (None: nothing) has not had."""
-    return (settings.rounds or 0) > (0 if record is None else record.done) or fit_is_wanted(settings, record)
+    more_rounds = (settings.rounds or 0) > (0 if record is None else record.done)
+    return more_rounds or fit_is_wanted(settings, record) or levels_are_wanted(settings, record)
+
+
+def levels_are_wanted(settings: CalibrationRecipe, record: CalibrationRecord | None) -> bool:
+    """Whether the denoising fit is asked for and still to be made; later stages would begin anew after it."""
+    begun = record is not None and (record.denoising is not None or record.likelihood is not None or record.done > 0)
+    return bool(settings.denoising_fit) and not begun
 
 
 def fit_is_wanted(settings: CalibrationRecipe, record: CalibrationRecord | None) -> bool:
@@ -63,4 +70,5 @@ def calibratable(checkpoint: Checkpoint, t_eval: float) -> DiffusionEnergy:
     model = checkpoint.model(number)
     refuse_uncalibratable(model, f"{checkpoint.path}, expert over {checkpoint.plans[number]}")
     assert isinstance(model, DiffusionEnergy)
+    model.network.settle(t_eval)
     return model

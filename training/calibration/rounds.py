@@ -1,4 +1,4 @@
-"""The second stage of calibration: rounds of simulation, each followed by a step of the last layer's weights.
+"""The third stage of calibration: rounds of simulation, each followed by a step of the last layer's weights.
 
 In: a checkpoint, and frames of the data or samples of the model. Out: the checkpoint's calibration record, whose shift
 of the weights brings the simulation's averages to theirs; the step is that of newton.py. Replicas go on from one round

@@ -1,20 +1,30 @@
-"""Calibration of a trained checkpoint: the last layer of its energy, moved until the basins have their weights.
+"""Calibration of a trained checkpoint: what is linear in its energy, moved to where data and simulations want it.
 
-In: a trained checkpoint and its training set. Out: a shift of the last layer's weights, kept in the checkpoint, that
-export adds to the force field. The denoising and Fokker-Planck losses do not see a constant between separated basins,
-so a trained force field is least right in these constants. The first stage takes them from the model's own likelihoods
-(likelihood_fit.py). The second takes them from simulations (rounds.py).
+In: a trained checkpoint and its training set. Out: series at each noise level, and a shift of the last layer's weights
+and of the series at t_eval, kept in the checkpoint. The first stage is least squares on the denoising loss, at all t
+(denoising_fit.py). The denoising and Fokker-Planck losses do not see a constant between separated basins, so a trained
+force field is least right in these constants. The second stage takes them from the model's own likelihoods
+(likelihood_fit.py), the third from simulations (rounds.py). Export adds the shift to the force field.
 """
 
+import logging
 from pathlib import Path
 from threading import Event
 
 import torch
 
+from fpforce.foundation.seeds import seeds
 from fpforce.foundation.signals import stop_signals
+from fpforce.training.calibration.denoising_fit import denoising_fit, refusal
 from fpforce.training.calibration.last_layer import last_layer
 from fpforce.training.calibration.likelihood_fit import likelihood_shift
-from fpforce.training.calibration.policy import calibratable, fit_is_wanted, is_wanted, refuse_other_rounds
+from fpforce.training.calibration.policy import (
+    calibratable,
+    fit_is_wanted,
+    is_wanted,
+    levels_are_wanted,
+    refuse_other_rounds,
+)
 from fpforce.training.calibration.rounds import calibrate_in_rounds
 from fpforce.training.checkpoint.checkpoint import Checkpoint, read_checkpoint, replace_record
 from fpforce.training.checkpoint.record import CalibrationRecord
@@ -22,14 +32,18 @@ from fpforce.training.data.dataset import TrainingSet, noised
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.recipe.sections import Recipe
 
+logger = logging.getLogger("fpforce")
+
 
 def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) -> None:
-    """Run the stages that recipe.calibration asks for and the checkpoint lacks: the likelihood fit, then the rounds.
+    """Run the stages that recipe.calibration asks for and the checkpoint lacks: the fit to the denoising loss, the one
+    to likelihoods, then the rounds.
 
-    `recipe` goes into the checkpoint at once, the fit and each round when they are done. Ctrl-C and SIGTERM stop within
-    seconds, keep what is done and raise KeyboardInterrupt. A fit over another number of frames replaces an earlier one.
-    Raises InputError for a model without a linear last layer, for a likelihood fit after rounds that had none or
-    another, for another number of replicas than in earlier rounds, and for a replica that breaks.
+    `recipe` goes into the checkpoint at once, each fit and each round when they are done. Ctrl-C and SIGTERM stop
+    within seconds, keep what is done and raise KeyboardInterrupt. A likelihood fit over another number of frames
+    replaces an earlier one. Raises InputError for a model without a linear last layer, for a likelihood fit after
+    rounds that had none or another, for another number of replicas than in earlier rounds, and for a replica that
+    breaks.
     """
     settings, checkpoint = recipe.calibration, read_checkpoint(checkpoint_path)
     assert isinstance(checkpoint, Checkpoint)  # the recipe refuses a calibration of many molecules
@@ -45,6 +59,9 @@ def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) 
         features = last_layer(energy).in_features
         checkpoint.record.calibration = CalibrationRecord(t_eval, torch.zeros(features, dtype=torch.float64))
     with stop_signals() as stop:
+        if levels_are_wanted(settings, checkpoint.record.calibration):
+            _fit_to_denoising(checkpoint, training_set, recipe.run.seed, stop)
+            energy = calibratable(checkpoint, t_eval)
         if fit_is_wanted(settings, checkpoint.record.calibration):
             _fit_to_likelihoods(checkpoint, energy, settings.likelihood_frames, training_set, generator, stop)
         if (settings.rounds or 0) > checkpoint.record.calibration.done:
@@ -66,6 +83,33 @@ def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) 
                 )
 
 
+def _fit_to_denoising(checkpoint: Checkpoint, training_set: TrainingSet, seed: int, stop: Event) -> None:
+    """The first stage, of every trained energy that has series."""
+    record = checkpoint.record.calibration
+    assert record is not None
+    levels, summaries = {}, {}
+    for number, (plan, expert) in enumerate(zip(checkpoint.plans, checkpoint.record.experts, strict=True)):
+        energy = checkpoint.model(number)
+        if not expert.steps or not isinstance(energy, DiffusionEnergy):
+            continue
+        why_not = refusal(energy, training_set)
+        if why_not:
+            logger.info("no denoising fit: %s", why_not)
+            continue
+        generator = torch.Generator().manual_seed(seeds(seed, "denoising fit", number)[0])
+        logger.info("fitting series of dihedrals and angles to the denoising loss at each noise level")
+        try:
+            levels[number], fit = denoising_fit(energy, plan, training_set, generator, stop.is_set)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"stopped within the denoising fit; {checkpoint.path} holds the finished training: go on with --resume"
+            ) from None
+        summaries[number] = fit.summary()
+        logger.info("%s", fit.in_words())
+    record.levels, record.denoising = levels or None, summaries
+    replace_record(checkpoint.path, checkpoint.record)
+
+
 def _fit_to_likelihoods(
     checkpoint: Checkpoint,
     energy: DiffusionEnergy,
@@ -74,7 +118,7 @@ def _fit_to_likelihoods(
     generator: torch.Generator,
     stop: Event,
 ) -> None:
-    """The first stage, on `count` frames drawn evenly over the conformations."""
+    """The second stage, on `count` frames drawn evenly over the conformations."""
     record = checkpoint.record.calibration
     assert record is not None
     x = noised(training_set.evenly(count, generator), record.t_eval, generator)

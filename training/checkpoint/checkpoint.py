@@ -103,11 +103,17 @@ class Checkpoint(AnyCheckpoint):
         return self.beads
 
     def model(self, number: int = 0) -> DiffusionEnergy | DiffusionScore:
-        """A trained expert in float32 with averaged weights, in evaluation mode; by default that of the smallest t."""
+        """A trained expert in float32 with averaged weights and what a denoising fit has added, in evaluation mode; by
+        default that of the smallest t.
+        """
         if self.shared is not None:
             return self.shared.model(number).bind(self.beads).eval().requires_grad_(False)
         with _weights_that_fit(self.path):
-            return self._model(number)
+            model, calibration = self._model(number), self.record.calibration
+            levels = None if calibration is None or calibration.levels is None else calibration.levels.get(number)
+            if levels is not None:
+                model.network.add_levels(levels)
+            return model
 
     def _model(self, number: int) -> DiffusionEnergy | DiffusionScore:
         weights = self.weights_of(number)
@@ -134,8 +140,9 @@ class Checkpoint(AnyCheckpoint):
         return Wall.of(self.beads, self.record.smallest_distances)
 
     def calibrated_model(self, number: int, t_eval: float) -> DiffusionEnergy | DiffusionScore:
-        """As `model`, with the last layer as calibrated, where that was done for t_eval."""
+        """As `model`, at t_eval alone, with the last layer as calibrated, where that was done for t_eval."""
         model, calibration = self.model(number), self.record.calibration
+        model.network.settle(t_eval)
         if calibration is not None and calibration.t_eval == t_eval:
             layer = model.network.readout()
             assert layer is not None  # or it could not have been calibrated

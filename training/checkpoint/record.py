@@ -72,6 +72,8 @@ class CalibrationRecord:
     """How far the calibration has come: the shift (features,) of the last layer's weights that belongs to t_eval; where
     rounds have modes (training.models.contract.Network.modes), their weights are behind it.
 
+    levels: by number of an expert, what the denoising fit has added to it at every t (training.models.contract.Network.
+    add_levels), and denoising: summaries of these fits (training.calibration.denoising_fit); None without.
     samples: number of the model's own samples that it was calibrated to; 0 where it was the training data. settings:
     those of the last rounds, by the names of the recipe's calibration. likelihood: summary of the LikelihoodFit
     (training.calibration.likelihood_fit), None without one. positions_nm (rungs, replicas, beads, 3):
@@ -87,6 +89,8 @@ class CalibrationRecord:
 
     t_eval: float
     shift: Tensor
+    levels: dict[int, Tensor] | None = None
+    denoising: dict[int, dict] | None = None
     likelihood: dict | None = None
     positions_nm: Tensor | None = None
     relative_entropy: list[float] = field(default_factory=list)
@@ -101,6 +105,12 @@ class CalibrationRecord:
     refused: bool = False
     samples: int = 0
     settings: dict = field(default_factory=dict)
+
+    def for_another_t_eval(self) -> "CalibrationRecord | None":
+        """What of it holds at any t: the denoising fit, or nothing."""
+        if self.levels is None:
+            return None
+        return CalibrationRecord(self.t_eval, torch.zeros_like(self.shift), self.levels, self.denoising)
 
     @property
     def target(self) -> str:
@@ -153,6 +163,7 @@ class CalibrationRecord:
         return {
             "t_eval": self.t_eval,
             "samples": self.samples,
+            "denoising": self.denoising,
             "likelihood": self.likelihood,
             "rounds": self.done,
             "replicas": 0 if self.positions_nm is None else self.positions_nm.shape[1],

@@ -68,11 +68,24 @@ class Network(nn.Module):
         """What multiplies the last layer's output."""
         return 1.0
 
-    def modes(self, x: Tensor, t: Tensor) -> Tensor | None:
-        """Functions (batch, modes) of x beside the last layer's inputs, which rounds of calibration may add to the
-        energy; None where there are none.
-        """
+    def turns(self, x: Tensor, t: Tensor) -> Tensor | None:
+        """Cosines and sines (batch, 2, turns) of which the modes are the waves; None where there are none."""
         return None
+
+    def waves(self, turns: Tensor) -> Tensor:
+        """Waves (batch, 2, turns, orders) of cosines and sines (batch, 2, turns)."""
+        raise NotImplementedError
+
+    def modes(self, x: Tensor, t: Tensor) -> Tensor | None:
+        """Functions (batch, modes) of x beside the last layer's inputs, which calibration may add to the energy: all
+        waves, one part, turn and order after the other. None where there are none.
+        """
+        turns = self.turns(x, t)
+        return None if turns is None else self.waves(turns).flatten(1)
+
+    def mode_orders(self) -> int:
+        """How many waves a part of each turn has, of which neighbouring modes are."""
+        raise NotImplementedError
 
     def mode_beads(self) -> Tensor:
         """The first of the beads (modes, 2) that each mode is a function of, and the one after the last."""
@@ -85,6 +98,13 @@ class Network(nn.Module):
     def add_modes(self, weights: Tensor) -> None:
         """Add the modes with these weights (modes,) to the energy."""
         raise NotImplementedError
+
+    def add_levels(self, weights: Tensor) -> None:
+        """Add the modes to the energy, at each of local_series.SIGMAS with weights of its own (levels, modes)."""
+        raise NotImplementedError
+
+    def settle(self, t: float) -> None:
+        """From now on be the network of this t alone: modes that were added at each noise level have its weights."""
 
     def vocabulary(self) -> dict[str, list[str]]:
         """Words whose embeddings the weights hold, in their order, by what they name; they travel in model.pt."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fpforce.training.diffusion import alpha, sigma_squared
 from fpforce.training.models.contract import Network
-from fpforce.training.models.local_series import DELTA, ORDERS, LocalSeries, modes_of
+from fpforce.training.models.local_series import DELTA, ORDERS, LevelSeries, LocalSeries, modes_of
 from fpforce.training.models.moments import mean, variance
 from fpforce.training.models.noise import NoiseFeatures
 from fpforce.training.recipe.plan import BOND
@@ -256,12 +256,15 @@ class InternalModel(InternalLayers):
     """Energy: one output of the layers, plus a head c(t) that ignores x.
 
     The output is multiplied by alpha(t)^2, since beyond the Gaussian prior nothing is left to learn at large t.
-    series: what a calibration has added for the t that it is of, None for nothing.
+    series: what a calibration has added for the t that it is of, None for nothing. levels: what the denoising fit has
+    added, at every t; None for nothing.
     """
 
     def __init__(self, coordinates: InternalCoordinates, width: int = 128, layers: int = 3, v_min: float = 1e-3):
         super().__init__(coordinates, width, layers, v_min)
         self.series: LocalSeries | None = None
+        self.levels: LevelSeries | None = None
+        self.orders, self.delta = ORDERS, DELTA
         self.out = nn.Linear(width, 1, bias=False)
         self.offset = nn.Sequential(nn.Linear(5, 32), nn.SiLU(), nn.Linear(32, 1))
         nn.init.zeros_(self.out.weight)
@@ -277,14 +280,20 @@ class InternalModel(InternalLayers):
         self.series = None if series is None else LocalSeries(torch.zeros_like(series))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
-    def modes(self, x: Tensor, t: Tensor) -> Tensor | None:
+    def turns(self, x: Tensor, t: Tensor) -> Tensor | None:
         if self.coordinates.beads < 3:
             return None
         cosine, sine = self.coordinates.local_turns(x, t)
-        found = modes_of(cosine, sine, ORDERS, DELTA)
+        return torch.stack([cosine, sine], 1)
+
+    def waves(self, turns: Tensor) -> Tensor:
+        found = modes_of(turns[:, 0], turns[:, 1], ORDERS, DELTA)
         if not self.chiral:  # the sines of dihedrals change sign in a mirror
             found[:, 1, : self.coordinates.beads - 3] = 0.0
-        return found.flatten(1)
+        return found
+
+    def mode_orders(self) -> int:
+        return ORDERS
 
     def mode_beads(self) -> Tensor:
         n = self.coordinates.beads
@@ -296,7 +305,19 @@ class InternalModel(InternalLayers):
         return orders.square().repeat(len(self.mode_beads()) // ORDERS)
 
     def add_modes(self, weights: Tensor) -> None:
-        self.series = LocalSeries(weights.reshape(2, -1, ORDERS).to(self.out.weight))
+        added = weights.reshape(2, -1, ORDERS).to(self.out.weight)
+        self.series = LocalSeries(added if self.series is None else self.series.weights + added)
+
+    def add_levels(self, weights: Tensor) -> None:
+        self.levels = LevelSeries(weights.to(self.out.weight))
+
+    def settle(self, t: float) -> None:
+        if self.levels is None:
+            return
+        own = self.levels.double()(torch.tensor([t], dtype=torch.float64))[0]
+        self.levels = None
+        if own.any():
+            self.add_modes(own)
 
     def readout(self) -> nn.Linear:
         return self.out
@@ -307,9 +328,14 @@ class InternalModel(InternalLayers):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         level = self.noise(t)
         energy = self.energy(self.state(self.coordinates(x, t), level), level, t)
+        if self.series is None and self.levels is None:
+            return energy
+        cosine, sine = self.coordinates.local_turns(x, t)
         if self.series is not None:
-            cosine, sine = self.coordinates.local_turns(x, t)
             energy = energy + self.series(cosine, sine)
+        if self.levels is not None:
+            modes = modes_of(cosine, sine, self.orders, self.delta).flatten(1)
+            energy = energy + (self.levels(t) * modes).sum(1)
         return energy
 
     def energy(self, h: Tensor, level: Tensor, t: Tensor) -> Tensor:

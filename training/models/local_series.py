@@ -1,14 +1,22 @@
 """Functions of single dihedrals and of single 1-3 distances that a calibration adds to an energy: Fourier series.
 
 In: cosines and sines (batch, turns), of dihedrals or of what a distance is turned into (InternalCoordinates). Out: the
-modes Re z^n and Im z^n of z = (cos + i sin) / sqrt(cos^2 + sin^2 + DELTA), or their sum with weights.
-Source: docs/method.md, eq. 39.
+modes Re z^n and Im z^n of z = (cos + i sin) / sqrt(cos^2 + sin^2 + DELTA), or their sum with weights, which may depend
+on the noise level.
+Source: docs/method.md, eqs. 39 and 40.
 """
+
+import math
 
 import torch
 from torch import Tensor, nn
 
+from fpforce.training.diffusion import sigma_squared
+
 ORDERS = 6  # n from 1: as sharp as three wells with a shape of their own
+# sigma, in normalised units, of the levels at which weights that depend on it are known: each twice the one before. At
+# half the first and at twice the last there are none.
+SIGMAS = (0.02, 0.04, 0.08, 0.16, 0.32)
 DELTA = 0.01  # of a cosine and a sine whose beads are in a line, little is left
 
 
@@ -36,3 +44,24 @@ class LocalSeries(nn.Module):
 
     def forward(self, cosine: Tensor, sine: Tensor) -> Tensor:
         return (self.weights * modes_of(cosine, sine, self.orders, self.delta)).sum((1, 2, 3))
+
+
+class LevelSeries(nn.Module):
+    """Weights of the modes at each noise level: (1 or batch, modes) for times (1,) or (batch,).
+
+    weights (levels, modes), linear in ln sigma between SIGMAS and to zero at either end; a fixed buffer.
+    """
+
+    weights: Tensor
+
+    def __init__(self, weights: Tensor):
+        super().__init__()
+        assert len(weights) == len(SIGMAS)
+        self.register_buffer("weights", weights)
+        self.first, self.ratio = SIGMAS[0], math.log(SIGMAS[1] / SIGMAS[0])
+        self.register_buffer("numbers", torch.arange(len(weights), dtype=weights.dtype), persistent=False)
+
+    def forward(self, t: Tensor) -> Tensor:
+        above = torch.log((sigma_squared(t) / self.first**2).clamp_min(0.01)) / (2.0 * self.ratio)
+        shares = torch.relu(1.0 - (above[:, None] - self.numbers).abs())
+        return shares @ self.weights

@@ -67,8 +67,8 @@ def settled(
     long chain the unit of length is many bonds, and v_min a noise that blurs dihedrals too: so it is at most so much of
     a bond's square.
 
-    Rounds of calibration follow where v_min is large, for the same reason: what both losses are blind to, a simulation
-    sees.
+    A denoising fit and rounds of calibration follow where v_min is large, for the same reason: of what the loss hardly
+    sees at small noise, least squares over all frames see more than steps over batches, and a simulation the rest.
     """
     loss, diffusion, calibration = recipe.loss, recipe.diffusion, recipe.calibration
     if loss.fokker_planck_weight is None:
@@ -83,11 +83,11 @@ def settled(
             flexible = (degrees_of_freedom or 0) > FEW and recipe.model.kind == "internal"
             v_min = max(V_MIN, V_MIN_OF_MANY * min(1.0, bond / BOND) ** 2) if flexible else V_MIN
         diffusion = diffusion.model_copy(update={"v_min": v_min})
-    if calibration.rounds is None:
-        rounds = None if begun_with is None else begun_with.calibration.rounds
-        if rounds is None:
-            rounds = ROUNDS if (degrees_of_freedom or 0) > FEW and _calibrates(recipe) else 0
-        calibration = calibration.model_copy(update={"rounds": rounds})
+    wanted = (degrees_of_freedom or 0) > FEW and _calibrates(recipe)
+    for name, ours in (("denoising_fit", wanted), ("rounds", ROUNDS if wanted else 0)):
+        if getattr(calibration, name) is None:
+            begun = None if begun_with is None else getattr(begun_with.calibration, name)
+            calibration = calibration.model_copy(update={name: ours if begun is None else begun})
     return recipe.model_copy(update={"loss": loss, "diffusion": diffusion, "calibration": calibration})
 
 

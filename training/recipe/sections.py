@@ -245,10 +245,15 @@ class OptimizerRecipe(Section):
 
 
 class CalibrationRecipe(Section):
-    """A last step of the training: the energy's last layer, adjusted to the model's own likelihoods, then to
-    simulations.
+    """A last step of the training: the energy's last layer and series of dihedrals and angles, adjusted to the
+    denoising loss at every noise level, to the model's own likelihoods, then to simulations.
     """
 
+    denoising_fit: bool | None = Field(
+        None,
+        description="weights of series of dihedrals and angles at each of a few noise levels, by least squares on the "
+        "denoising loss (kind internal); by default where rounds are by default",
+    )
     likelihood_frames: int = Field(
         0,
         ge=0,
@@ -393,22 +398,23 @@ class Recipe(Section):
                 raise ValueError(
                     f"experts.{number}.conservative = False: transferable experts are energies; set it to True"
                 )
-        for name in ("likelihood_frames", "rounds"):
+        for name, none in (("denoising_fit", "false"), ("likelihood_frames", "0"), ("rounds", "0")):
             if getattr(self.calibration, name):
                 raise ValueError(
                     f"calibration.{name} = {getattr(self.calibration, name)} adjusts the force field of one molecule, "
-                    "and data.molecules gives many; set it to 0, and let fpforce-export --topology calibrate for one"
+                    f"and data.molecules gives many; set it to {none}, and let fpforce-export --topology calibrate for "
+                    "one"
                 )
         return self
 
     @model_validator(mode="after")
     def _calibrated_as_an_energy(self) -> "Recipe":
-        asked = {name: getattr(self.calibration, name) for name in ("likelihood_frames", "rounds")}
+        asked = {name: getattr(self.calibration, name) for name in ("denoising_fit", "likelihood_frames", "rounds")}
         for name, value in asked.items():
             if value and self.experts and not self.experts[0].conservative:
                 raise ValueError(
                     f"calibration.{name} = {value} adjusts an energy, and experts.0.conservative = False leaves the "
-                    f"force field without one; set it to True, or calibration.{name} to 0"
+                    f"force field without one; set it to True, or calibration.{name} to {False if value is True else 0}"
                 )
         if 0 < asked["likelihood_frames"] < FEWEST_LIKELIHOODS:
             raise ValueError(

@@ -92,7 +92,11 @@ def test_new_runs_keep_the_noise_that_their_first_weights_know():
 
 
 def test_what_was_given_or_begun_with_stays():
-    given = {"loss": {"fokker_planck_weight": 1e-4}, "diffusion": {"v_min": 0.01}, "calibration": {"rounds": 2}}
+    given = {
+        "loss": {"fokker_planck_weight": 1e-4},
+        "diffusion": {"v_min": 0.01},
+        "calibration": {"rounds": 2, "denoising_fit": False},
+    }
     given = parse_recipe(SMALLEST | given)
     assert settled(given, 33) == given
     begun = settled(parse_recipe(SMALLEST), 33)
