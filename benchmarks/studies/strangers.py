@@ -34,13 +34,15 @@ from workbench.hardware import describe_hardware
 from workbench.places import ALANINE, EXAMPLES
 from workbench.tiny import SMALL
 
+_WITHOUT = ("calibration.rounds=0", "calibration.denoising_fit=false")
 VARIANTS = {
     "default": (),
-    "without calibration": ("calibration.rounds=0",),
+    "without calibration": _WITHOUT,
+    "without a denoising fit": ("calibration.denoising_fit=false",),
     "last layer alone": ("calibration.series=false",),
     "without flow": ("loss.flow_weight=0",),
-    "with flow, without calibration": ("loss.flow_weight=0.05", "calibration.rounds=0"),
-    "time seen at small noise, without calibration": ("diffusion.v_min=0.001", "calibration.rounds=0"),
+    "with flow, without calibration": ("loss.flow_weight=0.05", *_WITHOUT),
+    "time seen at small noise, without calibration": ("diffusion.v_min=0.001", *_WITHOUT),
     "alpha 5e-4": ("loss.fokker_planck_weight=5e-4",),
     "without Fokker-Planck": ("loss.fokker_planck_weight=0",),
 }
