@@ -41,6 +41,7 @@ TIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of neighbouring levels, times 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)  # times the Hessian's diagonal
 LEAST = 1e-6  # of the mean of the diagonal, added everywhere, so that modes that are always zero get no weight
 MOST_MODES = 6000  # those of 250 beads; beyond, equations take gigabytes
+WINDOW = 7  # beads from the first to the last of two dihedrals that share one
 ELEMENTS = 10_000_000  # of the gradients that are held at a time
 
 
@@ -116,8 +117,9 @@ def denoising_fit(
         t = time_of_variance(torch.tensor([sigma**2], dtype=torch.float64)).clamp(plan.t_min, plan.t_max)
         known.append(_equations(energy, t, frames, DRAWS, generator, stopped, forces, blending))
         unknown.append(_equations(energy, t, held_out, HELD_OUT_DRAWS, generator, stopped))
-        logger.debug(
-            "equations of noise level %d of %d after %.0f s", number + 1, len(SIGMAS), time.monotonic() - began
+        passed = time.monotonic() - began
+        (logger.info if passed > 30.0 else logger.debug)(
+            "denoising fit: %d of %d noise levels after %.0f s", number + 1, len(SIGMAS), passed
         )
     weights, tie, ridge = min(
         ((_solved(known, tie, ridge), tie, ridge) for tie in TIES for ridge in RIDGES),
@@ -163,7 +165,8 @@ def _equations(
     chosen = torch.linspace(0, len(frames) - 1, draws).round().long()
     if len(frames) < draws:
         chosen = torch.arange(draws) % len(frames)
-    for part in chosen.split(max(1, min(100, ELEMENTS // (6 * beads * len(sums.first))))):
+    elements = 12 * WINDOW * len(sums.first) + 6 * beads * sums.turns  # of gradients, a frame
+    for part in chosen.split(max(1, min(100, ELEMENTS // elements))):
         if stopped():
             raise KeyboardInterrupt
         x0, force = frames[part], None if forces is None else forces[part]
@@ -178,7 +181,7 @@ def _equations(
             turns = network.turns(x, t)
             assert turns is not None  # or there was a refusal
             slopes = local_gradients(turns.flatten(1), x, between)
-            sums.add(slopes.unflatten(0, (2, -1)).flatten(3), _slopes_of_waves(network.waves, turns), wanted)
+            sums.add(slopes.unflatten(0, (2, -1)), _slopes_of_waves(network.waves, turns), wanted)
     return sums.equations(noise**2 / (2 * draws * int(degrees_of_freedom(beads))))
 
 
@@ -199,18 +202,25 @@ class _Sums:
     def __init__(self, between: Tensor) -> None:
         shared = (between[:, None, 0] < between[None, :, 1]) & (between[None, :, 0] < between[:, None, 1])
         self.first, self.second = torch.nonzero(torch.triu(shared), as_tuple=True)
+        starts = torch.minimum(between[self.first, 0], between[self.second, 0])
+        self.windows = starts[:, None] + torch.arange(WINDOW)  # the beads of both
         self.turns = len(between)
         self.blocks: Tensor | float = 0.0
         self.slope: Tensor | float = 0.0
         self.base = 0.0
 
     def add(self, turns: Tensor, waves: Tensor, wanted: Tensor) -> None:
-        """turns (2, turns, batch, 3 beads) and wanted (batch, beads, 3): gradients; waves: those of
+        """turns (2, turns, batch, beads, 3) and wanted (batch, beads, 3): gradients; waves: those of
         `_slopes_of_waves`.
         """
         wanted = wanted.flatten(1)
-        turns = turns.permute(1, 2, 0, 3)  # (turns, batch, 2, 3 beads)
-        overlap = turns[self.first] @ turns[self.second].transpose(2, 3)
+        padded = torch.nn.functional.pad(turns, (0, 0, 0, WINDOW)).permute(1, 3, 2, 0, 4)
+        near, far = (
+            padded[which[:, None], self.windows].permute(0, 2, 3, 1, 4).flatten(3)
+            for which in (self.first, self.second)
+        )
+        overlap = near @ far.transpose(2, 3)
+        turns = turns.permute(1, 2, 0, 3, 4).flatten(3)  # (turns, batch, 2, 3 beads)
         left = (waves[self.first] @ overlap).transpose(2, 3).flatten(1, 2)
         right = waves[self.second].transpose(2, 3).flatten(1, 2)
         self.blocks = self.blocks + (left.transpose(1, 2) @ right).double()
