@@ -51,7 +51,9 @@ def export(
     calibration = checkpoint.record.calibration
     if calibration is not None and calibration.t_eval != t_eval:
         logger.info(
-            "the calibration is for t_eval = %g; the force field at %g goes without", calibration.t_eval, t_eval
+            "the calibration by likelihoods and rounds is for t_eval = %g; the force field at %g goes without",
+            calibration.t_eval,
+            t_eval,
         )
         checkpoint.record.calibration = calibration.for_another_t_eval()
     number = checkpoint.covering(t_eval)

@@ -174,6 +174,6 @@ def _describe(checkpoint: Checkpoint, settings: SampleSettings, t_end: float) ->
         "batch_size": settings.batch_size,
         "seed": settings.seed,
         "log_likelihood": settings.log_likelihood,
-        "calibrated": checkpoint.record.calibration is not None and checkpoint.record.calibration.t_eval == t_end,
+        "calibrated": checkpoint.record.calibration is not None and checkpoint.record.calibration.applies_at(t_end),
         "beads": list(checkpoint.beads.labels),
     } | ({"molecule": checkpoint.beads.residues} if checkpoint.shared is not None else {})

@@ -20,7 +20,7 @@ import yaml
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError, NoWorkersError
 from fpforce.foundation.locking import Lock
-from fpforce.training.calibration.policy import is_wanted, refuse_uncalibratable
+from fpforce.training.calibration.policy import is_wanted, passed_over, refuse_uncalibratable
 from fpforce.training.calibration.stages import calibrate
 from fpforce.training.checkpoint.checkpoint import (
     CHECKPOINT_NAME,
@@ -230,6 +230,9 @@ def _adopt_best(module: ExpertTraining, path: Path, writes: bool) -> None:
 def _end_with_calibration(recipe: Recipe, checkpoint: AnyCheckpoint, training_set: TrainingSet | MoleculeSet) -> None:
     """Run the calibration stages that a finished training still lacks, or say that none is missing."""
     had = checkpoint.record.calibration
+    not_followed = passed_over(recipe.calibration, had)
+    if not_followed:
+        logger.warning("%s", not_followed)
     if is_wanted(recipe.calibration, had):
         assert isinstance(training_set, TrainingSet)  # the recipe refuses a calibration of many molecules
         try:
@@ -241,7 +244,8 @@ def _end_with_calibration(recipe: Recipe, checkpoint: AnyCheckpoint, training_se
     calibrated = (
         ""
         if had is None
-        else f" and calibrated (likelihood_frames {(had.likelihood or {}).get('frames', 0)}, rounds {had.done})"
+        else f" and calibrated (denoising_fit {had.levels is not None}, likelihood_frames "
+        f"{(had.likelihood or {}).get('frames', 0)}, rounds {had.done})"
     )
     logger.info(
         "nothing left to do: %s is trained to its end%s; raise run.max_steps, run.max_minutes or calibration.rounds to "

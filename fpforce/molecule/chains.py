@@ -51,7 +51,8 @@ def name_in_file(residue: "Residue") -> str:
     """What the file calls the chain of a residue: the chain's name, or the segment's where it has none, as in a PSF; ""
     without either.
     """
-    return str(getattr(residue.chain, "chain_id", None) or getattr(residue, "segment_id", None) or "").strip()
+    names = (getattr(residue.chain, "chain_id", None), getattr(residue, "segment_id", None))
+    return next((str(name).strip() for name in names if name and str(name).strip()), "")
 
 
 def numbers_begin_anew(before: "Residue", after: "Residue") -> bool:

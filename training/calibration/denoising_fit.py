@@ -2,10 +2,10 @@
 
 In: a trained energy, training frames, and frames held out. Out: the weights of the network's modes
 (training.models.contract.Network.modes) at each of a few noise levels. The energy is linear in these, so the denoising
-loss is a square in them and least squares over all frames finds its minimum, at every level at once. A training by
-stochastic gradients hardly gets there: at small noise an error of the forces adds sigma^2 (error)^2 to a loss of one,
-and what its steps follow is the noise of a batch. Noise is drawn in pairs z and -z, between which its part that is
-larger than any force cancels.
+loss is a square in them and least squares over ten thousand frames finds its minimum, at every level at once. A
+training by stochastic gradients hardly gets there: at small noise an error of the forces adds sigma^2 (error)^2 to a
+loss of one, and what its steps follow is the noise of a batch. Noise is drawn in pairs z and -z, between which its part
+that is larger than any force cancels.
 How much the levels are tied to each other, and the weights to zero, held-out frames say, and how far to go at each.
 There are no levels at the smallest noise, where the loss hardly tells what a simulation samples; rounds of simulation
 do (rounds.py).
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from fpforce.training.calibration.last_layer import local_gradients
 from fpforce.training.data.dataset import TrainingSet
-from fpforce.training.diffusion import alpha, centred_noise, degrees_of_freedom, time_of_variance
+from fpforce.training.diffusion import alpha, centred_noise, degrees_of_freedom, sigma_squared, time_of_variance
 from fpforce.training.losses.force_blending import ForceBlending
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.local_series import SIGMAS
@@ -36,6 +36,7 @@ from fpforce.trajectories.weights import in_proportion
 logger = logging.getLogger("fpforce")
 
 DRAWS, HELD_OUT_DRAWS = 10_000, 2_000  # of frames with noise, each with z and -z, at a level
+END = float(time_of_variance(torch.tensor(4.0 * SIGMAS[-1] ** 2, dtype=torch.float64)))  # t from which there are none
 FEWEST_HELD_OUT = 50  # frames: of fewer the loss says too little to choose by
 TIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of neighbouring levels, times the mean of their Hessians' diagonals
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)  # times the Hessian's diagonal
@@ -103,18 +104,21 @@ def denoising_fit(
 ) -> tuple[Tensor, DenoisingFit]:
     """Weights (levels, modes) for `energy`, the expert of a plan, as Network.add_levels takes them, in float64.
 
-    Levels outside of the expert's times are fitted at the nearest of these. Frames count by their weights, and where
-    the set has forces, they are part of the target as in the training.
+    Levels outside of the expert's times are fitted at the nearest of these. Frames count by their weights. Averaged
+    forces are part of the target; single ones are not, whose noise z and -z have in common.
     Raises KeyboardInterrupt once `stopped`, which is looked at every second or so, is true.
     """
     began = time.monotonic()
     frames, forces = _drawn(training_set)
-    blending = None if training_set.forces is None else ForceBlending(training_set.forces.values, training_set.weights)
+    blending = None
+    if training_set.forces is not None and forces is not None:
+        blending = ForceBlending(training_set.forces.values, training_set.weights)
     held_out = training_set.held_out
     assert held_out is not None
-    known, unknown = [], []
+    known, unknown, fitted_at = [], [], []
     for number, sigma in enumerate(SIGMAS):
         t = time_of_variance(torch.tensor([sigma**2], dtype=torch.float64)).clamp(plan.t_min, plan.t_max)
+        fitted_at.append(float(sigma_squared(t)) ** 0.5)
         known.append(_equations(energy, t, frames, DRAWS, generator, stopped, forces, blending))
         unknown.append(_equations(energy, t, held_out, HELD_OUT_DRAWS, generator, stopped))
         passed = time.monotonic() - began
@@ -127,7 +131,7 @@ def denoising_fit(
     )
     weights = np.stack([_part(level, own) * own for level, own in zip(unknown, weights, strict=True)])
     fit = DenoisingFit(
-        list(SIGMAS),
+        fitted_at,
         [level.base for level in unknown],
         [level.loss(own) for level, own in zip(unknown, weights, strict=True)],
         tie,
@@ -138,8 +142,9 @@ def denoising_fit(
 
 
 def _drawn(training_set: TrainingSet) -> tuple[Tensor, Tensor | None]:
-    """Frames, in proportion to their weights, and their forces where there are any."""
-    forces = None if training_set.forces is None else training_set.forces.values
+    """Frames, in proportion to their weights, and their forces where these are averages."""
+    scores = training_set.forces
+    forces = None if scores is None or scores.noise is None else scores.values
     if training_set.weights is None:
         return training_set.frames, forces
     chosen = torch.from_numpy(in_proportion(training_set.weights.numpy(), len(training_set.frames)))
@@ -162,7 +167,7 @@ def _equations(
     sums = _Sums(between[: len(between) // 2])
     signal, noise = float(alpha(t)), float(1.0 - alpha(t).square()) ** 0.5
     t = t.to(frames.dtype)
-    chosen = torch.linspace(0, len(frames) - 1, draws).round().long()
+    chosen = torch.linspace(0, len(frames) - 1, draws, dtype=torch.float64).round().long()
     if len(frames) < draws:
         chosen = torch.arange(draws) % len(frames)
     elements = 12 * WINDOW * len(sums.first) + 6 * beads * sums.turns  # of gradients, a frame

@@ -22,6 +22,23 @@ def levels_are_wanted(settings: CalibrationRecipe, record: CalibrationRecord | N
     return bool(settings.denoising_fit) and not begun
 
 
+def passed_over(settings: CalibrationRecipe, record: CalibrationRecord | None) -> str | None:
+    """What of the settings a calibration that has begun cannot follow any more, and what to do; None for nothing."""
+    if record is None:
+        return None
+    if settings.denoising_fit and record.denoising is None and (record.likelihood is not None or record.done):
+        return (
+            "calibration.denoising_fit = True is passed over: it comes before likelihoods and rounds, which this "
+            "training has had; train anew for it"
+        )
+    if settings.denoising_fit is False and record.levels is not None:
+        return (
+            "calibration.denoising_fit = False is passed over: the fit has been made; train anew without it, or leave "
+            "all of the calibration out by fpforce-export --uncalibrated"
+        )
+    return None
+
+
 def fit_is_wanted(settings: CalibrationRecipe, record: CalibrationRecord | None) -> bool:
     fitted = 0 if record is None or record.likelihood is None else record.likelihood["frames"]
     return settings.likelihood_frames not in (0, fitted)

@@ -15,7 +15,7 @@ import torch
 
 from fpforce.foundation.seeds import seeds
 from fpforce.foundation.signals import stop_signals
-from fpforce.training.calibration.denoising_fit import denoising_fit, refusal
+from fpforce.training.calibration.denoising_fit import END, denoising_fit, refusal
 from fpforce.training.calibration.last_layer import last_layer
 from fpforce.training.calibration.likelihood_fit import likelihood_shift
 from fpforce.training.calibration.policy import (
@@ -90,14 +90,16 @@ def _fit_to_denoising(checkpoint: Checkpoint, training_set: TrainingSet, seed: i
     levels, summaries = {}, {}
     for number, (plan, expert) in enumerate(zip(checkpoint.plans, checkpoint.record.experts, strict=True)):
         energy = checkpoint.model(number)
-        if not expert.steps or not isinstance(energy, DiffusionEnergy):
+        if not expert.steps or not isinstance(energy, DiffusionEnergy) or plan.t_min >= END:
             continue
         why_not = refusal(energy, training_set)
         if why_not:
             logger.info("no denoising fit: %s", why_not)
             continue
         generator = torch.Generator().manual_seed(seeds(seed, "denoising fit", number)[0])
-        logger.info("fitting series of dihedrals and angles to the denoising loss at each noise level")
+        logger.info(
+            "fitting series of dihedrals and angles to the denoising loss at each noise level, expert over %s", plan
+        )
         try:
             levels[number], fit = denoising_fit(energy, plan, training_set, generator, stop.is_set)
         except KeyboardInterrupt:

@@ -106,6 +106,10 @@ class CalibrationRecord:
     samples: int = 0
     settings: dict = field(default_factory=dict)
 
+    def applies_at(self, t: float) -> bool:
+        """Whether an energy at t has any of it."""
+        return self.t_eval == t or self.levels is not None
+
     def for_another_t_eval(self) -> "CalibrationRecord | None":
         """What of it holds at any t: the denoising fit, or nothing."""
         if self.levels is None:

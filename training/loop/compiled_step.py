@@ -48,6 +48,13 @@ def _whole_step(module: ModuleInTraining, draws: StepDraws) -> StepFunction:
     asked = module.recipe.run.compile
     if asked is False or (asked == "auto" and not _is_worthwhile(module)):
         return plain
+    if any(getattr(part, "radius", False) is True for part in module.modules()):
+        if asked is True:
+            raise InputError(
+                "run.compile=true: a radius graph, whose pairs are found in every frame, cannot be compiled; set "
+                "model.neighbours=dense, or run.compile=false"
+            )
+        return plain
     logger.info("compiling the training step, which takes some 10 s to a few minutes; run.compile=false does without")
     began = time.monotonic()
     try:

@@ -34,5 +34,8 @@ class ModuleInTraining(Protocol):
     def weighted(self, losses: StepLosses) -> Tensor:
         """The loss, the sum of its terms by their weights."""
 
+    def modules(self) -> Iterator[nn.Module]:
+        """The module and all its parts."""
+
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """All weights, of which those in training require a gradient."""

@@ -34,7 +34,10 @@ class PlainStep:
         losses = self._module(draws)
         loss = self._module.weighted(losses)
         slopes = torch.autograd.grad(loss, self._weights, allow_unused=True)
-        return StepLosses(*(term.detach() for term in losses)), with_gradient(loss.detach(), slopes, self._weights)
+        # Of those that have a slope alone: DDP takes no None.
+        used = [(slope, weight) for slope, weight in zip(slopes, self._weights, strict=True) if slope is not None]
+        slopes, weights = [slope for slope, _ in used], [weight for _, weight in used]
+        return StepLosses(*(term.detach() for term in losses)), with_gradient(loss.detach(), slopes, weights)
 
 
 def in_parts(step: StepFunction, parts: int) -> StepFunction:
@@ -66,7 +69,7 @@ def parts_of(module: ModuleInTraining, draws: StepDraws) -> int:
 
 
 def with_gradient(value: Tensor, slopes: tuple[Tensor | None, ...] | list[Tensor], weights: list) -> Tensor:
-    """A scalar with a given gradient in the weights; None for those that it does not depend on."""
+    """A scalar with a given gradient in the weights."""
     return _Differentiated.apply(value, slopes, *weights)
 
 

@@ -68,7 +68,7 @@ def settled(
     a bond's square.
 
     A denoising fit and rounds of calibration follow where v_min is large, for the same reason: of what the loss hardly
-    sees at small noise, least squares over all frames see more than steps over batches, and a simulation the rest.
+    sees at small noise, least squares over many frames see more than steps over batches, and a simulation the rest.
     """
     loss, diffusion, calibration = recipe.loss, recipe.diffusion, recipe.calibration
     if loss.fokker_planck_weight is None:
@@ -87,6 +87,8 @@ def settled(
     for name, ours in (("denoising_fit", wanted), ("rounds", ROUNDS if wanted else 0)):
         if getattr(calibration, name) is None:
             begun = None if begun_with is None else getattr(begun_with.calibration, name)
+            if begun is None and begun_with is not None and name == "denoising_fit":
+                begun = False  # as runs of earlier versions began
             calibration = calibration.model_copy(update={name: ours if begun is None else begun})
     return recipe.model_copy(update={"loss": loss, "diffusion": diffusion, "calibration": calibration})
 

@@ -137,13 +137,17 @@ def test_forces_of_the_frames_are_part_of_the_target(training_set, plan, monkeyp
     exact = WithoutDihedral()(x, None) + potential(angles_of(x)[2])
     forces = centred(-torch.autograd.grad(exact.sum(), x)[0]).float()
     few = dataclasses.replace(training_set, frames=x.detach().float())
-    with_forces = dataclasses.replace(few, forces=ForceScores(forces, {"noise_of_averages": None}))
+    with_forces = dataclasses.replace(few, forces=ForceScores(forces, {"noise_of_averages": 0.0}))
     errors = []
     for data in (few, with_forces):
         energy = energy_of(training_set.frames, prior=WithoutDihedral())
         weights, _ = denoising_fit(energy, plan, data, torch.Generator().manual_seed(0))
         errors.append(float((waves_of_the_dihedral(weights, 1) - KNOWN).square().mean() ** 0.5))
     assert errors[1] < 0.5 * errors[0] and errors[1] < 0.1, errors
+    single = dataclasses.replace(few, forces=ForceScores(forces, {"noise_of_averages": None}))
+    energy = energy_of(training_set.frames, prior=WithoutDihedral())
+    without = denoising_fit(energy, plan, few, torch.Generator().manual_seed(0))[0]
+    assert torch.equal(denoising_fit(energy, plan, single, torch.Generator().manual_seed(0))[0], without)
 
 
 def test_equations_are_the_denoising_loss(training_set):

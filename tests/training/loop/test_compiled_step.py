@@ -169,6 +169,29 @@ def test_compiled_training_is_resumed_and_ends_where_a_plain_one_does(small_reci
         torch.testing.assert_close(ends["true"].weights[name], weight, rtol=0, atol=1e-3, msg=name)
 
 
+def test_a_radius_graph_is_not_compiled(small_recipe, alanine_set, tmp_path, caplog):
+    small = (GRAPH % "frames", "model.cutoff_nm=0.4", "model.neighbours=radius", "model.head_width=8")
+    insists = in_training(small_recipe(tmp_path, *small, "run.compile=true"), alanine_set)
+    with pytest.raises(InputError, match=r"model\.neighbours=dense, or run\.compile=false"):
+        step_function(insists, insists.draw(0))
+    tolerates = in_training(small_recipe(tmp_path, *small, "run.compile=auto", "run.max_steps=20000"), alanine_set)
+    step_function(tolerates, tolerates.draw(0))
+    assert not any("cannot be compiled" in record.getMessage() for record in caplog.records)
+
+
+def test_weights_that_a_loss_misses_have_no_slope(small_recipe, alanine_set, tmp_path):
+    """The head that ignores x, without a Fokker-Planck term: hooks such as DDP's take a slope or are not called."""
+    module = in_training(small_recipe(tmp_path, "loss.fokker_planck_weight=0", "run.compile=false"), alanine_set)
+    slopes = []
+    for weight in module.parameters():
+        if weight.requires_grad:
+            weight.register_hook(lambda slope: slopes.append(slope.norm()))
+    _, loss = step_function(module, module.draw(0))(module.draw(0))
+    loss.backward()
+    missed = [name for name, weight in module.named_parameters() if weight.requires_grad and weight.grad is None]
+    assert slopes and missed and all("offset" in name for name in missed)
+
+
 @needs_compiler
 def test_compiler_that_fails_stops_a_run_that_insists_and_no_other(
     small_recipe, alanine_set, tmp_path, monkeypatch, caplog
