@@ -244,7 +244,7 @@ def test_a_training_ends_with_the_fit_which_samples_and_export_have(fitted, tmp_
     for name, option in (("with.pt", False), ("without.pt", True)):
         export(fitted[0], tmp_path / name, uncalibrated=option, t_eval=t_eval)
     force_field = fpforce.load(tmp_path / "with.pt")
-    assert force_field.metadata["training"]["calibration"]["denoising"]["0"]["sigma"] == list(SIGMAS)
+    assert force_field.metadata["training"]["calibration"]["denoising"]["0"]["sigma"] == pytest.approx(list(SIGMAS))
     r = torch.tensor(alanine_frames.positions_nm[:20], dtype=torch.float64)
     energies = [torch.jit.load(str(tmp_path / name)).energies(r.reshape(-1, 3)) for name in ("with.pt", "without.pt")]
     x, t = checkpoint.record.normalisation.from_nm(r, t_eval).float(), torch.full((1,), t_eval)
