@@ -10,7 +10,9 @@ import fpforce
 from fpforce.foundation.errors import InputError
 from fpforce.training.calibration import denoising_fit as fitting
 from fpforce.training.calibration.denoising_fit import denoising_fit, refusal
+from fpforce.training.calibration.policy import passed_over
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
+from fpforce.training.checkpoint.record import CalibrationRecord
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.data.force_scores import ForceScores
 from fpforce.training.data.normalisation import Normalisation
@@ -22,6 +24,7 @@ from fpforce.training.models.local_series import SIGMAS, LevelSeries
 from fpforce.training.models.prior import fit_prior
 from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.read import load_recipe
+from fpforce.training.recipe.sections import CalibrationRecipe
 from fpforce.training.train import train
 
 PAIRS = [(0, 1), (1, 2), (2, 3), (0, 2), (1, 3)]
@@ -294,6 +297,16 @@ def test_a_stopped_fit_keeps_the_training_and_is_made_by_resume(small_recipe, tm
     monkeypatch.setattr(fitting, "DRAWS", 100)
     monkeypatch.setattr(fitting, "HELD_OUT_DRAWS", 100)
     assert read_checkpoint(train(wanted, resume=True, show_progress=False)).record.calibration.levels
+
+
+def test_a_fit_that_comes_too_late_or_is_to_be_taken_away_is_said():
+    shift = torch.zeros(3, dtype=torch.float64)
+    with_fit = CalibrationRecord(1e-5, shift, levels={0: torch.zeros(len(SIGMAS), 2)}, denoising={0: {}})
+    with_rounds = CalibrationRecord(1e-5, shift, seconds=[1.0])
+    wanted, unwanted = CalibrationRecipe(denoising_fit=True), CalibrationRecipe(denoising_fit=False)
+    assert "comes before" in passed_over(wanted, with_rounds) and "has been made" in passed_over(unwanted, with_fit)
+    assert not any(passed_over(wanted, record) for record in (None, with_fit, CalibrationRecord(1e-5, shift)))
+    assert not any(passed_over(unwanted, record) for record in (None, with_rounds))
 
 
 def test_models_of_many_molecules_refuse_a_denoising_fit(alanine):
