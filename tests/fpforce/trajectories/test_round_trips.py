@@ -20,7 +20,10 @@ from fpforce.trajectories.topology_files import read_topology_file
 from fpforce.trajectories.trajectory_writer import open_trajectory
 
 LETTERS = string.ascii_letters + string.digits
-NAMES = st.text(LETTERS + "'*", min_size=1, max_size=7).filter(lambda name: name[0] in string.ascii_letters)
+BACKBONE = {"N", "CA", "C"}  # bonds between these have lengths of their own, which positions() does not give
+NAMES = st.text(LETTERS + "'*", min_size=1, max_size=7).filter(
+    lambda name: name[0] in string.ascii_letters and name not in BACKBONE
+)
 RESIDUES = st.text(LETTERS, min_size=1, max_size=5).filter(lambda name: name[0] in string.ascii_letters)
 FORBIDDEN = {"HOH", "WAT", "SOL", "NA", "CL", "K", "ACE", "NME"}
 
