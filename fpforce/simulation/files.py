@@ -91,8 +91,8 @@ class SimulationFiles:
         self._writers = [open_trajectory(path, self._beads) for path in self.trajectories]
 
     def remove_earlier(self) -> None:
-        """Remove trajectories, checkpoint, shards and sidecar of the simulation that is replaced."""
-        for path in (*self._earlier_trajectories(), self.checkpoint):
+        """Remove trajectories, checkpoint, shards, sidecar and .cif of the simulation that is replaced."""
+        for path in (*self._earlier_trajectories(), self.checkpoint, self.topology.with_suffix(".cif")):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.shards, ignore_errors=True)
         self.sidecar.unlink(missing_ok=True)

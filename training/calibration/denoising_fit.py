@@ -13,6 +13,7 @@ Source: Vincent, Neural Comput. 23, 1661 (2011) (denoising score matching); Hoer
 (1970) (ridge); docs/method.md, eq. 40.
 """
 
+import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -125,10 +126,13 @@ def denoising_fit(
         (logger.info if passed > 30.0 else logger.debug)(
             "denoising fit: %d of %d noise levels after %.0f s", number + 1, len(SIGMAS), passed
         )
-    weights, tie, ridge = min(
-        ((_solved(known, tie, ridge), tie, ridge) for tie in TIES for ridge in RIDGES),
-        key=lambda found: sum(level.loss(own) for level, own in zip(unknown, found[0], strict=True)),
-    )
+    tried = []
+    for tie, ridge in itertools.product(TIES, RIDGES):
+        if stopped():
+            raise KeyboardInterrupt
+        found = _solved(known, tie, ridge)
+        tried.append((sum(level.loss(own) for level, own in zip(unknown, found, strict=True)), found, tie, ridge))
+    _, weights, tie, ridge = min(tried, key=lambda one: one[0])
     weights = np.stack([_part(level, own) * own for level, own in zip(unknown, weights, strict=True)])
     fit = DenoisingFit(
         fitted_at,

@@ -87,10 +87,11 @@ def _fit_to_denoising(checkpoint: Checkpoint, training_set: TrainingSet, seed: i
     """The first stage, of every trained energy that has series."""
     record = checkpoint.record.calibration
     assert record is not None
-    levels, summaries = {}, {}
     for number, (plan, expert) in enumerate(zip(checkpoint.plans, checkpoint.record.experts, strict=True)):
         energy = checkpoint.model(number)
         if not expert.steps or not isinstance(energy, DiffusionEnergy) or plan.t_min >= END:
+            continue
+        if number in record.unfinished:
             continue
         why_not = refusal(energy, training_set)
         if why_not:
@@ -101,14 +102,20 @@ def _fit_to_denoising(checkpoint: Checkpoint, training_set: TrainingSet, seed: i
             "fitting series of dihedrals and angles to the denoising loss at each noise level, expert over %s", plan
         )
         try:
-            levels[number], fit = denoising_fit(energy, plan, training_set, generator, stop.is_set)
+            weights, fit = denoising_fit(energy, plan, training_set, generator, stop.is_set)
         except KeyboardInterrupt:
+            made = len(record.unfinished)
+            also = f" and the fits of {made} of {len(checkpoint.plans)} experts" if made else ""
             raise KeyboardInterrupt(
-                f"stopped within the denoising fit; {checkpoint.path} holds the finished training: go on with --resume"
+                f"stopped within the denoising fit; {checkpoint.path} holds the finished training{also}: go on with "
+                "--resume"
             ) from None
-        summaries[number] = fit.summary()
         logger.info("%s", fit.in_words())
-    record.levels, record.denoising = levels or None, summaries
+        record.unfinished[number] = (weights, fit.summary())
+        replace_record(checkpoint.path, checkpoint.record)
+    record.levels = {number: weights for number, (weights, _) in record.unfinished.items()} or None
+    record.denoising = {number: summary for number, (_, summary) in record.unfinished.items()}
+    record.unfinished = {}
     replace_record(checkpoint.path, checkpoint.record)
 
 

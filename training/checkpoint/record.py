@@ -73,7 +73,8 @@ class CalibrationRecord:
     rounds have modes (training.models.contract.Network.modes), their weights are behind it.
 
     levels: by number of an expert, what the denoising fit has added to it at every t (training.models.contract.Network.
-    add_levels), and denoising: summaries of these fits (training.calibration.denoising_fit); None without.
+    add_levels), and denoising: summaries of these fits (training.calibration.denoising_fit); None without. unfinished:
+    weights and summary, by number of an expert, of a fit that was stopped before its last expert.
     samples: number of the model's own samples that it was calibrated to; 0 where it was the training data. settings:
     those of the last rounds, by the names of the recipe's calibration. likelihood: summary of the LikelihoodFit
     (training.calibration.likelihood_fit), None without one. positions_nm (rungs, replicas, beads, 3):
@@ -91,6 +92,7 @@ class CalibrationRecord:
     shift: Tensor
     levels: dict[int, Tensor] | None = None
     denoising: dict[int, dict] | None = None
+    unfinished: dict[int, tuple[Tensor, dict]] = field(default_factory=dict)
     likelihood: dict | None = None
     positions_nm: Tensor | None = None
     relative_entropy: list[float] = field(default_factory=list)

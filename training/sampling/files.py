@@ -59,7 +59,7 @@ class SampleFiles:
         for path in (self.output, self.record, self.topology, *self.all_names, self.densities):
             if path.exists() and not overwrite:
                 raise InputError(f"{path} already exists; give another --output, or --overwrite, or --resume to go on")
-        for path in (self.record, self.densities):
+        for path in (self.record, self.densities, self.topology.with_suffix(".cif")):
             path.unlink(missing_ok=True)
         self._beads.write_structure(self.topology, topology_nm)
         self._writer = open_trajectory(self.output, self._beads)

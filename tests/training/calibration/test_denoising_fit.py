@@ -299,6 +299,49 @@ def test_a_stopped_fit_keeps_the_training_and_is_made_by_resume(small_recipe, tm
     assert read_checkpoint(train(wanted, resume=True, show_progress=False)).record.calibration.levels
 
 
+def test_a_fit_stopped_in_its_second_expert_keeps_that_of_the_first(small_recipe, tmp_path, monkeypatch):
+    both = [
+        "run.max_steps=20",
+        "optimizer.warmup_steps=5",
+        "experts=[{t_max: 0.1}, {t_max: 1}]",
+        "calibration.rounds=0",
+    ]
+    path = train(small_recipe(tmp_path / "out", *both), show_progress=False)
+    wanted = load_recipe(path.with_name("recipe.yaml"), ["calibration.denoising_fit=true"])
+    for name in ("DRAWS", "HELD_OUT_DRAWS"):
+        monkeypatch.setattr(fitting, name, 100)
+    fitted, made = [], denoising_fit
+
+    def stopped_in_the_second(energy, plan, *rest):
+        if len(fitted) == 1:
+            fitted.append(None)
+            raise KeyboardInterrupt
+        fitted.append(made(energy, plan, *rest))
+        return fitted[-1]
+
+    monkeypatch.setattr("fpforce.training.calibration.stages.denoising_fit", stopped_in_the_second)
+    with pytest.raises(KeyboardInterrupt, match="fits of 1 of 2 experts: go on with --resume"):
+        train(wanted, resume=True, show_progress=False)
+    assert not read_checkpoint(path).record.calibration.levels
+    record = read_checkpoint(train(wanted, resume=True, show_progress=False)).record.calibration
+    assert len(fitted) == 3 and sorted(record.levels) == sorted(record.denoising) == [0, 1] and not record.unfinished
+    torch.testing.assert_close(record.levels[0], fitted[0][0], rtol=0, atol=0)
+
+
+def test_a_fit_looks_at_a_stop_between_its_solutions(training_set, plan, monkeypatch):
+    asked, levels = [], len(SIGMAS)
+    monkeypatch.setattr(fitting, "DRAWS", 50)
+    monkeypatch.setattr(fitting, "HELD_OUT_DRAWS", 50)
+
+    def later():
+        asked.append(None)
+        return len(asked) > 2 * levels + 3  # equations of both sets at every level, and three solutions
+
+    with pytest.raises(KeyboardInterrupt):
+        denoising_fit(energy_of(training_set.frames), plan, training_set, torch.Generator().manual_seed(0), later)
+    assert len(asked) == 2 * levels + 4
+
+
 def test_a_fit_that_comes_too_late_or_is_to_be_taken_away_is_said():
     shift = torch.zeros(3, dtype=torch.float64)
     with_fit = CalibrationRecord(1e-5, shift, levels={0: torch.zeros(len(SIGMAS), 2)}, denoising={0: {}})

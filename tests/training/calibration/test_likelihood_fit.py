@@ -162,7 +162,9 @@ def test_other_number_of_frames_repeats_the_fit_and_none_leaves_it_with_a_word(s
     for frames in (30, 0):
         with caplog.at_level("INFO", logger="fpforce"):
             assert run(frames).likelihood == more.likelihood
-        assert "(denoising_fit False, likelihood_frames 30, rounds 0)" in caplog.text and "--uncalibrated" in caplog.text
+        assert (
+            "(denoising_fit False, likelihood_frames 30, rounds 0)" in caplog.text and "--uncalibrated" in caplog.text
+        )
         caplog.clear()
     with pytest.raises(InputError, match="rounds of calibration.*set it to 30 as it was then"):
         train(
