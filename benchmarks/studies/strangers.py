@@ -49,6 +49,8 @@ VARIANTS = {
 _SMALL = (*SMALL, "run.compile=false")
 FORCE_FRAMES = 500
 INDEPENDENT, LONGEST = 500, 8  # frames; times --picoseconds
+APART = 0.03  # JS divergence of both starts in any of what is compared, above which replicas stay where they began
+RUNGS, TOP = 5, 1.7  # of the exchange that then follows; times the temperature
 
 
 @dataclass(frozen=True)
@@ -203,12 +205,13 @@ def run(name: str, variant: str, seed: int, chosen: argparse.Namespace) -> dict:
     known = read_bead_frames(files.training, files.topology, beads=case.beads).positions_nm
     reference = read_bead_frames(files.reference, files.topology, beads=case.beads).positions_nm
     samples = _samples(checkpoint, folder, seed, chosen.samples)
-    simulations = _simulations(folder, known, seed, chosen)
+    simulations, rungs = _simulations(folder, known, seed, chosen)
     both = np.concatenate(simulations)
     expert = checkpoint.record.expert
     row = asked | {
         "seconds": expert.seconds,
         "trained_steps": expert.steps,
+        "rungs": rungs,
         "frames": len(known),
         "beads": known.shape[1],
         "hardware": describe_hardware(),
@@ -281,22 +284,30 @@ def _samples(checkpoint, folder: Path, seed: int, count: int) -> np.ndarray:
     return mdtraj.load(str(folder / "iid.xtc"), top=str(folder / "iid.xtc.pdb")).xyz
 
 
-def _simulations(folder: Path, known: np.ndarray, seed: int, chosen) -> list[np.ndarray]:
+def _simulations(folder: Path, known: np.ndarray, seed: int, chosen) -> tuple[list[np.ndarray], int]:
     """Frames (frames, beads, 3) of the simulations from the most open and the most closed frame, without their
-    first quarter; of as many frames both.
+    first quarter; of as many frames both. And at how many temperatures: where plain ones differ by where they began,
+    temperatures are exchanged, as fpforce-fit does.
     """
     import fpforce
 
     radius, field = features(known)["radius"], fpforce.load(folder / "model.pt")
     starts = {"open": known[radius.argmax()], "closed": known[radius.argmin()]}
-    found = [
-        _long_enough(field, folder / f"{name}.xtc", starts[name], 2 * seed + k, chosen) for k, name in enumerate(starts)
-    ]
-    fewest = min(map(len, found))
-    return [thinned(one, fewest) for one in found]
+    for rungs in (1, RUNGS):
+        names = {name: name if rungs == 1 else f"{name}_exchanged" for name in starts}
+        found = [
+            _long_enough(field, folder / f"{names[name]}.xtc", starts[name], 2 * seed + k, rungs, chosen)
+            for k, name in enumerate(starts)
+        ]
+        fewest = min(map(len, found))
+        found = [thinned(one, fewest) for one in found]
+        apart = compare(*found, ())
+        if chosen.quick or max(apart[f"js_{name}"] for name in ("ends", "radius", "dihedrals")) < APART:
+            break
+    return found, rungs
 
 
-def _long_enough(field, output: Path, start: np.ndarray, seed: int, chosen) -> np.ndarray:
+def _long_enough(field, output: Path, start: np.ndarray, seed: int, rungs: int, chosen) -> np.ndarray:
     """Frames without the first quarter, of a simulation of chosen.picoseconds: or twice that, four times ... up to
     LONGEST, until its radii of gyration are worth INDEPENDENT frames.
     """
@@ -306,6 +317,8 @@ def _long_enough(field, output: Path, start: np.ndarray, seed: int, chosen) -> n
     settings = SimulationSettings(
         steps=round(250 * chosen.picoseconds),
         replicas=chosen.replicas,
+        rungs=rungs,
+        top_temperature_k=None if rungs == 1 else TOP * field.temperature_k,
         timestep_fs=4.0,
         report_interval_ps=2.0,
         start=start.astype(float),
@@ -361,8 +374,10 @@ def table(rows: list[dict]) -> str:
         for one in of:
             run = ["", "", ""] if one == "floor" else [row["variant"], str(row["seed"]), str(row["trained_steps"])]
             found = [f"{row[one][name]:.4f}" if name in row[one] else "" for name in names]
+            by_exchange = row.get("rungs", 1) > 1 and one not in ("floor", "samples")
+            what = f"{one}, {row['rungs']} temperatures" if by_exchange else one
             of_forces = f"{row['force_error']:.3f}" if one == "simulation" and "force_error" in row else ""
-            lines.append(f"| {' | '.join([*first, *run, one, *found, '' if one == 'floor' else losses, of_forces])} |")
+            lines.append(f"| {' | '.join([*first, *run, what, *found, '' if one == 'floor' else losses, of_forces])} |")
     hardware = ", ".join(sorted({row["hardware"] for row in rows}))
     minutes = [row["seconds"] / 60 for row in rows]
     return (

@@ -185,8 +185,10 @@ def _plan(action: str, plans: Sequence[RoundPlan], now: Situation) -> RoundPlan 
     )
     if action == CALIBRATE:
         changes = _keeping(plans, _length_so_far(plans))
-        calibrated = f"calibration.rounds={now.rounds + MORE_ROUNDS}"
-        return dataclasses.replace(model, resume=True, changes=(*changes, calibrated))
+        calibrated = [f"calibration.rounds={now.rounds + MORE_ROUNDS}"]
+        if last.rungs > 1:  # replicas of one temperature would not leave the states whose weights are wrong
+            calibrated.append(f"calibration.rungs={last.rungs}")
+        return dataclasses.replace(model, resume=True, changes=(*changes, *calibrated))
     of_training = sum(plan.training == last.training and plan.action in (FIRST, FLOW, TRAIN_LONGER) for plan in plans)
     earlier = _minutes(_length_so_far(plans)) or 0.0
     if action == TRAIN_LONGER:

@@ -56,15 +56,12 @@ def refuse_other_rounds(checkpoint: Checkpoint, settings: CalibrationRecipe) -> 
             f"{settings.likelihood_frames} comes before them; set it to {fitted} as it was then, or train anew"
         )
     assert record.positions_nm is not None
-    rungs, replicas = record.positions_nm.shape[:2]
-    top_k = {"top_temperature_k": record.settings["top_temperature_k"]} if rungs > 1 else {}
-    for name, had in ({"replicas": replicas, "rungs": rungs} | top_k).items():
-        if getattr(settings, name) != had:
-            raise InputError(
-                f"{checkpoint.path} has had {record.done} rounds of calibration with calibration.{name} = "
-                f"{had or 'null'}, "
-                f"which go on; set it back to that from {getattr(settings, name) or 'null'}"
-            )
+    replicas = record.positions_nm.shape[1]
+    if settings.replicas != replicas:
+        raise InputError(
+            f"{checkpoint.path} has had {record.done} rounds of calibration with calibration.replicas = {replicas}, "
+            f"which go on; set it back to that from {settings.replicas}"
+        )
 
 
 def refuse_uncalibratable(model: DiffusionEnergy | DiffusionScore, where: str) -> None:

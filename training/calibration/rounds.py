@@ -105,7 +105,11 @@ def calibrate_in_rounds(
         settings = settings.model_copy(update={"timestep_fs": longest})
     if record.done and modes != settings.series:
         logger.info("rounds go on as they began, with%s series of dihedrals and angles", "" if modes else "out")
-    record.settings = settings.model_dump(mode="json") | {"series": modes}
+    since = begun.get("ladder_since", 0)  # the number of rounds before those at these temperatures
+    if record.done and any(begun.get(name) != getattr(settings, name) for name in ("rungs", "top_temperature_k")):
+        # What other temperatures see of basins, rounds before could not: nothing of them is compared with what follows.
+        since, record.best, record.first, record.last = record.done, None, None, None
+    record.settings = settings.model_dump(mode="json") | {"series": modes, "ladder_since": since}
     logger.info(
         "calibrating the last layer%s in rounds of simulation, up to %d: %g ps of %d replicas at %d temperature%s",
         " with series of dihedrals and angles" if modes else "",
@@ -124,18 +128,19 @@ def calibrate_in_rounds(
             if stop.is_set():  # not seen while the pool looks at signals itself
                 return False
             (seed,) = seeds(run.seed, "round of calibration", record.done)
-            found = simulate_round(model, record.positions_nm.numpy(), settings, run.threads, seed, pool)
+            begin_nm = on_rungs(record.positions_nm, settings.rungs)
+            found = simulate_round(model, begin_nm.numpy(), settings, run.threads, seed, pool)
             if found is None or stop.is_set():
                 return False
             frames_nm, last_nm = found
-            left_out = SETTLING[min(record.done, len(SETTLING) - 1)]
+            left_out = SETTLING[min(record.done - since, len(SETTLING) - 1)]
             settled = torch.from_numpy(frames_nm[int(left_out * len(frames_nm)) :])
             x = checkpoint.record.normalisation.from_nm(settled.flatten(0, 1), t_eval)
             inputs = last_layer_inputs(energy, x.to(data.dtype), t_eval, modes)
             simulated = inputs.unflatten(0, settled.shape[:2])
             stiffness = chosen_stiffness(data_inputs, simulated, slopes, record.shift)
             _follow(record, inputs.mean(0))
-            gain = 1.0 / (1 + rounds_without_gain(record.relative_entropy))
+            gain = 1.0 / (1 + rounds_without_gain(record.relative_entropy[since:]))
             step = newton_step(data_inputs.mean(0), inputs, slopes, record.shift, gain, stiffness)
             record.stiffness.append(stiffness)
             (draw,) = seeds(run.seed, "replicas after a round", record.done)
@@ -146,7 +151,7 @@ def calibrate_in_rounds(
             keep()
     if held_out is not None and len(held_out) < 2 * BLOCKS:
         held_out = None  # of so few the error could not be told
-    if held_out is not None and record.last is not None and record.done > 1:
+    if held_out is not None and record.last is not None and record.done > since + 1:
         of_its_own = torch.Generator().manual_seed(seeds(run.seed, "held-out frames")[0])
         frames = held_out if record.samples else noised(held_out, t_eval, of_its_own)
         _judge(record, last_layer_inputs(energy, frames, t_eval, modes))
@@ -162,6 +167,14 @@ def calibrate_in_rounds(
             settings.picoseconds,
         )
     return True
+
+
+def on_rungs(positions_nm: Tensor, rungs: int) -> Tensor:
+    """Positions (rungs, replicas, beads, 3) of other rungs than there were (any, replicas, beads, 3): new hot ones
+    begin where other replicas of the coldest are.
+    """
+    new = [positions_nm[0].roll(1 + k, 0) for k in range(rungs - len(positions_nm))]
+    return torch.cat([positions_nm[:rungs], torch.stack(new)]) if new else positions_nm[:rungs]
 
 
 def _says_enough(energy: DiffusionEnergy, data: Tensor, settings: CalibrationRecipe) -> bool:

@@ -77,6 +77,14 @@ def test_an_inconsistent_model_has_more_rounds_of_calibration_unless_it_can_have
     assert other.action == policy.FLOW
 
 
+def test_a_calibration_exchanges_temperatures_where_simulations_had_to():
+    first, exchange = after_first(causes=(causes.NOT_SAMPLED,), stuck=True)
+    now = dataclasses.replace(HOUR, left=40.0, causes=(causes.INCONSISTENT,), rounds=5)
+    plan = next_round([first, exchange], now)
+    assert plan.action == policy.CALIBRATE and "calibration.rungs=4" in plan.changes and plan.rungs == 4
+    assert not any("rungs" in change for change in next_round([first], now).changes)
+
+
 def test_a_training_that_stopped_early_is_not_asked_for_more():
     _, plan = after_first(causes=(causes.UNDERTRAINED,), stopped_early=True)
     assert plan.action == policy.FLOW and plan.init == "train_1/model.ckpt" and plan.training == "train_2"

@@ -119,13 +119,9 @@ def test_a_series_of_nothing_is_not_exported(calibrated, tmp_path):
 
 def test_replicas_that_go_on_cannot_change_their_number(calibrated):
     path, recipe = calibrated
-    for change, message in (
-        ({"replicas": 16}, "replicas = 64, which go on; set it back to that from 16"),
-        ({"rungs": 2}, "rungs = 1, which go on; set it back to that from 2"),
-    ):
-        other = recipe.calibration.model_copy(update={"rounds": 9} | change)
-        with pytest.raises(InputError, match=f"with calibration.{message}"):
-            train(recipe.model_copy(update={"calibration": other}), resume=True, show_progress=False)
+    other = recipe.calibration.model_copy(update={"rounds": 9, "replicas": 16})
+    with pytest.raises(InputError, match="with calibration.replicas = 64, which go on; set it back to that from 16"):
+        train(recipe.model_copy(update={"calibration": other}), resume=True, show_progress=False)
     assert load_recipe(path.with_name("recipe.yaml")).calibration.rounds < 9
 
 
@@ -301,6 +297,26 @@ def test_further_training_drops_a_calibration_that_no_longer_fits(small_recipe, 
     train(recipe, show_progress=False)
     longer = small_recipe(tmp_path / "run", "run.max_steps=60", "optimizer.warmup_steps=10", "calibration.rounds=0")
     assert read_checkpoint(train(longer, resume=True, show_progress=False)).record.calibration is None
+
+
+def test_rounds_go_on_with_an_exchange_of_temperatures(calibrated, tmp_path):
+    path, recipe = calibrated
+    shutil.copytree(path.parent, tmp_path / "run")
+    before = read_checkpoint(path).record.calibration
+    more = recipe.calibration.model_copy(update={"rounds": before.done + 2, "rungs": 3, "top_temperature_k": 500.0})
+    other = recipe.model_copy(update={"calibration": more, "output": tmp_path / "run"})
+    after = read_checkpoint(train(other, resume=True, show_progress=False)).record.calibration
+    assert after.done == before.done + 2 and after.settings["ladder_since"] == before.done
+    assert after.positions_nm.shape == (3, *before.positions_nm.shape[1:])
+    assert after.relative_entropy[: before.done] == before.relative_entropy
+    torch.testing.assert_close(after.first["shift"], before.shift)
+
+
+def test_new_rungs_begin_where_other_replicas_are():
+    cold = torch.randn(1, 5, 4, 3)
+    more = rounds.on_rungs(cold, 3)
+    assert torch.equal(more[0], cold[0]) and torch.equal(more[1], cold[0].roll(1, 0)) and more.shape == (3, 5, 4, 3)
+    assert torch.equal(rounds.on_rungs(more, 1), cold) and torch.equal(rounds.on_rungs(more, 3), more)
 
 
 def test_a_score_cannot_be_calibrated(small_recipe, tmp_path):
