@@ -81,7 +81,7 @@ public:
         double work = 0.0;
         if (terms != Terms::Prior) {
             if (model.kind() == "internal") {
-                internal_.emplace(model, level, table_.panel);
+                internal_.emplace(model, table_.panel);
                 work = internal_->multiplyAdds();
                 smallestBlock_ = 8;  // rows of a matrix product: fewer leave registers idle
             } else {

@@ -227,7 +227,8 @@ ModelText randomInternal(const ModelShape& shape) {
     if (shape.wall)
         addWall(weights, shape.beads);
     return {describe("internal", shape, shape.volumes ? R"(, "volumes": true)" : "",
-                     R"("smooth_length": 0.2, "smooth_area": 0.45, "noise_area": 2.0, "smooth_arm": 0.45, "noise_arm": 1.4, "series_delta": 0.01, "series_span": 2.5)"),
+                     std::string(shape.volumes ? R"("earliest": 0.02, )" : "") +
+                         R"("smooth_length": 0.2, "smooth_area": 0.45, "noise_area": 2.0, "smooth_arm": 0.45, "noise_arm": 1.4, "series_delta": 0.01, "series_span": 2.5)"),
             weights.bytes()};
 }
 

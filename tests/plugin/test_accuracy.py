@@ -19,7 +19,7 @@ from fpforce.plugin import FPForce
 KT = 300.0 * BOLTZMANN_KJ_PER_MOL_K
 MODELS = {
     "internal": {"kind": "internal", "width": 40, "layers": 3},
-    "internal, series": {"kind": "internal", "width": 24, "layers": 2, "series": True},
+    "internal, series": {"kind": "internal", "width": 24, "layers": 2, "series": True, "earliest": 0.02},
     "graph_transformer": {"kind": "graph_transformer", "width": 48, "layers": 2, "head_width": 16},
     "graph_transformer, narrow heads, no identity": {
         "kind": "graph_transformer",
@@ -102,7 +102,7 @@ def make_case(settings, alanine_set) -> Case:
             "data": {"trajectories": ["unread.xtc"]},
             "temperature_k": 300,
             "output": "unused",
-            "model": {key: value for key, value in settings.items() if key != "series"},
+            "model": {key: value for key, value in settings.items() if key not in ("series", "earliest")},
         }
     )
     energy = build_model(
@@ -119,6 +119,8 @@ def make_case(settings, alanine_set) -> Case:
                 parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
     if settings.get("series"):
         energy.network.add_modes(torch.randn(2 * (2 + 3) * 6, generator=generator))
+    if settings.get("earliest"):
+        energy.network.earliest.fill_(settings["earliest"])
     energy = energy.eval().requires_grad_(False)
     wall = None
     if settings.get("wall"):  # farther out than in the data, so that it acts on many of the frames

@@ -7,7 +7,7 @@ from fpforce.forcefield.transferable.vocabulary import Vocabulary
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.space import PLANE, space_of
-from fpforce.training.diffusion import degrees_of_freedom
+from fpforce.training.diffusion import degrees_of_freedom, time_of_variance
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore, Network
 from fpforce.training.models.custom import build_custom
 from fpforce.training.models.graph_transformer import fit_graph_transformer
@@ -18,6 +18,8 @@ from fpforce.training.models.prior import fit_prior
 from fpforce.training.recipe.models import CustomRecipe, GraphTransformerRecipe, MlpRecipe, ModelRecipe
 from fpforce.training.recipe.plan import FEW, ExpertPlan
 from fpforce.trajectories.weights import in_proportion
+
+SEEN = 0.125  # times v_min: the noise variance below which `internal` sees no time and no sharper coordinates
 
 
 def build_model(
@@ -83,4 +85,7 @@ def _build_network(
         return (MlpModel if plan.conservative else MlpScore)(settings.width, settings.layers, plan.v_min)
     kind = InternalModel if plan.conservative else InternalScore
     coordinates = fit_coordinates(frames, volumes=settings.volumes, chiral=settings.chiral, weights=weights)
-    return kind(coordinates, settings.width, settings.layers, plan.v_min)
+    earliest = 0.0
+    if degrees_of_freedom(len(beads)) > FEW:
+        earliest = float(time_of_variance(torch.tensor(SEEN * plan.v_min, dtype=torch.float64)))
+    return kind(coordinates, settings.width, settings.layers, plan.v_min, earliest)

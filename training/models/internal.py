@@ -215,12 +215,19 @@ def _most_handed(coordinates: InternalCoordinates, x0: Tensor, weights: Tensor |
 
 
 class InternalLayers(Network):
-    """Hidden layers on the internal coordinates, the noise level gating every one; what both networks below share."""
+    """Hidden layers on the internal coordinates, the noise level gating every one; what both networks below share.
 
-    def __init__(self, coordinates: InternalCoordinates, width: int, layers: int, v_min: float):
+    earliest: time before which the layers and coordinates see none, so that what they say is the same at all smaller
+    noise. Losses there tell next to nothing of it, while the coordinates of stiff pairs would sharpen to the end.
+    """
+
+    earliest: Tensor
+
+    def __init__(self, coordinates: InternalCoordinates, width: int, layers: int, v_min: float, earliest: float = 0.0):
         super().__init__()
         self.coordinates = coordinates
         self.noise = NoiseFeatures(v_min)
+        self.register_buffer("earliest", torch.tensor([earliest]))
         sizes = [self.coordinates.features] + [width] * layers
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
         self.conditions = nn.ModuleList(nn.Linear(5, width) for _ in range(layers))
@@ -230,15 +237,26 @@ class InternalLayers(Network):
             with torch.no_grad():
                 self.hidden[0].weight[:, coordinates.odd_features()] = 0.0
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Weights of an earlier version see every time as it is."""
+        if f"{prefix}gate.weight" in state_dict and f"{prefix}earliest" not in state_dict:
+            state_dict[f"{prefix}earliest"] = torch.zeros_like(self.earliest)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def seen(self, t: Tensor) -> Tensor:
+        """The times (batch,) or (1,) as the layers and coordinates see them: none before `earliest`."""
+        return torch.clamp(t, min=self.earliest)
+
     def constants(self) -> dict[str, float | int | bool | str]:
         smooth_length, smooth_area, noise_area = self.coordinates.blurs.tolist()
+        earliest = float(self.earliest)
         return {
             "smooth_length": smooth_length,
             "smooth_area": smooth_area,
             "noise_area": noise_area,
             "smooth_arm": SMOOTH_ARM,
             "noise_arm": NOISE_ARM,
-        }
+        } | ({"earliest": earliest} if earliest else {})
 
     def state(self, q: Tensor, level: Tensor, shifts: list[Tensor] | None = None) -> Tensor:
         """Last hidden state (batch, width) from coordinates and noise features.
@@ -260,8 +278,15 @@ class InternalModel(InternalLayers):
     added, at every t; None for nothing.
     """
 
-    def __init__(self, coordinates: InternalCoordinates, width: int = 128, layers: int = 3, v_min: float = 1e-3):
-        super().__init__(coordinates, width, layers, v_min)
+    def __init__(
+        self,
+        coordinates: InternalCoordinates,
+        width: int = 128,
+        layers: int = 3,
+        v_min: float = 1e-3,
+        earliest: float = 0.0,
+    ):
+        super().__init__(coordinates, width, layers, v_min, earliest)
         self.series: LocalSeries | None = None
         self.levels: LevelSeries | None = None
         self.orders, self.delta = ORDERS, DELTA
@@ -283,7 +308,7 @@ class InternalModel(InternalLayers):
     def turns(self, x: Tensor, t: Tensor) -> Tensor | None:
         if self.coordinates.beads < 3:
             return None
-        cosine, sine = self.coordinates.local_turns(x, t)
+        cosine, sine = self.coordinates.local_turns(x, self.seen(t))
         return torch.stack([cosine, sine], 1)
 
     def waves(self, turns: Tensor) -> Tensor:
@@ -323,14 +348,15 @@ class InternalModel(InternalLayers):
         return self.out
 
     def readout_factor(self, t: float) -> float:
-        return float(alpha(torch.tensor(t, dtype=torch.float64))) ** 2
+        return float(alpha(self.seen(torch.tensor(t, dtype=torch.float64)))) ** 2
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        level = self.noise(t)
-        energy = self.energy(self.state(self.coordinates(x, t), level), level, t)
+        seen = self.seen(t)
+        level = self.noise(seen)
+        energy = self.energy(self.state(self.coordinates(x, seen), level), level, seen)
         if self.series is None and self.levels is None:
             return energy
-        cosine, sine = self.coordinates.local_turns(x, t)
+        cosine, sine = self.coordinates.local_turns(x, seen)
         if self.series is not None:
             energy = energy + self.series(cosine, sine)
         if self.levels is not None:
@@ -350,11 +376,19 @@ class InternalScore(InternalLayers):
     these, and let mirror images have scores that are not mirror images.
     """
 
-    def __init__(self, coordinates: InternalCoordinates, width: int = 128, layers: int = 3, v_min: float = 1e-3):
-        super().__init__(coordinates, width, layers, v_min)
+    def __init__(
+        self,
+        coordinates: InternalCoordinates,
+        width: int = 128,
+        layers: int = 3,
+        v_min: float = 1e-3,
+        earliest: float = 0.0,
+    ):
+        super().__init__(coordinates, width, layers, v_min, earliest)
         self.out = nn.Linear(width, coordinates.features, bias=False)
         nn.init.zeros_(self.out.weight)
 
     def forward(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        q = self.coordinates(x, t)
-        return q, alpha(t).square()[:, None] * self.out(self.state(q, self.noise(t)))
+        seen = self.seen(t)
+        q = self.coordinates(x, seen)
+        return q, alpha(seen).square()[:, None] * self.out(self.state(q, self.noise(seen)))

@@ -158,7 +158,8 @@ class DiffusionRecipe(Section):
         le=0.1,
         description="noise variance (normalised) below which the network hardly sees the time any more; null: "
         "0.05 for one molecule of more than 5 beads and the kind `internal`, less of a chain so long that neighbours "
-        "are less than 0.9 apart in these units; else 0.001",
+        "are less than 0.9 apart in these units; else 0.001. There `internal` sees nothing below an eighth of it, of "
+        "one molecule of more than 5 beads",
     )
 
     @model_validator(mode="after")

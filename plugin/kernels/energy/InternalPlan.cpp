@@ -9,9 +9,10 @@
 namespace FPForcePlugin {
 
 template <class Real>
-InternalPlan<Real>::InternalPlan(const ModelFile& model, const NoiseLevel& level, int panel)
+InternalPlan<Real>::InternalPlan(const ModelFile& model, int panel)
     : beads(model.beads()), width(model.integer("model.settings.width", 1, 4096)), dihedrals(std::max(beads - 3, 0)) {
     const int depth = model.integer("model.settings.layers", 1, 32);
+    const NoiseLevel level(std::max(model.tEval(), model.has("model.constants.earliest") ? model.number("model.constants.earliest", 0.0, 1.0) : 0.0));
     const double length = model.number("model.constants.smooth_length", 0.0, 1e3);
     const double area = model.number("model.constants.smooth_area", 0.0, 1e3);
     const double noiseArea = model.number("model.constants.noise_area", 0.0, 1e3);

@@ -59,7 +59,7 @@ struct InternalPlan {
         return 2.0 * width * (features() + (static_cast<double>(layers.size()) - 1.0) * width + 1.0);
     }
     /** panel: the columns in a panel of the matrix product that will be used. */
-    InternalPlan(const ModelFile& model, const NoiseLevel& level, int panel);
+    InternalPlan(const ModelFile& model, int panel);
 
 private:
     void readVolumes(const ModelFile& model, const NoiseLevel& level);

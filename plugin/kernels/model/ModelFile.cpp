@@ -17,7 +17,7 @@ const char description[] = "fpforce.json";
 const char weights[] = "fpforce.safetensors";
 // 2: models may have a wall; 3: internal models may see volumes; 4: of many molecules; 5: pairs may be coupled;
 // 6: internal models may have series of dihedrals and angles
-constexpr int formatVersion = 6;
+constexpr int formatVersion = 7;
 
 [[noreturn]] void fail(const std::string& what) {
     throw ModelError(what + "; export the model again");

@@ -90,3 +90,25 @@ def test_weights_of_an_earlier_version_keep_its_lengths():
     earlier = {name: tensor for name, tensor in long.state_dict().items() if name != "blurs"}
     long.load_state_dict(earlier)
     assert InternalModel(long).constants()["smooth_length"] == pytest.approx(SMOOTH_LENGTH)
+
+
+def test_the_network_says_the_same_at_all_noise_below_the_smallest_that_it_sees():
+    x = helix(7, 64)
+    network = InternalModel(fit_coordinates(x, volumes=True), 16, 2, 0.05, earliest=0.03).double()
+    torch.nn.init.normal_(network.out.weight)
+    start, small, smallest, more = (
+        network(x, torch.tensor([t], dtype=torch.float64)) for t in (0.0, 1e-5, float(network.earliest), 0.031)
+    )
+    assert torch.equal(start, smallest) and torch.equal(small, smallest)
+    assert (more - smallest).abs().max() > 1e-6
+    turns = [network.turns(x, torch.tensor([t], dtype=torch.float64)) for t in (1e-5, float(network.earliest))]
+    assert torch.equal(*turns)
+    assert network.readout_factor(1e-5) == network.readout_factor(float(network.earliest)) < 1.0
+
+
+def test_weights_of_an_earlier_version_see_every_time():
+    coordinates = fit_coordinates(helix(6), volumes=True)
+    with_one, without = (InternalModel(coordinates, 8, 1, earliest=t) for t in (0.03, 0.0))
+    assert "earliest" in with_one.constants() and "earliest" not in without.constants()
+    with_one.load_state_dict({name: value for name, value in with_one.state_dict().items() if name != "earliest"})
+    assert float(with_one.earliest) == 0.0

@@ -107,7 +107,7 @@ std::unique_ptr<CommonFPForceKernel::Terms> CommonFPForceKernel::makeTerms(const
     if (force.getTerms() == FPForce::Prior)
         return terms;
     if (model.kind() == "internal")
-        terms->network = internalTerm(terms->beads, InternalPlan<double>(model, level, 1));
+        terms->network = internalTerm(terms->beads, InternalPlan<double>(model, 1));
     else
         terms->network = graphTerm(terms->beads, GraphTransformerPlan<double>(model, level, 1, 1));
     return terms;
