@@ -85,6 +85,12 @@ def misses(figures: dict[str, Any], name: str, thresholds: Thresholds) -> list[s
     ]
 
 
+def _as_simulated(facts: RunFacts) -> tuple[str, ...]:
+    """The temperatures of a calibration of what was simulated: those of an exchange, where there was one."""
+    rungs = max((one.rungs for one in facts.simulations), default=1)
+    return () if rungs == 1 else (f"calibration.rungs={rungs}",)
+
+
 def _inconsistent(figures: dict[str, Any], facts: RunFacts, few: str) -> Finding:
     training, shape = facts.training, figures["self_consistency"]
     apart = (
@@ -99,7 +105,7 @@ def _inconsistent(figures: dict[str, Any], facts: RunFacts, few: str) -> Finding
             INCONSISTENT,
             text,
             "calibrate by rounds of simulation",
-            next_commands.train_on(facts, f"calibration.rounds={training.rounds + MORE_ROUNDS}"),
+            next_commands.train_on(facts, f"calibration.rounds={training.rounds + MORE_ROUNDS}", *_as_simulated(facts)),
         )
     if training.flow_weight == 0.0:
         return Finding(

@@ -110,6 +110,11 @@ def test_planted_tilt_of_the_energy_is_an_inconsistency():
     found = result.diagnosis[0]
     assert found.cause == causes.INCONSISTENT and "3.2 kT" in found.text
     assert found.command == "fpforce-train runs/a/recipe.yaml --resume calibration.rounds=6"
+    ladder = dataclasses.replace(with_training(gap_kt=3.2), simulations=(SimulationFacts(), SimulationFacts(rungs=4)))
+    result, _ = judged(2, tilted, ladder)
+    assert result.diagnosis[0].command == (
+        "fpforce-train runs/a/recipe.yaml --resume calibration.rounds=6 calibration.rungs=4"
+    )
     result, _ = judged(2, tilted, with_training(gap_kt=3.2, rounds=11))  # more of the same is not all there is
     flow = result.diagnosis[0].command
     assert flow == "fpforce-train runs/a/recipe.yaml output=runs/a-flow loss.flow_weight=0.05"
