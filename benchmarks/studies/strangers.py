@@ -40,6 +40,7 @@ VARIANTS = {
     "without calibration": _WITHOUT,
     "without a denoising fit": ("calibration.denoising_fit=false",),
     "last layer alone": ("calibration.series=false",),
+    "rounds at four temperatures": ("calibration.rungs=4",),
     "without flow": ("loss.flow_weight=0",),
     "with flow, without calibration": ("loss.flow_weight=0.05", *_WITHOUT),
     "time seen at small noise, without calibration": ("diffusion.v_min=0.001", *_WITHOUT),
