@@ -40,12 +40,21 @@ VARIANTS = {
     "without calibration": _WITHOUT,
     "without a denoising fit": ("calibration.denoising_fit=false",),
     "last layer alone": ("calibration.series=false",),
-    "rounds at four temperatures": ("calibration.rungs=4",),
+    "small noise unseen": ("model.unseen=0.125",),
+    "small noise unseen, rounds at four temperatures": ("model.unseen=0.125", "calibration.rungs=4"),
+    "six more rounds, at four temperatures": (),
     "without flow": ("loss.flow_weight=0",),
     "with flow, without calibration": ("loss.flow_weight=0.05", *_WITHOUT),
     "time seen at small noise, without calibration": ("diffusion.v_min=0.001", *_WITHOUT),
     "alpha 5e-4": ("loss.fokker_planck_weight=5e-4",),
     "without Fokker-Planck": ("loss.fokker_planck_weight=0",),
+}
+THEN = {  # with --resume, when that is done
+    "six more rounds, at four temperatures": (
+        "calibration.rounds=11",
+        "calibration.rungs=4",
+        "calibration.top_temperature_k=500",
+    )
 }
 _SMALL = (*SMALL, "run.compile=false")
 FORCE_FRAMES = 500
@@ -200,6 +209,8 @@ def run(name: str, variant: str, seed: int, chosen: argparse.Namespace) -> dict:
     program = [f"run.max_steps={chosen.steps}", "run.threads=1", f"run.seed={seed}", "run.compile=true"]
     ours = load_recipe(recipe, [*program, *(_SMALL if chosen.quick else ()), *VARIANTS[variant]])
     train(ours, resume=(folder / "model.ckpt").exists(), show_progress=False)
+    if variant in THEN:
+        train(load_recipe(folder / "recipe.yaml", list(THEN[variant])), resume=True, show_progress=False)
     checkpoint = read_checkpoint(folder / "model.ckpt")
     if not (folder / "model.pt").exists():
         export(checkpoint.path, folder / "model.pt")
@@ -369,9 +380,10 @@ def table(rows: list[dict]) -> str:
         watched = row["watched"]
         losses = f"{watched['denoising']:.4f} / {watched['held_out_denoising']:.4f}" if watched else ""
         of = ["samples", "from open", "from closed", "simulation", "simulation against samples"]
-        if row["case"] not in floors:
+        floor = (row["case"], row["floor"]["w1_nm"])  # data that were made anew have another
+        if floor not in floors:
             of.insert(0, "floor")
-            floors.add(row["case"])
+            floors.add(floor)
         for one in of:
             run = ["", "", ""] if one == "floor" else [row["variant"], str(row["seed"]), str(row["trained_steps"])]
             found = [f"{row[one][name]:.4f}" if name in row[one] else "" for name in names]

@@ -88,7 +88,7 @@ def misses(figures: dict[str, Any], name: str, thresholds: Thresholds) -> list[s
 def _as_simulated(facts: RunFacts) -> tuple[str, ...]:
     """The temperatures of a calibration of what was simulated: those of an exchange, where there was one."""
     rungs = max((one.rungs for one in facts.simulations), default=1)
-    return () if rungs == 1 else (f"calibration.rungs={rungs}",)
+    return () if rungs <= facts.training.rungs else (f"calibration.rungs={rungs}",)
 
 
 def _inconsistent(figures: dict[str, Any], facts: RunFacts, few: str) -> Finding:

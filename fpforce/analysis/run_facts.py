@@ -6,7 +6,7 @@ defaults then stand for the names in a command.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from typing import Any
 class TrainingFacts:
     """How the model was trained. `recipe`, `output`: the run's recipe and folder. `loss`, `held_out_loss`: denoising
     loss on training frames and on frames held out, None where none were; `gap_kt`: spread of energy and log likelihood
-    on these.
+    on these. `rounds` of calibration, at `rungs` temperatures.
     """
 
     recipe: str = "recipe.yaml"
@@ -28,6 +28,7 @@ class TrainingFacts:
     gap_kt: float | None = None
     flow_weight: float = 0.0
     rounds: int = 0
+    rungs: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +80,14 @@ def training_facts(record: dict[str, Any]) -> TrainingFacts:
         gap_kt=watched.get("gap_kt"),
         flow_weight=exported.get("flow_weight") or 0.0,
         rounds=calibration.get("rounds") or 0,
+        rungs=rungs_of(recipe, calibration),
     )
+
+
+def rungs_of(recipe: Mapping[str, Any], calibration: Mapping[str, Any]) -> int:
+    """Temperatures of the last rounds of a calibration, or those that the recipe asks for."""
+    asked = calibration.get("settings") or recipe.get("calibration") or {}
+    return asked.get("rungs") or 1
 
 
 def simulation_facts(outputs: Sequence[object], records: Sequence[dict[str, Any]]) -> tuple[SimulationFacts, ...]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fpforce.analysis.causes import UNDERTRAINED
 from fpforce.analysis.convergence import NOT_CONVERGED
 from fpforce.analysis.criteria import FAIL, PASS
+from fpforce.analysis.run_facts import rungs_of
 from fpforce.fitting.journal import JOURNAL_NAME, Journal
 from fpforce.fitting.judged_by import prepare
 from fpforce.fitting.policy import (
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("fpforce")
 
+# Of a verdict, by the names of Situation: what the next round depends on.
+TOLD = ("causes", "stuck", "rounds", "rungs", "round_seconds", "stopped_early")
 RESULTS = ("model.ckpt", "model.pt", "report.html", "report.json")
 
 
@@ -135,7 +138,7 @@ class _Fit:
             simulate_ps=self._settings.simulate_ps,
             calibrates=journal.content["data"].get("calibrates", False),
             calibratable=not self._recipe.experts and self._recipe.model.kind != "custom",
-            **{name: verdict[name] for name in ("causes", "stuck", "rounds", "stopped_early") if name in verdict},
+            **{name: verdict[name] for name in TOLD if name in verdict},
         )
 
     def _round(self, index: int) -> None:
@@ -235,7 +238,9 @@ class _Fit:
 
 def _verdict(report: "Report") -> dict[str, Any]:
     """What the journal keeps of a report: by what rounds are compared, and the next is planned."""
-    a = report.assessment
+    a, training = report.assessment, report.figures["training"]
+    calibration = training.get("calibration") or {}
+    rounds = calibration.get("rounds") or 0
     first, distance = a.diagnosis[0] if a.diagnosis else None, a.divergences["simulation"]
     excess, floor = distance.excess_js, distance.js_floor
     return {
@@ -248,10 +253,11 @@ def _verdict(report: "Report") -> dict[str, Any]:
         "text": "" if first is None else f"{first.cause}: {first.text}",
         "command": "" if first is None else first.command,
         "stuck": first is not None and "--rungs" in first.command,
-        "rounds": (report.figures["training"].get("calibration") or {}).get("rounds") or 0,
+        "rounds": rounds,
+        "rungs": rungs_of(training.get("recipe") or {}, calibration),
+        "round_seconds": calibration["seconds"] / rounds if rounds else 0.0,
         "stopped_early": any(
-            (expert.get("watched") or {}).get("stopped_early")
-            for expert in report.figures["training"].get("experts") or ()
+            (expert.get("watched") or {}).get("stopped_early") for expert in training.get("experts") or ()
         ),
     }
 

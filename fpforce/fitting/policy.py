@@ -47,6 +47,7 @@ REMEDIES = {
     SAMPLES_UNKNOWN: (TRAIN_LONGER,),
 }
 _REPEATED = (TRAIN_LONGER, SIMULATE_LONGER)
+FEWEST_ROUNDS = 2  # of calibration that are worth a round of the fit
 FLOW_WEIGHT = 0.05
 
 # Of all minutes: a fit that is too short for a second round spends most on the first training; one of any length spends
@@ -94,9 +95,9 @@ class Situation:
     """What a plan depends on. `max_minutes` in all, `left` of them; `max_steps`: of the recipe, None where it leaves
     the length to the fit; `most_minutes`: of a training, by the recipe; `simulate_ps`: None for a share of the time.
     calibrates: whether a training ends with rounds of simulation by itself; calibratable: whether its last layer can
-    be; rounds: of calibration that the last model has had. causes: those of the last report, the likeliest first;
-    stuck: replicas do not leave the basin that they start in; stopped_early: the last training, since it would have
-    memorised.
+    be; rounds: of calibration that the last model has had, at so many rungs, each of round_seconds. causes: those of
+    the last report, the likeliest first; stuck: replicas do not leave the basin that they start in; stopped_early: the
+    last training, since it would have memorised.
     """
 
     max_minutes: float
@@ -108,6 +109,8 @@ class Situation:
     calibrates: bool = False
     calibratable: bool = True
     rounds: int = 0
+    rungs: int = 1
+    round_seconds: float = 0.0
     causes: Sequence[str] = field(default=())
     stuck: bool = False
     stopped_early: bool = False
@@ -138,7 +141,7 @@ def next_round(plans: Sequence[RoundPlan], now: Situation) -> RoundPlan | None:
     done = [plan.action for plan in plans]
     for cause in now.causes:
         for action in _remedies(cause, now):
-            if action in done and action not in _REPEATED:
+            if action in done and action not in _REPEATED and not (action == CALIBRATE and _is_hotter(plans)):
                 continue
             if (action == CALIBRATE and not now.calibratable) or (action == TRAIN_LONGER and now.stopped_early):
                 continue
@@ -146,6 +149,11 @@ def next_round(plans: Sequence[RoundPlan], now: Situation) -> RoundPlan | None:
             if plan is not None:
                 return plan
     return None
+
+
+def _is_hotter(plans: Sequence[RoundPlan]) -> bool:
+    """Whether simulations have more temperatures than at any calibration so far."""
+    return all(plan.rungs < plans[-1].rungs for plan in plans if plan.action == CALIBRATE)
 
 
 def _remedies(cause: str, now: Situation) -> tuple[str, ...]:
@@ -184,22 +192,40 @@ def _plan(action: str, plans: Sequence[RoundPlan], now: Situation) -> RoundPlan 
         anew, stages=ALL_STAGES, model=f"{here}/model.pt", samples=f"{here}/iid.xtc", simulate_minutes=simulate
     )
     if action == CALIBRATE:
-        changes = _keeping(plans, _length_so_far(plans))
-        calibrated = [f"calibration.rounds={now.rounds + MORE_ROUNDS}"]
-        if last.rungs > 1:  # replicas of one temperature would not leave the states whose weights are wrong
-            calibrated.append(f"calibration.rungs={last.rungs}")
-        return dataclasses.replace(model, resume=True, changes=(*changes, *calibrated))
+        seconds = now.round_seconds * max(last.rungs, now.rungs) / now.rungs
+        more = min(MORE_ROUNDS, int(60.0 * train / seconds)) if seconds else MORE_ROUNDS
+        if more < FEWEST_ROUNDS:
+            return None
+        kept = (one for one in _keeping(plans, _length_so_far(plans)) if not one.startswith("calibration.r"))
+        return dataclasses.replace(
+            model, resume=True, changes=(*kept, f"calibration.rounds={now.rounds + more}", *_temperatures(last, now))
+        )
     of_training = sum(plan.training == last.training and plan.action in (FIRST, FLOW, TRAIN_LONGER) for plan in plans)
     earlier = _minutes(_length_so_far(plans)) or 0.0
     if action == TRAIN_LONGER:
         minutes = earlier + min(train, earlier) if earlier else None
-        return dataclasses.replace(model, resume=True, changes=_keeping(plans, _length(now, minutes, 1 + of_training)))
+        kept = (
+            one for one in _keeping(plans, _length(now, minutes, 1 + of_training)) if "calibration.rungs" not in one
+        )
+        return dataclasses.replace(model, resume=True, changes=(*kept, *_temperatures(last, now)))
     return dataclasses.replace(
         model,
         training=f"train_{number}",
         init=f"{last.training}/model.ckpt",
-        changes=(*_length(now, min(train, earlier) if earlier else None, 1), f"loss.flow_weight={FLOW_WEIGHT}"),
+        changes=(
+            *_length(now, min(train, earlier) if earlier else None, 1),
+            f"loss.flow_weight={FLOW_WEIGHT}",
+            *_temperatures(last, now),
+        ),
     )
+
+
+def _temperatures(last: RoundPlan, now: Situation) -> tuple[str, ...]:
+    """What has a calibration exchange temperatures where simulations had to: replicas of one do not leave the states
+    whose weights are wrong.
+    """
+    rungs = max(last.rungs, now.rungs)
+    return () if rungs == 1 else (f"calibration.rungs={rungs}",)
 
 
 def _length(now: Situation, minutes: float | None, times: int) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ from fpforce.foundation.errors import InputError
 from fpforce.foundation.foreign_files import damage_as_value_error, mapping_in, refuse_bomb
 
 # 2: models with a wall, which earlier readers would leave out; 3: internal models that see volumes; 4: of many
-# molecules; 5: a prior whose pairs are coupled; 6: internal models with series of dihedrals and angles
+# molecules; 5: a prior whose pairs are coupled; 6: internal models with series of dihedrals and angles; 7: that see no
+# time before `earliest`
 FORMAT_VERSION = 7
 METADATA_ENTRY = "fpforce.json"
 WEIGHTS_ENTRY = "fpforce.safetensors"

@@ -322,12 +322,18 @@ class BeadTable:
         write_pdb(self, path_or_file, positions_nm)
 
     def write_structure(self, path: str | os.PathLike[str], positions_nm: "ArrayLike") -> None:
-        """Write the beads as PDB, and beside it, as .cif, with all names where PDB columns cannot hold them."""
+        """Write the beads as PDB, and beside it, as .cif, with all names where PDB columns cannot hold them.
+
+        A PDB that is replaced takes the .cif beside it along.
+        """
         from fpforce.molecule.cif_writer import needs_cif, write_cif
 
+        beside = Path(path).with_suffix(".cif")
+        if Path(path).exists() and not needs_cif(self):
+            beside.unlink(missing_ok=True)
         self.write_pdb(path, positions_nm)
         if needs_cif(self):
-            write_cif(self, Path(path).with_suffix(".cif"), positions_nm)
+            write_cif(self, beside, positions_nm)
 
     def _tree(self) -> list[tuple[str, list[list[Bead]]]]:
         """[(chain, [[beads of a residue], ...]), ...] in bead order: beads of a residue must follow each other."""

@@ -20,7 +20,6 @@ from fpforce.foundation.errors import InputError
 from fpforce.foundation.foreign_files import damage_as_value_error, mapping_in, numpy_file, read_json
 from fpforce.foundation.locking import Lock
 from fpforce.molecule.beads import BeadTable
-from fpforce.molecule.cif_writer import needs_cif
 from fpforce.trajectories.trajectory_writer import check_extension, open_trajectory
 
 # Frames are kept in memory for at most this long before they go to the file.
@@ -42,7 +41,7 @@ class SimulationFiles:
         self.sidecar = sidecar_of(self.output)
         self.checkpoint = self.output.with_name(self.output.name + ".checkpoint")
         self.topology = self.output.with_name(self.output.name + ".pdb")
-        self.all_names = [self.topology.with_suffix(".cif")] if needs_cif(beads) else []
+        self.all_names = self.topology.with_suffix(".cif")  # where names are longer than PDB columns
         self.shards = self.output.with_name(self.output.name + ".shards")
         self.trajectories = [self.output]
         if per_replica:
@@ -56,7 +55,7 @@ class SimulationFiles:
 
     def require_absent(self) -> None:
         """Raise InputError if a file of an earlier simulation is in the way."""
-        for path in (*self.trajectories, self.topology, *self.all_names, self.sidecar, self.checkpoint, self.shards):
+        for path in (*self.trajectories, self.topology, self.all_names, self.sidecar, self.checkpoint, self.shards):
             if path.exists():
                 raise InputError(
                     f"{path} already exists; give another --output, or --overwrite, or --resume to continue "
@@ -92,7 +91,7 @@ class SimulationFiles:
 
     def remove_earlier(self) -> None:
         """Remove trajectories, checkpoint, shards, sidecar and .cif of the simulation that is replaced."""
-        for path in (*self._earlier_trajectories(), self.checkpoint, self.topology.with_suffix(".cif")):
+        for path in (*self._earlier_trajectories(), self.checkpoint, self.all_names):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.shards, ignore_errors=True)
         self.sidecar.unlink(missing_ok=True)

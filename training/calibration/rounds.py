@@ -106,9 +106,16 @@ def calibrate_in_rounds(
     if record.done and modes != settings.series:
         logger.info("rounds go on as they began, with%s series of dihedrals and angles", "" if modes else "out")
     since = begun.get("ladder_since", 0)  # the number of rounds before those at these temperatures
-    if record.done and any(begun.get(name) != getattr(settings, name) for name in ("rungs", "top_temperature_k")):
-        # What other temperatures see of basins, rounds before could not: nothing of them is compared with what follows.
-        since, record.best, record.first, record.last = record.done, None, None, None
+    had = len(record.positions_nm)
+    if record.done and had != settings.rungs:
+        # With others replicas see other weights of basins: how near earlier rounds came does not compare.
+        since, record.best = record.done, None
+        (logger.warning if settings.rungs < had else logger.info)(
+            "rounds go on at %d temperature%s; they were %d so far",
+            settings.rungs,
+            "" if settings.rungs == 1 else "s",
+            had,
+        )
     record.settings = settings.model_dump(mode="json") | {"series": modes, "ladder_since": since}
     logger.info(
         "calibrating the last layer%s in rounds of simulation, up to %d: %g ps of %d replicas at %d temperature%s",
@@ -151,7 +158,7 @@ def calibrate_in_rounds(
             keep()
     if held_out is not None and len(held_out) < 2 * BLOCKS:
         held_out = None  # of so few the error could not be told
-    if held_out is not None and record.last is not None and record.done > since + 1:
+    if held_out is not None and record.last is not None and record.done > 1:
         of_its_own = torch.Generator().manual_seed(seeds(run.seed, "held-out frames")[0])
         frames = held_out if record.samples else noised(held_out, t_eval, of_its_own)
         _judge(record, last_layer_inputs(energy, frames, t_eval, modes))

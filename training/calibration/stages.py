@@ -8,6 +8,7 @@ force field is least right in these constants. The second stage takes them from 
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -85,13 +86,13 @@ def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) 
 
 def _fit_to_denoising(checkpoint: Checkpoint, training_set: TrainingSet, seed: int, stop: Event) -> None:
     """The first stage, of every trained energy that has series."""
-    record = checkpoint.record.calibration
+    record, made = checkpoint.record.calibration, checkpoint.record.unfinished_fit
     assert record is not None
     for number, (plan, expert) in enumerate(zip(checkpoint.plans, checkpoint.record.experts, strict=True)):
         energy = checkpoint.model(number)
         if not expert.steps or not isinstance(energy, DiffusionEnergy) or plan.t_min >= END:
             continue
-        if number in record.unfinished:
+        if number in made:
             continue
         why_not = refusal(energy, training_set)
         if why_not:
@@ -104,18 +105,17 @@ def _fit_to_denoising(checkpoint: Checkpoint, training_set: TrainingSet, seed: i
         try:
             weights, fit = denoising_fit(energy, plan, training_set, generator, stop.is_set)
         except KeyboardInterrupt:
-            made = len(record.unfinished)
-            also = f" and the fits of {made} of {len(checkpoint.plans)} experts" if made else ""
+            also = f" and the fits of {len(made)} of {len(checkpoint.plans)} experts" if made else ""
             raise KeyboardInterrupt(
                 f"stopped within the denoising fit; {checkpoint.path} holds the finished training{also}: go on with "
                 "--resume"
             ) from None
         logger.info("%s", fit.in_words())
-        record.unfinished[number] = (weights, fit.summary())
-        replace_record(checkpoint.path, checkpoint.record)
-    record.levels = {number: weights for number, (weights, _) in record.unfinished.items()} or None
-    record.denoising = {number: summary for number, (_, summary) in record.unfinished.items()}
-    record.unfinished = {}
+        made[number] = (weights, fit.summary())
+        replace_record(checkpoint.path, replace(checkpoint.record, calibration=None))
+    record.levels = {number: weights for number, (weights, _) in made.items()} or None
+    record.denoising = {number: summary for number, (_, summary) in made.items()}
+    checkpoint.record.unfinished_fit = {}
     replace_record(checkpoint.path, checkpoint.record)
 
 

@@ -73,10 +73,10 @@ class CalibrationRecord:
     rounds have modes (training.models.contract.Network.modes), their weights are behind it.
 
     levels: by number of an expert, what the denoising fit has added to it at every t (training.models.contract.Network.
-    add_levels), and denoising: summaries of these fits (training.calibration.denoising_fit); None without. unfinished:
-    weights and summary, by number of an expert, of a fit that was stopped before its last expert.
+    add_levels), and denoising: summaries of these fits (training.calibration.denoising_fit); None without.
     samples: number of the model's own samples that it was calibrated to; 0 where it was the training data. settings:
-    those of the last rounds, by the names of the recipe's calibration. likelihood: summary of the LikelihoodFit
+    those of the last rounds, by the names of the recipe's calibration, and `ladder_since`, the number of rounds before
+    those at as many temperatures. likelihood: summary of the LikelihoodFit
     (training.calibration.likelihood_fit), None without one. positions_nm (rungs, replicas, beads, 3):
     where the replicas are, None before the first round. relative_entropy (nats), effective (part of the frames) and
     seconds have an entry a round, as in training.calibration.newton.NewtonStep. best: relative entropy, number, shift,
@@ -92,7 +92,6 @@ class CalibrationRecord:
     shift: Tensor
     levels: dict[int, Tensor] | None = None
     denoising: dict[int, dict] | None = None
-    unfinished: dict[int, tuple[Tensor, dict]] = field(default_factory=dict)
     likelihood: dict | None = None
     positions_nm: Tensor | None = None
     relative_entropy: list[float] = field(default_factory=list)
@@ -198,6 +197,8 @@ class TrainingRecord:
     entries that differ between them by name; the record's own are then the first one's. smallest_distances: of the
     data, as in fpforce.forcefield.wall, where a model of the recipe has a wall. support: frames that say what the model
     has seen, as in training.data.dataset.TrainingSet.support_frames; None in the record of an earlier version.
+    unfinished_fit: weights and summary, by number of an expert, of a denoising fit that was stopped before its last
+    expert.
     """
 
     recipe: dict
@@ -221,6 +222,7 @@ class TrainingRecord:
     transferable: dict | None = None
     weights: dict | None = None
     support: dict | None = None
+    unfinished_fit: dict[int, tuple[Tensor, dict]] = field(default_factory=dict)
     version: int = CHECKPOINT_VERSION
 
     @staticmethod

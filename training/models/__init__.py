@@ -11,7 +11,7 @@ from fpforce.training.diffusion import degrees_of_freedom, time_of_variance
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore, Network
 from fpforce.training.models.custom import build_custom
 from fpforce.training.models.graph_transformer import fit_graph_transformer
-from fpforce.training.models.internal import InternalModel, InternalScore, fit_coordinates
+from fpforce.training.models.internal import InternalCoordinates, InternalModel, InternalScore, fit_coordinates
 from fpforce.training.models.mlp import MlpModel, MlpScore
 from fpforce.training.models.plane_prior import fit_plane_gaussian
 from fpforce.training.models.prior import fit_prior
@@ -19,7 +19,7 @@ from fpforce.training.recipe.models import CustomRecipe, GraphTransformerRecipe,
 from fpforce.training.recipe.plan import FEW, ExpertPlan
 from fpforce.trajectories.weights import in_proportion
 
-SEEN = 0.125  # times v_min: the noise variance below which `internal` sees no time and no sharper coordinates
+RESOLVED = 0.5  # of the stiffest distance that the prior does not hold, which noise must not blur while it is unseen
 
 
 def build_model(
@@ -39,7 +39,7 @@ def build_model(
     Raises InputError for a model of molecules on one bead, and for `mlp` on several.
     """
     _check_space(plan.model, beads)
-    network = _build_network(plan, frames, beads, scale_nm, weights, vocabulary)
+    network = _build_network(plan, frames, prior_pairs, beads, scale_nm, weights, vocabulary)
     prior = None
     if plan.model.prior:
         if space_of(len(beads)) is PLANE:
@@ -67,6 +67,7 @@ def _check_space(settings: ModelRecipe, beads: BeadTable) -> None:
 def _build_network(
     plan: ExpertPlan,
     frames: Tensor,
+    prior_pairs: list[tuple[int, int]],
     beads: BeadTable,
     scale_nm: float,
     weights: Tensor | None,
@@ -86,6 +87,14 @@ def _build_network(
     kind = InternalModel if plan.conservative else InternalScore
     coordinates = fit_coordinates(frames, volumes=settings.volumes, chiral=settings.chiral, weights=weights)
     earliest = 0.0
-    if degrees_of_freedom(len(beads)) > FEW:
-        earliest = float(time_of_variance(torch.tensor(SEEN * plan.v_min, dtype=torch.float64)))
+    if settings.unseen and settings.prior:
+        smallest = min(settings.unseen * plan.v_min, (RESOLVED * _stiffest(coordinates, prior_pairs)) ** 2)
+        earliest = float(time_of_variance(torch.tensor(smallest, dtype=torch.float64)))
     return kind(coordinates, settings.width, settings.layers, plan.v_min, earliest)
+
+
+def _stiffest(coordinates: InternalCoordinates, prior_pairs: list[tuple[int, int]]) -> float:
+    """The smallest standard deviation of a distance that the prior does not hold, normalised; 0 where it holds all."""
+    held = {(min(pair), max(pair)) for pair in prior_pairs}
+    pairs = zip(coordinates.first.tolist(), coordinates.second.tolist(), coordinates.variance.tolist(), strict=True)
+    return min((variance for i, j, variance in pairs if (i, j) not in held), default=0.0) ** 0.5

@@ -218,7 +218,8 @@ class InternalLayers(Network):
     """Hidden layers on the internal coordinates, the noise level gating every one; what both networks below share.
 
     earliest: time before which the layers and coordinates see none, so that what they say is the same at all smaller
-    noise. Losses there tell next to nothing of it, while the coordinates of stiff pairs would sharpen to the end.
+    noise, but for series that a denoising fit adds. Losses there tell next to nothing of it, while the coordinates of
+    stiff pairs would sharpen to the end.
     """
 
     earliest: Tensor
@@ -348,7 +349,7 @@ class InternalModel(InternalLayers):
         return self.out
 
     def readout_factor(self, t: float) -> float:
-        return float(alpha(self.seen(torch.tensor(t, dtype=torch.float64)))) ** 2
+        return float(alpha(torch.tensor(max(t, float(self.earliest)), dtype=torch.float64))) ** 2
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         seen = self.seen(t)

@@ -35,6 +35,22 @@ class InternalRecipe(Section):
     chiral: bool = Field(True, description=_CHIRAL)
     prior: bool = Field(True, description=_PRIOR)
     wall: bool = Field(False, description=_WALL)
+    unseen: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="part of diffusion.v_min, a noise variance, below which the network sees no noise (or a quarter of "
+        "the least variance that the prior leaves to it, where that is less): 0.125 has forces of coarse beads nearer "
+        "to the exact ones, and rare states that are harder to leave",
+    )
+
+    @model_validator(mode="after")
+    def _prior_where_noise_is_unseen(self) -> "InternalRecipe":
+        if self.unseen and not self.prior:
+            raise ValueError(
+                f"unseen = {self.unseen:g} leaves small noise to the prior, and prior = False; set unseen to 0"
+            )
+        return self
 
 
 class GraphTransformerRecipe(Section):

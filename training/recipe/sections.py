@@ -158,8 +158,7 @@ class DiffusionRecipe(Section):
         le=0.1,
         description="noise variance (normalised) below which the network hardly sees the time any more; null: "
         "0.05 for one molecule of more than 5 beads and the kind `internal`, less of a chain so long that neighbours "
-        "are less than 0.9 apart in these units; else 0.001. There `internal` sees nothing below an eighth of it, of "
-        "one molecule of more than 5 beads",
+        "are less than 0.9 apart in these units; else 0.001",
     )
 
     @model_validator(mode="after")
@@ -388,6 +387,10 @@ class Recipe(Section):
                 raise ValueError(
                     f"{name}.kind = {model.kind} is for one molecule, and data.molecules gives many; set it to "
                     "graph_transformer, or to internal where they differ in their residue types alone"
+                )
+            if isinstance(model, InternalRecipe) and model.unseen:
+                raise ValueError(
+                    f"{name}.unseen = {model.unseen:g} is for one molecule, and data.molecules gives many; set it to 0"
                 )
             if getattr(model, "identity", False):
                 raise ValueError(

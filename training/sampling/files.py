@@ -15,7 +15,6 @@ from fpforce.foundation.errors import InputError
 from fpforce.foundation.foreign_files import numpy_file, read_json
 from fpforce.foundation.locking import Lock
 from fpforce.molecule.beads import BeadTable
-from fpforce.molecule.cif_writer import needs_cif
 from fpforce.trajectories.trajectory_writer import check_extension, open_trajectory
 
 
@@ -29,7 +28,7 @@ class SampleFiles:
         self.record, self.topology, self.densities = (
             self.output.with_name(self.output.name + suffix) for suffix in (".json", ".pdb", ".npz")
         )
-        self.all_names = [self.topology.with_suffix(".cif")] if needs_cif(beads) else []
+        self.all_names = self.topology.with_suffix(".cif")  # where names are longer than PDB columns
         self._writer: Any = None  # of the format that the output's name asks for
         self._arrays: dict[str, Any] = {}  # arrays; Any, since savez has a keyword of another type
         self._lock: Lock | None = None
@@ -56,10 +55,10 @@ class SampleFiles:
             raise
 
     def _start(self, description: dict, topology_nm: np.ndarray, overwrite: bool) -> dict:
-        for path in (self.output, self.record, self.topology, *self.all_names, self.densities):
+        for path in (self.output, self.record, self.topology, self.all_names, self.densities):
             if path.exists() and not overwrite:
                 raise InputError(f"{path} already exists; give another --output, or --overwrite, or --resume to go on")
-        for path in (self.record, self.densities, self.topology.with_suffix(".cif")):
+        for path in (self.record, self.densities, self.all_names):
             path.unlink(missing_ok=True)
         self._beads.write_structure(self.topology, topology_nm)
         self._writer = open_trajectory(self.output, self._beads)

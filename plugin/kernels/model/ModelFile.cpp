@@ -16,7 +16,7 @@ namespace {
 const char description[] = "fpforce.json";
 const char weights[] = "fpforce.safetensors";
 // 2: models may have a wall; 3: internal models may see volumes; 4: of many molecules; 5: pairs may be coupled;
-// 6: internal models may have series of dihedrals and angles
+// 6: internal models may have series of dihedrals and angles; 7: and may see no time before `earliest`
 constexpr int formatVersion = 7;
 
 [[noreturn]] void fail(const std::string& what) {

@@ -82,7 +82,23 @@ def test_a_calibration_exchanges_temperatures_where_simulations_had_to():
     now = dataclasses.replace(HOUR, left=40.0, causes=(causes.INCONSISTENT,), rounds=5)
     plan = next_round([first, exchange], now)
     assert plan.action == policy.CALIBRATE and "calibration.rungs=4" in plan.changes and plan.rungs == 4
-    assert not any("rungs" in change for change in next_round([first], now).changes)
+    before = next_round([first], now)
+    assert not any("rungs" in change for change in before.changes)
+    again = next_round([first, before, dataclasses.replace(exchange, training=before.training)], now)
+    assert again.action == policy.CALIBRATE and "calibration.rungs=4" in again.changes  # which it had without
+    after = next_round([first, exchange, plan], dataclasses.replace(now, rungs=4))
+    assert after.action == policy.FLOW and "calibration.rungs=4" in after.changes
+    longer = next_round([first, exchange, plan], dataclasses.replace(now, rungs=4, causes=(causes.UNDERTRAINED,)))
+    assert longer.action == policy.TRAIN_LONGER and longer.changes.count("calibration.rungs=4") == 1
+    hotter = next_round([first, exchange], dataclasses.replace(now, rungs=8))
+    assert "calibration.rungs=8" in hotter.changes  # as the recipe asks
+
+
+@pytest.mark.parametrize(("seconds", "rounds"), [(0.0, 11), (10.0, 11), (200.0, 10), (2000.0, None)])
+def test_rounds_of_calibration_fit_into_what_is_left(seconds, rounds):
+    now = dict(left=30.0, causes=(causes.INCONSISTENT,), rounds=5, round_seconds=seconds)
+    _, plan = after_first(**now)
+    assert (f"calibration.rounds={rounds}" in plan.changes) if rounds else plan.action != policy.CALIBRATE
 
 
 def test_a_training_that_stopped_early_is_not_asked_for_more():

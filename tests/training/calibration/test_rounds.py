@@ -309,7 +309,7 @@ def test_rounds_go_on_with_an_exchange_of_temperatures(calibrated, tmp_path):
     assert after.done == before.done + 2 and after.settings["ladder_since"] == before.done
     assert after.positions_nm.shape == (3, *before.positions_nm.shape[1:])
     assert after.relative_entropy[: before.done] == before.relative_entropy
-    torch.testing.assert_close(after.first["shift"], before.shift)
+    assert after.best is None or after.best["round"] > before.done  # how near earlier rounds came does not compare
 
 
 def test_new_rungs_begin_where_other_replicas_are():

@@ -2,11 +2,18 @@
 nothing.
 """
 
+import dataclasses
+
 import pytest
 import torch
+from pydantic import ValidationError
 
+from fpforce.molecule.mapping import list_beads
+from fpforce.training.diffusion import sigma_squared
+from fpforce.training.models import RESOLVED, build_model
 from fpforce.training.models.internal import SMOOTH_AREA, SMOOTH_LENGTH, InternalModel, fit_coordinates
-from fpforce.training.recipe.plan import BOND
+from fpforce.training.recipe.models import InternalRecipe
+from fpforce.training.recipe.plan import BOND, plan_experts
 
 
 def helix(beads, frames=200):
@@ -112,3 +119,40 @@ def test_weights_of_an_earlier_version_see_every_time():
     assert "earliest" in with_one.constants() and "earliest" not in without.constants()
     with_one.load_state_dict({name: value for name, value in with_one.state_dict().items() if name != "earliest"})
     assert float(with_one.earliest) == 0.0
+
+
+@pytest.fixture
+def smallest_seen(small_recipe, tmp_path):
+    """smallest_seen(frames, held, **settings): the least noise variance that a network for the frames sees with
+    `unseen` a part of 0.05, where the prior holds these pairs.
+    """
+
+    def of(frames, held, unseen):
+        beads = list_beads([{"name": f"B{k}", "residue": "MOL", "mass_da": 12.0} for k in range(frames.shape[1])])
+        plan = dataclasses.replace(plan_experts(small_recipe(tmp_path))[0], v_min=0.05)
+        plan = dataclasses.replace(plan, model=InternalRecipe(width=8, layers=1, unseen=unseen))
+        network = build_model(plan, frames.float(), held, beads, 1.0).network
+        return float(sigma_squared(network.earliest.double())) if network.earliest > 0.0 else 0.0
+
+    return of
+
+
+def test_noise_that_would_blur_what_only_the_network_knows_is_seen(smallest_seen):
+    frames = helix(6, 1000)
+    neighbours = [(k, k + 1) for k in range(5)] + [(k, k + 2) for k in range(4)]
+    spread = fit_coordinates(frames, volumes=False).variance
+    pairs = torch.combinations(torch.arange(6))
+    outside = float(spread[pairs[:, 1] - pairs[:, 0] > 2].min())
+    assert smallest_seen(frames, neighbours, 0.125) == pytest.approx(RESOLVED**2 * outside, rel=1e-3)
+    soft = helix(6, 1000) * (1.0 + 0.5 * torch.rand(1000, 1, 1, generator=torch.Generator().manual_seed(0)))
+    assert smallest_seen(soft, neighbours, 0.125) == pytest.approx(0.125 * 0.05, rel=1e-3)
+
+
+def test_every_noise_is_seen_unless_the_recipe_says_otherwise(smallest_seen):
+    assert smallest_seen(helix(6), [(0, 1)], 0.0) == 0.0
+    assert smallest_seen(helix(6), torch.combinations(torch.arange(6)).tolist(), 0.125) == 0.0
+
+
+def test_noise_that_nothing_would_know_is_refused():
+    with pytest.raises(ValidationError, match="unseen = 0.125 leaves small noise to the prior, and prior = False"):
+        InternalRecipe(unseen=0.125, prior=False)
