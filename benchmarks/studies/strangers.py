@@ -42,6 +42,7 @@ VARIANTS = {
     "last layer alone": ("calibration.series=false",),
     "small noise unseen": ("model.unseen=0.125",),
     "small noise unseen, rounds at four temperatures": ("model.unseen=0.125", "calibration.rungs=4"),
+    "six more rounds": (),
     "six more rounds, at four temperatures": (),
     "without flow": ("loss.flow_weight=0",),
     "with flow, without calibration": ("loss.flow_weight=0.05", *_WITHOUT),
@@ -50,11 +51,12 @@ VARIANTS = {
     "without Fokker-Planck": ("loss.fokker_planck_weight=0",),
 }
 THEN = {  # with --resume, when that is done
+    "six more rounds": ("calibration.rounds=11",),
     "six more rounds, at four temperatures": (
         "calibration.rounds=11",
         "calibration.rungs=4",
         "calibration.top_temperature_k=500",
-    )
+    ),
 }
 _SMALL = (*SMALL, "run.compile=false")
 FORCE_FRAMES = 500
