@@ -120,7 +120,7 @@ def make_case(settings, alanine_set) -> Case:
     if settings.get("series"):
         energy.network.add_modes(torch.randn(2 * (2 + 3) * 6, generator=generator))
     if settings.get("earliest"):
-        energy.network.earliest.fill_(settings["earliest"])
+        energy.network.coordinates.earliest.fill_(settings["earliest"])
     energy = energy.eval().requires_grad_(False)
     wall = None
     if settings.get("wall"):  # farther out than in the data, so that it acts on many of the frames

@@ -86,11 +86,10 @@ def _build_network(
         return (MlpModel if plan.conservative else MlpScore)(settings.width, settings.layers, plan.v_min)
     kind = InternalModel if plan.conservative else InternalScore
     coordinates = fit_coordinates(frames, volumes=settings.volumes, chiral=settings.chiral, weights=weights)
-    earliest = 0.0
     if settings.unseen and settings.prior:
         smallest = min(settings.unseen * plan.v_min, (RESOLVED * _stiffest(coordinates, prior_pairs)) ** 2)
-        earliest = float(time_of_variance(torch.tensor(smallest, dtype=torch.float64)))
-    return kind(coordinates, settings.width, settings.layers, plan.v_min, earliest)
+        coordinates.earliest.fill_(float(time_of_variance(torch.tensor(smallest, dtype=torch.float64))))
+    return kind(coordinates, settings.width, settings.layers, plan.v_min)
 
 
 def _stiffest(coordinates: InternalCoordinates, prior_pairs: list[tuple[int, int]]) -> float:

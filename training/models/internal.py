@@ -43,7 +43,8 @@ class InternalCoordinates(nn.Module):
     volumes (count, 3): triples of beads. chiral: whether mirror images differ. Where they do not, there are no
     volumes, and the sines, which change sign in a mirror, are zero; so are their weights, so that programs which
     compute the sines have the same energy. bond: mean distance of neighbours in the chain, with which lengths and areas
-    shrink where it is below BOND, so that dihedrals of a long chain are resolved as those of a short one.
+    shrink where it is below BOND, so that dihedrals of a long chain are resolved as those of a short one. earliest:
+    what a network on the coordinates sees of time (InternalLayers.seen) begins here; 0 for all of it.
     """
 
     first: Tensor
@@ -53,6 +54,7 @@ class InternalCoordinates(nn.Module):
     volumes: Tensor
     blurs: Tensor
     bends: Tensor
+    earliest: Tensor
 
     def __init__(
         self, mean: Tensor, variance: Tensor, beads: int, volumes: Tensor, chiral: bool = True, bond: float = BOND
@@ -74,11 +76,14 @@ class InternalCoordinates(nn.Module):
         self.features = 2 * pairs.shape[1] + 4 * max(beads - 3, 0) + len(volumes)
         short = min(1.0, bond / BOND)
         self.register_buffer("blurs", torch.tensor([SMOOTH_LENGTH * short, SMOOTH_AREA * short**2, NOISE_AREA * short]))
+        self.register_buffer("earliest", torch.zeros(1))
         self.smooth_arm = SMOOTH_ARM
         self.noise_arm = NOISE_ARM
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Weights of an earlier version have the lengths as they stand."""
+        """Weights of an earlier version have the lengths as they stand, and see all times."""
+        if f"{prefix}mean" in state_dict and f"{prefix}earliest" not in state_dict:
+            state_dict[f"{prefix}earliest"] = torch.zeros_like(self.earliest)
         if f"{prefix}mean" in state_dict and f"{prefix}blurs" not in state_dict:
             state_dict[f"{prefix}blurs"] = torch.tensor([SMOOTH_LENGTH, SMOOTH_AREA, NOISE_AREA]).to(self.blurs)
         super()._load_from_state_dict(state_dict, prefix, *rest)
@@ -217,18 +222,15 @@ def _most_handed(coordinates: InternalCoordinates, x0: Tensor, weights: Tensor |
 class InternalLayers(Network):
     """Hidden layers on the internal coordinates, the noise level gating every one; what both networks below share.
 
-    earliest: time before which the layers and coordinates see none, so that what they say is the same at all smaller
-    noise, but for series that a denoising fit adds. Losses there tell next to nothing of it, while the coordinates of
-    stiff pairs would sharpen to the end.
+    Before coordinates.earliest they see no time, so that what they say is the same at all smaller noise, but for series
+    that a denoising fit adds. Losses there tell next to nothing of it, while the coordinates of stiff pairs would
+    sharpen to the end.
     """
 
-    earliest: Tensor
-
-    def __init__(self, coordinates: InternalCoordinates, width: int, layers: int, v_min: float, earliest: float = 0.0):
+    def __init__(self, coordinates: InternalCoordinates, width: int, layers: int, v_min: float):
         super().__init__()
         self.coordinates = coordinates
         self.noise = NoiseFeatures(v_min)
-        self.register_buffer("earliest", torch.tensor([earliest]))
         sizes = [self.coordinates.features] + [width] * layers
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
         self.conditions = nn.ModuleList(nn.Linear(5, width) for _ in range(layers))
@@ -238,19 +240,13 @@ class InternalLayers(Network):
             with torch.no_grad():
                 self.hidden[0].weight[:, coordinates.odd_features()] = 0.0
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Weights of an earlier version see every time as it is."""
-        if f"{prefix}gate.weight" in state_dict and f"{prefix}earliest" not in state_dict:
-            state_dict[f"{prefix}earliest"] = torch.zeros_like(self.earliest)
-        super()._load_from_state_dict(state_dict, prefix, *rest)
-
     def seen(self, t: Tensor) -> Tensor:
-        """The times (batch,) or (1,) as the layers and coordinates see them: none before `earliest`."""
-        return torch.clamp(t, min=self.earliest)
+        """The times (batch,) or (1,) as the layers and coordinates see them."""
+        return torch.clamp(t, min=self.coordinates.earliest)
 
     def constants(self) -> dict[str, float | int | bool | str]:
         smooth_length, smooth_area, noise_area = self.coordinates.blurs.tolist()
-        earliest = float(self.earliest)
+        earliest = float(self.coordinates.earliest)
         return {
             "smooth_length": smooth_length,
             "smooth_area": smooth_area,
@@ -279,15 +275,8 @@ class InternalModel(InternalLayers):
     added, at every t; None for nothing.
     """
 
-    def __init__(
-        self,
-        coordinates: InternalCoordinates,
-        width: int = 128,
-        layers: int = 3,
-        v_min: float = 1e-3,
-        earliest: float = 0.0,
-    ):
-        super().__init__(coordinates, width, layers, v_min, earliest)
+    def __init__(self, coordinates: InternalCoordinates, width: int = 128, layers: int = 3, v_min: float = 1e-3):
+        super().__init__(coordinates, width, layers, v_min)
         self.series: LocalSeries | None = None
         self.levels: LevelSeries | None = None
         self.orders, self.delta = ORDERS, DELTA
@@ -349,7 +338,7 @@ class InternalModel(InternalLayers):
         return self.out
 
     def readout_factor(self, t: float) -> float:
-        return float(alpha(torch.tensor(max(t, float(self.earliest)), dtype=torch.float64))) ** 2
+        return float(alpha(torch.tensor(max(t, float(self.coordinates.earliest)), dtype=torch.float64))) ** 2
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         seen = self.seen(t)
@@ -377,15 +366,8 @@ class InternalScore(InternalLayers):
     these, and let mirror images have scores that are not mirror images.
     """
 
-    def __init__(
-        self,
-        coordinates: InternalCoordinates,
-        width: int = 128,
-        layers: int = 3,
-        v_min: float = 1e-3,
-        earliest: float = 0.0,
-    ):
-        super().__init__(coordinates, width, layers, v_min, earliest)
+    def __init__(self, coordinates: InternalCoordinates, width: int = 128, layers: int = 3, v_min: float = 1e-3):
+        super().__init__(coordinates, width, layers, v_min)
         self.out = nn.Linear(width, coordinates.features, bias=False)
         nn.init.zeros_(self.out.weight)
 

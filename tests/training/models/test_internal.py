@@ -101,24 +101,31 @@ def test_weights_of_an_earlier_version_keep_its_lengths():
 
 def test_the_network_says_the_same_at_all_noise_below_the_smallest_that_it_sees():
     x = helix(7, 64)
-    network = InternalModel(fit_coordinates(x, volumes=True), 16, 2, 0.05, earliest=0.03).double()
+    network = InternalModel(fit_coordinates(x, volumes=True), 16, 2, 0.05).double()
+    network.coordinates.earliest.fill_(0.03)
     torch.nn.init.normal_(network.out.weight)
     start, small, smallest, more = (
-        network(x, torch.tensor([t], dtype=torch.float64)) for t in (0.0, 1e-5, float(network.earliest), 0.031)
+        network(x, torch.tensor([t], dtype=torch.float64))
+        for t in (0.0, 1e-5, float(network.coordinates.earliest), 0.031)
     )
     assert torch.equal(start, smallest) and torch.equal(small, smallest)
     assert (more - smallest).abs().max() > 1e-6
-    turns = [network.turns(x, torch.tensor([t], dtype=torch.float64)) for t in (1e-5, float(network.earliest))]
+    turns = [
+        network.turns(x, torch.tensor([t], dtype=torch.float64)) for t in (1e-5, float(network.coordinates.earliest))
+    ]
     assert torch.equal(*turns)
-    assert network.readout_factor(1e-5) == network.readout_factor(float(network.earliest)) < 1.0
+    assert network.readout_factor(1e-5) == network.readout_factor(float(network.coordinates.earliest)) < 1.0
 
 
 def test_weights_of_an_earlier_version_see_every_time():
-    coordinates = fit_coordinates(helix(6), volumes=True)
-    with_one, without = (InternalModel(coordinates, 8, 1, earliest=t) for t in (0.03, 0.0))
-    assert "earliest" in with_one.constants() and "earliest" not in without.constants()
-    with_one.load_state_dict({name: value for name, value in with_one.state_dict().items() if name != "earliest"})
-    assert float(with_one.earliest) == 0.0
+    network = InternalModel(fit_coordinates(helix(6), volumes=True), 8, 1)
+    assert "earliest" not in network.constants()
+    network.coordinates.earliest.fill_(0.03)
+    assert network.constants()["earliest"] == pytest.approx(0.03)
+    weights = network.state_dict()
+    del weights["coordinates.earliest"]
+    network.load_state_dict(weights)
+    assert float(network.coordinates.earliest) == 0.0
 
 
 @pytest.fixture
@@ -132,7 +139,9 @@ def smallest_seen(small_recipe, tmp_path):
         plan = dataclasses.replace(plan_experts(small_recipe(tmp_path))[0], v_min=0.05)
         plan = dataclasses.replace(plan, model=InternalRecipe(width=8, layers=1, unseen=unseen))
         network = build_model(plan, frames.float(), held, beads, 1.0).network
-        return float(sigma_squared(network.earliest.double())) if network.earliest > 0.0 else 0.0
+        return (
+            float(sigma_squared(network.coordinates.earliest.double())) if network.coordinates.earliest > 0.0 else 0.0
+        )
 
     return of
 
