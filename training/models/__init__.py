@@ -86,7 +86,7 @@ def _build_network(
         return (MlpModel if plan.conservative else MlpScore)(settings.width, settings.layers, plan.v_min)
     kind = InternalModel if plan.conservative else InternalScore
     coordinates = fit_coordinates(frames, volumes=settings.volumes, chiral=settings.chiral, weights=weights)
-    if settings.unseen and settings.prior:
+    if settings.unseen:
         smallest = min(settings.unseen * plan.v_min, (RESOLVED * _stiffest(coordinates, prior_pairs)) ** 2)
         coordinates.earliest.fill_(float(time_of_variance(torch.tensor(smallest, dtype=torch.float64))))
     return kind(coordinates, settings.width, settings.layers, plan.v_min)
