@@ -47,7 +47,7 @@ def export(
     checkpoint = read_checkpoint(checkpoint_path)
     if uncalibrated:
         checkpoint.record.calibration = None
-    t_eval = checkpoint.recipe.diffusion.t_eval if t_eval is None else t_eval
+    t_eval = checkpoint.recipe.diffusion.evaluated_at if t_eval is None else t_eval
     calibration = checkpoint.record.calibration
     if calibration is not None and calibration.t_eval != t_eval:
         logger.info(

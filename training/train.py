@@ -32,6 +32,7 @@ from fpforce.training.checkpoint.checkpoint import (
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.data.read import read_training_set
+from fpforce.training.data.rigid_bonds import rigid_bonds, time_that_widens, told_of
 from fpforce.training.diffusion import degrees_of_freedom
 from fpforce.training.loop.callbacks import StopAfterStep, StoppedWhileCompiling
 from fpforce.training.loop.early_stopping import conclude
@@ -44,7 +45,7 @@ from fpforce.training.models.memory import free_memory_bytes, require_memory
 from fpforce.training.recipe.models import InternalRecipe
 from fpforce.training.recipe.plan import BOND, ExpertPlan, plan_experts, settled
 from fpforce.training.recipe.resumption import refuse_other_recipe
-from fpforce.training.recipe.sections import Recipe
+from fpforce.training.recipe.sections import T_EVAL, Recipe
 
 logger = logging.getLogger("fpforce")
 
@@ -85,7 +86,11 @@ def train(
     begun_with, weights_of = (None if found is None else found.recipe for found in (checkpoint, initial))
     unasked = recipe.calibration.rounds is None
     bond = bond_of(training_set.frames) if isinstance(training_set, TrainingSet) else BOND
-    recipe = settled(recipe, one and degrees_of_freedom(one), begun_with, weights_of, bond)
+    rigid, asked = rigid_bonds(training_set), recipe.diffusion.t_eval
+    t_eval = time_that_widens(training_set.scale_nm) if rigid and one else T_EVAL
+    recipe = settled(recipe, one and degrees_of_freedom(one), begun_with, weights_of, bond, t_eval)
+    if rigid and is_first():
+        logger.warning("%s", told_of(rigid, t_eval if asked is None and recipe.diffusion.t_eval == t_eval else None))
     plans = plan_experts(recipe)
     pl.seed_everything(recipe.run.seed, verbose=False)
     module = ExpertTraining(recipe, plans, training_set)

@@ -45,7 +45,11 @@ def main() -> None:
     folder = chosen.folder or _small_row(chosen.runs)
     torch.set_num_threads(1)
     checkpoint, beads = read_checkpoint(folder / "model.ckpt"), fpforce.load(folder / "model.pt").beads
-    t, energy, generator = checkpoint.recipe.diffusion.t_eval, checkpoint.model(), torch.Generator().manual_seed(0)
+    t, energy, generator = (
+        checkpoint.recipe.diffusion.evaluated_at,
+        checkpoint.model(),
+        torch.Generator().manual_seed(0),
+    )
     reading = {"topology": ALANINE / "alanine_dipeptide.pdb", "table": beads}
     data = TrainingSet.of(read_bead_frames(ALANINE / "train.xtc", **reading))
     weights = conformation_weights(data.frames, 1.0)

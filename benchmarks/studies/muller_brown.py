@@ -82,7 +82,7 @@ def run(variant: str, seed: int, runs: Path, chosen) -> None:
     recipe = _recipe(variant)
     trained = _trained(SHARED_TRAINING.get(variant, variant), seed, runs, chosen)
     model, iid = folder / "model.pt", folder / "iid.xtc"
-    t_eval = load_recipe(recipe).diffusion.t_eval
+    t_eval = load_recipe(recipe).diffusion.evaluated_at
     if not model.exists():
         export(trained, model, t_eval=t_eval)
     record = Path(f"{iid}.json")

@@ -255,7 +255,7 @@ def model_of(folder: Path, data: dict, temperature_k: float, chosen, changes) ->
         )
         checkpoint.record.support = training_set.support_frames()
     path = folder / "with_support.pt"
-    write_force_field(checkpoint, path, checkpoint.recipe.diffusion.t_eval, overwrite=True)
+    write_force_field(checkpoint, path, checkpoint.recipe.diffusion.evaluated_at, overwrite=True)
     return Measures(checkpoint, path)
 
 

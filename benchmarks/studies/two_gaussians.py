@@ -121,7 +121,7 @@ def _difference_kt(path: Path) -> float:
     from fpforce.training.checkpoint.checkpoint import read_checkpoint
 
     checkpoint = read_checkpoint(path)
-    t = checkpoint.recipe.diffusion.t_eval
+    t = checkpoint.recipe.diffusion.evaluated_at
     edges = np.linspace(-1.0, 1.0, 65), np.linspace(-0.6, 0.6, 65)
     model = checkpoint.calibrated_model(checkpoint.covering(t), t)
     return density_of_model(model, checkpoint.record, t, edges, lambda x, y: x < 0).free_energy_kt

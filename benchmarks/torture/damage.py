@@ -231,7 +231,7 @@ def _read_checkpoint(path: Path) -> None:
     from fpforce.training.checkpoint.checkpoint import of_one_molecule, read_checkpoint
 
     checkpoint = of_one_molecule(read_checkpoint(path), None)
-    checkpoint.covering(checkpoint.recipe.diffusion.t_eval)
+    checkpoint.covering(checkpoint.recipe.diffusion.evaluated_at)
     checkpoint.model()
 
 

@@ -289,7 +289,7 @@ def _judge(
     sampled = {name: one.frames for name, one in gathered.items()}
     pools = {name: one.positions_nm for name, one in sampled.items()}
     reference_halves = sampled["reference"].halves(lengths_of(trajectories["reference"]))
-    thinned = draw_geometry(sampled, compared.samples, floor, frames, rng)
+    thinned = draw_geometry(sampled, compared.samples, floor, frames, rng).blurred(settings.noise_nm, settings.seed)
     verdict, reason = combine([result.convergence for result in plane_results])
     replicas = [source.shape[1] for source in all_frames.sources]
     lost = [s.name for s, number in zip(simulations, replicas, strict=True) if s.failed_replicas == number]

@@ -35,6 +35,14 @@ class ThinnedFrames:
     simulation: np.ndarray
     floor: tuple[np.ndarray, np.ndarray]
 
+    def blurred(self, noise_nm: float, seed: int) -> "ThinnedFrames":
+        """The same with noise on the reference and the sides of the floor, as a force field of the data has it: bonds
+        that constraints held are as narrow in the data as no simulation has them.
+        """
+        rng = np.random.default_rng(seed)
+        reference, *floor = (x + noise_nm * rng.standard_normal(x.shape) for x in (self.reference, *self.floor))
+        return ThinnedFrames(reference, self.simulation, (floor[0], floor[1]))
+
 
 def draw_geometry(
     sampled: dict[str, SampledFrames], samples: dict[str, Sample], floor: Floor, frames: int, rng: np.random.Generator

@@ -153,6 +153,7 @@ def evaluate(
         wall=force_field.wall,
         floor=floor,
         support=SupportSource.of(force_field, held_out),
+        noise_nm=force_field.noise_nm,
         facts=facts,
     )
     trained_on: Sequence[FrameSource] | None = None

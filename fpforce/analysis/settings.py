@@ -16,7 +16,8 @@ class AssessmentSettings:
 
     `plane` as in `choose_planes`; `folded`: FoldedStructure, which makes folding the basins; `reference_time_step_ps`
     between frames of the reference, None if unknown, for its time scales; `wall`: the force field's, or None; `floor`
-    as in `Floor.choose`; `support`: what says which frames the model has seen, or None; `facts` beside the frames, for
+    as in `Floor.choose`; `support`: what says which frames the model has seen, or None; `noise_nm` of every bead along
+    each axis, with which the force field has the data (model.pt); `facts` beside the frames, for
     the diagnosis.
     """
 
@@ -30,6 +31,7 @@ class AssessmentSettings:
     wall: Wall | None = None
     floor: str = "auto"
     support: SupportSource | None = None
+    noise_nm: float = 0.0
     thresholds: Thresholds = field(default_factory=Thresholds)
     facts: RunFacts = field(default_factory=RunFacts)
 

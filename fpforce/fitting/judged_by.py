@@ -20,6 +20,7 @@ from fpforce.simulation.time_step import time_step_fs
 from fpforce.trajectories.weights import as_often_as_they_count
 
 if TYPE_CHECKING:
+    from fpforce.molecule.beads import BeadTable
     from fpforce.training.recipe.sections import Recipe
     from fpforce.trajectories.bead_frames import BeadFrames
 
@@ -57,8 +58,18 @@ def prepare(recipe: "Recipe", settings: FitSettings, folder: Path) -> dict[str, 
     return record | {
         "states": states,
         "calibrates": bool(settled(recipe, degrees_of_freedom(len(frames.beads))).calibration.rounds),
-        "timestep_fs": settings.timestep_fs or time_step_fs(frames.beads, trained, recipe.temperature_k),
+        "timestep_fs": settings.timestep_fs or _time_step_fs(recipe, frames.beads, trained),
     }
+
+
+def _time_step_fs(recipe: "Recipe", beads: "BeadTable", trained: np.ndarray) -> float:
+    """By the bonds as the force field will have them: wider than in the data where constraints held these."""
+    import torch
+
+    from fpforce.training.data.rigid_bonds import NOISE_NM, narrow_bonds
+
+    widened = recipe.diffusion.t_eval is None and narrow_bonds(beads, torch.from_numpy(trained))
+    return time_step_fs(beads, trained, recipe.temperature_k, noise_nm=NOISE_NM if widened else 0.0)
 
 
 def _given_reference(

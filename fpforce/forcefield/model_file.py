@@ -55,6 +55,14 @@ class ModelFile:
         """Diffusion time at which the energy is evaluated."""
         return float(self.metadata["t_eval"])
 
+    @property
+    def noise_nm(self) -> float:
+        """The noise of t_eval, of every bead along each axis, with which the force field has its data.
+
+        0 in a file of an earlier version, which does not say.
+        """
+        return float(self.metadata.get("noise_nm", 0.0))
+
     @cached_property
     def sha256(self) -> str:
         """Hash of the whole file, which names the force field in every output."""

@@ -18,11 +18,14 @@ PART_OF_PERIOD = 1.0  # of 1 / omega
 LONGEST_FS, SHORTEST_FS, STEP_FS = 4.0, 0.5, 0.5
 
 
-def time_step_fs(beads: BeadTable, positions_nm: np.ndarray, temperature_k: float) -> float:
-    """From LONGEST_FS down, to the next of STEP_FS, by the stiffest bond of positions (frames, beads, 3)."""
+def time_step_fs(beads: BeadTable, positions_nm: np.ndarray, temperature_k: float, *, noise_nm: float = 0.0) -> float:
+    """From LONGEST_FS down, to the next of STEP_FS, by the stiffest bond of positions (frames, beads, 3).
+
+    noise_nm: of every bead along each axis, which the positions lack and the force field has.
+    """
     fastest_per_ps = 0.0
     for i, j in beads.bonds:
-        variance = float(np.linalg.norm(positions_nm[:, i] - positions_nm[:, j], axis=-1).var())
+        variance = float(np.linalg.norm(positions_nm[:, i] - positions_nm[:, j], axis=-1).var()) + 2.0 * noise_nm**2
         mass = 1.0 / (1.0 / beads.masses_da[i] + 1.0 / beads.masses_da[j])
         if variance > 0.0:
             stiffness = BOLTZMANN_KJ_PER_MOL_K * temperature_k / variance

@@ -100,7 +100,8 @@ def calibrate_in_rounds(
         t = t_eval if record.samples else 0.0  # of the positions in `data`
         record.positions_nm = _start_nm(checkpoint.record.normalisation, data, t, settings, generator)
     if settings.timestep_fs is None:
-        some_nm = checkpoint.record.normalisation.to_nm(evenly(data, SLOPE_FRAMES, generator).double(), 0.0)
+        some = at_t_eval(evenly(data, SLOPE_FRAMES, generator)).double()
+        some_nm = checkpoint.record.normalisation.to_nm(some, t_eval)
         longest = time_step_fs(checkpoint.beads, some_nm.numpy(), checkpoint.recipe.temperature_k)
         settings = settings.model_copy(update={"timestep_fs": longest})
     if record.done and modes != settings.series:

@@ -50,7 +50,7 @@ def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) 
     assert isinstance(checkpoint, Checkpoint)  # the recipe refuses a calibration of many molecules
     if not is_wanted(settings, checkpoint.record.calibration):
         return
-    t_eval = checkpoint.recipe.diffusion.t_eval
+    t_eval = checkpoint.recipe.diffusion.evaluated_at
     energy = calibratable(checkpoint, t_eval)
     refuse_other_rounds(checkpoint, settings)
     generator = torch.Generator().manual_seed(recipe.run.seed)

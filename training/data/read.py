@@ -7,8 +7,6 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-
 from fpforce.foundation.constants import BOLTZMANN_KJ_PER_MOL_K
 from fpforce.foundation.errors import InputError
 from fpforce.training.data.dataset import TrainingSet
@@ -19,14 +17,11 @@ from fpforce.training.data.held_out import part, split_off
 from fpforce.training.data.molecule_files import find_molecules
 from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.data.on_disk import read_on_disk
-from fpforce.training.models.moments import variance
 from fpforce.training.recipe.sections import DataRecipe
 from fpforce.trajectories.bead_frames import BeadFrames, read_bead_frames
 from fpforce.trajectories.frame_checks import check_motion
 
 logger = logging.getLogger("fpforce")
-
-RIGID_WIDTH_NM = 1e-3  # bonds of atoms at 300 K are some 2e-3 nm wide
 
 
 def read_training_set(
@@ -59,8 +54,6 @@ def read_training_set(
             f"{len(training_set.frames)} frames in {', '.join(training_set.sources)}{beside} are fewer than "
             f"optimizer.batch_size={batch_size}; give more frames or a smaller batch"
         )
-    for one in [training_set] if isinstance(training_set, TrainingSet) else training_set.molecules.values():
-        _warn_of_rigid_bonds(one)
     return training_set
 
 
@@ -175,22 +168,3 @@ def _molecule_set(data: DataRecipe, internal: bool, earlier: EarlierData | None)
         one_layout=internal,
         one_type=data.residue_types,
     )
-
-
-def _warn_of_rigid_bonds(training_set: TrainingSet) -> None:
-    """A bond that constraints held has next to no width; its force would need a time step far below 1 fs."""
-    if not training_set.beads.bonds:
-        return
-    index = torch.tensor(training_set.beads.bonds, dtype=torch.long).reshape(-1, 2)
-    lengths = (training_set.frames[:, index[:, 0]] - training_set.frames[:, index[:, 1]]).norm(dim=-1)
-    widths_nm = variance(lengths.double(), training_set.weights).sqrt() * training_set.scale_nm
-    for (i, j), width_nm in zip(index.tolist(), widths_nm.tolist(), strict=True):
-        if width_nm < RIGID_WIDTH_NM:
-            beads = training_set.beads.beads
-            logger.warning(
-                "bond %s to %s varies by %.1e nm only, as if constrained: leave one of its beads out (hydrogens, "
-                "usually), or simulate with a far shorter --timestep-fs",
-                beads[i],
-                beads[j],
-                width_nm,
-            )

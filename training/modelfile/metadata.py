@@ -3,9 +3,12 @@
 In: a checkpoint and the physical energy made of it. Out: plain values by name.
 """
 
+import torch
+
 from fpforce.forcefield.wall import wall_record
 from fpforce.training.checkpoint.checkpoint import Checkpoint
 from fpforce.training.checkpoint.record import ExpertRecord
+from fpforce.training.diffusion import sigma
 from fpforce.training.modelfile.physical_energy import PhysicalEnergy
 from fpforce.training.modelfile.support import Support
 from fpforce.training.models.internal import InternalModel
@@ -44,6 +47,7 @@ def metadata_of(
             "temperature_k": checkpoint.recipe.temperature_k,
             "kt_kj_per_mol": physical.kt,
             "t_eval": t_eval,
+            "noise_nm": float(sigma(torch.tensor(t_eval, dtype=torch.float64))) / physical.inverse_scale,
             "training": provenance_of(checkpoint, number) | ({"fokker_planck_residual": residual} if residual else {}),
             "verification": verification,
         }

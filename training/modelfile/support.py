@@ -1,9 +1,9 @@
 """What a model itself says of frames that are strange to it.
 
 In: a trained energy in physical units, and frames. Out: a `Gauge`, and by it measures of frames by name, each larger
-the stranger a frame is; fpforce.forcefield.support makes one distance of them. No noise is added to a frame, and none
-taken away: it is asked about as it is, at the time t of a moderate noise, where the network has seen what lies between
-the frames of the data.
+the stranger a frame is; fpforce.forcefield.support makes one distance of them. Frames of the data get the noise that
+the force field has. None is added to a frame of a simulation, and none taken away: it is asked about as it is, at the
+time t of a moderate noise, where the network has seen what lies between the frames of the data.
 
 - `pair distances`: how far a pair distance is out of its range in the training data, in parts of this range.
 - `energy at s`: E(alpha x, t) in kT, minus the log density of the data that noise of variance s has blurred.
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fpforce.forcefield.support import FEWEST, HELD_OUT, LEFT_OUT, TRAINING, Edges, excursions
 from fpforce.training.checkpoint.record import TrainingRecord
-from fpforce.training.diffusion import alpha, sigma_squared, time_of_variance
+from fpforce.training.diffusion import alpha, sigma, sigma_squared, time_of_variance
 from fpforce.training.modelfile.physical_energy import PhysicalEnergy
 
 VARIANCES = (0.01, 0.1)  # of the noise: the detail that a simulation moves in, and what tells states apart
@@ -116,16 +116,32 @@ def support_of_one(model: PhysicalEnergy, record: TrainingRecord, t_max: float) 
     kept = record.support
     if kept is None:
         return None
-    frames_nm, held_out_nm = (
-        None if one is None else record.normalisation.to_nm(one.double()).numpy()
-        for one in (kept["frames"], kept["held_out"])
-    )
-    assert frames_nm is not None
-    known, other, of = frames_nm, held_out_nm, HELD_OUT
-    if other is None or len(other) < FEWEST:
-        known, other, of = frames_nm[::2], frames_nm[1::2], TRAINING
+    rng, noise_nm = np.random.default_rng(0), float(sigma(model.t_eval.double())) / float(model.inverse_scale)
+
+    def as_simulated(normalised: Tensor) -> np.ndarray:
+        frames_nm = record.normalisation.to_nm(normalised.double()).numpy()
+        return frames_nm + noise_nm * rng.standard_normal(frames_nm.shape)
+
+    known, other, of = as_simulated(kept["frames"]), kept["held_out"], HELD_OUT
     low_nm, high_nm = (record.scale_nm * one.numpy() for one in (kept["low"], kept["high"]))
-    return calibrated(model, known, other, (low_nm, high_nm), t_max, of)
+    ranges_nm = _wider(low_nm, high_nm, known)
+    if other is None or len(other) < FEWEST:
+        known, other, of = known[::2], known[1::2], TRAINING
+    else:
+        other = as_simulated(other)
+    return calibrated(model, known, other, ranges_nm, t_max, of)
+
+
+def _wider(low_nm: np.ndarray, high_nm: np.ndarray, frames_nm: np.ndarray) -> Range:
+    """Ranges of distances (pairs,) that hold those of the frames (frames, beads, 3), too: bonds that constraints held
+    are as narrow in the data as no simulation has them.
+    """
+    if len(low_nm):
+        first, second = np.triu_indices(frames_nm.shape[1], k=1)
+        for part in np.array_split(frames_nm, -(-len(frames_nm) // 100)):
+            distances = np.linalg.norm(part[:, first] - part[:, second], axis=-1)
+            low_nm, high_nm = np.minimum(low_nm, distances.min(0)), np.maximum(high_nm, distances.max(0))
+    return low_nm, high_nm
 
 
 def support_of_many(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fpforce.training.recipe.models import ModelRecipe
-from fpforce.training.recipe.sections import ExpertRecipe, Recipe
+from fpforce.training.recipe.sections import T_EVAL, ExpertRecipe, Recipe
 
 FOKKER_PLANCK_WEIGHT = 5e-4  # where the recipe leaves it open, for up to FEW degrees of freedom
 FEW = 12  # those of the five beads on which the weight was chosen
@@ -48,12 +48,13 @@ def settled(
     begun_with: Recipe | None = None,
     weights_of: Recipe | None = None,
     bond: float = BOND,
+    t_eval: float = T_EVAL,
 ) -> Recipe:
     """The recipe with numbers for what it leaves to the data: those of the run it goes on with, or ours.
 
     degrees_of_freedom: D of one molecule, or of a particle in the plane; None for many molecules. weights_of: the
     recipe of the weights that a new run starts from, whose v_min these need. bond: mean distance of neighbours in the
-    chain, in units of the molecule's size.
+    chain, in units of the molecule's size. t_eval: where the data ask for it, if the first expert covers it.
 
     alpha_FP grows with D: the residual is a sum over D and its mean square is divided by D^2 (docs/method.md, eq. 7),
     the denoising loss by D, so that one alpha_FP for all would ask the less of each degree of freedom the more there
@@ -83,6 +84,10 @@ def settled(
             flexible = (degrees_of_freedom or 0) > FEW and recipe.model.kind == "internal"
             v_min = max(V_MIN, V_MIN_OF_MANY * min(1.0, bond / BOND) ** 2) if flexible else V_MIN
         diffusion = diffusion.model_copy(update={"v_min": v_min})
+    if diffusion.t_eval is None:
+        covered = t_eval if t_eval < (recipe.experts[0] if recipe.experts else diffusion).t_max else T_EVAL
+        at = covered if begun_with is None else begun_with.diffusion.evaluated_at
+        diffusion = diffusion.model_copy(update={"t_eval": at})
     wanted = (degrees_of_freedom or 0) > FEW and _calibrates(recipe)
     for name, ours in (("denoising_fit", wanted), ("rounds", ROUNDS if wanted else 0)):
         if getattr(calibration, name) is None:

@@ -40,7 +40,7 @@ FREE = frozenset(
 )
 
 # By the data where the recipe has null (recipe.plan.settled).
-SETTLED = ("loss.fokker_planck_weight", "diffusion.v_min")  # calibration.rounds may change anyway
+SETTLED = ("loss.fokker_planck_weight", "diffusion.v_min", "diffusion.t_eval")  # calibration.rounds may change anyway
 
 
 def refuse_other_recipe(begun_with: Recipe, recipe: Recipe) -> None:

@@ -17,6 +17,7 @@ FEWEST_LIKELIHOODS = 10  # frames; a fit to fewer is one to chance
 # Of t_eval: there noise is a third of the molecule's size. Beyond it mirror images are nearly alike, and no force
 # field can tell them apart.
 LARGEST_T_EVAL = 0.1
+T_EVAL = 1e-5  # where neither the recipe nor constraints of the data ask for another
 
 
 class DataRecipe(Section):
@@ -148,8 +149,12 @@ class DiffusionRecipe(Section):
     t_max: float = Field(
         1.0, gt=0, le=1, description="a single expert is trained up to here; several have ends of their own"
     )
-    t_eval: float = Field(
-        1e-5, gt=0, le=LARGEST_T_EVAL, description="time at which the exported force field is evaluated"
+    t_eval: float | None = Field(
+        None,
+        gt=0,
+        le=LARGEST_T_EVAL,
+        description="time at which the exported force field is evaluated; null: 1e-5, or where bonds of the data were "
+        "held by constraints the time at which noise makes them as wide as a time step of 4 fs allows",
     )
     t_min: float | None = Field(None, gt=0, description="smallest time of the training; t_eval by default")
     v_min: float | None = Field(
@@ -163,18 +168,26 @@ class DiffusionRecipe(Section):
 
     @model_validator(mode="after")
     def _evaluated_where_trained(self) -> "DiffusionRecipe":
-        if not self.t_eval < self.t_max:
-            raise ValueError(f"t_eval = {self.t_eval:g} must be below t_max = {self.t_max:g}, the end of the training")
-        if self.smallest > self.t_eval:
+        if not self.evaluated_at < self.t_max:
             raise ValueError(
-                f"t_min = {self.t_min:g} must not be above t_eval = {self.t_eval:g}, where the force field is used"
+                f"t_eval = {self.evaluated_at:g} must be below t_max = {self.t_max:g}, the end of the training"
+            )
+        if self.smallest > self.evaluated_at:
+            raise ValueError(
+                f"t_min = {self.t_min:g} must not be above t_eval = {self.evaluated_at:g}, where the force field is "
+                "used"
             )
         return self
 
     @property
+    def evaluated_at(self) -> float:
+        """t_eval, or T_EVAL where the recipe leaves it open."""
+        return T_EVAL if self.t_eval is None else self.t_eval
+
+    @property
     def smallest(self) -> float:
         """The smallest time that is trained."""
-        return self.t_eval if self.t_min is None else self.t_min
+        return self.evaluated_at if self.t_min is None else self.t_min
 
 
 class LossRecipe(Section):
@@ -368,9 +381,9 @@ class Recipe(Section):
                     f"diffusion.t_max = {diffusion.t_max:g} is the end of a single expert, and contradicts the "
                     f"last expert's t_max = {experts[-1].t_max:g}; leave it out"
                 )
-            if not diffusion.t_eval < experts[0].t_max:
+            if not diffusion.evaluated_at < experts[0].t_max:
                 raise ValueError(
-                    f"diffusion.t_eval = {diffusion.t_eval:g} must be below experts.0.t_max = "
+                    f"diffusion.t_eval = {diffusion.evaluated_at:g} must be below experts.0.t_max = "
                     f"{experts[0].t_max:g}: the first expert becomes the force field"
                 )
         return experts

@@ -37,7 +37,7 @@ class Drawing:
     def __init__(self, checkpoint: Checkpoint, settings: SampleSettings) -> None:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
-        self.t_end = checkpoint.recipe.diffusion.t_eval if settings.t_end is None else settings.t_end
+        self.t_end = checkpoint.recipe.diffusion.evaluated_at if settings.t_end is None else settings.t_end
         device, expert = _device(settings.device), checkpoint.covering(self.t_end)
         experts = checkpoint.experts(device)
         self._force_field = checkpoint.calibrated_model(expert, self.t_end).to(device)

@@ -40,7 +40,7 @@ def test_only_data_temperature_and_output_are_required():
     assert required == {"temperature_k", "output"}
     # Demanded by the method: evaluation at t = 1e-5, sigma_w = 1e-4, an alpha_FP that begins in the paper's
     # range of 5e-4 to 1e-3.
-    assert recipe.diffusion.t_eval == 1e-5 and recipe.loss.fokker_planck_sigma == 1e-4
+    assert recipe.diffusion.evaluated_at == 1e-5 and recipe.loss.fokker_planck_sigma == 1e-4
     assert 5e-4 <= settled(recipe, 12).loss.fokker_planck_weight <= 1e-3
 
 
@@ -94,7 +94,7 @@ def test_new_runs_keep_the_noise_that_their_first_weights_know():
 def test_what_was_given_or_begun_with_stays():
     given = {
         "loss": {"fokker_planck_weight": 1e-4},
-        "diffusion": {"v_min": 0.01},
+        "diffusion": {"v_min": 0.01, "t_eval": 3e-5},
         "calibration": {"rounds": 2, "denoising_fit": False},
     }
     given = parse_recipe(SMALLEST | given)
