@@ -224,6 +224,20 @@ ModelText randomInternal(const ModelShape& shape) {
     const std::int64_t turns = std::max(shape.beads - 3, 0) + std::max(shape.beads - 2, 0), orders = 5;
     if (shape.volumes && turns > 0)
         weights.add("network.series.weights", {2, turns, orders}, random.normals(static_cast<std::size_t>(2 * turns * orders), 0.01));
+    std::vector<double> ends, centres, widths;  // of series of the distances of all pairs but (k, k + 2)
+    for (std::size_t p = 0; p < first.size(); ++p)
+        if (second[p] - first[p] != 2) {
+            ends.insert(ends.end(), {first[p], second[p]});
+            centres.push_back(1.1 * mean[p]);
+            widths.push_back(1.5 * std::sqrt(variance[p]));
+        }
+    const std::int64_t distances = static_cast<std::int64_t>(centres.size()), fewer = 3;
+    if (shape.volumes && turns > 0) {
+        weights.add("network.pair_series.pairs", {distances, 2}, ends, "I64");
+        weights.add("network.pair_series.centres", {distances}, centres);
+        weights.add("network.pair_series.widths", {distances}, widths);
+        weights.add("network.pair_series.weights", {2, distances, fewer}, random.normals(static_cast<std::size_t>(2 * distances * fewer), 0.01));
+    }
     if (shape.wall)
         addWall(weights, shape.beads);
     return {describe("internal", shape, shape.volumes ? R"(, "volumes": true)" : "",

@@ -122,6 +122,27 @@ TEST(series_of_dihedrals_and_angles_are_part_of_the_network_and_are_read_whole) 
     CHECK_THROWS(make(promised.parse(), Precision::Single), ModelError, "tensor 'network.series.weights' is missing");
 }
 
+TEST(series_of_pair_distances_are_part_of_the_network_and_are_read_whole) {
+    const ModelText with = randomInternal({7, 8, 1});
+    const std::vector<double> x = frames(7, 1, 5);
+    const double here = evaluate(*make(with.parse(), Precision::Double), x).energy.network;
+    const auto renamed = [&](const std::string& from, const std::string& to) {
+        ModelText text = with;
+        for (std::size_t at = text.weights.find(from); at != std::string::npos; at = text.weights.find(from))
+            text.weights.replace(at, from.size(), to);
+        return text;
+    };
+    const ModelText without = renamed("network.pair_series", "network.some_series");
+    CHECK(std::abs(evaluate(*make(without.parse(), Precision::Double), x).energy.network - here) > 1e-3);
+    CHECK_THROWS(make(renamed("network.series.weights", "network.sorrow.weights").parse(), Precision::Single), ModelError,
+                 "network.pair_series is there and network.series is not");
+    CHECK_THROWS(make(renamed("pair_series.centres", "pair_series.corners").parse(), Precision::Single), ModelError,
+                 "tensor 'network.pair_series.centres' is missing");
+    ModelText promised = without;
+    promised.description.replace(promised.description.find(R"("model": {)"), 10, R"("model": {"pair_series": true, )");
+    CHECK_THROWS(make(promised.parse(), Precision::Single), ModelError, "tensor 'network.pair_series");
+}
+
 TEST(volumes_tell_mirror_images_apart_and_are_read_where_the_settings_say_so) {
     const ModelText with = randomInternal({6, 8, 1}), without = randomInternal({6, 8, 1, 16, true, 1, false, false});
     std::vector<double> x = frames(6, 1, 5);

@@ -118,7 +118,8 @@ def make_case(settings, alanine_set) -> Case:
             else:
                 parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
     if settings.get("series"):
-        energy.network.add_modes(torch.randn(2 * (2 + 3) * 6, generator=generator))
+        energy.network.have_pairs(**energy.network.resolution_of_pairs(alanine_set.frames), orders=4)
+        energy.network.add_modes(0.02 * torch.randn(2 * (2 + 3) * 6 + 2 * 7 * 4, generator=generator))
     if settings.get("earliest"):
         energy.network.coordinates.earliest.fill_(settings["earliest"])
     energy = energy.eval().requires_grad_(False)

@@ -140,7 +140,7 @@ def test_one_molecule_gets_series_of_its_own(dipeptide_checkpoint, unseen_pdb, p
     scale_nm = read_checkpoint(dipeptide_checkpoint).bind(unseen_pdb).record.scale_nm
     centred = torch.from_numpy(frames - frames.mean(1, keepdims=True)).float() / scale_nm
     monkeypatch.setattr(own_samples, "_draw", lambda bound, t_eval, seed, stop: centred)
-    monkeypatch.setattr("fpforce.training.calibration.rounds.ENOUGH", 0.0)
+    monkeypatch.setattr("fpforce.training.calibration.resolution.ENOUGH", 0.0)
     overrides = [f"calibration.{one}" for one in ("replicas=4", "picoseconds=3", "timestep_fs=1")]
     export(dipeptide_checkpoint, tmp_path / "va.pt", topology=unseen_pdb, rounds=1, overrides=overrides)
     own = load(tmp_path / "va.pt")

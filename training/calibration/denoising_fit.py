@@ -10,7 +10,7 @@ How much the levels are tied to each other, and the weights to zero, held-out fr
 There are no levels at the smallest noise, where the loss hardly tells what a simulation samples; rounds of simulation
 do (rounds.py).
 Source: Vincent, Neural Comput. 23, 1661 (2011) (denoising score matching); Hoerl and Kennard, Technometrics 12, 55
-(1970) (ridge); docs/method.md, eq. 40.
+(1970) (ridge); docs/method.md, eq. 41.
 """
 
 import itertools
@@ -25,11 +25,11 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
-from fpforce.training.calibration.last_layer import local_gradients
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.diffusion import alpha, centred_noise, degrees_of_freedom, sigma_squared, time_of_variance
 from fpforce.training.losses.force_blending import ForceBlending
 from fpforce.training.models.contract import DiffusionEnergy
+from fpforce.training.models.local_gradients import local_gradients
 from fpforce.training.models.local_series import SIGMAS
 from fpforce.training.recipe.plan import ExpertPlan
 from fpforce.trajectories.weights import in_proportion
@@ -167,8 +167,8 @@ def _equations(
 ) -> Equations:
     """The equations at t (1,) of `draws` of the frames (frames, beads, 3), spread evenly over them."""
     network, beads = energy.network, frames.shape[1]
-    between = network.mode_beads()[:: network.mode_orders()]  # of the cosines, then of the sines
-    sums = _Sums(between[: len(between) // 2])
+    sums = _Sums(network.turn_beads())
+    between = network.turn_beads().repeat(2, 1)  # of the cosines, then of the sines
     signal, noise = float(alpha(t)), float(1.0 - alpha(t).square()) ** 0.5
     t = t.to(frames.dtype)
     chosen = torch.linspace(0, len(frames) - 1, draws, dtype=torch.float64).round().long()

@@ -59,7 +59,7 @@ def last_layer_slopes(
         h = _inputs(energy, part, t_eval, modes)
         slopes = _gradients(h[:, :features], part)
         if h.shape[1] > features:
-            slopes = torch.cat([slopes, local_gradients(h[:, features:], part, energy.network.mode_beads())])
+            slopes = torch.cat([slopes, energy.network.mode_gradients(part, part.new_full((1,), t_eval))])
         slopes = slopes.flatten(1)
         total = total + (slopes @ slopes.T).double()
     held, smooth = torch.ones(len(total), dtype=torch.float64), torch.zeros(len(total), dtype=torch.float64)
@@ -74,36 +74,20 @@ def _gradients(h: Tensor, x: Tensor) -> Tensor:
     return torch.stack([torch.autograd.grad(h[:, k].sum(), x, retain_graph=True)[0] for k in range(h.shape[1])])
 
 
-def local_gradients(h: Tensor, x: Tensor, beads: Tensor) -> Tensor:
-    """The same, where h_a is a function of the beads from beads[a, 0] to beads[a, 1] - 1 alone: features that share no
-    bead are differentiated together.
-    """
-    together: list[list[int]] = []
-    ends: list[int] = []
-    for a in beads[:, 0].argsort(stable=True).tolist():
-        first, end = beads[a].tolist()
-        found = next((k for k, last in enumerate(ends) if last <= first), None)
-        if found is None:
-            together.append([a])
-            ends.append(end)
-        else:
-            together[found].append(a)
-            ends[found] = end
-    gradients = x.new_zeros(len(beads), *x.shape)
-    for group in together:
-        slope = torch.autograd.grad(h[:, group].sum(), x, retain_graph=True)[0]
-        for a in group:
-            first, end = beads[a].tolist()
-            gradients[a, :, first:end] = slope[:, first:end]
-    return gradients
-
-
 def damped(covariance: Tensor, slopes: Tensor) -> Tensor:
     """The Hessian (features, features) of a fit with the penalty: covariance of h, STIFFNESS G, and a little of the
     identity.
     """
-    least = LEAST_VARIANCE * covariance.trace() * torch.eye(len(covariance), dtype=covariance.dtype)
-    return covariance + STIFFNESS * slopes + least
+    return (
+        covariance
+        + STIFFNESS * slopes
+        + torch.diag(covariance.new_full((len(covariance),), least_variance(covariance.trace())))
+    )
+
+
+def least_variance(of_all: Tensor) -> float:
+    """What is added in every direction to the covariance of features that have together the variance of_all."""
+    return LEAST_VARIANCE * float(of_all)
 
 
 def _inputs(energy: DiffusionEnergy, x: Tensor, t_eval: float, modes: bool) -> Tensor:

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fpforce.training.calibration.last_layer import STIFFNESS, damped
+from fpforce.training.calibration.last_layer import STIFFNESS, damped, least_variance
 
 BLOCKS = 8  # of frames in order of time, over which an average's error is estimated
 FACTORS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)  # of STIFFNESS
+SMALLEST_STEP = 1e-4  # kT, after which Newton's method has converged
+MOST_PRODUCTS = 60  # of a conjugate gradient
 SMALLEST_SHARE = 0.5  # of the frames that must still count after reweighting; a longer step is cut
 
 
@@ -100,13 +102,14 @@ def _least_relative_entropy(h: Tensor, target: Tensor, slopes: Tensor, shift: Te
     Without the penalty <h> would be target (features,) under the weights exp(-h.change) of the frames. It goes as far
     as the frames reach, and some way where they hardly have the basin that is wanted.
     """
+    held = STIFFNESS * slopes + torch.diag(torch.full_like(target, least_variance(h.square().mean(0).sum())))
+    factor = torch.linalg.cholesky(h.T @ h / len(h) + held)
     change = torch.zeros_like(target)
     for _ in range(steps):
         weights = torch.softmax(-(h @ change), 0)
         mean = weights @ h
-        centred = h - mean
-        hessian = damped(centred.T @ (weights[:, None] * centred), slopes)
-        step = torch.linalg.solve(hessian, mean - target - STIFFNESS * slopes @ (shift + change))
+        wanted = mean - target - STIFFNESS * slopes @ (shift + change)
+        step = _solved(h, weights, mean, held, factor, wanted)
         size = float((h @ step).std())  # kT
         step = step * min(1.0, 1.0 / max(size, 1e-12))
         while effective_part(h @ (change + step)) < 0.5 * SMALLEST_SHARE:
@@ -114,7 +117,38 @@ def _least_relative_entropy(h: Tensor, target: Tensor, slopes: Tensor, shift: Te
                 return change
             step = 0.5 * step
         change = change + step
+        if size < SMALLEST_STEP:
+            break
     return change
+
+
+def _solved(h: Tensor, weights: Tensor, mean: Tensor, held: Tensor, factor: Tensor, wanted: Tensor) -> Tensor:
+    """The solution y of (cov(h) + held) y = wanted, where weights (frames,) give the covariance and mean (features,).
+
+    factor: Cholesky's of the same without weights, with which conjugate gradients need few products with h.
+    """
+
+    def product(y: Tensor) -> Tensor:
+        along = h @ y
+        return h.T @ (weights * along) - mean * (mean @ y) + held @ y
+
+    def nearly(r: Tensor) -> Tensor:
+        return torch.cholesky_solve(r[:, None], factor)[:, 0]
+
+    y, r = torch.zeros_like(wanted), wanted
+    z = nearly(r)
+    p, size = z, r @ z
+    enough = 1e-16 * size
+    for _ in range(MOST_PRODUCTS):
+        if not size > enough:
+            break
+        along = product(p)
+        part = size / (p @ along)
+        y, r = y + part * p, r - part * along
+        z = nearly(r)
+        before, size = size, r @ z
+        p = z + size / before * p
+    return y
 
 
 def bearable_part(energy_change: Tensor, gain: float) -> float:

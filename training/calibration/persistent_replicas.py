@@ -44,7 +44,7 @@ class PersistentReplicas:
         shape, self._first = positions_nm.shape, first
         self._ladder_k = geometric_ladder(force_field.temperature_k, settings.top_temperature_k, shape[0])
         self._limits, self._space = BondLimits.of(force_field), force_field.space
-        assert settings.timestep_fs is not None  # calibrate_in_rounds has chosen one
+        assert settings.timestep_fs is not None and settings.picoseconds is not None  # calibrate_in_rounds has chosen
         self._pauses = 1 if shape[0] == 1 else SWAPS_PER_INTERVAL
         self._steps = max(1, round(1000.0 * INTERVAL_PS / self._pauses / settings.timestep_fs))
         self._times = max(2, round(settings.picoseconds / INTERVAL_PS))

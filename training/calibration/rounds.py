@@ -30,6 +30,7 @@ from fpforce.training.calibration.newton import (
     newton_step,
     resampled,
 )
+from fpforce.training.calibration.resolution import orders_of_pairs, picoseconds, says_enough
 from fpforce.training.calibration.round_in_shards import shard_replicas, simulate_round
 from fpforce.training.checkpoint.checkpoint import Checkpoint
 from fpforce.training.checkpoint.record import CalibrationRecord
@@ -48,10 +49,7 @@ FAR_APART = 0.5  # nats after the last round; a calibration that went well ends 
 # Times and nats above the best round, beyond which a round goes back to it. Rounds of 64 replicas and 20 ps scatter by
 # 0.1 nats.
 FAR_WORSE, FAR_WORSE_NATS = 10.0, 0.5
-FORGOTTEN_PS = 5.0  # in which a replica forgets a dihedral or an angle, more or less
-# Of these values for each function. Averages of n functions over m values are n / 2m nats apart by noise alone, more
-# where functions are nearly the same; what a round's distance from the data is judged by is larger.
-ENOUGH = 3.0
+QUARTILE_FRAMES = 20_000  # by which distances of pairs are resolved
 NEARER = 1.0 / 3.0  # of its relative entropy, by which a round is nearer to the data than noise alone brings it
 SURE = 2.0  # standard errors by which a simulation must have gone away from held-out frames, to be taken back
 
@@ -83,9 +81,16 @@ def calibrate_in_rounds(
     def at_t_eval(frames: Tensor) -> Tensor:
         return frames if record.samples else noised(frames, t_eval, generator)
 
-    # Rounds go on as they began, with modes or, as in earlier versions, without.
-    modes = len(record.shift) > last_layer(energy).in_features if record.done else _says_enough(energy, data, settings)
     begun = record.settings
+    # Rounds go on as they began, with modes or, as in earlier versions, without.
+    modes = len(record.shift) > last_layer(energy).in_features if record.done else says_enough(energy, data, settings)
+    if modes and not record.done:
+        record.pairs = _pairs(energy, data, t_eval, settings, run.seed, noisy=bool(record.samples))
+    if modes and record.pairs is not None:
+        energy.network.have_pairs(**record.pairs)
+    if settings.picoseconds is None:
+        longer = begun.get("picoseconds") or picoseconds(energy, data, settings)
+        settings = settings.model_copy(update={"picoseconds": longer})
     settings = settings.model_copy(update={"shard_replicas": shard_replicas(settings, run, begun)})
     if not begun and settings.shard_replicas is not None:
         record.settings = settings.model_dump(mode="json") | {"series": modes}
@@ -94,7 +99,8 @@ def calibrate_in_rounds(
         slopes = last_layer_slopes(energy, at_t_eval(evenly(data, SLOPE_FRAMES, generator)), t_eval, modes, stop.is_set)
     except KeyboardInterrupt:
         return False
-    data_inputs = last_layer_inputs(energy, at_t_eval(data[:: -(-len(data) // MOST_FRAMES)]), t_eval, modes)
+    blocks = data[:: -(-len(data) // MOST_FRAMES)].tensor_split(BLOCKS)
+    known = torch.stack([last_layer_inputs(energy, at_t_eval(block), t_eval, modes).mean(0) for block in blocks])
     record.shift = torch.cat([record.shift, record.shift.new_zeros(len(slopes) - len(record.shift))])
     if record.positions_nm is None:
         t = t_eval if record.samples else 0.0  # of the positions in `data`
@@ -146,10 +152,10 @@ def calibrate_in_rounds(
             x = checkpoint.record.normalisation.from_nm(settled.flatten(0, 1), t_eval)
             inputs = last_layer_inputs(energy, x.to(data.dtype), t_eval, modes)
             simulated = inputs.unflatten(0, settled.shape[:2])
-            stiffness = chosen_stiffness(data_inputs, simulated, slopes, record.shift)
+            stiffness = chosen_stiffness(known, simulated, slopes, record.shift)
             _follow(record, inputs.mean(0))
             gain = 1.0 / (1 + rounds_without_gain(record.relative_entropy[since:]))
-            step = newton_step(data_inputs.mean(0), inputs, slopes, record.shift, gain, stiffness)
+            step = newton_step(known.mean(0), inputs, slopes, record.shift, gain, stiffness)
             record.stiffness.append(stiffness)
             (draw,) = seeds(run.seed, "replicas after a round", record.done)
             drawn = resampled(simulated @ step.change, draw)
@@ -185,22 +191,20 @@ def on_rungs(positions_nm: Tensor, rungs: int) -> Tensor:
     return torch.cat([positions_nm[:rungs], torch.stack(new)]) if new else positions_nm[:rungs]
 
 
-def _says_enough(energy: DiffusionEnergy, data: Tensor, settings: CalibrationRecipe) -> bool:
-    """Whether the recipe asks for modes, there are any, and a round has ENOUGH independent values for each."""
-    beside = energy.network.modes(data[:8], torch.zeros(1, dtype=data.dtype)) if settings.series else None
-    if beside is None:
-        return False
-    values, functions = int(settings.replicas * settings.picoseconds / FORGOTTEN_PS), int(beside.any(0).sum())
-    if values < ENOUGH * functions:
-        logger.info(
-            "rounds of %d replicas and %g ps say too little of the distributions of dihedrals and angles: "
-            "%d values for %d functions; they move the last layer alone",
-            settings.replicas,
-            settings.picoseconds,
-            values,
-            functions,
-        )
-    return values >= ENOUGH * functions
+def _pairs(
+    energy: DiffusionEnergy, data: Tensor, t_eval: float, settings: CalibrationRecipe, seed: int, *, noisy: bool
+) -> dict | None:
+    """How distances of pairs are resolved, as CalibrationRecord.pairs has it; None where rounds cannot tell them.
+
+    noisy: whether the data (frames, beads, 3) have the noise of t_eval.
+    """
+    orders = orders_of_pairs(energy, data, settings)
+    if not orders:
+        return None
+    some = data[:: -(-len(data) // QUARTILE_FRAMES)]
+    of_its_own = torch.Generator().manual_seed(seeds(seed, "pair distances")[0])
+    some = some if noisy else noised(some, t_eval, of_its_own)
+    return energy.network.resolution_of_pairs(some) | {"orders": orders}
 
 
 def rounds_without_gain(relative_entropy: list[float]) -> int:

@@ -149,6 +149,8 @@ class Checkpoint(AnyCheckpoint):
             with torch.no_grad():
                 layer.weight += calibration.shift[: layer.in_features]
             if calibration.shift[layer.in_features :].any():
+                if calibration.pairs is not None:
+                    model.network.have_pairs(**calibration.pairs)
                 model.network.add_modes(calibration.shift[layer.in_features :])
         return model
 

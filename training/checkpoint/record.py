@@ -70,7 +70,8 @@ class ExpertRecord:
 @dataclass
 class CalibrationRecord:
     """How far the calibration has come: the shift (features,) of the last layer's weights that belongs to t_eval; where
-    rounds have modes (training.models.contract.Network.modes), their weights are behind it.
+    rounds have modes (training.models.contract.Network.modes), their weights are behind it. pairs: what
+    training.models.contract.Network.have_pairs takes, where these have distances of pairs; None without.
 
     levels: by number of an expert, what the denoising fit has added to it at every t (training.models.contract.Network.
     add_levels), and denoising: summaries of these fits (training.calibration.denoising_fit); None without.
@@ -106,6 +107,7 @@ class CalibrationRecord:
     refused: bool = False
     samples: int = 0
     settings: dict = field(default_factory=dict)
+    pairs: dict | None = None
 
     def applies_at(self, t: float) -> bool:
         """Whether an energy at t has any of it."""

@@ -41,6 +41,7 @@ def metadata_of(
                 "vocabulary": network.vocabulary(),
                 "coupled_pairs": isinstance(prior, AnalyticPrior) and prior.couplings is not None,
                 "series": isinstance(network, InternalModel) and network.series is not None,
+                "pair_series": isinstance(network, InternalModel) and network.pair_series is not None,
             },
             "scale_nm": 1.0 / physical.inverse_scale,
             "origin_nm": list(checkpoint.record.origin_nm),

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fpforce.training.models.local_gradients import local_gradients
 from fpforce.training.models.plane_prior import PlaneGaussian
 from fpforce.training.models.prior import AnalyticPrior
 
@@ -69,7 +70,7 @@ class Network(nn.Module):
         return 1.0
 
     def turns(self, x: Tensor, t: Tensor) -> Tensor | None:
-        """Cosines and sines (batch, 2, turns) of which the modes are the waves; None where there are none."""
+        """Cosines and sines (batch, 2, turns) of which modes are the waves; None where there are none."""
         return None
 
     def waves(self, turns: Tensor) -> Tensor:
@@ -78,7 +79,8 @@ class Network(nn.Module):
 
     def modes(self, x: Tensor, t: Tensor) -> Tensor | None:
         """Functions (batch, modes) of x beside the last layer's inputs, which calibration may add to the energy: all
-        waves, one part, turn and order after the other. None where there are none.
+        waves, one part, turn and order after the other, and behind them those of `have_pairs`. None where there are
+        none.
         """
         turns = self.turns(x, t)
         return None if turns is None else self.waves(turns).flatten(1)
@@ -87,9 +89,29 @@ class Network(nn.Module):
         """How many waves a part of each turn has, of which neighbouring modes are."""
         raise NotImplementedError
 
-    def mode_beads(self) -> Tensor:
-        """The first of the beads (modes, 2) that each mode is a function of, and the one after the last."""
+    def turn_beads(self) -> Tensor:
+        """The first of the beads (turns, 2) that each turn is a function of, and the one after the last."""
         raise NotImplementedError
+
+    def series_pairs(self) -> Tensor:
+        """The pairs (pairs, 2) of beads that may have modes of their distance, behind the others."""
+        return torch.zeros(0, 2, dtype=torch.long)
+
+    def resolution_of_pairs(self, x: Tensor) -> dict[str, Tensor]:
+        """What `have_pairs` takes besides orders, for distances as they are in normalised frames (frames, beads, 3)."""
+        raise NotImplementedError
+
+    def have_pairs(self, centres: Tensor, widths: Tensor, orders: int) -> None:
+        """From now on have modes of these pairs, too."""
+        raise NotImplementedError
+
+    def mode_gradients(self, x: Tensor, t: Tensor) -> Tensor:
+        """(modes, batch, beads, 3)"""
+        x = x.detach().requires_grad_()
+        turns = self.turns(x, t)
+        assert turns is not None
+        beads = self.turn_beads().repeat_interleave(self.mode_orders(), 0).repeat(2, 1)
+        return local_gradients(self.waves(turns).flatten(1), x, beads)
 
     def mode_roughness(self) -> Tensor:
         """How fast each mode changes along its own coordinate (modes,): n^2 of the n-th wave."""

@@ -20,6 +20,7 @@ from fpforce.training.models.contract import Network
 from fpforce.training.models.local_series import DELTA, ORDERS, LevelSeries, LocalSeries, modes_of
 from fpforce.training.models.moments import mean, variance
 from fpforce.training.models.noise import NoiseFeatures
+from fpforce.training.models.pair_series import PairSeries, quartiles
 from fpforce.training.recipe.plan import BOND
 
 SMOOTH_LENGTH = 0.2  # normalised units, added in quadrature to distances
@@ -279,6 +280,7 @@ class InternalModel(InternalLayers):
         super().__init__(coordinates, width, layers, v_min)
         self.series: LocalSeries | None = None
         self.levels: LevelSeries | None = None
+        self.pair_series: PairSeries | None = None
         self.orders, self.delta = ORDERS, DELTA
         self.out = nn.Linear(width, 1, bias=False)
         self.offset = nn.Sequential(nn.Linear(5, 32), nn.SiLU(), nn.Linear(32, 1))
@@ -293,6 +295,9 @@ class InternalModel(InternalLayers):
         """Weights of a calibrated energy bring their series along."""
         series = state_dict.get(f"{prefix}series.weights")
         self.series = None if series is None else LocalSeries(torch.zeros_like(series))
+        named = f"{prefix}pair_series."
+        pairs = {name.removeprefix(named): tensor for name, tensor in state_dict.items() if name.startswith(named)}
+        self.pair_series = PairSeries(**pairs) if pairs else None
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def turns(self, x: Tensor, t: Tensor) -> Tensor | None:
@@ -310,18 +315,52 @@ class InternalModel(InternalLayers):
     def mode_orders(self) -> int:
         return ORDERS
 
-    def mode_beads(self) -> Tensor:
+    def turn_beads(self) -> Tensor:
         n = self.coordinates.beads
-        turns = [(k, k + 4) for k in range(n - 3)] + [(k, k + 3) for k in range(n - 2)]
-        return torch.tensor(turns).repeat_interleave(ORDERS, 0).repeat(2, 1)
+        return torch.tensor([(k, k + 4) for k in range(n - 3)] + [(k, k + 3) for k in range(n - 2)])
+
+    def series_pairs(self) -> Tensor:
+        c = self.coordinates
+        pairs = torch.stack([c.first, c.second], 1)
+        return pairs[pairs[:, 1] - pairs[:, 0] != 2]
+
+    def resolution_of_pairs(self, x: Tensor) -> dict[str, Tensor]:
+        centres, widths = quartiles(self.series_pairs(), x, self.coordinates.blurs[0])
+        return {"centres": centres, "widths": widths}
+
+    def have_pairs(self, centres: Tensor, widths: Tensor, orders: int) -> None:
+        like, pairs = self.out.weight, self.series_pairs()
+        none = like.new_zeros(2, len(pairs), orders)
+        smooth = self.coordinates.blurs[0].clone()
+        self.pair_series = PairSeries(pairs, centres.to(like), widths.to(like), none, smooth.to(like))
+
+    def modes(self, x: Tensor, t: Tensor) -> Tensor | None:
+        local = super().modes(x, t)
+        if local is None or self.pair_series is None:
+            return local
+        return torch.cat([local, self.pair_series.modes(x)], 1)
+
+    def mode_gradients(self, x: Tensor, t: Tensor) -> Tensor:
+        local = super().mode_gradients(x, t)
+        return local if self.pair_series is None else torch.cat([local, self.pair_series.gradients(x)])
 
     def mode_roughness(self) -> Tensor:
-        orders = torch.arange(1, ORDERS + 1, dtype=torch.float64)
-        return orders.square().repeat(len(self.mode_beads()) // ORDERS)
+        def squares(orders: int, series: int) -> Tensor:
+            return torch.arange(1, orders + 1, dtype=torch.float64).square().repeat(series)
+
+        local = squares(ORDERS, 2 * len(self.turn_beads()))
+        if self.pair_series is None:
+            return local
+        return torch.cat([local, squares(self.pair_series.orders, 2 * len(self.pair_series.pairs))])
 
     def add_modes(self, weights: Tensor) -> None:
-        added = weights.reshape(2, -1, ORDERS).to(self.out.weight)
+        local = 2 * len(self.turn_beads()) * ORDERS
+        added = weights.flatten()[:local].reshape(2, -1, ORDERS).to(self.out.weight)
         self.series = LocalSeries(added if self.series is None else self.series.weights + added)
+        beyond = weights.flatten()[local:]
+        if len(beyond):
+            assert self.pair_series is not None  # or there would be no such modes
+            self.pair_series.weights += beyond.reshape(self.pair_series.weights.shape).to(self.out.weight)
 
     def add_levels(self, weights: Tensor) -> None:
         self.levels = LevelSeries(weights.to(self.out.weight))
@@ -344,6 +383,8 @@ class InternalModel(InternalLayers):
         seen = self.seen(t)
         level = self.noise(seen)
         energy = self.energy(self.state(self.coordinates(x, seen), level), level, seen)
+        if self.pair_series is not None:
+            energy = energy + self.pair_series(x)
         if self.series is None and self.levels is None:
             return energy
         cosine, sine = self.coordinates.local_turns(x, seen)

@@ -3,7 +3,7 @@
 In: cosines and sines (batch, turns), of dihedrals or of what a distance is turned into (InternalCoordinates). Out: the
 modes Re z^n and Im z^n of z = (cos + i sin) / sqrt(cos^2 + sin^2 + DELTA), or their sum with weights, which may depend
 on the noise level.
-Source: docs/method.md, eqs. 39 and 40.
+Source: docs/method.md, eqs. 39 and 41.
 """
 
 import math

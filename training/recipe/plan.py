@@ -17,7 +17,7 @@ V_MIN_OF_MANY = 0.05  # the same for more than FEW degrees of freedom and the ki
 # Mean distance of neighbours in the chain, in units of the molecule's size, below which lengths that go with a bond
 # shrink with it: the longer a chain, the shorter its bonds in these units.
 BOND = 0.9
-ROUNDS = 5  # of calibration, where the recipe leaves them open
+ROUNDS = 8  # of calibration, where the recipe leaves them open
 FEWEST_STEPS = 2000  # a training that is asked to be shorter is a trial, which is not calibrated unless it says so
 FEWEST_MINUTES = 2.0
 FLOW_WEIGHT = 0.05  # where the recipe leaves it open; chosen on the first of benchmarks/studies/strangers.py

@@ -291,7 +291,12 @@ class CalibrationRecipe(Section):
         description="replicas that are simulated as one batch; all by default, or with run.workers or run.scheduler "
         "a sixteenth of them",
     )
-    picoseconds: float = Field(60.0, gt=0, description="simulated time of each replica in a round")
+    picoseconds: float | None = Field(
+        None,
+        gt=0,
+        description="simulated time of each replica in a round; by default 60, or as long as the functions of a larger "
+        "molecule need, up to 120",
+    )
     timestep_fs: float | None = Field(
         None, gt=0, description="time step of the simulation; by default the longest that the bonds of the data allow"
     )

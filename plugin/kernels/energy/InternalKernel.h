@@ -188,19 +188,21 @@ inline typename S::V internalGradient(const InternalPlan<Real>& plan, int rows, 
         gradient[i] = Vec<V>{};
     const int count = static_cast<int>(plan.pairs.size());
     const typename InternalPlan<Real>::Pair* pairs = plan.pairs.data();
+    const typename InternalPlan<Real>::Turn* turns = plan.turnOf.empty() ? nullptr : plan.turnOf.data();
+    const typename InternalPlan<Real>::Series* series = plan.series.data();
     for (int p = 0; p < count; ++p) {
         const Vec<V> u = x[pairs[p].first] - x[pairs[p].second];
         const V length = S::sqrt(dot(u, u) + plan.squaredLength);
-        V slope = gather<S>(slopes + p, rowLength, rows);
-        const int own = plan.series.empty() ? -1 : plan.seriesOf[static_cast<std::size_t>(p)];
-        if (own >= 0) {
-            const V v = (length - pairs[p].mean) * (pairs[p].inverseWidth / plan.span), q = 1.0 / (1.0 + v * v);
+        const V slope = gather<S>(slopes + p, rowLength, rows);
+        V perLength = slope * pairs[p].inverseWidth;
+        if (turns != nullptr && turns[p].series >= 0) {
+            const V v = (length - turns[p].centre) * turns[p].inverseWidth, q = 1.0 / (1.0 + v * v);
             const V c = (1.0 - v * v) * q, s = 2.0 * v * q;
             V alongCosine = S::all(0.0), alongSine = S::all(0.0);
-            energy += seriesEnergy<S>(plan, plan.series[static_cast<std::size_t>(own)], c, s, alongCosine, alongSine);
-            slope += 2.0 * q * (c * alongSine - s * alongCosine) / plan.span;
+            energy += seriesEnergy<S>(plan, series[turns[p].series], c, s, alongCosine, alongSine);
+            perLength += 2.0 * turns[p].inverseWidth * q * (c * alongSine - s * alongCosine);
         }
-        const Vec<V> along = (slope * pairs[p].inverseWidth / length) * u;
+        const Vec<V> along = (perLength / length) * u;
         gradient[pairs[p].first] += along;
         gradient[pairs[p].second] -= along;
     }

@@ -37,6 +37,8 @@ InternalPlan<Real>::InternalPlan(const ModelFile& model, int panel)
         readVolumes(model, level);
     if (model.hasTensor("network.series.weights") || (model.has("model.series") && model.flag("model.series")))
         readSeries(model);
+    if (model.hasTensor("network.pair_series.weights") || (model.has("model.pair_series") && model.flag("model.pair_series")))
+        readPairSeries(model);
 
     const std::vector<double> time = noiseFeatures(model, level);
     const std::int64_t features5 = static_cast<std::int64_t>(time.size());
@@ -90,12 +92,35 @@ void InternalPlan<Real>::readVolumes(const ModelFile& model, const NoiseLevel& l
 template <class Real>
 void InternalPlan<Real>::readSeries(const ModelFile& model) {
     const int turns = dihedrals + std::max(beads - 2, 0);
-    const Tensor& weights = model.tensor("network.series.weights", {2, turns, -1});
     delta = model.number("model.constants.series_delta", 1e-12, 1e3);
     span = model.number("model.constants.series_span", 1e-3, 1e3);
+    addSeries(model.tensor("network.series.weights", {2, turns, -1}));
     for (const Pair& pair : pairs)
-        seriesOf.push_back(pair.second - pair.first == 2 ? dihedrals + pair.first : -1);
-    const std::size_t count = static_cast<std::size_t>(turns), orders = count == 0 ? 0 : weights.values.size() / (2 * count);
+        turnOf.push_back(pair.second - pair.first == 2 ? Turn{dihedrals + pair.first, pair.mean, pair.inverseWidth / span} : Turn{-1, 0.0, 0.0});
+}
+
+template <class Real>
+void InternalPlan<Real>::readPairSeries(const ModelFile& model) {
+    if (series.empty())
+        throw ModelError("fpforce.safetensors: network.pair_series is there and network.series is not; export the model again");
+    const int first = static_cast<int>(series.size());
+    const Tensor& centres = model.tensor("network.pair_series.centres", {-1});
+    const std::int64_t count = static_cast<std::int64_t>(centres.values.size());
+    const Tensor& widths = model.tensor("network.pair_series.widths", {count});
+    const std::vector<int> between = model.indices("network.pair_series.pairs", {count, 2}, 0, beads - 1);
+    addSeries(model.tensor("network.pair_series.weights", {2, count, -1}));
+    for (std::size_t k = 0; k < centres.values.size(); ++k) {
+        const auto own = std::find_if(pairs.begin(), pairs.end(), [&](const Pair& pair) { return pair.first == between[2 * k] && pair.second == between[2 * k + 1]; });
+        if (own == pairs.end() || turnOf[static_cast<std::size_t>(own - pairs.begin())].series >= 0 || !(widths.values[k] > 0.0))
+            throw ModelError("fpforce.safetensors: network.pair_series has pair " + std::to_string(k) + " of beads " + std::to_string(between[2 * k]) + " and " +
+                             std::to_string(between[2 * k + 1]) + " with width " + std::to_string(widths.values[k]) + "; export the model again");
+        turnOf[static_cast<std::size_t>(own - pairs.begin())] = {first + static_cast<int>(k), centres.values[k], 1.0 / widths.values[k]};
+    }
+}
+
+template <class Real>
+void InternalPlan<Real>::addSeries(const Tensor& weights) {
+    const std::size_t count = static_cast<std::size_t>(weights.shape[1]), orders = static_cast<std::size_t>(weights.shape[2]);
     for (std::size_t k = 0; k < count; ++k) {
         const auto even = weights.values.begin() + static_cast<std::ptrdiff_t>(k * orders), odd = even + static_cast<std::ptrdiff_t>(count * orders);
         const std::ptrdiff_t size = static_cast<std::ptrdiff_t>(orders);

@@ -15,7 +15,7 @@ namespace FPForcePlugin {
  *
  *     features = [ (sqrt(|x_i - x_j|^2 + length^2) - mean) inverseWidth of every pair; cos, sin, cos^2 - sin^2, 2 sin cos of every dihedral;
  *                  2 y_i . (y_j x y_k) of every volume, y = x / sqrt(|x|^2 + armBlur) from the centre ]
- *     h_0 = features,   h_l = silu(W_l h_{l-1} + b_l),   E = out . h_L + constant + series of dihedrals and 1-3 distances
+ *     h_0 = features,   h_l = silu(W_l h_{l-1} + b_l),   E = out . h_L + constant + series of dihedrals and distances
  *
  * The network's second feature of a pair is a constant times the first, so its column is added to the first's; b_l includes
  * the time conditions, `out` the gate and alpha^2.
@@ -30,11 +30,15 @@ struct InternalPlan {
         int first, second, third;
     };
     /**
-     * Of one dihedral or one 1-3 distance: sum_n Re((even_n - i odd_n) z^n), z = (cos + i sin) / sqrt(cos^2 + sin^2 + delta), n from 1.
-     * The angle of a distance is 2 atan(feature / span).
+     * Of one dihedral or one distance: sum_n Re((even_n - i odd_n) z^n), z = (cos + i sin) / sqrt(cos^2 + sin^2 + delta), n from 1.
+     * The angle of a distance is 2 atan((distance - centre) inverseWidth).
      */
     struct Series {
         std::vector<double> even, odd;
+    };
+    struct Turn {
+        int series;  // of the pair's distance; -1 where it has none
+        double centre, inverseWidth;
     };
     struct Layer {
         PackedMatrix<Real> forward, backward;  // W^T (inputs x width) and W (width x inputs)
@@ -44,8 +48,8 @@ struct InternalPlan {
     double squaredLength = 0.0, blur = 0.0, armBlur = 0.0;  // added to squared distances, squared normals, and squared arms of volumes
     std::vector<Pair> pairs;
     std::vector<Volume> volumes;
-    std::vector<Series> series;  // of every dihedral, then of every pair (k, k + 2); or none
-    std::vector<int> seriesOf;   // of every pair, -1 where it has none
+    std::vector<Series> series;  // of every dihedral, of every pair (k, k + 2), and of other pairs; or none
+    std::vector<Turn> turnOf;    // of every pair, where there are series
     double delta = 0.0, span = 1.0;
     std::vector<Layer> layers;
     AlignedBuffer<Real> out;  // width, padded
@@ -64,6 +68,8 @@ struct InternalPlan {
 private:
     void readVolumes(const ModelFile& model, const NoiseLevel& level);
     void readSeries(const ModelFile& model);
+    void readPairSeries(const ModelFile& model);
+    void addSeries(const Tensor& weights);
 };
 
 }  // namespace FPForcePlugin

@@ -16,8 +16,9 @@ namespace {
 const char description[] = "fpforce.json";
 const char weights[] = "fpforce.safetensors";
 // 2: models may have a wall; 3: internal models may see volumes; 4: of many molecules; 5: pairs may be coupled;
-// 6: internal models may have series of dihedrals and angles; 7: and may see no time before `earliest`
-constexpr int formatVersion = 7;
+// 6: internal models may have series of dihedrals and angles; 7: and may see no time before `earliest`; 8: and series of
+// other pair distances
+constexpr int formatVersion = 8;
 
 [[noreturn]] void fail(const std::string& what) {
     throw ModelError(what + "; export the model again");

@@ -126,7 +126,7 @@ def test_fit_brings_energy_and_likelihood_together(fitted, tmp_path):
 def test_fit_of_a_poor_model_is_cut_where_the_data_would_no_longer_count(fitted):
     path, recipe = fitted
     checkpoint = read_checkpoint(path)
-    h = last_layer_inputs(checkpoint.model(), checkpoint.record.check_frames.float(), recipe.diffusion.t_eval)
+    h = last_layer_inputs(checkpoint.model(), checkpoint.record.check_frames.float(), recipe.diffusion.evaluated_at)
     weights = torch.softmax(-(h @ checkpoint.record.calibration.shift), 0)
     assert 0.4 < 1.0 / (len(h) * weights.square().sum()) < 0.99  # 0.5 on the frames it was cut on, which are others
 

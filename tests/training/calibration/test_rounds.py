@@ -14,7 +14,7 @@ import torch
 
 import fpforce
 from fpforce.foundation.errors import InputError
-from fpforce.training.calibration import rounds
+from fpforce.training.calibration import resolution, rounds
 from fpforce.training.calibration.last_layer import (
     last_layer_inputs,
 )
@@ -44,7 +44,7 @@ def calibrated(request, small_recipe, tmp_path_factory):
         tmp_path_factory.mktemp("calibrated"), "run.max_steps=200", "optimizer.warmup_steps=10", *kind, *CALIBRATED
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rounds, "ENOUGH", 0.8)  # 51 values for 60 functions: rounds as short as these follow noise, too
+        patch.setattr(resolution, "ENOUGH", 0.5)  # 51 values for 60 functions and more: such rounds follow noise, too
         return train(recipe, show_progress=False), recipe
 
 
@@ -57,7 +57,10 @@ def test_calibrated_energy_differs_by_the_shift_alone(calibrated, tmp_path, alan
         torch.jit.load(str(tmp_path / name)).energies(r.reshape(-1, 3)) for name in ("with.pt", "without.pt")
     )
     x = (r - r.mean(1, keepdim=True)) / fpforce.load(tmp_path / "with.pt").scale_nm
-    h = last_layer_inputs(checkpoint.model().double(), x, 1e-5, modes=True)
+    energy, pairs = checkpoint.model().double(), checkpoint.record.calibration.pairs
+    if pairs is not None:
+        energy.network.have_pairs(**pairs)
+    h = last_layer_inputs(energy, x, 1e-5, modes=True)
     kt = fpforce.load(tmp_path / "with.pt").kt_kj_per_mol
     expected = kt * h @ checkpoint.record.calibration.shift
     assert expected.std() > 1e-3 * kt
@@ -85,7 +88,9 @@ def test_rounds_of_an_earlier_version_go_on_without_modes(calibrated, small_reci
     first = {name: record.calibration.first[name][:features] for name in ("shift", "mean")}
     best = record.calibration.best | {"shift": record.calibration.best["shift"][:features]}
     shift = record.calibration.shift[:features]
-    record.calibration = dataclasses.replace(record.calibration, shift=shift, first=first, last=None, best=best)
+    record.calibration = dataclasses.replace(
+        record.calibration, shift=shift, first=first, last=None, best=best, pairs=None
+    )
     replace_record(tmp_path / "run" / path.name, record)
     update = {"calibration": recipe.calibration.model_copy(update={"rounds": 3}), "output": tmp_path / "run"}
     after = read_checkpoint(train(recipe.model_copy(update=update), resume=True, show_progress=False))
@@ -95,15 +100,40 @@ def test_rounds_of_an_earlier_version_go_on_without_modes(calibrated, small_reci
 
 @pytest.mark.parametrize(
     ("replicas", "picoseconds", "series", "enough"),
-    [(64, 15, True, True), (64, 14, True, False), (64, 15, False, False)],
+    [(64, 10, True, True), (64, 9, True, False), (64, 10, False, False)],
 )
 def test_modes_are_for_rounds_that_say_enough_of_them(small_checkpoint, replicas, picoseconds, series, enough, caplog):
-    # 60 functions of five beads, three values for each, and one of these every 5 ps.
+    # 60 functions of five beads, two values for each, and one of these every 5 ps.
     checkpoint = read_checkpoint(small_checkpoint)
     settings = CalibrationRecipe(replicas=replicas, picoseconds=picoseconds, series=series)
     with caplog.at_level("INFO", logger="fpforce"):
-        assert rounds._says_enough(checkpoint.model(), checkpoint.record.check_frames.float(), settings) == enough
-    assert ("179 values for 60 functions" in caplog.text) == (series and not enough)
+        assert resolution.says_enough(checkpoint.model(), checkpoint.record.check_frames.float(), settings) == enough
+    assert ("115 values for 60 functions" in caplog.text) == (series and not enough)
+
+
+@pytest.mark.parametrize(
+    ("picoseconds", "orders", "length_ps"), [(None, 4, 60.0), (20, 4, 20.0), (14, 2, 14.0), (11, 0, 11.0)]
+)
+def test_distances_are_resolved_as_finely_as_a_round_can_tell(small_checkpoint, picoseconds, orders, length_ps):
+    # 60 functions, and 14 for each order of the seven pairs that are not two apart; 6.4 a ps can be told.
+    checkpoint = read_checkpoint(small_checkpoint)
+    energy, frames = checkpoint.model(), checkpoint.record.check_frames.float()
+    settings = CalibrationRecipe(replicas=64, picoseconds=picoseconds)
+    assert resolution.orders_of_pairs(energy, frames, settings) == orders
+    assert (picoseconds or resolution.picoseconds(energy, frames, settings)) == length_ps
+
+
+def test_rounds_have_distances_of_pairs_and_the_energy_that_is_exported_has_them(calibrated, tmp_path):
+    path, recipe = calibrated
+    if recipe.model.kind != "internal":
+        pytest.skip("the graph transformer has no series")
+    calibration = read_checkpoint(path).record.calibration
+    assert calibration.pairs["orders"] == 3 and len(calibration.pairs["centres"]) == 7
+    assert len(calibration.shift) == read_checkpoint(path).model().network.readout().in_features + 60 + 2 * 7 * 3
+    export(path, tmp_path / "model.pt")
+    own = fpforce.load(tmp_path / "model.pt")
+    assert own.metadata["model"]["pair_series"] and own.metadata["format_version"] == 8
+    assert own.weights()["network.pair_series.weights"].shape == (2, 7, 3)
 
 
 def test_a_series_of_nothing_is_not_exported(calibrated, tmp_path):
@@ -198,7 +228,10 @@ def test_rounds_are_judged_along_the_way_that_they_took():
 
 def test_what_is_judged_is_what_is_kept():
     """Averages -w as of a Gaussian h: round 2 has the data's, round 3 is far off and goes back to it."""
-    settings, held_out = CalibrationRecipe(rounds=4, replicas=2), torch.ones(100, 1, dtype=torch.float64)
+    settings, held_out = (
+        CalibrationRecipe(rounds=4, replicas=2, picoseconds=60),
+        torch.ones(100, 1, dtype=torch.float64),
+    )
     record, shifts = CalibrationRecord(1e-5, torch.zeros(1, dtype=torch.float64)), (0.0, -1.0, 8.0)
     for shift, nats in zip(shifts, (0.5, 0.01, 40.0), strict=True):
         record.shift = torch.tensor([shift], dtype=torch.float64)

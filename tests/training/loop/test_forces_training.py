@@ -159,6 +159,6 @@ def test_forces_bring_the_score_nearer_to_the_mean_force(with_forces, alanine, t
         checkpoint = read_checkpoint(train(recipe, show_progress=False))
         frames = TrainingSet.of(held_out, checkpoint.record.normalisation).frames
         scores = ForceScores.of(held_out, checkpoint.record.scale_nm, KT_300).values
-        score = checkpoint.model().score(frames, torch.tensor([recipe.diffusion.t_eval]))
+        score = checkpoint.model().score(frames, torch.tensor([recipe.diffusion.evaluated_at]))
         errors[name] = float((score - scores).square().mean() / scores.square().mean())
     assert errors["with"] < 0.9 * errors["without"], errors

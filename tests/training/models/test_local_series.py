@@ -99,7 +99,8 @@ def test_two_beads_have_no_modes():
 @pytest.mark.parametrize("beads", [3, 4, 8])
 def test_a_mode_is_a_function_of_the_beads_that_it_says(beads):
     chain, x = model(beads), frames(beads, count=3).requires_grad_()
-    modes, between = chain.modes(x, T), chain.mode_beads()
+    modes = chain.modes(x, T)
+    between = chain.turn_beads().repeat_interleave(ORDERS, 0).repeat(2, 1)
     assert modes.shape[1] == len(between) == len(chain.mode_roughness())
     for k, (first, end) in enumerate(between.tolist()):
         slope = torch.autograd.grad(modes[:, k].sum(), x, retain_graph=True)[0]

@@ -88,13 +88,32 @@ std::unique_ptr<DeviceTerm> internalTerm(const DeviceBeads& beads, const Interna
     }
     volumeStart.push_back(static_cast<int>(volumesOf.size()) / 3);
 
-    std::vector<double> series;  // of each dihedral, then of each pair (k, k + 2): even and odd of each order
+    // Of each dihedral, then of each pair: even and odd of each order, with zeros up to the most orders; how many it has; and how the
+    // distance of a pair becomes an angle.
+    std::size_t most = 0;
     for (const auto& own : plan.series)
-        for (std::size_t order = 0; order < own.even.size(); ++order)
-            series.insert(series.end(), {own.even[order], own.odd[order]});
-    term->define("ORDERS", plan.series.empty() ? 0 : static_cast<int>(plan.series[0].even.size()));
+        most = std::max(most, own.even.size());
+    const std::size_t dihedrals = plan.series.empty() ? 0 : static_cast<std::size_t>(plan.dihedrals);
+    std::vector<double> series(2 * most * (dihedrals + plan.turnOf.size()), 0.0), turns;
+    std::vector<int> ordersOf(dihedrals + plan.turnOf.size(), 0);
+    const auto put = [&](std::size_t place, int number) {
+        const auto& own = plan.series[static_cast<std::size_t>(number)];
+        for (std::size_t order = 0; order < own.even.size(); ++order) {
+            series[2 * (place * most + order)] = own.even[order];
+            series[2 * (place * most + order) + 1] = own.odd[order];
+        }
+        ordersOf[place] = static_cast<int>(own.even.size());
+    };
+    for (std::size_t k = 0; k < dihedrals; ++k)
+        put(k, static_cast<int>(k));
+    for (std::size_t p = 0; p < plan.turnOf.size(); ++p) {
+        const auto& turn = plan.turnOf[p];
+        turns.insert(turns.end(), {turn.centre, turn.inverseWidth});
+        if (turn.series >= 0)
+            put(dihedrals + p, turn.series);
+    }
+    term->define("ORDERS", static_cast<int>(most));
     term->define("DELTA", plan.delta);
-    term->define("SPAN", plan.span);
 
     std::vector<double> forward, backward, biases;
     const std::size_t width = static_cast<std::size_t>(plan.width);
@@ -110,6 +129,8 @@ std::unique_ptr<DeviceTerm> internalTerm(const DeviceBeads& beads, const Interna
     term->addIndices(volumeStart);
     term->addIndices(volumesOf);
     term->addGeometry(series);
+    term->addIndices(ordersOf);
+    term->addGeometry(turns);
     term->addNetwork(forward);
     term->addNetwork(backward);
     term->addNetwork(biases);

@@ -63,11 +63,11 @@ DEVICE inline Dihedral dihedralOf(mixed3 before, mixed3 middle, mixed3 after) {
 }
 
 #if ORDERS > 0
-// What a series adds to the energy, and to its slopes along cosine and sine. own: even and odd of each order.
-DEVICE inline mixed seriesEnergy(GLOBAL const mixed* RESTRICT own, mixed cosine, mixed sine, mixed* alongCosine, mixed* alongSine) {
+// What a series adds to the energy, and to its slopes along cosine and sine. own: even and odd of each of its orders.
+DEVICE inline mixed seriesEnergy(GLOBAL const mixed* RESTRICT own, int orders, mixed cosine, mixed sine, mixed* alongCosine, mixed* alongSine) {
     const mixed norm = 1.0f/sqrt(cosine*cosine+sine*sine+DELTA), c = norm*cosine, s = norm*sine;
     mixed real = 0, imaginary = 0, realSlope = 0, imaginarySlope = 0;
-    for (int n = ORDERS; n >= 0; n--) {
+    for (int n = orders; n >= 0; n--) {
         const mixed turnedSlope = realSlope*s+imaginarySlope*c, turned = real*s+imaginary*c;
         realSlope = realSlope*c-imaginarySlope*s+real;
         imaginarySlope = turnedSlope+imaginary;
@@ -83,8 +83,8 @@ DEVICE inline mixed seriesEnergy(GLOBAL const mixed* RESTRICT own, mixed cosine,
 
 KERNEL void fpforceInternal(POSITIONS_AND_RESULTS, GLOBAL const int* RESTRICT pairBeads, GLOBAL const mixed* RESTRICT pairConstants,
         GLOBAL const int* RESTRICT pairOf, GLOBAL const int* RESTRICT corners, GLOBAL const int* RESTRICT volumeStart,
-        GLOBAL const int* RESTRICT volumesOf, GLOBAL const mixed* RESTRICT series, GLOBAL const wreal* RESTRICT forward,
-        GLOBAL const wreal* RESTRICT backward, GLOBAL const wreal* RESTRICT biases, GLOBAL const wreal* RESTRICT outputs,
+        GLOBAL const int* RESTRICT volumesOf, GLOBAL const mixed* RESTRICT series, GLOBAL const int* RESTRICT ordersOf,
+        GLOBAL const mixed* RESTRICT turns, GLOBAL const wreal* RESTRICT forward, GLOBAL const wreal* RESTRICT backward, GLOBAL const wreal* RESTRICT biases, GLOBAL const wreal* RESTRICT outputs,
         GLOBAL wreal* RESTRICT scratch, mixed scale, int includeForces, int includeEnergy) {
     LOCAL mixed r_nm[3*BEADS_AT_ONCE];
     LOCAL mixed gradient[3*BEADS_AT_ONCE];
@@ -194,7 +194,7 @@ KERNEL void fpforceInternal(POSITIONS_AND_RESULTS, GLOBAL const int* RESTRICT pa
             mixed alongCosine = features[PAIRS*G+k] + 2.0f*(d.cosine*alongCosine2+d.sine*alongSine2);
             mixed alongSine = features[(PAIRS+DIHEDRALS)*G+k] + 2.0f*(d.cosine*alongSine2-d.sine*alongCosine2);
 #if ORDERS > 0
-            const mixed added = seriesEnergy(series+k/G*2*ORDERS, d.cosine, d.sine, &alongCosine, &alongSine);
+            const mixed added = seriesEnergy(series+k/G*2*ORDERS, ordersOf[k/G], d.cosine, d.sine, &alongCosine, &alongSine);
             if (first+k%G < REPLICAS)
                 energy += added;
 #endif
@@ -221,19 +221,20 @@ KERNEL void fpforceInternal(POSITIONS_AND_RESULTS, GLOBAL const int* RESTRICT pa
             const int pair = k/G, start = BEADS*(k%G);
             const mixed3 u = BETWEEN(r_nm, start+pairBeads[2*pair], start+pairBeads[2*pair+1]);
             const mixed length = sqrt(dot(u, u)+SQUARED_LENGTH);
-            mixed slope = features[k];
+            mixed slope = features[k]*pairConstants[2*pair+1];
 #if ORDERS > 0
-            if (pairBeads[2*pair+1] == pairBeads[2*pair]+2) {
-                const mixed v = (length-pairConstants[2*pair])*pairConstants[2*pair+1]/SPAN, q = 1.0f/(1.0f+v*v);
+            const int turn = DIHEDRALS+pair;
+            if (ordersOf[turn] > 0) {
+                const mixed v = (length-turns[2*pair])*turns[2*pair+1], q = 1.0f/(1.0f+v*v);
                 const mixed c = (1.0f-v*v)*q, s = 2.0f*v*q;
                 mixed alongCosine = 0, alongSine = 0;
-                const mixed added = seriesEnergy(series+(DIHEDRALS+pairBeads[2*pair])*2*ORDERS, c, s, &alongCosine, &alongSine);
+                const mixed added = seriesEnergy(series+turn*2*ORDERS, ordersOf[turn], c, s, &alongCosine, &alongSine);
                 if (first+k%G < REPLICAS)
                     energy += added;
-                slope += 2.0f*q*(c*alongSine-s*alongCosine)/SPAN;
+                slope += 2.0f*turns[2*pair+1]*q*(c*alongSine-s*alongCosine);
             }
 #endif
-            features[k] = (wreal) (slope*pairConstants[2*pair+1]*INVERSE_LENGTH/length);
+            features[k] = (wreal) (slope*INVERSE_LENGTH/length);
         }
 #if VOLUMES > 0
         for (int k = LOCAL_ID; k < BEADS_AT_ONCE; k += LOCAL_SIZE) {

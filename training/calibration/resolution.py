@@ -1,0 +1,68 @@
+"""How fine a round of calibration can resolve the distributions of dihedrals, angles and other distances.
+
+In: an energy, the data, and how many replicas a round has. Out: whether it can have modes at all, of how many orders
+those of pair distances may be, and how long it should be for them. A round tells an average as well as its independent
+values allow.
+"""
+
+import logging
+import math
+
+import torch
+from torch import Tensor
+
+from fpforce.training.models.contract import DiffusionEnergy
+from fpforce.training.recipe.sections import CalibrationRecipe
+
+logger = logging.getLogger("fpforce")
+
+FORGOTTEN_PS = 5.0  # in which a replica forgets a dihedral or an angle, more or less
+# Of these values for each function. Averages of n functions over m values are n / 2m nats apart by noise alone, more
+# where functions are nearly the same. What a round is told to be away from the data is larger where that matters, and
+# later rounds average it.
+ENOUGH = 2.0
+SHORTEST_PS, LONGEST_PS = 60.0, 120.0  # of a round by default
+PAIR_ORDERS = 4  # at most, of the series of a pair's distance
+
+
+def says_enough(energy: DiffusionEnergy, data: Tensor, settings: CalibrationRecipe) -> bool:
+    """Whether the recipe asks for modes, there are any, and a round has ENOUGH independent values for each."""
+    functions = _functions(energy, data) if settings.series else 0
+    if not functions:
+        return False
+    longest = settings.picoseconds or LONGEST_PS
+    enough = _enough(functions, longest, settings)
+    if not enough:
+        logger.info(
+            "rounds of %d replicas and %g ps say too little of the distributions of dihedrals and angles: "
+            "%d values for %d functions; they move the last layer alone",
+            settings.replicas,
+            longest,
+            settings.replicas * longest / FORGOTTEN_PS,
+            functions,
+        )
+    return enough
+
+
+def orders_of_pairs(energy: DiffusionEnergy, data: Tensor, settings: CalibrationRecipe) -> int:
+    """The most orders of pair distances, up to PAIR_ORDERS, for which a round has ENOUGH independent values; or 0."""
+    local, pairs = _functions(energy, data), len(energy.network.series_pairs())
+    longest = settings.picoseconds or LONGEST_PS
+    fine_enough = (n for n in range(PAIR_ORDERS, 0, -1) if _enough(local + 2 * n * pairs, longest, settings))
+    return next(fine_enough, 0) if pairs else 0
+
+
+def picoseconds(energy: DiffusionEnergy, data: Tensor, settings: CalibrationRecipe) -> float:
+    """How long a round is by default: SHORTEST_PS, or as long as its functions need, up to LONGEST_PS."""
+    needed = ENOUGH * _functions(energy, data) * FORGOTTEN_PS / settings.replicas
+    return min(max(SHORTEST_PS, float(math.ceil(needed))), LONGEST_PS)
+
+
+def _functions(energy: DiffusionEnergy, data: Tensor) -> int:
+    """The modes that are not always zero."""
+    found = energy.network.modes(data[:8], torch.zeros(1, dtype=data.dtype))
+    return 0 if found is None else int(found.any(0).sum())
+
+
+def _enough(functions: int, length_ps: float, settings: CalibrationRecipe) -> bool:
+    return settings.replicas * length_ps / FORGOTTEN_PS >= ENOUGH * functions
