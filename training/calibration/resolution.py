@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from fpforce.foundation.seeds import seeds
+from fpforce.training.data.dataset import noised
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.recipe.sections import CalibrationRecipe
 
@@ -23,6 +25,7 @@ FORGOTTEN_PS = 5.0  # in which a replica forgets a dihedral or an angle, more or
 ENOUGH = 2.0
 SHORTEST_PS, LONGEST_PS = 60.0, 120.0  # of a round by default
 PAIR_ORDERS = 4  # at most, of the series of a pair's distance
+QUARTILE_FRAMES = 20_000  # by which these distances are resolved
 
 
 def says_enough(energy: DiffusionEnergy, data: Tensor, settings: CalibrationRecipe) -> bool:
@@ -56,6 +59,30 @@ def picoseconds(energy: DiffusionEnergy, data: Tensor, settings: CalibrationReci
     """How long a round is by default: SHORTEST_PS, or as long as its functions need, up to LONGEST_PS."""
     needed = ENOUGH * _functions(energy, data) * FORGOTTEN_PS / settings.replicas
     return min(max(SHORTEST_PS, float(math.ceil(needed))), LONGEST_PS)
+
+
+def in_words(modes: bool, pairs: dict | None) -> str:
+    """What rounds move beside the last layer: for a log."""
+    if not modes:
+        return ""
+    others = f", and of {len(pairs['centres'])} other distances up to order {pairs['orders']}" if pairs else ""
+    return f" with series of dihedrals and angles{others}"
+
+
+def resolved_pairs(
+    energy: DiffusionEnergy, data: Tensor, t_eval: float, settings: CalibrationRecipe, seed: int, *, noisy: bool
+) -> dict | None:
+    """How distances of pairs are resolved, as CalibrationRecord.pairs has it; None where rounds cannot tell them.
+
+    noisy: whether the data (frames, beads, 3) have the noise of t_eval.
+    """
+    orders = orders_of_pairs(energy, data, settings)
+    if not orders:
+        return None
+    some = data[:: -(-len(data) // QUARTILE_FRAMES)]
+    of_its_own = torch.Generator().manual_seed(seeds(seed, "pair distances")[0])
+    some = some if noisy else noised(some, t_eval, of_its_own)
+    return energy.network.resolution_of_pairs(some) | {"orders": orders}
 
 
 def _functions(energy: DiffusionEnergy, data: Tensor) -> int:

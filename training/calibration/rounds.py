@@ -30,7 +30,7 @@ from fpforce.training.calibration.newton import (
     newton_step,
     resampled,
 )
-from fpforce.training.calibration.resolution import orders_of_pairs, picoseconds, says_enough
+from fpforce.training.calibration.resolution import in_words, picoseconds, resolved_pairs, says_enough
 from fpforce.training.calibration.round_in_shards import shard_replicas, simulate_round
 from fpforce.training.checkpoint.checkpoint import Checkpoint
 from fpforce.training.checkpoint.record import CalibrationRecord
@@ -49,7 +49,6 @@ FAR_APART = 0.5  # nats after the last round; a calibration that went well ends 
 # Times and nats above the best round, beyond which a round goes back to it. Rounds of 64 replicas and 20 ps scatter by
 # 0.1 nats.
 FAR_WORSE, FAR_WORSE_NATS = 10.0, 0.5
-QUARTILE_FRAMES = 20_000  # by which distances of pairs are resolved
 NEARER = 1.0 / 3.0  # of its relative entropy, by which a round is nearer to the data than noise alone brings it
 SURE = 2.0  # standard errors by which a simulation must have gone away from held-out frames, to be taken back
 
@@ -85,7 +84,7 @@ def calibrate_in_rounds(
     # Rounds go on as they began, with modes or, as in earlier versions, without.
     modes = len(record.shift) > last_layer(energy).in_features if record.done else says_enough(energy, data, settings)
     if modes and not record.done:
-        record.pairs = _pairs(energy, data, t_eval, settings, run.seed, noisy=bool(record.samples))
+        record.pairs = resolved_pairs(energy, data, t_eval, settings, run.seed, noisy=bool(record.samples))
     if modes and record.pairs is not None:
         energy.network.have_pairs(**record.pairs)
     if settings.picoseconds is None:
@@ -126,7 +125,7 @@ def calibrate_in_rounds(
     record.settings = settings.model_dump(mode="json") | {"series": modes, "ladder_since": since}
     logger.info(
         "calibrating the last layer%s in rounds of simulation, up to %d: %g ps of %d replicas at %d temperature%s",
-        " with series of dihedrals and angles" if modes else "",
+        in_words(modes, record.pairs),
         settings.rounds,
         settings.picoseconds,
         settings.replicas,
@@ -189,22 +188,6 @@ def on_rungs(positions_nm: Tensor, rungs: int) -> Tensor:
     """
     new = [positions_nm[0].roll(1 + k, 0) for k in range(rungs - len(positions_nm))]
     return torch.cat([positions_nm[:rungs], torch.stack(new)]) if new else positions_nm[:rungs]
-
-
-def _pairs(
-    energy: DiffusionEnergy, data: Tensor, t_eval: float, settings: CalibrationRecipe, seed: int, *, noisy: bool
-) -> dict | None:
-    """How distances of pairs are resolved, as CalibrationRecord.pairs has it; None where rounds cannot tell them.
-
-    noisy: whether the data (frames, beads, 3) have the noise of t_eval.
-    """
-    orders = orders_of_pairs(energy, data, settings)
-    if not orders:
-        return None
-    some = data[:: -(-len(data) // QUARTILE_FRAMES)]
-    of_its_own = torch.Generator().manual_seed(seeds(seed, "pair distances")[0])
-    some = some if noisy else noised(some, t_eval, of_its_own)
-    return energy.network.resolution_of_pairs(some) | {"orders": orders}
 
 
 def rounds_without_gain(relative_entropy: list[float]) -> int:

@@ -275,14 +275,15 @@ class CalibrationRecipe(Section):
     rounds: int | None = Field(
         None,
         ge=0,
-        description="rounds of simulation in OpenMM and adjustment to the data; 0: none; by default 5 for one molecule "
+        description="rounds of simulation in OpenMM and adjustment to the data; 0: none; by default 8 for one molecule "
         "of more than five beads and the kind internal, where training may take 2,000 steps and 2 minutes or more, "
         "else 0",
     )
     series: bool = Field(
         True,
-        description="rounds also bring every dihedral and angle of consecutive beads to its distribution in the data, "
-        "by a Fourier series along each (kind internal); false: they move the last layer alone",
+        description="rounds also bring every dihedral of consecutive beads and every distance of two beads to its "
+        "distribution in the data, by a Fourier series along each (kind internal); false: they move the last layer "
+        "alone",
     )
     replicas: int = Field(256, ge=2, description="molecules simulated together, which start from frames of the data")
     shard_replicas: int | None = Field(
