@@ -86,11 +86,11 @@ def train(
     begun_with, weights_of = (None if found is None else found.recipe for found in (checkpoint, initial))
     unasked = recipe.calibration.rounds is None
     bond = bond_of(training_set.frames) if isinstance(training_set, TrainingSet) else BOND
-    rigid, asked = rigid_bonds(training_set), recipe.diffusion.t_eval
+    rigid = rigid_bonds(training_set)
     t_eval = time_that_widens(training_set.scale_nm) if rigid and one else T_EVAL
     recipe = settled(recipe, one and degrees_of_freedom(one), begun_with, weights_of, bond, t_eval)
     if rigid and is_first():
-        logger.warning("%s", told_of(rigid, t_eval if asked is None and recipe.diffusion.t_eval == t_eval else None))
+        logger.warning("%s", told_of(rigid, recipe.diffusion.evaluated_at, t_eval if one else None))
     plans = plan_experts(recipe)
     pl.seed_everything(recipe.run.seed, verbose=False)
     module = ExpertTraining(recipe, plans, training_set)

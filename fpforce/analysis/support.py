@@ -39,11 +39,18 @@ class SupportSource:
         """From a force field and its reference, arrays (frames, beads, 3) in nm or what is read in pieces."""
         beads = len(force_field.beads)
         sources = [trajectory(frames, "reference", beads) for frames in reference]
+        rng = np.random.default_rng(0)
+
+        def blurred(frames_nm: np.ndarray) -> np.ndarray:
+            """As the force field has them, with bonds wider than constraints left them."""
+            return frames_nm + force_field.noise_nm * rng.standard_normal(frames_nm.shape)
+
         try:
             if "support" in force_field.metadata:
-                return cls(SupportMeter.of(force_field), _spread(sources, most_frames(beads)))
-            first = _spread(sources, MOST_CALIBRATION_FRAMES, slice(0, 2))
-            return cls(SupportMeter.by(force_field, first), _spread(sources, most_frames(beads), slice(2, 4)))
+                return cls(SupportMeter.of(force_field), blurred(_spread(sources, most_frames(beads))))
+            first = blurred(_spread(sources, MOST_CALIBRATION_FRAMES, slice(0, 2)))
+            rest = blurred(_spread(sources, most_frames(beads), slice(2, 4)))
+            return cls(SupportMeter.by(force_field, first), rest)
         except InputError as error:
             return cls(None, np.zeros((0, beads, 3)), str(error))
 

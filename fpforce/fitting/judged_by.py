@@ -62,13 +62,18 @@ def prepare(recipe: "Recipe", settings: FitSettings, folder: Path) -> dict[str, 
     }
 
 
+LONG_ENOUGH = 0.01  # t of the first expert; NOISE_NM is that of a smaller t, whatever the molecule
+
+
 def _time_step_fs(recipe: "Recipe", beads: "BeadTable", trained: np.ndarray) -> float:
     """By the bonds as the force field will have them: wider than in the data where constraints held these."""
     import torch
 
-    from fpforce.training.data.rigid_bonds import NOISE_NM, narrow_bonds
+    from fpforce.training.data.rigid_bonds import FRAMES, NOISE_NM, narrow_bonds
 
-    widened = recipe.diffusion.t_eval is None and narrow_bonds(beads, torch.from_numpy(trained))
+    some, covered = trained[:: -(-len(trained) // FRAMES)], recipe.experts[0].t_max if recipe.experts else 1.0
+    open_to_noise = recipe.diffusion.t_eval is None and covered > LONG_ENOUGH
+    widened = open_to_noise and bool(narrow_bonds(beads, torch.from_numpy(some)))
     return time_step_fs(beads, trained, recipe.temperature_k, noise_nm=NOISE_NM if widened else 0.0)
 
 

@@ -49,7 +49,7 @@ def newton_step(
     full = _least_relative_entropy(h, target, stiffness * slopes, shift)
     gain = bearable_part(h @ full, gain)
     hessian = damped(h.T @ h / len(h), slopes)
-    gained = 0.5 * float(target @ torch.linalg.solve(hessian, target))
+    gained = 0.5 * float(target @ torch.cholesky_solve(target[:, None], _factor(hessian))[:, 0])
     return NewtonStep(gain * full, gained, effective_part(h @ (gain * full)))
 
 
@@ -70,7 +70,8 @@ def chosen_stiffness(data: Tensor, simulated: Tensor, slopes: Tensor, shift: Ten
     gains = []
     for factor in FACTORS:
         held = factor * slopes
-        change = -torch.linalg.solve(damped(covariance, held), (others + STIFFNESS * shift @ held).T).T
+        wanted = (others + STIFFNESS * shift @ held).T
+        change = -torch.cholesky_solve(wanted, _factor(damped(covariance, held))).T
         gains.append(float((-(change * apart).sum(1) - 0.5 * (change * (change @ covariance)).sum(1)).mean()))
     return FACTORS[max(range(len(FACTORS)), key=gains.__getitem__)]
 
@@ -103,7 +104,7 @@ def _least_relative_entropy(h: Tensor, target: Tensor, slopes: Tensor, shift: Te
     as the frames reach, and some way where they hardly have the basin that is wanted.
     """
     held = STIFFNESS * slopes + torch.diag(torch.full_like(target, least_variance(h.square().mean(0).sum())))
-    factor = torch.linalg.cholesky(h.T @ h / len(h) + held)
+    factor = _factor(h.T @ h / len(h) + held)
     change = torch.zeros_like(target)
     for _ in range(steps):
         weights = torch.softmax(-(h @ change), 0)
@@ -120,6 +121,17 @@ def _least_relative_entropy(h: Tensor, target: Tensor, slopes: Tensor, shift: Te
         if size < SMALLEST_STEP:
             break
     return change
+
+
+def _factor(matrix: Tensor) -> Tensor:
+    """Cholesky's factor of a matrix that digits may have left without one: then of one a little larger."""
+    least = 1e-12 * float(matrix.diagonal().mean()) + 1e-300
+    for _ in range(6):
+        factor, failed = torch.linalg.cholesky_ex(matrix)
+        if not failed:
+            return factor
+        matrix, least = matrix + torch.diag(torch.full_like(matrix.diagonal(), least)), 100.0 * least
+    return torch.linalg.cholesky(matrix)
 
 
 def _solved(h: Tensor, weights: Tensor, mean: Tensor, held: Tensor, factor: Tensor, wanted: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ FORGOTTEN_PS = 5.0  # in which a replica forgets a dihedral or an angle, more or
 ENOUGH = 2.0
 SHORTEST_PS, LONGEST_PS = 60.0, 120.0  # of a round by default
 PAIR_ORDERS = 4  # at most, of the series of a pair's distance
+MOST_FUNCTIONS = 6000  # whose equations take a gigabyte
 QUARTILE_FRAMES = 20_000  # by which these distances are resolved
 
 
@@ -48,11 +49,25 @@ def says_enough(energy: DiffusionEnergy, data: Tensor, settings: CalibrationReci
 
 
 def orders_of_pairs(energy: DiffusionEnergy, data: Tensor, settings: CalibrationRecipe) -> int:
-    """The most orders of pair distances, up to PAIR_ORDERS, for which a round has ENOUGH independent values; or 0."""
+    """The most orders of pair distances, up to PAIR_ORDERS, for which a round has ENOUGH independent values, and the
+    data as many frames; or 0.
+    """
     local, pairs = _functions(energy, data), len(energy.network.series_pairs())
     longest = settings.picoseconds or LONGEST_PS
-    fine_enough = (n for n in range(PAIR_ORDERS, 0, -1) if _enough(local + 2 * n * pairs, longest, settings))
-    return next(fine_enough, 0) if pairs else 0
+    for orders in range(PAIR_ORDERS if pairs else 0, 0, -1):
+        functions = local + 2 * orders * pairs
+        if functions <= MOST_FUNCTIONS and ENOUGH * functions <= len(data) and _enough(functions, longest, settings):
+            return orders
+    if pairs:
+        logger.info(
+            "rounds of %d replicas and %g ps, or %d frames of the data, say too little of the distributions of %d "
+            "distances: they move dihedrals and angles alone",
+            settings.replicas,
+            longest,
+            len(data),
+            pairs,
+        )
+    return 0
 
 
 def picoseconds(energy: DiffusionEnergy, data: Tensor, settings: CalibrationRecipe) -> float:

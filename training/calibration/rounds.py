@@ -30,7 +30,7 @@ from fpforce.training.calibration.newton import (
     newton_step,
     resampled,
 )
-from fpforce.training.calibration.resolution import in_words, picoseconds, resolved_pairs, says_enough
+from fpforce.training.calibration.resolution import SHORTEST_PS, in_words, picoseconds, resolved_pairs, says_enough
 from fpforce.training.calibration.round_in_shards import shard_replicas, simulate_round
 from fpforce.training.checkpoint.checkpoint import Checkpoint
 from fpforce.training.checkpoint.record import CalibrationRecord
@@ -44,6 +44,8 @@ logger = logging.getLogger("fpforce")
 
 SETTLING = (0.5, 0.5, 0.1)  # part of rounds 1, 2, 3 ... left out, in which the replicas follow the new weights
 MOST_FRAMES = 100_000  # of the data, over which averages are taken
+MOST_NUMBERS = 150_000_000  # functions of frames of a round, a gigabyte; beyond, a part of its times counts
+MOST_HELD_OUT = 20_000  # frames, by which rounds are judged
 SLOPE_FRAMES = 1000  # over which the penalty on the change of the forces is averaged
 FAR_APART = 0.5  # nats after the last round; a calibration that went well ends below 0.1
 # Times and nats above the best round, beyond which a round goes back to it. Rounds of 64 replicas and 20 ps scatter by
@@ -88,7 +90,7 @@ def calibrate_in_rounds(
     if modes and record.pairs is not None:
         energy.network.have_pairs(**record.pairs)
     if settings.picoseconds is None:
-        longer = begun.get("picoseconds") or picoseconds(energy, data, settings)
+        longer = begun.get("picoseconds") or (picoseconds(energy, data, settings) if modes else SHORTEST_PS)
         settings = settings.model_copy(update={"picoseconds": longer})
     settings = settings.model_copy(update={"shard_replicas": shard_replicas(settings, run, begun)})
     if not begun and settings.shard_replicas is not None:
@@ -98,12 +100,15 @@ def calibrate_in_rounds(
         slopes = last_layer_slopes(energy, at_t_eval(evenly(data, SLOPE_FRAMES, generator)), t_eval, modes, stop.is_set)
     except KeyboardInterrupt:
         return False
-    blocks = data[:: -(-len(data) // MOST_FRAMES)].tensor_split(BLOCKS)
+    some = data[:: -(-len(data) // MOST_FRAMES)]
+    blocks = some.tensor_split(min(BLOCKS, len(some)))
     known = torch.stack([last_layer_inputs(energy, at_t_eval(block), t_eval, modes).mean(0) for block in blocks])
     record.shift = torch.cat([record.shift, record.shift.new_zeros(len(slopes) - len(record.shift))])
     if record.positions_nm is None:
         t = t_eval if record.samples else 0.0  # of the positions in `data`
         record.positions_nm = _start_nm(checkpoint.record.normalisation, data, t, settings, generator)
+    if settings.timestep_fs is None and begun.get("timestep_fs"):
+        settings = settings.model_copy(update={"timestep_fs": begun["timestep_fs"]})
     if settings.timestep_fs is None:
         some = at_t_eval(evenly(data, SLOPE_FRAMES, generator)).double()
         some_nm = checkpoint.record.normalisation.to_nm(some, t_eval)
@@ -148,6 +153,7 @@ def calibrate_in_rounds(
             frames_nm, last_nm = found
             left_out = SETTLING[min(record.done - since, len(SETTLING) - 1)]
             settled = torch.from_numpy(frames_nm[int(left_out * len(frames_nm)) :])
+            settled = settled[:: -(-settled.shape[0] * settled.shape[1] * len(slopes) // MOST_NUMBERS)]
             x = checkpoint.record.normalisation.from_nm(settled.flatten(0, 1), t_eval)
             inputs = last_layer_inputs(energy, x.to(data.dtype), t_eval, modes)
             simulated = inputs.unflatten(0, settled.shape[:2])
@@ -166,6 +172,7 @@ def calibrate_in_rounds(
         held_out = None  # of so few the error could not be told
     if held_out is not None and record.last is not None and record.done > 1:
         of_its_own = torch.Generator().manual_seed(seeds(run.seed, "held-out frames")[0])
+        held_out = held_out[:: -(-len(held_out) // MOST_HELD_OUT)]
         frames = held_out if record.samples else noised(held_out, t_eval, of_its_own)
         _judge(record, last_layer_inputs(energy, frames, t_eval, modes))
         keep()

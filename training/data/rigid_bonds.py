@@ -14,6 +14,7 @@ from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.diffusion import time_of_variance
 from fpforce.training.models.moments import variance
+from fpforce.training.recipe.sections import T_EVAL
 
 RIGID_WIDTH_NM = 1e-3  # bonds of atoms at 300 K are some 2e-3 nm wide
 NOISE_NM = 2e-3  # of a bead along each axis
@@ -24,12 +25,16 @@ def rigid_bonds(training_set: TrainingSet | MoleculeSet) -> dict[str, float]:
     """Bonds that are narrower than RIGID_WIDTH_NM, by the names of their beads, and their widths in nm (standard
     deviations).
     """
-    found: dict[str, float] = {}
-    for one in [training_set] if isinstance(training_set, TrainingSet) else training_set.molecules.values():
-        step = -(-len(one.frames) // FRAMES)
-        weights = None if one.weights is None else one.weights[::step]
-        found |= narrow_bonds(one.beads, one.scale_nm * one.frames[::step], weights)
-    return found
+    if isinstance(training_set, TrainingSet):
+        return _of_one(training_set)
+    found = {name: _of_one(one) for name, one in training_set.molecules.items()}
+    return {f"{bond} of {name}": width_nm for name, bonds in found.items() for bond, width_nm in bonds.items()}
+
+
+def _of_one(training_set: TrainingSet) -> dict[str, float]:
+    step = -(-len(training_set.frames) // FRAMES)
+    weights = None if training_set.weights is None else training_set.weights[::step]
+    return narrow_bonds(training_set.beads, training_set.scale_nm * training_set.frames[::step], weights)
 
 
 def narrow_bonds(beads: BeadTable, frames_nm: Tensor, weights: Tensor | None = None) -> dict[str, float]:
@@ -47,22 +52,22 @@ def narrow_bonds(beads: BeadTable, frames_nm: Tensor, weights: Tensor | None = N
 
 
 def time_that_widens(scale_nm: float) -> float:
-    """The t whose noise is NOISE_NM, of positions that are divided by scale_nm."""
-    return float(time_of_variance(torch.tensor((NOISE_NM / scale_nm) ** 2, dtype=torch.float64)))
+    """The t whose noise is NOISE_NM, of positions that are divided by scale_nm, or T_EVAL where that has more."""
+    return max(T_EVAL, float(time_of_variance(torch.tensor((NOISE_NM / scale_nm) ** 2, dtype=torch.float64))))
 
 
-def told_of(rigid: dict[str, float], t_eval: float | None) -> str:
-    """What to say of these bonds. t_eval: where noise widens them; None where they stay as they are."""
+def told_of(rigid: dict[str, float], t_eval: float, widening: float | None) -> str:
+    """What to say of these bonds. t_eval: of the force field. widening: the time whose noise would widen them; None for
+    many molecules, whose scale is not theirs.
+    """
     first, width_nm = next(iter(rigid.items()))
     which = f"bond {first} varies" if len(rigid) == 1 else f"{len(rigid)} bonds, first {first}, vary"
-    if t_eval is None:
+    if widening is not None and t_eval >= 0.99 * widening:
         what = (
-            "leave one of the beads out (hydrogens, usually), leave diffusion.t_eval to the data, or simulate with a "
-            "far shorter --timestep-fs"
+            f"the force field is that of the data with a noise of {NOISE_NM:g} nm or more (diffusion.t_eval="
+            f"{t_eval:.2g}), by which such bonds are as wide as those of atoms and other distances hardly change"
         )
     else:
-        what = (
-            f"the force field is that of the data with a noise of {NOISE_NM:g} nm (diffusion.t_eval={t_eval:.2g}), by "
-            "which such bonds are as wide as those of atoms and other distances hardly change"
-        )
+        also = "" if widening is None else f", train anew with diffusion.t_eval={widening:.2g}, whose noise widens them"
+        what = f"leave one of the beads out (hydrogens, usually){also}, or simulate with a far shorter --timestep-fs"
     return f"{which} by {width_nm:.1e} nm only, as if constrained: {what}"

@@ -45,8 +45,11 @@ def rebuild(description: str, weights: bytes) -> PhysicalEnergy:
     if "network.series.weights" in tensors:
         energy.network.add_modes(tensors["network.series.weights"])
     if "network.pair_series.weights" in tensors:
+        of, series = tensors["network.pair_series.pairs"], tensors["network.pair_series.weights"]
+        if series.dim() != 3 or not torch.equal(of, energy.network.series_pairs()):
+            raise ValueError("network.pair_series is of other pairs than the molecule has")
         named = {name: tensors[f"network.pair_series.{name}"] for name in ("centres", "widths")}
-        energy.network.have_pairs(**named, orders=tensors["network.pair_series.weights"].shape[2])
+        energy.network.have_pairs(**named, orders=series.shape[2])
     # A bound model's weights include what its constants were made of.
     own = energy.state_dict()
     energy.load_state_dict({name: tensor for name, tensor in tensors.items() if name in own})

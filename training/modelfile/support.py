@@ -27,6 +27,7 @@ from fpforce.training.modelfile.physical_energy import PhysicalEnergy
 
 VARIANCES = (0.01, 0.1)  # of the noise: the detail that a simulation moves in, and what tells states apart
 RIDGE = 1e-4  # of the largest variance of the last layer's inputs, added to every one
+_NUMBERS_AT_ONCE = 1_000_000
 _BATCH = 512
 
 Range = tuple[np.ndarray, np.ndarray]
@@ -138,7 +139,9 @@ def _wider(low_nm: np.ndarray, high_nm: np.ndarray, frames_nm: np.ndarray) -> Ra
     """
     if len(low_nm):
         first, second = np.triu_indices(frames_nm.shape[1], k=1)
-        for part in np.array_split(frames_nm, -(-len(frames_nm) // 100)):
+        step = max(1, _NUMBERS_AT_ONCE // len(first))
+        for start in range(0, len(frames_nm), step):
+            part = frames_nm[start : start + step]
             distances = np.linalg.norm(part[:, first] - part[:, second], axis=-1)
             low_nm, high_nm = np.minimum(low_nm, distances.min(0)), np.maximum(high_nm, distances.max(0))
     return low_nm, high_nm

@@ -297,6 +297,8 @@ class InternalModel(InternalLayers):
         self.series = None if series is None else LocalSeries(torch.zeros_like(series))
         named = f"{prefix}pair_series."
         pairs = {name.removeprefix(named): tensor for name, tensor in state_dict.items() if name.startswith(named)}
+        if pairs and pairs.keys() != {"pairs", "centres", "widths", "weights", "smooth"}:
+            raise ValueError(f"{prefix}pair_series has {', '.join(sorted(pairs))}")
         self.pair_series = PairSeries(**pairs) if pairs else None
         super()._load_from_state_dict(state_dict, prefix, *rest)
 

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from fpforce.training.calibration import newton
 from fpforce.training.calibration.last_layer import (
     MODES_HELD,
     MODES_SMOOTH,
@@ -132,6 +133,26 @@ def test_a_step_along_the_modes_of_a_dihedral_finds_its_potential():
     weights = torch.softmax(-h @ wanted.flatten(), 0)
     step = freely(weights @ h, h)
     torch.testing.assert_close(step.change, wanted.flatten(), atol=2e-3, rtol=0)
+
+
+def test_conjugate_gradients_find_what_elimination_finds():
+    """Of frames that count very differently, from the factor of the covariance in which all count alike."""
+    generator = torch.Generator().manual_seed(3)
+    h = torch.randn(500, 30, generator=generator, dtype=torch.float64) @ torch.randn(
+        30, 30, generator=generator, dtype=torch.float64
+    )
+    weights = torch.softmax(2.0 * torch.randn(500, generator=generator, dtype=torch.float64), 0)
+    mean, held = weights @ h, 0.01 * torch.eye(30, dtype=torch.float64)
+    wanted = torch.randn(30, generator=generator, dtype=torch.float64)
+    covariance = h.T @ (weights[:, None] * h) - torch.outer(mean, mean)
+    found = newton._solved(h, weights, mean, held, newton._factor(h.T @ h / len(h) + held), wanted)
+    torch.testing.assert_close(found, torch.linalg.solve(covariance + held, wanted), rtol=1e-6, atol=1e-8)
+
+
+def test_features_that_never_change_get_no_step():
+    nothing, none = torch.ones(50, 3, dtype=torch.float64), torch.zeros(3, 3, dtype=torch.float64)
+    step = newton_step(nothing[0], nothing, none, none[0], gain=1.0)
+    assert torch.isfinite(step.change).all() and step.change.abs().max() < 1e-6
 
 
 @pytest.mark.parametrize(("frames", "least", "most"), [(80, 10.0, 1000.0), (80_000, 1.0, 1.0)])

@@ -22,7 +22,7 @@ def recipe(**diffusion):
 
 
 def test_noise_of_the_time_is_the_noise_that_is_wanted():
-    for scale_nm in (0.1, 0.4, 2.0):
+    for scale_nm in (0.1, 0.4, 1.5):
         t = torch.tensor(time_that_widens(scale_nm), dtype=torch.float64)
         # x = alpha r / scale, so that noise of sigma in x is noise of sigma scale / alpha in r
         noise_nm = float(sigma_squared(t).sqrt() * scale_nm / alpha(t))
@@ -63,10 +63,20 @@ def test_bonds_are_named_and_measured():
 
 def test_what_is_said_of_them():
     one, two = {"ALA1-N to ALA1-CA": 3e-4}, {"ALA1-N to ALA1-CA": 3e-4, "ALA1-CA to ALA1-C": 5e-4}
-    assert told_of(one, 2.4e-4).startswith("bond ALA1-N to ALA1-CA varies by 3.0e-04 nm only, as if constrained: the ")
-    assert "diffusion.t_eval=0.00024" in told_of(one, 2.4e-4)
-    assert told_of(two, None).startswith("2 bonds, first ALA1-N to ALA1-CA, vary by 3.0e-04 nm only, as if constrained")
-    assert "--timestep-fs" in told_of(two, None)
+    widened = told_of(one, 2.4e-4, 2.4e-4)
+    assert widened.startswith("bond ALA1-N to ALA1-CA varies by 3.0e-04 nm only, as if constrained: the ")
+    assert "diffusion.t_eval=0.00024" in widened and "--timestep-fs" not in widened
+    kept = told_of(two, 1e-5, 2.4e-4)
+    assert kept.startswith("2 bonds, first ALA1-N to ALA1-CA, vary by 3.0e-04 nm only, as if constrained")
+    assert "train anew with diffusion.t_eval=0.00024" in kept and "--timestep-fs" in kept
+    of_many = told_of(one, 1e-5, None)
+    assert "t_eval" not in of_many and "--timestep-fs" in of_many
+
+
+def test_a_large_molecule_has_noise_enough_at_the_usual_time():
+    assert time_that_widens(4.0) == T_EVAL
+    recipe_with = recipe(t_min=1e-5)
+    assert settled(recipe_with, 90, t_eval=time_that_widens(4.0)).diffusion.smallest == 1e-5
 
 
 def test_noise_makes_a_longer_time_step():
