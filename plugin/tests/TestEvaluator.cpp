@@ -141,6 +141,21 @@ TEST(series_of_pair_distances_are_part_of_the_network_and_are_read_whole) {
     ModelText promised = without;
     promised.description.replace(promised.description.find(R"("model": {)"), 10, R"("model": {"pair_series": true, )");
     CHECK_THROWS(make(promised.parse(), Precision::Single), ModelError, "tensor 'network.pair_series");
+
+    // The first two of its pairs are (0, 1) and (0, 3); a pair twice, one that is an angle, and one of a bead with itself are none.
+    const auto bytes = [](std::initializer_list<char> numbers) {
+        std::string all;
+        for (const char number : numbers)
+            all += std::string(1, number) + std::string(7, '\0');
+        return all;
+    };
+    const std::string pairs = bytes({0, 1, 0, 3});
+    CHECK(with.weights.find(pairs) != std::string::npos);
+    for (const std::string& other : {bytes({0, 1, 0, 1}), bytes({0, 2, 0, 3}), bytes({0, 0, 0, 3}), bytes({1, 0, 0, 3})}) {
+        ModelText text = with;
+        text.weights.replace(text.weights.find(pairs), pairs.size(), other);
+        CHECK_THROWS(make(text.parse(), Precision::Single), ModelError, "network.pair_series has pair ");
+    }
 }
 
 TEST(volumes_tell_mirror_images_apart_and_are_read_where_the_settings_say_so) {
