@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from fpforce.foundation.errors import InputError
-from fpforce.training.recipe.plan import plan_experts, settled
+from fpforce.training.recipe.plan import ROUNDS, plan_experts, settled
 from fpforce.training.recipe.read import describe_recipe, load_recipe, parse_recipe
 from fpforce.training.recipe.sections import Recipe
 
@@ -65,7 +65,7 @@ def test_networks_of_long_chains_see_times_at_which_bonds_are_not_blurred(bond, 
 @pytest.mark.parametrize(
     ("freedom", "given", "rounds"),
     [
-        (33, {}, 5),
+        (33, {}, ROUNDS),
         (12, {}, 0),
         (None, {}, 0),
         (33, {"model": {"kind": "graph_transformer"}}, 0),
@@ -74,7 +74,7 @@ def test_networks_of_long_chains_see_times_at_which_bonds_are_not_blurred(bond, 
         (33, {"calibration": {"rounds": 0}}, 0),
         (33, {"calibration": {"rounds": 2}, "run": {"max_steps": 10}}, 2),
         (33, {"experts": [{"t_max": 0.1, "max_steps": 10}, {"t_max": 1.0}]}, 0),
-        (33, {"experts": [{"t_max": 0.1}, {"t_max": 1.0, "max_steps": 10, "conservative": False}]}, 5),
+        (33, {"experts": [{"t_max": 0.1}, {"t_max": 1.0, "max_steps": 10, "conservative": False}]}, ROUNDS),
     ],
 )
 def test_trainings_of_many_degrees_of_freedom_end_with_rounds_unless_they_are_trials(freedom, given, rounds):
