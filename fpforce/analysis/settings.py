@@ -17,8 +17,7 @@ class AssessmentSettings:
     `plane` as in `choose_planes`; `folded`: FoldedStructure, which makes folding the basins; `reference_time_step_ps`
     between frames of the reference, None if unknown, for its time scales; `wall`: the force field's, or None; `floor`
     as in `Floor.choose`; `support`: what says which frames the model has seen, or None; `noise_nm` of every bead along
-    each axis, with which the force field has the data (model.pt); `facts` beside the frames, for
-    the diagnosis.
+    each axis, with which the force field has the data (model.pt); `facts` beside the frames, for the diagnosis.
     """
 
     discard: float = 0.5

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fpforce.trajectories.bead_frames import BeadFrames
 
 SMALLEST_SHARE, LARGEST_SHARE = 0.2, 1.0 / 3.0  # of the frames, held out where no reference is given
+LONG_ENOUGH = 0.01  # t of the first expert; NOISE_NM is that of a smaller t, whatever the molecule
 TICA_LAG_FRAMES = 10
 
 
@@ -60,9 +61,6 @@ def prepare(recipe: "Recipe", settings: FitSettings, folder: Path) -> dict[str, 
         "calibrates": bool(settled(recipe, degrees_of_freedom(len(frames.beads))).calibration.rounds),
         "timestep_fs": settings.timestep_fs or _time_step_fs(recipe, frames.beads, trained),
     }
-
-
-LONG_ENOUGH = 0.01  # t of the first expert; NOISE_NM is that of a smaller t, whatever the molecule
 
 
 def _time_step_fs(recipe: "Recipe", beads: "BeadTable", trained: np.ndarray) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fpforce.analysis.model_causes import FEW_ROUNDS
 from fpforce.foundation.errors import InputError
 from fpforce.training.recipe.plan import ROUNDS, plan_experts, settled
 from fpforce.training.recipe.read import describe_recipe, load_recipe, parse_recipe
@@ -60,6 +61,10 @@ def test_networks_of_many_degrees_of_freedom_hardly_see_times_of_little_noise(fr
 @pytest.mark.parametrize(("bond", "expected"), [(2.0, 0.05), (0.9, 0.05), (0.45, 0.0125), (0.01, 1e-3)])
 def test_networks_of_long_chains_see_times_at_which_bonds_are_not_blurred(bond, expected):
     assert settled(parse_recipe(SMALLEST), 33, bond=bond).diffusion.v_min == pytest.approx(expected)
+
+
+def test_a_diagnosis_takes_the_usual_number_of_rounds_for_few():
+    assert FEW_ROUNDS == ROUNDS
 
 
 @pytest.mark.parametrize(
