@@ -22,6 +22,7 @@ from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.loop.compiled_step import step_function
 from fpforce.training.loop.flow_pool import T_TOP, FlowPool
 from fpforce.training.loop.learning_rate import learning_rate
+from fpforce.training.loop.outliers import scale_down
 from fpforce.training.loop.processes import agreed, laid_out, of_all, require_shares
 from fpforce.training.loop.step import StepDraws, StepLosses
 from fpforce.training.loop.step_gradient import StepFunction
@@ -137,6 +138,10 @@ class ExpertTraining(pl.LightningModule):
             weight_decay=settings.weight_decay,
             fused=True,
         )
+
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        record = self.record.expert
+        record.usual_norm = scale_down(self.expert.parameters(), record.usual_norm, self.recipe.optimizer.gradient_clip)
 
     def on_fit_start(self) -> None:
         dtype = next(self.expert.parameters()).dtype

@@ -47,7 +47,6 @@ def trainer_of(recipe: Recipe, plan: ExpertPlan, number: int, stop: StopAfterSte
             max_epochs=-1,
             callbacks=callbacks,
             log_every_n_steps=1,
-            gradient_clip_val=recipe.optimizer.gradient_clip,
             default_root_dir=recipe.output,
             logger=[
                 TensorBoardLogger(logs, name="", version="tensorboard"),

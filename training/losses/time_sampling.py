@@ -43,29 +43,34 @@ class TimeSampler:
         return 0.5 / (self.t_max - self.t_min) + 0.5 * level_slope / (self._high - self._low)
 
 
+RESOLVED = 1e-3  # variance of the noise, down to which the residual grows
+
+
 class ResidualTimes:
     """Draws times mostly where a residual is large, with weights that make up for it.
 
     Means under these weights are means over the times of a TimeSampler. A residual is as large as what it is the small
-    difference of: the divergence grows as 1/(sigma^2 + v_min), and a time's part in the noise of a mean with it. So
-    four fifths are uniform in (sigma^2 + v_min)^(-1/2); the others are uniform in t, which keeps weights of order one.
+    difference of: the divergence grows as 1/(sigma^2 + v), and a time's part in the noise of a mean with it. So four
+    fifths are uniform in (sigma^2 + v)^(-1/2); the others are uniform in t, which keeps weights of order one. v is
+    v_min or, where that is larger, RESOLVED: what a network that hardly sees the time at small noise leaves of the
+    equation grows there all the same, and rare points of large weight would make most of the noise of a gradient.
     """
 
     def __init__(self, sampler: TimeSampler):
-        self.sampler = sampler
+        self.sampler, self._v = sampler, min(sampler.v_min, RESOLVED)
         ends = sigma_squared(torch.tensor([sampler.t_max, sampler.t_min], dtype=torch.float64))
-        self._low, self._high = (ends + sampler.v_min).rsqrt().tolist()
+        self._low, self._high = (ends + self._v).rsqrt().tolist()
 
     def __call__(self, count: int, generator: torch.Generator, like: Tensor) -> tuple[Tensor, Tensor]:
         """(count,) times and their weights; both parts are stratified."""
-        first, last, v_min = self.sampler.t_min, self.sampler.t_max, self.sampler.v_min
+        first, last, v = self.sampler.t_min, self.sampler.t_max, self._v
         uniform = math.ceil(0.2 * count)
         random = torch.rand(count, generator=generator, device=like.device, dtype=torch.float64)
         strata = torch.arange(count, device=like.device) + random
         plain = first + (last - first) * strata[:uniform] / uniform
         resolution = self._low + (self._high - self._low) * (strata[uniform:] - uniform) / max(count - uniform, 1)
-        t = torch.cat([plain, time_of_variance(resolution.square().reciprocal() - v_min)]).clamp(first, last)
-        slope = 0.5 * beta(t) * alpha(t).square() * (sigma_squared(t) + v_min) ** -1.5
+        t = torch.cat([plain, time_of_variance(resolution.square().reciprocal() - v)]).clamp(first, last)
+        slope = 0.5 * beta(t) * alpha(t).square() * (sigma_squared(t) + v) ** -1.5
         share = uniform / count
         density = share / (last - first) + (1.0 - share) * slope / (self._high - self._low)
         return t.to(like.dtype), (self.sampler.density(t) / density).to(like.dtype)

@@ -9,9 +9,8 @@ from typing import Any
 from fpforce.training.recipe.models import ModelRecipe
 from fpforce.training.recipe.sections import T_EVAL, ExpertRecipe, Recipe
 
-FOKKER_PLANCK_WEIGHT = 5e-4  # where the recipe leaves it open, for up to FEW degrees of freedom
-FEW = 12  # those of the five beads on which the weight was chosen
-GROWTH = 1.5  # power of D / FEW: what was set by hand for 12, 27, 33 and 81 degrees of freedom lies near it
+FOKKER_PLANCK_WEIGHT = 5e-4  # where the recipe leaves it open
+FEW = 12  # degrees of freedom, those of five beads
 V_MIN = 1e-3  # where the recipe leaves it open
 V_MIN_OF_MANY = 0.05  # the same for more than FEW degrees of freedom and the kind `internal`
 # Mean distance of neighbours in the chain, in units of the molecule's size, below which lengths that go with a bond
@@ -56,10 +55,6 @@ def settled(
     recipe of the weights that a new run starts from, whose v_min these need. bond: mean distance of neighbours in the
     chain, in units of the molecule's size. t_eval: where the data ask for it, if the first expert covers it.
 
-    alpha_FP grows with D: the residual is a sum over D and its mean square is divided by D^2 (docs/method.md, eq. 7),
-    the denoising loss by D, so that one alpha_FP for all would ask the less of each degree of freedom the more there
-    are.
-
     v_min is large for more than FEW degrees of freedom of one molecule and the kind `internal`; others were not
     measured. The denoising loss is blind to the energy at small noise: of an error of some kT over a length l it sees
     sigma^2 (kT / l)^2 per frame, beside D of the noise. What the network says there must follow from what it says at
@@ -74,9 +69,7 @@ def settled(
     loss, diffusion, calibration = recipe.loss, recipe.diffusion, recipe.calibration
     if loss.fokker_planck_weight is None:
         weight = None if begun_with is None else begun_with.loss.fokker_planck_weight
-        if weight is None:
-            weight = FOKKER_PLANCK_WEIGHT * max(1.0, (degrees_of_freedom or FEW) / FEW) ** GROWTH
-        loss = loss.model_copy(update={"fokker_planck_weight": weight})
+        loss = loss.model_copy(update={"fokker_planck_weight": FOKKER_PLANCK_WEIGHT if weight is None else weight})
     if diffusion.v_min is None:
         earlier = begun_with or weights_of
         v_min = None if earlier is None else earlier.diffusion.v_min

@@ -196,8 +196,7 @@ class LossRecipe(Section):
     fokker_planck_weight: float | None = Field(
         None,
         ge=0,
-        description="alpha_FP; 0 trains by denoising alone; null: 5e-4, times (D / 12)^1.5 for one molecule of D > "
-        "12 degrees of freedom",
+        description="alpha_FP; 0 trains by denoising alone; null: 5e-4",
     )
     fokker_planck_fraction: float = Field(
         0.125, gt=0, le=1, description="points of the FP term, as a part of the batch size"
@@ -253,7 +252,9 @@ class OptimizerRecipe(Section):
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate")
     warmup_steps: int = Field(200, ge=0, description="steps of linear warm-up")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
-    gradient_clip: float = Field(1.0, gt=0, description="largest gradient norm")
+    gradient_clip: float = Field(
+        1.0, gt=0, description="largest gradient norm; one of more than twice the usual is scaled down to that besides"
+    )
     ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the exponential moving average of the weights")
 
 
