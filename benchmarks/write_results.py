@@ -335,13 +335,16 @@ SECTIONS = (
         "and `chignolin`; by a seed that was written down first `tau_backbone` and `alanine_heavy` were drawn to "
         "be worked on as well. Those of its CASES that have no row here have not been looked at yet. The tau "
         "fragment comes from the example data of the package mdance and is not in the repository. `default` is what a "
-        "training does by itself. Where a molecule has two floors, its data were made anew in between, by the same "
+        "training does by itself. `alpha that grows` is of the version before, whose `loss.fokker_planck_weight` grew "
+        "with the size of the molecule, and which let the noise of the term be ([Losses](../method.md#losses)); what "
+        "was changed since was chosen on `hexadecane`, `trp_cage` and `tau`. Where a molecule has two floors, its data "
+        "were made anew in between, by the same "
         "command. A few frames of `tau` are of a compact state that replicas hardly leave within a round, so that only "
         "an exchange sees its weight: `six more rounds, at four temperatures` followed on the rounds of `five rounds, "
         "of dihedrals and angles` of the same seed, `calibration.rungs=4 calibration.top_temperature_k=500`, and `six "
-        "more rounds` without. `five rounds, of dihedrals and angles` is of the version before `default`, whose rounds "
-        "also move the distances of all other pairs, and are eight; both have the same trainings and differ in their "
-        "rounds alone. The series of distances were made on `trp_cage` and `tau`; the others were looked at "
+        "more rounds` without. `five rounds, of dihedrals and angles` is of the version before that, and has the same "
+        "trainings; its rounds are five, and do not move the distances of other pairs. The series of distances were "
+        "made on `trp_cage` and `tau`; the others were looked at "
         "afterwards. Rows without a line for one start against the other were made before there was one, and their "
         "samples are 3,000, for which the floor of a plane is some 0.1. All bonds of `tau_backbone` are constrained in "
         "its data ([noise widens them](../method.md#variables)), and after eight rounds its simulation still came "
@@ -381,6 +384,18 @@ SECTIONS = (
         "variance of the noise, those of the denoising error and of the score at 0.1; neighbours are among "
         "1,000 frames of the training, those by RMSD among 250; `energy against the flow` is |E + ln q| of 40 frames, "
         "beyond 99% of the reference's own.",
+    ),
+    (
+        "Scores against exact ones",
+        "exact_scores",
+        "exact_scores.py FOLDER LABEL=CHECKPOINT ...",
+        "Trainings of 8,000 steps as strangers.py makes them, without rounds of calibration. Where the model that made "
+        "the data is known, restrained dynamics of it gives the exact score of a frame with noise of a standard "
+        "deviation sigma (the columns, in units of the molecule's size). The least denoising loss is that of the exact "
+        "score; the excess, a square, is what the loss of another score is above it. Half of it times the degrees of "
+        "freedom, integrated over ln(alpha^2 / sigma^2), bounds the relative entropy of the data from samples, in "
+        "nats. Errors of forces are those at t_eval, relative root mean square, along bonds, along 1-3 distances and "
+        "perpendicular to both. `default` and `alpha that grows` are as above.",
     ),
     (
         "What couplings of the prior change",
@@ -477,7 +492,7 @@ PAGES = {
         "Strangers",
         "Does a simulation have the distribution of the data, for molecules that no default was chosen on, where "
         "frames are few for the beads, too? One seed where no other is listed: differences of 0.01 nm say nothing.",
-        ("strangers", "prior_couplings", "where_consistency_breaks_tau"),
+        ("strangers", "exact_scores", "prior_couplings", "where_consistency_breaks_tau"),
     ),
     "support": Page(
         "What a model has seen",

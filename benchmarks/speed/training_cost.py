@@ -158,10 +158,10 @@ def _module(variant: Variant, training_set: TrainingSet, *overrides: str) -> Exp
     return module
 
 
-def _update(module: ExpertTraining, optimizer, loss) -> None:
+def _update(module: ExpertTraining, optimizer, step: int, draws: StepDraws, loss) -> None:
     optimizer.zero_grad()
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(module.parameters(), module.recipe.optimizer.gradient_clip)
+    module.scale_down(step, draws.perturbed is not None)
     optimizer.step()
 
 
@@ -173,7 +173,8 @@ def _time_steps(variants, compiled_variants, training_set: TrainingSet, chosen, 
         optimizer = module.configure_optimizers()
 
         def plain(number, module=module, optimizer=optimizer):
-            _update(module, optimizer, module.weighted(module(module.draw(number))))
+            draws = module.draw(number)
+            _update(module, optimizer, number, draws, module.weighted(module(draws)))
 
         steps[variant.name] = plain
         if variant in compiled_variants:
@@ -184,7 +185,7 @@ def _time_steps(variants, compiled_variants, training_set: TrainingSet, chosen, 
 
             def fast(number, module=module, optimizer=optimizer, compiled=compiled):
                 draws = module.draw(number)
-                _update(module, optimizer, compiled[draws.perturbed is None](draws)[1])
+                _update(module, optimizer, number, draws, compiled[draws.perturbed is None](draws)[1])
 
             steps[f"{variant.name}, compiled"] = fast
     count = chosen.steps if model == "model.kind=internal" else max(4, chosen.steps // 5)
@@ -210,7 +211,8 @@ def _train(variant: Variant, seed: int, chosen, training_set: TrainingSet, held_
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(module.recipe.optimizer, step, step / steps)
-        _update(module, optimizer, module.weighted(module(module.draw(step))))
+        draws = module.draw(step)
+        _update(module, optimizer, step, draws, module.weighted(module(draws)))
         with torch.no_grad():
             mean_of(list(average.parameters()), list(module.expert.parameters()), step)
     seconds = time.monotonic() - began

@@ -1,15 +1,18 @@
-"""A trained score against the exact one at each noise level, where the model that made the data is known.
+"""Trained scores against the exact one at each noise level, where the model that made the data is known.
 
-python benchmarks/studies/exact_scores.py CHECKPOINT FOLDER [--label default] [--frames 48]
+python benchmarks/studies/exact_scores.py FOLDER LABEL=CHECKPOINT... [--frames 48]
 
-CHECKPOINT: model.ckpt. FOLDER: what fpforce-reference --model alkane or structure-based wrote. At x = alpha x0 +
-sigma z the exact score is (alpha <x0> - x) / sigma^2, with the mean over what x leaves of x0: exp(-U(x0) / kT) times a
-Gaussian of width sigma / alpha about x / alpha. Langevin dynamics in both makes it, four runs for each frame of the
-training set, so that the noise of the mean is known and taken off. For the analytic prior alone, the energy without its
-denoising fit and the one with it: mean of sigma^2 |s - s_exact|^2 / D, which is what a denoising loss is above the
-least that any score can have. Half of D times its integral over ln(alpha^2 / sigma^2) is an upper bound of the
-relative entropy of the data from samples, in nats (Song et al., arXiv 2101.09258, theorem 1). Then the relative error
-of forces at t_eval without rounds of calibration, along bonds, along 1-3 distances and perpendicular to both.
+FOLDER: what fpforce-reference --model alkane or structure-based wrote. CHECKPOINT: model.ckpt of an energy with its
+prior, trained on it; LABEL: what the table calls it. At x = alpha x0 + sigma z the exact score is (alpha <x0> - x) /
+sigma^2, with the mean over what x leaves of x0: exp(-U(x0) / kT) times a Gaussian of width sigma / alpha about
+x / alpha. Langevin dynamics in both makes it, four runs for each frame of the reference, from that frame; the
+variance between them is taken off. From sigma = 0.16 on dihedrals turn, the runs are five times as long, and what they
+have in common is still in all figures alike, some 0.01 of sigma^2 |s - s_exact|^2 / D: there only differences between
+trainings count. That mean, which is what a denoising loss is above the least that any score can have, is given for the
+analytic prior alone, for the energy without its denoising fit and for the one with it. Half of D times its integral
+over ln(alpha^2 / sigma^2) bounds the relative entropy of the data from samples, in nats, as far as it arises at these
+noise levels (Song et al., arXiv 2101.09258, theorem 1). Then the relative error of forces at t_eval without rounds of
+calibration, along the distances of beads k and k + 1, of k and k + 2, and perpendicular to both.
 
 docs/results/exact_scores.json keeps a row for each molecule and label, from which docs/results/exact_scores.md is made.
 """
@@ -27,37 +30,44 @@ from studies.exact_energies import pentane
 from workbench import options
 
 NOISE = (0.02, 0.04, 0.08, 0.16, 0.32)
-RUNS, SETTLING, EVERY = 4, 500, 50  # of each frame; steps of TIMESTEP_PS before the first and between positions
+RUNS, SETTLING = 4, 500  # of each frame; steps of TIMESTEP_PS before the first position
+EVERY = {0.02: 50, 0.04: 50, 0.08: 50, 0.16: 250, 0.32: 250}  # and between positions
 TIMESTEP_PS, FRICTION_PER_PS = 0.002, 2.0
 FORCE_FRAMES = 300
+NAMES = {
+    "least": "least denoising loss",
+    "prior": "excess of the prior",
+    "unfitted": "excess, no denoising fit",
+    "fitted": "excess",
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path, nargs="?")
     parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("--label", default="default", help="what the training is called in the table")
-    parser.add_argument("--frames", type=int, default=48, help="of the training set, at each noise level")
+    parser.add_argument("trainings", nargs="*", metavar="LABEL=CHECKPOINT")
+    parser.add_argument("--frames", type=int, default=48, help="of the reference, at each noise level")
     parser.add_argument("--positions", type=int, default=300, help="of each run")
     chosen = options.parse(parser, frames=2, positions=5)
-    if chosen.quick and chosen.checkpoint is None:
-        chosen.checkpoint, chosen.folder = pentane(chosen.runs / "pentane")
-    if chosen.checkpoint is None or chosen.folder is None:
-        parser.error("a checkpoint and the folder of its exact reference are needed")
-    row = measured(chosen.checkpoint, chosen.folder, chosen.frames, chosen.positions)
-    row = {"molecule": chosen.folder.resolve().name, "label": chosen.label} | row
+    if chosen.quick and chosen.folder is None:
+        checkpoint, chosen.folder = pentane(chosen.runs / "pentane")
+        chosen.trainings = [f"default={checkpoint}"]
+    if chosen.folder is None or not chosen.trainings or not all("=" in one for one in chosen.trainings):
+        parser.error("the folder of an exact reference and one or more LABEL=CHECKPOINT are needed")
+    trainings = dict(one.split("=", 1) for one in chosen.trainings)
+    found = measured({label: Path(path) for label, path in trainings.items()}, chosen)
     kept = chosen.results / "exact_scores.json"
     rows = json.loads(kept.read_text()) if kept.exists() else []
-    same = ("molecule", "label")
-    rows = [one for one in rows if any(one[name] != row[name] for name in same)] + [row]
+    new = {(one["molecule"], one["label"]) for one in found}
+    rows = [one for one in rows if (one["molecule"], one["label"]) not in new] + found
     rows.sort(key=lambda one: (one["molecule"], one["label"]))
     kept.write_text(json.dumps(rows, indent=1) + "\n")
     (chosen.results / "exact_scores.md").write_text(table(rows))
-    print(table([row]))
+    print(table(found))
 
 
-def measured(checkpoint: Path, folder: Path, frames: int, positions: int) -> dict[str, Any]:
-    """By name, figures at each of NOISE, and errors of forces."""
+def measured(trainings: dict[str, Path], chosen: argparse.Namespace) -> list[dict[str, Any]]:
+    """A row for each training: figures at each of NOISE, and errors of forces, by name."""
     import torch
 
     from fpforce.training.checkpoint.checkpoint import read_checkpoint
@@ -65,36 +75,46 @@ def measured(checkpoint: Path, folder: Path, frames: int, positions: int) -> dic
     from fpforce.trajectories.bead_frames import read_bead_frames
 
     torch.set_num_threads(1)
-    read = read_checkpoint(checkpoint)
+    folder, frames = chosen.folder, chosen.frames
+    reads = {label: read_checkpoint(path) for label, path in trainings.items()}
     made = json.loads((folder / "data.json").read_text())["made"]
     topology = str(folder / f"{folder.resolve().name}.pdb")
-    known = read_bead_frames([str(folder / "train.xtc")], topology, beads="all").positions_nm
-    normalisation, temperature_k = read.record.normalisation, made["temperature_k"]
-    fitted, plain = read.model(0), read.model(0)
-    plain.network.levels = None
+    known = read_bead_frames([str(folder / "reference.xtc")], topology, beads="all").positions_nm
+    normalisation, temperature_k = next(iter(reads.values())).record.normalisation, made["temperature_k"]
+    if any(read.record.scale_nm != normalisation.scale_nm for read in reads.values()):
+        raise SystemExit("these checkpoints were trained on different data: their units of length differ")
+    if any(read.model(0).prior is None for read in reads.values()):
+        raise SystemExit("an energy without its analytic prior has no row of it; leave that checkpoint out")
     dimensions = int(degrees_of_freedom(known.shape[1]))
     generator, draws = torch.Generator().manual_seed(0), np.random.default_rng(0)
     exact = RestrainedDynamics(_model(made, folder).system, temperature_k)
-    found: dict[str, list[float]] = {"least": [], "prior": [], "unfitted": [], "fitted": []}
+    found: dict[str, dict[str, list[float]]] = {label: {name: [] for name in NAMES} for label in reads}
     for sigma in NOISE:
         t = time_of_variance(torch.tensor([sigma**2], dtype=torch.float64))
         signal = float(alpha(t))
         x0 = normalisation.from_nm(torch.from_numpy(known[draws.choice(len(known), frames)]).double(), 0.0)
         x = signal * x0 + sigma * centred_noise(x0.shape, generator, x0)
         centres_nm, x0_nm = (normalisation.to_nm(one, 0.0).numpy() for one in (x / signal, x0))
-        means, variance = exact.means(centres_nm, x0_nm, sigma * normalisation.scale_nm / signal, positions)
-        noise = float(means.var(0, ddof=1).sum((1, 2)).mean()) / RUNS
-        least = variance + float(means.var(0).sum((1, 2)).mean())
-        unit = (signal / (sigma * float(normalisation.scale_nm))) ** 2 / dimensions
-        found["least"].append(unit * least)
+        width_nm = sigma * float(normalisation.scale_nm) / signal
+        means, variance = exact.means(centres_nm, x0_nm, width_nm, chosen.positions, EVERY[sigma])
+        between, unit = float(means.var(0, ddof=1).sum((1, 2)).mean()), 1.0 / (width_nm**2 * dimensions)
         ends = normalisation.from_nm(torch.from_numpy(means.mean(0)), 0.0)
         score = (signal * ends - x) / sigma**2
-        for name, energy in (("prior", plain.prior), ("unfitted", plain), ("fitted", fitted)):
-            at = x.float().requires_grad_()
-            ours = -torch.autograd.grad(energy(at, t.float()).sum(), at)[0].double()
-            excess = sigma**2 * float((ours - score).square().sum((1, 2)).mean()) / dimensions
-            found[name].append(excess - unit * noise)
-    return found | {"force_errors": _force_errors(read, folder, topology, temperature_k)}
+        for label, read in reads.items():
+            plain = read.model(0)
+            plain.network.levels = None
+            found[label]["least"].append(unit * (variance + between))
+            for name, energy in (("prior", plain.prior), ("unfitted", plain), ("fitted", read.model(0))):
+                at = x.float().requires_grad_()
+                ours = -torch.autograd.grad(energy(at, t.float()).sum(), at)[0].double()
+                excess = sigma**2 * float((ours - score).square().sum((1, 2)).mean()) / dimensions
+                found[label][name].append(excess - unit * between / RUNS)
+    return [
+        {"molecule": folder.resolve().name, "label": label}
+        | found[label]
+        | {"force_errors": _force_errors(read, folder, topology, temperature_k)}
+        for label, read in reads.items()
+    ]
 
 
 class RestrainedDynamics:
@@ -118,10 +138,10 @@ class RestrainedDynamics:
         self._context = openmm.Context(system, self._integrator, openmm.Platform.getPlatformByName("Reference"))
 
     def means(
-        self, centres_nm: np.ndarray, starts_nm: np.ndarray, width_nm: float, positions: int
+        self, centres_nm: np.ndarray, starts_nm: np.ndarray, width_nm: float, positions: int, every: int
     ) -> tuple[np.ndarray, float]:
-        """Means (RUNS, frames, beads, 3) of so many positions in nm about their centroid, and the sum of their
-        variances within a run, over all coordinates; centres_nm, starts_nm (frames, beads, 3).
+        """Means (RUNS, frames, beads, 3) of so many positions in nm about their centroid, one every so many steps, and
+        the sum of their variances within a run, over all coordinates; centres_nm, starts_nm (frames, beads, 3).
         """
         means, variance = np.zeros((RUNS, *centres_nm.shape)), 0.0
         self._context.setParameter("held", self._kt / width_nm**2)
@@ -135,7 +155,7 @@ class RestrainedDynamics:
                 self._integrator.step(SETTLING)
                 taken = np.empty((positions, *start.shape))
                 for k in range(positions):
-                    self._integrator.step(EVERY)
+                    self._integrator.step(every)
                     taken[k] = self._context.getState(getPositions=True).getPositions(asNumpy=True)._value
                 taken -= taken.mean(1, keepdims=True)
                 means[run, frame] = taken.mean(0)
@@ -195,19 +215,13 @@ def _directions(x: np.ndarray, apart: int) -> np.ndarray:
 
 
 def table(rows: list[dict]) -> str:
-    names = {
-        "least": "least denoising loss",
-        "prior": "excess of the prior",
-        "unfitted": "excess, no denoising fit",
-        "fitted": "excess",
-    }
     lines = [
         "| molecule | training | figure | " + " | ".join(f"{noise:g}" for noise in NOISE) + " | force error: all "
         "| bonds | 1-3 distances | others |",
         "|---|---|---|" + "---|" * (len(NOISE) + 4),
     ]
     for row in rows:
-        for name, words in names.items():
+        for name, words in NAMES.items():
             figures = " | ".join(f"{value:.4f}" for value in row[name])
             errors = [f"{value:.3f}" if name == "fitted" else "" for value in row["force_errors"].values()]
             lines.append(f"| {row['molecule']} | {row['label']} | {words} | {figures} | {' | '.join(errors)} |")

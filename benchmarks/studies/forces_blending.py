@@ -25,6 +25,7 @@ from fpforce.training.data.normalisation import Normalisation
 from fpforce.training.diffusion import alpha, centred_noise, degrees_of_freedom, diffuse, sigma
 from fpforce.training.loop.callbacks import exponential_average
 from fpforce.training.loop.learning_rate import learning_rate
+from fpforce.training.loop.outliers import scale_down
 from fpforce.training.losses.denoising import denoising_loss
 from fpforce.training.losses.force_blending import ForceBlending
 from fpforce.training.losses.force_loss import ForceLoss
@@ -165,13 +166,14 @@ def _train(recipe, training_set: TrainingSet, forces: Tensor | None, loss):
     batches = NoisedBatches(
         training_set.frames, TimeSampler(plan.t_min, plan.t_max, plan.v_min), BATCH, 0, forces=forces
     )
+    usual = None
     for step in range(recipe.run.max_steps):
         for group in adam.param_groups:
             group["lr"] = learning_rate(recipe.optimizer, step, step / recipe.run.max_steps)
         batch, _ = batches.batch(step)
         adam.zero_grad()
         loss(model.score(batch.x, batch.t, create_graph=True), batch).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), optimizer.gradient_clip)
+        usual = scale_down(model.parameters(), usual, step, optimizer.gradient_clip, optimizer.outlier)
         adam.step()
         with torch.no_grad():
             average([p.data for p in averaged.parameters()], [p.data for p in model.parameters()], step)

@@ -70,6 +70,7 @@ def test_killed_and_resumed_run_ends_where_an_uninterrupted_one_does(small_recip
     resumed = read_checkpoint(train(recipe, resume=True, show_progress=False))
     assert resumed.record.expert.steps == 300 and resumed.record.expert.seconds > half.record.expert.seconds
     assert_same_weights(uninterrupted, resumed)
+    assert resumed.record.expert.usual_norm == uninterrupted.record.expert.usual_norm != {}
     for name, values in uninterrupted.record.expert.curves.items():
         assert resumed.record.expert.curves[name] == pytest.approx(values, rel=1e-4), name
 

@@ -37,7 +37,7 @@ class ExpertRecord:
     best: step, held-out loss and averaged weights by name of the last measurement whose held-out denoising loss was
     next to the least (loop.early_stopping.keep_best); None without held-out frames. stopped_early: because the held-out
     loss rose. teacher: step and averaged weights by name of the energy whose flow is followed (loop.flow_pool), once
-    there is one. usual_norm: of a gradient (loop.outliers), None before the first.
+    there is one. usual_norm: of a gradient (loop.outliers), of steps with the Fokker-Planck term and of those without.
     """
 
     device: str = ""
@@ -50,7 +50,7 @@ class ExpertRecord:
     best: dict | None = None
     stopped_early: bool = False
     teacher: dict | None = None
-    usual_norm: float | None = None
+    usual_norm: dict[str, float] = field(default_factory=dict)
 
     def close_window(self) -> dict[str, float]:
         """Append the window's means to the curves, and return them by name."""

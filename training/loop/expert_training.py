@@ -70,7 +70,7 @@ class ExpertTraining(pl.LightningModule):
         self._conformation_weights = Uncopied(training_set.conformation_weights(recipe.loss.fokker_planck_evenness))
         self._share, self._shares = 0, 1  # of every batch, among the processes that train together
         self.asked_to_stop = self.stopping = False  # by a signal here, and by what all have agreed on
-        self.compiling = False
+        self.compiling = self._has_fokker_planck = False
         self._clock = time.monotonic()
 
     def begin(self, number: int) -> None:
@@ -140,8 +140,15 @@ class ExpertTraining(pl.LightningModule):
         )
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
-        record = self.record.expert
-        record.usual_norm = scale_down(self.expert.parameters(), record.usual_norm, self.recipe.optimizer.gradient_clip)
+        self.scale_down(self.global_step, self._has_fokker_planck)
+
+    def scale_down(self, step: int, has_fokker_planck: bool) -> None:
+        """Scale down the gradient of a step that is an outlier among those with, or without, the term."""
+        settings, norms = self.recipe.optimizer, self.record.expert.usual_norm
+        kind = "with" if has_fokker_planck else "without"  # the rarer the term, the larger its weight
+        usual = scale_down(self.expert.parameters(), norms.get(kind), step, settings.gradient_clip, settings.outlier)
+        if usual is not None:
+            norms[kind] = usual
 
     def on_fit_start(self) -> None:
         dtype = next(self.expert.parameters()).dtype
@@ -166,7 +173,7 @@ class ExpertTraining(pl.LightningModule):
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
         draws = self.draw(self.global_step).share(self._share, self._shares)
         steps = self._steps.value
-        has_fokker_planck = draws.perturbed is not None
+        self._has_fokker_planck = has_fokker_planck = draws.perturbed is not None
         if has_fokker_planck not in steps:
             self.compiling = True
             try:

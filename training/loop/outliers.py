@@ -13,21 +13,24 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-OUTLIER = 2.0  # times the usual norm
-MEMORY = 0.99  # of the usual norm, a geometric mean
+MEMORY = 0.99  # of the usual norm, a geometric mean; less at the beginning, when norms grow from those of no energy
 
 
-def scale_down(weights: Iterable[Tensor], usual: float | None, most: float) -> float | None:
-    """Scale the gradients of all weights together to a norm of at most OUTLIER times the usual one and at most `most`.
+def scale_down(
+    weights: Iterable[Tensor], usual: float | None, step: int, most: float, outlier: float | None
+) -> float | None:
+    """Scale the gradients of all weights together to a norm of at most `outlier` times the usual one, and `most`.
 
-    usual: None where there was none yet. A norm that is zero or not finite tells nothing of what is usual.
+    usual, outlier: None where there is none. step: how many steps of the training there were. A norm that is zero or
+    not finite tells nothing of what is usual.
     """
     weights = [weight for weight in weights if weight.grad is not None]
     norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights])
-    limit = most if usual is None else min(most, OUTLIER * usual)
+    limit = most if usual is None or outlier is None else min(most, outlier * usual)
     torch.nn.utils.clip_grads_with_norm_(weights, limit, norm)
     size = float(norm)
     if not 0.0 < size < math.inf:
         return usual
     borne = min(size, limit)
-    return borne if usual is None else usual**MEMORY * borne ** (1.0 - MEMORY)
+    memory = min(MEMORY, (1 + step) / (10 + step))
+    return borne if usual is None else usual**memory * borne ** (1.0 - memory)

@@ -252,8 +252,11 @@ class OptimizerRecipe(Section):
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate")
     warmup_steps: int = Field(200, ge=0, description="steps of linear warm-up")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
-    gradient_clip: float = Field(
-        1.0, gt=0, description="largest gradient norm; one of more than twice the usual is scaled down to that besides"
+    gradient_clip: float = Field(1.0, gt=0, description="largest gradient norm")
+    outlier: float | None = Field(
+        2.0,
+        gt=1,
+        description="a gradient of more than so many times the usual norm is scaled down to that; null: none is",
     )
     ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the exponential moving average of the weights")
 
