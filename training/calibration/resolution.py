@@ -49,14 +49,14 @@ def says_enough(energy: DiffusionEnergy, data: Tensor, settings: CalibrationReci
 
 
 def orders_of_pairs(energy: DiffusionEnergy, data: Tensor, settings: CalibrationRecipe) -> int:
-    """The most orders of pair distances, up to PAIR_ORDERS, for which a round has ENOUGH independent values, and the
-    data as many frames; or 0.
+    """The most orders of pair distances, up to PAIR_ORDERS, for which a round has ENOUGH independent values for each
+    function, and the data a frame; or 0. How far averages over so few are followed, newton.chosen_stiffness finds out.
     """
     local, pairs = _functions(energy, data), len(energy.network.series_pairs())
     longest = settings.picoseconds or LONGEST_PS
     for orders in range(PAIR_ORDERS if pairs else 0, 0, -1):
         functions = local + 2 * orders * pairs
-        if functions <= MOST_FUNCTIONS and ENOUGH * functions <= len(data) and _enough(functions, longest, settings):
+        if functions <= MOST_FUNCTIONS and functions <= len(data) and _enough(functions, longest, settings):
             return orders
     if pairs:
         logger.info(

@@ -123,6 +123,14 @@ def test_distances_are_resolved_as_finely_as_a_round_can_tell(small_checkpoint, 
     assert (picoseconds or resolution.picoseconds(energy, frames, settings)) == length_ps
 
 
+@pytest.mark.parametrize(("count", "orders"), [(116, 4), (115, 3), (88, 2), (73, 0)])
+def test_distances_are_resolved_as_finely_as_there_are_frames_of_the_data(small_checkpoint, count, orders):
+    checkpoint = read_checkpoint(small_checkpoint)
+    energy, frames = checkpoint.model(), checkpoint.record.check_frames.float()
+    data = frames.repeat(-(-count // len(frames)), 1, 1)[:count]
+    assert resolution.orders_of_pairs(energy, data, CalibrationRecipe(replicas=64)) == orders
+
+
 def test_rounds_have_distances_of_pairs_and_the_energy_that_is_exported_has_them(calibrated, tmp_path):
     path, recipe = calibrated
     if recipe.model.kind != "internal":
