@@ -47,7 +47,6 @@ VARIANTS = {
     "without flow": ("loss.flow_weight=0",),
     "with flow, without calibration": ("loss.flow_weight=0.05", *_WITHOUT),
     "time seen at small noise, without calibration": ("diffusion.v_min=0.001", *_WITHOUT),
-    "alpha 5e-4": ("loss.fokker_planck_weight=5e-4",),
     "without Fokker-Planck": ("loss.fokker_planck_weight=0",),
 }
 THEN = {  # with --resume, when that is done
