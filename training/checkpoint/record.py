@@ -36,8 +36,9 @@ class ExpertRecord:
     weights on training frames and on frames held out, an entry a measurement; gap: that of loop.gap, in kT.
     best: step, held-out loss and averaged weights by name of the last measurement whose held-out denoising loss was
     next to the least (loop.early_stopping.keep_best); None without held-out frames. stopped_early: because the held-out
-    loss rose. teacher: step and averaged weights by name of the energy whose flow is followed (loop.flow_pool), once
-    there is one. usual_norm: of a gradient (loop.outliers), of steps with the Fokker-Planck term and of those without.
+    loss rose. teacher: step, averaged weights by name and denoising loss of the energy whose flow is followed
+    (loop.flow_pool), once there is one; let_go where it is followed no more. usual_norm: of a gradient (loop.outliers),
+    of steps with the Fokker-Planck term and of those without.
     """
 
     device: str = ""
@@ -51,6 +52,11 @@ class ExpertRecord:
     stopped_early: bool = False
     teacher: dict | None = None
     usual_norm: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def follows_flow(self) -> bool:
+        """Whether the energy learns from a teacher's flow."""
+        return self.teacher is not None and not self.teacher.get("let_go")
 
     def close_window(self) -> dict[str, float]:
         """Append the window's means to the curves, and return them by name."""

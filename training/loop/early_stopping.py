@@ -58,7 +58,9 @@ class Watching(pl.Callback):
         asked = module.recipe.loss.flow_weight is not None
         due = module.wants_flow and module.progress >= module.recipe.loss.flow_begin
         if due and (asked or memorises(module.record.expert)):
-            module.follow_flow_of(self._averaging.averaged_expert(module).state_dict())
+            known = module.record.expert.watched["denoising"]
+            weights = self._averaging.averaged_expert(module).state_dict()
+            module.follow_flow_of(weights, known[-1] if known else None)
             logger.info(
                 "from step %d on the energy follows the probability flow of its averaged weights", module.global_step
             )
@@ -81,8 +83,31 @@ class Watching(pl.Callback):
             record.gap["kt"].append(entry["gap_kt"])
         for log in module.loggers:
             log.log_metrics(entry, trainer.global_step)
-        if risen and not done:
+        if leads_astray(record, losses[""].denoising):
+            self._let_flow_go(module, losses[""].denoising)
+        elif risen and not done:
             self._stop_memorising(trainer, module, losses["held_out_"].denoising)
+
+    def _let_flow_go(self, module: ExpertTraining, loss: float) -> None:
+        """Go back to the weights that the energy had before it followed its flow, and train on without."""
+        record = module.record.expert
+        teacher = record.teacher
+        assert teacher is not None
+        self._go_back_to(module, teacher["weights"])
+        record.best = None
+        teacher["let_go"] = True
+        logger.warning(
+            "step %d: the denoising loss of training frames has risen from %.4f to %.4f since the energy follows its "
+            "flow; from the weights of step %d on it does without",
+            record.steps,
+            teacher["denoising"],
+            loss,
+            teacher["step"],
+        )
+
+    def _go_back_to(self, module: ExpertTraining, weights: dict[str, torch.Tensor]) -> None:
+        for expert in (module.expert, self._averaging.averaged_expert(module)):
+            expert.load_state_dict(weights)
 
     def _stop_memorising(self, trainer: pl.Trainer, module: ExpertTraining, loss: float) -> None:
         """Stop, or where the energy has not followed its flow yet, go back to the best weights and begin with that."""
@@ -94,9 +119,9 @@ class Watching(pl.Callback):
             f"{loss:.4f}"
         )
         if module.wants_flow:
-            for expert in (module.expert, self._averaging.averaged_expert(module)):
-                expert.load_state_dict(best["weights"])
-            module.follow_flow_of(best["weights"])
+            self._go_back_to(module, best["weights"])
+            known = dict(zip(record.watched["step"], record.watched["denoising"], strict=True))
+            module.follow_flow_of(best["weights"], known.get(best["step"]))
             logger.warning(
                 "step %d: %s; from the weights of step %d on the energy follows their probability flow",
                 record.steps,
@@ -139,12 +164,22 @@ def keep_best(record: ExpertRecord, loss: float, weights: dict[str, torch.Tensor
     Where an energy follows its flow, later weights know more of it and are kept as long as the training goes on.
     """
     least = loss if record.best is None else min(loss, record.best["loss"])
-    if loss <= (NEXT_TO_BEST if record.teacher is None else WORSE) * least:
+    if loss <= (WORSE if record.follows_flow else NEXT_TO_BEST) * least:
         record.best = {
             "step": record.steps,
             "loss": least,
             "weights": {name: value.detach().cpu().clone() for name, value in weights.items()},
         }
+
+
+def leads_astray(record: ExpertRecord, loss: float) -> bool:
+    """Whether the flow that the energy follows makes it worse: what memorises knows the training frames better, so that
+    their denoising `loss` rises for no other reason.
+    """
+    if record.teacher is None or not record.follows_flow:
+        return False
+    before = record.teacher.get("denoising")
+    return before is not None and loss > WORSE * before
 
 
 def memorises(record: ExpertRecord) -> bool:

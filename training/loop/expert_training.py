@@ -215,13 +215,14 @@ class ExpertTraining(pl.LightningModule):
             boundary = batches.spread(len(noised.x), generator, at=self.plan.t_max)
         return StepDraws(noised, perturbed, weights, boundary, rows, self._flow_points(step, generator))
 
-    def follow_flow_of(self, weights: dict[str, Tensor]) -> None:
+    def follow_flow_of(self, weights: dict[str, Tensor], denoising: float | None) -> None:
         """Make the expert with these averaged weights the teacher whose probability flow is followed from this step on.
 
-        What was best on held-out frames before is forgotten: it has not learned from the flow.
+        denoising: their loss on training frames, None where it was not measured. What was best on held-out frames
+        before is forgotten: it has not learned from the flow.
         """
         weights = {name: value.detach().cpu().clone() for name, value in weights.items()}
-        self.record.expert.teacher = {"step": self.global_step, "weights": weights}
+        self.record.expert.teacher = {"step": self.global_step, "weights": weights, "denoising": denoising}
         self.record.expert.best = None
 
     @property
@@ -231,9 +232,9 @@ class ExpertTraining(pl.LightningModule):
         return bool(wanted) and self.record.expert.teacher is None
 
     def _flow_points(self, step: int, generator: torch.Generator) -> FlowPoints | None:
-        """Points of the teacher's flow, where there is a teacher."""
+        """Points of the teacher's flow, where one is followed."""
         teacher = self.record.expert.teacher
-        if teacher is None:
+        if teacher is None or not self.record.expert.follows_flow:
             return None
         if self._flow.value is None:
             energy = copy.deepcopy(self._energy())

@@ -80,7 +80,7 @@ def provenance_of(checkpoint: Checkpoint, number: int) -> dict:
                 "conservative": plan.conservative,
                 "kind": plan.model.kind,
                 "fokker_planck_weight": plan.fokker_planck_weight,
-                "flow_weight": plan.flow_weight if expert.teacher else 0.0,
+                "flow_weight": plan.flow_weight if expert.follows_flow else 0.0,
                 "anchor_weight": plan.anchor_weight,
                 "steps": expert.steps,
                 "seconds": expert.seconds,

@@ -13,7 +13,7 @@ from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.checkpoint.record import ExpertRecord
 from fpforce.training.data.held_out import STRETCHES, held_out, split_off
 from fpforce.training.data.read import read_training_set
-from fpforce.training.loop.early_stopping import NEXT_TO_BEST, WORSE, Watching, keep_best
+from fpforce.training.loop.early_stopping import NEXT_TO_BEST, WORSE, Watching, keep_best, leads_astray
 from fpforce.training.loop.gap import gap_kt
 from fpforce.training.loop.held_out_losses import Losses, Watched
 from fpforce.training.recipe.read import load_recipe
@@ -171,6 +171,29 @@ def test_training_that_memorises_begins_early_with_its_flow_from_the_best_weight
     energy.load_state_dict(teacher["weights"])
     data = read_training_set(recipe.data, temperature_k=300.0, batch_size=64)
     assert Watched(data.held_out, checkpoint.plans[0], 1e-4).losses(energy).denoising <= NEXT_TO_BEST * min(before)
+
+
+def test_flow_that_leads_astray_is_let_go(small_recipe, tmp_path):
+    recipe = memorising(small_recipe, tmp_path, "loss.flow_weight=1000", "loss.flow_begin=0.1", "data.stride=4")
+    checkpoint = read_checkpoint(train(recipe, show_progress=False))
+    record = checkpoint.record.expert
+    teacher, losses = record.teacher, dict(zip(record.watched["step"], record.watched["denoising"], strict=True))
+    assert teacher["let_go"] and not record.follows_flow
+    (risen,) = (step for step, loss in losses.items() if step > teacher["step"] and loss > WORSE * teacher["denoising"])
+    after = [loss for step, loss in losses.items() if step > risen]
+    assert after and max(after) <= WORSE * teacher["denoising"]
+    assert losses[max(losses)] < teacher["denoising"]  # it went on learning
+
+
+def test_a_flow_leads_astray_where_training_frames_are_known_worse():
+    record = ExpertRecord()
+    assert not leads_astray(record, 9.0)  # no flow
+    record.teacher = {"step": 10, "weights": {}, "denoising": 0.2}
+    assert not leads_astray(record, 0.2 * WORSE) and leads_astray(record, 0.201 * WORSE)
+    record.teacher["let_go"] = True
+    assert not leads_astray(record, 9.0)
+    record.teacher = {"step": 10, "weights": {}}  # of an earlier version
+    assert not leads_astray(record, 9.0)
 
 
 def test_gap_of_an_exact_energy_is_zero_and_grows_with_what_is_added_to_it(alanine_set, small_recipe, tmp_path):
