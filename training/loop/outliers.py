@@ -1,7 +1,7 @@
 """Gradients that are far larger than usual, scaled down before an optimizer learns anything from them.
 
 In: weights with the gradients of a step, and their usual norm. Out: the usual norm after it. The Fokker-Planck term is
-the square of a residual that is large at small noise, and of a point there now and then it is a hundred times the mean.
+the square of a residual that is large at small noise, and of a point there now and then it is far larger than the mean.
 Adam divides by the root of a mean square of gradients over a hundred steps, in all of which such a one would hold every
 weight back.
 Source: Seetharaman et al., arXiv 2007.14469 (clipping by the norms that were).
