@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fpforce.analysis.histograms import LEAST_POPULATION, main_barrier, plane_edges
 from fpforce.analysis.planes import PositionPlane, choose_planes, upper_basin
 from fpforce.molecule.mapping import list_beads
 
@@ -43,3 +44,16 @@ def test_coordinates_are_positions_whatever_the_leading_axes():
     positions = np.random.default_rng(0).normal(size=(4, 3, 1, 3)).astype(np.float32)
     np.testing.assert_array_equal(plane.coordinates(positions), positions[..., 0, :2])
     assert set(plane.signals(plane.coordinates(positions))) == {"x", "y"}
+
+
+def test_frames_far_out_behind_empty_bins_are_no_basin():
+    rng = np.random.default_rng(0)
+    two = np.concatenate([rng.normal(-1.0, 0.3, 2400), rng.normal(1.0, 0.3, 600)])
+    values = np.concatenate([two, [6.0, 6.1]])
+    split, height = main_barrier(values, plane_edges(values))
+    assert -0.4 < split < 0.4 and height > 1.0
+    one = np.concatenate([rng.normal(0.0, 1.0, 3000), [9.0]])
+    split, _ = main_barrier(one, plane_edges(one))
+    assert LEAST_POPULATION <= (one > split).mean() <= 1.0 - LEAST_POPULATION
+    spiked = np.concatenate([np.zeros(2999), [5.0]])  # all but one in a single bin
+    assert abs(main_barrier(spiked, plane_edges(spiked))[0]) < 0.1
