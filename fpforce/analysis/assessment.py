@@ -58,7 +58,8 @@ class Assessment:
     `frames_sampled`: of each set in the distances of bonds, angles and other distributions, at most MOST_SAMPLED.
     `self_consistency`: divergence of the simulation from the iid samples, over the floor of the reference; None without
     iid samples. `protein`: None for a molecule without a chain of CA beads. `interfaces`: of molecules that touch and
-    that no bond joins. `wall`: how often it acted in the counted frames of the simulations, None without one.
+    that no bond joins. `wall`: how often it acted in the counted frames of the simulations, None without one;
+    `wall_reference`: how often it would in sampled frames of the reference.
     `support`: how many of these lie outside of what the model has seen, None where that cannot be said.
     `diagnosis`: what is wrong, the likeliest cause first, and what to do; empty where nothing is.
     """
@@ -84,6 +85,7 @@ class Assessment:
     protein: ProteinAssessment | None
     interfaces: tuple[InterfaceAssessment, ...]
     wall: WallAction | None
+    wall_reference: WallAction | None
     support: SupportAssessment | None
     checks: tuple[Check, ...]
     status: str
@@ -321,6 +323,7 @@ def _judge(
         protein=assess_protein(beads, reference_halves, pools, settings.folded, all_frames.kinetics),
         interfaces=assess_interfaces(beads, reference_halves, pools),
         wall=all_frames.wall,
+        wall_reference=None if settings.wall is None else settings.wall.action(pools["reference"]),
         support=assess_support(settings.support, simulations, all_frames.sources, all_frames.starts),
     )
     checks = checks_of(figures, settings.thresholds)

@@ -129,8 +129,9 @@ def _beside_the_data(figures: dict[str, Any], missed: set[str], facts: RunFacts)
     excursion, wall, support = figures["excursion"], figures["wall"], figures["support"]
     outside = 0.0 if excursion is None else excursion.outside - 2.0 * excursion.floor
     pushed = 0.0 if wall is None else wall.more_than_a_kt
+    expected = 0.0 if wall is None else figures["wall_reference"].more_than_a_kt
     unseen = support is not None and "outside_support" in missed
-    if max(outside, pushed) <= OUTSIDE and not unseen:
+    if max(outside, pushed - 2.0 * expected) <= OUTSIDE and not unseen:
         return None
     parts, by_distance = [], True
     if unseen:
@@ -146,7 +147,7 @@ def _beside_the_data(figures: dict[str, Any], missed: set[str], facts: RunFacts)
             f"({excursion.floor:.1%} of its own other frames)"
         )
     if wall is not None:
-        parts.append(f"the wall pushes by more than 1 kT in {pushed:.1%}")
+        parts.append(f"the wall pushes by more than 1 kT in {pushed:.1%} ({expected:.1%} of the reference)")
     if wall is None and by_distance:
         remedy = "a wall below the smallest distances of the data, and more training"
         command = next_commands.train_anew(facts, "wall", "model.wall=true")

@@ -100,7 +100,7 @@ def _inconsistent(figures: dict[str, Any], facts: RunFacts, few: str) -> Finding
     text = f"the model's samples are right and its simulation is not{apart}{gap}{few}"
     if _shape_is_right(figures):
         text = f"{text}; {ONLY_WEIGHTS}"
-    if training.rounds <= FEW_ROUNDS:
+    if training.rounds <= FEW_ROUNDS or _as_simulated(facts):
         return Finding(
             INCONSISTENT,
             text,

@@ -52,6 +52,7 @@ def summarise(
         "bond_w1_nm": _geometry(a.bonds),
         "angle_w1_rad": _geometry(a.angles),
         "wall": None if a.wall is None else asdict(a.wall),
+        "wall_reference": None if a.wall_reference is None else asdict(a.wall_reference),
         "outside": None if a.excursion is None else asdict(a.excursion),
     }
     kept = ("seconds", "steps", "device", "step_ms", "commit", "data_sha256", "experts", "hand_overs", "calibration")

@@ -131,6 +131,9 @@ def _describe_wall(force_field: "ModelFile") -> list[str]:
     wall = force_field.metadata.get("wall")
     if not wall:
         return []
+    if wall.get("of_pairs"):
+        distances_nm = force_field.weights()["wall.distance_nm"]
+        return [f"wall (nm)     {len(distances_nm)} pairs, {distances_nm.min():.4f} to {distances_nm.max():.4f}"]
     distances = [f"{'-'.join(entry['names'])} {entry['distance_nm']:.4f}" for entry in wall["smallest_distances"]]
     return ["wall (nm)     " + ", ".join(distances)]
 

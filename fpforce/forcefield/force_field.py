@@ -78,7 +78,10 @@ class ForceField(ModelFile):
     def wall(self) -> Wall | None:
         """The excluded volume that is part of the energy, or None."""
         record = self.metadata.get("wall")
-        return None if record is None else Wall.of(self.beads, record["smallest_distances"])
+        if record is None:
+            return None
+        of_pairs = record.get("of_pairs", False)
+        return Wall.of_constants(self.weights()) if of_pairs else Wall.of(self.beads, record["smallest_distances"])
 
     @property
     def topology(self) -> "app.Topology":

@@ -1,12 +1,13 @@
-"""The excluded volume of a coarse-grained molecule: a wall below the smallest distances of the data.
+"""The excluded volume of a coarse-grained molecule: a wall at the smallest distances of the data.
 
 In: a bead table, and the frames of a training. Out: a `Wall`, which is a part of the force field where the recipe asks
-for it (`model.wall`). Zero for everything that the data have seen, so it takes no part in training; it keeps a
-simulation that left the data from letting beads pass through each other.
+for it (`model.wall`). It takes no part in training. By bead names it is zero for everything that the data have seen,
+and keeps a simulation that left the data from letting beads pass through each other. Of each pair of one molecule it
+reaches a little into the data, as far as MEAN_ENERGY_KT allows, and holds the pair's distances to their smallest.
 Source: docs/method.md, eq. 22.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,10 @@ from fpforce.molecule.graph import neighbours_of, steps_from
 
 HEIGHT_KT = 1000.0  # of a pair's wall at distance 0: 1 kT at 0.9 of the smallest distance, 8 kT at 0.8
 FEWEST_BONDS = 3  # bonds and angles have the prior
+MEAN_ENERGY_KT = 0.05  # over the data, of the walls of all pairs of one molecule
+TAIL = 0.1  # part of the frames of the data, at most, that any of these walls reaches
+MOST_FRAMES = 50_000  # of the data, by which they are placed
+HALVINGS = 40
 _CHUNK_DISTANCES = 4_000_000  # held at once
 
 
@@ -67,6 +72,12 @@ class Wall:
         distances_nm = np.array([by_names[_names(beads, pair)] for pair in pairs], dtype=np.float64)
         return cls(np.array(pairs, dtype=np.int64).reshape(-1, 2), distances_nm)
 
+    @classmethod
+    def of_constants(cls, constants: Mapping[str, np.ndarray]) -> "Wall":
+        """What `constants` gave."""
+        pairs = np.stack([constants["wall.first"], constants["wall.second"]], axis=1)
+        return cls(pairs.astype(np.int64), constants["wall.distance_nm"].astype(np.float64))
+
     def energies_kt(self, positions_nm: np.ndarray) -> np.ndarray:
         """Energy (F,) in kT of frames (F, beads, 3)."""
         return np.concatenate(
@@ -115,9 +126,36 @@ def smallest_distances(molecules: Iterable[tuple[BeadTable, np.ndarray]]) -> lis
     return [{"names": list(names), "distance_nm": distance} for names, distance in sorted(smallest.items())]
 
 
-def wall_record(smallest: list[dict[str, Any]]) -> dict[str, Any]:
-    """What fpforce.json says of a wall of these smallest distances."""
-    return {"height_kt": HEIGHT_KT, "fewest_bonds": FEWEST_BONDS, "smallest_distances": smallest}
+def distances_of_pairs(beads: BeadTable, frames_nm: np.ndarray) -> np.ndarray:
+    """The distance (P,) in nm below which each of `distant_pairs` repels, such that all of them together have a mean
+    energy of MEAN_ENERGY_KT over frames (F, beads, 3) in nm, each the same, or where that is less the TAIL quantile of
+    its distances.
+
+    Few frames place a wall near their smallest distance, many a little above it. Empty where there is no such pair.
+    """
+    pairs = distant_pairs(beads)
+    frames_nm = frames_nm[:: -(-len(frames_nm) // MOST_FRAMES)]
+    reached = max(1, round(TAIL * len(frames_nm)))
+    found = [np.zeros(0)]
+    for some in np.array_split(pairs, -(-len(pairs) * len(frames_nm) // _CHUNK_DISTANCES)) if len(pairs) else []:
+        nearest = np.concatenate([np.sort(part, axis=0)[:reached] for part in _distances(frames_nm, some)])
+        nearest = np.sort(nearest, axis=0)[:reached]
+        energy_kt = MEAN_ENERGY_KT / len(pairs) * len(frames_nm)  # of all frames
+        low, high = nearest[0], nearest[-1]
+        for _ in range(HALVINGS):
+            middle = 0.5 * (low + high)
+            less = HEIGHT_KT * (np.maximum(1.0 - nearest / middle, 0.0) ** 3).sum(0) < energy_kt
+            low, high = np.where(less, middle, low), np.where(less, high, middle)
+        found.append(high)
+    return np.concatenate(found)
+
+
+def wall_record(smallest: list[dict[str, Any]] | None) -> dict[str, Any]:
+    """What fpforce.json says of a wall of these smallest distances; None: of one of each pair, whose distances are with
+    the weights.
+    """
+    record = {"height_kt": HEIGHT_KT, "fewest_bonds": FEWEST_BONDS}
+    return record | ({"of_pairs": True} if smallest is None else {"smallest_distances": smallest})
 
 
 def distant_pairs(beads: BeadTable) -> np.ndarray:

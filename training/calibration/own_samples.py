@@ -64,7 +64,7 @@ def for_molecule(
     if rounds < 0:
         raise InputError(f"{rounds} rounds of calibration; give 0 or more")
     settings = calibration_of(checkpoint.recipe, overrides).model_copy(
-        update={"rounds": rounds, "likelihood_frames": likelihood_frames}
+        update={"rounds": rounds, "most_rounds": None, "likelihood_frames": likelihood_frames}
     )
     bound = of_one_molecule(checkpoint, topology)
     bound.record.calibration = None

@@ -9,11 +9,42 @@ from fpforce.training.checkpoint.record import CalibrationRecord
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.recipe.sections import CalibrationRecipe
 
+PATIENCE = 4  # rounds without gain, which end those beyond calibration.rounds
+NEARER = 1.0 / 3.0  # of its relative entropy, by which a round is nearer to the data than noise alone brings it
+
 
 def is_wanted(settings: CalibrationRecipe, record: CalibrationRecord | None) -> bool:
     """Whether the settings ask for what the calibration `record` (None: nothing) has not had."""
-    more_rounds = (settings.rounds or 0) > (0 if record is None else record.done)
-    return more_rounds or fit_is_wanted(settings, record) or levels_are_wanted(settings, record)
+    stages = (rounds_are_wanted, fit_is_wanted, levels_are_wanted)
+    return any(wanted(settings, record) for wanted in stages)
+
+
+def rounds_are_wanted(settings: CalibrationRecipe, record: CalibrationRecord | None) -> bool:
+    """Whether there are fewer rounds than were asked for, or they may go on and still come nearer to the data."""
+    done = 0 if record is None else record.done
+    if record is None or done < (settings.rounds or 0):
+        return bool(settings.rounds)
+    return 0 < done < most_rounds(settings) and not record.refused and rounds_without_gain(record) < PATIENCE
+
+
+def most_rounds(settings: CalibrationRecipe) -> int:
+    """How many rounds there may be in all."""
+    return max(settings.rounds or 0, settings.most_rounds or 0)
+
+
+def rounds_without_gain(record: CalibrationRecord) -> int:
+    """How many rounds at the present temperatures there were since the last gain.
+
+    A gain is a round that is nearer to the data by NEARER than the last one that was a gain: a slow approach, each
+    round a fifth nearer than the one before, is one every second time. While rounds come nearer, steps go all the way;
+    from then on what is left is noise, of which the average is taken.
+    """
+    nats = record.relative_entropy[record.settings.get("ladder_since", 0) :]
+    last = 0
+    for here, value in enumerate(nats):
+        if value < (1.0 - NEARER) * nats[last]:
+            last = here
+    return max(len(nats) - 1 - last, 0)
 
 
 def levels_are_wanted(settings: CalibrationRecipe, record: CalibrationRecord | None) -> bool:

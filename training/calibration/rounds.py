@@ -30,6 +30,7 @@ from fpforce.training.calibration.newton import (
     newton_step,
     resampled,
 )
+from fpforce.training.calibration.policy import most_rounds, rounds_are_wanted, rounds_without_gain
 from fpforce.training.calibration.resolution import SHORTEST_PS, in_words, picoseconds, resolved_pairs, says_enough
 from fpforce.training.calibration.round_in_shards import shard_replicas, simulate_round
 from fpforce.training.checkpoint.checkpoint import Checkpoint
@@ -51,7 +52,6 @@ FAR_APART = 0.5  # nats after the last round; a calibration that went well ends 
 # Times and nats above the best round, beyond which a round goes back to it. Rounds of 64 replicas and 20 ps scatter by
 # 0.1 nats.
 FAR_WORSE, FAR_WORSE_NATS = 10.0, 0.5
-NEARER = 1.0 / 3.0  # of its relative entropy, by which a round is nearer to the data than noise alone brings it
 SURE = 2.0  # standard errors by which a simulation must have gone away from held-out frames, to be taken back
 
 
@@ -76,8 +76,7 @@ def calibrate_in_rounds(
     """
     record = checkpoint.record.calibration
     assert record is not None
-    t_eval, rounds = record.t_eval, settings.rounds
-    assert rounds is not None  # the recipe is settled
+    t_eval = record.t_eval
 
     def at_t_eval(frames: Tensor) -> Tensor:
         return frames if record.samples else noised(frames, t_eval, generator)
@@ -131,14 +130,14 @@ def calibrate_in_rounds(
     logger.info(
         "calibrating the last layer%s in rounds of simulation, up to %d: %g ps of %d replicas at %d temperature%s",
         in_words(modes, record.pairs),
-        settings.rounds,
+        most_rounds(settings),
         settings.picoseconds,
         settings.replicas,
         settings.rungs,
         "" if settings.rungs == 1 else "s",
     )
     with tempfile.TemporaryDirectory() as folder, run.where.pool() as pool:
-        while record.done < rounds:
+        while rounds_are_wanted(settings, record):
             began, model = time.monotonic(), Path(folder) / "model.pt"
             if stop.is_set():
                 return False
@@ -159,7 +158,7 @@ def calibrate_in_rounds(
             simulated = inputs.unflatten(0, settled.shape[:2])
             stiffness = chosen_stiffness(known, simulated, slopes, record.shift)
             _follow(record, inputs.mean(0))
-            gain = 1.0 / (1 + rounds_without_gain(record.relative_entropy[since:]))
+            gain = 1.0 / (1 + rounds_without_gain(record))
             step = newton_step(known.mean(0), inputs, slopes, record.shift, gain, stiffness)
             record.stiffness.append(stiffness)
             (draw,) = seeds(run.seed, "replicas after a round", record.done)
@@ -195,17 +194,6 @@ def on_rungs(positions_nm: Tensor, rungs: int) -> Tensor:
     """
     new = [positions_nm[0].roll(1 + k, 0) for k in range(rungs - len(positions_nm))]
     return torch.cat([positions_nm[:rungs], torch.stack(new)]) if new else positions_nm[:rungs]
-
-
-def rounds_without_gain(relative_entropy: list[float]) -> int:
-    """How many rounds there were since the last that was nearer to the data by NEARER than any before it.
-
-    While they come nearer, steps go all the way; from then on what is left is noise, of which the average is taken.
-    """
-    since = 0
-    for done in range(1, len(relative_entropy)):
-        since = 0 if relative_entropy[done] < (1.0 - NEARER) * min(relative_entropy[:done]) else since + 1
-    return since
 
 
 def _follow(record: CalibrationRecord, mean: Tensor) -> None:
@@ -261,7 +249,7 @@ def _take(
             "calibration round %d of %d: %s and simulation %.3g nats apart, %.3g in round %d, to which it goes back: "
             "simulate more than %d replicas or longer than %g ps in a round, or train further before calibrating",
             record.done,
-            settings.rounds,
+            most_rounds(settings),
             record.target,
             nats,
             best["relative_entropy"],
@@ -275,7 +263,7 @@ def _take(
         "calibration round %d of %d: %s and simulation %.4f nats apart, %.0f%% of the frames count after the step; "
         "stiffness %g",
         record.done,
-        settings.rounds,
+        most_rounds(settings),
         record.target,
         nats,
         100 * step.effective,

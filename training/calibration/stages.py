@@ -25,6 +25,7 @@ from fpforce.training.calibration.policy import (
     is_wanted,
     levels_are_wanted,
     refuse_other_rounds,
+    rounds_are_wanted,
 )
 from fpforce.training.calibration.rounds import calibrate_in_rounds
 from fpforce.training.checkpoint.checkpoint import Checkpoint, read_checkpoint, replace_record
@@ -65,7 +66,7 @@ def calibrate(checkpoint_path: Path, recipe: Recipe, training_set: TrainingSet) 
             energy = calibratable(checkpoint, t_eval)
         if fit_is_wanted(settings, checkpoint.record.calibration):
             _fit_to_likelihoods(checkpoint, energy, settings.likelihood_frames, training_set, generator, stop)
-        if (settings.rounds or 0) > checkpoint.record.calibration.done:
+        if rounds_are_wanted(settings, checkpoint.record.calibration):
             done = calibrate_in_rounds(
                 checkpoint,
                 energy,

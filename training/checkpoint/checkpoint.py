@@ -21,7 +21,7 @@ from torch import Tensor
 from fpforce.forcefield.artifact import describe_file
 from fpforce.forcefield.transferable.knowledge import Knowledge
 from fpforce.forcefield.transferable.recognise import recognise
-from fpforce.forcefield.wall import Wall
+from fpforce.forcefield.wall import Wall, distant_pairs
 from fpforce.foundation.atomic_files import replacing
 from fpforce.foundation.errors import InputError
 from fpforce.foundation.foreign_files import damage_as_value_error, refuse_damaged_zip
@@ -32,7 +32,7 @@ from fpforce.training.models import build_model
 from fpforce.training.models.contract import DiffusionEnergy, DiffusionScore
 from fpforce.training.models.experts import Expert, Experts, covering
 from fpforce.training.models.transferable import TransferableEnergy, build_transferable
-from fpforce.training.recipe.models import has_wall
+from fpforce.training.recipe.models import PAIRS, wall_of
 from fpforce.training.recipe.plan import ExpertPlan, plan_experts
 from fpforce.training.recipe.read import parse_recipe
 from fpforce.training.recipe.sections import Recipe
@@ -134,7 +134,12 @@ class Checkpoint(AnyCheckpoint):
 
     def wall(self, number: int = 0) -> Wall | None:
         """The wall of the force field that this expert is, or None."""
-        if not has_wall(self.plans[number].model):
+        wall = wall_of(self.plans[number].model)
+        if wall == PAIRS:
+            assert self.record.wall_distances_nm is not None  # as below
+            pairs, distances_nm = distant_pairs(self.beads), self.record.wall_distances_nm.numpy()
+            return Wall(pairs, distances_nm) if len(pairs) else None
+        if not wall:
             return None
         assert self.record.smallest_distances is not None  # a training of such a model begins with them
         return Wall.of(self.beads, self.record.smallest_distances)

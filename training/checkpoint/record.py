@@ -18,7 +18,7 @@ from fpforce.molecule.beads import BeadTable
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.data.normalisation import Normalisation
-from fpforce.training.recipe.models import has_wall
+from fpforce.training.recipe.models import PAIRS, wall_of
 from fpforce.training.recipe.plan import ExpertPlan
 from fpforce.training.recipe.sections import Recipe
 
@@ -204,7 +204,8 @@ class TrainingRecord:
     (fpforce.trajectories.weights), or None. transferable: None for one molecule, else
     `knowledge` of the types (fpforce.forcefield.transferable), the names `trained_on`, and of a few `molecules` the
     entries that differ between them by name; the record's own are then the first one's. smallest_distances: of the
-    data, as in fpforce.forcefield.wall, where a model of the recipe has a wall. support: frames that say what the model
+    data, as in fpforce.forcefield.wall, where a model of the recipe has a wall by names; wall_distances_nm (pairs,):
+    where one has a wall of each pair. support: frames that say what the model
     has seen, as in training.data.dataset.TrainingSet.support_frames; None in the record of an earlier version.
     unfinished_fit: weights and summary, by number of an expert, of a denoising fit that was stopped before its last
     expert.
@@ -227,6 +228,7 @@ class TrainingRecord:
     calibration: CalibrationRecord | None = None
     forces: dict | None = None
     smallest_distances: list[dict] | None = None
+    wall_distances_nm: Tensor | None = None
     origin_nm: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     transferable: dict | None = None
     weights: dict | None = None
@@ -239,6 +241,7 @@ class TrainingRecord:
         recipe: Recipe, plans: tuple[ExpertPlan, ...], training_set: TrainingSet | MoleculeSet
     ) -> "TrainingRecord":
         """The record of a run that begins; plans: what the recipe asks of each expert."""
+        walls = [wall_of(plan.model) for plan in plans]
         return TrainingRecord(
             recipe=recipe.model_dump(mode="json"),
             scale_nm=training_set.scale_nm,
@@ -249,8 +252,9 @@ class TrainingRecord:
             experts=[ExpertRecord() for _ in plans],
             active=len(plans) - 1,
             **training_set.record(),
-            smallest_distances=training_set.smallest_distances()
-            if any(has_wall(plan.model) for plan in plans)
+            smallest_distances=training_set.smallest_distances() if True in walls else None,
+            wall_distances_nm=training_set.wall_distances_nm()
+            if PAIRS in walls and isinstance(training_set, TrainingSet)
             else None,
         )
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fpforce.forcefield.transferable.graph import held_pairs
 from fpforce.forcefield.transferable.statistics import measure
-from fpforce.forcefield.wall import smallest_distances
+from fpforce.forcefield.wall import MOST_FRAMES, distances_of_pairs, smallest_distances
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.space import PLANE, space_of
@@ -148,6 +148,11 @@ class TrainingSet:
     def smallest_distances(self) -> list[dict]:
         """Of beads that are not near along the bonds, as in fpforce.forcefield.wall."""
         return smallest_distances([(self.beads, self.frames.numpy() * self.scale_nm)])
+
+    def wall_distances_nm(self) -> Tensor:
+        """Of each pair of distant beads (pairs,), as in fpforce.forcefield.wall."""
+        some = self.by_weight[:: -(-self.count // MOST_FRAMES)]
+        return torch.from_numpy(distances_of_pairs(self.beads, some.numpy() * self.scale_nm))
 
     def check_frames(self) -> Tensor:
         """Frames spread evenly over the set, which travel in the checkpoint for the checks at export."""

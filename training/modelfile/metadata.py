@@ -28,7 +28,6 @@ def metadata_of(
     plan, network, wall = checkpoint.plans[number], physical.energy.network, checkpoint.wall(number)
     prior, walls = physical.energy.prior, {}
     if wall is not None:
-        assert checkpoint.record.smallest_distances is not None  # the wall was made of them
         walls = {"wall": wall_record(checkpoint.record.smallest_distances)}
     return (
         walls

@@ -54,6 +54,12 @@ def rebuild(description: str, weights: bytes) -> PhysicalEnergy:
     own = energy.state_dict()
     energy.load_state_dict({name: tensor for name, tensor in tensors.items() if name in own})
     record = metadata.get("wall")
+    if record is None:
+        wall = None
+    elif record.get("of_pairs"):
+        wall = Wall.of_constants({name: tensor.numpy() for name, tensor in tensors.items() if name.startswith("wall.")})
+    else:
+        wall = Wall.of(beads, record["smallest_distances"])
     return (
         PhysicalEnergy(
             energy.float(),
@@ -62,7 +68,7 @@ def rebuild(description: str, weights: bytes) -> PhysicalEnergy:
             metadata["kt_kj_per_mol"],
             metadata["t_eval"],
             metadata["origin_nm"],
-            None if record is None else Wall.of(beads, record["smallest_distances"]),
+            wall,
         )
         .eval()
         .requires_grad_(False)

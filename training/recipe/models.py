@@ -11,7 +11,11 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 _PRIOR = "build on the analytic prior (diffused Gaussian, and of molecules bonds and angles)"
 
 _CHIRAL = "false: a molecule and its mirror image have one energy, exactly; for molecules that have no hand"
-_WALL = "excluded volume: keep beads at least 3 bonds apart from coming nearer than they do in the data"
+_WALL = (
+    "excluded volume: keep beads at least 3 bonds apart from coming nearer than they do in the data; true: one "
+    "distance for all beads of two names, pairs: one for each pair of one molecule"
+)
+PAIRS = "pairs"
 
 
 class Section(BaseModel):
@@ -34,7 +38,9 @@ class InternalRecipe(Section):
     )
     chiral: bool = Field(True, description=_CHIRAL)
     prior: bool = Field(True, description=_PRIOR)
-    wall: bool = Field(False, description=_WALL)
+    wall: bool | Literal["pairs"] | None = Field(
+        None, description=f"{_WALL}; by default pairs where there are rounds of calibration by default, else false"
+    )
     unseen: float = Field(
         0.0,
         ge=0,
@@ -64,7 +70,7 @@ class GraphTransformerRecipe(Section):
     head_width: int = Field(16, ge=1, le=4096, description="features of an attention head; divides the width")
     chiral: bool = Field(True, description=_CHIRAL)
     prior: bool = Field(True, description=_PRIOR)
-    wall: bool = Field(False, description=_WALL)
+    wall: bool | Literal["pairs"] = Field(False, description=_WALL)
     identity: bool = Field(True, description="an embedding of each bead's own, besides those of its name and residue")
     edges: Literal["frames", "displacement"] = Field(
         "frames",
@@ -105,7 +111,7 @@ class CustomRecipe(Section):
     network: str = Field(description="its name among the entry points of the group fpforce.networks")
     settings: dict[str, Any] = Field({}, description="keyword arguments for it")
     prior: bool = Field(True, description=_PRIOR)
-    wall: bool = Field(False, description=_WALL)
+    wall: bool | Literal["pairs"] = Field(False, description=_WALL)
 
 
 class MlpRecipe(Section):
@@ -131,9 +137,11 @@ ModelRecipe = Annotated[
 ]
 
 
-def has_wall(model: ModelRecipe) -> bool:
-    """Whether the force field of this model has a wall; a particle in the plane (`mlp`) never has."""
-    return getattr(model, "wall", False)
+def wall_of(model: ModelRecipe) -> bool | str:
+    """What wall the force field of this model has: none, one by bead names (True), or PAIRS; a particle in the plane
+    (`mlp`) never has one.
+    """
+    return getattr(model, "wall", None) or False
 
 
 def sections_of(annotation: Any) -> list[type[BaseModel]]:

@@ -4,9 +4,10 @@ A recipe without `experts` is a mixture of one.
 """
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
-from fpforce.training.recipe.models import ModelRecipe
+from fpforce.training.recipe.models import PAIRS, InternalRecipe, ModelRecipe
 from fpforce.training.recipe.sections import T_EVAL, ExpertRecipe, Recipe
 
 FOKKER_PLANCK_WEIGHT = 5e-4  # where the recipe leaves it open
@@ -16,7 +17,7 @@ V_MIN_OF_MANY = 0.05  # the same for more than FEW degrees of freedom and the ki
 # Mean distance of neighbours in the chain, in units of the molecule's size, below which lengths that go with a bond
 # shrink with it: the longer a chain, the shorter its bonds in these units.
 BOND = 0.9
-ROUNDS = 8  # of calibration, where the recipe leaves them open
+ROUNDS, MOST_ROUNDS = 8, 24  # of calibration, where the recipe leaves them open
 FEWEST_STEPS = 2000  # a training that is asked to be shorter is a trial, which is not calibrated unless it says so
 FEWEST_MINUTES = 2.0
 FLOW_WEIGHT = 0.05  # where the recipe leaves it open; chosen on the first of benchmarks/studies/strangers.py
@@ -82,6 +83,11 @@ def settled(
         at = covered if begun_with is None else begun_with.diffusion.evaluated_at
         diffusion = diffusion.model_copy(update={"t_eval": at})
     wanted = (degrees_of_freedom or 0) > FEW and _calibrates(recipe)
+    recipe = _with_walls(recipe, begun_with, PAIRS if wanted else False)
+    if calibration.most_rounds is None:
+        ours = MOST_ROUNDS if wanted and calibration.rounds is None else None
+        most = ours if begun_with is None else begun_with.calibration.most_rounds
+        calibration = calibration.model_copy(update={"most_rounds": most})
     for name, ours in (("denoising_fit", wanted), ("rounds", ROUNDS if wanted else 0)):
         if getattr(calibration, name) is None:
             begun = None if begun_with is None else getattr(begun_with.calibration, name)
@@ -89,6 +95,24 @@ def settled(
                 begun = False  # as runs of earlier versions began
             calibration = calibration.model_copy(update={name: ours if begun is None else begun})
     return recipe.model_copy(update={"loss": loss, "diffusion": diffusion, "calibration": calibration})
+
+
+def _with_walls(recipe: Recipe, begun_with: Recipe | None, ours: str | bool) -> Recipe:
+    """With `ours` for the walls that the recipe leaves open, or those of the run it goes on with."""
+
+    def walled(model: ModelRecipe, begun: ModelRecipe | None) -> ModelRecipe:
+        if not isinstance(model, InternalRecipe) or model.wall is not None:
+            return model
+        theirs = getattr(begun, "wall", None)
+        return model.model_copy(update={"wall": ours if theirs is None else theirs})
+
+    begun = [None] if begun_with is None else [one.model for one in begun_with.experts]
+    experts = [
+        one if one.model is None else one.model_copy(update={"model": walled(one.model, theirs)})
+        for one, theirs in zip_longest(recipe.experts, begun[: len(recipe.experts)])
+    ]
+    model = walled(recipe.model, None if begun_with is None else begun_with.model)
+    return recipe.model_copy(update={"model": model, "experts": experts})
 
 
 def _calibrates(recipe: Recipe) -> bool:

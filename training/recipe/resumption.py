@@ -39,17 +39,24 @@ FREE = frozenset(
     )
 )
 
-# By the data where the recipe has null (recipe.plan.settled).
-SETTLED = ("loss.fokker_planck_weight", "diffusion.v_min", "diffusion.t_eval")  # calibration.rounds may change anyway
+# By the data where the recipe has null (recipe.plan.settled); calibration.rounds may change anyway.
+SETTLED = (
+    "loss.fokker_planck_weight",
+    "diffusion.v_min",
+    "diffusion.t_eval",
+    "model.wall",
+    "experts.N.model.wall",
+)
 
 
 def refuse_other_recipe(begun_with: Recipe, recipe: Recipe) -> None:
     """Raise InputError unless `recipe` differs from the one of the run in what is free to change only."""
     ours, theirs = _flat(begun_with.model_dump(mode="json")), _flat(recipe.model_dump(mode="json"))
     for key in sorted(ours.keys() | theirs.keys()):
-        if re.sub(r"^experts\.\d+\.", "experts.N.", key) in FREE or key.startswith("calibration."):
+        entry = re.sub(r"^experts\.\d+\.", "experts.N.", key)
+        if entry in FREE or key.startswith("calibration."):
             continue
-        if key in SETTLED and theirs.get(key) is None:
+        if entry in SETTLED and theirs.get(key) is None:
             continue
         if ours.get(key) != theirs.get(key):
             raise InputError(

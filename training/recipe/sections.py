@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from fpforce.distributed.parts import Where
-from fpforce.training.recipe.models import GraphTransformerRecipe, InternalRecipe, ModelRecipe, Section
+from fpforce.training.recipe.models import PAIRS, GraphTransformerRecipe, InternalRecipe, ModelRecipe, Section
 
 FEWEST_LIKELIHOODS = 10  # frames; a fit to fewer is one to chance
 # Of t_eval: there noise is a third of the molecule's size. Beyond it mirror images are nearly alike, and no force
@@ -283,6 +283,12 @@ class CalibrationRecipe(Section):
         "of more than five beads and the kind internal, where training may take 2,000 steps and 2 minutes or more, "
         "else 0",
     )
+    most_rounds: int | None = Field(
+        None,
+        ge=0,
+        description="beyond `rounds` they go on up to so many, while one of the last four came nearer to the data; by "
+        "default 24 where `rounds` is left open, else no more than that",
+    )
     series: bool = Field(
         True,
         description="rounds also bring every dihedral of consecutive beads and every distance of two beads to its "
@@ -414,6 +420,11 @@ class Recipe(Section):
             if isinstance(model, InternalRecipe) and model.unseen:
                 raise ValueError(
                     f"{name}.unseen = {model.unseen:g} is for one molecule, and data.molecules gives many; set it to 0"
+                )
+            if getattr(model, "wall", None) == PAIRS:
+                raise ValueError(
+                    f"{name}.wall = pairs has a distance for each pair of one molecule, and data.molecules gives many; "
+                    "set it to true, for one of all beads of two names"
                 )
             if getattr(model, "identity", False):
                 raise ValueError(

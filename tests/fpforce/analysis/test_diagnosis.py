@@ -10,6 +10,7 @@ import pytest
 from fpforce.analysis import AssessmentSettings, ReplicaFrames, assess, causes
 from fpforce.analysis.observables import dihedrals
 from fpforce.analysis.run_facts import RunFacts, SimulationFacts, TrainingFacts
+from fpforce.forcefield.wall import Wall
 from fpforce.molecule.beads import Bead, BeadTable
 
 REPLICAS, TIMES = 40, 100
@@ -79,11 +80,11 @@ def simulated(rng, draw=molecules, positive=(False, True), **changes):
     ]
 
 
-def judged(seed, simulations, facts=FACTS, iid=None, reference_frames=8000, draw_iid=True):
+def judged(seed, simulations, facts=FACTS, iid=None, reference_frames=8000, draw_iid=True, wall=None):
     rng = np.random.default_rng(seed)
     reference = [molecules(rng, (reference_frames,)) for _ in range(2)]
     own = molecules(rng, (8000,)) if iid is None and draw_iid else iid
-    settings = AssessmentSettings(discard=0.0, thinnings=2, facts=facts)
+    settings = AssessmentSettings(discard=0.0, thinnings=2, facts=facts, wall=wall)
     result = assess(BEADS, reference, simulations, training=[molecules(rng, (10_000,))], iid=own, settings=settings)
     return result, reference
 
@@ -203,6 +204,16 @@ def test_what_is_beside_the_data_has_left_them():
     result, _ = judged(10, simulated(rng, bond_width_nm=0.02))
     assert causes.LEFT_THE_DATA in {one.cause for one in result.diagnosis}
     assert result.excursion.outside > 0.1 > result.excursion.floor
+
+
+def test_a_wall_that_acts_as_often_in_the_reference_says_nothing_of_the_simulation():
+    rng = np.random.default_rng(22)
+    nearest = np.quantile(np.linalg.norm(np.diff(molecules(rng, (4000,))[:, [0, 4]], axis=1)[:, 0], axis=-1), 0.1)
+    wall = Wall(np.array([[0, 4]]), np.array([1.15 * nearest]))  # reaches well into the data
+    result, _ = judged(12, simulated(rng), wall=wall)
+    assert result.wall.more_than_a_kt > 0.05 and result.passed
+    assert result.wall.more_than_a_kt == pytest.approx(result.wall_reference.more_than_a_kt, rel=0.2)
+    assert not {one.cause for one in result.diagnosis} & {causes.LEFT_THE_DATA}
 
 
 def test_wrong_simulation_without_samples_asks_for_samples():

@@ -5,7 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fpforce.forcefield.wall import HEIGHT_KT, Wall, distant_pairs, smallest_distances
+from fpforce.forcefield.wall import (
+    HEIGHT_KT,
+    MEAN_ENERGY_KT,
+    TAIL,
+    Wall,
+    distances_of_pairs,
+    distant_pairs,
+    smallest_distances,
+)
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.mapping import list_beads
 
@@ -42,6 +50,50 @@ def test_walls_of_many_molecules_are_those_of_the_nearest_pair_and_hold_for_mole
     wall = Wall.of(chain("B", "A", "A", "A", "B"), smallest)  # B and B so far apart were never seen
     assert wall.pairs.tolist() == [[0, 3], [1, 4]] and wall.distances_nm.tolist() == [0.3, 0.3]
     assert Wall.of(chain("B", "A", "A", "B"), smallest).energies_kt(line) == 0.0
+
+
+def _chain(count):
+    beads = list_beads([{"name": f"B{k}", "residue": "ALA", "mass_da": 12.0} for k in range(count)])
+    return dataclasses.replace(beads, bonds=tuple((k, k + 1) for k in range(count - 1)))
+
+
+@pytest.mark.parametrize("frames", [300, 30_000])
+def test_walls_of_each_pair_cost_the_data_as_much_as_they_may_however_many_frames_there_are(frames):
+    chain, rng = _chain(5), np.random.default_rng(0)
+    positions = rng.normal(size=(frames, 5, 3)) * 0.1
+    positions[:, :, 0] += 0.4 * np.arange(5)
+    distances_nm = distances_of_pairs(chain, positions)
+    wall = Wall(distant_pairs(chain), distances_nm)
+    assert wall.energies_kt(positions).mean() == pytest.approx(MEAN_ENERGY_KT, rel=0.1)
+    for pair, distance in zip(wall.pairs, distances_nm, strict=True):
+        own = Wall(pair[None], distance[None]).energies_kt(positions)
+        found = np.linalg.norm(positions[:, pair[0]] - positions[:, pair[1]], axis=-1)
+        assert found.min() < distance < 1.001 * np.quantile(found, TAIL)
+        if distance < 0.99 * np.quantile(found, TAIL):
+            assert own.mean() == pytest.approx(MEAN_ENERGY_KT / 3, rel=1e-6)
+    others = rng.normal(size=(30_000, 5, 3)) * 0.1
+    others[:, :, 0] += 0.4 * np.arange(5)
+    assert wall.energies_kt(others).mean() < 0.2  # as they would new frames, of few or many
+
+
+def test_wall_of_a_pair_reaches_no_more_than_the_tail_of_the_data():
+    chain, rng = _chain(4), np.random.default_rng(0)
+    positions = np.zeros((1000, 4, 3))
+    positions[:, :, 0] = 0.4 * np.arange(4)
+    positions[:, 3, 0] += rng.uniform(0.0, 1e-4, 1000)  # all frames are as near as this to each other
+    assert distances_of_pairs(chain, positions)[0] == pytest.approx(1.2 + TAIL * 1e-4, abs=5e-6)
+    assert distances_of_pairs(_chain(3), positions[:, :3]).shape == (0,)
+    np.testing.assert_array_equal(distances_of_pairs(chain, positions[:1]), [positions[0, 3, 0]])
+
+
+def test_walls_of_pairs_are_found_in_parts(monkeypatch):
+    chain, positions = _chain(7), np.random.default_rng(0).normal(size=(500, 7, 3))
+    whole = distances_of_pairs(chain, positions)
+    monkeypatch.setattr("fpforce.forcefield.wall._CHUNK_DISTANCES", 700)
+    np.testing.assert_allclose(distances_of_pairs(chain, positions), whole, rtol=1e-12)
+    wall = Wall(distant_pairs(chain), whole)
+    again = Wall.of_constants(wall.constants())
+    assert np.array_equal(again.pairs, wall.pairs) and np.array_equal(again.distances_nm, wall.distances_nm)
 
 
 def test_energy_and_its_first_two_derivatives_vanish_at_the_distance():

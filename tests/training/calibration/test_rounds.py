@@ -14,7 +14,7 @@ import torch
 
 import fpforce
 from fpforce.foundation.errors import InputError
-from fpforce.training.calibration import resolution, rounds
+from fpforce.training.calibration import policy, resolution, rounds
 from fpforce.training.calibration.last_layer import (
     last_layer_inputs,
 )
@@ -173,10 +173,47 @@ def test_replicas_that_go_on_cannot_change_their_number(calibrated):
         ([5.0, 3.0, 2.9, 2.8], 2),
         ([5.0, 3.0, 2.9, 1.0], 0),
         ([0.05, 0.9, 0.05], 2),
+        ([5.0, 4.0, 3.2, 2.56], 1),  # each a fifth nearer than the one before
+        ([5.0, 4.0, 3.2, 2.56, 2.05], 0),
     ],
 )
 def test_steps_go_all_the_way_while_rounds_come_nearer(entropies, without):
-    assert rounds.rounds_without_gain(entropies) == without
+    assert policy.rounds_without_gain(_rounds_done(entropies)) == without
+
+
+def _rounds_done(entropies, **settings):
+    seconds = [1.0] * len(entropies)
+    return CalibrationRecord(1e-5, torch.zeros(1), relative_entropy=entropies, seconds=seconds, settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("entropies", "asked", "more"),
+    [
+        (8 * [1.0], {"rounds": 8}, False),
+        ([], {"rounds": 0, "most_rounds": 24}, False),
+        ([], {"rounds": 8, "most_rounds": 24}, True),
+        (7 * [1.0], {"rounds": 8, "most_rounds": 24}, True),
+        (8 * [1.0], {"rounds": 8, "most_rounds": 24}, False),
+        ([8.0 * 0.8**k for k in range(8)], {"rounds": 8, "most_rounds": 24}, True),
+        ([8.0 * 0.8**k for k in range(8)], {"rounds": 8}, False),
+        ([8.0 * 0.8**k for k in range(24)], {"rounds": 8, "most_rounds": 24}, False),
+        ([1.0, 0.1, 0.1, 0.1, 0.1], {"rounds": 4, "most_rounds": 24}, True),
+        ([1.0, 0.1, 0.1, 0.1, 0.1, 0.1], {"rounds": 4, "most_rounds": 24}, False),
+        ([1.0, 0.1, 0.1, 0.1, 0.1, 0.1], {"rounds": 9, "most_rounds": 4}, True),
+    ],
+)
+def test_rounds_go_on_while_they_come_nearer(entropies, asked, more):
+    record = _rounds_done(entropies)
+    assert policy.rounds_are_wanted(CalibrationRecipe(**asked), record) == more
+    assert not policy.rounds_are_wanted(CalibrationRecipe(**asked), dataclasses.replace(record, refused=True)) or (
+        len(entropies) < asked["rounds"]
+    )
+
+
+def test_rounds_at_other_temperatures_are_compared_among_themselves():
+    fallen, settings = [8.0, 4.0, 2.0, 2.0, 2.0, 2.0, 2.0], CalibrationRecipe(rounds=4, most_rounds=24)
+    assert not policy.rounds_are_wanted(settings, _rounds_done(fallen + [3.0, 2.9], ladder_since=0))
+    assert policy.rounds_are_wanted(settings, _rounds_done(fallen + [3.0, 2.9], ladder_since=7))
 
 
 def test_round_that_makes_things_far_worse_goes_back_to_the_best_one(caplog):
@@ -351,6 +388,20 @@ def test_rounds_go_on_with_an_exchange_of_temperatures(calibrated, tmp_path):
     assert after.positions_nm.shape == (3, *before.positions_nm.shape[1:])
     assert after.relative_entropy[: before.done] == before.relative_entropy
     assert after.best is None or after.best["round"] > before.done  # how near earlier rounds came does not compare
+
+
+@pytest.mark.parametrize(("nearer", "waits", "more"), [(-1e9, 0, 3), (1.0, 1, 1), (1.0, 0, 0)])
+def test_a_calibration_goes_on_while_rounds_come_nearer(calibrated, tmp_path, monkeypatch, nearer, waits, more):
+    path, recipe = calibrated
+    shutil.copytree(path.parent, tmp_path / "run")
+    had = read_checkpoint(path).record.calibration  # two rounds, or as many as other tests have made of them
+    monkeypatch.setattr(policy, "NEARER", nearer)  # every round is nearer, or none is after the first
+    monkeypatch.setattr(policy, "PATIENCE", had.done - 1 + waits)
+    settings = recipe.calibration.model_copy(update={"rounds": had.done, "most_rounds": had.done + 3})
+    other = recipe.model_copy(update={"calibration": settings, "output": tmp_path / "run"})
+    for _ in range(2):  # the second has nothing left to do
+        after = read_checkpoint(train(other, resume=True, show_progress=False)).record.calibration
+        assert after.done == had.done + more and after.relative_entropy[: had.done] == had.relative_entropy
 
 
 def test_new_rungs_begin_where_other_replicas_are():

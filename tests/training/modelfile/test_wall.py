@@ -1,4 +1,4 @@
-"""The wall in a model: nothing to the data and to training, and the same on every backend."""
+"""The wall in a model: nothing to training, nothing or next to nothing to the data, and the same on every backend."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ import torch
 
 import fpforce
 from fpforce.commands.info import describe
-from fpforce.forcefield.wall import HEIGHT_KT
+from fpforce.forcefield.wall import HEIGHT_KT, MEAN_ENERGY_KT
 from fpforce.system import backends
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.export import export
@@ -17,19 +17,24 @@ from fpforce.training.sample import SampleSettings, sample
 from fpforce.training.train import train
 
 
-@pytest.fixture(scope="module")
-def checkpoint(small_recipe, tmp_path_factory):
+@pytest.fixture(scope="module", params=["true", "pairs"])
+def checkpoint(request, small_recipe, tmp_path_factory):
     """The small checkpoint's training again, of a model with a wall."""
     output = tmp_path_factory.mktemp("wall")
-    recipe = small_recipe(output, "run.max_steps=150", "optimizer.warmup_steps=10", "model.wall=true")
+    recipe = small_recipe(output, "run.max_steps=150", "optimizer.warmup_steps=10", f"model.wall={request.param}")
     return read_checkpoint(train(recipe, show_progress=False))
 
 
 @pytest.fixture(scope="module")
 def raised(checkpoint):
     """The same with walls 1.25 times as far out, so that they act on real frames."""
-    smallest = [entry | {"distance_nm": 1.25 * entry["distance_nm"]} for entry in checkpoint.record.smallest_distances]
-    return dataclasses.replace(checkpoint, record=dataclasses.replace(checkpoint.record, smallest_distances=smallest))
+    record = checkpoint.record
+    if record.smallest_distances is None:
+        farther = {"wall_distances_nm": 1.25 * record.wall_distances_nm}
+    else:
+        smallest = [entry | {"distance_nm": 1.25 * entry["distance_nm"]} for entry in record.smallest_distances]
+        farther = {"smallest_distances": smallest}
+    return dataclasses.replace(checkpoint, record=dataclasses.replace(record, **farther))
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +61,15 @@ def test_wall_can_be_added_to_what_was_trained_without(small_recipe, small_check
     assert read_checkpoint(train(recipe, init=small_checkpoint, show_progress=False)).wall() is not None
 
 
-def test_wall_is_zero_for_all_of_the_data_and_the_nearest_pair_touches_it(checkpoint, alanine):
+def test_wall_is_zero_for_the_data_or_small_and_the_nearest_pair_touches_it(checkpoint, alanine):
     frames = fpforce.read_bead_frames(
         alanine / "train.xtc", alanine / "alanine_dipeptide.pdb", beads="backbone5", stride=10
     )
     wall = checkpoint.wall()
+    if checkpoint.record.smallest_distances is None:
+        energies = wall.energies_kt(frames.positions_nm)  # of all frames, the held-out ones among them
+        assert 0.1 * MEAN_ENERGY_KT < energies.mean() < 1.5 * MEAN_ENERGY_KT and (energies > 1.0).mean() < 0.03
+        return
     assert wall.energies_kt(frames.positions_nm).max() < 1e-9
     shrunk = wall.energies_kt(0.97 * frames.positions_nm)
     # every kind of pair has a frame that touches its wall, and there are three pairs
@@ -102,8 +111,15 @@ def test_every_backend_adds_the_wall_to_the_models_energy(raised, field, frames_
 
 def test_only_a_model_with_a_wall_or_volumes_asks_for_the_newer_format(checkpoint, small_recipe, small_model, tmp_path):
     export(checkpoint.path, tmp_path / "model.pt")
-    field = fpforce.load(tmp_path / "model.pt")
-    assert field.metadata["format_version"] == 3 and fpforce.load(small_model).metadata["format_version"] == 3
+    field, of_pairs = fpforce.load(tmp_path / "model.pt"), checkpoint.record.smallest_distances is None
+    assert field.metadata["format_version"] == (9 if of_pairs else 3)
+    assert fpforce.load(small_model).metadata["format_version"] == 3
+    np.testing.assert_array_equal(field.wall.distances_nm, checkpoint.wall().distances_nm)
+    np.testing.assert_array_equal(field.wall.pairs, checkpoint.wall().pairs)
+    assert ("wall (nm)     3 pairs, 0." if of_pairs else "wall (nm)     C-C ") in describe(field)
+    assert "wall (nm)" not in describe(fpforce.load(small_model))
+    if of_pairs:
+        return
     for wall, version in (("true", 2), ("false", 1)):
         recipe = small_recipe(
             tmp_path / wall,
@@ -114,8 +130,6 @@ def test_only_a_model_with_a_wall_or_volumes_asks_for_the_newer_format(checkpoin
         )
         export(train(recipe, show_progress=False), tmp_path / f"{wall}.pt")
         assert fpforce.load(tmp_path / f"{wall}.pt").metadata["format_version"] == version
-    np.testing.assert_array_equal(field.wall.distances_nm, checkpoint.wall().distances_nm)
-    assert "wall (nm)" in describe(field) and "wall (nm)" not in describe(fpforce.load(small_model))
 
 
 def test_energies_beside_samples_are_those_of_the_force_field_with_its_wall(raised, field, tmp_path):

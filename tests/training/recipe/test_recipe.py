@@ -10,8 +10,9 @@ import yaml
 
 from fpforce.analysis.model_causes import FEW_ROUNDS
 from fpforce.foundation.errors import InputError
-from fpforce.training.recipe.plan import ROUNDS, plan_experts, settled
+from fpforce.training.recipe.plan import MOST_ROUNDS, ROUNDS, plan_experts, settled
 from fpforce.training.recipe.read import describe_recipe, load_recipe, parse_recipe
+from fpforce.training.recipe.resumption import refuse_other_recipe
 from fpforce.training.recipe.sections import Recipe
 
 SMALLEST = {"data": {"trajectories": "a.xtc"}, "temperature_k": 300, "output": "out"}
@@ -86,9 +87,55 @@ def test_trainings_of_many_degrees_of_freedom_end_with_rounds_unless_they_are_tr
     assert settled(parse_recipe(SMALLEST | given), freedom).calibration.rounds == rounds
 
 
+def test_rounds_go_on_beyond_the_usual_number_only_where_nobody_gave_one():
+    def most(given, begun=None):
+        return settled(parse_recipe(SMALLEST | given), 33, begun).calibration.most_rounds
+
+    counted = settled(parse_recipe(SMALLEST | {"calibration": {"rounds": ROUNDS}}), 33)
+    assert most({}) == MOST_ROUNDS > ROUNDS
+    assert counted.calibration.most_rounds is None
+    assert most({}, counted) is None  # as runs of earlier versions, which had so many and no more
+    assert most({"run": {"max_steps": 10}}) is None
+    assert most({"calibration": {"most_rounds": 9}}, counted) == 9
+
+
 def test_a_training_that_was_begun_without_rounds_goes_on_without():
     begun = settled(parse_recipe(SMALLEST | {"calibration": {"rounds": 0}}), 33)
     assert settled(parse_recipe(SMALLEST), 33, begun).calibration.rounds == 0
+
+
+@pytest.mark.parametrize(
+    ("freedom", "given", "wall"),
+    [
+        (33, {}, "pairs"),
+        (12, {}, False),
+        (None, {}, False),
+        (33, {"run": {"max_steps": 10}}, False),
+        (33, {"model": {"wall": True}}, True),
+        (33, {"model": {"kind": "graph_transformer"}}, False),
+        (33, {"model": {"kind": "graph_transformer", "wall": "pairs"}}, "pairs"),
+    ],
+)
+def test_trainings_that_end_with_rounds_have_a_wall_of_each_pair_unless_asked_for_another(freedom, given, wall):
+    begun = settled(parse_recipe(SMALLEST | given), freedom)
+    assert begun.model.wall == wall
+    refuse_other_recipe(begun, parse_recipe(SMALLEST | given))  # goes on
+    assert settled(parse_recipe(SMALLEST | given), 33, begun) == begun
+
+
+def test_walls_of_experts_are_settled_one_by_one():
+    experts = [{"t_max": 0.1, "model": {"kind": "internal", "width": 32}}, {"t_max": 1.0}]
+    begun = settled(parse_recipe(SMALLEST | {"experts": experts}), 33)
+    assert begun.experts[0].model.wall == "pairs" and begun.experts[1].model is None and len(begun.experts) == 2
+    refuse_other_recipe(begun, parse_recipe(SMALLEST | {"experts": experts}))
+    earlier = begun.model_copy(update={"experts": [begun.experts[0].model_copy(update={"model": None})]})
+    assert len(settled(parse_recipe(SMALLEST | {"experts": experts}), 33, earlier).experts) == 2
+
+
+def test_walls_of_pairs_are_for_one_molecule():
+    many = {"data": {"molecules": ["folder"], "beads": "ca"}, "model": {"wall": "pairs"}}
+    with pytest.raises(InputError, match=r"model\.wall = pairs has a distance for each pair of one molecule"):
+        parse_recipe(SMALLEST | many)
 
 
 def test_new_runs_keep_the_noise_that_their_first_weights_know():
@@ -101,6 +148,7 @@ def test_what_was_given_or_begun_with_stays():
         "loss": {"fokker_planck_weight": 1e-4},
         "diffusion": {"v_min": 0.01, "t_eval": 3e-5},
         "calibration": {"rounds": 2, "denoising_fit": False},
+        "model": {"wall": True},
     }
     given = parse_recipe(SMALLEST | given)
     assert settled(given, 33) == given
