@@ -16,6 +16,7 @@ from workbench.places import RESULTS
 TUTORIAL = RESULTS.parent / "tutorials" / "muller_brown.ipynb"
 SAMPLES, SIMULATION = "#D55E00", "#0072B2"
 DOTS_PER_INCH = 110
+JUDGED = {"js_ends": "end-to-end", "js_radius": "Rg", "js_dihedrals": "dihedrals"}
 
 
 def variants(rows: list[dict], path: Path, difference: str) -> None:
@@ -118,6 +119,41 @@ def support(rows: list[dict], path: Path) -> None:
     figure.savefig(path, dpi=DOTS_PER_INCH)
 
 
+def strangers(rows: list[dict], path: Path) -> None:
+    """JS excess of samples and simulations of the default, a line for each molecule and a panel for each quantity."""
+    from matplotlib.figure import Figure
+
+    rows = [row for row in rows if row["variant"] == "default"]
+    cases = list(dict.fromkeys(row["case"] for row in rows))
+    figure = Figure(figsize=(8.4, 1.1 + 0.32 * len(cases)), layout="constrained")
+    axes = figure.subplots(1, 3, sharex=True, sharey=True)
+    for axis, (judged, label) in zip(axes, JUDGED.items(), strict=True):
+        axis.axvspan(-1.0, 0.01, color="#EFEFEF", zorder=0)
+        axis.axvline(0.0, color="0.6", lw=0.8)
+        for row in rows:
+            height = len(cases) - 1 - cases.index(row["case"])
+            for shift, kind, colour in ((0.14, "samples", SAMPLES), (-0.14, "simulation", SIMULATION)):
+                value = row[kind][judged] - row["floor"][judged]
+                axis.plot(value, height + shift, "o", ms=5, color=colour, clip_on=False)
+        axis.set_xlabel(f"{label}: JS less floor")
+        axis.spines[["top", "right", "left"]].set_visible(False)
+        axis.tick_params(axis="y", length=0)
+        axis.grid(axis="x", color="#E0E0E0")
+        axis.set_axisbelow(True)
+    axes[0].set_yticks(range(len(cases)), [name.replace("_", " ") for name in reversed(cases)])
+    axes[0].set_ylim(-0.6, len(cases) - 0.4)
+    axes[0].set_xscale("symlog", linthresh=0.01, linscale=0.8)
+    ticks = (0.0, 0.01, 0.03, 0.1)
+    axes[0].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes[0].set_xticks([], minor=True)
+    lowest = min(row[kind][j] - row["floor"][j] for row in rows for kind in ("samples", "simulation") for j in JUDGED)
+    axes[0].set_xlim(left=1.2 * min(lowest, -0.001))
+    for colour, label in ((SAMPLES, "samples"), (SIMULATION, "simulation")):
+        axes[0].plot([], [], "o", color=colour, label=label)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    figure.savefig(path, dpi=DOTS_PER_INCH)
+
+
 def overview(notebook: Path, path: Path) -> None:
     """The first figure among a notebook's stored outputs."""
     cells = json.loads(notebook.read_text())["cells"]
@@ -143,6 +179,7 @@ def draw(results: Path, into: Path) -> list[Path]:
         "chignolin_variants": lambda data, path: variants(data["rows"], path, "F(folded) - F(unfolded)"),
         "dipeptides": unseen,
         "support": support,
+        "strangers": strangers,
     }
     drawn = []
     for name, figure in figures.items():

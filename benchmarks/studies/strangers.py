@@ -12,7 +12,7 @@ mean square error of the model's on it (the saved positions are rounded to 0.001
 
 worked_on() says on which molecules the method is developed; the others are to be looked at once, when all is settled.
 What is done lies in runs/strangers and is not made again; docs/results/strangers.json keeps a row for each, from which
-docs/results/strangers.md is made. Longer than other files for its list of molecules.
+the tables strangers*.md beside it are made. Longer than other files for its list of molecules.
 """
 
 import argparse
@@ -44,23 +44,24 @@ VARIANTS = {
     "small noise unseen, rounds at four temperatures": ("model.unseen=0.125", "calibration.rungs=4"),
     "six more rounds": (),
     "six more rounds, at four temperatures": (),
+    "without a wall": ("model.wall=false",),
     "without flow": ("loss.flow_weight=0",),
     "with flow, without calibration": ("loss.flow_weight=0.05", *_WITHOUT),
     "time seen at small noise, without calibration": ("diffusion.v_min=0.001", *_WITHOUT),
     "without Fokker-Planck": ("loss.fokker_planck_weight=0",),
 }
-THEN = {  # with --resume, when that is done
-    "six more rounds": ("calibration.rounds=11",),
-    "six more rounds, at four temperatures": (
-        "calibration.rounds=11",
-        "calibration.rungs=4",
-        "calibration.top_temperature_k=500",
-    ),
+MORE = 6  # rounds, with --resume, when those by default are done
+THEN = {  # and how
+    "six more rounds": (),
+    "six more rounds, at four temperatures": ("calibration.rungs=4", "calibration.top_temperature_k=500"),
 }
 _SMALL = (*SMALL, "run.compile=false")
 FORCE_FRAMES = 500
 INDEPENDENT, LONGEST = 500, 8  # frames; times --picoseconds
 APART = 0.03  # JS divergence of both starts in any of what is compared, above which replicas stay where they began
+JUDGED = {"js_ends": "end-to-end", "js_radius": "Rg", "js_dihedrals": "dihedrals", "js_plane": "plane"}
+AGAINST_SAMPLES = {name: label for name, label in JUDGED.items() if name != "js_plane"}
+WITHIN = 0.01  # of the floor, and of the model's own samples
 RUNGS, TOP = 5, 1.7  # of the exchange that then follows; times the temperature
 
 
@@ -170,7 +171,16 @@ def keep(row: dict, results: Path) -> None:
     rows = [one for one in rows if any(one[name] != row[name] for name in same)] + [row]
     rows.sort(key=lambda one: (list(CASES).index(one["case"]), one["variant"], one["seed"], one["steps"]))
     replace_text(kept, json.dumps(rows, indent=1) + "\n")
-    replace_text(results / "strangers.md", table(rows))
+    write_tables(rows, results)
+
+
+def write_tables(rows: list[dict], results: Path) -> None:
+    """What the rows say of each molecule, the rows of the default, and those of other variants."""
+    ours = [row for row in rows if row["variant"] == "default"]
+    others = [row for row in rows if row["variant"] != "default"]
+    for name, of, made in (("", ours, verdicts), ("_runs", ours, table), ("_parts", others, table)):
+        if of:
+            replace_text(results / f"strangers{name}.md", made(of))
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -211,7 +221,9 @@ def run(name: str, variant: str, seed: int, chosen: argparse.Namespace) -> dict:
     ours = load_recipe(recipe, [*program, *(_SMALL if chosen.quick else ()), *VARIANTS[variant]])
     train(ours, resume=(folder / "model.ckpt").exists(), show_progress=False)
     if variant in THEN:
-        train(load_recipe(folder / "recipe.yaml", list(THEN[variant])), resume=True, show_progress=False)
+        had = read_checkpoint(folder / "model.ckpt").record.calibration.done
+        more = [f"calibration.rounds={had + MORE}", *THEN[variant]]
+        train(load_recipe(folder / "recipe.yaml", more), resume=True, show_progress=False)
     checkpoint = read_checkpoint(folder / "model.ckpt")
     if not (folder / "model.pt").exists():
         export(checkpoint.path, folder / "model.pt")
@@ -238,6 +250,7 @@ def run(name: str, variant: str, seed: int, chosen: argparse.Namespace) -> dict:
         "simulation": compare(both, reference, case.plane),
         "simulation against samples": compare(both, samples, case.plane),
         "from open against from closed": compare(*simulations, case.plane),
+        "report": reported(folder, files, rungs, seed),
     }
     if files.exact_forces is not None:
         row["force_error"] = force_error(folder / "model.pt", reference, np.load(files.exact_forces)["forces"])
@@ -309,7 +322,7 @@ def _simulations(folder: Path, known: np.ndarray, seed: int, chosen) -> tuple[li
     radius, field = features(known)["radius"], fpforce.load(folder / "model.pt")
     starts = {"open": known[radius.argmax()], "closed": known[radius.argmin()]}
     for rungs in (1, RUNGS):
-        names = {name: name if rungs == 1 else f"{name}_exchanged" for name in starts}
+        names = _named(rungs)
         found = [
             _long_enough(field, folder / f"{names[name]}.xtc", starts[name], 2 * seed + k, rungs, chosen)
             for k, name in enumerate(starts)
@@ -353,6 +366,36 @@ def _long_enough(field, output: Path, start: np.ndarray, seed: int, rungs: int, 
         settings = replace(settings, steps=2 * settings.steps, resume=True, overwrite=False)
 
 
+def reported(folder: Path, files: Files, rungs: int, seed: int) -> dict:
+    """What fpforce-evaluate says of the simulations that _simulations left in the folder."""
+    from fpforce.analysis import evaluate
+
+    report = evaluate(
+        folder / "model.pt",
+        files.reference,
+        [folder / f"{name}.xtc" for name in _named(rungs).values()],
+        topology=files.topology,
+        training=files.training,
+        iid=folder / "iid.xtc",
+        output=folder / "report",
+        discard=0.25,
+        seed=seed,
+        floor="training",
+        overwrite=True,
+    )
+    checks = report.figures["verdict"]["checks"]
+    return {
+        "free_energy_error_kt": checks["free_energy_error_kt"]["value"],
+        "outside_support": checks["outside_support"]["value"],
+        "failed": [name for name, check in checks.items() if check["pass"] is False],
+    }
+
+
+def _named(rungs: int) -> dict[str, str]:
+    """File names of the simulations from each start, without suffix."""
+    return {name: name if rungs == 1 else f"{name}_exchanged" for name in ("open", "closed")}
+
+
 def force_error(model: Path, reference: np.ndarray, exact: np.ndarray) -> float:
     """Root mean square error of a model's forces over that of the exact ones (frames, beads, 3) in kJ/mol/nm, at
     FORCE_FRAMES of the reference's frames (frames, beads, 3) in nm.
@@ -369,6 +412,38 @@ def force_error(model: Path, reference: np.ndarray, exact: np.ndarray) -> float:
         forces = context.getState(getForces=True).getForces(asNumpy=True)
         ours.append(forces.value_in_unit(unit.kilojoule_per_mole / unit.nanometer))
     return float(np.linalg.norm(np.array(ours) - exact[chosen]) / np.linalg.norm(exact[chosen]))
+
+
+def excess(row: dict, judged: str) -> float:
+    """JS divergence of a row's simulation from the reference, less the floor."""
+    return row["simulation"][judged] - row["floor"][judged]
+
+
+def verdicts(rows: list[dict]) -> str:
+    """A line for each molecule: the worst of its seeds."""
+    head = ["molecule", "beads", "frames", "seeds", *(f"simulation, {name}" for name in JUDGED.values())]
+    head += [f"against samples, {name}" for name in AGAINST_SAMPLES.values()] + ["starts apart"]
+    head += ["basins, kT beyond the reference's error", "frames outside the support", "not met in the report"]
+    head.append(f"within {WITHIN:g}")
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for case in dict.fromkeys(row["case"] for row in rows):
+        of_it = [row for row in rows if row["case"] == case]
+        over = {name: max(excess(row, name) for row in of_it) for name in JUDGED if name in of_it[0]["simulation"]}
+        own = {name: max(row["simulation against samples"][name] for row in of_it) for name in AGAINST_SAMPLES}
+        apart = [row["from open against from closed"][name] for row in of_it for name in AGAINST_SAMPLES]
+        outside = [name for name, value in over.items() if value > WITHIN]
+        outside += [f"samples: {name}" for name, value in own.items() if value > WITHIN]
+        found = [f"{over[name]:.4f}" if name in over else "" for name in JUDGED]
+        found += [*(f"{value:.4f}" for value in own.values()), f"{max(apart):.4f}"]
+        errors = [row["report"]["free_energy_error_kt"] for row in of_it]
+        found.append("" if None in errors else f"{max(errors):.2f}")
+        found.append(f"{max(row['report']['outside_support'] for row in of_it):.3f}")
+        found.append("; ".join(sorted({name.replace("_", " ") for row in of_it for name in row["report"]["failed"]})))
+        named = {**JUDGED, **{f"samples: {name}": f"samples, {label}" for name, label in AGAINST_SAMPLES.items()}}
+        verdict = "yes" if not outside else "no: " + "; ".join(named[name] for name in outside)
+        first = [case, str(of_it[0]["beads"]), str(of_it[0]["frames"]), str(len(of_it))]
+        lines.append(f"| {' | '.join([*first, *found, verdict])} |")
+    return "\n".join(lines) + "\n"
 
 
 def table(rows: list[dict]) -> str:
