@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.atom_bonds import BondedTopology
-from fpforce.molecule.beads import Bead
+from fpforce.molecule.beads import Bead, BeadTable
 from fpforce.molecule.bonds_by_name import is_peptide_bond
 from fpforce.molecule.chains import chain_numbers, numbers_begin_anew
 from fpforce.molecule.covalent import symbol_of
-from fpforce.molecule.graph import connected_components, nearest_owner
+from fpforce.molecule.graph import connected_components, nearest_owner, neighbours_of
 from fpforce.molecule.residues import is_solvent, lacking_backbone, whole_residues
 
 if TYPE_CHECKING:
+    import mdtraj
     from mdtraj.core.topology import Atom, Residue
 
 LINK, SEQUENCE = "link", "sequence"
@@ -65,6 +66,27 @@ def bead_bonds(bonded: BondedTopology, groups: Sequence[Sequence[int]]) -> dict[
             pairs[pair] = kind
     pairs |= dict.fromkeys(_sequence_bonds(bonded, groups, pairs), SEQUENCE)
     return dict(sorted(pairs.items()))
+
+
+def other_ways(topology: "mdtraj.Topology", table: BeadTable) -> frozenset[tuple[int, int]]:
+    """Bonds between beads of one atom each that lead along the atoms otherwise than their names say: over neither one
+    bond nor CA-C-N-CA, as from CA to CA across the side chain of an isoaspartate, or from N to CA of a beta-amino acid.
+
+    topology: of the atoms of the table, with all bonds.
+    """
+    neighbours = neighbours_of((first.index, second.index) for first, second in topology.bonds)
+
+    def over(atoms: Collection[int], name: str) -> set[int]:
+        return {other for atom in atoms for other in neighbours.get(atom, ()) if topology.atom(other).name == name}
+
+    def usual(a: int, b: int) -> bool:
+        if b in neighbours.get(a, ()):
+            return True
+        return any(b in over(over(over([a], near), far), "CA") for near, far in (("C", "N"), ("N", "C")))
+
+    ends = {(i, j): (table.beads[i].atoms, table.beads[j].atoms) for i, j in table.bonds}
+    single = {pair: (*a, *b) for pair, (a, b) in ends.items() if len(a) == len(b) == 1}
+    return frozenset(pair for pair, (a, b) in single.items() if not usual(a, b))
 
 
 def reasons_apart(bonded: BondedTopology, groups: Sequence[Sequence[int]]) -> list[str]:

@@ -76,7 +76,8 @@ def checked_positions(
         and are_chemical(xyz, source.chemical_bonds)
     ):
         told_by = {pair: BY_ATOMS if kind not in (SEQUENCE, LISTED) else kind for pair, kind in told_by.items()}
-    check_bonds(positions, source.table, path, length_unit, stride, told_by, simulated=simulated)
+    other_ways = source.other_ways if isinstance(source, MappedFiles) else frozenset()
+    check_bonds(positions, source.table, path, length_unit, stride, told_by, simulated, other_ways)
     if not simulated:
         check_together(positions, source.table, path, stride)
     if isinstance(source, MappedFiles):

@@ -4,7 +4,7 @@ In: coordinates as read from a file, with what is known of them. Each check rais
 and the remedy.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -75,6 +75,7 @@ def check_bonds(
     stride: int,
     sources: Mapping[tuple[int, int], str] | None = None,
     simulated: bool = False,
+    other_ways: Collection[tuple[int, int]] = (),
 ) -> None:
     """Refuse positions (frames, beads, 3) in nm whose bonds are in no physical range, and frames in which one is torn
     or next to nothing.
@@ -82,7 +83,8 @@ def check_bonds(
     length_unit: the one that was declared for a bare array, else None; another that would fit is named. sources: where
     each bond comes from; one that is only the order of residues must be as long as a chain's, and one BY_ATOMS, between
     beads far along the molecule, may be of any length. simulated: they may be frames of a force field of these beads,
-    whose stretched bonds are to be judged and not refused.
+    whose stretched bonds are to be judged and not refused. other_ways: bonds whose names tell nothing of their lengths,
+    since the atoms are bonded otherwise.
     """
     if not table.bonds:
         return
@@ -97,7 +99,8 @@ def check_bonds(
     for (i, j), length in zip(table.bonds, typical, strict=True):
         source = (sources or {}).get((i, j))
         in_order = source == SEQUENCE
-        shortest, longest = _bond_range(table.beads[i], table.beads[j], in_order)
+        as_named = (i, j) not in other_ways
+        shortest, longest = _bond_range(table.beads[i], table.beads[j], in_order) if as_named else _BOND_RANGE_NM
         if source == LINK:
             longest = _LONGEST_LINK_NM
         if source == BY_ATOMS:
@@ -119,6 +122,7 @@ def check_bonds(
     most = 3.0 * typical
     if not simulated:
         known = np.array([_longest_in_a_frame(table.beads[i], table.beads[j]) for i, j in table.bonds])
+        known[[pair in other_ways for pair in table.bonds]] = float("inf")
         most = np.where(typical < known, np.minimum(known, most), most)
     for wrong, remedy in (
         (lengths < np.maximum(least * typical, _NO_BOND_NM), "its coordinates are damaged: leave the frame out"),

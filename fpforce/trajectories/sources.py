@@ -6,6 +6,7 @@ kinds: files of atoms (or of beads that a topology names), or arrays of beads th
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -14,7 +15,7 @@ import numpy as np
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.atom_bonds import BondedTopology, Gap, complete_bonds, with_bonds
 from fpforce.molecule.beads import BeadTable
-from fpforce.molecule.bonding import SEQUENCE, bead_bonds
+from fpforce.molecule.bonding import SEQUENCE, bead_bonds, other_ways
 from fpforce.molecule.bonds_by_distance import SampleFrames
 from fpforce.molecule.chains import chain_numbers
 from fpforce.molecule.coarse import USUAL_MASS_DA, mark_coarse
@@ -94,6 +95,11 @@ class MappedFiles:
     @property
     def n_points(self) -> int:
         return self.whole.topology.n_atoms
+
+    @cached_property
+    def other_ways(self) -> frozenset[tuple[int, int]]:
+        """Bonds between beads that lead along the atoms otherwise than their names say."""
+        return other_ways(self.topology, self.table)
 
     def read(self, path: Path, length_unit: str | None, stride: int, readable_frames: bool = False) -> AtomFrames:
         """Frames of the atoms at `indices`, made whole; InputError where the file does not go with the topology."""

@@ -46,6 +46,31 @@ def ca_beads(count, chain=None, topology=None):
     return topology
 
 
+def zigzag(residues, branches):
+    """A chain in a plane, without bonds: residues are (name, names of its atoms in the chain), branches {(residue,
+    atom): atoms of it}: one, which lies in the plane too, one and two more that are bonded to it, or two above and
+    below the plane.
+    """
+    topology, places = mdtraj.Topology(), []
+    chain, count = topology.add_chain("A"), 0
+    for number, (name, atoms) in enumerate(residues):
+        residue = topology.add_residue(name, chain, resSeq=number + 1)
+        for atom in atoms.split():
+            side = 1.0 if count % 2 else -1.0
+            place = np.array([0.125 * count, 0.0425 * side, 0.0])
+            beside = branches.get((number, atom), "").split()
+            away = [[0.0, 0.125, 0.0], [0.09, 0.185, 0.0], [-0.09, 0.185, 0.0]]
+            if len(beside) == 2:
+                away = [[0.0, 0.07, 0.1], [0.0, 0.07, -0.1]]
+            away = [place + np.array(step) * [1.0, side, 1.0] for step in away]
+            for one, at in zip((atom, *beside), (place, *away), strict=False):
+                topology.add_atom(one, mdtraj.element.get_by_symbol(one[0]), residue)
+                places.append(at)
+            count += 1
+    noise = np.random.default_rng(1).normal(size=(FRAMES, len(places), 3))
+    return mdtraj.Trajectory(np.array(places) + 0.003 * noise, topology)
+
+
 def pdb_lines(frame):
     """The frame as PDB text with the chain A, columns filled."""
     import io

@@ -1,0 +1,31 @@
+"""Residues with atoms N, CA and C that are no alpha-amino acids, or of which one is a whole peptide."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from fpforce.foundation.errors import InputError
+from fpforce.trajectories.bead_frames import read_bead_frames
+
+spec = importlib.util.spec_from_file_location("field_inputs", Path(__file__).with_name("field_inputs.py"))
+field_inputs = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(field_inputs)
+files, zigzag = field_inputs.files, field_inputs.zigzag
+GLYCINE = ("GLY", "N CA C")
+
+
+def test_ca_to_ca_across_an_isopeptide_bond_may_be_longer_than_half_a_nanometre(tmp_path):
+    residues = [GLYCINE, ("IAS", "N CA CB CG"), GLYCINE]
+    trajectory = zigzag(residues, {(0, "C"): "O", (1, "CA"): "C HA", (1, "CG"): "OD1", (2, "C"): "O"})
+    trajectory.xyz[:, 11:, 0] -= 0.015
+    trajectory.xyz[5, 11:, 0] += 0.03
+    table = read_bead_frames(*files(tmp_path, trajectory), beads="ca", allow_d_residues=True).beads
+    assert table.bonds == ((0, 1), (1, 2))
+
+
+def test_ca_to_ca_across_a_peptide_bond_may_not(tmp_path):
+    trajectory = zigzag([GLYCINE] * 3, {(number, "C"): "O" for number in range(3)})
+    trajectory.xyz[5, 6:, 0] += 0.15
+    with pytest.raises(InputError, match="in frame 5 .* the bond GLY2-CA - GLY3-CA is 0.5"):
+        read_bead_frames(*files(tmp_path, trajectory), beads="ca")
