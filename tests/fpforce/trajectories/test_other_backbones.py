@@ -3,6 +3,7 @@
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fpforce.foundation.errors import InputError
@@ -11,7 +12,7 @@ from fpforce.trajectories.bead_frames import read_bead_frames
 spec = importlib.util.spec_from_file_location("field_inputs", Path(__file__).with_name("field_inputs.py"))
 field_inputs = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(field_inputs)
-files, zigzag = field_inputs.files, field_inputs.zigzag
+built, files, zigzag = field_inputs.built, field_inputs.files, field_inputs.zigzag
 GLYCINE = ("GLY", "N CA C")
 
 
@@ -29,3 +30,35 @@ def test_ca_to_ca_across_a_peptide_bond_may_not(tmp_path):
     trajectory.xyz[5, 6:, 0] += 0.15
     with pytest.raises(InputError, match="in frame 5 .* the bond GLY2-CA - GLY3-CA is 0.5"):
         read_bead_frames(*files(tmp_path, trajectory), beads="ca")
+
+
+ACHIRAL = {
+    "dehydroalanine": ("DHA", "CB HB1 HB2"),
+    "dehydroalanine without hydrogens": ("DHA", "CB"),
+    "Aib": ("AIB", "CG CB"),
+    "sarcosine": ("SAR", "HA HA3"),
+}
+
+
+@pytest.mark.parametrize("kind", ACHIRAL)
+def test_residue_whose_ca_has_no_four_different_neighbours_has_no_hand(tmp_path, kind):
+    name, branch = ACHIRAL[kind]
+    oxygens = {(number, "C"): "O" for number in range(3)}
+    trajectory = zigzag([GLYCINE, (name, "N CA C"), GLYCINE], {(1, "CA"): branch, **oxygens})
+    for hand in (1.0, -1.0):
+        trajectory.xyz *= np.array([1.0, 1.0, hand], dtype=np.float32)
+        assert len(read_bead_frames(*files(tmp_path, trajectory), beads="ca").beads) == 3
+
+
+@pytest.mark.parametrize("hand", [1.0, -1.0])
+def test_alpha_amino_acid_of_any_name_is_judged(tmp_path, hand):
+    peptide = field_inputs.renamed(built("GAEKG"), 3, "XYZ")
+    peptide.xyz *= np.array([1.0, 1.0, hand], dtype=np.float32)
+    others = {atom.index for atom in peptide.topology.atoms if atom.name in ("CB", "HA") and atom.residue.index != 3}
+    judged = peptide.atom_slice([i for i in range(peptide.n_atoms) if i not in others])
+    if hand > 0:
+        report = read_bead_frames(*files(tmp_path, judged), beads="ca").report
+        assert report.chirality.startswith("1 residue found L")
+    else:
+        with pytest.raises(InputError, match="XYZ4 is a D amino acid in 12 of 12 frames"):
+            read_bead_frames(*files(tmp_path, judged), beads="ca")
