@@ -17,8 +17,8 @@ import numpy as np
 from fpforce.molecule.bonds_by_distance import SampleFrames, add_links, add_within_residues, tell
 from fpforce.molecule.bonds_by_name import PeptideEnds, bonds_by_name, is_peptide_bond, pair_of
 from fpforce.molecule.covalent import BondLimits, symbol_of
-from fpforce.molecule.graph import box_problem
-from fpforce.molecule.residues import backbone, is_solvent
+from fpforce.molecule.graph import box_problem, neighbours_of, reached
+from fpforce.molecule.residues import amino_acid_of, backbone, is_solvent
 
 if TYPE_CHECKING:
     import mdtraj
@@ -97,8 +97,10 @@ def complete_bonds(
     if frames is not None and tell(frames, sources):
         gaps = _remove_gaps(topology, sources, frames)
         _remove_misnamed_hydrogens(topology, sources, frames)
+        doubted = _remove_doubted_backbone(topology, sources, frames)
         add_within_residues(topology, solute, sources, frames)
         add_links(topology, solute, sources, frames)
+        _restore_unreplaced(topology, sources, doubted)
     if sources.keys() != given:
         topology = topology.copy()
         topology._bonds = [bond for bond in topology._bonds if pair_of(bond[0].index, bond[1].index) in sources]
@@ -122,6 +124,46 @@ def _has_box(frames: SampleFrames) -> bool:
     return frames.box_vectors is not None and np.isfinite(frames.xyz).all()
 
 
+def _remove_doubted_backbone(
+    topology: "mdtraj.Topology", sources: dict[tuple[int, int], str], frames: SampleFrames
+) -> list[tuple[int, int]]:
+    """Take out bonds of the backbone that only names imply and the frames do not have; returns them.
+
+    N, CA and C of a residue that is none of the twenty may be those of a beta-amino acid, in which another carbon lies
+    between two of them, or of a whole peptide that is written as one residue. Those of the twenty are what they are
+    called: there a bond that the frames do not have shows that the topology is of other atoms.
+    """
+    named = []
+    for pair, source in sources.items():
+        first, second = map(topology.atom, pair)
+        inside = first.residue is second.residue and "VS" not in (symbol_of(first), symbol_of(second))
+        if source == NAMES and inside and backbone(first.residue) and not amino_acid_of(first.residue.name):
+            named.append(pair)
+    doubted = _too_long(topology, named, frames)
+    for pair in doubted:
+        del sources[pair]
+    return doubted
+
+
+def _restore_unreplaced(
+    topology: "mdtraj.Topology", sources: dict[tuple[int, int], str], doubted: Iterable[tuple[int, int]]
+) -> None:
+    """Put bonds back whose ends no other bonds of their residue join: there the residue is torn, or of other atoms."""
+    for i, j in doubted:
+        inside = {atom.index for atom in topology.atom(i).residue.atoms}
+        if j not in reached(neighbours_of(pair for pair in sources if inside.issuperset(pair)), [i]):
+            sources[i, j] = NAMES
+
+
+def _too_long(topology: "mdtraj.Topology", pairs: list[tuple[int, int]], frames: SampleFrames) -> list[tuple[int, int]]:
+    """Those of the pairs that typically are farther apart in the frames than bonded atoms are."""
+    if not pairs:
+        return []
+    ends = np.array(pairs).T
+    limits = BondLimits(*([topology.atom(int(end)) for end in side] for side in ends))
+    return [pairs[place] for place in np.flatnonzero(frames.typical(*ends) > limits.longest)]
+
+
 def _remove_misnamed_hydrogens(
     topology: "mdtraj.Topology", sources: dict[tuple[int, int], str], frames: SampleFrames
 ) -> None:
@@ -134,13 +176,8 @@ def _remove_misnamed_hydrogens(
         hydrogen = "H" in (symbol_of(first), symbol_of(second))
         if source == NAMES and hydrogen and first.residue is second.residue and not backbone(first.residue):
             named.append(pair)
-    if not named:
-        return
-    ends = np.array(named).T
-    limits = BondLimits(*([topology.atom(int(end)) for end in side] for side in ends))
-    for pair, distance, longest in zip(named, frames.typical(*ends), limits.longest, strict=True):
-        if distance > longest:
-            del sources[pair]
+    for pair in _too_long(topology, named, frames):
+        del sources[pair]
 
 
 def _remove_gaps(

@@ -64,11 +64,14 @@ def amino_acid_of(name: str) -> str | None:
 
 
 def backbone(residue: "Residue") -> "dict[str, Atom] | None":
-    """{"N": atom, "CA": atom, "C": atom} of an amino acid, whatever its name; None of any other residue."""
-    atoms = {atom.name: atom for atom in residue.atoms if atom.name in ("N", "CA", "C")}
-    if len(atoms) < 3 or any(symbol_of(atom) not in (name[0], "VS") for name, atom in atoms.items()):
+    """{"N": atom, "CA": atom, "C": atom} of an amino acid, whatever its name; None of any other residue, such as a
+    whole peptide that is written as one residue and has these names many times.
+    """
+    found = [atom for atom in residue.atoms if atom.name in ("N", "CA", "C")]
+    atoms = {atom.name: atom for atom in found}
+    if len(found) != 3 or len(atoms) != 3:
         return None
-    return atoms
+    return None if any(symbol_of(atom) not in (name[0], "VS") for name, atom in atoms.items()) else atoms
 
 
 def lacking_backbone(residue: "Residue") -> list[str]:

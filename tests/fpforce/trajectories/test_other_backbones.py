@@ -3,10 +3,13 @@
 import importlib.util
 from pathlib import Path
 
+import mdtraj
 import numpy as np
 import pytest
 
 from fpforce.foundation.errors import InputError
+from fpforce.molecule.atom_bonds import complete_bonds
+from fpforce.molecule.bonds_by_distance import SampleFrames
 from fpforce.trajectories.bead_frames import read_bead_frames
 
 spec = importlib.util.spec_from_file_location("field_inputs", Path(__file__).with_name("field_inputs.py"))
@@ -14,6 +17,40 @@ field_inputs = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(field_inputs)
 built, files, zigzag = field_inputs.built, field_inputs.files, field_inputs.zigzag
 GLYCINE = ("GLY", "N CA C")
+BETA = {"BAL": "N CB CA C", "B3A": "N CB CA C", "STA": "N CA CH CM C"}
+
+
+def beta_peptide(name):
+    """Glycine, a beta- or gamma-amino acid, glycine."""
+    return zigzag([GLYCINE, (name, BETA[name]), GLYCINE], {(number, "C"): "O" for number in range(3)})
+
+
+@pytest.mark.parametrize("name", BETA)
+@pytest.mark.parametrize("listed", [False, True])
+def test_carbons_between_n_ca_and_c_are_bonded_as_they_lie(tmp_path, name, listed):
+    trajectory = beta_peptide(name)
+    if listed:
+        trajectory.topology = complete_bonds(trajectory.topology, SampleFrames(trajectory.xyz)).topology
+    paths = files(tmp_path, trajectory)
+    assert read_bead_frames(*paths, beads="ca").beads.bonds == ((0, 1), (1, 2))
+    table = read_bead_frames(*paths, beads="heavy").beads
+    assert len(table.bonds) == len(table) - 1
+    inside = [{table.beads[end].name for end in pair} for pair in table.bonds]
+    chain = BETA[name].split()
+    assert all({first, second} in inside for first, second in zip(chain[:-1], chain[1:], strict=True))
+
+
+@pytest.mark.parametrize("beads", ["backbone", "heavy"])
+def test_beads_of_the_backbone_of_a_beta_amino_acid_are_read(tmp_path, beads):
+    table = read_bead_frames(*files(tmp_path, beta_peptide("BAL")), beads=beads).beads
+    assert len(table.bonds) == len(table) - 1
+
+
+def test_torn_amino_acid_of_another_name_is_refused(tmp_path):
+    torn = zigzag([GLYCINE, ("NLE", "N CA C"), GLYCINE], {(number, "C"): "O" for number in range(3)})
+    torn.xyz[:, 6:] += np.array([0.6, 0.0, 0.0], dtype=np.float32)
+    with pytest.raises(InputError, match="the bond NLE2-CA - NLE2-C is typically 0.7"):
+        read_bead_frames(*files(tmp_path, torn), beads="heavy")
 
 
 def test_ca_to_ca_across_an_isopeptide_bond_may_be_longer_than_half_a_nanometre(tmp_path):
@@ -62,3 +99,16 @@ def test_alpha_amino_acid_of_any_name_is_judged(tmp_path, hand):
     else:
         with pytest.raises(InputError, match="XYZ4 is a D amino acid in 12 of 12 frames"):
             read_bead_frames(*files(tmp_path, judged), beads="ca")
+
+
+def test_peptide_that_is_one_residue_has_the_bonds_of_its_atoms(tmp_path):
+    peptide = built("GADKEYRCHA")
+    topology = mdtraj.Topology()
+    whole = topology.add_residue("UNL", topology.add_chain("A"), resSeq=1)
+    for atom in peptide.topology.atoms:
+        topology.add_atom(atom.name, atom.element, whole)
+    single = mdtraj.Trajectory(peptide.xyz, topology)
+    found = complete_bonds(topology, SampleFrames(peptide.xyz[:3])).sources
+    assert set(found) == {tuple(sorted((a.index, b.index))) for a, b in peptide.topology.bonds}
+    table = read_bead_frames(*files(tmp_path, single), beads="name CA").beads
+    assert table.bonds == tuple((i, i + 1) for i in range(9))
