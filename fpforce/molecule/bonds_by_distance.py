@@ -4,8 +4,9 @@ In: the bonds that are known, and some frames of all atoms. Out: more bonds, by 
 bring so near.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 _SHORTEST_NM = 0.06
 _LINK_ELEMENTS = ("C", "N", "O", "S", "Se", "P")  # of heavy atoms that a bond between two residues may join
 DISTANCE = "distance"
+_FEW_ATOMS = 200  # of which all pairs are as soon looked at
+_ROUNDING_NM = 1e-6
+_HALF_OF_THE_IMAGES = [step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]
 _TYPICAL_BOND_NM = (0.07, 0.25)  # of atoms; frames where bonds are others, in another unit or of beads, tell nothing
 
 
@@ -44,6 +48,38 @@ class SampleFrames:
     def typical(self, first: np.ndarray | Sequence[int], second: np.ndarray | Sequence[int]) -> np.ndarray:
         """(pairs,) medians over the frames."""
         return np.median(self.distances(first, second), axis=0)
+
+    def near_pairs(self, atoms: np.ndarray, cutoff_nm: float) -> tuple[np.ndarray, np.ndarray]:
+        """(first, second), places in `atoms`, of all pairs that are within the cutoff at their nearest images in at
+        least one frame, and of some more; first < second. Memory goes with the pairs found.
+        """
+        if len(atoms) <= _FEW_ATOMS:
+            return np.triu_indices(len(atoms), 1)
+        found = [_near_in_frame(*frame, cutoff_nm + _ROUNDING_NM) for frame in self._each(atoms)]
+        pairs = np.unique(np.concatenate(found), axis=0)
+        return pairs[:, 0], pairs[:, 1]
+
+    def _each(self, atoms: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Positions (atoms, 3) and box vectors (3, 3), or None, of each frame."""
+        for number, xyz in enumerate(self.xyz):
+            yield xyz[atoms].astype(np.float64), None if self.box_vectors is None else self.box_vectors[number]
+
+
+def _near_in_frame(places: np.ndarray, box_vectors: np.ndarray | None, cutoff_nm: float) -> np.ndarray:
+    """(pairs, 2) of points (n, 3) within the cutoff, i < j, of all their images where there is a box."""
+    if box_vectors is None:
+        return cKDTree(places).query_pairs(cutoff_nm, output_type="ndarray").reshape(-1, 2)
+    box_vectors = box_vectors.astype(np.float64)
+    parts = places @ np.linalg.inv(box_vectors)
+    folded = (parts - np.floor(parts)) @ box_vectors
+    tree = cKDTree(folded)
+    found = [tree.query_pairs(cutoff_nm, output_type="ndarray").reshape(-1, 2)]
+    for step in _HALF_OF_THE_IMAGES:  # the others are these, seen from the second point
+        images = cKDTree(folded + np.array(step) @ box_vectors)
+        near = tree.sparse_distance_matrix(images, cutoff_nm, output_type="ndarray")
+        found.append(np.stack([near["i"], near["j"]], axis=1))
+    pairs = np.sort(np.concatenate(found), axis=1)
+    return pairs[pairs[:, 0] != pairs[:, 1]]
 
 
 def tell(frames: SampleFrames, sources: Collection[tuple[int, int]]) -> bool:
@@ -99,14 +135,14 @@ def _join_pieces(
     piece_of = np.empty(len(atoms), dtype=int)
     for number, members in enumerate(pieces):
         piece_of[members] = number
-    first, second = np.triu_indices(len(atoms), 1)
+    indices, radii = np.array([atom.index for atom in atoms]), radii_nm(atoms)
+    first, second = frames.near_pairs(indices, 2.0 * radii.max() + TOLERANCE_NM)
     apart = piece_of[first] != piece_of[second]
     hydrogen = np.array([symbol_of(atom) == "H" for atom in atoms])
     apart &= ~(hydrogen[first] & hydrogen[second])
     first, second = first[apart], second[apart]
     if not len(first):
         return
-    indices, radii = np.array([atom.index for atom in atoms]), radii_nm(atoms)
     distances = frames.distances(indices[first], indices[second])
     some = np.flatnonzero(distances.min(axis=0) <= radii[first] + radii[second] + TOLERANCE_NM)
     first, second, distance = first[some], second[some], np.median(distances[:, some], axis=0)
