@@ -86,6 +86,7 @@ def load_topology(path: Path) -> Read:
     if any(one.attrname == "elements" and one.is_guessed for one in universe._topology.attrs):
         symbols = [""] * len(atoms)  # by the types of atoms, whose P2 is a bead of Martini and no phosphorus
     masses = np.nan_to_num(_attribute(atoms, "masses", [0.0] * len(atoms)))  # nan: the file does not say
+    reduced = _are_reduced(masses) and not any(str(symbol).strip() for symbol in symbols)
     topology, chains, residues = mdtraj.Topology(), {}, {}
     coarse = {}
     for name, symbol, mass, atom in zip(names, symbols, masses, atoms, strict=True):
@@ -97,7 +98,7 @@ def load_topology(path: Path) -> Read:
         if key not in residues:
             residue_name = getattr(atom, "resname", "") or "UNK"
             residues[key] = topology.add_residue(residue_name, chains[segment], resSeq=int(getattr(atom, "resid", key)))
-        element = element_of(str(symbol), float(mass), str(name))
+        element = None if reduced and mass > 0.0 else element_of(str(symbol), float(mass), str(name))
         if element is None:
             coarse[topology.n_atoms] = float(mass)
         topology.add_atom(str(name), element or mdtraj.element.carbon, residues[key])
@@ -105,6 +106,11 @@ def load_topology(path: Path) -> Read:
         topology.add_bond(topology.atom(first.index), topology.atom(second.index))
     guessed = not any(str(symbol).strip() for symbol in symbols)
     return Read(topology, guessed, format_of(path) in _LISTS_BONDS, coarse)
+
+
+def _are_reduced(masses: Sequence[float]) -> bool:
+    """Whether masses are no atoms', as those of 1 in the units of Lennard-Jones: hydrogens have heavier neighbours."""
+    return 0.0 < max(masses, default=0.0) < _LIGHTEST_DA
 
 
 @contextmanager
@@ -204,6 +210,7 @@ def element_of(symbol: str, mass_da: float, name: str) -> Any:
 
 
 _SYMBOLS = "H He Li B C N O F Na Mg Al Si P S Cl K Ca Mn Fe Co Ni Cu Zn Se Br Rb Sr Mo Ag Cd I Cs Ba Pt Au Hg".split()
+_LIGHTEST_DA = 5.0  # of what hydrogens are bonded to: a carbon that gave mass to three of them has more
 _UNITED_DA = (13.019, 14.027, 15.035, 16.043)  # CH to CH4, near nitrogen and oxygen
 _SAME_MASS_DA = 0.3
 _MOST_HYDROGENS_DA = 4.1  # four of a united atom, or what hydrogen is given in mass repartitioning

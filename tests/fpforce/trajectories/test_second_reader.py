@@ -175,3 +175,38 @@ def test_topology_of_gromacs_without_what_it_includes_says_which_file_is_missing
     np.save(tmp_path / "x.npy", np.zeros((20, 3, 3)))
     with pytest.raises(InputError, match="martini_v3.itp; give it with the files that it includes beside it, or the"):
         read_bead_frames(tmp_path / "x.npy", tmp_path / "system.top", beads="all", length_unit="nm")
+
+
+def write_lammps(folder, masses, count=10):
+    """A bead-spring polymer in LJ units, 0.97 from bead to bead, of types with these masses in turn: data and dump."""
+    rng = np.random.default_rng(0)
+    steps = [[0.9, 0.4 * (-1) ** i, 0.1] for i in range(count - 1)]
+    places = np.concatenate([np.zeros((1, 3)), np.cumsum(0.97 * np.array(steps) / np.linalg.norm(steps[0]), axis=0)])
+    kinds = [i % len(masses) + 1 for i in range(count)]
+    data = ["LAMMPS data file", "", f"{count} atoms", f"{count - 1} bonds", f"{len(masses)} atom types", "1 bond types"]
+    data += ["", "-20 20 xlo xhi", "-20 20 ylo yhi", "-20 20 zlo zhi", "", "Masses", ""]
+    data += [f"{kind} {mass}" for kind, mass in enumerate(masses, start=1)] + ["", "Atoms # bond", ""]
+    data += [f"{i + 1} 1 {kinds[i]} {' '.join(f'{x:.4f}' for x in places[i])}" for i in range(count)]
+    data += ["", "Bonds", ""] + [f"{i + 1} 1 {i + 1} {i + 2}" for i in range(count - 1)]
+    (folder / "polymer.data").write_text("\n".join(data) + "\n")
+    dump = []
+    for step in range(20):
+        dump += ["ITEM: TIMESTEP", str(step), "ITEM: NUMBER OF ATOMS", str(count), "ITEM: BOX BOUNDS pp pp pp"]
+        dump += ["-20 20"] * 3 + ["ITEM: ATOMS id mol type xu yu zu"]
+        moved = places + 0.03 * rng.normal(size=places.shape)
+        dump += [f"{i + 1} 1 {kinds[i]} {' '.join(f'{x:.4f}' for x in moved[i])}" for i in range(count)]
+    (folder / "polymer.lammpstrj").write_text("\n".join(dump) + "\n")
+    return folder / "polymer.lammpstrj", folder / "polymer.data"
+
+
+@pytest.mark.parametrize("masses", [(1.0,), (1.0, 2.0), (1.0, 4.0), (72.0,)])
+def test_particles_of_reduced_units_are_beads_and_no_hydrogens(tmp_path, masses):
+    frames = read_bead_frames(*write_lammps(tmp_path, masses), beads="all")
+    assert frames.beads.masses_da.tolist() == [masses[i % len(masses)] for i in range(10)]
+    assert {bead.element for bead in frames.beads.beads} == {None}
+    assert frames.beads.bonds == tuple((i, i + 1) for i in range(9))
+
+
+def test_hydrogens_of_heavier_atoms_are_known_by_their_mass(tmp_path):
+    table = read_bead_frames(*write_lammps(tmp_path, (12.011, 1.008)), beads="all").beads
+    assert [bead.element for bead in table.beads] == ["C", "H"] * 5
