@@ -8,7 +8,7 @@ modified residue; a disulfide may be in a CONECT, in an SSBOND, or nowhere; and 
 be the ends of a gap, or of two molecules. So names give the bonds that they imply, and frames add and remove.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
@@ -22,7 +22,7 @@ from fpforce.molecule.residues import amino_acid_of, backbone, is_solvent
 
 if TYPE_CHECKING:
     import mdtraj
-    from mdtraj.core.topology import Atom
+    from mdtraj.core.topology import Atom, Residue
 
 TOPOLOGY, NAMES = "topology", "names"
 
@@ -101,6 +101,7 @@ def complete_bonds(
         add_within_residues(topology, solute, sources, frames)
         add_links(topology, solute, sources, frames)
         _restore_unreplaced(topology, sources, doubted)
+        gaps = _without_bonded(topology, sources, gaps)
     if sources.keys() != given:
         topology = topology.copy()
         topology._bonds = [bond for bond in topology._bonds if pair_of(bond[0].index, bond[1].index) in sources]
@@ -118,6 +119,24 @@ def with_bonds(bonded: BondedTopology, pairs: Iterable[tuple[int, int]], source:
     for i, j in sorted(new):
         topology.add_bond(topology.atom(i), topology.atom(j))
     return replace(bonded, topology=topology, sources=bonded.sources | dict.fromkeys(new, source))
+
+
+def _without_bonded(
+    topology: "mdtraj.Topology", sources: Iterable[tuple[int, int]], gaps: tuple[Gap, ...]
+) -> tuple[Gap, ...]:
+    """The gaps whose residues are not bonded otherwise, by C of the first or N of the second, as by an isopeptide bond:
+    there no residue is missing. A bond of two side chains, as of cysteines, says nothing of that.
+    """
+    neighbours = neighbours_of(sources) if gaps else {}
+
+    def bonded_to(atom: "Atom", residue: "Residue") -> bool:
+        return any(topology.atom(other).residue is residue for other in neighbours.get(atom.index, ()))
+
+    return tuple(
+        gap
+        for gap in gaps
+        if not bonded_to(gap.before, gap.after.residue) and not bonded_to(gap.after, gap.before.residue)
+    )
 
 
 def _has_box(frames: SampleFrames) -> bool:
@@ -146,12 +165,16 @@ def _remove_doubted_backbone(
 
 
 def _restore_unreplaced(
-    topology: "mdtraj.Topology", sources: dict[tuple[int, int], str], doubted: Iterable[tuple[int, int]]
+    topology: "mdtraj.Topology", sources: dict[tuple[int, int], str], doubted: Sequence[tuple[int, int]]
 ) -> None:
     """Put bonds back whose ends no other bonds of their residue join: there the residue is torn, or of other atoms."""
+    if not doubted:
+        return
+    neighbours = neighbours_of(sources)
     for i, j in doubted:
         inside = {atom.index for atom in topology.atom(i).residue.atoms}
-        if j not in reached(neighbours_of(pair for pair in sources if inside.issuperset(pair)), [i]):
+        within = {atom: [other for other in neighbours.get(atom, ()) if other in inside] for atom in inside}
+        if j not in reached(within, [i]):
             sources[i, j] = NAMES
 
 

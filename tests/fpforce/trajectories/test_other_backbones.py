@@ -62,6 +62,13 @@ def test_ca_to_ca_across_an_isopeptide_bond_may_be_longer_than_half_a_nanometre(
     assert table.bonds == ((0, 1), (1, 2))
 
 
+def test_isopeptide_bond_between_neighbours_is_no_gap(tmp_path):
+    """Of gamma-glutamate, as in glutathione: C of its own carboxyl group is far from the next N."""
+    trajectory = zigzag([("GGL", "N CA CB CG CD"), GLYCINE], {(0, "CA"): "C HA", (0, "CD"): "OE1", (1, "C"): "O"})
+    frames = read_bead_frames(*files(tmp_path, trajectory), beads="ca", allow_d_residues=True)
+    assert frames.beads.bonds == ((0, 1),) and not frames.report.warnings
+
+
 def test_ca_to_ca_across_a_peptide_bond_may_not(tmp_path):
     trajectory = zigzag([GLYCINE] * 3, {(number, "C"): "O" for number in range(3)})
     trajectory.xyz[5, 6:, 0] += 0.15
