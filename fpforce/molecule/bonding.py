@@ -146,8 +146,18 @@ def require_connected(
             f"{beads[body[0]].chain}) are not connected by bonds: {reasons[0] + '; ' if reasons else ''}choose beads "
             "of one molecule that follow each other (a selection can say `and protein` or `chainid 0`), or give the "
             "bonds (CONECT in a PDB, a .psf, .prmtop, .tpr, .itp or GROMACS' .top, `bonds` in a list)"
+            f"{_alone_in_chain(several_chains) if len(loose) == len(chains) == 1 and not reasons else ''}"
             f"{'' if several_chains or len(chains) < 2 else together}"
         )
+
+
+def _alone_in_chain(several_chains: bool) -> str:
+    """What to do about a bead without a bond that is not of a chain and is listed in it."""
+    setting = "" if several_chains else ", with data.several_chains = true"
+    return (
+        "; what stays near the others without a bond, such as a metal ion, has to be a chain of its own: give a PDB "
+        f"with a TER before it or with a chain letter of its own{setting}"
+    )
 
 
 def _is_link(first: "Atom", second: "Atom") -> bool:

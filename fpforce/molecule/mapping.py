@@ -223,8 +223,8 @@ def _bead(
     mass = float(sum(coarse_da.get(atom.index, 0.0 if atom.element is None else atom.element.mass) for atom in atoms))
     if mass <= 0.0:
         raise InputError(
-            f"bead {name} ({atoms[0]}) has no mass: leave virtual sites out, or give elements in the topology; masses "
-            "of beads that are no atoms stand in a .tpr"
+            f"bead {name} ({atoms[0]}) has no mass: leave virtual sites out, or give elements in the topology, as a "
+            "PDB has them in columns 77 and 78 and a GRO has not; masses of beads that are no atoms stand in a .tpr"
         )
     residue = atoms[0].residue
     single = len(atoms) == 1 and atoms[0].index not in coarse_da

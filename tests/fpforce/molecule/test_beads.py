@@ -253,3 +253,16 @@ def test_bead_list_describes_what_the_topology_would(dipeptide):
 def test_unusable_bead_list_is_refused(records, message):
     with pytest.raises(InputError, match=message):
         list_beads(records)
+
+
+@pytest.mark.parametrize("several_chains", [False, True])
+def test_ion_in_the_chain_of_a_peptide_is_refused_with_what_makes_it_a_bead(peptide, several_chains):
+    topology = peptide.topology.copy()
+    zinc = topology.add_residue("ZN", topology.chain(0), resSeq=99)
+    topology.add_atom("ZN", mdtraj.element.zinc, zinc)
+    with pytest.raises(InputError, match="a TER before it or with a chain letter of its own") as refusal:
+        map_beads(topology, "name CA or name ZN", several_chains)
+    assert ("data.several_chains = true" in str(refusal.value)) != several_chains
+    topology = peptide.topology.copy()
+    topology.add_atom("ZN", mdtraj.element.zinc, topology.add_residue("ZN", topology.add_chain("Z"), resSeq=99))
+    assert len(map_beads(topology, "name CA or name ZN", several_chains=True)) == 5
