@@ -1,4 +1,5 @@
-"""Frames that a set of trajectories holds more than once: restarts that overlap, a run in two formats.
+"""Frames that a set of trajectories holds more than once: restarts that overlap, a run in two formats, a copy that was
+centred or fitted.
 
 In: bead positions, an array a file. Out: how often frames return, and a warning for each two files that share some.
 """
@@ -17,32 +18,155 @@ _SAME_WITHIN_NM = 1.5e-3
 _PAIRS_AT_ONCE = 10_000
 _FRAMES_OF_A_GROUP, _MOST_BITS = 500_000, 8  # 2**8 groups are as many files
 _FEWEST_TO_ROUND, _BEADS_OF_A_KEY = 4, 6
+_FEWEST_TO_MOVE = 8  # of fewer beads frames are alike by chance, where they may lie anywhere
+_BEADS_OF_A_SHAPE = 5
+# Each of the cells' grids lies a part of a width beside the one before. The edge of one grid at most is between two
+# distances that differ by less than this part, so that one grid more than distances has none between any of a frame's.
+_CELL_NM = 0.014  # a seventh is 0.002 nm, above what two roundings change a distance by
+_SAME_SHAPE_NM = 3e-3
+_NEXT_ONES = 4
+_BY_CHANCE = 1e-3  # of the frames of a file
 
 
 def repeats(pieces: Sequence[np.ndarray], scratch: Path | None = None) -> tuple[list[int], dict[tuple[int, int], int]]:
     """How often frames return: (repeated frames of each piece, {(earlier piece, later piece): frames that both have}).
 
     pieces: one array (frames, n, 3) in nm a file. Of four beads or more frames are alike within the precision of
-    coordinates in files, since a run may be given in two formats; of fewer, number by number. scratch: a folder for
-    what would take memory with every frame.
+    coordinates in files, since a run may be given in two formats; of fewer, number by number. Of eight beads or more
+    they are alike, too, where one is moved and turned, but not mirrored. scratch: a folder for what would take memory
+    with every frame.
     """
     ends = np.cumsum([len(piece) for piece in pieces])
     shared: Counter[tuple[int, int]] = Counter()
-    keys = _Keys(int(ends[-1]), scratch)
+    frames, beads = int(ends[-1]), pieces[0].shape[1]
+    found = Collected(scratch, "found", np.int64)
+    keys = _Keys(frames, scratch)
+    shapes = Collected(scratch, "shapes")
     for piece in pieces:
         for part in pieces_of(piece):
             keys.add(_keys(part))
+            if beads >= _FEWEST_TO_MOVE:
+                shapes.add(_shapes(part))
     for earlier, later in map(_alike, keys.groups()):
         for start in range(0, len(later), _PAIRS_AT_ONCE):
-            before, now = (frames[start : start + _PAIRS_AT_ONCE] for frames in (earlier, later))
+            before, now = (numbers[start : start + _PAIRS_AT_ONCE] for numbers in (earlier, later))
             distances = np.abs(_frames(pieces, ends, before) - _frames(pieces, ends, now)).max(axis=(1, 2))
             near = distances <= _SAME_WITHIN_NM
-            numbers = (np.searchsorted(ends, frames[near], side="right").tolist() for frames in (before, now))
-            shared.update(zip(*numbers, strict=True))
+            shared.update(_files(ends, before[near], now[near]))
+            found.add(np.stack([before[near], now[near]], axis=1))
             for piece in pieces:
                 advise(piece, "MADV_DONTNEED")
+    if beads >= _FEWEST_TO_MOVE:
+        shared.update(_moved(pieces, ends, shapes.array(), found, scratch))
     repeated = [sum(count for (_, later), count in shared.items() if later == number) for number in range(len(pieces))]
     return repeated, dict(shared)
+
+
+def _moved(
+    pieces: Sequence[np.ndarray], ends: np.ndarray, shapes: np.ndarray, found: Collected, scratch: Path | None
+) -> dict[tuple[int, int], int]:
+    """{(earlier piece, later piece): frames of the later that are one of the earlier, moved and turned}, without those
+    that were found as they lie. shapes: (frames, distances) of all, in nm; found: (earlier frame, frame) of these.
+    """
+    origins = _numbers(len(shapes), scratch)  # an earlier frame that is the same, or the frame itself
+    as_they_lie = found.array() if len(found) else np.empty((0, 2), np.int64)
+    for pairs in pieces_of(as_they_lie):
+        origins[pairs[:, 1]] = pairs[:, 0]
+    grids = len(_keyed()) + 1
+    for grid in range(grids):
+        keys = _Keys(len(shapes), scratch)
+        for part in pieces_of(shapes):
+            keys.add(_cells(part, grid / grids))
+        for group in keys.groups():
+            earlier, later = _of_one_shape(group, shapes)
+            for start in range(0, len(later), _PAIRS_AT_ONCE):
+                before, now = (numbers[start : start + _PAIRS_AT_ONCE] for numbers in (earlier, later))
+                new = origins[now] == now
+                before, now = before[new], now[new]
+                near = _superposed(_frames(pieces, ends, before), _frames(pieces, ends, now)) <= _SAME_WITHIN_NM
+                origins[now[near][::-1]] = before[near][::-1]  # the earliest is set last
+                for array in (*pieces, shapes):
+                    advise(array, "MADV_DONTNEED")
+    shared: Counter[tuple[int, int]] = Counter()
+    for start in range(0, len(shapes), _PAIRS_AT_ONCE):
+        now = np.arange(start, min(start + _PAIRS_AT_ONCE, len(shapes)))
+        now = now[origins[now] != now]
+        shared.update(_files(ends, _first_of(origins, now), now))
+    for pairs in pieces_of(as_they_lie):
+        shared.subtract(_files(ends, _first_of(origins, pairs[:, 1]), pairs[:, 1]))
+    return {pair: count for pair, count in shared.items() if count > _BY_CHANCE * len(pieces[pair[1]])}
+
+
+def _first_of(origins: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """The first of the frames (some,) that are the same as each."""
+    while (origins[numbers] != numbers).any():
+        numbers = origins[numbers]
+    return np.asarray(numbers)
+
+
+def _of_one_shape(keys: np.ndarray, shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(earlier frame, later frame) of frames with one key and nearly one shape, by the later one, of (key, frame)
+    (some, 2): each with the first of its key, and with the next ones by the sum of distances.
+    """
+    distances = np.concatenate([shapes[part] for part in pieces_of(keys[:, 1])])
+    pairs = [np.searchsorted(keys[:, 1], np.stack(_alike(keys)))]
+    order = np.lexsort((distances.sum(axis=1), keys[:, 0]))
+    for step in range(1, _NEXT_ONES + 1):
+        two = np.sort(np.stack([order[:-step], order[step:]]), axis=0)
+        pairs.append(two[:, keys[two[0], 0] == keys[two[1], 0]])
+    close = [two[:, np.abs(distances[two[0]] - distances[two[1]]).max(axis=1) < _SAME_SHAPE_NM] for two in pairs]
+    earlier, later = np.unique(np.concatenate(close, axis=1)[::-1], axis=1)[::-1]
+    return keys[earlier, 1], keys[later, 1]
+
+
+def _numbers(count: int, folder: Path | None) -> np.ndarray:
+    """0 to count - 1, int64 (count,), in a file of a folder where one is given."""
+    if folder is None:
+        return np.arange(count)
+    numbers = np.memmap(folder / "origins", dtype=np.int64, mode="w+", shape=(count,))
+    for start in range(0, count, _PAIRS_AT_ONCE):
+        numbers[start : start + _PAIRS_AT_ONCE] = np.arange(start, min(start + _PAIRS_AT_ONCE, count))
+    return numbers
+
+
+def _files(ends: np.ndarray, earlier: np.ndarray, later: np.ndarray) -> Iterator[tuple[int, int]]:
+    """The pieces of each two frames, by their numbers over all pieces."""
+    return zip(*(np.searchsorted(ends, frames, side="right").tolist() for frames in (earlier, later)), strict=True)
+
+
+def _shapes(piece: np.ndarray) -> np.ndarray:
+    """Distances (frames, 10) between five beads of frames (frames, n, 3), which no motion of the whole changes."""
+    some = piece[:, np.linspace(0, piece.shape[1] - 1, _BEADS_OF_A_SHAPE).round().astype(int)]
+    first, second = np.triu_indices(_BEADS_OF_A_SHAPE, k=1)
+    return np.linalg.norm(some[:, first] - some[:, second], axis=-1)
+
+
+def _keyed() -> np.ndarray:
+    """Which of these distances make a key: all but those of neighbours, which vary least."""
+    first, second = np.triu_indices(_BEADS_OF_A_SHAPE, k=1)
+    return np.flatnonzero(second - first > 1)
+
+
+def _cells(shapes: np.ndarray, beside: float) -> np.ndarray:
+    """The cell, int64 (frames,), of each shape (frames, distances) in the grid that lies this part of a width beside
+    the first.
+    """
+    cells = np.floor(shapes[:, _keyed()] / _CELL_NM + beside).astype(np.int64)
+    odd = np.random.default_rng(0).integers(1 << 62, size=cells.shape[1]) * 2 + 1  # which mix the bits of a product
+    return (cells * odd).sum(axis=1)
+
+
+def _superposed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """How far at most, (frames,), one coordinate of a bead lies beside its other, of frames (frames, n, 3) that are
+    moved and turned onto each other.
+
+    Source: W. Kabsch, Acta Cryst. A32, 922 (1976).
+    """
+    first, second = (frames.astype(np.float64) for frames in (first, second))
+    first, second = (frames - frames.mean(axis=1, keepdims=True) for frames in (first, second))
+    left, _, right = np.linalg.svd(np.swapaxes(second, 1, 2) @ first)
+    left[:, :, -1] *= np.sign(np.linalg.det(left @ right))[:, None]
+    return np.abs(first - second @ (left @ right)).max(axis=(1, 2))
 
 
 class _Keys:
@@ -98,8 +222,8 @@ def repeat_warnings(
             lines.append(f"{count} frames of {paths[later]} equal an earlier one of it: they are counted again")
         else:
             lines.append(
-                f"{count} frames of {paths[later]}{whole} are in {paths[earlier]} too, as where restarts overlap: they "
-                "are counted twice; leave them out of one"
+                f"{count} frames of {paths[later]}{whole} are in {paths[earlier]} too, as where restarts overlap or in "
+                "a copy that is centred or fitted: they are counted twice; leave them out of one"
             )
     return lines
 
