@@ -13,6 +13,7 @@ from fpforce.molecule.periodic import box_vectors_of, whole_frame
 from fpforce.simulation.replicas import BondLimits
 from fpforce.trajectories.files import existing_file, holds_topology, load_frame
 from fpforce.trajectories.formats import format_of, readable
+from fpforce.trajectories.pdb_boxes import give_boxes
 from fpforce.trajectories.several_chains import whole_beads
 from fpforce.trajectories.topology_files import read_topology
 
@@ -90,6 +91,7 @@ def _read(force_field: ForceField, start: str, index: int, topology: Any) -> np.
         _require_frame(path, index)
         with readable(path) as name:
             frames = mdtraj.load(name, **arguments) if index < 0 else load_frame(path, index, topology)
+        give_boxes(frames, path, slice(None) if index < 0 else index)
         frame = frames[index if index < 0 else 0]
     except InputError:
         raise

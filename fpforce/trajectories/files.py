@@ -21,6 +21,7 @@ from fpforce.trajectories.atom_frames import AtomFrames, frames_without_box, has
 from fpforce.trajectories.collected import steps_of
 from fpforce.trajectories.file_notices import notices
 from fpforce.trajectories.formats import format_of, readable, unpacked
+from fpforce.trajectories.pdb_boxes import give_boxes
 from fpforce.trajectories.quiet import native_output_silenced
 from fpforce.trajectories.streamed import medians
 from fpforce.trajectories.text_ends import whole_frames_before_end
@@ -34,21 +35,9 @@ if TYPE_CHECKING:
 ARRAY_SUFFIXES = (".npy", ".npz")
 
 _TOPOLOGY_INSIDE = (
-    ".pdb",
-    ".pdb.gz",
-    ".gro",
-    ".h5",
-    ".hdf5",
-    ".lh5",
-    ".cif",
-    ".pdbx",
-    ".mmcif",
-    ".gsd",
-    ".cif.gz",
-    ".pdbx.gz",
-    ".mmcif.gz",
-    ".arc",
-)
+    ".pdb", ".pdb.gz", ".gro", ".h5", ".hdf5", ".lh5", ".cif", ".pdbx", ".mmcif", ".gsd", ".cif.gz", ".pdbx.gz",
+    ".mmcif.gz", ".arc",
+)  # fmt: skip
 _READ_WHOLE = (".gro", ".rst7", ".restrt", ".inpcrd", ".ncrst", ".arc")  # of these load_frame reads no frame
 _TIME_INSIDE = (".xtc", ".trr", ".h5", ".hdf5", ".lh5", ".nc", ".netcdf", ".ncdf", ".dtr", ".stk", ".gro")
 
@@ -113,6 +102,7 @@ def load_frame(path: Path, index: int, topology: "mdtraj.Topology | None" = None
             frame = mdtraj.load(name, **arguments)[index]
         else:
             frame = mdtraj.load_frame(name, index, **arguments)
+    give_boxes(frame, path, index)
     if topology is None:
         put_right(frame.topology, path)
     return frame
@@ -187,6 +177,7 @@ def read_atoms(
                     part = mdtraj.load(name, top=topology)[::stride].atom_slice(atoms)
                 else:
                     part = mdtraj.load(name, top=topology, atom_indices=atoms, stride=1 if all_frames else stride)
+                give_boxes(part, path, slice(None, None, stride))
                 if stride > 1:
                     _read_end(path)
     except Exception as error:

@@ -1,0 +1,56 @@
+"""The box of each model of a PDB, of which mdtraj gives the last one to all.
+
+In: a PDB, and the frames that mdtraj read from it. Out: the same frames, each in the box of the CRYST1 before it.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fpforce.foundation.errors import InputError
+from fpforce.trajectories.formats import format_of, unpacked
+
+if TYPE_CHECKING:
+    import mdtraj
+
+_PDB = (".pdb", ".pdb.gz")
+_NM_PER_ANGSTROM = 0.1
+_NUMBERS = ((6, 15), (15, 24), (24, 33), (33, 40), (40, 47), (47, 54))  # columns of three lengths and three angles
+
+
+def give_boxes(frames: "mdtraj.Trajectory", path: Path, which: slice | int) -> None:
+    """Give frames, those of `which` of a file's models, their own boxes; in place. Nothing for other formats, for files
+    whose models are all in one box, and for boxes that mdtraj does not believe.
+
+    Raises InputError where boxes differ and it cannot be told which is whose.
+    """
+    if format_of(path) not in _PDB or frames.unitcell_lengths is None:
+        return
+    records = _records(path)
+    if len(set(records)) < 2:
+        return
+    boxes = np.array([[float(record[a:b]) for a, b in _NUMBERS] for record in records if record])
+    own = boxes[[which]] if isinstance(which, int) else boxes[which]
+    if "" in records or len(own) != frames.n_frames:
+        raise InputError(
+            f"{path} has CRYST1 records that differ, and not one before each of its models: which box is whose cannot "
+            "be told; write it as .xtc, .dcd or .gro, or make its molecules whole and leave CRYST1 out"
+        )
+    frames.unitcell_lengths = _NM_PER_ANGSTROM * own[:, :3]
+    frames.unitcell_angles = own[:, 3:]
+
+
+def _records(path: Path) -> list[str]:
+    """The last CRYST1 record before the atoms of each model, empty where there is none."""
+    records, last, inside = [], "", False
+    with open(unpacked(path), errors="replace") as file:
+        for line in file:
+            if line.startswith("CRYST1"):
+                last = line[:54]
+            elif line.startswith(("MODEL", "END")):
+                inside = False
+            elif not inside and line.startswith(("ATOM  ", "HETATM")):
+                inside = True
+                records.append(last)
+    return records
