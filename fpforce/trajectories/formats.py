@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from fpforce.trajectories.dangerous_formats import refuse_dangerous
+from fpforce.trajectories.mended_texts import mended
 
 CHARMM_COORDINATES = ".card"  # a name of our own for .crd and .cor of CHARMM: mdtraj's .crd is AMBER's
 GROMACS_TOPOLOGY = ".itp"  # and .top, which AMBER has too
@@ -29,7 +30,6 @@ _TEXT = (  # but for GROMACS' topologies, which include what is beside them
     ".pdb", ".cif", ".pdbx", ".mmcif", ".gro", ".xyz", ".arc", ".lammpstrj", ".mdcrd", ".crd", ".psf", ".prmtop",
     ".parm7", ".prm7", ".mol2", ".pqr", ".pdbqt", ".data", CHARMM_COORDINATES,
 )  # fmt: skip
-_AT_ONCE = 1 << 20
 _OTHER_NAMES = {".ent": ".pdb", ".pdb1": ".pdb", ".ent.gz": ".pdb.gz", ".pdb1.gz": ".pdb.gz"}
 _MAGIC = {
     b"\x00\x00\x07\xcb": ".xtc",
@@ -72,8 +72,8 @@ def packing_of(path: Path) -> str:
 
 
 def unpacked(path: str | Path) -> Path:
-    """The file itself, or what it holds where it is packed, or a text in UTF-8 where it is one in another encoding: in
-    a folder that lasts as long as the process.
+    """The file itself, or what it holds where it is packed, or a copy of a text that mdtraj would not read as it is
+    (mended_texts): in a folder that lasts as long as the process.
 
     Raises OSError, EOFError or lzma.LZMAError for a damaged file.
     """
@@ -82,9 +82,10 @@ def unpacked(path: str | Path) -> Path:
         return path
     state = path.stat()
     file = _unpack(path.resolve(), state.st_mtime_ns, state.st_size) if packing_of(path) else path
-    if format_of(path).removesuffix(".gz") not in _TEXT:
+    form = format_of(path).removesuffix(".gz")
+    if form not in _TEXT:
         return file
-    return _in_utf8(file.resolve(), state.st_mtime_ns, state.st_size) or file
+    return mended(file.resolve(), form, state.st_mtime_ns, state.st_size) or file
 
 
 @contextmanager
@@ -95,7 +96,8 @@ def readable(path: str | Path) -> Iterator[str]:
     """
     path = Path(path)
     suffix = format_of(path)
-    file = path if suffix == ".xyz.gz" else unpacked(path)  # the one packed text that is read a line at a time
+    as_it_is = suffix == ".xyz.gz" and not _ends_blank(path)  # the one packed text that is read a line at a time
+    file = path if as_it_is else unpacked(path)
     if file is not path and suffix in _READ_PACKED:
         suffix = suffix.removesuffix(packing_of(path))
     if file.is_file():
@@ -110,28 +112,6 @@ def readable(path: str | Path) -> Iterator[str]:
 
 
 @cache
-def _in_utf8(path: Path, modified_ns: int, size: int) -> Path | None:
-    """A copy of a text that is not UTF-8, read as Latin-1: most often a letter in a title. None of one that is."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        with open(path, "rb") as file:
-            while block := file.read(_AT_ONCE):
-                decoder.decode(block)
-            decoder.decode(b"", final=True)
-        return None
-    except UnicodeDecodeError:
-        pass
-    folder = Path(tempfile.mkdtemp(prefix="fpforce-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with (
-        open(path, encoding="latin-1", newline="") as text,
-        open(folder / path.name, "w", encoding="utf-8", newline="") as copy,
-    ):
-        shutil.copyfileobj(text, copy)
-    return folder / path.name
-
-
-@cache
 def _unpack(path: Path, modified_ns: int, size: int) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="fpforce-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -139,6 +119,18 @@ def _unpack(path: Path, modified_ns: int, size: int) -> Path:
     with _open(path) as packed, open(target, "wb") as file:
         shutil.copyfileobj(packed, file)
     return target
+
+
+def _ends_blank(path: Path) -> bool:
+    """Whether a packed text that is whole has a blank line at its end."""
+    last = b"text"
+    try:
+        with _open(path) as file:
+            for line in file:
+                last = line
+    except (OSError, EOFError, lzma.LZMAError):
+        return False
+    return not last.strip()
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -152,7 +144,7 @@ def _by_content(path: Path, named: str) -> str | None:
         return None
     try:
         with _open(path) as file:
-            head = file.read(400)
+            head = file.read(400).removeprefix(codecs.BOM_UTF8)
     except (OSError, EOFError, lzma.LZMAError):  # its reader says so
         return None
     if head[4:8] == b"CORD":
