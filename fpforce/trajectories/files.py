@@ -55,21 +55,31 @@ def existing_file(path: str | Path, what: str) -> Path:
 
 
 def matching_files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
-    """A path or paths as a list of Path; what does not exist and holds *, ? or [ stands for all that it matches, by
-    name.
+    """A path or paths as a list of Path; what does not exist and holds *, ? or [ stands for all that it `matches`.
 
     Raises InputError for a pattern that matches nothing.
     """
     found = []
     for path in map(Path, [paths] if isinstance(paths, (str, Path)) else paths):
-        if path.exists() or not glob.has_magic(str(path)):
-            found.append(path)
-            continue
-        matches = sorted(map(Path, glob.glob(str(path))))
-        if not matches:
+        here = matches(path) if glob.has_magic(str(path)) else [path]
+        if not here:
             raise InputError(f"no file matches {path}: check the pattern")
-        found.extend(matches)
+        found.extend(here)
     return found
+
+
+def matches(pattern: Path) -> list[Path]:
+    """What a pattern stands for, by name. What exists stands for itself, as does a folder at its beginning; and [ ]
+    are letters of names where nothing matches them otherwise.
+    """
+    if pattern.exists():
+        return [pattern]
+    folder = next((parent for parent in pattern.parents if parent.exists()), Path(pattern.anchor))
+    rest = str(pattern.relative_to(folder))
+    for inside in (rest, rest.replace("[", "[[]")):
+        if found := glob.glob(str(Path(glob.escape(str(folder)), inside))):
+            return sorted(map(Path, found))
+    return []
 
 
 def is_array(path: str | Path) -> bool:

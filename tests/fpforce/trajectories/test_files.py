@@ -72,6 +72,16 @@ def test_file_cut_anywhere_within_its_last_frame_is_truncated(heavy, tmp_path, s
             read_bead_frames(path, PDB, stride=stride)
 
 
+@pytest.mark.parametrize("folder", ["set[1]", "a*[b]", "[x]/y[0-9]"])
+def test_patterns_find_files_in_folders_with_brackets(tmp_path, folder):
+    from fpforce.trajectories.files import matching_files
+
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / "a.xtc").touch()
+    for pattern in (f"{folder}/*.xtc", f"*/{folder.partition('/')[2]}/*.xtc", f"{folder}/[ab].xtc"):
+        assert matching_files(tmp_path / pattern) == [tmp_path / folder / "a.xtc"]
+
+
 def test_a_pattern_stands_for_all_that_it_matches(tmp_path):
     from fpforce.trajectories.files import matching_files
 
