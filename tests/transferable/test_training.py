@@ -1,5 +1,6 @@
 """Training on many molecules: padding, shares, losses per molecule, and a run from files to a checkpoint and back."""
 
+import gzip
 import os
 import signal
 from dataclasses import replace
@@ -9,7 +10,7 @@ import torch
 
 from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
-from fpforce.training.data.molecule_files import find_molecules
+from fpforce.training.data.molecule_files import find_molecules, same_files
 from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.diffusion import beta, centred_noise, degrees_of_freedom
 from fpforce.training.loop.compiled_step import CompiledStep
@@ -282,3 +283,33 @@ def test_files_of_a_folder_are_sorted_into_molecules(tmp_path):
         find_molecules([tmp_path])
     with pytest.raises(InputError, match="nowhere has no PDB"):
         find_molecules([tmp_path / "nowhere"])
+
+
+def test_trajectories_of_a_molecule_are_of_any_format_or_packed(tmp_path):
+    names = ["A_1.xyz", "A_2.netcdf", "A_3.xtc.gz", "A_4.gro", "A_5.lammpstrj", "A_6.xyz.gz"]
+    xyz, gro = "1\n\nC 0 0 0\n", "t= 0\n1\n    1ALA     CA    1   0.000   0.000   0.000\n0 0 0\n"
+    texts = {"A_1.xyz": 2 * xyz, "A_4.gro": 2 * gro, "A.gro": gro, "A.xyz": xyz + "\n", "A_positions.npy": ""}
+    for name in ("A.pdb", *names, *texts):
+        (tmp_path / name).write_text(texts.get(name, ""))
+    (tmp_path / "A_6.xyz.gz").write_bytes(gzip.compress(2 * xyz.encode()))
+    (one,) = find_molecules([tmp_path])
+    assert [path.name for path in one.trajectories] == names
+
+
+def test_one_trajectory_under_the_names_of_two_molecules_is_noticed(tmp_path):
+    texts = {"A.pdb": "", "A.xtc": "first", "B.pdb": "", "B_1.xtc": "other", "B_2.xtc": "first", "C.pdb": ""}
+    for name, text in (texts | {"C.xtc": "third"}).items():
+        (tmp_path / name).write_text(text)
+    found = same_files(find_molecules([tmp_path]))
+    assert list(found) == ["B"]
+    assert found["B"][0].startswith(f"{tmp_path / 'B_2.xtc'} is {tmp_path / 'A.xtc'} of molecule A under another name")
+
+
+@pytest.mark.parametrize("folder", ["set[1]", "a*[b]", "[x]/y[0-9]"])
+def test_molecules_of_folders_with_brackets_are_found(tmp_path, folder):
+    (tmp_path / folder).mkdir(parents=True)
+    for name in ("A.pdb", "A.xtc"):
+        (tmp_path / folder / name).touch()
+    for place in (tmp_path / folder, tmp_path / folder / "*.pdb", tmp_path / folder / "[A].pdb"):
+        (one,) = find_molecules([place])
+        assert one.trajectories == (tmp_path / folder / "A.xtc",)

@@ -14,7 +14,7 @@ from fpforce.training.data.earlier import EarlierData
 from fpforce.training.data.force_files import force_files
 from fpforce.training.data.force_scores import ForceScores
 from fpforce.training.data.held_out import part, split_off
-from fpforce.training.data.molecule_files import find_molecules
+from fpforce.training.data.molecule_files import find_molecules, same_files
 from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.data.on_disk import read_on_disk
 from fpforce.training.recipe.sections import DataRecipe
@@ -88,7 +88,9 @@ def _read_only_molecule(data: DataRecipe, on_disk: Path | None = None) -> BeadFr
 
 def _read_molecules(data: DataRecipe, on_disk: Path | None = None) -> Iterator[tuple[str, BeadFrames]]:
     """(name, frames) of every molecule that data.molecules finds."""
-    for files in find_molecules(data.molecules):
+    found = find_molecules(data.molecules)
+    twins = same_files(found)
+    for files in found:
         frames = read_bead_frames(
             files.trajectories,
             files.topology,
@@ -100,7 +102,11 @@ def _read_molecules(data: DataRecipe, on_disk: Path | None = None) -> Iterator[t
         )
         check_motion(frames)
         assert frames.report is not None  # what was read from files has one
-        report = dataclasses.replace(frames.report, residue_types=data.residue_types)
+        own = twins.get(files.name, ())
+        for text in own:
+            logger.warning("%s", text)
+        warnings = (*frames.report.warnings, *own)
+        report = dataclasses.replace(frames.report, residue_types=data.residue_types, warnings=warnings)
         yield files.name, dataclasses.replace(frames, report=report)
 
 

@@ -31,7 +31,7 @@ class DataRecipe(Section):
     molecules: list[Path] = Field(
         [],
         description="many molecules for one transferable model: folders (or patterns of PDBs) with "
-        "NAME.pdb and NAME.xtc or NAME_*.xtc for each",
+        "NAME.pdb and NAME.xtc or NAME_*.xtc (or another format) for each",
     )
     residue_types: dict[str, str] = Field(
         {},
