@@ -14,7 +14,7 @@ from fpforce.molecule.elements import correct_elements
 from fpforce.trajectories import second_reader
 from fpforce.trajectories.formats import GROMACS_TOPOLOGY, format_of, readable, unpacked
 from fpforce.trajectories.quiet import native_output_silenced
-from fpforce.trajectories.unreadable import missing_package, reason
+from fpforce.trajectories.unreadable import lacks_topology, missing_package, reason
 
 if TYPE_CHECKING:
     import mdtraj
@@ -54,6 +54,8 @@ def read_topology_file(path: str | Path) -> TopologyFile:
             return TopologyFile(read.topology, read.lists_bonds, read.guessed, tuple(corrected), read.masses_da)
         with readable(path) as name, native_output_silenced():
             topology = mdtraj.load_topology(name)
+        if topology is None:
+            raise lacks_topology(path)
     except InputError:
         raise
     except ImportError as error:

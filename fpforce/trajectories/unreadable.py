@@ -5,6 +5,7 @@ In: a path, the topology that it was to go with, and the error of its reader. Ou
 
 import lzma
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ FRAME_BY_FRAME = (
     ".mdcrd",
     ".lammpstrj",
 )  # can be read up to where they are damaged
+_HDF5 = (".h5", ".hdf5", ".lh5")
 _ARCHIVES = (".zip", ".zst", ".7z", ".tar", ".tgz")
 
 
@@ -55,6 +57,8 @@ def unreadable(path: Path, topology: "mdtraj.Topology", error: Exception, from_t
             f"can be read: {'unpack it, or ' if path.suffix.lower() in _ARCHIVES else ''}give an .xtc, .dcd, .trr, "
             ".nc, .h5, .gro, .lammpstrj or .pdb by its own name"
         )
+    if format_of(path) in _HDF5 and _has_no_topology(path):
+        return lacks_topology(path)
     held = _atoms_in(path)
     if held is not None and held != topology.n_atoms:
         return other_count(path, held, topology.n_atoms)
@@ -94,6 +98,22 @@ def ends_within_a_frame(path: Path, whole: int) -> InputError:
         f"{path} is truncated: it ends within a frame, after {whole} whole ones; copy it again, or set "
         "data.readable_frames = true to take these"
     )
+
+
+def lacks_topology(path: Path) -> InputError:
+    """The InputError for a file in mdtraj's HDF5 that does not name its atoms, which mdtraj cannot do without."""
+    return InputError(
+        f"{path} has no topology inside, without which its format is not read: write it with mdtraj.Trajectory(xyz, "
+        "topology).save(...), or give its coordinates as .xtc, .dcd or .npz with a topology file"
+    )
+
+
+def _has_no_topology(path: Path) -> bool:
+    import mdtraj
+
+    with suppress(Exception), native_output_silenced(), readable(path) as name, mdtraj.open(name) as file:
+        return file.topology is None
+    return False
 
 
 def other_count(path: Path, held: int, expected: int) -> InputError:

@@ -72,6 +72,23 @@ def test_file_cut_anywhere_within_its_last_frame_is_truncated(heavy, tmp_path, s
             read_bead_frames(path, PDB, stride=stride)
 
 
+@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_h5_without_a_topology_is_refused(tmp_path, given, on_disk):
+    topology = mdtraj.Topology()
+    residue = topology.add_residue("ALA", topology.add_chain())
+    topology.add_atom("CA", mdtraj.element.carbon, residue)
+    topology.add_atom("CB", mdtraj.element.carbon, residue)
+    xyz = np.float32([[[0, 0, 0], [0.15, 0, 0]]] * 2)
+    mdtraj.Trajectory(xyz[0], topology).save(str(tmp_path / "given.pdb"))
+    with mdtraj.formats.HDF5TrajectoryFile(str(tmp_path / "bare.h5"), "w") as file:
+        file.write(xyz)
+    with pytest.raises(InputError, match=r"bare\.h5 has no topology inside.*write it with"):
+        read_bead_frames(
+            tmp_path / "bare.h5", tmp_path / "given.pdb" if given else None, on_disk=tmp_path if on_disk else None
+        )
+
+
 @pytest.mark.parametrize("folder", ["set[1]", "a*[b]", "[x]/y[0-9]"])
 def test_patterns_find_files_in_folders_with_brackets(tmp_path, folder):
     from fpforce.trajectories.files import matching_files
