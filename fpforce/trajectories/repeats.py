@@ -24,6 +24,7 @@ _BEADS_OF_A_SHAPE = 5
 # distances that differ by less than this part, so that one grid more than distances has none between any of a frame's.
 _CELL_NM = 0.014  # a seventh is 0.002 nm, above what two roundings change a distance by
 _SAME_SHAPE_NM = 3e-3
+_FRAMES_IN_ORDER, _NEARLY_ALL = 20, 0.9
 _NEXT_ONES = 4
 _BY_CHANCE = 1e-3  # of the frames of a file
 
@@ -33,7 +34,8 @@ def repeats(pieces: Sequence[np.ndarray], scratch: Path | None = None) -> tuple[
 
     pieces: one array (frames, n, 3) in nm a file. Of four beads or more frames are alike within the precision of
     coordinates in files, since a run may be given in two formats; of fewer, number by number. Of eight beads or more
-    they are alike, too, where one is moved and turned, but not mirrored. scratch: a folder for what would take memory
+    they are alike, too, where one is moved and turned, but not mirrored; of four to seven, where all frames of a file
+    are those of another so. scratch: a folder for what would take memory
     with every frame.
     """
     ends = np.cumsum([len(piece) for piece in pieces])
@@ -58,8 +60,17 @@ def repeats(pieces: Sequence[np.ndarray], scratch: Path | None = None) -> tuple[
                 advise(piece, "MADV_DONTNEED")
     if beads >= _FEWEST_TO_MOVE:
         shared.update(_moved(pieces, ends, shapes.array(), found, scratch))
-    repeated = [sum(count for (_, later), count in shared.items() if later == number) for number in range(len(pieces))]
-    return repeated, dict(shared)
+    elif beads >= _FEWEST_TO_ROUND:
+        shared.update(_moved_in_order(pieces, _of_later(shared, len(pieces))))
+    return _of_later(shared, len(pieces)), dict(shared)
+
+
+def _of_later(shared: Mapping[tuple[int, int], int], pieces: int) -> list[int]:
+    """Repeated frames of each of so many pieces."""
+    counts = [0] * pieces
+    for (_, later), count in shared.items():
+        counts[later] += count
+    return counts
 
 
 def _moved(
@@ -95,6 +106,32 @@ def _moved(
     for pairs in pieces_of(as_they_lie):
         shared.subtract(_files(ends, _first_of(origins, pairs[:, 1]), pairs[:, 1]))
     return {pair: count for pair, count in shared.items() if count > _BY_CHANCE * len(pieces[pair[1]])}
+
+
+def _moved_in_order(pieces: Sequence[np.ndarray], known: Sequence[int]) -> dict[tuple[int, int], int]:
+    """The same of files that hold another's frames from the first to the last: of few beads frames are alike by chance,
+    and many in a row are not, but for rigid ones. known: how many of each were found as they lie.
+    """
+    shared: dict[tuple[int, int], int] = {}
+    of_a_length: dict[int, list[tuple[int, np.ndarray]]] = {}
+    for number, piece in enumerate(pieces):
+        some = _shapes(piece[np.linspace(0, len(piece) - 1, _FRAMES_IN_ORDER).astype(int)])
+        rigid = (np.abs(some[1:] - some[:-1]).max(axis=1) < _SAME_SHAPE_NM).any()
+        if known[number] == len(piece) or len(piece) < _FRAMES_IN_ORDER or rigid:
+            continue
+        earlier = of_a_length.setdefault(len(piece), [])
+        twin = next((other for other, theirs in earlier if np.abs(theirs - some).max() < _SAME_SHAPE_NM), None)
+        if twin is None:
+            earlier.append((number, some))
+            continue
+        parts = (slice(start, start + _PAIRS_AT_ONCE) for start in range(0, len(piece), _PAIRS_AT_ONCE))
+        near = (_superposed(pieces[twin][part], piece[part]) <= _SAME_WITHIN_NM for part in parts)
+        count = sum(int(np.count_nonzero(each)) for each in near)
+        if count > max(
+            _NEARLY_ALL * len(piece), known[number]
+        ):  # few beads may lie in a plane, and be their own mirror image
+            shared[twin, number] = count - known[number]
+    return shared
 
 
 def _first_of(origins: np.ndarray, numbers: np.ndarray) -> np.ndarray:

@@ -52,6 +52,24 @@ def test_copies_of_a_stiff_molecule_are_repeats():
     assert repeats.repeats(pieces) == ([0, 40, 40], {(0, 1): 40, (0, 2): 40})
 
 
+@pytest.mark.parametrize("beads", [4, 5, 7])
+def test_whole_copies_of_few_beads_are_repeats(tmp_path, beads):
+    exact = as_xtc_writes(chain(FRAMES, beads=beads))
+    copies = [as_xtc_writes(centred(exact)), exact, as_xtc_writes(fitted(exact))]
+    wanted = [0, FRAMES, FRAMES, FRAMES], {(0, 1): FRAMES, (0, 2): FRAMES, (0, 3): FRAMES}
+    assert repeats.repeats([exact, *copies]) == repeats.repeats([exact, *copies], tmp_path) == wanted
+    assert repeats.repeats([exact, exact * np.float32([-1, 1, 1])]) == ([0, 0], {})
+    assert repeats.repeats([chain(50_000, 1, beads), chain(50_000, 2, beads)]) == ([0, 0], {})
+
+
+def test_rigid_molecules_of_few_beads_are_no_repeats():
+    turned = [fitted(np.concatenate([chain(1, seed, 5), chain(1, beads=5).repeat(50, axis=0)]))[1:] for seed in (1, 2)]
+    shaken = [
+        t + np.random.default_rng(0).normal(size=(50, 1, 3)).astype(np.float32) * (k + 1) for k, t in enumerate(turned)
+    ]
+    assert repeats.repeats(shaken) == ([0, 0], {})
+
+
 def test_each_frame_of_three_copies_counts_once(monkeypatch, tmp_path):
     monkeypatch.setattr(repeats, "_FRAMES_OF_A_GROUP", 50)
     monkeypatch.setattr(repeats, "_PAIRS_AT_ONCE", 7)
