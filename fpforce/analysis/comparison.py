@@ -90,10 +90,10 @@ class Floor:
         if wanted == "training" and training is None:
             raise InputError("floor training needs the training trajectories; give them, or floor auto")
         if wanted != "training" and len(sizes) > 1:
-            frames, text = int(sizes[: len(sizes) // 2].sum()), "independent trajectories of the reference"
+            frames, text = int(sizes[: len(sizes) // 2].sum()), "trajectories of the reference against each other"
             return cls("trajectories", frames, text)
         if training is not None:
-            text = "the training set, independent of the reference, against it"
+            text = "the training set against the reference"
             return cls("training", min(len(training), len(reference)), text)
         frames = int(min(reference.frames[half].sum() for half in _halves(reference)))
         return cls("halves", frames, "first half against second half of the only reference trajectory")

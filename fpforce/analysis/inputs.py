@@ -27,10 +27,25 @@ logger = logging.getLogger("fpforce")
 
 def refuse_repeated(kind: str, paths: Sequence[str | Path]) -> None:
     """The same file twice would count as two independent trajectories."""
-    resolved = [Path(path).resolve() for path in paths]
+    seen: dict[Path, str | Path] = {}
     for path in paths:
-        if resolved.count(Path(path).resolve()) > 1:
-            raise InputError(f"{kind} {path} is given twice; give each trajectory once")
+        earlier = seen.get(Path(path).resolve())
+        if earlier is not None:
+            named = "" if str(earlier) == str(path) else f", also as {earlier}"
+            raise InputError(f"{kind} {path} is given twice{named}; give each trajectory once")
+        seen[Path(path).resolve()] = path
+
+
+def refuse_trained_on(reference: Sequence[str | Path], training: Sequence[str | Path]) -> None:
+    """One file as reference and training trajectory would be independent of itself."""
+    held_out = {Path(path).resolve(): path for path in reference}
+    for path in training:
+        other = held_out.get(Path(path).resolve())
+        if other is not None:
+            raise InputError(
+                f"training {path} is the same file as reference {other}: a model is not judged by what it was trained "
+                "on; give trajectories that were held out of the training as the reference"
+            )
 
 
 def listed(paths: str | Path | Sequence[str | Path]) -> list[str | Path]:

@@ -26,6 +26,7 @@ from fpforce.analysis.criteria import Thresholds
 from fpforce.analysis.divergences import BINS_PER_AXIS
 from fpforce.analysis.folding import FoldedStructure
 from fpforce.analysis.frame_source import FrameSource
+from fpforce.analysis.independence import refuse_same_files, shared_frame_warnings, trained_on_warnings
 from fpforce.analysis.inputs import (
     listed,
     named_by_start,
@@ -33,6 +34,7 @@ from fpforce.analysis.inputs import (
     open_simulation_of,
     open_trajectories,
     refuse_repeated,
+    refuse_trained_on,
 )
 from fpforce.analysis.plane_assessment import PlaneAssessment
 from fpforce.analysis.protein import ProteinAssessment
@@ -113,7 +115,9 @@ def evaluate(
             (fpforce.trajectories.weights).
 
     Arrays (.npy, .npz) are taken in nm. Raises InputError for anything unreadable, for a simulation of another model,
-    and for an existing report without `overwrite`.
+    for a reference that is another one or a training trajectory under another name, and for an existing report without
+    `overwrite`. Frames that these share, and a reference that the model was trained on, are warned of in the log, the
+    report and report.json (`provenance.warnings`).
     """
     from fpforce.forcefield.force_field import ForceField
     from fpforce.forcefield.load import loaded
@@ -123,11 +127,14 @@ def evaluate(
     html_path, json_path = _free_outputs(output, overwrite)
     refuse_repeated("reference", matching_files(reference))
     refuse_repeated("simulation", listed(simulation))
+    refuse_trained_on(matching_files(reference), matching_files(training) if training else [])
     force_field = loaded(force_field)
     if not isinstance(force_field, ForceField) or isinstance(force_field, BoundForceField):
         force_field = force_field.bound(topology)
     structure = None if folded is None else FoldedStructure.read(folded, force_field.beads)
     held_out, reference_files = open_trajectories(reference, topology, force_field.beads)
+    refuse_same_files(reference_files)
+    warnings = trained_on_warnings(str(force_field.path), force_field.metadata.get("training") or {}, reference_files)
     steps = {file["time_step_ps"] for file in reference_files}
     simulations, records = zip(*(open_simulation_of(path, force_field) for path in listed(simulation)), strict=True)
     step_ps = steps.pop() if len(steps) == 1 else None
@@ -160,6 +167,8 @@ def evaluate(
     training_files: list[dict[str, Any]] = []
     if training:
         trained_on, training_files = open_trajectories(training, topology, force_field.beads)
+        refuse_same_files(reference_files, training_files)
+        warnings += shared_frame_warnings(held_out, reference_files, trained_on, training_files)
         if training_weights:
             trained_on, weights = drawn_by_weight(trained_on, listed(training_weights))
             training_files = [file | {"weights": weights} for file in training_files]
@@ -171,6 +180,10 @@ def evaluate(
             )
     elif training_weights:
         raise InputError("training_weights are given without training trajectories: give these too")
+    else:
+        warnings += shared_frame_warnings(held_out, reference_files)
+    for text in warnings:
+        logger.warning("%s", text)
     sampled, log_weights = open_iid(iid, force_field) if iid else (None, None)
     assessment = assess(
         force_field.beads,
@@ -188,7 +201,7 @@ def evaluate(
         training_record=force_field.metadata.get("training", {}),
         simulation_records=records,
         provenance=_provenance(force_field, reference_files, training_files, listed(simulation), records, iid, seed)
-        | {"note": note},
+        | {"note": note, "warnings": warnings},
     )
     html = _render(assessment, summary, force_field, seed)
     try:

@@ -4,7 +4,6 @@ In: a file, its topology, the beads. Out: a `FrameSource`, whose frames are chec
 first time that they are read.
 """
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fpforce.analysis.frame_source import Piece, frames_of_a_piece, piece_of
+from fpforce.analysis.independence import sha256_of
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.beads import BeadTable
 from fpforce.trajectories.atom_frames import AtomFrames
@@ -65,7 +65,7 @@ class TrajectoryFile:
         one._notices |= set(read.notices)
         one.description = {
             "path": str(file),
-            "sha256": _sha256(file),
+            "sha256": sha256_of(file),
             "frames": one.frames,
             "time_step_ps": read.time_step_ps,
         }
@@ -139,8 +139,3 @@ class TrajectoryFile:
 def _unit(path: str | Path) -> str | None:
     """Arrays are in nm; formats have a unit of their own."""
     return "nm" if is_array(path) else None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -78,17 +78,22 @@ def _time_step_fs(recipe: "Recipe", beads: "BeadTable", trained: np.ndarray) -> 
 def _given_reference(
     recipe: "Recipe", settings: FitSettings, frames: "BeadFrames", folder: Path
 ) -> tuple[dict[str, Any], np.ndarray, list[np.ndarray]]:
+    from fpforce.analysis.independence import refuse_same_files, same_content
     from fpforce.analysis.inputs import open_trajectories, refuse_repeated
     from fpforce.trajectories.files import matching_files
 
     paths = [Path(path).resolve() for path in matching_files(list(settings.reference or ()))]
     refuse_repeated("reference", paths)
-    trained_on = {Path(source).resolve() for source in frames.sources}
-    for path in paths:
-        if path in trained_on:
-            raise InputError(f"reference {path} is trained on, too; give another, or none to hold a part of it out")
     topology = recipe.data.topology
-    sources, _ = open_trajectories(paths, topology, frames.beads)
+    sources, files = open_trajectories(paths, topology, frames.beads)
+    refuse_same_files(files)
+    for file in files:
+        same = same_content(file, frames.sources)
+        if same is not None:
+            raise InputError(
+                f"reference {file['path']} is trained on, too: its content is that of {same}; give another, or none "
+                "to hold a part of it out"
+            )
     reference = [source.whole() for source in sources]
     _write_recipe(recipe.model_dump(mode="json"), folder)
     in_nm = recipe.data.length_unit in (None, "nm")  # an evaluation takes arrays for nm

@@ -87,7 +87,7 @@ def test_floor_prefers_whole_trajectories_then_the_training_set_then_halves():
     rng = np.random.default_rng(6)
     one = sample_of([gaussian_bins(rng, 300)])
     three = sample_of([gaussian_bins(rng, n) for n in (100, 300, 200)])
-    assert Floor.choose(three, one) == Floor("trajectories", 100, "independent trajectories of the reference")
+    assert Floor.choose(three, one) == Floor("trajectories", 100, "trajectories of the reference against each other")
     assert (Floor.choose(one, one).source, Floor.choose(one, one).frames) == ("training", 300)
     assert (Floor.choose(one, None).source, Floor.choose(one, None).frames) == ("halves", 150)
 
