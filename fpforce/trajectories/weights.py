@@ -73,8 +73,9 @@ def read_weights(paths: Sequence[str | Path], lengths: Sequence[int], stride: in
         digest.update(path.read_bytes())
     values = np.concatenate(pieces)
     names = tuple(map(str, paths))
-    if not values.sum() > 0.0:
+    if not values.max(initial=0.0) > 0.0:
         raise InputError(f"{', '.join(names)}: all weights are zero: give those of the frames, or leave them out")
+    values = values / values.max()  # whose sum is finite: that of exponentials of a bias may not be
     weights = FrameWeights(values / values.sum(), names, digest.hexdigest())
     _judge(weights)
     return weights

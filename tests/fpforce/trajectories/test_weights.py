@@ -36,6 +36,14 @@ def test_weights_of_every_kind_of_file_are_read_in_order_and_sum_to_one(tmp_path
     np.testing.assert_allclose(strided.values * together[::2].sum(), together[::2], rtol=1e-12)
 
 
+@pytest.mark.parametrize("scale", [1e308, 1e-320])
+def test_weights_whose_sum_or_quotients_would_overflow_sum_to_one(tmp_path, scale):
+    values = np.linspace(1.0, 1.5, 200)
+    found = read_weights([saved(tmp_path / "w.npy", scale * values)], [200])
+    np.testing.assert_allclose(found.values, values / values.sum(), rtol=1e-3)  # of 1e-320 few digits are left
+    assert found.values.sum() == pytest.approx(1.0) and found.effective > 190.0
+
+
 @pytest.mark.parametrize(
     "values, message",
     [
