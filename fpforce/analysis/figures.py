@@ -193,7 +193,8 @@ def geometry_histograms(
 def fokker_planck_residual(curve: dict[str, list[float]]) -> "Figure":
     """Residual of the Fokker-Planck equation against diffusion time, from `{"t": [...], "residual": [...]}`."""
     figure, (axis,) = subplots(1, 1, width=5.1, height=3.1)
-    axis.loglog(curve["t"], np.maximum(np.abs(curve["residual"]), 1e-12), color=COLOURS["simulation"], marker="o", ms=4)
+    residual = np.array(curve["residual"], dtype=float)  # nan where it is null
+    axis.loglog(curve["t"], np.maximum(np.abs(residual), 1e-12), color=COLOURS["simulation"], marker="o", ms=4)
     axis.set(xlabel="diffusion time $t$", ylabel="Fokker–Planck residual")
     axis.grid(True, which="major", color="#EEEEEE")
     return figure

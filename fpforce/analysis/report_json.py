@@ -4,7 +4,6 @@ Every figure is a named field; estimates carry their standard error and 95 % ran
 null.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -19,6 +18,7 @@ from fpforce.analysis.geometry import GeometryDistance
 from fpforce.analysis.plane_assessment import PlaneAssessment
 from fpforce.analysis.protein_json import summarise_protein
 from fpforce.analysis.support import SupportAssessment
+from fpforce.foundation.plain_json import plain
 
 _METRICS = ("js", "pmf_error", "js_floor", "pmf_error_floor", "excess_js", "excess_pmf_error")
 
@@ -95,7 +95,7 @@ def summarise(
         summary["protein"] = summarise_protein(a.protein, a.planes[0], _estimate)
     if a.interfaces:
         summary["interfaces"] = [interface.summary() for interface in a.interfaces]
-    return _plain(summary)
+    return plain(summary)
 
 
 def _set_figures(assessment: Assessment, name: str) -> dict[str, Any]:
@@ -220,14 +220,3 @@ def _speed(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _estimate(estimate: Estimate | None) -> dict[str, Any] | None:
     return None if estimate is None else asdict(estimate) | {"range95": list(estimate.range95)}
-
-
-def _plain(value: Any) -> Any:
-    """numpy numbers as Python's, non-finite ones as None, tuples as lists."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -6,6 +6,7 @@ the same.
 """
 
 import logging
+import math
 from typing import Any
 
 import pytorch_lightning as pl
@@ -195,8 +196,16 @@ def conclude(record: ExpertRecord) -> None:
         return
     last = {name: values[-1] for name, values in record.watched.items()}
     known, unknown = last["denoising"], last["held_out_denoising"]
-    gap = f"; E + ln q of samples varies by {record.gap['kt'][-1]:.1f} kT" if record.gap["kt"] else ""
+    measured = record.gap["kt"][-1] if record.gap["kt"] else None
+    finite = measured is not None and math.isfinite(measured)
+    gap = f"; E + ln q of samples varies by {measured:.1f} kT" if finite else ""
     logger.info("denoising loss %.4f on training frames, %.4f on held-out ones%s", known, unknown, gap)
+    if measured is not None and not finite:
+        logger.warning(
+            "how much E + ln q of samples varies cannot be measured: samples of the model diverge along its "
+            "probability flow, as of one that was trained for few steps, or on frames that are nearly rigid; train "
+            "longer, and look at samples and simulations before you use it"
+        )
     if memorises(record):
         logger.warning(
             "training frames are known better than held-out ones by %.0f%%: the frames are too few for this model, "

@@ -5,7 +5,10 @@ The reader is fpforce.forcefield.load.
 
 import io
 import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +23,7 @@ from fpforce.forcefield.artifact import (
     format_version_of,
 )
 from fpforce.foundation.atomic_files import replacing
+from fpforce.foundation.errors import InputError
 
 
 def write_archive(
@@ -40,6 +44,8 @@ def write_archive(
     topology_pdb: the start frame as PDB text.
     support: arrays of a Gauge (training.modelfile.support) by name, which the metadata's `support` goes with.
 
+    Raises InputError, naming them, for numbers of the metadata that are not finite.
+
     The archive is saved through a buffer, so that its entries lie under `archive/` whatever `path` is called, and
     reaches `path` in one step, so that an interrupted export leaves no half file.
     """
@@ -49,8 +55,16 @@ def write_archive(
         "format_version": format_version_of(metadata),
         "fpforce_version": fpforce.__version__,
     } | metadata
+    try:
+        text = json.dumps(metadata, indent=1, allow_nan=False)
+    except ValueError:
+        where = ", ".join(_not_finite(metadata))
+        raise InputError(
+            f"{path} is not written: {where} of the model is not finite; train again, on frames that move more or with "
+            "a smaller learning rate"
+        ) from None
     entries = {
-        METADATA_ENTRY: json.dumps(metadata, indent=1, allow_nan=False),
+        METADATA_ENTRY: text,
         WEIGHTS_ENTRY: _packed(weights),
         TOPOLOGY_ENTRY: topology_pdb,
     } | ({} if support is None else {SUPPORT_ENTRY: _packed(support)})
@@ -58,6 +72,18 @@ def write_archive(
     torch.jit.save(scripted_module, buffer, _extra_files=entries)
     with replacing(path) as unfinished:
         unfinished.write_bytes(buffer.getbuffer())
+
+
+def _not_finite(value: Any, place: str = "") -> Iterator[str]:
+    """Where numbers are not finite in nested dicts and lists, as names joined by dots."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _not_finite(item, f"{place}.{name}" if place else str(name))
+    elif isinstance(value, (list, tuple)):
+        for number, item in enumerate(value):
+            yield from _not_finite(item, f"{place}.{number}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield place
 
 
 def _packed(tensors: dict) -> bytes:

@@ -6,6 +6,7 @@ In: a checkpoint and the physical energy made of it. Out: plain values by name.
 import torch
 
 from fpforce.forcefield.wall import wall_record
+from fpforce.foundation.plain_json import plain
 from fpforce.training.checkpoint.checkpoint import Checkpoint
 from fpforce.training.checkpoint.record import ExpertRecord
 from fpforce.training.diffusion import sigma
@@ -48,7 +49,10 @@ def metadata_of(
             "kt_kj_per_mol": physical.kt,
             "t_eval": t_eval,
             "noise_nm": float(sigma(torch.tensor(t_eval, dtype=torch.float64))) / physical.inverse_scale,
-            "training": provenance_of(checkpoint, number) | ({"fokker_planck_residual": residual} if residual else {}),
+            # What was measured of a training may not be finite, as the gap of samples that diverge: null then.
+            "training": plain(
+                provenance_of(checkpoint, number) | ({"fokker_planck_residual": residual} if residual else {})
+            ),
             "verification": verification,
         }
         | ({} if support is None else {"support": support.record()})

@@ -1,6 +1,7 @@
 """Frames held out of a training: in blocks of time, never learned from, and what is made of the losses on them."""
 
 import json
+import logging
 import math
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.checkpoint.record import ExpertRecord
 from fpforce.training.data.held_out import STRETCHES, held_out, split_off
 from fpforce.training.data.read import read_training_set
-from fpforce.training.loop.early_stopping import NEXT_TO_BEST, WORSE, Watching, keep_best, leads_astray
+from fpforce.training.loop.early_stopping import NEXT_TO_BEST, WORSE, Watching, conclude, keep_best, leads_astray
 from fpforce.training.loop.gap import gap_kt
 from fpforce.training.loop.held_out_losses import Losses, Watched
 from fpforce.training.recipe.read import load_recipe
@@ -218,3 +219,14 @@ def test_gap_of_an_exact_energy_is_zero_and_grows_with_what_is_added_to_it(alani
         for size in (0.0, 1.0)
     )
     assert exact < 0.1 and tilted > 5 * max(exact, 0.02)
+
+
+def test_a_gap_that_is_not_finite_is_told_in_words(caplog):
+    record = ExpertRecord()
+    for name in record.watched:
+        record.watched[name].append(1.0)
+    record.gap["step"].append(10)
+    record.gap["kt"].append(math.nan)
+    with caplog.at_level(logging.INFO, logger="fpforce"):
+        conclude(record)
+    assert "nan" not in caplog.text and "samples of the model diverge" in caplog.text

@@ -11,8 +11,10 @@ from fpforce.foundation.errors import InputError
 from fpforce.system import backends
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.export import export
+from fpforce.training.modelfile.archive import write_archive
 from fpforce.training.modelfile.physical_energy import PhysicalEnergy
 from fpforce.training.modelfile.verification import verify
+from fpforce.training.modelfile.write import write_force_field
 from fpforce.trajectories.bead_frames import read_bead_frames
 
 ALPHA = math.exp(-0.05e-5 - 4.975e-10)  # at t = 1e-5
@@ -227,3 +229,22 @@ def test_checkpoint_with_code_inside_is_refused_and_not_run(tmp_path, capsys):
     torch.save({"fpforce": Payload()}, hostile)
     assert "not a readable checkpoint" in refused(hostile, tmp_path)
     assert "code of the file ran" not in capsys.readouterr().out
+
+
+def test_a_gap_that_is_not_finite_becomes_null_in_the_file(small_checkpoint, tmp_path):
+    checkpoint = read_checkpoint(small_checkpoint)
+    expert = checkpoint.record.experts[0]
+    for name in expert.watched:
+        expert.watched[name].append(1.0)
+    expert.gap["step"].append(150)
+    expert.gap["kt"].append(math.nan)
+    write_force_field(checkpoint, tmp_path / "model.pt", 1e-5, with_support=False)
+    (exported,) = fpforce.load(tmp_path / "model.pt").metadata["training"]["experts"]
+    assert exported["watched"]["gap_kt"] is None and exported["watched"]["denoising"] == 1.0
+
+
+def test_a_model_with_a_number_that_is_not_finite_is_refused_by_name(tmp_path):
+    program, metadata = torch.jit.script(torch.nn.Identity()), {"model": {}, "bonds_nm": {"mean": [0.1, math.inf]}}
+    with pytest.raises(InputError, match=r"model\.pt is not written: bonds_nm\.mean\.1 of the model is not finite"):
+        write_archive(tmp_path / "model.pt", program, metadata, {}, "")
+    assert not (tmp_path / "model.pt").exists()
