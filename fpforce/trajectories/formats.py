@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from fpforce.trajectories.dangerous_formats import refuse_dangerous
+from fpforce.trajectories.lammps_dumps import plain_dump
 from fpforce.trajectories.mended_texts import mended
 
 CHARMM_COORDINATES = ".card"  # a name of our own for .crd and .cor of CHARMM: mdtraj's .crd is AMBER's
@@ -31,13 +32,14 @@ _TEXT = (  # but for GROMACS' topologies, which include what is beside them
     ".parm7", ".prm7", ".mol2", ".pqr", ".pdbqt", ".data", CHARMM_COORDINATES,
 )  # fmt: skip
 _OTHER_NAMES = {".ent": ".pdb", ".pdb1": ".pdb", ".ent.gz": ".pdb.gz", ".pdb1.gz": ".pdb.gz"}
+_HDF5, _HDF5_NAMES = b"\x89HDF", ("", ".h5", ".hdf5")
 _MAGIC = {
     b"\x00\x00\x07\xcb": ".xtc",
     b"\x00\x00\x07\xc9": ".trr",
     b"CDF\x01": ".nc",
     b"CDF\x02": ".nc",
     b"\x93NUM": ".npy",
-    b"\x89HDF": ".h5",
+    _HDF5: ".h5",
 }
 _SAME = {  # other names of what the content shows
     ".nc": (".netcdf", ".ncdf", ".ncrst"),
@@ -73,9 +75,9 @@ def packing_of(path: Path) -> str:
 
 def unpacked(path: str | Path) -> Path:
     """The file itself, or what it holds where it is packed, or a copy of a text that mdtraj would not read as it is
-    (mended_texts): in a folder that lasts as long as the process.
+    (mended_texts), or of a LAMMPS dump without its units and times: in a folder that lasts as long as the process.
 
-    Raises OSError, EOFError or lzma.LZMAError for a damaged file.
+    Raises OSError, EOFError or lzma.LZMAError for a damaged file, InputError for a dump in other units than angstrom.
     """
     path = Path(path)
     if not path.is_file():
@@ -85,7 +87,8 @@ def unpacked(path: str | Path) -> Path:
     form = format_of(path).removesuffix(".gz")
     if form not in _TEXT:
         return file
-    return mended(file.resolve(), form, state.st_mtime_ns, state.st_size) or file
+    file = mended(file.resolve(), form, state.st_mtime_ns, state.st_size) or file
+    return (plain_dump(file) if form == ".lammpstrj" else None) or file
 
 
 @contextmanager
@@ -139,6 +142,18 @@ def _open(path: Path) -> IO[bytes]:
     return opener(path, "rb")
 
 
+@cache
+def _is_h5md(path: Path, modified_ns: int, size: int) -> bool:
+    """Whether an HDF5 file is one of H5MD and not mdtraj's, where h5py, which reads H5MD, is there to tell."""
+    try:
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            return "h5md" in file
+    except (ImportError, OSError):  # its reader says so
+        return False
+
+
 def _by_content(path: Path, named: str) -> str | None:
     if not path.is_file():
         return None
@@ -149,6 +164,9 @@ def _by_content(path: Path, named: str) -> str | None:
         return None
     if head[4:8] == b"CORD":
         return ".dcd"
+    if named in _HDF5_NAMES and head[:4] == _HDF5 and not packing_of(path):
+        state = path.stat()
+        return ".h5md" if _is_h5md(path.resolve(), state.st_mtime_ns, state.st_size) else ".h5"
     if head[:4] in _MAGIC:
         return _MAGIC[head[:4]]
     lines = head.splitlines()

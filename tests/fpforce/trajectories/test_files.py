@@ -220,3 +220,39 @@ def test_text_trajectory_in_another_encoding_is_read(heavy, tmp_path):
     lines[1] = b"Gr\xf6\xdfe"
     path.write_bytes(b"\n".join(lines))
     assert len(read_bead_frames(path, PDB)) == len(heavy)
+
+
+def dump_of(trajectory, units=None, time=False, line="\n"):
+    """A LAMMPS dump as `dump_modify units yes time yes` writes it: units once, the time of every frame."""
+    lines = ["ITEM: UNITS", units] if units else []
+    for number, frame in enumerate(trajectory.xyz):
+        lines += ["ITEM: TIME", f"{2.5 * number}"] if time else []
+        lines += ["ITEM: TIMESTEP", f"{number}", "ITEM: NUMBER OF ATOMS", f"{len(frame)}"]
+        lines += ["ITEM: BOX BOUNDS pp pp pp", *["0 60"] * 3, "ITEM: ATOMS id type x y z"]
+        lines += [f"{k + 1} 1 " + " ".join(f"{10 * x:.4f}" for x in place) for k, place in enumerate(frame)]
+    return (line.join(lines) + line).encode()
+
+
+@pytest.mark.parametrize("units, time", [("real", False), (None, True), ("metal", True)])
+@pytest.mark.parametrize("name", ["a.lammpstrj", "a.dump", "a.dump.gz"])
+def test_units_and_times_of_a_lammps_dump_are_read_over(heavy, tmp_path, units, time, name):
+    (tmp_path / "right.lammpstrj").write_bytes(dump_of(heavy))
+    content = dump_of(heavy, units, time)
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    found, right = (read_bead_frames(tmp_path / one, PDB) for one in (name, "right.lammpstrj"))
+    np.testing.assert_array_equal(found.positions_nm, right.positions_nm)
+    assert found.sources == (str(tmp_path / name),)
+
+
+@pytest.mark.parametrize("units", ["lj", "nano", "si"])
+def test_a_lammps_dump_in_other_lengths_is_refused_with_its_units(heavy, tmp_path, units):
+    (tmp_path / "a.lammpstrj").write_bytes(dump_of(heavy, units, time=True))
+    with pytest.raises(InputError, match=f"LAMMPS dump in units '{units}', whose lengths are not in angstrom") as told:
+        read_bead_frames(tmp_path / "a.lammpstrj", PDB)
+    assert "damaged" not in str(told.value) and "data.length_unit" in str(told.value)
+
+
+def test_a_lammps_dump_with_times_that_is_cut_is_called_cut(heavy, tmp_path):
+    (tmp_path / "a.lammpstrj").write_bytes(dump_of(heavy, "real", time=True)[:-60])
+    with pytest.raises(InputError, match=f"ends within a frame, after {len(heavy) - 1} whole ones"):
+        read_bead_frames(tmp_path / "a.lammpstrj", PDB)

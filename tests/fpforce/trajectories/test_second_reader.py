@@ -210,3 +210,21 @@ def test_particles_of_reduced_units_are_beads_and_no_hydrogens(tmp_path, masses)
 def test_hydrogens_of_heavier_atoms_are_known_by_their_mass(tmp_path):
     table = read_bead_frames(*write_lammps(tmp_path, (12.011, 1.008)), beads="all").beads
     assert [bead.element for bead in table.beads] == ["C", "H"] * 5
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.hdf5", "frames"])
+def test_h5md_is_known_by_its_content(given, tmp_path, name):
+    pytest.importorskip("h5py")
+    universe = MDAnalysis.Universe(str(given), str(tmp_path / "frames.xtc"))
+    with MDAnalysis.Writer(str(tmp_path / "right.h5md"), len(universe.atoms)) as writer:
+        for _ in universe.trajectory:
+            writer.write(universe.atoms)
+    writer.h5md_file.close()  # which MDAnalysis leaves to the garbage collector
+    (tmp_path / name).write_bytes((tmp_path / "right.h5md").read_bytes())
+    found, right = (read_bead_frames(tmp_path / one, given) for one in (name, "right.h5md"))
+    np.testing.assert_array_equal(found.positions_nm, right.positions_nm)
+
+
+def test_hdf5_of_mdtraj_is_still_read_by_it(peptide, given, tmp_path):
+    peptide.save(str(tmp_path / "own.h5"))
+    assert not second_reader.reads_trajectory(tmp_path / "own.h5")
