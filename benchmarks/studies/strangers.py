@@ -222,7 +222,7 @@ def run(name: str, variant: str, seed: int, chosen: argparse.Namespace) -> dict:
     train(ours, resume=(folder / "model.ckpt").exists(), show_progress=False)
     if variant in THEN:
         had = read_checkpoint(folder / "model.ckpt").record.calibration.done
-        more = [f"calibration.rounds={had + MORE}", *THEN[variant]]
+        more = [f"calibration.rounds={had + MORE}", "calibration.most_rounds=0", *THEN[variant]]
         train(load_recipe(folder / "recipe.yaml", more), resume=True, show_progress=False)
     checkpoint = read_checkpoint(folder / "model.ckpt")
     if not (folder / "model.pt").exists():
@@ -386,7 +386,7 @@ def reported(folder: Path, files: Files, rungs: int, seed: int) -> dict:
     checks = report.figures["verdict"]["checks"]
     return {
         "free_energy_error_kt": checks["free_energy_error_kt"]["value"],
-        "outside_support": checks["outside_support"]["value"],
+        "outside_support": checks["outside_support"]["value"] if "outside_support" in checks else None,
         "failed": [name for name, check in checks.items() if check["pass"] is False],
     }
 
@@ -437,7 +437,8 @@ def verdicts(rows: list[dict]) -> str:
         found += [*(f"{value:.4f}" for value in own.values()), f"{max(apart):.4f}"]
         errors = [row["report"]["free_energy_error_kt"] for row in of_it]
         found.append("" if None in errors else f"{max(errors):.2f}")
-        found.append(f"{max(row['report']['outside_support'] for row in of_it):.3f}")
+        outside_of = [row["report"]["outside_support"] for row in of_it]
+        found.append("" if None in outside_of else f"{max(outside_of):.3f}")
         found.append("; ".join(sorted({name.replace("_", " ") for row in of_it for name in row["report"]["failed"]})))
         named = {**JUDGED, **{f"samples: {name}": f"samples, {label}" for name, label in AGAINST_SAMPLES.items()}}
         verdict = "yes" if not outside else "no: " + "; ".join(named[name] for name in outside)

@@ -14,7 +14,7 @@ from fpforce.analysis.criteria import Thresholds, free_energy_error_kt
 from fpforce.analysis.run_facts import RunFacts
 
 ONLY_WEIGHTS = "only the weights of the basins are off"
-FEW_ROUNDS, MORE_ROUNDS = 8, 6  # of calibration: what a training has by default, and what to add to that
+FEW_ROUNDS, MORE_ROUNDS = 8, 6  # of calibration: the fewest that a training has by default, and what to add to that
 MEMORISED = 0.05  # of the held-out loss, by which the loss on training frames is lower: as the training warns of
 
 

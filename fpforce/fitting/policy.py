@@ -196,9 +196,17 @@ def _plan(action: str, plans: Sequence[RoundPlan], now: Situation) -> RoundPlan 
         more = min(MORE_ROUNDS, int(60.0 * train / seconds)) if seconds else MORE_ROUNDS
         if more < FEWEST_ROUNDS:
             return None
-        kept = (one for one in _keeping(plans, _length_so_far(plans)) if not one.startswith("calibration.r"))
+        own = ("calibration.r", "calibration.most_rounds")
+        kept = (one for one in _keeping(plans, _length_so_far(plans)) if not one.startswith(own))
         return dataclasses.replace(
-            model, resume=True, changes=(*kept, f"calibration.rounds={now.rounds + more}", *_temperatures(last, now))
+            model,
+            resume=True,
+            changes=(
+                *kept,
+                f"calibration.rounds={now.rounds + more}",
+                "calibration.most_rounds=0",
+                *_temperatures(last, now),
+            ),
         )
     of_training = sum(plan.training == last.training and plan.action in (FIRST, FLOW, TRAIN_LONGER) for plan in plans)
     earlier = _minutes(_length_so_far(plans)) or 0.0

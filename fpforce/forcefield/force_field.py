@@ -80,8 +80,9 @@ class ForceField(ModelFile):
         record = self.metadata.get("wall")
         if record is None:
             return None
-        of_pairs = record.get("of_pairs", False)
-        return Wall.of_constants(self.weights()) if of_pairs else Wall.of(self.beads, record["smallest_distances"])
+        if record.get("of_pairs"):
+            return Wall.of_constants(self.weights(), len(self.beads))
+        return Wall.of(self.beads, record["smallest_distances"])
 
     @property
     def topology(self) -> "app.Topology":

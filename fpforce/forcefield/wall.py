@@ -21,7 +21,8 @@ HEIGHT_KT = 1000.0  # of a pair's wall at distance 0: 1 kT at 0.9 of the smalles
 FEWEST_BONDS = 3  # bonds and angles have the prior
 MEAN_ENERGY_KT = 0.05  # over the data, of the walls of all pairs of one molecule
 TAIL = 0.1  # part of the frames of the data, at most, that any of these walls reaches
-MOST_FRAMES = 50_000  # of the data, by which they are placed
+MOST_FRAMES = 20_000  # of the data, by which they are placed
+COINCIDENT_NM = 1e-3  # a smaller distance counts as this
 HALVINGS = 40
 _CHUNK_DISTANCES = 4_000_000  # held at once
 
@@ -73,10 +74,19 @@ class Wall:
         return cls(np.array(pairs, dtype=np.int64).reshape(-1, 2), distances_nm)
 
     @classmethod
-    def of_constants(cls, constants: Mapping[str, np.ndarray]) -> "Wall":
-        """What `constants` gave."""
-        pairs = np.stack([constants["wall.first"], constants["wall.second"]], axis=1)
-        return cls(pairs.astype(np.int64), constants["wall.distance_nm"].astype(np.float64))
+    def of_constants(cls, constants: Mapping[str, np.ndarray], beads: int) -> "Wall":
+        """What `constants` gave, of a molecule of so many beads. InputError where it is damaged."""
+        first, second, distances_nm = (constants.get(f"wall.{name}") for name in ("first", "second", "distance_nm"))
+        if first is None or second is None or distances_nm is None:
+            raise InputError("the weights lack those of the wall that fpforce.json names; repeat fpforce-export")
+        pairs = np.concatenate([first, second])
+        if not first.shape == second.shape == distances_nm.shape == (len(distances_nm),):
+            raise InputError(f"wall of {first.shape} pairs and {distances_nm.shape} distances; repeat fpforce-export")
+        if not (np.isfinite(distances_nm).all() and (distances_nm > 0.0).all()):
+            raise InputError("distances of the wall are not all finite and above 0; repeat fpforce-export")
+        if len(pairs) and not (0 <= pairs.min() and pairs.max() < beads and (first != second).all()):
+            raise InputError(f"pairs of the wall are of other beads than the {beads} there are; repeat fpforce-export")
+        return cls(np.stack([first, second], axis=1).astype(np.int64), distances_nm.astype(np.float64))
 
     def energies_kt(self, positions_nm: np.ndarray) -> np.ndarray:
         """Energy (F,) in kT of frames (F, beads, 3)."""
@@ -136,15 +146,17 @@ def distances_of_pairs(beads: BeadTable, frames_nm: np.ndarray) -> np.ndarray:
     pairs = distant_pairs(beads)
     frames_nm = frames_nm[:: -(-len(frames_nm) // MOST_FRAMES)]
     reached = max(1, round(TAIL * len(frames_nm)))
+    x = np.ascontiguousarray(np.moveaxis(frames_nm, 0, -1), dtype=np.float32)  # (beads, 3, frames)
     found = [np.zeros(0)]
     for some in np.array_split(pairs, -(-len(pairs) * len(frames_nm) // _CHUNK_DISTANCES)) if len(pairs) else []:
-        nearest = np.concatenate([np.sort(part, axis=0)[:reached] for part in _distances(frames_nm, some)])
-        nearest = np.sort(nearest, axis=0)[:reached]
+        distances = np.linalg.norm(x[some[:, 0]] - x[some[:, 1]], axis=1)
+        nearest = np.partition(distances, reached - 1, axis=1)[:, :reached].astype(np.float64)
+        nearest = np.maximum(nearest, COINCIDENT_NM)
         energy_kt = MEAN_ENERGY_KT / len(pairs) * len(frames_nm)  # of all frames
-        low, high = nearest[0], nearest[-1]
+        low, high = nearest.min(axis=1), nearest.max(axis=1)
         for _ in range(HALVINGS):
             middle = 0.5 * (low + high)
-            less = HEIGHT_KT * (np.maximum(1.0 - nearest / middle, 0.0) ** 3).sum(0) < energy_kt
+            less = HEIGHT_KT * (np.maximum(1.0 - nearest / middle[:, None], 0.0) ** 3).sum(axis=1) < energy_kt
             low, high = np.where(less, middle, low), np.where(less, high, middle)
         found.append(high)
     return np.concatenate(found)

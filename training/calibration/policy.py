@@ -21,10 +21,11 @@ def is_wanted(settings: CalibrationRecipe, record: CalibrationRecord | None) -> 
 
 def rounds_are_wanted(settings: CalibrationRecipe, record: CalibrationRecord | None) -> bool:
     """Whether there are fewer rounds than were asked for, or they may go on and still come nearer to the data."""
-    done = 0 if record is None else record.done
-    if record is None or done < (settings.rounds or 0):
-        return bool(settings.rounds)
-    return 0 < done < most_rounds(settings) and not record.refused and rounds_without_gain(record) < PATIENCE
+    if not settings.rounds:
+        return False
+    if record is None or record.done < settings.rounds:
+        return True
+    return record.done < most_rounds(settings) and not record.refused and rounds_without_gain(record) < PATIENCE
 
 
 def most_rounds(settings: CalibrationRecipe) -> int:

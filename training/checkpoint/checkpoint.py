@@ -136,9 +136,13 @@ class Checkpoint(AnyCheckpoint):
         """The wall of the force field that this expert is, or None."""
         wall = wall_of(self.plans[number].model)
         if wall == PAIRS:
-            assert self.record.wall_distances_nm is not None  # as below
-            pairs, distances_nm = distant_pairs(self.beads), self.record.wall_distances_nm.numpy()
-            return Wall(pairs, distances_nm) if len(pairs) else None
+            pairs, found = distant_pairs(self.beads), self.record.wall_distances_nm
+            if found is None or len(found) != len(pairs):
+                had = "no" if found is None else len(found)
+                raise InputError(
+                    f"{self.path} has {had} distances of the wall for {len(pairs)} pairs of beads; train anew"
+                )
+            return Wall(pairs, found.numpy()) if len(pairs) else None
         if not wall:
             return None
         assert self.record.smallest_distances is not None  # a training of such a model begins with them

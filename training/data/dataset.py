@@ -151,7 +151,8 @@ class TrainingSet:
 
     def wall_distances_nm(self) -> Tensor:
         """Of each pair of distant beads (pairs,), as in fpforce.forcefield.wall."""
-        some = self.by_weight[:: -(-self.count // MOST_FRAMES)]
+        frames = self.by_weight  # of a set on disk some of its frames
+        some = frames[:: -(-len(frames) // MOST_FRAMES)]
         return torch.from_numpy(distances_of_pairs(self.beads, some.numpy() * self.scale_nm))
 
     def check_frames(self) -> Tensor:

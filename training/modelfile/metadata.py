@@ -14,6 +14,7 @@ from fpforce.training.modelfile.physical_energy import PhysicalEnergy
 from fpforce.training.modelfile.support import Support
 from fpforce.training.models.internal import InternalModel
 from fpforce.training.models.prior import AnalyticPrior
+from fpforce.training.recipe.models import PAIRS, wall_of
 
 
 def metadata_of(
@@ -29,7 +30,8 @@ def metadata_of(
     plan, network, wall = checkpoint.plans[number], physical.energy.network, checkpoint.wall(number)
     prior, walls = physical.energy.prior, {}
     if wall is not None:
-        walls = {"wall": wall_record(checkpoint.record.smallest_distances)}
+        of_pairs = wall_of(plan.model) == PAIRS
+        walls = {"wall": wall_record(None if of_pairs else checkpoint.record.smallest_distances)}
     return (
         walls
         | {

@@ -57,7 +57,8 @@ def rebuild(description: str, weights: bytes) -> PhysicalEnergy:
     if record is None:
         wall = None
     elif record.get("of_pairs"):
-        wall = Wall.of_constants({name: tensor.numpy() for name, tensor in tensors.items() if name.startswith("wall.")})
+        own = {name: tensor.numpy() for name, tensor in tensors.items() if name.startswith("wall.")}
+        wall = Wall.of_constants(own, len(beads))
     else:
         wall = Wall.of(beads, record["smallest_distances"])
     return (

@@ -84,8 +84,8 @@ def settled(
         diffusion = diffusion.model_copy(update={"t_eval": at})
     wanted = (degrees_of_freedom or 0) > FEW and _calibrates(recipe)
     recipe = _with_walls(recipe, begun_with, PAIRS if wanted else False)
-    if calibration.most_rounds is None:
-        ours = MOST_ROUNDS if wanted and calibration.rounds is None else None
+    if calibration.most_rounds is None and calibration.rounds is None:
+        ours = MOST_ROUNDS if wanted else None
         most = ours if begun_with is None else begun_with.calibration.most_rounds
         calibration = calibration.model_copy(update={"most_rounds": most})
     for name, ours in (("denoising_fit", wanted), ("rounds", ROUNDS if wanted else 0)):

@@ -286,8 +286,8 @@ class CalibrationRecipe(Section):
     most_rounds: int | None = Field(
         None,
         ge=0,
-        description="beyond `rounds` they go on up to so many, while one of the last four came nearer to the data; by "
-        "default 24 where `rounds` is left open, else no more than that",
+        description="beyond `rounds` they go on up to so many, while one of the last four came nearer to the data; 0: "
+        "no more than `rounds`; by default 24 where `rounds` is left open, else 0",
     )
     series: bool = Field(
         True,

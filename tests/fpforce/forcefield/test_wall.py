@@ -57,7 +57,7 @@ def _chain(count):
     return dataclasses.replace(beads, bonds=tuple((k, k + 1) for k in range(count - 1)))
 
 
-@pytest.mark.parametrize("frames", [300, 30_000])
+@pytest.mark.parametrize("frames", [300, 15_000])
 def test_walls_of_each_pair_cost_the_data_as_much_as_they_may_however_many_frames_there_are(frames):
     chain, rng = _chain(5), np.random.default_rng(0)
     positions = rng.normal(size=(frames, 5, 3)) * 0.1
@@ -83,17 +83,38 @@ def test_wall_of_a_pair_reaches_no_more_than_the_tail_of_the_data():
     positions[:, 3, 0] += rng.uniform(0.0, 1e-4, 1000)  # all frames are as near as this to each other
     assert distances_of_pairs(chain, positions)[0] == pytest.approx(1.2 + TAIL * 1e-4, abs=5e-6)
     assert distances_of_pairs(_chain(3), positions[:, :3]).shape == (0,)
-    np.testing.assert_array_equal(distances_of_pairs(chain, positions[:1]), [positions[0, 3, 0]])
+    np.testing.assert_allclose(distances_of_pairs(chain, positions[:1]), [positions[0, 3, 0]], rtol=1e-6)
+    together = distances_of_pairs(chain, np.zeros((5, 4, 3)))  # beads that coincide
+    assert together[0] > 0.0 and np.isfinite(Wall(distant_pairs(chain), together).energies_kt(positions)).all()
 
 
 def test_walls_of_pairs_are_found_in_parts(monkeypatch):
     chain, positions = _chain(7), np.random.default_rng(0).normal(size=(500, 7, 3))
     whole = distances_of_pairs(chain, positions)
     monkeypatch.setattr("fpforce.forcefield.wall._CHUNK_DISTANCES", 700)
-    np.testing.assert_allclose(distances_of_pairs(chain, positions), whole, rtol=1e-12)
+    np.testing.assert_allclose(distances_of_pairs(chain, positions), whole, rtol=1e-6)
     wall = Wall(distant_pairs(chain), whole)
-    again = Wall.of_constants(wall.constants())
+    again = Wall.of_constants(wall.constants(), 7)
     assert np.array_equal(again.pairs, wall.pairs) and np.array_equal(again.distances_nm, wall.distances_nm)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"wall.first": None}, "lack those of the wall"),
+        ({"wall.distance_nm": np.array([0.3])}, r"wall of \(2,\) pairs and \(1,\) distances"),
+        ({"wall.distance_nm": np.array([0.3, np.nan])}, "not all finite and above 0"),
+        ({"wall.distance_nm": np.array([0.3, 0.0])}, "not all finite and above 0"),
+        ({"wall.second": np.array([3, 99])}, "of other beads than the 5"),
+        ({"wall.second": np.array([3, -1])}, "of other beads than the 5"),
+        ({"wall.second": np.array([3, 1])}, "of other beads than the 5"),
+    ],
+)
+def test_a_damaged_wall_is_refused(changes, found):
+    constants = Wall(np.array([[0, 3], [1, 4]]), np.array([0.3, 0.4])).constants() | changes
+    constants = {name: values for name, values in constants.items() if values is not None}
+    with pytest.raises(InputError, match=found):
+        Wall.of_constants(constants, 5)
 
 
 def test_energy_and_its_first_two_derivatives_vanish_at_the_distance():

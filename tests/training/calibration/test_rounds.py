@@ -191,6 +191,8 @@ def _rounds_done(entropies, **settings):
     [
         (8 * [1.0], {"rounds": 8}, False),
         ([], {"rounds": 0, "most_rounds": 24}, False),
+        ([8.0, 4.0, 2.0], {"rounds": 0, "most_rounds": 24}, False),
+        ([8.0, 4.0, 2.0], {"rounds": 3, "most_rounds": 0}, False),
         ([], {"rounds": 8, "most_rounds": 24}, True),
         (7 * [1.0], {"rounds": 8, "most_rounds": 24}, True),
         (8 * [1.0], {"rounds": 8, "most_rounds": 24}, False),

@@ -132,6 +132,20 @@ def test_only_a_model_with_a_wall_or_volumes_asks_for_the_newer_format(checkpoin
         assert fpforce.load(tmp_path / f"{wall}.pt").metadata["format_version"] == version
 
 
+def test_experts_may_have_walls_of_both_kinds(small_recipe, tmp_path):
+    experts = "experts=[{t_max: 0.02, model: {kind: internal, width: 16, layers: 2, wall: pairs}}, {t_max: 1.0}]"
+    recipe = small_recipe(tmp_path, "run.max_steps=20", "optimizer.warmup_steps=10", "model.wall=true", experts)
+    path = train(recipe, show_progress=False)
+    found = {}
+    for t_eval in (1e-5, 0.01, 0.05):
+        write_force_field(read_checkpoint(path), tmp_path / "model.pt", t_eval, overwrite=True, with_support=False)
+        field = fpforce.load(tmp_path / "model.pt")
+        found[t_eval] = field.metadata["wall"].get("of_pairs", False), field.wall.distances_nm
+        np.testing.assert_array_equal(field.weights()["wall.distance_nm"], field.wall.distances_nm)
+    assert [of_pairs for of_pairs, _ in found.values()] == [True, True, False]
+    assert (found[1e-5][1] > found[0.05][1]).any()
+
+
 def test_energies_beside_samples_are_those_of_the_force_field_with_its_wall(raised, field, tmp_path):
     path = tmp_path / "iid.dcd"
     sample(raised, path, SampleSettings(samples=16, steps=10, batch_size=16, solver="ode", log_likelihood=True))

@@ -97,6 +97,8 @@ def test_rounds_go_on_beyond_the_usual_number_only_where_nobody_gave_one():
     assert most({}, counted) is None  # as runs of earlier versions, which had so many and no more
     assert most({"run": {"max_steps": 10}}) is None
     assert most({"calibration": {"most_rounds": 9}}, counted) == 9
+    usual = settled(parse_recipe(SMALLEST), 33)
+    assert most({}, usual) == MOST_ROUNDS and most({"calibration": {"rounds": 14}}, usual) is None
 
 
 def test_a_training_that_was_begun_without_rounds_goes_on_without():
