@@ -5,6 +5,7 @@ under two names, warnings for frames that come up twice and for a reference that
 """
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from fpforce.analysis.frame_source import FrameSource
 from fpforce.analysis.shared_frames import shared_parts
 from fpforce.foundation.errors import InputError
 
+logger = logging.getLogger("fpforce")
+
+MOST_COMPARED = 2_000_000  # frames
 Descriptions = Sequence[Mapping[str, Any]]  # of files, with "path" and "sha256"
 
 
@@ -71,7 +75,14 @@ def shared_frame_warnings(
     training: Sequence[FrameSource] = (),
     training_files: Descriptions = (),
 ) -> list[str]:
-    """Lines that name each two references, and each reference and training trajectory, with frames in common."""
+    """Lines that name each two references, and each reference and training trajectory, with frames in common.
+
+    None of more than MOST_COMPARED frames in all, which would be read twice more for that; the log says so.
+    """
+    frames = sum(source.shape[0] * source.shape[1] for source in (*reference, *training))
+    if frames > MOST_COMPARED:
+        logger.info("%s frames are not looked through for those that trajectories share", f"{frames:,}")
+        return []
     names = [f"reference {file['path']}" for file in reference_files]
     names += [f"training {file['path']}" for file in training_files]
     parts, lines = shared_parts([*reference, *training]), []

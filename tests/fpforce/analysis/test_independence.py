@@ -11,7 +11,7 @@ import pytest
 import fpforce
 from fpforce.analysis import evaluate
 from fpforce.analysis.frame_source import ArrayFrames
-from fpforce.analysis.independence import sha256_of, trained_on_warnings
+from fpforce.analysis.independence import sha256_of, shared_frame_warnings, trained_on_warnings
 from fpforce.analysis.shared_frames import shared_parts
 from fpforce.foundation.errors import InputError
 from fpforce.simulation.files import SimulationFiles
@@ -118,6 +118,15 @@ def test_independent_draws_from_one_distribution_share_nothing(beads, spread_nm)
     mean = np.cumsum(rng.normal(scale=0.2, size=(beads, 3)), axis=0)
     draws = [source(mean + spread_nm * rng.normal(size=(20_000, beads, 3))) for _ in range(2)]
     assert shared_parts(draws) == {}
+
+
+def test_more_frames_than_are_worth_two_passes_are_not_compared(frames, monkeypatch, caplog):
+    both, files = [ArrayFrames(frames.positions_nm[:300, None])] * 2, [{"path": "a.xtc"}, {"path": "b.xtc"}]
+    assert len(shared_frame_warnings(both, files)) == 1
+    monkeypatch.setattr("fpforce.analysis.independence.MOST_COMPARED", 599)
+    with caplog.at_level("INFO", logger="fpforce"):
+        assert shared_frame_warnings(both, files) == []
+    assert "600 frames are not looked through" in caplog.text
 
 
 def test_three_beads_are_not_compared(frames):
