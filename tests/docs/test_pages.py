@@ -92,6 +92,7 @@ def test_figures_of_results_are_drawn_from_what_is_there(monkeypatch, tmp_path):
         "chignolin_variants.png",
         "dipeptides.png",
         "overview.png",
+        "strangers.png",
         "support.png",
     }
     for path in drawn:
