@@ -182,9 +182,17 @@ def test_earlier_run_is_refused_without_overwrite_and_replaced_with_it(small_rec
 def test_wrong_data_cost_no_earlier_run_even_with_overwrite(small_recipe, tmp_path):
     train(small_recipe(tmp_path, "run.max_steps=10"), show_progress=False)
     before = (tmp_path / "model.ckpt").read_bytes()
-    with pytest.raises(InputError, match="fewer than"):
-        train(small_recipe(tmp_path, "optimizer.batch_size=4096"), overwrite=True, show_progress=False)
+    with pytest.raises(InputError, match="fewer than 32"):
+        train(small_recipe(tmp_path, "data.stride=1000"), overwrite=True, show_progress=False)
     assert (tmp_path / "model.ckpt").read_bytes() == before
+
+
+def test_few_frames_come_up_more_than_once_in_a_step_and_the_log_says_so(small_recipe, tmp_path, caplog):
+    with caplog.at_level("INFO", logger="fpforce"):
+        recipe = small_recipe(tmp_path, "run.max_steps=3", "data.stride=200", "optimizer.batch_size=512")
+        path = train(recipe, show_progress=False)
+    assert "108 frames in" in caplog.text and "are fewer than the 256 that a step draws" in caplog.text
+    assert read_checkpoint(path).record.expert.steps == 3
 
 
 def test_minutes_limit_the_run_and_the_learning_rate_ends_with_them(small_recipe, tmp_path):

@@ -23,6 +23,8 @@ from fpforce.trajectories.frame_checks import check_motion
 
 logger = logging.getLogger("fpforce")
 
+FEWEST_FRAMES = 32  # of a training
+
 
 def read_training_set(
     data: DataRecipe,
@@ -35,10 +37,12 @@ def read_training_set(
 ) -> TrainingSet | MoleculeSet:
     """The data that a recipe names, in the normalisation of an earlier training where one goes on from it.
 
-    temperature_k: of the trajectory, by which forces become scores. batch_size: of the training; that many frames are
-    needed. frames_folder: where data.on_disk keeps bead frames. internal: whether an expert is of the kind `internal`,
-    for which many molecules must share one layout.
-    Raises InputError for data that cannot be read, are fewer than a batch, or are not what the earlier training had.
+    temperature_k: of the trajectory, by which forces become scores. batch_size: of the training, of which half are
+    frames, each with a noise and its opposite; where there are fewer, the log says so. frames_folder: where
+    data.on_disk keeps bead frames. internal: whether an expert is of the kind `internal`, for which many molecules must
+    share one layout.
+    Raises InputError for data that cannot be read, are fewer than FEWEST_FRAMES, or are not what the earlier training
+    had.
     """
     training_set: TrainingSet | MoleculeSet
     if data.molecules:
@@ -47,12 +51,13 @@ def read_training_set(
         training_set = read_on_disk(data, frames_folder, BOLTZMANN_KJ_PER_MOL_K * temperature_k, earlier)
     else:
         training_set = _one_molecule(data, BOLTZMANN_KJ_PER_MOL_K * temperature_k, earlier)
-    if len(training_set.frames) < batch_size:
-        held = 0 if training_set.held_out is None else len(training_set.held_out)
-        beside = f" beside {held} held out" if held else ""
-        raise InputError(
-            f"{len(training_set.frames)} frames in {', '.join(training_set.sources)}{beside} are fewer than "
-            f"optimizer.batch_size={batch_size}; give more frames or a smaller batch"
+    frames, held = training_set.count, 0 if training_set.held_out is None else len(training_set.held_out)
+    found = f"{frames} frames in {', '.join(training_set.sources)}{f' beside {held} held out' if held else ''}"
+    if frames < FEWEST_FRAMES:
+        raise InputError(f"{found} are fewer than {FEWEST_FRAMES}, of which nothing can be learned; give more")
+    if frames < batch_size // 2:
+        logger.info(
+            "%s are fewer than the %d that a step draws: some come up more than once in it", found, batch_size // 2
         )
     return training_set
 

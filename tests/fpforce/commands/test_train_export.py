@@ -83,7 +83,7 @@ def test_finished_export_reports_its_checks(run, checkpoint, tmp_path):
         (["data.topology=absent.pdb"], ["absent.pdb", "does not exist"]),
         (["data.beads=resname ZZZ"], ["resname ZZZ"]),
         (["data.beads=name C and"], ["name C and"]),
-        (["optimizer.batch_size=4096"], ["1930 frames", "fewer than optimizer.batch_size=4096"]),
+        (["data.stride=1000"], ["frames in", "fewer than 32", "give more"]),
         (["data.length_unit=nm"], ["length_unit"]),
     ],
 )
