@@ -120,7 +120,7 @@ def run(frames: int, label: str, term: str, seed: int, chosen: argparse.Namespac
         second,
         simulations,
         topology=topology,
-        training=first,
+        training=None if first == second else first,  # as in --quick
         output=folder,
         overwrite=True,
     )
