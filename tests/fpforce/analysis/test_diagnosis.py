@@ -214,10 +214,10 @@ def test_a_wall_that_acts_as_often_in_the_reference_says_nothing_of_the_simulati
     assert result.wall.more_than_a_kt > 0.05 and result.diagnosis
     assert result.wall.more_than_a_kt < 2.0 * result.wall_reference.more_than_a_kt
     assert causes.LEFT_THE_DATA not in {one.cause for one in result.diagnosis}
-    beyond = Wall(np.array([[0, 1]]), np.array([0.14]))  # three standard deviations of the bond below its mean
-    result, _ = judged(12, simulated(rng, bond_width_nm=0.006), wall=beyond)
-    assert result.wall.more_than_a_kt < 0.05  # weak, but
-    assert result.wall.acted > 5.0 * result.wall_reference.acted
+    narrow = Wall(np.array([[0, 1]]), np.array([0.158]))  # 1 kT at 0.142 nm, where bonds of the data hardly are
+    result, _ = judged(12, simulated(rng, bond_width_nm=0.006), wall=narrow)
+    assert result.wall.more_than_a_kt > 10.0 * result.wall_reference.more_than_a_kt
+    assert "the wall pushes" in next(one.text for one in result.diagnosis if one.cause == causes.LEFT_THE_DATA)
 
 
 def test_wrong_simulation_without_samples_asks_for_samples():
