@@ -46,6 +46,7 @@ VARIANTS = {
     "six more rounds, at four temperatures": (),
     "without a wall": ("model.wall=false",),
     "without flow": ("loss.flow_weight=0",),
+    "without flow, alpha 4.4e-3": ("loss.flow_weight=0", "loss.fokker_planck_weight=0.0044"),
     "with flow, without calibration": ("loss.flow_weight=0.05", *_WITHOUT),
     "time seen at small noise, without calibration": ("diffusion.v_min=0.001", *_WITHOUT),
     "without Fokker-Planck": ("loss.fokker_planck_weight=0",),
