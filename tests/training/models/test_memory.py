@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fpforce.foundation.errors import InputError
+from fpforce.training.data.read import FEWEST_FRAMES
 from fpforce.training.models.internal import fit_coordinates
 from fpforce.training.models.memory import free_memory_bytes, internal_memory_bytes, require_memory
 from fpforce.training.recipe.models import InternalRecipe
@@ -49,10 +50,9 @@ def test_free_memory_of_the_machine_is_a_sensible_number():
 
 def test_thousand_beads_are_refused_before_anything_is_built(tmp_path, monkeypatch):
     monkeypatch.setattr("fpforce.training.train.free_memory_bytes", lambda accelerator: 16 * GB)
-    steps = np.random.default_rng(0).normal(size=(4, 1000, 3))
-    steps *= (
-        0.38 / np.linalg.norm(steps, axis=-1, keepdims=True) * np.random.default_rng(1).normal(1, 0.01, (4, 1000, 1))
-    )
+    steps = np.random.default_rng(0).normal(size=(FEWEST_FRAMES, 1000, 3))
+    bonds = np.random.default_rng(1).normal(0.38, 0.0038, (FEWEST_FRAMES, 1000, 1))
+    steps *= bonds / np.linalg.norm(steps, axis=-1, keepdims=True)
     np.save(tmp_path / "x.npy", np.cumsum(steps, axis=1))
     recipe = parse_recipe(
         {
