@@ -35,6 +35,10 @@ class Thresholds:
         of its standard deviation in the reference, so that a soft bond is asked for as much as a stiff one."""
         return bond.w1_floor + max(self.bond_w1_nm, self.bond_width * float(np.std(bond.reference)))
 
+    def farthest_off(self, bonds: Sequence[GeometryDistance]) -> GeometryDistance:
+        """The bond whose W1 distance is the largest part of what it may be: the one that is judged, and named."""
+        return max(bonds, key=lambda bond: bond.w1 / self.of_bond(bond))
+
     @property
     def outside_support(self) -> float:
         """Part of the frames that may lie where no data are, beyond the reference's own part: such a part p adds
@@ -90,7 +94,7 @@ def checks_of(figures: dict[str, Any], thresholds: Thresholds) -> tuple[Check, .
         label = f"W1 distance of the {one.label}, nm"
         checks.append(Check(f"{one.name}_w1_nm", label, value, allowed, value <= allowed if measured else None))
     if figures["bonds"]:
-        worst = max(figures["bonds"], key=lambda bond: bond.w1 / thresholds.of_bond(bond))
+        worst = thresholds.farthest_off(figures["bonds"])
         label, allowed = "W1 distance of the bond length that is farthest off, nm", thresholds.of_bond(worst)
         passed = worst.w1 < allowed if measured else None
         checks.append(Check("bond_w1_nm", label, worst.w1, allowed, passed))

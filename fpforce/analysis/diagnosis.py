@@ -52,7 +52,7 @@ def diagnose(
     findings = [stated or _felt_temperature(figures, facts), _broken(figures, facts)]
     findings += [_not_sampled(figures, facts), _one_basin(figures, facts)]
     if stated is None:
-        findings.append(_bonds(figures, missed, facts))
+        findings.append(_bonds(figures, missed, thresholds, facts))
     if stated is None and figures["convergence_verdict"] != NOT_CONVERGED:
         findings.append(wrong_distribution(figures, missed, thresholds, facts))
     findings.append(_beside_the_data(figures, missed, facts))
@@ -235,10 +235,10 @@ def _other_start(plane: Any, started_upper: bool, facts: RunFacts) -> str:
     return f"{facts.reference[min(int(points.source[frame]), len(facts.reference) - 1)]}:{points.time[frame]}"
 
 
-def _bonds(figures: dict[str, Any], missed: set[str], facts: RunFacts) -> Finding | None:
+def _bonds(figures: dict[str, Any], missed: set[str], thresholds: Thresholds, facts: RunFacts) -> Finding | None:
     if "bond_w1_nm" not in missed:
         return None
-    worst = max(figures["bonds"], key=lambda bond: bond.w1)
+    worst = thresholds.farthest_off(figures["bonds"])
     widened = math.exp(0.5 * _log_variance_ratio(worst))
     step = facts.simulations[0].timestep_fs
     if widened > 1.0 + WIDENED:

@@ -80,12 +80,16 @@ def simulated(rng, draw=molecules, positive=(False, True), **changes):
     ]
 
 
-def judged(seed, simulations, facts=FACTS, iid=None, reference_frames=8000, draw_iid=True, wall=None):
+def judged(
+    seed, simulations, facts=FACTS, iid=None, reference_frames=8000, draw_iid=True, wall=None, training=None, **molecule
+):
+    """training: its frames, drawn as those of the reference without any. molecule: of the reference, as `molecules`."""
     rng = np.random.default_rng(seed)
-    reference = [molecules(rng, (reference_frames,)) for _ in range(2)]
-    own = molecules(rng, (8000,)) if iid is None and draw_iid else iid
+    reference = [molecules(rng, (reference_frames,), **molecule) for _ in range(2)]
+    own = molecules(rng, (8000,), **molecule) if iid is None and draw_iid else iid
     settings = AssessmentSettings(discard=0.0, thinnings=2, facts=facts, wall=wall)
-    result = assess(BEADS, reference, simulations, training=[molecules(rng, (10_000,))], iid=own, settings=settings)
+    known = molecules(rng, (10_000,), **molecule) if training is None else training
+    result = assess(BEADS, reference, simulations, training=[known], iid=own, settings=settings)
     return result, reference
 
 
@@ -196,7 +200,22 @@ def test_starts_that_disagree_are_told_apart_by_whether_more_of_the_same_helps()
 def test_bonds_that_a_long_time_step_widens_are_not_taken_for_heat():
     result, _ = judged(9, simulated(np.random.default_rng(19), bond_width_nm=0.004))
     assert [one.cause for one in result.diagnosis][0] == causes.BONDS
-    assert "--timestep-fs 1" in result.diagnosis[0].command and "1.33 times as wide" in result.diagnosis[0].text
+    assert "--timestep-fs 1" in result.diagnosis[0].command
+    widened = float(result.diagnosis[0].text.split(" is ")[1].split()[0])
+    assert widened == pytest.approx(0.004 / 0.003, abs=0.02)  # of 8,000 frames each: 0.01
+
+
+def test_the_bond_that_is_named_is_the_one_that_is_judged():
+    soft, stiff = (0.020, 0.003, 0.003, 0.003), (0.0214, 0.0035, 0.003, 0.003)
+    result, _ = judged(
+        9, simulated(np.random.default_rng(25), bond_width_nm=np.array(stiff)), bond_width_nm=np.array(soft)
+    )
+    first, second = result.bonds[:2]
+    # the first is off by 0.0014 sqrt(2 / pi) = 1.1 pm, and may be by a twentieth of 20 pm beyond its floor
+    check = next(check for check in result.checks if check.name == "bond_w1_nm")
+    assert first.w1 > second.w1 == check.value and check.passed is False
+    found = next(one for one in result.diagnosis if one.cause == causes.BONDS)
+    assert f"bond {second.name} is 1.1" in found.text
 
 
 def test_what_is_beside_the_data_has_left_them():
