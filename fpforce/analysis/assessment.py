@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fpforce.analysis.causes import Finding
-from fpforce.analysis.comparison import Divergences, Floor, compare
+from fpforce.analysis.comparison import Divergences, Floor, compare, excess_from
 from fpforce.analysis.convergence import CONVERGED, NOT_CONVERGED, combine
 from fpforce.analysis.criteria import Check, checks_of, status_of
 from fpforce.analysis.diagnosis import diagnose
@@ -57,9 +57,10 @@ class Assessment:
 
     `frames_sampled`: of each set in the distances of bonds, angles and other distributions, at most MOST_SAMPLED.
     `self_consistency`: divergence of the simulation from the iid samples, over the floor of the reference; None without
-    iid samples. `protein`: None for a molecule without a chain of CA beads. `interfaces`: of molecules that touch and
-    that no bond joins. `wall`: how often it acted in the counted frames of the simulations, None without one;
-    `wall_reference`: how often it would in sampled frames of the reference.
+    iid samples. `excess_from_training`: excess of the simulation's divergences from the training frames, over the same
+    floor, by name; empty without any. `protein`: None for a molecule without a chain of CA beads. `interfaces`: of
+    molecules that touch and that no bond joins. `wall`: how often it acted in the counted frames of the simulations,
+    None without one; `wall_reference`: how often it would in sampled frames of the reference.
     `support`: how many of these lie outside of what the model has seen, None where that cannot be said.
     `diagnosis`: what is wrong, the likeliest cause first, and what to do; empty where nothing is.
     """
@@ -71,6 +72,7 @@ class Assessment:
     resolution: Resolution
     divergences: dict[str, Divergences]
     self_consistency: Divergences | None
+    excess_from_training: dict[str, float]
     planes: tuple[PlaneAssessment, ...]
     bonds: tuple[GeometryDistance, ...]
     angles: tuple[GeometryDistance, ...]
@@ -210,7 +212,8 @@ def _gather(
 @dataclass(frozen=True)
 class _Compared:
     """Divergences (planes, and last their mean) of every set from the reference, in bins of one `resolution`, between
-    equal numbers of `frames`; `consistency` of the simulation from the iid samples.
+    equal numbers of `frames`; `consistency` of the simulation from the iid samples; `from_training`: its excesses from
+    the training frames.
     """
 
     resolution: Resolution
@@ -219,6 +222,7 @@ class _Compared:
     frames: int
     divergences: dict[str, tuple[Divergences, ...]]
     consistency: tuple[Divergences, ...] | None
+    from_training: dict[str, float]
 
 
 def _compare(gathered: dict[str, GatheredSet], settings: AssessmentSettings, rng: np.random.Generator) -> _Compared:
@@ -260,7 +264,12 @@ def _compare(gathered: dict[str, GatheredSet], settings: AssessmentSettings, rng
             settings.thinnings,
             target=samples["iid"],
         )
-    return _Compared(resolution, samples, floor, frames, divergences, consistency)
+    from_training: dict[str, float] = {}
+    if "training" in samples:
+        both, overall = (samples["simulation"], samples["training"]), divergences["simulation"][-1]
+        own = np.random.default_rng(settings.seed)
+        from_training = excess_from(*both, min(frames, *map(len, both)), overall, own, settings.thinnings)
+    return _Compared(resolution, samples, floor, frames, divergences, consistency, from_training)
 
 
 def _judge(
@@ -307,6 +316,7 @@ def _judge(
         resolution=compared.resolution,
         divergences={name: result[-1] for name, result in compared.divergences.items()},
         self_consistency=None if compared.consistency is None else compared.consistency[-1],
+        excess_from_training=compared.from_training,
         planes=plane_results,
         bonds=geometry_distances(bond_lengths, beads, beads.bonds, thinned),
         angles=geometry_distances(bond_angles, beads, beads.angles, thinned),

@@ -16,9 +16,13 @@ REFERENCE_TOO_SHORT = "reference too short"
 
 @dataclass(frozen=True)
 class Finding:
-    """One cause: its name, what the figures say, what to do, and the command that does it."""
+    """One cause: its name, what the figures say, what to do, and the command that does it.
+
+    needs_data: whether nothing mends it but other frames of the data or the reference, and so no training.
+    """
 
     cause: str
     text: str
     remedy: str
     command: str
+    needs_data: bool = False

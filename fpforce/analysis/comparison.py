@@ -22,7 +22,7 @@ Source: B. Efron and C. Stein, Ann. Statist. 9, 586 (1981).
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,8 @@ class Divergences:
     """JS divergence (nats) and PMF error ((kT)^2) of a sample from the reference, `frames` frames of each.
 
     Floor and excess are None where the sample itself served as the floor. Where the frames are too few for an excess it
-    is None alone, and `no_excess` says why.
+    is None alone, and `no_excess` says why. `own_errors`: by excess the part of its standard error that the sample's
+    own frames have; the rest is that of all others.
     """
 
     frames: int
@@ -67,6 +68,7 @@ class Divergences:
     excess_js: Estimate | None = None
     excess_pmf_error: Estimate | None = None
     no_excess: str | None = None
+    own_errors: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -156,12 +158,35 @@ def compare(
             ]
             deleted.setdefault(name, []).append(rows)
     value = np.mean(full, axis=0)
-    error = np.sqrt(np.sum([_jackknife_variance(np.mean(rows, axis=0)) for rows in deleted.values()], axis=0))
+    variances = {name: _jackknife_variance(np.mean(rows, axis=0)) for name, rows in deleted.items()}
+    error, own = np.sqrt(np.sum([*variances.values()], axis=0)), np.sqrt(variances["candidate"])
     names = ("js", "pmf_error", "js_floor", "pmf_error_floor", "excess_js", "excess_pmf_error")[: len(value)]
     return tuple(
-        _divergences(frames, {n: Estimate(float(value[m, p]), float(error[m, p])) for m, n in enumerate(names)})
+        _divergences(
+            frames,
+            {n: Estimate(float(value[m, p]), float(error[m, p])) for m, n in enumerate(names)},
+            {n: float(own[m, p]) for m, n in enumerate(names) if n.startswith("excess")},
+        )
         for p in range(value.shape[1])
     )
+
+
+def excess_from(
+    candidate: Sample, target: Sample, frames: int, floor: Divergences, rng: np.random.Generator, thinnings: int = 10
+) -> dict[str, float]:
+    """Excess of the JS divergence and the PMF error of a sample from another one than the reference: `excess_js`,
+    `excess_pmf_error`, means over planes and thinnings of so many frames of each.
+
+    floor: divergences of the sample from the reference, whose floor is taken off; nothing where it has none.
+    """
+    if floor.no_excess is not None or floor.js_floor is None or floor.pmf_error_floor is None:
+        return {}
+    values = []
+    for _ in range(thinnings):
+        first, second = (sample.drawn(frames, rng).sum(axis=0) for sample in (candidate, target))
+        values.append((js_divergence(first, second).mean(), pmf_error(first, second).mean()))
+    js, pmf = np.mean(values, axis=0).tolist()
+    return {"excess_js": js - floor.js_floor.value, "excess_pmf_error": pmf - floor.pmf_error_floor.value}
 
 
 def floor_js(
@@ -178,7 +203,7 @@ def floor_js(
     return float(np.mean(values))
 
 
-def _divergences(frames: int, estimates: dict[str, Estimate]) -> Divergences:
+def _divergences(frames: int, estimates: dict[str, Estimate], own_errors: dict[str, float]) -> Divergences:
     """Without the excess where it would be the difference of two values that say nothing, about 0 whatever the
     sample.
     """
@@ -193,7 +218,8 @@ def _divergences(frames: int, estimates: dict[str, Estimate]) -> Divergences:
         )
     if reason is not None:
         figures |= {"excess_js": None, "excess_pmf_error": None}
-    return Divergences(frames, **figures, no_excess=reason)
+        own_errors = {}
+    return Divergences(frames, **figures, no_excess=reason, own_errors=own_errors)
 
 
 def _metrics(counts: Sequence[np.ndarray]) -> np.ndarray:

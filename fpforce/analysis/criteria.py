@@ -3,19 +3,27 @@
 A simulation that has not converged is never passed, whatever its figures, nor one whose convergence cannot be judged,
 nor one of which too little was measured: distributions of few frames, or whose floor is that of sets without overlap,
 agree with anything. One that does not meet a criterion fails, whether or not the rest can be judged.
+
+An excess or a free-energy difference is known to its standard error only. It is met up to what is allowed, whatever its
+error; it is missed from CLEAR_ERRORS standard errors beyond that on; between the two it is not judged, since another
+simulation or another reference of the same length could find it met. So the error never lets anything pass, and a
+reference or simulation too short to tell is said to be that. Without a known error nothing can be told beyond what is
+allowed. Other distances are measured without errors: met or missed by their values, over floors that have these.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from fpforce.analysis.convergence import CONVERGED, NOT_JUDGED
+from fpforce.analysis.convergence import AGREEMENT_ERRORS, CONVERGED, NOT_JUDGED
 from fpforce.analysis.geometry import GeometryDistance
 
 PASS, FAIL = "pass", "fail"
+CLEAR_ERRORS = AGREEMENT_ERRORS  # two starts that differ by so many standard errors disagree, too
+RULE_OF_THREE = 3.0  # frames expected of what 95 % of sets then have at least one of
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,9 @@ class Check:
     """One criterion: a number that must not exceed its threshold (a bond length's must be less), or a word to match.
 
     `passed` None: not judged, since too little was measured, or, with `applies` False, there is nothing to measure.
+    `unclear`: not judged, since it is more than is allowed by less than chance could add. `standard_error` of the
+    value; `own_error`: the part of it that the simulation has, the rest is the reference's. None where there are none,
+    nan where they are not known.
     """
 
     name: str
@@ -59,6 +70,9 @@ class Check:
     threshold: float | str
     passed: bool | None
     applies: bool = True
+    standard_error: float | None = None
+    own_error: float | None = None
+    unclear: bool = False
 
     @property
     def outcome(self) -> str:
@@ -69,26 +83,25 @@ class Check:
 def checks_of(figures: dict[str, Any], thresholds: Thresholds) -> tuple[Check, ...]:
     """The checks, from the fields of an Assessment (as a dict, before it is made)."""
     divergences = figures["divergences"]["simulation"]
-    limits = (
-        ("excess_js", "JS divergence, excess over the floor", divergences.excess_js),
-        ("excess_pmf_error", "PMF error, excess over the floor, (kT)²", divergences.excess_pmf_error),
-    )
     measured = divergences.no_excess is None
-    checks = [
-        Check(
-            name,
-            label,
-            excess and excess.value,
-            getattr(thresholds, name),
-            _within(excess.value, getattr(thresholds, name), figures["resolution"].can_judge) if measured else None,
+    checks = []
+    for name, label in (
+        ("excess_js", "JS divergence, excess over the floor"),
+        ("excess_pmf_error", "PMF error, excess over the floor, (kT)²"),
+    ):
+        excess, allowed = getattr(divergences, name), getattr(thresholds, name)
+        if not measured:
+            checks.append(Check(name, label, None, allowed, None))
+            continue
+        error = excess.standard_error
+        passed, unclear = _within(excess.value, allowed, clear=excess.value - CLEAR_ERRORS * error > allowed)
+        if passed and not figures["resolution"].can_judge:  # a wrong model's would be, too
+            passed = None
+        own = divergences.own_errors.get(name)
+        checks.append(
+            Check(name, label, excess.value, allowed, passed, standard_error=error, own_error=own, unclear=unclear)
         )
-        for name, label, excess in limits
-    ]
-    errors = [error for error in map(free_energy_error_kt, figures["planes"]) if error is not None]
-    label = "Free-energy difference of the basins, error beyond the reference's own, kT"
-    allowed, worst = thresholds.free_energy_error_kt, max(errors, default=None)
-    passed = worst <= allowed if measured and worst is not None else None
-    checks.append(Check("free_energy_error_kt", label, worst, allowed, passed, applies=worst is not None))
+    checks.append(_free_energy_check(figures, thresholds.free_energy_error_kt, measured))
     for one in figures["distributions"]:
         value, allowed = one.w1_nm["simulation"], one.limit_nm(thresholds.excess_js)
         label = f"W1 distance of the {one.label}, nm"
@@ -110,11 +123,56 @@ def checks_of(figures: dict[str, Any], thresholds: Thresholds) -> tuple[Check, .
     return tuple(checks)
 
 
-def _within(excess: float, allowed: float, can_judge: bool) -> bool | None:
-    """Whether an excess is allowed; None where it is, over a floor so high that a wrong model's would be, too."""
-    if excess > allowed:
-        return False
-    return True if can_judge else None
+def _within(value: float, allowed: float, *, clear: bool) -> tuple[bool | None, bool]:
+    """Whether a value is allowed, None where it is not by less than chance could add; and whether it is that."""
+    if value <= allowed:
+        return True, False
+    return (False, False) if clear else (None, True)
+
+
+def _free_energy_check(figures: dict[str, Any], allowed: float, measured: bool) -> Check:
+    """Of the plane that decides: one that is clearly missed, else one that is not judged, else the farthest off."""
+    name, label = "free_energy_error_kt", "Free-energy difference of the basins, error beyond the reference's own, kT"
+    found = []
+    for plane in figures["planes"]:
+        error = free_energy_error_kt(plane)
+        if error is None:
+            continue
+        passed, unclear = _within(error, allowed, clear=clearly_off(plane, allowed, figures["frames"]["reference"]))
+        reference, simulation = (plane.free_energies_kt[key].standard_error for key in ("reference", "simulation"))
+        check = Check(
+            name,
+            label,
+            error,
+            allowed,
+            passed,
+            standard_error=None if math.isinf(error) else math.hypot(reference, simulation),
+            own_error=None if math.isinf(error) else simulation,
+            unclear=unclear,
+        )
+        found.append((passed is False, passed is None, error, check))
+    if not found:
+        return Check(name, label, None, allowed, None, applies=False)
+    check = max(found, key=lambda one: one[:3])[3]
+    return check if measured else replace(check, passed=None, unclear=False)
+
+
+def clearly_off(plane: Any, allowed_kt: float, reference_frames: int) -> bool:
+    """Whether the free-energy difference of a simulation is off by more than is allowed and chance could add.
+
+    Chance could add CLEAR_ERRORS standard errors of the difference of simulation and reference. A basin that is lost is
+    off, and so is one that the reference never visits, unless so many independent frames as it has would be expected to
+    hold fewer than three of it (rule of three, at 95 %).
+    """
+    reference, simulation = plane.free_energies_kt["reference"], plane.free_energies_kt["simulation"]
+    if not math.isfinite(simulation.value):
+        return True
+    if not math.isfinite(reference.value):
+        rare = plane.populations["simulation"].value
+        rare = rare if plane.populations["reference"].value == 0.0 else 1.0 - rare
+        return bool(rare * reference_frames >= RULE_OF_THREE)
+    by_chance = CLEAR_ERRORS * math.hypot(reference.standard_error, simulation.standard_error)
+    return abs(simulation.value - reference.value) - by_chance > allowed_kt
 
 
 def free_energy_error_kt(plane: Any, name: str = "simulation") -> float | None:
@@ -132,7 +190,7 @@ def free_energy_error_kt(plane: Any, name: str = "simulation") -> float | None:
 
 def status_of(convergence_verdict: str, checks: Sequence[Check]) -> str:
     """`not converged` before anything else; `fail` where a criterion is not met, whatever else could not be judged;
-    `not judged` where one could not be; else `pass`.
+    `not judged` where one could not be, for want of frames or within its error; else `pass`.
     """
     if convergence_verdict not in (CONVERGED, NOT_JUDGED):
         return convergence_verdict

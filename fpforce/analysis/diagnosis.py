@@ -4,13 +4,12 @@ In: the figures of an assessment, its checks, and the facts of its runs. Out: fi
 with the command to run next. Nothing is read here.
 
 A cause is looked for in the order in which one hides another. A simulation at another temperature, one that broke, and
-one that has not converged say nothing of the model; only of a converged one it is asked what is wrong with the model
-(model_causes.py).
+one that has not converged say nothing of the model; only of a converged one it is asked what is wrong with the training
+frames (data_causes.py), then with the model (model_causes.py). What could not be judged comes last (unjudged.py).
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,24 +20,23 @@ from fpforce.analysis.causes import (
     LEFT_THE_DATA,
     NOT_SAMPLED,
     ONE_BASIN,
-    REFERENCE_TOO_SHORT,
     WRONG_TEMPERATURE,
     Finding,
 )
 from fpforce.analysis.comparison import FEWEST_FRAMES
 from fpforce.analysis.convergence import NOT_CONVERGED, NOT_JUDGED, RESOLUTION_KT
 from fpforce.analysis.criteria import PASS, Check, Thresholds
+from fpforce.analysis.data_causes import explained_by_training, is_in_the_training, too_few_frames
 from fpforce.analysis.geometry import GeometryDistance
 from fpforce.analysis.model_causes import wrong_distribution
 from fpforce.analysis.planes import upper_basin
-from fpforce.analysis.resolution import LARGEST_JUDGING_FLOOR_JS
 from fpforce.analysis.run_facts import RunFacts
+from fpforce.analysis.unjudged import LONGEST, reference_too_short, simulation_too_short
 
 WIDENED = 0.05  # of the temperature, from which on widths of bonds and angles tell it
 OUTSIDE = 0.01  # of the frames, beyond what independent frames of the reference have
 STUCK = 0.5  # difference of populations between starts, from which on more of the same does not help
 LEFT_OVER = 0.01  # of the difference between starts, when it no longer matters
-_LONGEST = 16.0
 
 
 def diagnose(
@@ -47,16 +45,22 @@ def diagnose(
     """Findings from the fields of an Assessment (as a dict, before it is made); none for one that passes."""
     if status == PASS:
         return ()
+    stated, settled = _stated_temperature(facts), figures["convergence_verdict"] != NOT_CONVERGED
     missed = {check.name for check in checks if check.passed is False}
-    stated = _stated_temperature(facts)
+    # What may be chance has no cause, but training frames that do not know a free energy do not in either case.
+    over = missed | {check.name for check in checks if check.unclear and check.name == "free_energy_error_kt"}
+    explained = explained_by_training(figures, over if settled else over & {"bond_w1_nm"}, thresholds)
     findings = [stated or _felt_temperature(figures, facts), _broken(figures, facts)]
     findings += [_not_sampled(figures, facts), _one_basin(figures, facts)]
     if stated is None:
-        findings.append(_bonds(figures, missed, thresholds, facts))
-    if stated is None and figures["convergence_verdict"] != NOT_CONVERGED:
-        findings.append(wrong_distribution(figures, missed, thresholds, facts))
+        findings.append(too_few_frames(figures, explained, facts))
+        findings.append(_bonds(figures, missed - explained.keys(), thresholds, facts))
+    if stated is None and settled:
+        findings.append(wrong_distribution(figures, missed - explained.keys(), thresholds, facts, explained))
     findings.append(_beside_the_data(figures, missed, facts))
-    findings.append(_reference_too_short(figures, facts))
+    counted = checks if stated is None and settled else ()  # errors of one that says nothing matter to nothing
+    findings.append(simulation_too_short(counted, facts))
+    findings.append(reference_too_short(figures, counted, facts))
     return tuple(finding for finding in findings if finding is not None)
 
 
@@ -203,7 +207,7 @@ def _missing_length(plane: Any, difference: float) -> float:
     error = plane.convergence.free_energy_kt.standard_error
     by_error = (error / RESOLUTION_KT) ** 2 if math.isfinite(error) else 1.0
     by_memory = math.log(LEFT_OVER) / math.log(difference) if LEFT_OVER < difference < 1.0 else 1.0
-    return float(np.clip(math.ceil(max(by_error, by_memory)), 2.0, _LONGEST))
+    return float(np.clip(math.ceil(max(by_error, by_memory)), 2.0, LONGEST))
 
 
 def _one_basin(figures: dict[str, Any], facts: RunFacts) -> Finding | None:
@@ -238,7 +242,7 @@ def _other_start(plane: Any, started_upper: bool, facts: RunFacts) -> str:
 def _bonds(figures: dict[str, Any], missed: set[str], thresholds: Thresholds, facts: RunFacts) -> Finding | None:
     if "bond_w1_nm" not in missed:
         return None
-    worst = thresholds.farthest_off(figures["bonds"])
+    worst = thresholds.farthest_off([bond for bond in figures["bonds"] if not is_in_the_training(bond, thresholds)])
     widened = math.exp(0.5 * _log_variance_ratio(worst))
     step = facts.simulations[0].timestep_fs
     if widened > 1.0 + WIDENED:
@@ -254,26 +258,6 @@ def _bonds(figures: dict[str, Any], missed: set[str], thresholds: Thresholds, fa
             next_commands.train_longer(facts),
         )
     return Finding(BONDS, f"bond {worst.name} is {what} (W1 {1e3 * worst.w1:.2f} pm)", remedy, command)
-
-
-def _reference_too_short(figures: dict[str, Any], facts: RunFacts) -> Finding | None:
-    resolution, compared = figures["resolution"], figures["frames_compared"]
-    few = compared < FEWEST_FRAMES and figures["frames"]["simulation"] > compared
-    if resolution.can_judge and not few:
-        return None
-    frames = figures["frames"]["reference"]
-    factor = max(resolution.floor_js / LARGEST_JUDGING_FLOOR_JS, FEWEST_FRAMES / compared)
-    wanted = math.ceil(factor * frames)
-    step = facts.reference_time_step_ps
-    long, longer = ("" if step is None else f" ({count * step / 1000:.3g} ns)" for count in (frames, wanted))
-    return Finding(
-        REFERENCE_TOO_SHORT,
-        f"the reference's {frames:,} frames{long} have a floor of {resolution.floor_js:.3f} with "
-        f"{resolution.bins_per_axis} x {resolution.bins_per_axis} bins, where {LARGEST_JUDGING_FLOOR_JS} is the most "
-        "that can judge",
-        f"a reference about {factor:.1f} times as long, {wanted:,} frames{longer}, or more independent ones",
-        next_commands.evaluate(replace(facts, reference=(*facts.reference, "MORE_FRAMES"))),
-    )
 
 
 def _log_variance_ratio(distance: GeometryDistance) -> float:

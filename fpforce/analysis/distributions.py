@@ -33,7 +33,8 @@ MARGIN = 0.1
 class DistributionDistance:
     """W1 distances (nm) of one quantity from the reference, keyed by set: simulation and, where given, training and
     iid. `floor_nm`: the same between independent sets of the reference; `spread_nm`: standard deviation in the
-    reference. Of pair distances all are means over the pairs.
+    reference. `from_training_nm`: of the simulation from the training frames, None without any. Of pair distances all
+    are means over the pairs.
     """
 
     name: str
@@ -41,6 +42,7 @@ class DistributionDistance:
     w1_nm: dict[str, float]
     floor_nm: float
     spread_nm: float
+    from_training_nm: float | None = None
 
     def limit_nm(self, excess_js: float) -> float:
         """The largest distance that passes where an excess of the JS divergence of `excess_js` does."""
@@ -83,12 +85,14 @@ def distribution_distances(
             values = {key: _values(beads, frames, pair) for key, frames in (sets | sides).items()}
             reference = values.pop("reference")
             floor = w1_distance(values.pop("first"), values.pop("second"))
-            rows.append(
-                [floor, float(reference.std()), *(w1_distance(each, reference) for each in values.values())],
-            )
+            row = [floor, float(reference.std()), *(w1_distance(each, reference) for each in values.values())]
+            if "training" in values:
+                row.append(w1_distance(values["simulation"], values["training"]))
+            rows.append(row)
         floor_nm, spread_nm, *distances = np.mean(rows, axis=0).tolist()
+        from_training_nm = distances.pop() if "training" in others else None
         w1_nm = dict(zip(("simulation", *others), distances, strict=True))
-        results.append(DistributionDistance(name, label, w1_nm, floor_nm, spread_nm))
+        results.append(DistributionDistance(name, label, w1_nm, floor_nm, spread_nm, from_training_nm))
     return tuple(results)
 
 

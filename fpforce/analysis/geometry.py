@@ -18,30 +18,40 @@ from fpforce.molecule.beads import BeadTable
 
 @dataclass(frozen=True)
 class GeometryDistance:
-    """W1 distance of one bond length (nm) or angle (rad) from the reference, its floor, and the values compared."""
+    """W1 distance of one bond length (nm) or angle (rad) from the reference, its floor, and the values compared.
+
+    `w1_training`: of the training frames from the reference; `w1_from_training`: of the simulation from them; None
+    without any.
+    """
 
     name: str
     w1: float
     w1_floor: float
     reference: np.ndarray
     simulation: np.ndarray
+    w1_training: float | None = None
+    w1_from_training: float | None = None
 
 
 @dataclass(frozen=True)
 class ThinnedFrames:
-    """Positions (frames, beads, 3) in nm, equally many: reference, simulation and the two sides of the floor."""
+    """Positions (frames, beads, 3) in nm, equally many: reference, simulation and the two sides of the floor; of the
+    training frames so many at most, or None.
+    """
 
     reference: np.ndarray
     simulation: np.ndarray
     floor: tuple[np.ndarray, np.ndarray]
+    training: np.ndarray | None = None
 
     def blurred(self, noise_nm: float, seed: int) -> "ThinnedFrames":
-        """The same with noise on the reference and the sides of the floor, as a force field of the data has it: bonds
-        that constraints held are as narrow in the data as no simulation has them.
+        """The same with noise on reference, sides of the floor and training frames, as a force field of the data has
+        it: bonds that constraints held are as narrow in the data as no simulation has them.
         """
         rng = np.random.default_rng(seed)
-        reference, *floor = (x + noise_nm * rng.standard_normal(x.shape) for x in (self.reference, *self.floor))
-        return ThinnedFrames(reference, self.simulation, (floor[0], floor[1]))
+        data = (self.reference, *self.floor, *(() if self.training is None else (self.training,)))
+        reference, first, second, *training = (x + noise_nm * rng.standard_normal(x.shape) for x in data)
+        return ThinnedFrames(reference, self.simulation, (first, second), training[0] if training else None)
 
 
 def draw_geometry(
@@ -61,7 +71,12 @@ def draw_geometry(
         sampled[name].positions_nm[np.sort(rng.permutation(numbers)[:count]) if count < len(numbers) else numbers]
         for (name, _), numbers in zip(sets, available, strict=True)
     )
-    return ThinnedFrames(reference, simulation, (first, second))
+    training = None
+    if "training" in sampled:
+        training = sampled["training"].positions_nm
+        if count < len(training):
+            training = training[np.sort(rng.permutation(len(training))[:count])]
+    return ThinnedFrames(reference, simulation, (first, second), training)
 
 
 def geometry_distances(
@@ -77,5 +92,9 @@ def geometry_distances(
         reference, simulation, first, second = (observable(positions, [group])[:, 0] for positions in sets)
         name = ":".join(str(beads.beads[i]) for i in group)
         w1, w1_floor = w1_distance(simulation, reference), w1_distance(first, second)
-        results.append(GeometryDistance(name, w1, w1_floor, reference, simulation))
+        of_training: tuple[float, ...] = ()
+        if thinned.training is not None:
+            training = observable(thinned.training, [group])[:, 0]
+            of_training = w1_distance(training, reference), w1_distance(simulation, training)
+        results.append(GeometryDistance(name, w1, w1_floor, reference, simulation, *of_training))
     return tuple(results)

@@ -6,6 +6,7 @@ frames where it knows training frames better than others, else for want of train
 """
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 from fpforce.analysis import next_commands
@@ -28,9 +29,16 @@ def frames_that_would_do(frames: int, loss: float, held_out_loss: float) -> int:
 
 
 def wrong_distribution(
-    figures: dict[str, Any], missed: set[str], thresholds: Thresholds, facts: RunFacts
+    figures: dict[str, Any],
+    missed: set[str],
+    thresholds: Thresholds,
+    facts: RunFacts,
+    explained: Collection[str] = (),
 ) -> Finding | None:
-    """Why a simulation that has converged has another distribution than the reference, by the model's own samples."""
+    """Why a simulation that has converged has another distribution than the reference, by the model's own samples.
+
+    missed: criteria. explained: those that are no fault of the model's (data_causes.py), for samples neither.
+    """
     own = {"excess_js", "excess_pmf_error", "free_energy_error_kt"} | {
         f"{one.name}_w1_nm" for one in figures["distributions"]
     }
@@ -47,7 +55,7 @@ def wrong_distribution(
             "are wrong the model has not learned the data",
             next_commands.sample_and_evaluate(facts),
         )
-    off = misses(figures, "iid", thresholds)
+    off = misses(figures, "iid", thresholds, explained)
     if not off:
         return _inconsistent(figures, facts, few)
     named = ", ".join(off)
@@ -58,9 +66,7 @@ def wrong_distribution(
             TOO_FEW_DATA,
             f"simulation and samples are both wrong ({named}), and {memorised}",
             f"more frames: {many}; until then a smaller network, or forces of the data, if there are any",
-            next_commands.train_anew(
-                facts, "more", f"data.trajectories=[{', '.join([*facts.trained_on, 'MORE_FRAMES'])}]"
-            ),
+            next_commands.train_on_more(facts),
         )
     known = ""
     if training.held_out_loss is not None and training.loss is not None:
@@ -73,16 +79,22 @@ def wrong_distribution(
     )
 
 
-def misses(figures: dict[str, Any], name: str, thresholds: Thresholds) -> list[str]:
-    """Which distributions of a set of frames are farther from the reference than a simulation's may be."""
+def misses(figures: dict[str, Any], name: str, thresholds: Thresholds, explained: Collection[str] = ()) -> list[str]:
+    """Which distributions of a set of frames are farther from the reference than a simulation's may be.
+
+    explained: criteria to leave out.
+    """
+    found = {}
     excess = figures["divergences"][name].excess_js
-    found = ["JS divergence"] if excess is not None and excess.value > thresholds.excess_js else []
+    if excess is not None and excess.value > thresholds.excess_js:
+        found["excess_js"] = "JS divergence"
     errors = [free_energy_error_kt(plane, name) for plane in figures["planes"]]
     if any(error is not None and error > thresholds.free_energy_error_kt for error in errors):
-        found.append("free energy")
-    return found + [
-        one.label for one in figures["distributions"] if one.w1_nm[name] > one.limit_nm(thresholds.excess_js)
-    ]
+        found["free_energy_error_kt"] = "free energy"
+    for one in figures["distributions"]:
+        if one.w1_nm[name] > one.limit_nm(thresholds.excess_js):
+            found[f"{one.name}_w1_nm"] = one.label
+    return [label for criterion, label in found.items() if criterion not in explained]
 
 
 def _as_simulated(facts: RunFacts) -> tuple[str, ...]:

@@ -43,6 +43,15 @@ def simulate_with_shorter_step(facts: RunFacts) -> str:
     )
 
 
+def simulate_several(facts: RunFacts) -> str:
+    """Every simulation anew, under another name, of the usual number of replicas."""
+    replicas = SimulationFacts().replicas
+    return _joined(
+        _simulate(facts, one, output=_beside(one.output, f"{replicas}-replicas"), replicas=replicas)
+        for one in facts.simulations
+    )
+
+
 def simulate_at_the_models_temperature(facts: RunFacts) -> str:
     """Every simulation anew, under another name, at the temperature of the model."""
     name = "own" if facts.temperature_k is None else f"{facts.temperature_k:g}K"
@@ -74,6 +83,11 @@ def train_anew(facts: RunFacts, name: str, *changes: str) -> str:
     return shlex.join(
         ["fpforce-train", facts.training.recipe, f"output={facts.training.output.rstrip('/')}-{name}", *changes]
     )
+
+
+def train_on_more(facts: RunFacts) -> str:
+    """Train in a folder beside the run's on more trajectories."""
+    return train_anew(facts, "more", f"data.trajectories=[{', '.join([*facts.trained_on, 'MORE_FRAMES'])}]")
 
 
 def sample_and_evaluate(facts: RunFacts, samples: int = 10_000) -> str:

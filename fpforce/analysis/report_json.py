@@ -62,7 +62,13 @@ def summarise(
             "status": a.status,
             "converged": a.convergence_verdict,
             "checks": {
-                c.name: {"value": c.value, "threshold": c.threshold, "pass": c.passed, "label": c.label}
+                c.name: {
+                    "value": c.value,
+                    "standard_error": c.standard_error,
+                    "threshold": c.threshold,
+                    "pass": c.passed,
+                    "label": c.label,
+                }
                 for c in a.checks
             },
         },

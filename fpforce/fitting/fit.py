@@ -237,7 +237,10 @@ class _Fit:
 
 
 def _verdict(report: "Report") -> dict[str, Any]:
-    """What the journal keeps of a report: by what rounds are compared, and the next is planned."""
+    """What the journal keeps of a report: by what rounds are compared, and the next is planned.
+
+    `causes` are those that a round may mend: none of the data, for which no round has other frames.
+    """
     a, training = report.assessment, report.figures["training"]
     calibration = training.get("calibration") or {}
     rounds = calibration.get("rounds") or 0
@@ -245,11 +248,13 @@ def _verdict(report: "Report") -> dict[str, Any]:
     excess, floor = distance.excess_js, distance.js_floor
     return {
         "status": a.status,
-        "missed": sum(check.passed is False for check in a.checks) + (a.convergence_verdict == NOT_CONVERGED),
+        # What may be chance counts as missed: rounds are not the better for knowing it less.
+        "missed": sum(check.passed is False or check.unclear for check in a.checks)
+        + (a.convergence_verdict == NOT_CONVERGED),
         "excess": math.log(2.0) if excess is None else excess.value,
         "js": distance.js.value,
         "js_floor": None if floor is None else floor.value,
-        "causes": [finding.cause for finding in a.diagnosis],
+        "causes": [finding.cause for finding in a.diagnosis if not finding.needs_data],
         "text": "" if first is None else f"{first.cause}: {first.text}",
         "command": "" if first is None else first.command,
         "stuck": first is not None and "--rungs" in first.command,

@@ -35,7 +35,9 @@ FIRST, TRAIN_LONGER, FLOW, CALIBRATE, SIMULATE_LONGER, EXCHANGE, SHORTER_STEP = 
     "temperature exchange",
     "shorter time step",
 )
-# For each cause what may mend it, the likeliest first. The rest cannot be mended here: data, reference, temperature.
+# For each cause what may mend it, the likeliest first. The rest cannot be mended here: reference, temperature, and what
+# the training frames do not hold, which is not among the causes of a Situation. TOO_FEW_DATA is of those that the model
+# knows better than others.
 REMEDIES = {
     NOT_SAMPLED: (SIMULATE_LONGER, EXCHANGE),
     ONE_BASIN: (EXCHANGE,),
@@ -96,8 +98,8 @@ class Situation:
     the length to the fit; `most_minutes`: of a training, by the recipe; `simulate_ps`: None for a share of the time.
     calibrates: whether a training ends with rounds of simulation by itself; calibratable: whether its last layer can
     be; rounds: of calibration that the last model has had, at so many rungs, each of round_seconds. causes: those of
-    the last report, the likeliest first; stuck: replicas do not leave the basin that they start in; stopped_early: the
-    last training, since it would have memorised.
+    the last report that need no other data, the likeliest first; stuck: replicas do not leave the basin that they start
+    in; stopped_early: the last training, since it would have memorised.
     """
 
     max_minutes: float

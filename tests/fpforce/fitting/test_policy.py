@@ -1,11 +1,14 @@
 """What a fit does next follows from the diagnosis, and never from more time than is left."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 
 from fpforce.analysis import causes
+from fpforce.analysis.criteria import Check
 from fpforce.fitting import policy
+from fpforce.fitting.fit import _verdict
 from fpforce.fitting.policy import RoundPlan, Situation, first_round, next_round
 
 HOUR = Situation(max_minutes=60.0, left=60.0, timestep_fs=4.0)
@@ -55,6 +58,39 @@ def test_recipes_that_count_steps_keep_them():
 def test_each_cause_has_its_remedy(cause, expected):
     _, plan = after_first(causes=(cause,))
     assert plan.action == expected
+
+
+def test_a_fit_tries_nothing_where_only_other_data_help():
+    finding = causes.Finding(causes.TOO_FEW_DATA, "", "", "", needs_data=True)
+    memorised = dataclasses.replace(finding, needs_data=False)
+    bonds = dataclasses.replace(finding, cause=causes.BONDS, needs_data=False)
+    actions = []
+    for diagnosis in [(finding,), (memorised,), (finding, bonds)]:
+        _, plan = after_first(causes=_verdict(a_report(diagnosis))["causes"])
+        actions.append(plan and plan.action)
+    assert actions == [None, policy.FLOW, policy.SHORTER_STEP]
+
+
+def test_what_may_be_chance_makes_a_round_no_better_than_a_miss():
+    missed = Check("excess_js", "", 0.02, 0.01, False)
+    chance = Check("excess_js", "", 0.02, 0.01, None, standard_error=0.02, unclear=True)
+    short = Check("excess_js", "", None, 0.01, None)
+    assert [_verdict(a_report((), one))["missed"] for one in (missed, chance, short)] == [1, 1, 0]
+
+
+def a_report(diagnosis, *checks):
+    """As much of a Report as the journal of a fit keeps."""
+    distance = SimpleNamespace(excess_js=None, js_floor=None, js=SimpleNamespace(value=0.1))
+    return SimpleNamespace(
+        figures={"training": {}},
+        assessment=SimpleNamespace(
+            status="fail",
+            checks=checks,
+            diagnosis=diagnosis,
+            convergence_verdict="converged",
+            divergences={"simulation": distance},
+        ),
+    )
 
 
 @pytest.mark.parametrize("cause", [causes.REFERENCE_TOO_SHORT, causes.WRONG_TEMPERATURE])

@@ -1,0 +1,137 @@
+"""What is more than is allowed by less than chance could add is not judged, and what is missing for it is named."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+
+from fpforce.analysis import causes
+from fpforce.analysis.comparison import Divergences, Estimate
+from fpforce.analysis.criteria import Check, Thresholds, checks_of
+from fpforce.analysis.resolution import Resolution
+from fpforce.analysis.run_facts import RunFacts, SimulationFacts
+from fpforce.analysis.unjudged import reference_too_short, simulation_too_short
+
+LOST = (math.inf, math.nan)  # of a basin that is never visited, in kT
+
+
+def population(free_energy_kt):
+    return Estimate(1.0 / (1.0 + math.exp(free_energy_kt)), 0.0)
+
+
+def plane(reference, simulation):
+    """Free-energy differences (value, standard error) in kT."""
+    both = {"reference": Estimate(*reference), "simulation": Estimate(*simulation)}
+    populations = {name: population(one.value) for name, one in both.items()}
+    return SimpleNamespace(free_energies_kt=both, populations=populations)
+
+
+def figures(pmf=(0.0, 0.0), own=0.0, planes=(), reference_frames=1000):
+    at = Estimate(0.0, 0.0)
+    return {
+        "divergences": {
+            "simulation": Divergences(
+                1000, at, at, at, at, at, Estimate(*pmf), own_errors={"excess_js": 0.0, "excess_pmf_error": own}
+            )
+        },
+        "resolution": Resolution(64, 0.01, 0.01),
+        "planes": planes,
+        "distributions": (),
+        "bonds": (),
+        "support": None,
+        "non_finite_frames": 0,
+        "failed_replicas": 0,
+        "convergence_verdict": "converged",
+        "frames_compared": 1000,
+        "frames": {"reference": reference_frames, "simulation": 1000},
+    }
+
+
+def check(name, **given):
+    return next(one for one in checks_of(figures(**given), Thresholds()) if one.name == name)
+
+
+@pytest.mark.parametrize(
+    ("reference", "simulation", "passed"),
+    [
+        ((4.18, 0.37), (4.5, 0.09), True),
+        ((4.18, 0.37), (3.14, 0.09), None),  # 1.04 off, known to 0.38
+        ((3.81, 0.22), (5.09, 0.93), None),
+        ((3.81, 0.22), (3.0, 5.0), None),
+        ((3.81, 0.22), (4.4, 5.0), True),  # an error lets nothing pass, and takes no pass away
+        ((3.81, 0.22), (6.0, 0.2), False),
+        ((3.81, 0.22), (6.0, math.nan), None),  # of a single replica
+        ((3.81, 0.22), (4.2, math.nan), True),
+        ((3.81, 0.22), LOST, False),
+        (LOST, (8.0, 0.2), None),  # 0.3 of 1,000 frames would be there
+        (LOST, (3.0, 0.2), False),  # 47 would
+    ],
+)
+def test_a_free_energy_is_judged_by_what_is_known_of_it(reference, simulation, passed):
+    found = check("free_energy_error_kt", planes=[plane(reference, simulation)])
+    assert found.passed is passed and found.unclear is (passed is None) and found.applies
+    if math.isfinite(found.value):
+        assert found.standard_error == pytest.approx(math.hypot(reference[1], simulation[1]), nan_ok=True)
+
+
+def test_a_plane_that_is_clearly_off_decides_before_one_that_may_be():
+    planes = [plane((3.81, 0.22), (6.0, 2.0)), plane((3.81, 0.02), (4.6, 0.02)), plane((1.0, 0.1), (1.0, 0.1))]
+    found = check("free_energy_error_kt", planes=planes)
+    assert found.passed is False and found.value == pytest.approx(0.77)
+    assert check("free_energy_error_kt", planes=planes[::2]).passed is None
+
+
+@pytest.mark.parametrize(
+    ("excess", "error", "passed"), [(0.203, 0.21, None), (0.203, 0.05, False), (0.09, 0.5, True), (0.11, 0.0, False)]
+)
+def test_an_excess_is_judged_by_what_is_known_of_it(excess, error, passed):
+    found = check("excess_pmf_error", pmf=(excess, error))
+    assert found.passed is passed and found.unclear is (passed is None)
+
+
+@pytest.mark.parametrize("value", [0.2, 0.59, 2.0])
+@pytest.mark.parametrize("errors", [(0.0, 0.0), (0.1, 0.2), (0.4, 3.0)])
+def test_no_error_lets_more_pass_than_the_value_alone(value, errors):
+    found = check("free_energy_error_kt", planes=[plane((2.0, errors[0]), (2.0 + value, errors[1]))])
+    assert (found.passed is True) == (value - errors[0] <= 0.5)
+
+
+def unclear(error, own):
+    return Check("excess_pmf_error", "", 0.2, 0.1, None, standard_error=error, own_error=own, unclear=True)
+
+
+FACTS = RunFacts(simulations=(SimulationFacts(output="a.xtc", steps=1000),), reference=("held.xtc",))
+
+
+def test_a_simulation_whose_own_error_hides_its_verdict_is_to_be_longer():
+    found = simulation_too_short([unclear(0.1, 0.09)], FACTS)
+    # twice the error is to be 0.1: half of 0.1, in four times the time
+    assert found.cause == causes.NOT_SAMPLED and "4 times as long" in found.remedy and not found.needs_data
+    assert "--steps 4000" in found.command and "--resume" in found.command
+    assert reference_too_short(figures(), [unclear(0.1, 0.09)], FACTS) is None
+
+
+def test_a_reference_whose_error_hides_the_verdict_is_to_be_longer():
+    found = reference_too_short(figures(), [unclear(0.1, 0.03)], FACTS)
+    assert found.cause == causes.REFERENCE_TOO_SHORT and "4,000 frames" in found.remedy and found.needs_data
+    assert "0.2 ± 0.1 where 0.1 is allowed" in found.text and "MORE_FRAMES" in found.command
+    assert simulation_too_short([unclear(0.1, 0.03)], FACTS) is None
+
+
+def test_a_single_replica_is_asked_for_several():
+    found = simulation_too_short([unclear(math.nan, math.nan)], FACTS)
+    assert "a single replica" in found.text and "--replicas 64" in found.command and "unknown error" in found.text
+
+
+def test_a_basin_that_the_reference_may_have_missed_is_to_be_seen_ten_times():
+    given = figures(planes=[plane(LOST, (8.0, 0.2))])
+    checks = checks_of(given, Thresholds())
+    found = reference_too_short(given, checks, FACTS)
+    # 10 visits of a part of 1 / (1 + exp(8)) = 0.000335 take 29,820 frames
+    assert "about 30 times as long, 29,820 frames" in found.remedy and simulation_too_short(checks, FACTS) is None
+
+
+def test_what_is_judged_has_nothing_missing():
+    given = figures(planes=[plane((3.8, 0.2), (6.0, 0.2))], pmf=(0.3, 0.05))
+    checks = checks_of(given, Thresholds())
+    assert reference_too_short(given, checks, FACTS) is None and simulation_too_short(checks, FACTS) is None
