@@ -4,11 +4,11 @@ A simulation that has not converged is never passed, whatever its figures, nor o
 nor one of which too little was measured: distributions of few frames, or whose floor is that of sets without overlap,
 agree with anything. One that does not meet a criterion fails, whether or not the rest can be judged.
 
-An excess or a free-energy difference is known to its standard error only. It is met up to what is allowed, whatever its
-error; it is missed from CLEAR_ERRORS standard errors beyond that on; between the two it is not judged, since another
-simulation or another reference of the same length could find it met. So the error never lets anything pass, and a
-reference or simulation too short to tell is said to be that. Without a known error nothing can be told beyond what is
-allowed. Other distances are measured without errors: met or missed by their values, over floors that have these.
+An excess, a distance or a free-energy difference is known to its standard error only. It is met up to what is allowed,
+whatever its error; it is missed from CLEAR_ERRORS standard errors beyond that on; between the two it is not judged,
+since another simulation or another reference of the same length could find it met. So the error never lets anything
+pass, and a reference or simulation too short to tell is said to be that. Without a known error nothing can be told
+beyond what is allowed.
 """
 
 import math
@@ -104,13 +104,13 @@ def checks_of(figures: dict[str, Any], thresholds: Thresholds) -> tuple[Check, .
     checks.append(_free_energy_check(figures, thresholds.free_energy_error_kt, measured))
     for one in figures["distributions"]:
         value, allowed = one.w1_nm["simulation"], one.limit_nm(thresholds.excess_js)
-        label = f"W1 distance of the {one.label}, nm"
-        checks.append(Check(f"{one.name}_w1_nm", label, value, allowed, value <= allowed if measured else None))
+        label, errors = f"W1 distance of the {one.label}, nm", (one.standard_error_nm, one.own_error_nm)
+        checks.append(_distance_check(f"{one.name}_w1_nm", label, value, allowed, value <= allowed, errors, measured))
     if figures["bonds"]:
         worst = thresholds.farthest_off(figures["bonds"])
         label, allowed = "W1 distance of the bond length that is farthest off, nm", thresholds.of_bond(worst)
-        passed = worst.w1 < allowed if measured else None
-        checks.append(Check("bond_w1_nm", label, worst.w1, allowed, passed))
+        errors, met = (worst.standard_error, worst.own_error), worst.w1 < allowed
+        checks.append(_distance_check("bond_w1_nm", label, worst.w1, allowed, met, errors, measured))
     support, allowed = figures["support"], thresholds.outside_support
     label = "Frames outside of what the model has seen, part beyond the reference's own"
     if support is not None:
@@ -128,6 +128,22 @@ def _within(value: float, allowed: float, *, clear: bool) -> tuple[bool | None, 
     if value <= allowed:
         return True, False
     return (False, False) if clear else (None, True)
+
+
+def _distance_check(
+    name: str,
+    label: str,
+    value: float,
+    allowed: float,
+    met: bool,
+    errors: tuple[float | None, float | None],
+    measured: bool,
+) -> Check:
+    """Of a distance and what is allowed, its floor among that; `errors` of their difference."""
+    error, own = errors
+    unclear = measured and not met and error is not None and not value - CLEAR_ERRORS * error > allowed
+    passed = None if unclear or not measured else met
+    return Check(name, label, value, allowed, passed, standard_error=error, own_error=own, unclear=unclear)
 
 
 def _free_energy_check(figures: dict[str, Any], allowed: float, measured: bool) -> Check:

@@ -18,6 +18,7 @@ import numpy as np
 from fpforce.analysis.divergences import w1_distance
 from fpforce.analysis.geometry import ThinnedFrames
 from fpforce.analysis.observables import bond_lengths
+from fpforce.analysis.w1_errors import Blocks, errors_of, moved_by_blocks
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.graph import neighbours_of, steps_from
 
@@ -33,8 +34,9 @@ MARGIN = 0.1
 class DistributionDistance:
     """W1 distances (nm) of one quantity from the reference, keyed by set: simulation and, where given, training and
     iid. `floor_nm`: the same between independent sets of the reference; `spread_nm`: standard deviation in the
-    reference. `from_training_nm`: of the simulation from the training frames, None without any. Of pair distances all
-    are means over the pairs.
+    reference. `from_training_nm`: of the simulation from the training frames, None without any. `standard_error_nm` of
+    the simulation's distance less the floor, of which it has `own_error_nm`; None where blocks are not known. Of pair
+    distances all are means over the pairs.
     """
 
     name: str
@@ -43,6 +45,8 @@ class DistributionDistance:
     floor_nm: float
     spread_nm: float
     from_training_nm: float | None = None
+    standard_error_nm: float | None = None
+    own_error_nm: float | None = None
 
     def limit_nm(self, excess_js: float) -> float:
         """The largest distance that passes where an excess of the JS divergence of `excess_js` does."""
@@ -78,11 +82,16 @@ def distribution_distances(
             ("radius_of_gyration", "radius of gyration", [None]),
             ("end_to_end", "end-to-end distance", [ends(beads)]),
         ]
+    blocks = thinned.blocks
+    if blocks is not None:
+        blocks = Blocks(blocks.sets, {role: _thinned(one) for role, one in blocks.blocks.items()})
     results = []
     for name, label, pairs in quantities:
-        rows = []
+        rows, moved = [], []
         for pair in pairs:
             values = {key: _values(beads, frames, pair) for key, frames in (sets | sides).items()}
+            if blocks is not None:
+                moved.append(moved_by_blocks(values, blocks))
             reference = values.pop("reference")
             floor = w1_distance(values.pop("first"), values.pop("second"))
             row = [floor, float(reference.std()), *(w1_distance(each, reference) for each in values.values())]
@@ -92,7 +101,10 @@ def distribution_distances(
         floor_nm, spread_nm, *distances = np.mean(rows, axis=0).tolist()
         from_training_nm = distances.pop() if "training" in others else None
         w1_nm = dict(zip(("simulation", *others), distances, strict=True))
-        results.append(DistributionDistance(name, label, w1_nm, floor_nm, spread_nm, from_training_nm))
+        errors: tuple[float | None, ...] = (None, None)
+        if moved:
+            errors = errors_of({key: np.mean([one[key] for one in moved], axis=0) for key in moved[0]})
+        results.append(DistributionDistance(name, label, w1_nm, floor_nm, spread_nm, from_training_nm, *errors))
     return tuple(results)
 
 
@@ -140,7 +152,12 @@ def ends(beads: BeadTable) -> Pair:
     return best
 
 
+def _thinned(frames: np.ndarray) -> np.ndarray:
+    """MOST_FRAMES of them at most."""
+    return frames[:: max(1, -(-len(frames) // MOST_FRAMES))]
+
+
 def _values(beads: BeadTable, frames: np.ndarray, pair: Pair | None) -> np.ndarray:
     """The distance of a pair, or without one the radius of gyration."""
-    frames = frames[:: max(1, -(-len(frames) // MOST_FRAMES))]
+    frames = _thinned(frames)
     return radius_of_gyration(frames, beads.masses_da) if pair is None else bond_lengths(frames, [pair])[:, 0]

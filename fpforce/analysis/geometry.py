@@ -13,6 +13,7 @@ from fpforce.analysis.comparison import Floor
 from fpforce.analysis.divergences import w1_distance
 from fpforce.analysis.sample import Sample
 from fpforce.analysis.sampled_frames import SampledFrames
+from fpforce.analysis.w1_errors import ROLES, Blocks, errors_of, moved_by_blocks
 from fpforce.molecule.beads import BeadTable
 
 
@@ -21,7 +22,8 @@ class GeometryDistance:
     """W1 distance of one bond length (nm) or angle (rad) from the reference, its floor, and the values compared.
 
     `w1_training`: of the training frames from the reference; `w1_from_training`: of the simulation from them; None
-    without any.
+    without any. `standard_error` of the distance less its floor, of which the simulation has `own_error`; None where
+    blocks are not known.
     """
 
     name: str
@@ -31,18 +33,21 @@ class GeometryDistance:
     simulation: np.ndarray
     w1_training: float | None = None
     w1_from_training: float | None = None
+    standard_error: float | None = None
+    own_error: float | None = None
 
 
 @dataclass(frozen=True)
 class ThinnedFrames:
     """Positions (frames, beads, 3) in nm, equally many: reference, simulation and the two sides of the floor; of the
-    training frames so many at most, or None.
+    training frames so many at most, or None. `blocks` of all but these, where they are known.
     """
 
     reference: np.ndarray
     simulation: np.ndarray
     floor: tuple[np.ndarray, np.ndarray]
     training: np.ndarray | None = None
+    blocks: Blocks | None = None
 
     def blurred(self, noise_nm: float, seed: int) -> "ThinnedFrames":
         """The same with noise on reference, sides of the floor and training frames, as a force field of the data has
@@ -51,7 +56,9 @@ class ThinnedFrames:
         rng = np.random.default_rng(seed)
         data = (self.reference, *self.floor, *(() if self.training is None else (self.training,)))
         reference, first, second, *training = (x + noise_nm * rng.standard_normal(x.shape) for x in data)
-        return ThinnedFrames(reference, self.simulation, (first, second), training[0] if training else None)
+        return ThinnedFrames(
+            reference, self.simulation, (first, second), training[0] if training else None, self.blocks
+        )
 
 
 def draw_geometry(
@@ -67,16 +74,21 @@ def draw_geometry(
         for name, inside in sets
     ]
     count = min(frames, *map(len, available))
+    chosen = [np.sort(rng.permutation(one)[:count]) if count < len(one) else one for one in available]
+    names = [name for name, _ in sets]
     reference, simulation, first, second = (
-        sampled[name].positions_nm[np.sort(rng.permutation(numbers)[:count]) if count < len(numbers) else numbers]
-        for (name, _), numbers in zip(sets, available, strict=True)
+        sampled[name].positions_nm[numbers] for name, numbers in zip(names, chosen, strict=True)
+    )
+    blocks = Blocks(
+        dict(zip(ROLES, names, strict=True)),
+        {role: sampled[name].block[one] for role, name, one in zip(ROLES, names, chosen, strict=True)},
     )
     training = None
     if "training" in sampled:
         training = sampled["training"].positions_nm
         if count < len(training):
             training = training[np.sort(rng.permutation(len(training))[:count])]
-    return ThinnedFrames(reference, simulation, (first, second), training)
+    return ThinnedFrames(reference, simulation, (first, second), training, blocks)
 
 
 def geometry_distances(
@@ -96,5 +108,13 @@ def geometry_distances(
         if thinned.training is not None:
             training = observable(thinned.training, [group])[:, 0]
             of_training = w1_distance(training, reference), w1_distance(simulation, training)
-        results.append(GeometryDistance(name, w1, w1_floor, reference, simulation, *of_training))
+        errors: tuple[float, ...] = ()
+        if thinned.blocks is not None:
+            values = dict(zip(ROLES, (reference, simulation, first, second), strict=True))
+            errors = errors_of(moved_by_blocks(values, thinned.blocks))
+        results.append(
+            GeometryDistance(
+                name, w1, w1_floor, reference, simulation, *(of_training or (None, None)), *(errors or (None, None))
+            )
+        )
     return tuple(results)

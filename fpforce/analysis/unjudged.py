@@ -102,7 +102,11 @@ def _never_in_the_reference(figures: dict[str, Any]) -> list[float]:
 
 
 def _listed(checks: Sequence[Check]) -> str:
-    return "; ".join(f"{_CALLED[check.name]}, {_value(check)} where {check.threshold:g} is allowed" for check in checks)
+    return "; ".join(f"{_called(check)}, {_value(check)} where {check.threshold:g} is allowed" for check in checks)
+
+
+def _called(check: Check) -> str:
+    return _CALLED.get(check.name) or f"the {check.label.removesuffix(', nm')} in nm"
 
 
 def _value(check: Check) -> str:
