@@ -56,8 +56,8 @@ class Divergences:
     """JS divergence (nats) and PMF error ((kT)^2) of a sample from the reference, `frames` frames of each.
 
     Floor and excess are None where the sample itself served as the floor. Where the frames are too few for an excess it
-    is None alone, and `no_excess` says why. `own_errors`: by excess the part of its standard error that the sample's
-    own frames have; the rest is that of all others.
+    is None alone, and `no_excess` says why. `own_errors`: by excess the part of its standard error that all frames of
+    the sample have, which more of them would lessen; the rest is that of the others, and of comparing so few.
     """
 
     frames: int
@@ -159,13 +159,18 @@ def compare(
             deleted.setdefault(name, []).append(rows)
     value = np.mean(full, axis=0)
     variances = {name: _jackknife_variance(np.mean(rows, axis=0)) for name, rows in deleted.items()}
-    error, own = np.sqrt(np.sum([*variances.values()], axis=0)), np.sqrt(variances["candidate"])
+    error = np.sqrt(np.sum([*variances.values()], axis=0))
+    own = np.sqrt(np.minimum(_own_variance(candidate, totals[1]), variances["candidate"][:2]))
     names = ("js", "pmf_error", "js_floor", "pmf_error_floor", "excess_js", "excess_pmf_error")[: len(value)]
+    own_errors = [
+        {f"excess_{name}": float(own[m, p]) for m, name in enumerate(names[:2])} if own_floor else {}
+        for p in range(value.shape[1])
+    ]
     return tuple(
         _divergences(
             frames,
             {n: Estimate(float(value[m, p]), float(error[m, p])) for m, n in enumerate(names)},
-            {n: float(own[m, p]) for m, n in enumerate(names) if n.startswith("excess")},
+            own_errors[p],
         )
         for p in range(value.shape[1])
     )
@@ -230,6 +235,13 @@ def _metrics(counts: Sequence[np.ndarray]) -> np.ndarray:
         rows += [rows[0] - rows[2], rows[1] - rows[3]]
     values = np.array(rows)
     return np.concatenate([values, values.mean(axis=1, keepdims=True)], axis=1)
+
+
+def _own_variance(candidate: Sample, target: np.ndarray) -> np.ndarray:
+    """Jackknife variance (2, planes + 1) of both divergences of all frames of a sample from counts (planes, cells)."""
+    blocks = candidate.drawn(len(candidate), np.random.default_rng(0))  # all of them: nothing is drawn
+    total = blocks.sum(axis=0)
+    return _jackknife_variance(np.array([_metrics([total - block, target]) for block in blocks]))
 
 
 def _jackknife_variance(leave_one_out: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ import numpy as np
 from fpforce.analysis.divergences import w1_distance
 from fpforce.analysis.geometry import ThinnedFrames
 from fpforce.analysis.observables import bond_lengths
-from fpforce.analysis.w1_errors import Blocks, errors_of, moved_by_blocks
+from fpforce.analysis.w1_errors import ALL_SIMULATED, Blocks, errors_of, moved_by_blocks
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.graph import neighbours_of, steps_from
 
@@ -91,7 +91,9 @@ def distribution_distances(
         for pair in pairs:
             values = {key: _values(beads, frames, pair) for key, frames in (sets | sides).items()}
             if blocks is not None:
-                moved.append(moved_by_blocks(values, blocks))
+                assert thinned.all_simulated is not None
+                every = _values(beads, thinned.all_simulated, pair)
+                moved.append(moved_by_blocks(values | {ALL_SIMULATED: every}, blocks))
             reference = values.pop("reference")
             floor = w1_distance(values.pop("first"), values.pop("second"))
             row = [floor, float(reference.std()), *(w1_distance(each, reference) for each in values.values())]

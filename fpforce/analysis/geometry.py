@@ -5,7 +5,7 @@ radians.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from fpforce.analysis.comparison import Floor
 from fpforce.analysis.divergences import w1_distance
 from fpforce.analysis.sample import Sample
 from fpforce.analysis.sampled_frames import SampledFrames
-from fpforce.analysis.w1_errors import ROLES, Blocks, errors_of, moved_by_blocks
+from fpforce.analysis.w1_errors import ALL_SIMULATED, ROLES, Blocks, errors_of, moved_by_blocks
 from fpforce.molecule.beads import BeadTable
 
 
@@ -40,7 +40,8 @@ class GeometryDistance:
 @dataclass(frozen=True)
 class ThinnedFrames:
     """Positions (frames, beads, 3) in nm, equally many: reference, simulation and the two sides of the floor; of the
-    training frames so many at most, or None. `blocks` of all but these, where they are known.
+    training frames so many at most, or None. `blocks` of the frames, where they are known, and then `all_simulated`
+    frames that were sampled of the simulation.
     """
 
     reference: np.ndarray
@@ -48,6 +49,7 @@ class ThinnedFrames:
     floor: tuple[np.ndarray, np.ndarray]
     training: np.ndarray | None = None
     blocks: Blocks | None = None
+    all_simulated: np.ndarray | None = None
 
     def blurred(self, noise_nm: float, seed: int) -> "ThinnedFrames":
         """The same with noise on reference, sides of the floor and training frames, as a force field of the data has
@@ -56,9 +58,7 @@ class ThinnedFrames:
         rng = np.random.default_rng(seed)
         data = (self.reference, *self.floor, *(() if self.training is None else (self.training,)))
         reference, first, second, *training = (x + noise_nm * rng.standard_normal(x.shape) for x in data)
-        return ThinnedFrames(
-            reference, self.simulation, (first, second), training[0] if training else None, self.blocks
-        )
+        return replace(self, reference=reference, floor=(first, second), training=training[0] if training else None)
 
 
 def draw_geometry(
@@ -81,14 +81,16 @@ def draw_geometry(
     )
     blocks = Blocks(
         dict(zip(ROLES, names, strict=True)),
-        {role: sampled[name].block[one] for role, name, one in zip(ROLES, names, chosen, strict=True)},
+        {role: sampled[name].block[one] for role, name, one in zip(ROLES, names, chosen, strict=True)}
+        | {ALL_SIMULATED: sampled["simulation"].block},
     )
     training = None
     if "training" in sampled:
         training = sampled["training"].positions_nm
         if count < len(training):
             training = training[np.sort(rng.permutation(len(training))[:count])]
-    return ThinnedFrames(reference, simulation, (first, second), training, blocks)
+    everything = sampled["simulation"].positions_nm
+    return ThinnedFrames(reference, simulation, (first, second), training, blocks, everything)
 
 
 def geometry_distances(
@@ -110,7 +112,9 @@ def geometry_distances(
             of_training = w1_distance(training, reference), w1_distance(simulation, training)
         errors: tuple[float, ...] = ()
         if thinned.blocks is not None:
+            assert thinned.all_simulated is not None
             values = dict(zip(ROLES, (reference, simulation, first, second), strict=True))
+            values[ALL_SIMULATED] = observable(thinned.all_simulated, [group])[:, 0]
             errors = errors_of(moved_by_blocks(values, thinned.blocks))
         results.append(
             GeometryDistance(

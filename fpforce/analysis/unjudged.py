@@ -19,10 +19,11 @@ from fpforce.analysis.data_causes import SEEN_OFTEN_ENOUGH
 from fpforce.analysis.resolution import LARGEST_JUDGING_FLOOR_JS
 from fpforce.analysis.run_facts import RunFacts
 
+# Name of a criterion -> what it is called in a sentence, and its unit; others are distances in nm.
 _CALLED = {
-    "excess_js": "the excess of the JS divergence",
-    "excess_pmf_error": "the excess of the PMF error",
-    "free_energy_error_kt": "the error of the free-energy difference in kT",
+    "excess_js": ("the excess of the JS divergence", ""),
+    "excess_pmf_error": ("the excess of the PMF error", ""),
+    "free_energy_error_kt": ("the error of the free-energy difference", " kT"),
 }
 LONGEST = 16.0  # times as long as now, that a finding asks for at most
 
@@ -102,15 +103,13 @@ def _never_in_the_reference(figures: dict[str, Any]) -> list[float]:
 
 
 def _listed(checks: Sequence[Check]) -> str:
-    return "; ".join(f"{_called(check)}, {_value(check)} where {check.threshold:g} is allowed" for check in checks)
+    return "; ".join(map(_sentence, checks))
 
 
-def _called(check: Check) -> str:
-    return _CALLED.get(check.name) or f"the {check.label.removesuffix(', nm')} in nm"
-
-
-def _value(check: Check) -> str:
+def _sentence(check: Check) -> str:
+    name, unit = _CALLED.get(check.name) or (f"the {check.label.removesuffix(', nm')}", " nm")
+    allowed = f"where {check.threshold:.3g}{unit} is allowed"
     if not isinstance(check.value, float) or check.standard_error is None:
-        return "infinite for a basin so rare that the reference may have missed it,"
+        return f"{name}, of a basin so rare that the reference may have missed it, {allowed}"
     error = "an unknown error" if math.isnan(check.standard_error) else f"{check.standard_error:.2g}"
-    return f"{check.value:.3g} ± {error}"
+    return f"{name}, {check.value:.3g} ± {error}{unit} {allowed}"

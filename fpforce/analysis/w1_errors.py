@@ -17,13 +17,14 @@ import numpy as np
 
 _BINS = 400
 ROLES = ("reference", "simulation", "first", "second")
+ALL_SIMULATED = "all simulated"  # frames of the simulation, of which the role has as many as are compared
 _PAIRS = (("simulation", "reference", 1.0), ("first", "second", -1.0))  # the distance, less its floor
 
 
 @dataclass(frozen=True)
 class Blocks:
     """Which set each of the ROLES in a comparison has (`first` and `second` are sides of the floor), and of its frames
-    (frames,) which block of that set each belongs to.
+    (frames,) which block of that set each belongs to; and of ALL_SIMULATED.
     """
 
     sets: Mapping[str, str]
@@ -33,7 +34,8 @@ class Blocks:
 def moved_by_blocks(values: Mapping[str, np.ndarray], blocks: Blocks) -> dict[str, np.ndarray]:
     """By how much each block of each set moves the distance less its floor: set -> (blocks,), in the values' unit.
 
-    values: role -> (frames,). Means over quantities are means of these.
+    values: role -> (frames,), with ALL_SIMULATED, whose blocks come beside those of the sets. Means over quantities are
+    means of these.
     """
     low = min(float(values[role].min()) for role in ROLES)
     high = max(float(values[role].max()) for role in ROLES)
@@ -50,16 +52,23 @@ def moved_by_blocks(values: Mapping[str, np.ndarray], blocks: Blocks) -> dict[st
             frames = counts[role].sum(axis=1, keepdims=True)
             own = np.cumsum(counts[role], axis=1) - frames * below[role]
             moved[blocks.sets[role]][: len(own)] += direction * width * (own @ side) / frames.sum()
-    return moved
+    every = _counts(values[ALL_SIMULATED], blocks.blocks[ALL_SIMULATED], low, width)
+    own = np.cumsum(every, axis=1) - every.sum(axis=1, keepdims=True) * np.cumsum(every.sum(axis=0)) / every.sum()
+    side = np.sign(below["simulation"] - below["reference"])
+    return moved | {ALL_SIMULATED: width * (own @ side) / every.sum()}
 
 
 def errors_of(moved: Mapping[str, np.ndarray]) -> tuple[float, float]:
-    """Standard error, and the simulation's part of it, from what `moved_by_blocks` gives; nan for a single block."""
+    """Standard error, and the part of it that a longer simulation would lessen, from what `moved_by_blocks` gives.
+
+    nan for a single block. Of the simulation's part that of all its frames: the rest is due to comparing fewer.
+    """
     variances = {
         name: float(np.sum(one**2)) * len(one) / (len(one) - 1) if len(one) > 1 else math.nan
         for name, one in moved.items()
     }
-    return math.sqrt(sum(variances.values())), math.sqrt(variances["simulation"])
+    every = variances.pop(ALL_SIMULATED)
+    return math.sqrt(sum(variances.values())), math.sqrt(min(every, variances["simulation"]))
 
 
 def _counts(values: np.ndarray, blocks: np.ndarray, low: float, width: float) -> np.ndarray:

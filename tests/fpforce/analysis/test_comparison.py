@@ -51,6 +51,20 @@ def test_excess_of_the_true_distribution_is_zero_within_its_error():
         assert abs(values.mean()) < 2.5 * values.std(ddof=1) / np.sqrt(len(values))
 
 
+def test_own_error_of_a_sample_is_that_of_all_its_frames():
+    rng = np.random.default_rng(7)
+    _, reference, training = independent_sets(rng, 4000)
+    floor = Floor.choose(reference, training)
+    own = []
+    for frames in (4000, 64_000):
+        candidate = sample_of([gaussian_bins(rng, frames, shift=6.0)])
+        found = compare(candidate, reference, training, floor, 4000, rng, thinnings=2)[-1]
+        assert set(found.own_errors) == {"excess_js", "excess_pmf_error"}
+        assert 0.0 < found.own_errors["excess_js"] < found.excess_js.standard_error
+        own.append(found.own_errors["excess_js"])
+    assert own[0] / own[1] == pytest.approx(4.0, rel=0.5)  # root of 16; of 20 blocks each is known to a sixth
+
+
 def test_jackknife_error_covers_the_spread_of_repeated_experiments():
     # near equal distributions it is about sqrt(2) too large, never too small (Efron and Stein 1981)
     rng = np.random.default_rng(2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fpforce.analysis.divergences import w1_distance
-from fpforce.analysis.w1_errors import ROLES, Blocks, errors_of, moved_by_blocks
+from fpforce.analysis.w1_errors import ALL_SIMULATED, ROLES, Blocks, errors_of, moved_by_blocks
 
 BLOCKS, FRAMES = 20, 100
 
@@ -21,8 +21,9 @@ def compared(rng, shift=0.6, memory=0.15):
     """Values and blocks of a simulation and a reference, and of a training set as the other side of the floor."""
     sets = {name: drawn(rng, by, memory) for name, by in (("simulation", shift), ("reference", 0.0), ("training", 0.3))}
     names = dict(zip(ROLES, ("reference", "simulation", "reference", "training"), strict=True))
-    values = {role: sets[name][0] for role, name in names.items()}
-    return values, Blocks(names, {role: sets[name][1] for role, name in names.items()})
+    names_of_all = names | {ALL_SIMULATED: "simulation"}
+    values = {role: sets[name][0] for role, name in names_of_all.items()}
+    return values, Blocks(names, {role: sets[name][1] for role, name in names_of_all.items()})
 
 
 def over_the_floor(values):
@@ -58,5 +59,22 @@ def test_errors_of_a_mean_are_those_of_its_terms_together():
     one = moved_by_blocks(values, blocks)
     turned = moved_by_blocks({role: -each for role, each in values.items()}, blocks)
     assert errors_of(one) == pytest.approx(errors_of(turned), rel=0.02)
-    assert {name: len(each) for name, each in one.items()} == dict.fromkeys(("reference", "simulation", "training"), 20)
+    names = ("reference", "simulation", "training", ALL_SIMULATED)
+    assert {name: len(each) for name, each in one.items()} == dict.fromkeys(names, 20)
     assert math.isnan(errors_of({name: each[:1] for name, each in one.items()})[0])
+
+
+def test_what_is_lost_by_comparing_few_frames_is_not_the_simulations():
+    rng = np.random.default_rng(3)
+    totals, owns = [], []
+    for _ in range(50):
+        values, blocks = compared(rng, memory=0.0)
+        kept = np.sort(rng.permutation(BLOCKS * FRAMES)[:200])  # a tenth
+        values |= {"simulation": values["simulation"][kept]}
+        few = Blocks(blocks.sets, dict(blocks.blocks) | {"simulation": blocks.blocks["simulation"][kept]})
+        total, own = errors_of(moved_by_blocks(values, few))
+        totals.append(total)
+        owns.append(own)
+    # means of 200 and of 2,000 independent values of variance 1; the rest is of 2,000 of the training
+    assert np.mean(owns) == pytest.approx(math.sqrt(1 / 2000), rel=0.1)
+    assert np.mean(totals) == pytest.approx(math.sqrt(1 / 200 + 1 / 2000), rel=0.1)
