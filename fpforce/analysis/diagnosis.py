@@ -25,7 +25,7 @@ from fpforce.analysis.causes import (
 )
 from fpforce.analysis.comparison import FEWEST_FRAMES
 from fpforce.analysis.convergence import NOT_CONVERGED, NOT_JUDGED, RESOLUTION_KT
-from fpforce.analysis.criteria import PASS, Check, Thresholds
+from fpforce.analysis.criteria import FAIL, PASS, Check, Thresholds
 from fpforce.analysis.data_causes import explained_by_training, is_in_the_training, too_few_frames
 from fpforce.analysis.geometry import GeometryDistance
 from fpforce.analysis.model_causes import wrong_distribution
@@ -59,7 +59,8 @@ def diagnose(
         findings.append(wrong_distribution(figures, missed - explained.keys(), thresholds, facts, explained))
     findings.append(_beside_the_data(figures, missed, facts))
     counted = checks if stated is None and settled else ()  # errors of one that says nothing matter to nothing
-    findings.append(simulation_too_short(counted, facts))
+    if status != FAIL:  # a longer simulation of one that fails in any case would not make it pass
+        findings.append(simulation_too_short(counted, facts))
     findings.append(reference_too_short(figures, counted, facts))
     return tuple(finding for finding in findings if finding is not None)
 

@@ -113,6 +113,7 @@ def _show(report: "Report") -> None:
     for check in report.assessment.checks:
         value, allowed = (f"{v:.3g}" if isinstance(v, float) else str(v) for v in (check.value, check.threshold))
         style = {"met": "green", "not met": "red"}.get(check.outcome, "yellow")
+        value += "" if check.standard_error is None else f" ± {check.standard_error:.2g}"
         checks.add_row(check.label, "–" if check.value is None else value, allowed, f"[{style}]{check.outcome}[/]")
     console.print(checks)
     for plane in report.assessment.planes:

@@ -3,6 +3,7 @@ of a backbone of five beads, two basins of phi and of psi, normal bonds and angl
 """
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -273,6 +274,22 @@ def test_a_free_energy_that_the_training_frames_hardly_know_is_no_fault_of_the_t
     assert wanted == pytest.approx(1200 * max(2.0, (2 * error / 0.5) ** 2), rel=0.1)
     off, _ = judged(16, simulated(rng, upper=0.8), training=training)
     assert off.diagnosis[0].cause == causes.INCONSISTENT
+
+
+def test_what_may_be_chance_asks_for_a_longer_simulation_unless_it_fails_anyway():
+    # 2 x 40 replicas that never leave their basin know its free energy to 0.24 kT, and are off by 0.5 kT or more
+    def slow(rng, shape, **changes):
+        return molecules(rng, shape, upper=np.repeat(rng.random((1, shape[1])) < 0.33, shape[0], axis=0), **changes)
+
+    result, _ = judged(19, simulated(np.random.default_rng(31), draw=slow))
+    check = next(check for check in result.checks if check.name == "free_energy_error_kt")
+    assert result.converged and check.unclear and result.status == "not judged"
+    assert check.standard_error == pytest.approx(1.0 / math.sqrt(80 * 0.33 * 0.67), rel=0.2)
+    found = result.diagnosis[0]
+    assert found.cause == causes.NOT_SAMPLED and "may be chance" in found.text and "--resume" in found.command
+    failed, _ = judged(19, simulated(np.random.default_rng(31), draw=slow, bond_width_nm=0.004))
+    assert failed.status == "fail" and failed.diagnosis[0].cause == causes.BONDS
+    assert causes.NOT_SAMPLED not in {one.cause for one in failed.diagnosis}
 
 
 def test_distributions_that_the_training_frames_have_are_no_fault_of_the_training():
