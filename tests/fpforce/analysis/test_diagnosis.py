@@ -1,5 +1,6 @@
 """The diagnosis names the cause that was planted. Frames are drawn from analytic distributions of internal coordinates:
 of a backbone of five beads, two basins of phi and of psi, normal bonds and angles.
+Longer than other files, since every cause is planted in that one molecule, with one way to judge it.
 """
 
 import dataclasses
