@@ -3,7 +3,7 @@
 python benchmarks/studies/strangers.py CASE... [--variants default] [--steps 8000] [--seeds 0] [--tau FOLDER]
 
 The recipe of a CASE has files, beads, temperature and output, and nothing else. Every variant of it is trained for the
-same number of steps, exported, sampled, and simulated from the most open and the most closed frame of the data.
+same number of steps, exported, sampled, and simulated from two states of the data, as fpforce-fit finds them.
 Compared with frames that none was trained on: mean first Wasserstein distance over all pair distances;
 Jensen-Shannon divergence of the end-to-end distance and of the radius of gyration in 50 bins, and of dihedrals of
 consecutive beads in 36 (mean); where a molecule has a plane of two dihedrals, theirs in it. The floor is the same
@@ -34,6 +34,8 @@ from workbench.hardware import describe_hardware
 from workbench.places import ALANINE, EXAMPLES
 from workbench.tiny import SMALL
 
+from fpforce.analysis.causes import NOT_SAMPLED
+
 _WITHOUT = ("calibration.rounds=0", "calibration.denoising_fit=false")
 VARIANTS = {
     "default": (),
@@ -59,11 +61,10 @@ THEN = {  # and how
 _SMALL = (*SMALL, "run.compile=false")
 FORCE_FRAMES = 500
 INDEPENDENT, LONGEST = 500, 8  # frames; times --picoseconds
-APART = 0.03  # JS divergence of both starts in any of what is compared, above which replicas stay where they began
 JUDGED = {"js_ends": "end-to-end", "js_radius": "Rg", "js_dihedrals": "dihedrals", "js_plane": "plane"}
 AGAINST_SAMPLES = {name: label for name, label in JUDGED.items() if name != "js_plane"}
 WITHIN = 0.01  # of the floor, and of the model's own samples
-RUNGS, TOP = 5, 1.7  # of the exchange that then follows; times the temperature
+RUNGS, TOP = 5, 1.7  # of the exchange, where replicas stay in their state; times the temperature
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,7 @@ def run(name: str, variant: str, seed: int, chosen: argparse.Namespace) -> dict:
     reference = read_bead_frames(files.reference, files.topology, beads=case.beads).positions_nm
     enough = PLANE_FRAMES if case.plane and not chosen.quick else 0  # of fewer frames a plane has a far higher floor
     samples = _samples(checkpoint, folder, seed, max(chosen.samples, enough))
-    simulations, rungs = _simulations(folder, known, seed, chosen)
+    simulations, rungs, report = _simulations(folder, known, files, case, seed, chosen)
     both = np.concatenate(simulations)
     expert = checkpoint.record.expert
     row = asked | {
@@ -246,12 +247,12 @@ def run(name: str, variant: str, seed: int, chosen: argparse.Namespace) -> dict:
         "gap_kt": expert.gap["kt"][-1] if expert.gap["kt"] else None,
         "floor": compare(known, reference, case.plane),
         "samples": compare(samples, reference, case.plane),
-        "from open": compare(simulations[0], reference, case.plane),
-        "from closed": compare(simulations[1], reference, case.plane),
+        "from one state": compare(simulations[0], reference, case.plane),
+        "from another": compare(simulations[1], reference, case.plane),
         "simulation": compare(both, reference, case.plane),
         "simulation against samples": compare(both, samples, case.plane),
-        "from open against from closed": compare(*simulations, case.plane),
-        "report": reported(folder, files, rungs, seed),
+        "from one against from another": compare(*simulations, case.plane),
+        "report": report,
     }
     if files.exact_forces is not None:
         row["force_error"] = force_error(folder / "model.pt", reference, np.load(files.exact_forces)["forces"])
@@ -313,38 +314,57 @@ def _samples(checkpoint, folder: Path, seed: int, count: int) -> np.ndarray:
     return mdtraj.load(str(folder / "iid.xtc"), top=str(folder / "iid.xtc.pdb")).xyz
 
 
-def _simulations(folder: Path, known: np.ndarray, seed: int, chosen) -> tuple[list[np.ndarray], int]:
-    """Frames (frames, beads, 3) of the simulations from the most open and the most closed frame, without their
-    first quarter; of as many frames both. And at how many temperatures: where plain ones differ by where they began,
-    temperatures are exchanged, as fpforce-fit does.
+def _simulations(
+    folder: Path, known: np.ndarray, files: Files, case: Case, seed: int, chosen: argparse.Namespace
+) -> tuple[list[np.ndarray], int, dict]:
+    """Frames (frames, beads, 3) of the simulations from two states of the data without their first quarter, of as many
+    frames both; at how many temperatures; and what fpforce-evaluate says of them.
+
+    As fpforce-fit does, they go on, twice as long, four times ... up to LONGEST, while the report calls them not
+    sampled or their radii of gyration are not worth INDEPENDENT frames; and where replicas stay in the state that they
+    start in, or that is not enough, temperatures are exchanged.
     """
     import fpforce
+    from fpforce.analysis.planes import choose_planes
+    from fpforce.fitting.judged_by import TICA_LAG_FRAMES
+    from fpforce.fitting.states import find_states
+    from fpforce.trajectories.bead_frames import read_bead_frames
 
-    radius, field = features(known)["radius"], fpforce.load(folder / "model.pt")
-    starts = {"open": known[radius.argmax()], "closed": known[radius.argmin()]}
-    for rungs in (1, RUNGS):
-        names = _named(rungs)
+    field = fpforce.load(folder / "model.pt")
+    reference = read_bead_frames(files.reference, files.topology, beads=case.beads).positions_nm
+    states = find_states(field.beads, known, choose_planes(field.beads, [reference], TICA_LAG_FRAMES), 2)
+    base = round(250 * chosen.picoseconds)
+    steps, rungs = base, 1
+    while True:
         found = [
-            _long_enough(field, folder / f"{names[name]}.xtc", starts[name], 2 * seed + k, rungs, chosen)
-            for k, name in enumerate(starts)
+            _simulated(field, _trajectory(folder, k, rungs), known[state], 2 * seed + k, rungs, steps, base, chosen)
+            for k, state in enumerate(states)
         ]
-        fewest = min(map(len, found))
-        found = [thinned(one, fewest) for one in found]
-        apart = compare(*found, ())
-        if chosen.quick or max(apart[f"js_{name}"] for name in ("ends", "radius", "dihedrals")) < APART:
+        report = reported(folder, files, rungs, seed)
+        sampled, independent = report["causes"][:1] != [NOT_SAMPLED], all(enough for _, enough in found)
+        if chosen.quick or (sampled and independent):
             break
-    return found, rungs
+        if steps < LONGEST * base and not report["stuck"]:
+            steps *= 2
+        elif rungs == 1 and not sampled:
+            steps, rungs = base, RUNGS
+        else:
+            break
+    fewest = min(len(frames) for frames, _ in found)
+    return [thinned(frames, fewest) for frames, _ in found], rungs, report
 
 
-def _long_enough(field, output: Path, start: np.ndarray, seed: int, rungs: int, chosen) -> np.ndarray:
-    """Frames without the first quarter, of a simulation of chosen.picoseconds: or twice that, four times ... up to
-    LONGEST, until its radii of gyration are worth INDEPENDENT frames.
+def _simulated(
+    field, output: Path, start: np.ndarray, seed: int, rungs: int, steps: int, base: int, chosen
+) -> tuple[np.ndarray, bool]:
+    """Frames without the first quarter of a simulation that goes on where it is there already, and whether its radii
+    of gyration are worth INDEPENDENT frames.
     """
     from fpforce.analysis.correlation import effective_sample_size
     from fpforce.simulation.simulate import SimulationSettings, read_simulation, simulate
 
     settings = SimulationSettings(
-        steps=round(250 * chosen.picoseconds),
+        steps=steps,
         replicas=chosen.replicas,
         rungs=rungs,
         top_temperature_k=None if rungs == 1 else TOP * field.temperature_k,
@@ -352,29 +372,28 @@ def _long_enough(field, output: Path, start: np.ndarray, seed: int, rungs: int, 
         report_interval_ps=2.0,
         start=start.astype(float),
         seed=seed,
-        overwrite=True,
+        resume=steps > base,
+        overwrite=steps == base,
     )
-    longest = settings.steps * (1 if chosen.quick else LONGEST)
-    while True:
-        simulate(field, output, settings)
-        frames = read_simulation(output, field.beads)
-        sound = frames.positions_nm[:, frames.valid.all(0)]
-        kept = sound[len(sound) // 4 :]
-        together = kept.reshape(-1, *kept.shape[-2:])
-        radii = features(together)["radius"].reshape(kept.shape[:2])
-        if settings.steps >= longest or not effective_sample_size(radii) < INDEPENDENT:
-            return together
-        settings = replace(settings, steps=2 * settings.steps, resume=True, overwrite=False)
+    simulate(field, output, settings)
+    frames = read_simulation(output, field.beads)
+    sound = frames.positions_nm[:, frames.valid.all(0)]
+    kept = sound[len(sound) // 4 :]
+    together = kept.reshape(-1, *kept.shape[-2:])
+    radii = features(together)["radius"].reshape(kept.shape[:2])
+    return together, not effective_sample_size(radii) < INDEPENDENT
 
 
 def reported(folder: Path, files: Files, rungs: int, seed: int) -> dict:
-    """What fpforce-evaluate says of the simulations that _simulations left in the folder."""
+    """What fpforce-evaluate says of the simulations that _simulations left in the folder. stuck: it asks for an
+    exchange of temperatures.
+    """
     from fpforce.analysis import evaluate
 
     report = evaluate(
         folder / "model.pt",
         files.reference,
-        [folder / f"{name}.xtc" for name in _named(rungs).values()],
+        [_trajectory(folder, k, rungs) for k in range(2)],
         topology=files.topology,
         training=files.training,
         iid=folder / "iid.xtc",
@@ -385,16 +404,19 @@ def reported(folder: Path, files: Files, rungs: int, seed: int) -> dict:
         overwrite=True,
     )
     checks = report.figures["verdict"]["checks"]
+    found = report.assessment.diagnosis
     return {
+        "status": report.assessment.status,
+        "causes": [one.cause for one in found],
+        "stuck": bool(found) and found[0].cause == NOT_SAMPLED and "--rungs" in found[0].command,
         "free_energy_error_kt": checks["free_energy_error_kt"]["value"],
         "outside_support": checks["outside_support"]["value"] if "outside_support" in checks else None,
         "failed": [name for name, check in checks.items() if check["pass"] is False],
     }
 
 
-def _named(rungs: int) -> dict[str, str]:
-    """File names of the simulations from each start, without suffix."""
-    return {name: name if rungs == 1 else f"{name}_exchanged" for name in ("open", "closed")}
+def _trajectory(folder: Path, state: int, rungs: int) -> Path:
+    return folder / f"state_{state + 1}{'' if rungs == 1 else '_exchanged'}.xtc"
 
 
 def force_error(model: Path, reference: np.ndarray, exact: np.ndarray) -> float:
@@ -431,7 +453,7 @@ def verdicts(rows: list[dict]) -> str:
         of_it = [row for row in rows if row["case"] == case]
         over = {name: max(excess(row, name) for row in of_it) for name in JUDGED if name in of_it[0]["simulation"]}
         own = {name: max(row["simulation against samples"][name] for row in of_it) for name in AGAINST_SAMPLES}
-        apart = [row["from open against from closed"][name] for row in of_it for name in AGAINST_SAMPLES]
+        apart = [row["from one against from another"][name] for row in of_it for name in AGAINST_SAMPLES]
         outside = [name for name, value in over.items() if value > WITHIN]
         outside += [f"samples: {name}" for name, value in own.items() if value > WITHIN]
         found = [f"{over[name]:.4f}" if name in over else "" for name in JUDGED]
@@ -459,8 +481,9 @@ def table(rows: list[dict]) -> str:
         first = [row["case"], str(row["beads"]), str(row["frames"])]
         watched = row["watched"]
         losses = f"{watched['denoising']:.4f} / {watched['held_out_denoising']:.4f}" if watched else ""
-        of = ["samples", "from open", "from closed", "simulation", "simulation against samples"]
-        of += [one for one in ("from open against from closed",) if one in row]  # rows of earlier versions lack it
+        starts = [one for one in row if one.startswith("from ")]  # earlier versions had other ones
+        of = ["samples", *(one for one in starts if " against " not in one), "simulation"]
+        of += ["simulation against samples", *(one for one in starts if " against " in one)]
         floor = (row["case"], row["floor"]["w1_nm"])  # data that were made anew have another
         if floor not in floors:
             of.insert(0, "floor")
