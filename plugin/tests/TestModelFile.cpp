@@ -62,7 +62,7 @@ TEST(model_file_rejects_a_description_that_is_not_one) {
     };
     rejects("\"fpforce\"", "\"onnx\"", "format is not 'fpforce'");
     rejects("\"format\"", "\"form\"", "format is not 'fpforce'");
-    rejects("\"format_version\": 6", "\"format_version\": 10", "format_version is 10, this plugin reads up to 9; upgrade");
+    rejects("\"format_version\": 6", "\"format_version\": 11", "format_version is 11, this plugin reads up to 10; upgrade");
     rejects("\"format_version\": 6", "\"format_version\": 0", "format_version is 0");
     rejects("\"format_version\": 6", "\"format_version\": 1.5", "format_version is 1.5, expected a whole number");
     rejects("\"kind\"", "\"sort\"", "model.kind is absent, expected a string");

@@ -44,6 +44,7 @@ def metadata_of(
                 "coupled_pairs": isinstance(prior, AnalyticPrior) and prior.couplings is not None,
                 "series": isinstance(network, InternalModel) and network.series is not None,
                 "pair_series": isinstance(network, InternalModel) and network.pair_series is not None,
+                "windows": isinstance(network, InternalModel) and network.windows is not None,
             },
             "scale_nm": 1.0 / physical.inverse_scale,
             "origin_nm": list(checkpoint.record.origin_nm),

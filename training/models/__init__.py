@@ -84,16 +84,22 @@ def _build_network(
         return build_custom(frames, beads, settings, plan.v_min, plan.conservative)
     if isinstance(settings, MlpRecipe):
         return (MlpModel if plan.conservative else MlpScore)(settings.width, settings.layers, plan.v_min)
-    kind = InternalModel if plan.conservative else InternalScore
     coordinates = fit_coordinates(frames, volumes=settings.volumes, chiral=settings.chiral, weights=weights)
     if settings.unseen:
         smallest = min(settings.unseen * plan.v_min, (RESOLVED * _stiffest(coordinates, prior_pairs)) ** 2)
         coordinates.earliest.fill_(float(time_of_variance(torch.tensor(smallest, dtype=torch.float64))))
-    return kind(coordinates, settings.width, settings.layers, plan.v_min)
+    if not plan.conservative:
+        return InternalScore(coordinates, settings.width, settings.layers, plan.v_min)
+    windows = (settings.window or 0, settings.window_width, _sorted_pairs(prior_pairs) if settings.prior else ())
+    return InternalModel(coordinates, settings.width, settings.layers, plan.v_min, *windows)
+
+
+def _sorted_pairs(pairs: list[tuple[int, int]]) -> set[tuple[int, int]]:
+    return {(min(pair), max(pair)) for pair in pairs}
 
 
 def _stiffest(coordinates: InternalCoordinates, prior_pairs: list[tuple[int, int]]) -> float:
     """The smallest standard deviation of a distance that the prior does not hold, normalised; 0 where it holds all."""
-    held = {(min(pair), max(pair)) for pair in prior_pairs}
+    held = _sorted_pairs(prior_pairs)
     pairs = zip(coordinates.first.tolist(), coordinates.second.tolist(), coordinates.variance.tolist(), strict=True)
     return min((variance for i, j, variance in pairs if (i, j) not in held), default=0.0) ** 0.5

@@ -10,6 +10,7 @@ Longer than other files, since the coordinates and the two networks on them are 
 """
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from fpforce.training.models.local_series import DELTA, ORDERS, LevelSeries, Loc
 from fpforce.training.models.moments import mean, variance
 from fpforce.training.models.noise import NoiseFeatures
 from fpforce.training.models.pair_series import PairSeries, quartiles
+from fpforce.training.models.windows import Windows, inputs_of
 from fpforce.training.recipe.plan import BOND
 
 SMOOTH_LENGTH = 0.2  # normalised units, added in quadrature to distances
@@ -272,12 +274,32 @@ class InternalModel(InternalLayers):
     """Energy: one output of the layers, plus a head c(t) that ignores x.
 
     The output is multiplied by alpha(t)^2, since beyond the Gaussian prior nothing is left to learn at large t.
+    window: beads of a stretch that has an energy of its own (windows.py), from layers of window_width; none where it
+    is 0, or the molecule no longer. held: pairs of beads that the prior holds.
     series: what a calibration has added for the t that it is of, None for nothing. levels: what the denoising fit has
     added, at every t; None for nothing.
     """
 
-    def __init__(self, coordinates: InternalCoordinates, width: int = 128, layers: int = 3, v_min: float = 1e-3):
+    def __init__(
+        self,
+        coordinates: InternalCoordinates,
+        width: int = 128,
+        layers: int = 3,
+        v_min: float = 1e-3,
+        window: int = 0,
+        window_width: int = 32,
+        held: Collection[tuple[int, int]] = (),
+    ):
         super().__init__(coordinates, width, layers, v_min)
+        self.windows: Windows | None = None
+        if 4 <= window < coordinates.beads:
+            pairs = torch.stack([coordinates.first, coordinates.second], 1)
+            inputs = inputs_of(coordinates.beads, window, pairs, held)
+            self.windows = Windows(inputs, window_width, layers)
+            if not coordinates.chiral:
+                with torch.no_grad():
+                    odd = torch.isin(inputs[0], torch.tensor(coordinates.odd_features()))
+                    self.windows.hidden[0].weight[:, odd] = 0.0
         self.series: LocalSeries | None = None
         self.levels: LevelSeries | None = None
         self.pair_series: PairSeries | None = None
@@ -384,7 +406,10 @@ class InternalModel(InternalLayers):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         seen = self.seen(t)
         level = self.noise(seen)
-        energy = self.energy(self.state(self.coordinates(x, seen), level), level, seen)
+        q = self.coordinates(x, seen)
+        energy = self.energy(self.state(q, level), level, seen)
+        if self.windows is not None:
+            energy = energy + alpha(seen).square() * self.windows(q, level)
         if self.pair_series is not None:
             energy = energy + self.pair_series(x)
         if self.series is None and self.levels is None:

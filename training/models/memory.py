@@ -27,6 +27,9 @@ def internal_memory_bytes(beads: int, settings: InternalRecipe, batch_size: int,
     """What a training step of `internal` on so many beads holds."""
     pairs = beads * (beads - 1) // 2
     features = (3 if settings.volumes and settings.chiral else 2) * pairs + 4 * max(beads - 3, 0)
+    if settings.window and settings.window < beads:
+        own = settings.window * (settings.window - 1) + 4 * (settings.window - 3)
+        features += (beads - settings.window + 1) * (own + settings.layers * settings.window_width)
     return features * bytes_a_number * (NUMBERS_PER_FEATURE * batch_size + WEIGHT_COPIES * settings.width)
 
 

@@ -6,7 +6,7 @@ A new kind is a section here, a branch of `ModelRecipe`, and a network in fpforc
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 _PRIOR = "build on the analytic prior (diffused Gaussian, and of molecules bonds and angles)"
 
@@ -33,6 +33,12 @@ class InternalRecipe(Section):
     )
     width: int = Field(128, ge=1, le=4096, description="neurons of a hidden layer")
     layers: int = Field(3, ge=1, le=32, description="hidden layers")
+    window: int | None = Field(
+        None,
+        description="beads of a stretch that has an energy of its own, by one small network for all stretches of an "
+        "energy of one molecule; 0: none",
+    )
+    window_width: int = Field(32, ge=1, le=4096, description="neurons of a hidden layer of that network")
     volumes: bool = Field(
         True, description="see the signed volumes of bead triples, which tell mirror images apart in any noise"
     )
@@ -49,6 +55,13 @@ class InternalRecipe(Section):
         "the least variance that the prior leaves to it, where that is less): 0.125 has forces of coarse beads nearer "
         "to the exact ones, and rare states that are harder to leave",
     )
+
+    @field_validator("window")
+    @classmethod
+    def _window_has_a_dihedral(cls, window: int | None) -> int | None:
+        if window and window < 4:
+            raise ValueError(f"window = {window} has no dihedral; set 4 beads or more, or 0 for none")
+        return window
 
     @model_validator(mode="after")
     def _prior_where_noise_is_unseen(self) -> "InternalRecipe":

@@ -14,6 +14,7 @@
 
 #include "../simd/MatrixProduct.h"
 #include "../simd/Replicas.h"
+#include "WindowsKernel.h"
 
 namespace FPForcePlugin {
 namespace FPFORCE_ISA {
@@ -122,6 +123,7 @@ struct InternalWorkspace {
     int rowLength, featureLength;
     Vec<typename Simd<double>::V>*x, *gradient, *arms, *alongArms;
     Real *features, *values, *deltas, *slopes;
+    WindowsWorkspace<Real> windows;
     std::size_t bytes;
 
     InternalWorkspace(const InternalPlan<Real>& plan, int rows, char* block) {
@@ -139,6 +141,7 @@ struct InternalWorkspace {
         values = arena.take<Real>(m * static_cast<std::size_t>(rowLength));
         deltas = arena.take<Real>(m * static_cast<std::size_t>(rowLength));
         slopes = arena.take<Real>(m * static_cast<std::size_t>(rowLength) * plan.layers.size());
+        windows = WindowsWorkspace<Real>(plan, rows, arena);
         bytes = arena.used();
     }
 };
@@ -236,7 +239,10 @@ inline typename S::V internalGradient(const InternalPlan<Real>& plan, int rows, 
     return energy;
 }
 
-/** Steps 2 and 3: energies (kJ/mol) from features, and the features replaced by the energy's slopes along them (kT). */
+/**
+ * Steps 2 and 3: energies (kJ/mol) from features, with those that windows have written, and the features replaced by the
+ * energy's slopes along them (kT).
+ */
 template <class Real>
 inline void internalLayers(const InternalPlan<Real>& plan, const Batch& batch, const InternalWorkspace<Real>& work) {
     typedef Simd<Real> S;
@@ -262,13 +268,14 @@ inline void internalLayers(const InternalPlan<Real>& plan, const Batch& batch, c
     Real* last = work.slopes + (depth - 1) * size;
     for (int r = 0; r < rows; ++r) {
         double energy = plan.constant;
+        const double ofWindows = plan.windows.count > 0 ? batch.energies[r] : 0.0;
         for (int j = 0; j < length; j += S::lanes) {
             const std::ptrdiff_t i = static_cast<std::ptrdiff_t>(r) * length + j;
             const V weight = S::load(out + j);
             energy += static_cast<double>(S::sum(weight * S::load(input + i)));
             S::store(last + i, weight * S::load(last + i));
         }
-        batch.energies[r] = batch.kT * energy;
+        batch.energies[r] = ofWindows + batch.kT * energy;
     }
     for (int l = depth - 1; l > 0; --l) {
         Real* below = work.slopes + (l - 1) * size;
@@ -291,7 +298,11 @@ inline void internalWith(const InternalPlan<Real>& plan, const Batch& batch, con
         internalFeatures<S>(plan, batch.replicas - start, own, arms, work.features + static_cast<std::ptrdiff_t>(start) * work.featureLength,
                             work.featureLength);
     }
+    if (plan.windows.count > 0)
+        windowLayers<Real>(plan, batch, work.features, work.featureLength, work.windows);
     internalLayers(plan, batch, work);
+    if (plan.windows.count > 0)
+        addWindows(plan, batch.replicas, work.windows, work.features, work.featureLength);
     for (int start = 0; start < batch.replicas; start += S::lanes) {
         const typename S::V added =
             internalGradient<S>(plan, batch.replicas - start, x + start / S::lanes * plan.beads,

@@ -76,6 +76,58 @@ InternalPlan<Real>::InternalPlan(const ModelFile& model, int panel)
         out[i] = static_cast<Real>(level.signal * weight.values[i] * (1.0 + gate[i]));
 
     constant = timeHead(model, "network.offset", time);
+    if (model.hasTensor("network.windows.out") || (model.has("model.windows") && model.flag("model.windows")))
+        readWindows(model, level, panel, time, share);
+}
+
+template <class Real>
+void InternalPlan<Real>::readWindows(const ModelFile& model, const NoiseLevel& level, int panel, const std::vector<double>& time,
+                                     const std::vector<double>& share) {
+    const std::string name = "network.windows.";
+    const Tensor& last = model.tensor(name + "out", {-1, -1});
+    windows.count = static_cast<int>(last.shape[0]);
+    windows.width = static_cast<int>(last.shape[1]);
+    const int pairCount = static_cast<int>(pairs.size()), depth = static_cast<int>(layers.size());
+    const std::vector<int> stored = model.indices(name + "inputs", {windows.count, -1}, 0, features() + pairCount - 1);
+    if (stored.empty() || windows.width == 0)
+        throw ModelError("fpforce.safetensors: network.windows has no inputs or no neurons; export the model again");
+    windows.inputs = static_cast<int>(stored.size()) / windows.count;
+    windows.factor = AlignedBuffer<Real>(stored.size());
+    for (std::size_t k = 0; k < stored.size(); ++k) {
+        // As above: the second feature of a pair is a constant times the first.
+        const bool second = stored[k] >= pairCount && stored[k] < 2 * pairCount;
+        windows.feature.push_back(stored[k] < pairCount ? stored[k] : stored[k] - pairCount);
+        windows.factor[k] = static_cast<Real>(second ? share[static_cast<std::size_t>(stored[k] - pairCount)] : 1.0);
+    }
+    const std::int64_t width = windows.width, features5 = static_cast<std::int64_t>(time.size());
+    const Tensor& places = model.tensor(name + "places", {depth, windows.count, width});
+    int inputs = windows.inputs;
+    for (int l = 0; l < depth; ++l) {
+        const std::string hidden = name + "hidden." + std::to_string(l), condition = name + "conditions." + std::to_string(l);
+        const Tensor& weight = model.tensor(hidden + ".weight", {width, inputs});
+        const Tensor& bias = model.tensor(hidden + ".bias", {width});
+        const std::vector<double> fixed = linear(model.tensor(condition + ".weight", {width, features5}),
+                                                 model.tensor(condition + ".bias", {width}).values, time);
+        const auto entry = [&](int output, int input) { return weight.values[static_cast<std::size_t>(output) * static_cast<std::size_t>(inputs) + static_cast<std::size_t>(input)]; };
+        Layer layer;
+        layer.forward = PackedMatrix<Real>(inputs, windows.width, panel, [&](int k, int j) { return entry(j, k); });
+        layer.backward = PackedMatrix<Real>(windows.width, inputs, panel, [&](int k, int j) { return entry(k, j); });
+        const std::size_t length = static_cast<std::size_t>(layer.forward.view().paddedColumns()), columns = static_cast<std::size_t>(width);
+        layer.bias = AlignedBuffer<Real>(length * static_cast<std::size_t>(windows.count));
+        for (std::size_t w = 0; w < static_cast<std::size_t>(windows.count); ++w)
+            for (std::size_t i = 0; i < columns; ++i)
+                layer.bias[w * length + i] =
+                    static_cast<Real>(bias.values[i] + fixed[i] + places.values[(static_cast<std::size_t>(l * windows.count) + w) * columns + i]);
+        windows.layers.push_back(std::move(layer));
+        inputs = windows.width;
+    }
+    const std::vector<double> gate = linear(model.tensor(name + "gate.weight", {width, features5}),
+                                            model.tensor(name + "gate.bias", {width}).values, time);
+    const std::size_t length = static_cast<std::size_t>(windows.length()), columns = static_cast<std::size_t>(width);
+    windows.out = AlignedBuffer<Real>(length * static_cast<std::size_t>(windows.count));
+    for (std::size_t w = 0; w < static_cast<std::size_t>(windows.count); ++w)
+        for (std::size_t i = 0; i < columns; ++i)
+            windows.out[w * length + i] = static_cast<Real>(level.signal * last.values[w * columns + i] * (1.0 + gate[i]));
 }
 
 template <class Real>

@@ -15,7 +15,7 @@ namespace FPForcePlugin {
  *
  *     features = [ (sqrt(|x_i - x_j|^2 + length^2) - mean) inverseWidth of every pair; cos, sin, cos^2 - sin^2, 2 sin cos of every dihedral;
  *                  2 y_i . (y_j x y_k) of every volume, y = x / sqrt(|x|^2 + armBlur) from the centre ]
- *     h_0 = features,   h_l = silu(W_l h_{l-1} + b_l),   E = out . h_L + constant + series of dihedrals and distances
+ *     h_0 = features,   h_l = silu(W_l h_{l-1} + b_l),   E = out . h_L + constant + windows + series of dihedrals and distances
  *
  * The network's second feature of a pair is a constant times the first, so its column is added to the first's; b_l includes
  * the time conditions, `out` the gate and alpha^2.
@@ -44,6 +44,21 @@ struct InternalPlan {
         PackedMatrix<Real> forward, backward;  // W^T (inputs x width) and W (width x inputs)
         AlignedBuffer<Real> bias;              // padded like the columns of `forward`
     };
+    /**
+     * Energies of stretches of beads (training/models/windows.py), by one network whose biases and last weights alone differ
+     * between them: its inputs are `factor` times `feature`, and there is a row of biases and of `out` for each stretch.
+     */
+    struct Windows {
+        int count = 0, inputs = 0, width = 0;
+        std::vector<int> feature;    // count x inputs
+        AlignedBuffer<Real> factor;  // the same
+        std::vector<Layer> layers;   // `bias`: count x width, padded like the columns of `forward`
+        AlignedBuffer<Real> out;     // the same
+        /** Numbers in a row of `bias` and `out`. */
+        int length() const {
+            return layers.empty() ? 0 : layers.front().forward.view().paddedColumns();
+        }
+    };
     int beads = 0, width = 0, dihedrals = 0;
     double squaredLength = 0.0, blur = 0.0, armBlur = 0.0;  // added to squared distances, squared normals, and squared arms of volumes
     std::vector<Pair> pairs;
@@ -53,6 +68,7 @@ struct InternalPlan {
     double delta = 0.0, span = 1.0;
     std::vector<Layer> layers;
     AlignedBuffer<Real> out;  // width, padded
+    Windows windows;          // of `count` 0 where there are none
     double constant = 0.0;
 
     int features() const {
@@ -60,7 +76,8 @@ struct InternalPlan {
     }
     /** Multiply-adds of one replica's energy and force. */
     double multiplyAdds() const {
-        return 2.0 * width * (features() + (static_cast<double>(layers.size()) - 1.0) * width + 1.0);
+        const auto of = [](double inputs, double width, std::size_t depth) { return 2.0 * width * (inputs + (static_cast<double>(depth) - 1.0) * width + 1.0); };
+        return of(features(), width, layers.size()) + windows.count * of(windows.inputs, windows.width, windows.layers.size());
     }
     /** panel: the columns in a panel of the matrix product that will be used. */
     InternalPlan(const ModelFile& model, int panel);
@@ -70,6 +87,7 @@ private:
     void readSeries(const ModelFile& model);
     void readPairSeries(const ModelFile& model);
     void addSeries(const Tensor& weights);
+    void readWindows(const ModelFile& model, const NoiseLevel& level, int panel, const std::vector<double>& time, const std::vector<double>& share);
 };
 
 }  // namespace FPForcePlugin

@@ -17,8 +17,8 @@ const char description[] = "fpforce.json";
 const char weights[] = "fpforce.safetensors";
 // 2: models may have a wall; 3: internal models may see volumes; 4: of many molecules; 5: pairs may be coupled;
 // 6: internal models may have series of dihedrals and angles; 7: and may see no time before `earliest`; 8: and series of
-// other pair distances; 9: a wall may have a distance of each pair
-constexpr int formatVersion = 9;
+// other pair distances; 9: a wall may have a distance of each pair; 10: internal models may have energies of stretches of beads
+constexpr int formatVersion = 10;
 
 [[noreturn]] void fail(const std::string& what) {
     throw ModelError(what + "; export the model again");
