@@ -50,6 +50,8 @@ struct InternalForm {
 }  // namespace
 
 std::unique_ptr<DeviceTerm> internalTerm(const DeviceBeads& beads, const InternalPlan<double>& plan) {
+    if (plan.windows.count > 0)
+        throw DeviceUnsuitable("there is no kernel for energies of stretches of beads yet");
     const InternalForm form(beads, plan);
     const int n = beads.beads;
     auto term = std::make_unique<DeviceTerm>(beads);
