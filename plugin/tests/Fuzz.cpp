@@ -218,6 +218,10 @@ ModelText randomModel(Random& random) {
     shape.layers = 1 + static_cast<int>(random.below(2));
     shape.prior = random.below(4) != 0;
     shape.wall = random.below(3) == 0;
+    if (shape.beads > 4 && random.below(2) == 0) {
+        shape.window = 4 + static_cast<int>(random.below(static_cast<std::size_t>(shape.beads - 4)));
+        shape.windowWidth = 1 + static_cast<int>(random.below(9));
+    }
     shape.seed = random.bits();
     if (random.below(2) == 0)
         return randomInternal(shape);

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <map>
+#include <utility>
 
 namespace FPForcePlugin {
 
@@ -102,6 +104,33 @@ void addWall(WeightsWriter& weights, int beads) {
     weights.add("wall.first", {pairs}, first, "I64");
     weights.add("wall.second", {pairs}, second, "I64");
     weights.add("wall.distance_nm", {pairs}, distance, "F64");
+}
+
+/** Energies of stretches of `window` beads; pairAt: the number of each pair of beads. */
+void addWindows(WeightsWriter& weights, Random& random, const ModelShape& shape, const std::map<std::pair<int, int>, int>& pairAt) {
+    const int pairs = static_cast<int>(pairAt.size()), turns = shape.beads - 3, count = shape.beads - shape.window + 1;
+    std::vector<double> seen;
+    for (int start = 0; start < count; ++start) {
+        for (const int of : {0, pairs})
+            for (int i = start; i < start + shape.window; ++i)
+                for (int j = i + 1; j < start + shape.window; ++j)
+                    seen.push_back(of + pairAt.at({i, j}));
+        for (int part = 0; part < 4; ++part)
+            for (int k = start; k < start + shape.window - 3; ++k)
+                seen.push_back(2 * pairs + part * turns + k);
+    }
+    int inputs = static_cast<int>(seen.size()) / count;
+    const std::int64_t width = shape.windowWidth;
+    weights.add("network.windows.inputs", {count, inputs}, seen, "I64");
+    for (int layer = 0; layer < shape.layers; ++layer) {
+        addLinear(weights, random, "network.windows.hidden." + std::to_string(layer), shape.windowWidth, inputs);
+        addLinear(weights, random, "network.windows.conditions." + std::to_string(layer), shape.windowWidth, 5);
+        inputs = shape.windowWidth;
+    }
+    const std::size_t cells = static_cast<std::size_t>(count * width);
+    weights.add("network.windows.places", {shape.layers, count, width}, random.normals(static_cast<std::size_t>(shape.layers) * cells, 0.3));
+    addLinear(weights, random, "network.windows.gate", shape.windowWidth, 5);
+    weights.add("network.windows.out", {count, width}, random.normals(cells, 1.0 / std::sqrt(static_cast<double>(width))));
 }
 
 std::string describe(const std::string& kind, const ModelShape& shape, const std::string& settings, const std::string& constants) {
@@ -237,6 +266,12 @@ ModelText randomInternal(const ModelShape& shape) {
         weights.add("network.pair_series.centres", {distances}, centres);
         weights.add("network.pair_series.widths", {distances}, widths);
         weights.add("network.pair_series.weights", {2, distances, fewer}, random.normals(static_cast<std::size_t>(2 * distances * fewer), 0.01));
+    }
+    if (shape.window > 0) {
+        std::map<std::pair<int, int>, int> pairAt;
+        for (std::size_t p = 0; p < first.size(); ++p)
+            pairAt[{static_cast<int>(first[p]), static_cast<int>(second[p])}] = static_cast<int>(p);
+        addWindows(weights, random, shape, pairAt);
     }
     if (shape.wall)
         addWall(weights, shape.beads);

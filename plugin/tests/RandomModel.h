@@ -60,6 +60,7 @@ struct ModelShape {
     std::uint64_t seed = 1;
     bool wall = false;  // of beads at least three apart, reaching far enough to act on most random frames
     bool volumes = true;  // `internal` only
+    int window = 0, windowWidth = 8;  // the same; beads of a stretch with an energy of its own, none where it is 0
 };
 
 ModelText randomInternal(const ModelShape& shape);

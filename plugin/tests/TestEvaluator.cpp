@@ -32,6 +32,37 @@ std::vector<double> shifted(std::vector<double> x, double by) {
     return x;
 }
 
+std::size_t headerLength(const std::string& weights) {
+    std::size_t length = 0;
+    for (std::size_t i = 8; i-- > 0;)
+        length = 256 * length + static_cast<unsigned char>(weights[i]);
+    return length;
+}
+
+/** The model with this tensor under another name. */
+ModelText without(ModelText text, const std::string& name) {
+    text.weights.replace(text.weights.find('"' + name + '"') + 1, 1, "-");
+    return text;
+}
+
+/** The model with another tensor of this name. */
+ModelText replaced(const ModelText& model, const std::string& name, const std::vector<std::int64_t>& shape, const std::vector<double>& values,
+                   const std::string& type = "F32") {
+    WeightsWriter alone;
+    alone.add("other", shape, values, type);
+    const std::string own = alone.bytes(), added = own.substr(8 + headerLength(own));
+    ModelText text = without(model, name);
+    const std::size_t length = headerLength(text.weights);
+    const std::string data = text.weights.substr(8 + length);
+    std::string sizes;
+    for (const std::int64_t size : shape)
+        sizes += (sizes.empty() ? "" : ",") + std::to_string(size);
+    const std::string entry = ",\"" + name + R"(":{"dtype":")" + type + R"(","shape":[)" + sizes + R"(],"data_offsets":[)" +
+                              std::to_string(data.size()) + "," + std::to_string(data.size() + added.size()) + "]}}";
+    text.weights = safetensorsFile(text.weights.substr(8, length - 1) + entry, data + added);
+    return text;
+}
+
 }  // namespace
 
 TEST(evaluator_uses_the_instruction_set_asked_for) {
@@ -156,6 +187,53 @@ TEST(series_of_pair_distances_are_part_of_the_network_and_are_read_whole) {
         text.weights.replace(text.weights.find(pairs), pairs.size(), other);
         CHECK_THROWS(make(text.parse(), Precision::Single), ModelError, "network.pair_series has pair ");
     }
+}
+
+TEST(windows_are_part_of_the_network_and_are_read_whole) {
+    const ModelText with = randomInternal({8, 8, 2, 16, true, 1, false, true, 5, 6});  // four stretches of 28 inputs each
+    const std::vector<double> x = frames(8, 1, 5);
+    const double here = evaluate(*make(with.parse(), Precision::Double), x).energy.network;
+    const auto valued = [&](const ModelText& text) { return evaluate(*make(text.parse(), Precision::Double), x).energy.network; };
+    CHECK(std::abs(valued(without(with, "network.windows.out")) - here) > 1e-3);
+    CHECK(valued(replaced(with, "network.windows.out", {4, 6}, std::vector<double>(24))) == valued(without(with, "network.windows.out")));
+
+    const std::vector<double> inputs = with.parse().tensor("network.windows.inputs", {4, 28}).values;
+    CHECK(valued(replaced(with, "network.windows.inputs", {4, 28}, inputs, "I64")) == here);
+    std::vector<double> other = inputs;
+    std::swap(other[0], other[27]);  // of the first stretch, a distance and a dihedral
+    CHECK(std::abs(valued(replaced(with, "network.windows.inputs", {4, 28}, other, "I64")) - here) > 1e-4);
+}
+
+TEST(windows_that_do_not_fit_are_refused) {
+    const ModelText with = randomInternal({8, 8, 2, 16, true, 1, false, true, 5, 6});
+    const std::string name = "network.windows.";
+    const auto refuses = [](const ModelText& text, const std::string& part) {
+        CHECK_THROWS(make(text.parse(), Precision::Single), ModelError, part);
+    };
+    for (const std::string tensor : {"inputs", "places", "hidden.0.weight", "hidden.1.bias", "conditions.0.weight", "gate.bias"})
+        refuses(without(with, name + tensor), "tensor '" + name + tensor + "' is missing");
+    ModelText promised = without(with, name + "out");
+    promised.description.replace(promised.description.find(R"("model": {)"), 10, R"("model": {"windows": true, )");
+    refuses(promised, "tensor 'network.windows.out' is missing");
+
+    const std::vector<double> inputs = with.parse().tensor(name + "inputs", {4, 28}).values;
+    for (const double wrong : {-1.0, 82.0, 0.5}) {  // 2 x 28 of pairs, 4 x 5 of dihedrals and 6 of volumes are features
+        std::vector<double> values = inputs;
+        values[30] = wrong;
+        refuses(replaced(with, name + "inputs", {4, 28}, values, "F64"), "expected whole numbers from 0 to 81");
+    }
+    refuses(replaced(with, name + "inputs", {4, 27}, std::vector<double>(108), "I64"), name + "hidden.0.weight' has shape");
+    refuses(replaced(with, name + "inputs", {5, 28}, std::vector<double>(140), "I64"), name + "inputs' has shape");
+    refuses(replaced(with, name + "inputs", {4, 0}, {}, "I64"), "has no inputs or no neurons");
+    refuses(replaced(with, name + "out", {4, 7}, std::vector<double>(28)), name + "places' has shape");
+    refuses(replaced(with, name + "out", {3, 6}, std::vector<double>(18)), name + "inputs' has shape");
+    refuses(replaced(with, name + "out", {24}, std::vector<double>(24)), name + "out' has shape");
+    refuses(replaced(with, name + "out", {4, 0}, {}), "has no inputs or no neurons");
+    refuses(replaced(with, name + "out", {0, 6}, {}), name + "inputs' has shape");
+    refuses(replaced(replaced(with, name + "out", {0, 6}, {}), name + "inputs", {0, 28}, {}, "I64"), "has no inputs or no neurons");
+    refuses(replaced(with, name + "places", {3, 4, 6}, std::vector<double>(72)), name + "places' has shape");
+    refuses(replaced(with, name + "hidden.1.weight", {6, 7}, std::vector<double>(42)), name + "hidden.1.weight' has shape");
+    refuses(replaced(with, name + "gate.weight", {6, 4}, std::vector<double>(24)), name + "gate.weight' has shape");
 }
 
 TEST(volumes_tell_mirror_images_apart_and_are_read_where_the_settings_say_so) {

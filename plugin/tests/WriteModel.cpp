@@ -1,6 +1,6 @@
 /**
- * write_model KIND BEADS WIDTH LAYERS HEAD_WIDTH PRIOR WALL VOLUMES SEED PREFIX: a random model as PREFIX.json and PREFIX.safetensors,
- * for tests that evaluate models of any shape where nothing can train one.
+ * write_model KIND BEADS WIDTH LAYERS HEAD_WIDTH PRIOR WALL VOLUMES WINDOW WINDOW_WIDTH SEED PREFIX: a random model as PREFIX.json and
+ * PREFIX.safetensors, for tests that evaluate models of any shape where nothing can train one.
  */
 
 #include <cstdlib>
@@ -11,8 +11,8 @@
 
 int main(int count, char** arguments) {
     using namespace FPForcePlugin;
-    if (count != 11) {
-        std::cerr << "usage: write_model KIND BEADS WIDTH LAYERS HEAD_WIDTH PRIOR WALL VOLUMES SEED PREFIX" << std::endl;
+    if (count != 13) {
+        std::cerr << "usage: write_model KIND BEADS WIDTH LAYERS HEAD_WIDTH PRIOR WALL VOLUMES WINDOW WINDOW_WIDTH SEED PREFIX" << std::endl;
         return 2;
     }
     const auto number = [&](int index) { return std::atoi(arguments[index]); };
@@ -24,8 +24,10 @@ int main(int count, char** arguments) {
     shape.prior = number(6) != 0;
     shape.wall = number(7) != 0;
     shape.volumes = number(8) != 0;
-    shape.seed = static_cast<std::uint64_t>(number(9));
-    const std::string kind = arguments[1], prefix = arguments[10];
+    shape.window = number(9);
+    shape.windowWidth = number(10);
+    shape.seed = static_cast<std::uint64_t>(number(11));
+    const std::string kind = arguments[1], prefix = arguments[12];
     const ModelText model = kind == "internal" ? randomInternal(shape) : randomGraphTransformer(shape);
     std::ofstream(prefix + ".json", std::ios::binary) << model.description;
     std::ofstream(prefix + ".safetensors", std::ios::binary) << model.weights;

@@ -109,7 +109,7 @@ def random_model(tmp_path_factory):
     """random_model(kind="internal", **shape) -> (description, weights) of plugin/tests/RandomModel.cpp, with weights of
     order one.
 
-    shape: beads, width, layers, head_width, prior, wall, volumes, seed. Skips where there is no C++ compiler.
+    shape: beads, width, layers, head_width, prior, wall, volumes, window, window_width, seed. Skips where there is no C++ compiler.
     """
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
@@ -120,8 +120,20 @@ def random_model(tmp_path_factory):
     command = [compiler, "-std=c++17", f"-I{plugin / 'kernels'}", *map(str, sources), "-o", str(folder / "write_model")]
     subprocess.run(command, check=True)
 
-    def make(kind="internal", beads=5, width=32, layers=2, head_width=16, prior=True, wall=False, volumes=True, seed=1):
-        shape = (beads, width, layers, head_width, *map(int, (prior, wall, volumes)), seed)
+    def make(
+        kind="internal",
+        beads=5,
+        width=32,
+        layers=2,
+        head_width=16,
+        prior=True,
+        wall=False,
+        volumes=True,
+        window=0,
+        window_width=8,
+        seed=1,
+    ):
+        shape = (beads, width, layers, head_width, *map(int, (prior, wall, volumes)), window, window_width, seed)
         subprocess.run([folder / "write_model", kind, *map(str, shape), folder / "model"], check=True)
         return (folder / "model.json").read_text(), (folder / "model.safetensors").read_bytes()
 
