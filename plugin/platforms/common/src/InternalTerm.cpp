@@ -16,15 +16,21 @@ namespace {
  */
 struct InternalForm {
     int columns, slices, replicasAtOnce;
-    bool featuresAreLocal = true;
+    bool featuresAreLocal = true, windowsAreLocal = false;
 
     int threads() const {
         return columns * slices;
     }
+    /** What the stretches of a replica have in numbers: inputs, two layers' values, and the slopes of all. */
+    static std::size_t windowNumbers(const InternalPlan<double>& plan) {
+        return static_cast<std::size_t>(plan.windows.count) *
+               (static_cast<std::size_t>(plan.windows.inputs) + static_cast<std::size_t>(plan.windows.width) * (2 + plan.layers.size()));
+    }
     std::size_t bytes(const DeviceBeads& beads, const InternalPlan<double>& plan) const {
         const std::size_t n = static_cast<std::size_t>(beads.beads), width = static_cast<std::size_t>(plan.width);
         const std::size_t geometry = 3 * n * 2 + 3 + (plan.volumes.empty() ? 0 : 4 * n);
-        const std::size_t network = (featuresAreLocal ? static_cast<std::size_t>(plan.features()) : 0) + width * (2 + plan.layers.size()) +
+        const std::size_t network = (featuresAreLocal ? static_cast<std::size_t>(plan.features()) : 0) +
+                                    (windowsAreLocal ? windowNumbers(plan) : 0) + width * (2 + plan.layers.size()) +
                                     static_cast<std::size_t>(threads()) + 9 * static_cast<std::size_t>(plan.dihedrals);
         return static_cast<std::size_t>(beads.geometryBytes()) *
                    (geometry * static_cast<std::size_t>(replicasAtOnce) + static_cast<std::size_t>(threads())) +
@@ -44,14 +50,48 @@ struct InternalForm {
             throw DeviceUnsuitable("a network of width " + std::to_string(plan.width) + " for " + std::to_string(beads.beads) +
                                    " beads takes " + std::to_string(bytes(beads, plan)) + " bytes of local memory, of " +
                                    std::to_string(localMemoryBytes));
+        windowsAreLocal = true;
+        windowsAreLocal = bytes(beads, plan) <= localMemoryBytes;
     }
 };
+
+/** The constants of stretches, and their scratch memory in so many groups, for kernels/internal_windows.cc. */
+void addWindows(DeviceTerm& term, const InternalPlan<double>& plan, const InternalForm& form, int groups) {
+    const auto& windows = plan.windows;
+    term.define("WINDOW_INPUTS", windows.inputs);
+    term.define("WINDOW_WIDTH", windows.width);
+    term.define("WINDOWS_ARE_LOCAL", form.windowsAreLocal ? 1 : 0);
+    std::vector<std::vector<int>> cellsOf(static_cast<std::size_t>(plan.features()));
+    for (std::size_t cell = 0; cell < windows.feature.size(); ++cell)
+        cellsOf[static_cast<std::size_t>(windows.feature[cell])].push_back(static_cast<int>(cell));
+    std::vector<int> seenFrom = {0}, seenBy;
+    for (const std::vector<int>& own : cellsOf) {
+        seenBy.insert(seenBy.end(), own.begin(), own.end());
+        seenFrom.push_back(static_cast<int>(seenBy.size()));
+    }
+    const std::size_t cells = static_cast<std::size_t>(windows.count) * static_cast<std::size_t>(windows.width);
+    std::vector<double> forward, backward, biases;
+    for (const auto& layer : windows.layers) {
+        appendColumns(forward, layer.backward);
+        appendColumns(backward, layer.forward);
+        biases.insert(biases.end(), layer.bias.data(), layer.bias.data() + cells);
+    }
+    term.addIndices(windows.feature);
+    term.addNetwork(std::vector<double>(windows.factor.data(), windows.factor.data() + windows.feature.size()));
+    term.addIndices(seenFrom);
+    term.addIndices(seenBy);
+    term.addNetwork(forward);
+    term.addNetwork(backward);
+    term.addNetwork(biases);
+    term.addNetwork(std::vector<double>(windows.out.data(), windows.out.data() + cells));
+    term.addScratch(form.windowsAreLocal ? 0
+                                         : static_cast<std::size_t>(groups) * static_cast<std::size_t>(form.replicasAtOnce) *
+                                               InternalForm::windowNumbers(plan));
+}
 
 }  // namespace
 
 std::unique_ptr<DeviceTerm> internalTerm(const DeviceBeads& beads, const InternalPlan<double>& plan) {
-    if (plan.windows.count > 0)
-        throw DeviceUnsuitable("there is no kernel for energies of stretches of beads yet");
     const InternalForm form(beads, plan);
     const int n = beads.beads;
     auto term = std::make_unique<DeviceTerm>(beads);
@@ -140,7 +180,10 @@ std::unique_ptr<DeviceTerm> internalTerm(const DeviceBeads& beads, const Interna
     const int groups = std::min((beads.replicas + form.replicasAtOnce - 1) / form.replicasAtOnce, beads.cc.getNumThreadBlocks());
     term->addScratch(
         form.featuresAreLocal ? 0 : static_cast<std::size_t>(groups) * static_cast<std::size_t>(plan.features() * form.replicasAtOnce));
-    term->compile(KernelText::internal, form.threads(), form.replicasAtOnce);
+    term->define("WINDOWS", plan.windows.count);
+    if (plan.windows.count > 0)
+        addWindows(*term, plan, form, groups);
+    term->compile(KernelText::internal_windows + KernelText::internal, form.threads(), form.replicasAtOnce);
     term->addLaunch("fpforceInternal", (beads.replicas + form.replicasAtOnce - 1) / form.replicasAtOnce);
     term->leaveOut(beads.kT * plan.constant);
     return term;

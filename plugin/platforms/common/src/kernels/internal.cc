@@ -3,6 +3,7 @@
 // Everything of the replicas at hand lies in local memory, replicas innermost: values[unit*REPLICAS_AT_ONCE+g]. In the products with
 // the weights a thread owns one column for all of these replicas, so that a weight is read once for them, from consecutive addresses in
 // consecutive threads; SLICES threads share a column's sum. Weights lie in two layouts, for the way forward and the way back.
+// internal_windows.cc comes before this text.
 
 #define G REPLICAS_AT_ONCE
 #define FEATURES (PAIRS + 4*DIHEDRALS + VOLUMES)
@@ -84,8 +85,9 @@ DEVICE inline mixed seriesEnergy(GLOBAL const mixed* RESTRICT own, int orders, m
 KERNEL void fpforceInternal(POSITIONS_AND_RESULTS, GLOBAL const int* RESTRICT pairBeads, GLOBAL const mixed* RESTRICT pairConstants,
         GLOBAL const int* RESTRICT pairOf, GLOBAL const int* RESTRICT corners, GLOBAL const int* RESTRICT volumeStart,
         GLOBAL const int* RESTRICT volumesOf, GLOBAL const mixed* RESTRICT series, GLOBAL const int* RESTRICT ordersOf,
-        GLOBAL const mixed* RESTRICT turns, GLOBAL const wreal* RESTRICT forward, GLOBAL const wreal* RESTRICT backward, GLOBAL const wreal* RESTRICT biases, GLOBAL const wreal* RESTRICT outputs,
-        GLOBAL wreal* RESTRICT scratch, mixed scale, int includeForces, int includeEnergy) {
+        GLOBAL const mixed* RESTRICT turns, GLOBAL const wreal* RESTRICT forward, GLOBAL const wreal* RESTRICT backward,
+        GLOBAL const wreal* RESTRICT biases, GLOBAL const wreal* RESTRICT outputs, GLOBAL wreal* RESTRICT scratch, WINDOW_ARGUMENTS
+        mixed scale, int includeForces, int includeEnergy) {
     LOCAL mixed r_nm[3*BEADS_AT_ONCE];
     LOCAL mixed gradient[3*BEADS_AT_ONCE];
     LOCAL mixed mean[3*G];
@@ -102,6 +104,7 @@ KERNEL void fpforceInternal(POSITIONS_AND_RESULTS, GLOBAL const int* RESTRICT pa
 #if DIHEDRALS > 0
     LOCAL wreal alongBonds[9*DIHEDRALS*G];
 #endif
+    DECLARE_WINDOWS
 #if VOLUMES > 0
     LOCAL mixed arms[3*BEADS_AT_ONCE];
     LOCAL mixed inverseArm[BEADS_AT_ONCE];
@@ -149,6 +152,7 @@ KERNEL void fpforceInternal(POSITIONS_AND_RESULTS, GLOBAL const int* RESTRICT pa
         }
 #endif
         SYNC_THREADS;
+        WINDOW_ENERGIES(first, features, energy)
 
         // The layers forward. A layer's values are in `even` or `odd` as its number is.
 
@@ -182,6 +186,7 @@ KERNEL void fpforceInternal(POSITIONS_AND_RESULTS, GLOBAL const int* RESTRICT pa
             next = swapped;
         }
         PRODUCT(backward, WIDTH, FEATURES, last, features)
+        ADD_WINDOW_SLOPES(features)
 
         // From features to beads.
 
