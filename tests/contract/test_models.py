@@ -24,7 +24,9 @@ NETWORKS = {
         "neighbours": "radius",
     },
     "graph_transformer, displacement": {"kind": "graph_transformer", "head_width": 8, "edges": "displacement"},
+    "internal, windows": {"kind": "internal", "window": 4, "window_width": 8},
     "internal, no hand": {"kind": "internal", "chiral": False},
+    "internal, windows, no hand": {"kind": "internal", "window": 4, "window_width": 8, "chiral": False},
     "graph_transformer, no hand": {"kind": "graph_transformer", "head_width": 8, "chiral": False},
     "graph_transformer, radius, no hand": {
         "kind": "graph_transformer",

@@ -20,6 +20,7 @@ KT = 300.0 * BOLTZMANN_KJ_PER_MOL_K
 MODELS = {
     "internal": {"kind": "internal", "width": 40, "layers": 3},
     "internal, series": {"kind": "internal", "width": 24, "layers": 2, "series": True, "earliest": 0.02},
+    "internal, windows": {"kind": "internal", "width": 24, "layers": 2, "window": 4, "window_width": 20},
     "graph_transformer": {"kind": "graph_transformer", "width": 48, "layers": 2, "head_width": 16},
     "graph_transformer, narrow heads, no identity": {
         "kind": "graph_transformer",

@@ -23,6 +23,7 @@ def any_device(monkeypatch):
 
 
 GRAPH = {"kind": "graph_transformer"}
+WINDOWS = {"beads": 9, "window": 6, "window_width": 20}
 MODELS = {
     "internal": {},
     "without volumes": {"volumes": False},
@@ -35,6 +36,11 @@ MODELS = {
     "four layers": {"layers": 4, "width": 48},
     "28 beads": {"beads": 28, "width": 128, "layers": 3, "wall": True},
     "60 beads, more than local memory holds": {"beads": 60, "width": 64},
+    "windows": WINDOWS | {"wall": True},
+    "windows of one layer": {"beads": 7, "window": 4, "window_width": 37, "layers": 1},
+    "windows of four layers, without volumes": WINDOWS | {"layers": 4, "volumes": False},
+    "44 beads, more windows than local memory holds": {"beads": 44, "window": 6, "window_width": 32},
+    "60 beads with windows": {"beads": 60, "width": 64, "window": 6, "window_width": 32},
     "graph_transformer": GRAPH,
     "graph_transformer of one bead": GRAPH | {"beads": 1, "width": 8, "head_width": 8, "layers": 1},
     "graph_transformer of two beads": GRAPH | {"beads": 2, "width": 24, "head_width": 8},
@@ -131,6 +137,8 @@ def assert_as_on_the_host(model, places, context, tolerance=1e-5, configure=None
         ("wall", "double"),
         ("28 beads", "mixed"),
         ("28 beads", "double"),
+        ("windows", "mixed"),
+        ("windows", "double"),
         ("graph_transformer", "mixed"),
         ("graph_transformer", "double"),
         ("graph_transformer of 19 beads", "mixed"),
@@ -148,27 +156,34 @@ def test_energies_and_forces_equal_the_host_in_float64(random_model, name, preci
 
 
 @pytest.mark.parametrize(
-    "kind, replicas", [*(("internal", replicas) for replicas in (1, 200, 400, 1000)), ("graph_transformer", 200)]
+    "shape, replicas",
+    [
+        *(({}, replicas) for replicas in (1, 200, 400, 1000)),
+        *(({"beads": 6, "window": 4}, replicas) for replicas in (1, 200, 400, 1000)),
+        (GRAPH, 200),
+    ],
 )
-def test_every_number_of_replicas_at_once_gives_the_same(random_model, kind, replicas):
+def test_every_number_of_replicas_at_once_gives_the_same(random_model, shape, replicas):
     # 1, 2, 4 and 8 of them a group; the frames number a thousand in all. Of a graph_transformer each group takes one
     # replica after another.
-    model, places = random_model(kind, wall=True), in_order(replicas, 5)
+    beads = shape.get("beads", 5)
+    model, places = random_model(**shape, wall=True), in_order(replicas, beads)
     _, context = make_context(model, places, places.size, precision="single")
-    context.setPositions(chains_nm(replicas, 5).reshape(-1, 3))
+    context.setPositions(chains_nm(replicas, beads).reshape(-1, 3))
     assert_as_on_the_host(model, places, context)
 
 
 @pytest.mark.parametrize("terms", ["All", "Network", "Prior"])
-@pytest.mark.parametrize("kind", ["internal", "graph_transformer"])
-def test_terms_and_scale_mean_what_they_mean_on_the_host(random_model, kind, terms):
-    model, places = random_model(kind, wall=True), in_order(5, 5)
+@pytest.mark.parametrize("shape", [{}, WINDOWS, GRAPH], ids=["internal", "windows", "graph_transformer"])
+def test_terms_and_scale_mean_what_they_mean_on_the_host(random_model, shape, terms):
+    beads = shape.get("beads", 5)
+    model, places = random_model(**shape, wall=True), in_order(5, beads)
 
     def configure(force):
         force.setTerms(getattr(FPForce, terms))
 
     _, context = make_context(model, places, places.size, configure=configure)
-    context.setPositions(chains_nm(5, 5).reshape(-1, 3))
+    context.setPositions(chains_nm(5, beads).reshape(-1, 3))
     for scale in (1.0, 0.3, 0.0):
         if terms != "Prior":
             context.setParameter("fpforce_scale", scale)
@@ -177,8 +192,8 @@ def test_terms_and_scale_mean_what_they_mean_on_the_host(random_model, kind, ter
 
 @pytest.mark.parametrize(
     "shape",
-    [{"beads": 8}, GRAPH | {"beads": 8}, MODELS["graph_transformer of 19 beads"]],
-    ids=["internal", "graph", "19"],
+    [{"beads": 8}, WINDOWS, GRAPH | {"beads": 8}, MODELS["graph_transformer of 19 beads"]],
+    ids=["internal", "windows", "graph", "19"],
 )
 def test_a_network_in_double_precision_is_exact_in_double(random_model, shape):
     model, beads = random_model(**shape), shape["beads"]
@@ -190,12 +205,14 @@ def test_a_network_in_double_precision_is_exact_in_double(random_model, shape):
     assert_as_on_the_host(model, places, context, tolerance=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["internal", "graph_transformer"])
-def test_replicas_of_any_particles_and_in_any_order(random_model, kind):
-    model, places = random_model(kind), np.random.default_rng(0).permutation(23)[:20].reshape(4, 5)
-    _, context = make_context(model, places, 23)
-    positions = np.random.default_rng(1).uniform(-1, 1, (23, 3))
-    positions[places] = chains_nm(4, 5)
+@pytest.mark.parametrize("shape", [{}, WINDOWS, GRAPH], ids=["internal", "windows", "graph_transformer"])
+def test_replicas_of_any_particles_and_in_any_order(random_model, shape):
+    beads = shape.get("beads", 5)
+    model, particles = random_model(**shape), 4 * beads + 3
+    places = np.random.default_rng(0).permutation(particles)[: 4 * beads].reshape(4, beads)
+    _, context = make_context(model, places, particles)
+    positions = np.random.default_rng(1).uniform(-1, 1, (particles, 3))
+    positions[places] = chains_nm(4, beads)
     context.setPositions(positions)
     assert_as_on_the_host(model, places, context)
 
@@ -349,11 +366,16 @@ def test_new_weights_act_at_once_and_refused_ones_change_nothing(random_model, k
     assert state_of(context)[0] == before
 
 
-@pytest.mark.parametrize("kind, replicas", [("internal", 400), ("graph_transformer", 40)])
-def test_positions_that_are_not_finite_spoil_the_energy_and_leave_other_replicas_alone(random_model, kind, replicas):
-    model, places = random_model(kind), in_order(replicas, 5)  # several replicas a group
+@pytest.mark.parametrize(
+    "shape, replicas",
+    [({}, 400), (WINDOWS, 400), (GRAPH, 40)],
+    ids=["internal", "windows", "graph_transformer"],
+)
+def test_positions_that_are_not_finite_spoil_the_energy_and_leave_other_replicas_alone(random_model, shape, replicas):
+    beads = shape.get("beads", 5)
+    model, places = random_model(**shape), in_order(replicas, beads)  # several replicas a group
     _, context = make_context(model, places, places.size)
-    positions = chains_nm(replicas, 5)
+    positions = chains_nm(replicas, beads)
     context.setPositions(positions.reshape(-1, 3))
     _, expected, _ = state_of(context)
     positions[7, 2, 1] = np.nan
@@ -361,7 +383,7 @@ def test_positions_that_are_not_finite_spoil_the_energy_and_leave_other_replicas
     energy, forces, _ = state_of(context)
     assert np.isnan(energy)
     np.testing.assert_array_equal(
-        np.delete(forces.reshape(-1, 5, 3), 7, axis=0), np.delete(expected.reshape(-1, 5, 3), 7, axis=0)
+        np.delete(forces.reshape(positions.shape), 7, axis=0), np.delete(expected.reshape(positions.shape), 7, axis=0)
     )
 
 
@@ -465,7 +487,12 @@ def test_kernels_have_no_data_race(random_model, run_python, tmp_path):
         (GRAPH | {"beads": 3, "width": 8, "head_width": 4}, 2),
         (GRAPH | {"beads": 12, "width": 64, "layers": 3}, 1),
     ]
-    for shape, replicas in (({"wall": True}, 3), ({"volumes": False, "layers": 1}, 200), *graphs):
+    windows = [
+        ({"beads": 6, "window": 4}, 3),
+        ({"beads": 44, "window": 6, "window_width": 32}, 1),  # in global memory
+        ({"beads": 6, "volumes": False, "layers": 1, "window": 5}, 200),
+    ]
+    for shape, replicas in (({"wall": True}, 3), ({"volumes": False, "layers": 1}, 200), *windows, *graphs):
         model, beads = random_model(**shape), shape.get("beads", 5)
         (tmp_path / "model.json").write_text(model[0])
         (tmp_path / "model.safetensors").write_bytes(model[1])

@@ -33,6 +33,18 @@ INTERNAL = {
     "SQUARED_LENGTH": 0.04,
     "BLUR": 0.2,
     "ARM_BLUR": 0.2,
+    "ORDERS": 0,
+    "WINDOWS": 0,
+}
+WINDOWS = {
+    "BEADS": 12,
+    "PAIRS": 66,
+    "DIHEDRALS": 9,
+    "VOLUMES": 10,
+    "WINDOWS": 7,
+    "WINDOW_INPUTS": 42,
+    "WINDOW_WIDTH": 32,
+    "WINDOWS_ARE_LOCAL": 1,
 }
 GRAPH = {
     "BEADS": 28,
@@ -68,6 +80,13 @@ FORMS = {
     "internal, features in global memory": (
         "internal",
         INTERNAL | {"BEADS": 60, "PAIRS": 1770, "FEATURES_ARE_LOCAL": 0},
+    ),
+    "internal with series": ("internal", INTERNAL | {"ORDERS": 6, "DELTA": 0.01}),
+    "internal with windows": ("internal", INTERNAL | WINDOWS),
+    "internal with windows of one layer": ("internal", INTERNAL | WINDOWS | {"LAYERS": 1}),
+    "internal with windows in global memory, four replicas at once": (
+        "internal",
+        INTERNAL | WINDOWS | {"SLICES": 2, "THREADS": 256, "REPLICAS_AT_ONCE": 4, "WINDOWS_ARE_LOCAL": 0},
     ),
     "graph_transformer, a launch for each step": ("graph", GRAPH),
     "graph_transformer, a group for each molecule": (
@@ -119,8 +138,8 @@ def program(kernel: str, defines: dict, precision: str, network: str) -> str:
     text += [embedded(binary, b"/**\n * This file contains CUDA definitions for the macros")]
     text += [f"#define {name} {value}" for name, value in ours.items()]
     text += [embedded(binary, b"/**\n * This file defines vector operations")]
-    parts = ("graph_layout", "graph_forward", "graph_backward") if kernel == "graph" else ()
-    return "\n".join([*text, *((KERNELS / f"{part}.cc").read_text() for part in ("beads", *parts, kernel))])
+    parts = {"graph": ("graph_layout", "graph_forward", "graph_backward"), "internal": ("internal_windows",)}
+    return "\n".join([*text, *((KERNELS / f"{part}.cc").read_text() for part in ("beads", *parts.get(kernel, ()), kernel))])
 
 
 @pytest.fixture(scope="session")

@@ -55,9 +55,13 @@ def energies_kj_per_mol(field, frames, backend):
     return np.array(found)
 
 
-@pytest.mark.parametrize("kind", ["internal", "graph_transformer"])
-def test_mirror_images_are_alike_in_the_program_and_in_the_plugin(chain, tmp_path, kind):
-    checkpoint = train(recipe_of(chain, tmp_path / "out", kind=kind, chiral=False), show_progress=False)
+@pytest.mark.parametrize(
+    "model",
+    [{"kind": "internal"}, {"kind": "internal", "window": 4}, {"kind": "graph_transformer"}],
+    ids=["internal", "windows", "graph_transformer"],
+)
+def test_mirror_images_are_alike_in_the_program_and_in_the_plugin(chain, tmp_path, model):
+    checkpoint = train(recipe_of(chain, tmp_path / "out", **model, chiral=False), show_progress=False)
     measured = export(checkpoint, tmp_path / "model.pt")
     assert measured["mirror_difference_kt"] < 1e-6
     field = fpforce.load(tmp_path / "model.pt")
