@@ -90,6 +90,10 @@ public:
             }
         }
         blockReplicas_ = std::clamp(static_cast<int>(blockWork / std::max(work, 1.0)), 1, largestBlock);
+        if (blockReplicas_ >= smallestBlock_) {
+            unit_ = smallestBlock_;
+            blockReplicas_ = (blockReplicas_ + unit_ / 2) / unit_ * unit_;
+        }
         chooseThreads_ = threads == 0;
         replicasToShare_ = static_cast<int>(std::min(1e9, breakEven / std::max(work, 1.0))) + 1;
         team_ = std::make_unique<ThreadTeam>(chooseThreads_ ? threadsOfMachine() : threads);
@@ -111,8 +115,11 @@ public:
         const int workers = chooseThreads_ && replicas < replicasToShare_ ? 1 : team_->size();
         const int parts = partsOf(replicas, workers);
         const int memories = std::min(workers, parts);
-        reserve(replicas, (replicas + parts - 1) / parts, memories);
-        const auto begin = [&](int index) { return static_cast<int>(static_cast<std::int64_t>(replicas) * index / parts); };
+        const int units = unitsOf(replicas);
+        reserve(replicas, std::min(replicas, unit_ * ((units + parts - 1) / parts)), memories);
+        const auto begin = [&](int index) {
+            return std::min(replicas, unit_ * static_cast<int>(static_cast<std::int64_t>(units) * index / parts));
+        };
         const auto part = [&](int index, int worker) {
             const int first = begin(index), count = begin(index + 1) - first;
             const std::ptrdiff_t offset = static_cast<std::ptrdiff_t>(first) * beads_ * 3;
@@ -150,7 +157,7 @@ private:
     static constexpr int partsPerWorker = 4;
 
     /**
-     * How many parts the replicas are cut into, all of one size within a replica: of a block at most, and where threads share
+     * How many parts the replicas are cut into, all of one size within a unit: of a block at most, and where threads share
      * them, as many for each thread, of `smallestBlock_` at least.
      */
     int partsOf(int replicas, int workers) const {
@@ -159,7 +166,11 @@ private:
         if (workers == 1 || most < workers)
             return workers == 1 ? fewest : std::max(most, 1);
         const int each = std::max((fewest + workers - 1) / workers, std::min(partsPerWorker, most / workers));
-        return std::min(replicas, workers * each);
+        return std::min(unitsOf(replicas), workers * each);
+    }
+    /** A unit fills the lanes in which geometry is worked out, whatever the instruction set; where a block holds fewer, it is one replica. */
+    int unitsOf(int replicas) const {
+        return (replicas + unit_ - 1) / unit_;
     }
 
     void reserve(int replicas, int block, int memories) {
@@ -190,7 +201,7 @@ private:
     std::optional<PriorPlan> prior_;
     std::optional<InternalPlan<Real>> internal_;
     std::optional<GraphTransformerPlan<Real>> graph_;
-    int blockReplicas_ = 1, smallestBlock_ = 1, replicasToShare_ = 1, preparedBlock_ = 0;
+    int blockReplicas_ = 1, smallestBlock_ = 1, unit_ = 1, replicasToShare_ = 1, preparedBlock_ = 0;
     bool chooseThreads_ = false;
     std::unique_ptr<ThreadTeam> team_;
     AlignedBuffer<double> networkEnergies_, priorEnergies_;
