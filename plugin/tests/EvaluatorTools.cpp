@@ -14,7 +14,8 @@ const std::vector<Named>& models() {
         std::vector<Named> list;
         for (const ModelShape& shape : {ModelShape{5, 32, 2}, ModelShape{2, 7, 1}, ModelShape{3, 16, 3}, ModelShape{9, 50, 2, 16, false},
                                         ModelShape{7, 16, 2, 16, true, 1, true}, ModelShape{6, 16, 2, 16, false, 1, true},
-                                        ModelShape{8, 20, 2, 16, true, 1, false, true, 5, 12}, ModelShape{6, 16, 3, 16, false, 1, true, false, 4, 37}})
+                                        ModelShape{8, 20, 2, 16, true, 1, false, true, 5, 12},
+                                        ModelShape{6, 16, 3, 16, false, 1, true, false, 4, 37}})
             list.push_back({"internal of " + std::to_string(shape.beads) + " beads", randomInternal(shape).parse()});
         for (const ModelShape& shape : {ModelShape{5, 32, 2, 16}, ModelShape{1, 4, 1, 2}, ModelShape{2, 8, 1, 8},
                                         ModelShape{3, 8, 2, 8}, ModelShape{10, 20, 3, 10, false}, ModelShape{19, 12, 2, 3},

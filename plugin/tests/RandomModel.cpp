@@ -128,7 +128,8 @@ void addWindows(WeightsWriter& weights, Random& random, const ModelShape& shape,
         inputs = shape.windowWidth;
     }
     const std::size_t cells = static_cast<std::size_t>(count * width);
-    weights.add("network.windows.places", {shape.layers, count, width}, random.normals(static_cast<std::size_t>(shape.layers) * cells, 0.3));
+    weights.add("network.windows.places", {shape.layers, count, width},
+                random.normals(static_cast<std::size_t>(shape.layers) * cells, 0.3));
     addLinear(weights, random, "network.windows.gate", shape.windowWidth, 5);
     weights.add("network.windows.out", {count, width}, random.normals(cells, 1.0 / std::sqrt(static_cast<double>(width))));
 }

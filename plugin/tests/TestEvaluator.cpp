@@ -46,8 +46,8 @@ ModelText without(ModelText text, const std::string& name) {
 }
 
 /** The model with another tensor of this name. */
-ModelText replaced(const ModelText& model, const std::string& name, const std::vector<std::int64_t>& shape, const std::vector<double>& values,
-                   const std::string& type = "F32") {
+ModelText replaced(const ModelText& model, const std::string& name, const std::vector<std::int64_t>& shape,
+                   const std::vector<double>& values, const std::string& type = "F32") {
     WeightsWriter alone;
     alone.add("other", shape, values, type);
     const std::string own = alone.bytes(), added = own.substr(8 + headerLength(own));

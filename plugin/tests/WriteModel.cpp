@@ -12,7 +12,8 @@
 int main(int count, char** arguments) {
     using namespace FPForcePlugin;
     if (count != 13) {
-        std::cerr << "usage: write_model KIND BEADS WIDTH LAYERS HEAD_WIDTH PRIOR WALL VOLUMES WINDOW WINDOW_WIDTH SEED PREFIX" << std::endl;
+        std::cerr << "usage: write_model KIND BEADS WIDTH LAYERS HEAD_WIDTH PRIOR WALL VOLUMES WINDOW WINDOW_WIDTH SEED PREFIX"
+                  << std::endl;
         return 2;
     }
     const auto number = [&](int index) { return std::atoi(arguments[index]); };

@@ -1,8 +1,9 @@
 // Energies of stretches of beads of the network `internal`: InternalPlan.h has the equations, WindowsKernel.h the same for the host. Comes
 // before internal.cc, which uses the three macros at the end.
 //
-// Stretches have their weights in common, so that all of them are one wide layer: a neuron of one stretch is a cell, whose value of replica g
-// is values[cell*G+g]. A thread owns a cell for all replicas at hand. Weights lie in two layouts, for the way forward and the way back.
+// Stretches have their weights in common, so that all of them are one wide layer: a neuron of one stretch is a cell, whose value of
+// replica g is values[cell*G+g]. A thread owns a cell for all replicas at hand. Weights lie in two layouts, for the way forward and the
+// way back.
 
 #if WINDOWS > 0
 #define CELLS (WINDOWS*WINDOW_WIDTH)
@@ -11,8 +12,8 @@
 // seenFrom, seenBy: the inputs that a feature is, by their cells, those of feature k from seenFrom[k] on.
 #define WINDOW_ARGUMENTS GLOBAL const int* RESTRICT windowFeatures, GLOBAL const wreal* RESTRICT windowFactors, \
         GLOBAL const int* RESTRICT seenFrom, GLOBAL const int* RESTRICT seenBy, GLOBAL const wreal* RESTRICT windowForward, \
-        GLOBAL const wreal* RESTRICT windowBackward, GLOBAL const wreal* RESTRICT windowBiases, GLOBAL const wreal* RESTRICT windowOutputs, \
-        GLOBAL wreal* RESTRICT windowScratch,
+        GLOBAL const wreal* RESTRICT windowBackward, GLOBAL const wreal* RESTRICT windowBiases, \
+        GLOBAL const wreal* RESTRICT windowOutputs, GLOBAL wreal* RESTRICT windowScratch,
 
 #if WINDOWS_ARE_LOCAL
 #define WINDOW_MEMORY LOCAL_ARG
