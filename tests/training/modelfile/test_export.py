@@ -15,6 +15,7 @@ from fpforce.training.modelfile.archive import write_archive
 from fpforce.training.modelfile.physical_energy import PhysicalEnergy
 from fpforce.training.modelfile.verification import verify
 from fpforce.training.modelfile.write import write_force_field
+from fpforce.training.train import train
 from fpforce.trajectories.bead_frames import read_bead_frames
 
 ALPHA = math.exp(-0.05e-5 - 4.975e-10)  # at t = 1e-5
@@ -118,6 +119,17 @@ def test_file_records_units_temperature_training_and_checks(field, small_checkpo
     assert curve["t"][0] == pytest.approx(1e-5) and curve["t"][-1] == pytest.approx(1.0) and min(curve["residual"]) > 0
     verification = field.metadata["verification"]
     assert verification["energy_error_kt"] < ENERGY_TOLERANCE_KT and verification["mirror_difference_kt"] > 1e-3
+
+
+def test_model_with_windows_asks_for_the_format_that_has_them(small_recipe, small_model, tmp_path):
+    recipe = small_recipe(
+        tmp_path / "run", "run.max_steps=150", "optimizer.warmup_steps=10", "model.window=4", "model.window_width=8"
+    )
+    export(train(recipe, show_progress=False), tmp_path / "model.pt")
+    own = fpforce.load(tmp_path / "model.pt")
+    assert own.metadata["model"]["windows"] and own.metadata["format_version"] == 10
+    assert own.weights()["network.windows.out"].shape == (2, 8)
+    assert not fpforce.load(small_model).metadata["model"]["windows"]
 
 
 def test_start_frame_is_a_training_frame(field, alanine_frames):
