@@ -109,7 +109,8 @@ def random_model(tmp_path_factory):
     """random_model(kind="internal", **shape) -> (description, weights) of plugin/tests/RandomModel.cpp, with weights of
     order one.
 
-    shape: beads, width, layers, head_width, prior, wall, volumes, window, window_width, seed. Skips where there is no C++ compiler.
+    shape: beads, width, layers, head_width, prior, wall, volumes, window, window_width, seed. Skips where there is no
+    C++ compiler.
     """
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:

@@ -138,8 +138,9 @@ def program(kernel: str, defines: dict, precision: str, network: str) -> str:
     text += [embedded(binary, b"/**\n * This file contains CUDA definitions for the macros")]
     text += [f"#define {name} {value}" for name, value in ours.items()]
     text += [embedded(binary, b"/**\n * This file defines vector operations")]
-    parts = {"graph": ("graph_layout", "graph_forward", "graph_backward"), "internal": ("internal_windows",)}
-    return "\n".join([*text, *((KERNELS / f"{part}.cc").read_text() for part in ("beads", *parts.get(kernel, ()), kernel))])
+    before = {"graph": ("graph_layout", "graph_forward", "graph_backward"), "internal": ("internal_windows",)}
+    parts = ("beads", *before.get(kernel, ()), kernel)
+    return "\n".join([*text, *((KERNELS / f"{part}.cc").read_text() for part in parts)])
 
 
 @pytest.fixture(scope="session")
