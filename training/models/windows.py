@@ -18,18 +18,19 @@ def inputs_of(beads: int, window: int, pairs: Tensor, held: Collection[tuple[int
     of so many beads: both of every pair of its own, and four of every dihedral.
 
     pairs (pairs, 2): of all beads, in the order of the features. window: at least 4 and at most `beads`. held: pairs
-    (i, j), i < j, whose distances the prior holds, of which a stretch sees the second feature alone. That is what is
-    left of the first where noise is large, and nothing where it is small: so their forces are the prior's there.
+    (i, j), i < j, whose distances the prior holds, of which a stretch sees the second feature twice. That is about the
+    first where noise is large, and nothing where it is small: so their forces are the prior's there.
     """
     numbers = {(i, j): k for k, (i, j) in enumerate(pairs.tolist())}
     turns = beads - 3
     rows = []
     for start in range(beads - window + 1):
         stretch = range(start, start + window)
-        own = [numbers[i, j] for i in stretch for j in stretch if i < j]
-        free = [numbers[i, j] for i in stretch for j in stretch if i < j and (i, j) not in held]
+        between = [(i, j) for i in stretch for j in stretch if i < j]
+        noisy = [len(pairs) + numbers[pair] for pair in between]
+        first = [k if pair in held else numbers[pair] for pair, k in zip(between, noisy, strict=True)]
         turned = [2 * len(pairs) + part * turns + k for part in range(4) for k in stretch[:-3]]
-        rows.append([*free, *(len(pairs) + k for k in own), *turned])
+        rows.append([*first, *noisy, *turned])
     return torch.tensor(rows)
 
 
