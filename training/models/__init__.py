@@ -88,18 +88,24 @@ def _build_network(
     if settings.unseen:
         smallest = min(settings.unseen * plan.v_min, (RESOLVED * _stiffest(coordinates, prior_pairs)) ** 2)
         coordinates.earliest.fill_(float(time_of_variance(torch.tensor(smallest, dtype=torch.float64))))
+    if settings.window and not plan.conservative:
+        raise InputError(
+            f"model.window = {settings.window} adds energies of stretches, and a score that is not conservative has "
+            "none; set it to 0"
+        )
+    if settings.window >= len(beads):
+        raise InputError(
+            f"model.window = {settings.window} needs a molecule of more beads, and the data have {len(beads)}; set it "
+            "to 0, or to fewer"
+        )
     if not plan.conservative:
         return InternalScore(coordinates, settings.width, settings.layers, plan.v_min)
-    windows = (settings.window or 0, settings.window_width, _sorted_pairs(prior_pairs) if settings.prior else ())
+    windows = (settings.window, settings.window_width)
     return InternalModel(coordinates, settings.width, settings.layers, plan.v_min, *windows)
-
-
-def _sorted_pairs(pairs: list[tuple[int, int]]) -> set[tuple[int, int]]:
-    return {(min(pair), max(pair)) for pair in pairs}
 
 
 def _stiffest(coordinates: InternalCoordinates, prior_pairs: list[tuple[int, int]]) -> float:
     """The smallest standard deviation of a distance that the prior does not hold, normalised; 0 where it holds all."""
-    held = _sorted_pairs(prior_pairs)
+    held = {(min(pair), max(pair)) for pair in prior_pairs}
     pairs = zip(coordinates.first.tolist(), coordinates.second.tolist(), coordinates.variance.tolist(), strict=True)
     return min((variance for i, j, variance in pairs if (i, j) not in held), default=0.0) ** 0.5

@@ -10,7 +10,6 @@ Longer than other files, since the coordinates and the two networks on them are 
 """
 
 import math
-from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -275,7 +274,7 @@ class InternalModel(InternalLayers):
 
     The output is multiplied by alpha(t)^2, since beyond the Gaussian prior nothing is left to learn at large t.
     window: beads of a stretch that has an energy of its own (windows.py), from layers of window_width; none where it
-    is 0, or the molecule no longer. held: pairs of beads that the prior holds.
+    is 0, or the molecule no longer.
     series: what a calibration has added for the t that it is of, None for nothing. levels: what the denoising fit has
     added, at every t; None for nothing.
     """
@@ -288,13 +287,12 @@ class InternalModel(InternalLayers):
         v_min: float = 1e-3,
         window: int = 0,
         window_width: int = 32,
-        held: Collection[tuple[int, int]] = (),
     ):
         super().__init__(coordinates, width, layers, v_min)
         self.windows: Windows | None = None
         if 4 <= window < coordinates.beads:
             pairs = torch.stack([coordinates.first, coordinates.second], 1)
-            inputs = inputs_of(coordinates.beads, window, pairs, held)
+            inputs = inputs_of(coordinates.beads, window, pairs)
             self.windows = Windows(inputs, window_width, layers)
             if not coordinates.chiral:
                 with torch.no_grad():

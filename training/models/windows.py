@@ -7,30 +7,24 @@ their biases and in what they make of its last layer.
 Source: docs/method.md, eq. 41; the sum over local environments is that of Behler and Parrinello, PRL 98, 146401 (2007).
 """
 
-from collections.abc import Collection
-
 import torch
 from torch import Tensor, nn
 
 
-def inputs_of(beads: int, window: int, pairs: Tensor, held: Collection[tuple[int, int]] = ()) -> Tensor:
+def inputs_of(beads: int, window: int, pairs: Tensor) -> Tensor:
     """The features (windows, inputs) that a stretch of `window` beads sees, by their numbers among InternalCoordinates'
     of so many beads: both of every pair of its own, and four of every dihedral.
 
-    pairs (pairs, 2): of all beads, in the order of the features. window: at least 4 and at most `beads`. held: pairs
-    (i, j), i < j, whose distances the prior holds, of which a stretch sees the second feature twice. That is about the
-    first where noise is large, and nothing where it is small: so their forces are the prior's there.
+    pairs (pairs, 2): of all beads, in the order of the features. window: at least 4 and at most `beads`.
     """
     numbers = {(i, j): k for k, (i, j) in enumerate(pairs.tolist())}
     turns = beads - 3
     rows = []
     for start in range(beads - window + 1):
         stretch = range(start, start + window)
-        between = [(i, j) for i in stretch for j in stretch if i < j]
-        noisy = [len(pairs) + numbers[pair] for pair in between]
-        first = [k if pair in held else numbers[pair] for pair, k in zip(between, noisy, strict=True)]
+        own = [numbers[i, j] for i in stretch for j in stretch if i < j]
         turned = [2 * len(pairs) + part * turns + k for part in range(4) for k in stretch[:-3]]
-        rows.append([*first, *noisy, *turned])
+        rows.append([*own, *(len(pairs) + k for k in own), *turned])
     return torch.tensor(rows)
 
 

@@ -20,7 +20,6 @@ BOND = 0.9
 ROUNDS, MOST_ROUNDS = 8, 24  # of calibration, where the recipe leaves them open
 FEWEST_STEPS = 2000  # a training that is asked to be shorter is a trial, which is not calibrated unless it says so
 FEWEST_MINUTES = 2.0
-WINDOW = 6  # beads of a stretch with an energy of its own, of one molecule of more than FEW degrees of freedom
 FLOW_WEIGHT = 0.05  # where the recipe leaves it open; chosen on the first of benchmarks/studies/strangers.py
 
 
@@ -84,8 +83,7 @@ def settled(
         at = covered if begun_with is None else begun_with.diffusion.evaluated_at
         diffusion = diffusion.model_copy(update={"t_eval": at})
     wanted = (degrees_of_freedom or 0) > FEW and _calibrates(recipe)
-    window = WINDOW if (degrees_of_freedom or 0) > FEW and weights_of is None else _window_of(weights_of)
-    recipe = _with_models(recipe, begun_with, PAIRS if wanted else False, window)
+    recipe = _with_walls(recipe, begun_with, PAIRS if wanted else False)
     if calibration.most_rounds is None and calibration.rounds is None:
         ours = MOST_ROUNDS if wanted else None
         most = ours if begun_with is None else begun_with.calibration.most_rounds
@@ -99,32 +97,22 @@ def settled(
     return recipe.model_copy(update={"loss": loss, "diffusion": diffusion, "calibration": calibration})
 
 
-def _with_models(recipe: Recipe, begun_with: Recipe | None, wall: str | bool, window: int) -> Recipe:
-    """With this wall and this window in the models that leave theirs open, or those of the run it goes on with."""
+def _with_walls(recipe: Recipe, begun_with: Recipe | None, ours: str | bool) -> Recipe:
+    """With `ours` for the walls that the recipe leaves open, or those of the run it goes on with."""
 
-    def whole(model: ModelRecipe, begun: ModelRecipe | None) -> ModelRecipe:
-        if not isinstance(model, InternalRecipe):
+    def walled(model: ModelRecipe, begun: ModelRecipe | None) -> ModelRecipe:
+        if not isinstance(model, InternalRecipe) or model.wall is not None:
             return model
-        chosen: dict[str, Any] = {}
-        if model.wall is None:
-            theirs = getattr(begun, "wall", None)
-            chosen["wall"] = wall if theirs is None else theirs
-        if model.window is None:
-            chosen["window"] = window if begun is None else getattr(begun, "window", None) or 0
-        return model.model_copy(update=chosen)
+        theirs = getattr(begun, "wall", None)
+        return model.model_copy(update={"wall": ours if theirs is None else theirs})
 
     begun = [None] if begun_with is None else [one.model for one in begun_with.experts]
     experts = [
-        one if one.model is None else one.model_copy(update={"model": whole(one.model, theirs)})
+        one if one.model is None else one.model_copy(update={"model": walled(one.model, theirs)})
         for one, theirs in zip_longest(recipe.experts, begun[: len(recipe.experts)])
     ]
-    model = whole(recipe.model, None if begun_with is None else begun_with.model)
+    model = walled(recipe.model, None if begun_with is None else begun_with.model)
     return recipe.model_copy(update={"model": model, "experts": experts})
-
-
-def _window_of(weights_of: Recipe | None) -> int:
-    """The window of a model that has these weights."""
-    return 0 if weights_of is None else getattr(weights_of.model, "window", None) or 0
 
 
 def _calibrates(recipe: Recipe) -> bool:

@@ -45,9 +45,7 @@ SETTLED = (
     "diffusion.v_min",
     "diffusion.t_eval",
     "model.wall",
-    "model.window",
     "experts.N.model.wall",
-    "experts.N.model.window",
 )
 
 
@@ -70,7 +68,7 @@ def refuse_other_recipe(begun_with: Recipe, recipe: Recipe) -> None:
 def changes_of_weights(recipe: Recipe, number: int, plan: ExpertPlan, earlier: ExpertPlan) -> list[str]:
     """What keeps expert `number` from taking over the weights of `earlier`: the recipe's keys, with both values.
 
-    The wall does not, since it takes no part in training. Earlier versions had no windows, and null for them.
+    The wall does not, since it takes no part in training.
     """
     listed = f"experts.{number}."
     model = f"{listed}model." if recipe.experts and recipe.experts[number].model is not None else "model."
@@ -79,15 +77,9 @@ def changes_of_weights(recipe: Recipe, number: int, plan: ExpertPlan, earlier: E
         | {model + name: value for name, value in one.model.model_dump(exclude={"wall"}).items()}
         for one in (plan, earlier)
     )
-    for values in (ours, theirs):
-        if f"{model}window" in values and not values[f"{model}window"]:
-            values[f"{model}window"] = 0
-            values.pop(f"{model}window_width")
     if ours[f"{model}kind"] != theirs[f"{model}kind"]:  # whose other keys are not the same
         ours, theirs = ({f"{model}kind": one[f"{model}kind"]} for one in (ours, theirs))
-    return [
-        f"{key} was {theirs[key]!r}, is {value!r}" for key, value in ours.items() if theirs.get(key, value) != value
-    ]
+    return [f"{key} was {theirs[key]!r}, is {value!r}" for key, value in ours.items() if theirs[key] != value]
 
 
 def _flat(section: dict, prefix: str = "") -> dict:

@@ -421,6 +421,10 @@ class Recipe(Section):
                 raise ValueError(
                     f"{name}.unseen = {model.unseen:g} is for one molecule, and data.molecules gives many; set it to 0"
                 )
+            if isinstance(model, InternalRecipe) and model.window:
+                raise ValueError(
+                    f"{name}.window = {model.window} is for one molecule, and data.molecules gives many; set it to 0"
+                )
             if getattr(model, "wall", None) == PAIRS:
                 raise ValueError(
                     f"{name}.wall = pairs has a distance for each pair of one molecule, and data.molecules gives many; "

@@ -1,13 +1,18 @@
 """Energies of stretches: each sees its own beads alone, all have weights in common, and mirror images are as ever."""
 
+import dataclasses
+
 import pytest
 import torch
 from pydantic import ValidationError
 
+from fpforce.foundation.errors import InputError
+from fpforce.molecule.mapping import list_beads
+from fpforce.training.models import build_model
 from fpforce.training.models.internal import InternalModel, fit_coordinates, placeholder_coordinates
 from fpforce.training.models.windows import inputs_of
 from fpforce.training.recipe.models import InternalRecipe
-from fpforce.training.recipe.plan import WINDOW, settled
+from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.read import parse_recipe
 
 T = torch.tensor([0.02], dtype=torch.float64)
@@ -41,15 +46,6 @@ def test_inputs_are_those_of_the_stretch():
         assert beads == set(range(start, start + 5)) and len(set(row)) == len(row)
         turned = [(k - 2 * len(pairs)) % 4 for k in row if k >= 2 * len(pairs)]
         assert sorted(set(turned)) == [start, start + 1]
-
-
-def test_of_pairs_that_the_prior_holds_noise_alone_is_seen():
-    pairs = torch.triu_indices(7, 7, offset=1).T
-    held = {(0, 1), (2, 3), (2, 4)}  # not the same in every stretch
-    inputs = inputs_of(7, 5, pairs, held)
-    assert inputs.shape == (3, 2 * 10 + 4 * 2)
-    seen = {tuple(pairs[k].tolist()) for k in inputs.flatten().tolist() if k < len(pairs)}
-    assert not held & seen and {(0, 2), (1, 2), (3, 4), (2, 5)} <= seen
 
 
 def test_bead_feels_the_stretches_that_it_is_in_alone():
@@ -102,17 +98,22 @@ def test_stretch_has_a_dihedral():
         InternalRecipe(window=3)
 
 
-def recipe(**model):
+def test_many_molecules_have_none():
+    with pytest.raises(InputError, match="model.window = 6 is for one molecule, and data.molecules gives many"):
+        parse_recipe(
+            {"data": {"molecules": ["."], "beads": "ca"}, "temperature_k": 300, "output": "x", "model": {"window": 6}}
+        )
+
+
+@pytest.mark.parametrize(
+    "window, conservative, message",
+    [(6, True, "needs a molecule of more beads, and the data have 6"), (5, False, "that is not conservative has none")],
+)
+def test_stretches_that_cannot_be_are_refused(window, conservative, message):
     data = {"trajectories": ["x.xtc"], "beads": "ca"}
-    return parse_recipe({"data": data, "temperature_k": 300, "output": "out", "model": model})
-
-
-def test_default_is_that_of_one_molecule_and_goes_on_as_it_began():
-    assert settled(recipe(), 21).model.window == WINDOW
-    assert settled(recipe(), 9).model.window == 0  # up to five beads
-    assert settled(recipe(), None).model.window == 0  # many molecules
-    assert settled(recipe(window=8), 21).model.window == 8
-    assert settled(recipe(), 21, recipe()).model.window == 0  # begun by an earlier version
-    assert settled(recipe(), 21, recipe(window=8)).model.window == 8
-    assert settled(recipe(), 21, None, recipe(window=7)).model.window == 7  # whose weights it starts from
-    assert settled(recipe(), 21, None, recipe()).model.window == 0
+    recipe = parse_recipe({"data": data, "temperature_k": 300, "output": "out", "model": {"window": window}})
+    (plan,) = plan_experts(recipe)
+    plan = dataclasses.replace(plan, conservative=conservative)
+    beads = list_beads([{"name": "CA", "residue": "ALA"}] * 6)
+    with pytest.raises(InputError, match=f"model.window = {window} .*{message}"):
+        build_model(plan, frames(beads=6), [], beads, 1.0)
