@@ -35,6 +35,8 @@ def correct_elements(topology: "mdtraj.Topology", guessed: bool = False) -> list
         standard = standard or (guessed and is_lone_alpha_carbon(residue))
         amino = standard or {"N", "CA", "C"} <= names
         molecular = amino or residue.n_atoms > 2
+        if residue.n_atoms == 1 and not standard:
+            changed += _named_ion(residue.atom(0), guessed)
         if not molecular or (is_solvent(residue) and not standard):
             continue
         for atom in residue.atoms:
@@ -51,6 +53,18 @@ def correct_elements(topology: "mdtraj.Topology", guessed: bool = False) -> list
             elif atom.element is None:
                 atom.element = mdtraj.element.virtual
     return changed
+
+
+def _named_ion(atom: "mdtraj.Atom", guessed: bool) -> list[tuple[str, str, str]]:
+    """A metal that its residue is named after, as ZN of ZN or ZN2, which readers without elements take for a site."""
+    import mdtraj
+
+    letters, of_residue = (re.sub(r"[^A-Za-z]", "", name).upper() for name in (atom.name, atom.residue.name))
+    unknown = atom.element is None or atom.element.symbol == "VS"
+    if not (guessed and unknown and letters == of_residue and letters in _IONS):
+        return []
+    atom.element = mdtraj.element.get_by_symbol(letters.capitalize())
+    return [(str(atom), "VS", atom.element.symbol)]
 
 
 def _is_drude_particle(name: str, others: Collection[str]) -> bool:
@@ -82,6 +96,7 @@ def _symbol_of(name: str, symbol: str, standard: bool, guessed: bool) -> str:
 _AMERICIUM = 95  # the heaviest element of which there are compounds to simulate
 _OF_COFACTORS = ("FE", "ZN", "MG", "MN", "CU", "MO", "SI")
 _STATED = (*_OF_COFACTORS, "CO", "NI", "PT", "PD", "RU", "RH")  # CA, CD and HG are names of carbon and hydrogen, too
+_IONS = ("LI", "NA", "K", "RB", "CS", "MG", "CA", "SR", "BA", "MN", "FE", "CO", "NI", "CU", "ZN", "CD", "HG", "AL")
 _NOT_IN_MOLECULES = (
     "VS He Ne Ar Ca Cd Ce Co Cs Cf Cm Cr Ha Hf Hg Ho Hs Na Nb Nd Np No Os Pa Pb Pd Pm Po Pr Pu Sb Sc Sg Sm Sr In Ir Fm "
     "Fr Ba Bi Bk Be Bh"

@@ -34,6 +34,25 @@ def test_guessed_calcium_of_a_residue_called_k_is_carbon():
     assert {atom.element.symbol for atom in topology.atoms} == {"C"}
 
 
+@pytest.mark.parametrize(
+    "residue, atom, symbol",
+    [
+        ("ZN", "ZN", "Zn"),
+        ("ZN2", "ZN", "Zn"),
+        ("MN", "MN", "Mn"),
+        ("FE", "FE1", "Fe"),
+        ("DUM", "ZN", "VS"),
+        ("W", "W", "VS"),
+    ],
+)
+def test_metal_that_its_residue_is_named_after_has_its_element(residue, atom, symbol):
+    topology = strand([residue], atom, "VS")
+    correct_elements(topology, guessed=True)
+    assert topology.atom(0).element.symbol == symbol
+    stated = strand([residue], atom, "VS")  # by a file that has elements
+    assert not correct_elements(stated) and stated.atom(0).element.symbol == "VS"
+
+
 @pytest.mark.parametrize("sequence", ["KWFI", "KKKK"])
 def test_beads_that_are_bonded_to_one_another_are_no_ions(sequence):
     assert not any(map(is_solvent, strand(sequence, atom=None, bonded=True).residues))
