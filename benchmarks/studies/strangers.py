@@ -447,7 +447,7 @@ def verdicts(rows: list[dict]) -> str:
     """A line for each molecule: the worst of its seeds."""
     head = ["molecule", "beads", "frames", "seeds", *(f"simulation, {name}" for name in JUDGED.values())]
     head += [f"against samples, {name}" for name in AGAINST_SAMPLES.values()] + ["starts apart"]
-    head += ["basins, kT beyond the reference's error", "frames outside the support", "not met in the report"]
+    head += ["basins, kT beyond the reference's error", "frames outside the support", "the report's verdict and causes"]
     head.append(f"within {WITHIN:g}")
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for case in dict.fromkeys(row["case"] for row in rows):
@@ -463,7 +463,8 @@ def verdicts(rows: list[dict]) -> str:
         found.append("" if None in errors else f"{max(errors):.2f}")
         outside_of = [row["report"]["outside_support"] for row in of_it]
         found.append("" if None in outside_of else f"{max(outside_of):.3f}")
-        found.append("; ".join(sorted({name.replace("_", " ") for row in of_it for name in row["report"]["failed"]})))
+        said = {": ".join(filter(None, (row["report"]["status"], ", ".join(row["report"]["causes"])))) for row in of_it}
+        found.append("; ".join(sorted(said)))
         named = {**JUDGED, **{f"samples: {name}": f"samples, {label}" for name, label in AGAINST_SAMPLES.items()}}
         verdict = "yes" if not outside else "no: " + "; ".join(named[name] for name in outside)
         first = [case, str(of_it[0]["beads"]), str(of_it[0]["frames"]), str(len(of_it))]
