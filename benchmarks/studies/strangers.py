@@ -323,7 +323,7 @@ def _simulations(
 
     As fpforce-fit does, they go on, twice as long, four times ... up to LONGEST, while the report calls them not
     sampled or their radii of gyration are not worth INDEPENDENT frames; and where replicas stay in the state that they
-    start in, or that is not enough, temperatures are exchanged.
+    start in, or that is not enough, temperatures are exchanged, for as long.
     """
     import fpforce
     from fpforce.analysis.planes import choose_planes
@@ -345,7 +345,7 @@ def _simulations(
         sampled, independent = report["causes"][:1] != [NOT_SAMPLED], all(enough for _, enough in found)
         if chosen.quick or (sampled and independent):
             break
-        if steps < LONGEST * base and not report["stuck"]:
+        if steps < LONGEST * base and (rungs > 1 or not report["stuck"]):
             steps *= 2
         elif rungs == 1 and not sampled:
             steps, rungs = base, RUNGS
