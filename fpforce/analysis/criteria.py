@@ -44,8 +44,15 @@ class Thresholds:
         return bond.w1_floor + max(self.bond_w1_nm, self.bond_width * float(np.std(bond.reference)))
 
     def farthest_off(self, bonds: Sequence[GeometryDistance]) -> GeometryDistance:
-        """The bond whose W1 distance is the largest part of what it may be: the one that is judged, and named."""
-        return max(bonds, key=lambda bond: bond.w1 / self.of_bond(bond))
+        """The bond that is judged, and named: whose W1 distance is the largest part of what it may be, of those that
+        chance could not add so much to if there are any.
+        """
+        return max(bonds, key=lambda bond: (self.clearly_misses(bond), bond.w1 / self.of_bond(bond)))
+
+    def clearly_misses(self, bond: GeometryDistance) -> bool:
+        """Whether a bond is off by more than is allowed and chance could add."""
+        limit, error = self.of_bond(bond), bond.standard_error
+        return bond.w1 >= limit and (error is None or bond.w1 - CLEAR_ERRORS * error > limit)
 
     @property
     def outside_support(self) -> float:

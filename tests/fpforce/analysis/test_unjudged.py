@@ -3,11 +3,13 @@
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from fpforce.analysis import causes
 from fpforce.analysis.comparison import Divergences, Estimate
 from fpforce.analysis.criteria import Check, Thresholds, checks_of
+from fpforce.analysis.geometry import GeometryDistance
 from fpforce.analysis.resolution import Resolution
 from fpforce.analysis.run_facts import RunFacts, SimulationFacts
 from fpforce.analysis.unjudged import reference_too_short, simulation_too_short
@@ -79,6 +81,22 @@ def test_a_plane_that_is_clearly_off_decides_before_one_that_may_be():
     found = check("free_energy_error_kt", planes=planes)
     assert found.passed is False and found.value == pytest.approx(0.77)
     assert check("free_energy_error_kt", planes=planes[::2]).passed is None
+
+
+def bond(name, w1, error):
+    """Of which a distance below 0.4 pm is allowed."""
+    at = np.full(2, 0.15)
+    return GeometryDistance(name, w1, 2e-4, at, at, standard_error=error, own_error=0.0)
+
+
+def test_a_bond_that_is_clearly_off_decides_before_one_that_may_be():
+    soft, stiff, fine = bond("soft", 1.2e-3, 6e-4), bond("stiff", 1e-3, 2e-5), bond("fine", 1e-4, 2e-5)
+    given = figures() | {"bonds": (fine, soft, stiff)}
+    found = next(one for one in checks_of(given, Thresholds()) if one.name == "bond_w1_nm")
+    assert found.passed is False and found.value == stiff.w1
+    given["bonds"] = (fine, soft)
+    found = next(one for one in checks_of(given, Thresholds()) if one.name == "bond_w1_nm")
+    assert found.passed is None and found.unclear and found.value == soft.w1
 
 
 @pytest.mark.parametrize(
