@@ -31,7 +31,7 @@ from fpforce.analysis.geometry import GeometryDistance
 from fpforce.analysis.model_causes import wrong_distribution
 from fpforce.analysis.planes import upper_basin
 from fpforce.analysis.run_facts import RunFacts
-from fpforce.analysis.unjudged import LONGEST, reference_too_short, simulation_too_short
+from fpforce.analysis.unjudged import LONGEST, reference_too_short, simulation_too_few_frames, simulation_too_short
 
 WIDENED = 0.05  # of the temperature, from which on widths of bonds and angles tell it
 OUTSIDE = 0.01  # of the frames, beyond what independent frames of the reference have
@@ -60,6 +60,8 @@ def diagnose(
     findings.append(_beside_the_data(figures, missed, facts))
     counted = checks if stated is None and settled else ()  # errors of one that says nothing matter to nothing
     if status != FAIL:  # a longer simulation of one that fails in any case would not make it pass
+        if counted:
+            findings.append(simulation_too_few_frames(figures, facts))
         findings.append(simulation_too_short(counted, facts))
     findings.append(reference_too_short(figures, counted, facts))
     return tuple(finding for finding in findings if finding is not None)

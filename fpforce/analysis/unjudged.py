@@ -28,6 +28,20 @@ _CALLED = {
 LONGEST = 16.0  # times as long as now, that a finding asks for at most
 
 
+def simulation_too_few_frames(figures: dict[str, Any], facts: RunFacts) -> Finding | None:
+    """Of a simulation that has fewer frames than could be compared, over whose floor nothing can be judged."""
+    simulated = figures["frames"]["simulation"]
+    if figures["resolution"].can_judge or simulated > figures["frames_compared"] or simulated < FEWEST_FRAMES:
+        return None
+    factor = min(max(2.0, math.ceil(figures["resolution"].floor_js / LARGEST_JUDGING_FLOOR_JS)), LONGEST)
+    return Finding(
+        NOT_SAMPLED,
+        f"so few frames as the simulation's {simulated:,} have {_floor(figures)}",
+        f"simulate about {factor:.0f} times as long, then evaluate again",
+        next_commands.simulate_longer(facts, factor),
+    )
+
+
 def simulation_too_short(checks: Sequence[Check], facts: RunFacts) -> Finding | None:
     """Of a simulation whose own error hides whether a criterion is met."""
     unclear = [check for check in checks if check.unclear and _is_the_simulations(check)]
@@ -54,10 +68,11 @@ def reference_too_short(figures: dict[str, Any], checks: Sequence[Check], facts:
     """Of a reference whose floor, or whose error, hides whether criteria are met."""
     resolution, compared, frames = figures["resolution"], figures["frames_compared"], figures["frames"]["reference"]
     reasons, factors = [], []
-    if not resolution.can_judge or (compared < FEWEST_FRAMES and figures["frames"]["simulation"] > compared):
+    if figures["frames"]["simulation"] > compared and not (resolution.can_judge and compared >= FEWEST_FRAMES):
         reasons.append(
-            f"a floor of {resolution.floor_js:.3f} with {resolution.bins_per_axis} x {resolution.bins_per_axis} bins, "
-            f"where {LARGEST_JUDGING_FLOOR_JS} is the most that can judge"
+            _floor(figures)
+            if not resolution.can_judge
+            else f"only {compared:,} to compare with, where a comparison takes {FEWEST_FRAMES:,}"
         )
         factors += [resolution.floor_js / LARGEST_JUDGING_FLOOR_JS, FEWEST_FRAMES / compared]
     unclear = [check for check in checks if check.unclear and not _is_the_simulations(check)]
@@ -78,6 +93,12 @@ def reference_too_short(figures: dict[str, Any], checks: Sequence[Check], facts:
         next_commands.evaluate(replace(facts, reference=(*facts.reference, "MORE_FRAMES"))),
         needs_data=True,
     )
+
+
+def _floor(figures: dict[str, Any]) -> str:
+    floor, bins = figures["resolution"].floor_js, figures["resolution"].bins_per_axis
+    most = f"where {LARGEST_JUDGING_FLOOR_JS} is the most that can judge"
+    return f"a floor of {floor:.3f} with {bins} x {bins} bins, {most}"
 
 
 def _is_the_simulations(check: Check) -> bool:

@@ -12,7 +12,7 @@ from fpforce.analysis.criteria import Check, Thresholds, checks_of
 from fpforce.analysis.geometry import GeometryDistance
 from fpforce.analysis.resolution import Resolution
 from fpforce.analysis.run_facts import RunFacts, SimulationFacts
-from fpforce.analysis.unjudged import reference_too_short, simulation_too_short
+from fpforce.analysis.unjudged import reference_too_short, simulation_too_few_frames, simulation_too_short
 
 LOST = (math.inf, math.nan)  # of a basin that is never visited, in kT
 
@@ -153,3 +153,22 @@ def test_what_is_judged_has_nothing_missing():
     given = figures(planes=[plane((3.8, 0.2), (6.0, 0.2))], pmf=(0.3, 0.05))
     checks = checks_of(given, Thresholds())
     assert reference_too_short(given, checks, FACTS) is None and simulation_too_short(checks, FACTS) is None
+
+
+def test_a_floor_of_few_simulated_frames_asks_for_a_longer_simulation():
+    given = figures() | {"resolution": Resolution(16, 0.1, 0.3), "frames_compared": 2000}
+    given["frames"] = {"reference": 50_000, "simulation": 2000}
+    assert reference_too_short(given, (), FACTS) is None
+    found = simulation_too_few_frames(given, FACTS)
+    assert found.cause == causes.NOT_SAMPLED and "4 times as long" in found.remedy and not found.needs_data
+    assert "2,000 have a floor of 0.100 with 16 x 16 bins" in found.text and "--steps 4000" in found.command
+    given["frames"]["simulation"] = 9000
+    assert simulation_too_few_frames(given, FACTS) is None
+    assert "a floor of 0.100" in reference_too_short(given, (), FACTS).text
+
+
+def test_a_reference_of_few_frames_is_not_blamed_for_its_floor():
+    given = figures(reference_frames=1500) | {"resolution": Resolution(16, 0.028, 0.2), "frames_compared": 750}
+    found = reference_too_short(given, (), FACTS)
+    assert "have only 750 to compare with, where a comparison takes 1,000" in found.text and "floor" not in found.text
+    assert "2,000 frames" in found.remedy
