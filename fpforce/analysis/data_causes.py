@@ -26,7 +26,9 @@ SEEN_OFTEN_ENOUGH = 10.0  # independent visits, by which a population is known t
 
 @dataclass(frozen=True)
 class Explanation:
-    """What the training frames have instead, and how many times as many would do; 1 or less where no number would."""
+    """What the training frames have instead, and how many times as many would do; 1 or less where no number would, as
+    of what they have by more than chance.
+    """
 
     text: str
     factor: float
@@ -59,7 +61,10 @@ def too_few_frames(figures: dict[str, Any], explained: dict[str, Explanation], f
     """One finding for all that the training frames explain; None for nothing."""
     if not explained:
         return None
-    frames, factor = figures["frames"]["training"], max(one.factor for one in explained.values())
+    frames, factors = figures["frames"]["training"], {name: one.factor for name, one in explained.items()}
+    # What differs by more than chance would with more frames, too; unless these do not even know a free energy.
+    by_chance = factors.get("free_energy_error_kt", min(factors.values())) > 1.0
+    factor = max(factors.values()) if by_chance else 1.0
     remedy = "see that training frames and reference are of one ensemble: they differ by more than their errors"
     if factor > 1.0:
         wanted = _rounded(max(2.0, factor) * frames)
@@ -107,7 +112,7 @@ def _excess(figures: dict[str, Any], name: str, label: str, allowed: float) -> E
     return Explanation(
         f"have {label} from the reference that is {own.value:.3f} ± {own.standard_error:.3f} over the floor, where "
         f"{allowed:g} is allowed",
-        own.value / allowed,
+        1.0 if own.value - CLEAR_ERRORS * own.standard_error > allowed else own.value / allowed,
     )
 
 

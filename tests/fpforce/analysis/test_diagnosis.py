@@ -302,6 +302,8 @@ def test_distributions_that_the_training_frames_have_are_no_fault_of_the_trainin
     assert {"excess_js", "excess_pmf_error", "end_to_end_w1_nm"} <= missed
     (found,) = result.diagnosis
     assert found.cause == causes.TOO_FEW_DATA and "a JS divergence" in found.text and "end-to-end" in found.text
+    # so many frames differ by more than their errors, and more of them would, too
+    assert "of one ensemble" in found.remedy and "about" not in found.remedy
     # what is missed beside that is the model's fault
     wider = simulated(rng, bond_width_nm=0.004, **tilted)
     both, _ = judged(17, wider, training=training, iid=molecules(rng, (8000,), **tilted))
