@@ -255,8 +255,10 @@ def _bonds(figures: dict[str, Any], missed: set[str], thresholds: Thresholds, fa
             next_commands.simulate_with_shorter_step(facts),
         )
     else:
+        narrower = f"{widened:.2f} times as wide as in the reference"
         what, remedy, command = (
-            f"shifted by {1e3 * (worst.simulation.mean() - worst.reference.mean()):+.2f} pm, of the right width",
+            f"shifted by {1e3 * (worst.simulation.mean() - worst.reference.mean()):+.2f} pm, "
+            f"{narrower if widened < 1.0 - WIDENED else 'of the right width'}",
             "train longer: the prior is right for bonds, and the network not yet",
             next_commands.train_longer(facts),
         )

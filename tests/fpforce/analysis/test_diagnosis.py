@@ -210,6 +210,12 @@ def test_bonds_that_a_long_time_step_widens_are_not_taken_for_heat():
     assert widened == pytest.approx(0.004 / 0.003, abs=0.02)  # of 8,000 frames each: 0.01
 
 
+def test_a_bond_that_hardly_moves_is_not_of_the_right_width():
+    result, _ = judged(9, simulated(np.random.default_rng(19), bond_width_nm=0.001))
+    found = next(one for one in result.diagnosis if one.cause == causes.BONDS)
+    assert ", 0.3" in found.text and "times as wide" in found.text and "--resume" in found.command
+
+
 def test_the_bond_that_is_named_is_the_one_that_is_judged():
     soft, stiff = (0.020, 0.003, 0.003, 0.003), (0.0214, 0.0035, 0.003, 0.003)
     result, _ = judged(
