@@ -57,7 +57,8 @@ class Divergences:
 
     Floor and excess are None where the sample itself served as the floor. Where the frames are too few for an excess it
     is None alone, and `no_excess` says why. `own_errors`: by excess the part of its standard error that all frames of
-    the sample have, which more of them would lessen; the rest is that of the others, and of comparing so few.
+    the sample have, which more of them would lessen; the rest is that of the others, and of comparing so few. Where the
+    sample is what is short, that of comparing so few is its own.
     """
 
     frames: int
@@ -160,7 +161,12 @@ def compare(
     value = np.mean(full, axis=0)
     variances = {name: _jackknife_variance(np.mean(rows, axis=0)) for name, rows in deleted.items()}
     error = np.sqrt(np.sum([*variances.values()], axis=0))
-    own = np.sqrt(np.minimum(_own_variance(candidate, totals[1]), variances["candidate"][:2]))
+    own = np.minimum(_own_variance(candidate, totals[1]), variances["candidate"][:2])
+    if own_floor and 2 * len(candidate) <= min(len(sets[target_name]), floor.frames):
+        # More frames of the sample are then compared with more of the target, whose own error is what all of its leave.
+        left = np.minimum(_own_variance(sets[target_name], totals[0]), variances[target_name][:2])
+        own = np.maximum(own, error[4:6] ** 2 - 2.0 * left)
+    own = np.sqrt(own)
     names = ("js", "pmf_error", "js_floor", "pmf_error_floor", "excess_js", "excess_pmf_error")[: len(value)]
     own_errors = [
         {f"excess_{name}": float(own[m, p]) for m, name in enumerate(names[:2])} if own_floor else {}

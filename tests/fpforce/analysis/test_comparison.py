@@ -65,6 +65,15 @@ def test_own_error_of_a_sample_is_that_of_all_its_frames():
     assert own[0] / own[1] == pytest.approx(4.0, rel=0.5)  # root of 16; of 20 blocks each is known to a sixth
 
 
+def test_comparing_as_few_frames_as_a_sample_has_is_the_error_of_that_sample():
+    rng = np.random.default_rng(8)
+    reference = sample_of([gaussian_bins(rng, 40_000) for _ in range(4)])
+    candidate = sample_of([gaussian_bins(rng, 4000, shift=6.0)])
+    (*_, found) = compare(candidate, reference, None, Floor.choose(reference, None), 80_000, rng, thinnings=2)
+    assert found.frames == 4000
+    assert found.own_errors["excess_js"] == pytest.approx(found.excess_js.standard_error, rel=0.1)
+
+
 def test_jackknife_error_covers_the_spread_of_repeated_experiments():
     # near equal distributions it is about sqrt(2) too large, never too small (Efron and Stein 1981)
     rng = np.random.default_rng(2)
