@@ -82,6 +82,15 @@ def reference_too_short(figures: dict[str, Any], checks: Sequence[Check], facts:
         factors += [SEEN_OFTEN_ENOUGH / (frames * rare) for rare in _never_in_the_reference(figures)]
     if not reasons:
         return None
+    of_training = figures["frames"].get("training", frames)
+    if not resolution.can_judge and figures["floor"].source == "training" and of_training < frames:
+        return Finding(
+            REFERENCE_TOO_SHORT,
+            f"only {of_training:,} training frames are there to measure the floor with: {_floor(figures)}",
+            "another independent reference trajectory, so that the floor is measured between two of the reference",
+            next_commands.evaluate(replace(facts, reference=(*facts.reference, "MORE_FRAMES"))),
+            needs_data=True,
+        )
     factor = max(factors)
     times, step = f"{factor:.1f}" if factor < 10.0 else f"{factor:.0f}", facts.reference_time_step_ps
     wanted = math.ceil(factor * frames)

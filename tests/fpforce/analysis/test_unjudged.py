@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fpforce.analysis import causes
-from fpforce.analysis.comparison import Divergences, Estimate
+from fpforce.analysis.comparison import Divergences, Estimate, Floor
 from fpforce.analysis.criteria import Check, Thresholds, checks_of
 from fpforce.analysis.geometry import GeometryDistance
 from fpforce.analysis.resolution import Resolution
@@ -37,6 +37,7 @@ def figures(pmf=(0.0, 0.0), own=0.0, planes=(), reference_frames=1000):
             )
         },
         "resolution": Resolution(64, 0.01, 0.01),
+        "floor": Floor("trajectories", 1000, ""),
         "planes": planes,
         "distributions": (),
         "bonds": (),
@@ -172,3 +173,11 @@ def test_a_reference_of_few_frames_is_not_blamed_for_its_floor():
     found = reference_too_short(given, (), FACTS)
     assert "have only 750 to compare with, where a comparison takes 1,000" in found.text and "floor" not in found.text
     assert "2,000 frames" in found.remedy
+
+
+def test_a_floor_of_few_training_frames_asks_for_no_longer_reference():
+    given = figures() | {"resolution": Resolution(16, 0.064, 0.3), "floor": Floor("training", 300, "")}
+    given |= {"frames_compared": 300, "frames": {"reference": 20_000, "training": 300, "simulation": 20_000}}
+    found = reference_too_short(given, (), FACTS)
+    assert "only 300 training frames" in found.text and "another independent" in found.remedy and found.needs_data
+    assert "times as long" not in found.remedy and "--reference MORE_FRAMES" in found.command
