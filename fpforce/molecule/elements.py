@@ -69,7 +69,7 @@ def _named_ion(atom: "mdtraj.Atom", guessed: bool) -> list[tuple[str, str, str]]
 
 def _is_drude_particle(name: str, others: Collection[str]) -> bool:
     """Whether the name of an atom is that of another one of the residue with D before it, as far as columns go."""
-    return name[0] == "D" and any(("D" + other)[:4] == name for other in others if other != name)
+    return name.startswith("D") and any(("D" + other)[:4] == name for other in others if other != name)
 
 
 def _metal(name: str, symbol: str, amino: bool, guessed: bool) -> str | None:

@@ -4,7 +4,7 @@ In: features of the internal coordinates (batch, features) and of the noise (bat
 all stretches (batch,). How a bond turns depends on the beads around it. A network on all distances of a molecule has to
 learn that for each place by itself; this one learns it once, for the places have its weights in common and differ in
 their biases and in what they make of its last layer.
-Source: docs/method.md, eq. 41; the sum over local environments is that of Behler and Parrinello, PRL 98, 146401 (2007).
+Source: docs/method.md, eq. 42; the sum over local environments is that of Behler and Parrinello, PRL 98, 146401 (2007).
 """
 
 import torch

@@ -53,6 +53,14 @@ def test_metal_that_its_residue_is_named_after_has_its_element(residue, atom, sy
     assert not correct_elements(stated) and stated.atom(0).element.symbol == "VS"
 
 
+def test_atom_without_a_name_is_a_site():
+    topology = strand(["ALA"], "CA")
+    for name in ("N", "C", ""):
+        topology.add_atom(name, mdtraj.element.virtual, topology.residue(0))
+    correct_elements(topology, guessed=True)
+    assert [atom.element.symbol for atom in topology.atoms] == ["C", "N", "C", "VS"]
+
+
 @pytest.mark.parametrize("sequence", ["KWFI", "KKKK"])
 def test_beads_that_are_bonded_to_one_another_are_no_ions(sequence):
     assert not any(map(is_solvent, strand(sequence, atom=None, bonded=True).residues))
