@@ -37,7 +37,7 @@ class InternalRecipe(Section):
         0,
         ge=0,
         description="beads of a stretch that has an energy of its own, by one small network for all stretches of one "
-        "molecule: scores in less training, but slower steps; 6 is a good choice; 0: none",
+        "molecule: scores in less training, but slower steps; measured with 6; 0: none",
     )
     window_width: int = Field(32, ge=1, le=4096, description="neurons of a hidden layer of that network")
     volumes: bool = Field(
