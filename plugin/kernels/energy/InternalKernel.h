@@ -14,6 +14,7 @@
 
 #include "../simd/MatrixProduct.h"
 #include "../simd/Replicas.h"
+#include "DenseLayers.h"
 #include "WindowsKernel.h"
 
 namespace FPForcePlugin {
@@ -277,13 +278,7 @@ inline void internalLayers(const InternalPlan<Real>& plan, const Batch& batch, c
         }
         batch.energies[r] = ofWindows + batch.kT * energy;
     }
-    for (int l = depth - 1; l > 0; --l) {
-        Real* below = work.slopes + (l - 1) * size;
-        product<Into::Replace, Real>(rows, {work.slopes + l * size, length}, packed(layers[l].backward.view()), nullptr, work.deltas, length);
-        for (std::ptrdiff_t i = 0; i < size; i += S::lanes)
-            S::store(below + i, S::load(below + i) * S::load(work.deltas + i));
-    }
-    product<Into::Replace, Real>(rows, {work.slopes, length}, packed(layers[0].backward.view()), nullptr, work.features, work.featureLength);
+    backThroughLayers<Real>(layers, depth, rows, length, work.slopes, work.deltas, work.features, work.featureLength);
 }
 
 template <class S, class Real>

@@ -7,6 +7,7 @@
  */
 
 #include "../simd/MatrixProduct.h"
+#include "DenseLayers.h"
 #include "InternalPlan.h"
 #include "Kernels.h"
 
@@ -96,13 +97,7 @@ inline void windowLayers(const InternalPlan<Real>& plan, const Batch& batch, con
         }
         batch.energies[r] = batch.kT * energy;
     }
-    for (int l = depth - 1; l > 0; --l) {
-        Real* below = work.slopes + (l - 1) * size;
-        product<Into::Replace, Real>(rows, {work.slopes + l * size, length}, packed(layers[l].backward.view()), nullptr, work.deltas, length);
-        for (std::ptrdiff_t i = 0; i < size; i += S::lanes)
-            S::store(below + i, S::load(below + i) * S::load(work.deltas + i));
-    }
-    product<Into::Replace, Real>(rows, {work.slopes, length}, packed(layers[0].backward.view()), nullptr, work.inputs, work.inputLength);
+    backThroughLayers<Real>(layers, depth, rows, length, work.slopes, work.deltas, work.inputs, work.inputLength);
 }
 
 /** Adds the slopes along the stretches' inputs to those along the features (row length featureLength). */
