@@ -47,7 +47,7 @@ VARIANTS = {
     "six more rounds": (),
     "six more rounds, at four temperatures": (),
     "without a wall": ("model.wall=false",),
-    "with windows": ("model.window=6",),
+    "without windows": ("model.window=0",),
     "without flow": ("loss.flow_weight=0",),
     "without flow, alpha 4.4e-3": ("loss.flow_weight=0", "loss.fokker_planck_weight=0.0044"),
     "with flow, without calibration": ("loss.flow_weight=0.05", *_WITHOUT),

@@ -204,13 +204,27 @@ TEST(windows_are_part_of_the_network_and_are_read_whole) {
     CHECK(std::abs(valued(replaced(with, "network.windows.inputs", {4, 28}, other, "I64")) - here) > 1e-4);
 }
 
+TEST(windows_see_no_noise_before_their_earliest_time) {
+    const ModelText with = randomInternal({8, 8, 2, 16, true, 1, false, true, 5, 6});
+    const std::vector<double> x = frames(8, 1, 5);
+    const auto at = [&](double earliest) {
+        const ModelText text = replaced(with, "network.windows.earliest", {1}, std::vector<double>{earliest});
+        return evaluate(*make(text.parse(), Precision::Double), x).energy.network;
+    };
+    const double own = with.parse().tEval();
+    CHECK(std::abs(at(0.01) - at(own)) > 1e-3);
+    CHECK(at(0.0) == at(own));
+    for (const double wrong : {-0.1, 1.5})
+        CHECK_THROWS(at(wrong), ModelError, "network.windows.earliest is ");
+}
+
 TEST(windows_that_do_not_fit_are_refused) {
     const ModelText with = randomInternal({8, 8, 2, 16, true, 1, false, true, 5, 6});
     const std::string name = "network.windows.";
     const auto refuses = [](const ModelText& text, const std::string& part) {
         CHECK_THROWS(make(text.parse(), Precision::Single), ModelError, part);
     };
-    for (const std::string tensor : {"inputs", "places", "hidden.0.weight", "hidden.1.bias", "conditions.0.weight", "gate.bias"})
+    for (const std::string tensor : {"inputs", "earliest", "places", "hidden.0.weight", "hidden.1.bias", "conditions.0.weight", "gate.bias"})
         refuses(without(with, name + tensor), "tensor '" + name + tensor + "' is missing");
     ModelText promised = without(with, name + "out");
     promised.description.replace(promised.description.find(R"("model": {)"), 10, R"("model": {"windows": true, )");

@@ -93,14 +93,15 @@ def _build_network(
             f"model.window = {settings.window} adds energies of stretches, and a score that is not conservative has "
             "none; set it to 0"
         )
-    if settings.window >= len(beads):
+    window = settings.window or 0
+    if window >= len(beads):
         raise InputError(
             f"model.window = {settings.window} needs a molecule of more beads, and the data have {len(beads)}; set it "
             "to 0, or to fewer"
         )
     if not plan.conservative:
         return InternalScore(coordinates, settings.width, settings.layers, plan.v_min)
-    windows = (settings.window, settings.window_width)
+    windows = (window, settings.window_width)
     return InternalModel(coordinates, settings.width, settings.layers, plan.v_min, *windows)
 
 

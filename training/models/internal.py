@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fpforce.training.diffusion import alpha, sigma_squared
+from fpforce.training.diffusion import alpha, sigma_squared, time_of_variance
 from fpforce.training.models.contract import Network
 from fpforce.training.models.local_series import DELTA, ORDERS, LevelSeries, LocalSeries, modes_of
 from fpforce.training.models.moments import mean, variance
@@ -31,6 +31,7 @@ SMOOTH_ARM = 0.45  # normalised units, added in quadrature to the distances from
 NOISE_ARM = 1.4  # the same for each unit of sigma
 SPAN = 2.5  # standard deviations of a 1-3 distance that its series takes for a quarter of a turn
 MOST_TRIPLES = 500_000  # of which volumes are chosen: those of 145 beads
+WINDOWS_SEE = 0.125  # of v_min: the least noise variance that stretches of beads see
 AT_ONCE = 2_000_000  # numbers: a part of the pairs or triples at a time, whatever the number of beads
 
 
@@ -98,9 +99,8 @@ class InternalCoordinates(nn.Module):
         molecules.
         """
         signal = alpha(t)[:, None]
-        smooth_length = self.blurs[0]
         u = x[:, self.first] - x[:, self.second]
-        distances = torch.sqrt(u.square().sum(-1) + smooth_length**2)
+        distances = torch.sqrt(u.square().sum(-1) + self.blurs[0] ** 2)
         noise = 2.0 * sigma_squared(t)[:, None]
         spread = signal.square() * variance + noise
         deviations = (distances - signal * mean) * torch.rsqrt(spread)
@@ -113,6 +113,15 @@ class InternalCoordinates(nn.Module):
         if len(self.volumes):
             features.append(self.signed_volumes(x, t, self.volumes))
         return torch.cat(features, dim=-1)
+
+    def pairs_at(self, later: Tensor, q: Tensor, t: Tensor) -> Tensor:
+        """The features q (batch, features) at t with those of the pairs at another time, of which they are linear."""
+        signal, noise = alpha(later)[:, None], 2.0 * sigma_squared(later)[:, None]
+        before = alpha(t)[:, None]
+        spread = signal.square() * self.variance + noise
+        apart = q[:, : len(self.mean)] * torch.sqrt(before.square() * self.variance + 2.0 * sigma_squared(t)[:, None])
+        deviations = (apart + (before - signal) * self.mean) * torch.rsqrt(spread)
+        return torch.cat([deviations, deviations * (noise / spread), q[:, 2 * len(self.mean) :]], dim=-1)
 
     def turns(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Smoothed cosine and sine (batch, beads - 3) of the dihedrals of consecutive beads, four or more."""
@@ -274,7 +283,7 @@ class InternalModel(InternalLayers):
 
     The output is multiplied by alpha(t)^2, since beyond the Gaussian prior nothing is left to learn at large t.
     window: beads of a stretch that has an energy of its own (windows.py), from layers of window_width; none where it
-    is 0, or the molecule no longer.
+    is 0, or the molecule no longer. Stretches see v_min / 8 at least, a noise variance.
     series: what a calibration has added for the t that it is of, None for nothing. levels: what the denoising fit has
     added, at every t; None for nothing.
     """
@@ -293,7 +302,8 @@ class InternalModel(InternalLayers):
         if 4 <= window < coordinates.beads:
             pairs = torch.stack([coordinates.first, coordinates.second], 1)
             inputs = inputs_of(coordinates.beads, window, pairs)
-            self.windows = Windows(inputs, window_width, layers)
+            earliest = time_of_variance(torch.tensor(WINDOWS_SEE * v_min, dtype=torch.float64))
+            self.windows = Windows(inputs, window_width, layers, float(earliest))
             if not coordinates.chiral:
                 with torch.no_grad():
                     odd = torch.isin(inputs[0], torch.tensor(coordinates.odd_features()))
@@ -407,7 +417,7 @@ class InternalModel(InternalLayers):
         q = self.coordinates(x, seen)
         energy = self.energy(self.state(q, level), level, seen)
         if self.windows is not None:
-            energy = energy + alpha(seen).square() * self.windows(q, level)
+            energy = energy + self.of_windows(q, seen)
         if self.pair_series is not None:
             energy = energy + self.pair_series(x)
         if self.series is None and self.levels is None:
@@ -419,6 +429,12 @@ class InternalModel(InternalLayers):
             modes = modes_of(cosine, sine, self.orders, self.delta).flatten(1)
             energy = energy + (self.levels(t) * modes).sum(1)
         return energy
+
+    def of_windows(self, q: Tensor, t: Tensor) -> Tensor:
+        """What stretches add to the energies (batch,), from all coordinates q (batch, features) at t."""
+        assert self.windows is not None
+        late = self.windows.seen(t)
+        return alpha(late).square() * self.windows(self.coordinates.pairs_at(late, q, t), self.noise(late))
 
     def energy(self, h: Tensor, level: Tensor, t: Tensor) -> Tensor:
         """Energies (batch,) of last hidden states (batch, width)."""

@@ -3,9 +3,12 @@
 In: features of the internal coordinates (batch, features) and of the noise (batch, 5). Out: the sum of the energies of
 all stretches (batch,). How a bond turns depends on the beads around it. A network on all distances of a molecule has to
 learn that for each place by itself; this one learns it once, for the places have its weights in common and differ in
-their biases and in what they make of its last layer.
+their biases and in what they make of its last layer. What it says of a distance at the smallest noise, which the loss
+hardly sees, it would say of every place: so its distances stop sharpening at a noise above that.
 Source: docs/method.md, eq. 42; the sum over local environments is that of Behler and Parrinello, PRL 98, 146401 (2007).
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,20 +36,31 @@ class Windows(nn.Module):
     layer below, h_w'.
 
     inputs (windows, inputs): as `inputs_of` gives them. width, layers: of the network. places (layers, windows, width):
-    p of each layer.
+    p of each layer. earliest: the time (1,) from which on the noise grows for them; 0 for all of it.
     """
 
     inputs: Tensor
+    earliest: Tensor
 
-    def __init__(self, inputs: Tensor, width: int, layers: int):
+    def __init__(self, inputs: Tensor, width: int, layers: int, earliest: float = 0.0):
         super().__init__()
         self.register_buffer("inputs", inputs)
+        self.register_buffer("earliest", torch.tensor([earliest]))
         sizes = [inputs.shape[1]] + [width] * layers
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
         self.conditions = nn.ModuleList(nn.Linear(5, width) for _ in range(layers))
         self.places = nn.Parameter(0.1 * torch.randn(layers, len(inputs), width))
         self.gate = nn.Linear(5, width)
         self.out = nn.Parameter(torch.zeros(len(inputs), width))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Weights of an earlier version see all times."""
+        state_dict.setdefault(f"{prefix}earliest", torch.zeros_like(self.earliest))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def seen(self, t: Tensor) -> Tensor:
+        """The times (batch,) or (1,) as the stretches see them."""
+        return torch.clamp(t, min=self.earliest)
 
     def forward(self, q: Tensor, level: Tensor) -> Tensor:
         h = q[:, self.inputs]

@@ -33,11 +33,11 @@ class InternalRecipe(Section):
     )
     width: int = Field(128, ge=1, le=4096, description="neurons of a hidden layer")
     layers: int = Field(3, ge=1, le=32, description="hidden layers")
-    window: int = Field(
-        0,
+    window: int | None = Field(
+        None,
         ge=0,
         description="beads of a stretch that has an energy of its own, by one small network for all stretches of one "
-        "molecule: scores in less training, but slower steps; measured with 6; 0: none",
+        "molecule; 0: none; by default 6 for an energy of one molecule of seven beads or more, else 0",
     )
     window_width: int = Field(32, ge=1, le=4096, description="neurons of a hidden layer of that network")
     volumes: bool = Field(
@@ -59,8 +59,8 @@ class InternalRecipe(Section):
 
     @field_validator("window")
     @classmethod
-    def _window_has_a_dihedral(cls, window: int) -> int:
-        if 0 < window < 4:
+    def _window_has_a_dihedral(cls, window: int | None) -> int | None:
+        if window is not None and 0 < window < 4:
             raise ValueError(f"window = {window} has no dihedral; set 4 beads or more, or 0 for none")
         return window
 

@@ -4,7 +4,6 @@ A recipe without `experts` is a mixture of one.
 """
 
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
 from fpforce.training.recipe.models import PAIRS, InternalRecipe, ModelRecipe
@@ -18,6 +17,7 @@ V_MIN_OF_MANY = 0.05  # the same for more than FEW degrees of freedom and the ki
 # shrink with it: the longer a chain, the shorter its bonds in these units.
 BOND = 0.9
 ROUNDS, MOST_ROUNDS = 8, 24  # of calibration, where the recipe leaves them open
+WINDOW = 6  # beads of a stretch with an energy of its own, where a molecule has more; chosen on hexadecane
 FEWEST_STEPS = 2000  # a training that is asked to be shorter is a trial, which is not calibrated unless it says so
 FEWEST_MINUTES = 2.0
 FLOW_WEIGHT = 0.05  # where the recipe leaves it open; chosen on the first of benchmarks/studies/strangers.py
@@ -83,7 +83,8 @@ def settled(
         at = covered if begun_with is None else begun_with.diffusion.evaluated_at
         diffusion = diffusion.model_copy(update={"t_eval": at})
     wanted = (degrees_of_freedom or 0) > FEW and _calibrates(recipe)
-    recipe = _with_walls(recipe, begun_with, PAIRS if wanted else False)
+    longer = (degrees_of_freedom or 0) > 3 * (WINDOW - 1) and all(one.conservative for one in recipe.experts)
+    recipe = _with_models(recipe, begun_with, weights_of, PAIRS if wanted else False, WINDOW if longer else 0)
     if calibration.most_rounds is None and calibration.rounds is None:
         ours = MOST_ROUNDS if wanted else None
         most = ours if begun_with is None else begun_with.calibration.most_rounds
@@ -97,21 +98,30 @@ def settled(
     return recipe.model_copy(update={"loss": loss, "diffusion": diffusion, "calibration": calibration})
 
 
-def _with_walls(recipe: Recipe, begun_with: Recipe | None, ours: str | bool) -> Recipe:
-    """With `ours` for the walls that the recipe leaves open, or those of the run it goes on with."""
+def _with_models(
+    recipe: Recipe, begun_with: Recipe | None, weights_of: Recipe | None, wall: str | bool, window: int
+) -> Recipe:
+    """With walls and windows for the models of the kind `internal` that leave them open: those of the run it goes on
+    with, the windows of the weights it starts from, or these.
+    """
 
-    def walled(model: ModelRecipe, begun: ModelRecipe | None) -> ModelRecipe:
-        if not isinstance(model, InternalRecipe) or model.wall is not None:
+    def whole(model: ModelRecipe, begun: ModelRecipe | None, weights: ModelRecipe | None) -> ModelRecipe:
+        if not isinstance(model, InternalRecipe):
             return model
-        theirs = getattr(begun, "wall", None)
-        return model.model_copy(update={"wall": ours if theirs is None else theirs})
+        walls, earlier = getattr(begun, "wall", None), begun or weights
+        windows = window if earlier is None else getattr(earlier, "window", None) or 0
+        found = {"wall": wall if walls is None else walls, "window": windows}
+        return model.model_copy(update={name: value for name, value in found.items() if getattr(model, name) is None})
 
-    begun = [None] if begun_with is None else [one.model for one in begun_with.experts]
-    experts = [
-        one if one.model is None else one.model_copy(update={"model": walled(one.model, theirs)})
-        for one, theirs in zip_longest(recipe.experts, begun[: len(recipe.experts)])
-    ]
-    model = walled(recipe.model, None if begun_with is None else begun_with.model)
+    def models(one: Recipe | None) -> list[ModelRecipe | None]:
+        own = [] if one is None else [one.model, *(expert.model for expert in one.experts)]
+        return own + [None] * (1 + len(recipe.experts) - len(own))
+
+    model, *others = (
+        own and whole(own, begun, weights)
+        for own, begun, weights in zip(models(recipe), models(begun_with), models(weights_of), strict=False)
+    )
+    experts = [one.model_copy(update={"model": own}) for one, own in zip(recipe.experts, others, strict=True)]
     return recipe.model_copy(update={"model": model, "experts": experts})
 
 

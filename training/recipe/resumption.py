@@ -46,6 +46,8 @@ SETTLED = (
     "diffusion.t_eval",
     "model.wall",
     "experts.N.model.wall",
+    "model.window",
+    "experts.N.model.window",
 )
 
 

@@ -77,13 +77,17 @@ InternalPlan<Real>::InternalPlan(const ModelFile& model, int panel)
 
     constant = timeHead(model, "network.offset", time);
     if (model.hasTensor("network.windows.out") || (model.has("model.windows") && model.flag("model.windows")))
-        readWindows(model, level, panel, time, share);
+        readWindows(model, level, panel);
 }
 
 template <class Real>
-void InternalPlan<Real>::readWindows(const ModelFile& model, const NoiseLevel& level, int panel, const std::vector<double>& time,
-                                     const std::vector<double>& share) {
+void InternalPlan<Real>::readWindows(const ModelFile& model, const NoiseLevel& level, int panel) {
     const std::string name = "network.windows.";
+    const double earliest = model.tensor(name + "earliest", {1}).values[0];
+    if (!(earliest >= 0.0 && earliest <= 1.0))
+        throw ModelError("fpforce.safetensors: network.windows.earliest is " + std::to_string(earliest) + ", not a time from 0 to 1; export the model again");
+    const NoiseLevel late(std::max(level.t, earliest));
+    const std::vector<double> time = noiseFeatures(model, late);
     const Tensor& last = model.tensor(name + "out", {-1, -1});
     windows.count = static_cast<int>(last.shape[0]);
     windows.width = static_cast<int>(last.shape[1]);
@@ -93,11 +97,21 @@ void InternalPlan<Real>::readWindows(const ModelFile& model, const NoiseLevel& l
         throw ModelError("fpforce.safetensors: network.windows has no inputs or no neurons; export the model again");
     windows.inputs = static_cast<int>(stored.size()) / windows.count;
     windows.factor = AlignedBuffer<Real>(stored.size());
+    // As above, the second feature of a pair is a constant times the first; and the first at another noise is linear in it.
+    const Tensor& variance = model.tensor("network.coordinates.variance", {pairCount});
+    std::vector<double> shift(stored.size());
     for (std::size_t k = 0; k < stored.size(); ++k) {
-        // As above: the second feature of a pair is a constant times the first.
-        const bool second = stored[k] >= pairCount && stored[k] < 2 * pairCount;
-        windows.feature.push_back(stored[k] < pairCount ? stored[k] : stored[k] - pairCount);
-        windows.factor[k] = static_cast<Real>(second ? share[static_cast<std::size_t>(stored[k] - pairCount)] : 1.0);
+        const int feature = stored[k] < pairCount ? stored[k] : stored[k] - pairCount;
+        windows.feature.push_back(feature);
+        double factor = 1.0;
+        if (feature < pairCount) {
+            const Pair& pair = pairs[static_cast<std::size_t>(feature)];
+            const double spread = late.signal * variance.values[static_cast<std::size_t>(feature)] + 2.0 * late.noise;
+            const double scale = (stored[k] < pairCount ? 1.0 : 2.0 * late.noise / spread) / std::sqrt(spread);
+            factor = scale / pair.inverseWidth;
+            shift[k] = scale * pair.mean * (1.0 - late.alpha / level.alpha);
+        }
+        windows.factor[k] = static_cast<Real>(factor);
     }
     const std::int64_t width = windows.width, features5 = static_cast<std::int64_t>(time.size());
     const Tensor& places = model.tensor(name + "places", {depth, windows.count, width});
@@ -116,8 +130,13 @@ void InternalPlan<Real>::readWindows(const ModelFile& model, const NoiseLevel& l
         layer.bias = AlignedBuffer<Real>(length * static_cast<std::size_t>(windows.count));
         for (std::size_t w = 0; w < static_cast<std::size_t>(windows.count); ++w)
             for (std::size_t i = 0; i < columns; ++i)
+{
+                double shifted = 0.0;
+                for (int k = 0; l == 0 && k < inputs; ++k)
+                    shifted += entry(static_cast<int>(i), k) * shift[w * static_cast<std::size_t>(inputs) + static_cast<std::size_t>(k)];
                 layer.bias[w * length + i] =
-                    static_cast<Real>(bias.values[i] + fixed[i] + places.values[(static_cast<std::size_t>(l * windows.count) + w) * columns + i]);
+                    static_cast<Real>(bias.values[i] + fixed[i] + shifted + places.values[(static_cast<std::size_t>(l * windows.count) + w) * columns + i]);
+            }
         windows.layers.push_back(std::move(layer));
         inputs = windows.width;
     }
@@ -127,7 +146,7 @@ void InternalPlan<Real>::readWindows(const ModelFile& model, const NoiseLevel& l
     windows.out = AlignedBuffer<Real>(length * static_cast<std::size_t>(windows.count));
     for (std::size_t w = 0; w < static_cast<std::size_t>(windows.count); ++w)
         for (std::size_t i = 0; i < columns; ++i)
-            windows.out[w * length + i] = static_cast<Real>(level.signal * last.values[w * columns + i] * (1.0 + gate[i]));
+            windows.out[w * length + i] = static_cast<Real>(late.signal * last.values[w * columns + i] * (1.0 + gate[i]));
 }
 
 template <class Real>

@@ -46,7 +46,8 @@ struct InternalPlan {
     };
     /**
      * Energies of stretches of beads (training/models/windows.py), by one network whose biases and last weights alone differ
-     * between them: its inputs are `factor` times `feature`, and there is a row of biases and of `out` for each stretch.
+     * between them: its inputs are `factor` times `feature`, and there is a row of biases and of `out` for each stretch. What
+     * features of distances have at a later time beyond a factor is in the biases.
      */
     struct Windows {
         int count = 0, inputs = 0, width = 0;
@@ -87,7 +88,7 @@ private:
     void readSeries(const ModelFile& model);
     void readPairSeries(const ModelFile& model);
     void addSeries(const Tensor& weights);
-    void readWindows(const ModelFile& model, const NoiseLevel& level, int panel, const std::vector<double>& time, const std::vector<double>& share);
+    void readWindows(const ModelFile& model, const NoiseLevel& level, int panel);
 };
 
 }  // namespace FPForcePlugin

@@ -4,7 +4,7 @@
 
 namespace FPForcePlugin {
 
-NoiseLevel::NoiseLevel(double t) {
+NoiseLevel::NoiseLevel(double t) : t(t) {
     const double logAlpha = -0.05 * t - 4.975 * t * t;
     alpha = std::exp(logAlpha);
     signal = alpha * alpha;

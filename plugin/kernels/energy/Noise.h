@@ -8,9 +8,9 @@
 
 namespace FPForcePlugin {
 
-/** The forward process at the one time of evaluation: alpha, alpha^2 and sigma^2 = 1 - alpha^2 (see training/diffusion.py). */
+/** The forward process at the one time of evaluation t: alpha, alpha^2 and sigma^2 = 1 - alpha^2 (see training/diffusion.py). */
 struct NoiseLevel {
-    double alpha, signal, noise;
+    double t, alpha, signal, noise;
     explicit NoiseLevel(double t);
 };
 

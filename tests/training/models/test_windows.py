@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.mapping import list_beads
+from fpforce.training.diffusion import sigma_squared
 from fpforce.training.models import build_model
 from fpforce.training.models.internal import InternalModel, fit_coordinates, placeholder_coordinates
 from fpforce.training.models.windows import inputs_of
@@ -36,6 +37,41 @@ def network(beads=9, window=6, *, chiral=True, seed=1):
     return model
 
 
+def test_distances_stop_sharpening_for_stretches_alone():
+    model, x = network(), frames()
+    earliest = model.windows.earliest.clone()
+    torch.testing.assert_close(sigma_squared(earliest), torch.tensor([0.05 / 8], dtype=torch.float64))
+    pairs = len(model.coordinates.mean)
+
+    def energies(t):  # with dihedrals as they are at one time, which go on sharpening
+        q = model.coordinates(x, t)
+        turned = model.coordinates(x, earliest)[:, 2 * pairs :]
+        return q, model.of_windows(torch.cat([q[:, : 2 * pairs], turned], 1), t)
+
+    (before, earlier), (_, at), (_, after) = (energies(t) for t in (earliest / 9.0, earliest, 2.0 * earliest))
+    torch.testing.assert_close(earlier, at)
+    assert (after - at).abs().max() > 1e-3
+    assert (model.coordinates(x, earliest) - before)[:, :pairs].abs().max() > 1e-3  # not for the large network
+    model.windows.earliest.zero_()
+    assert (energies(earliest / 9.0)[1] - at).abs().max() > 1e-3
+
+
+def test_features_of_pairs_at_another_time_are_those_of_the_frames():
+    model, x = network(), frames()
+    early, late = torch.tensor([1e-5], dtype=torch.float64), torch.tensor([0.1], dtype=torch.float64)
+    pairs = 2 * len(model.coordinates.mean)
+    found = model.coordinates.pairs_at(late, model.coordinates(x, early), early)
+    torch.testing.assert_close(found[:, :pairs], model.coordinates(x, late)[:, :pairs])
+    assert torch.equal(found[:, pairs:], model.coordinates(x, early)[:, pairs:])
+
+
+def test_weights_without_the_least_noise_of_stretches_see_all_of_it():
+    model = network()
+    state = {name: value for name, value in model.state_dict().items() if name != "windows.earliest"}
+    model.load_state_dict(state)
+    assert not model.windows.earliest
+
+
 def test_inputs_are_those_of_the_stretch():
     pairs = torch.triu_indices(7, 7, offset=1).T
     inputs = inputs_of(7, 5, pairs)
@@ -54,7 +90,7 @@ def test_bead_feels_the_stretches_that_it_is_in_alone():
     with torch.no_grad():  # the last stretch alone has an energy
         model.windows.out[:-1] = 0.0
     q = model.coordinates(x.requires_grad_(), T)
-    (gradient,) = torch.autograd.grad(model.windows(q, model.noise(T)).sum(), x)
+    (gradient,) = torch.autograd.grad(model.of_windows(q, T).sum(), x)
     assert gradient[:, :5].abs().max() == 0.0 and gradient[:, 5:].abs().min(1).values.max() > 0.0
 
 

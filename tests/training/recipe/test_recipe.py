@@ -125,9 +125,38 @@ def test_trainings_that_end_with_rounds_have_a_wall_of_each_pair_unless_asked_fo
     assert settled(parse_recipe(SMALLEST | given), 33, begun) == begun
 
 
+@pytest.mark.parametrize(
+    ("freedom", "given", "window"),
+    [
+        (18, {}, 6),
+        (15, {}, 0),  # six beads are one stretch
+        (None, {}, 0),
+        (33, {"run": {"max_steps": 10}}, 6),
+        (33, {"model": {"window": 0}}, 0),
+        (33, {"model": {"window": 5}}, 5),
+        (33, {"experts": [{"t_max": 0.1}, {"t_max": 1.0, "conservative": False}]}, 0),
+    ],
+)
+def test_energies_of_molecules_longer_than_a_stretch_have_windows_unless_asked_otherwise(freedom, given, window):
+    begun = settled(parse_recipe(SMALLEST | given), freedom)
+    assert begun.model.window == window
+    refuse_other_recipe(begun, parse_recipe(SMALLEST | given))  # goes on
+    assert settled(parse_recipe(SMALLEST | given), 33, begun) == begun
+    assert settled(parse_recipe(SMALLEST | given), 33, weights_of=begun).model.window == window
+
+
+@pytest.mark.parametrize("role", ["begun_with", "weights_of"])
+def test_runs_of_versions_without_windows_go_on_without(role):
+    old = settled(parse_recipe(SMALLEST), 33)
+    old = old.model_copy(update={"model": old.model.model_copy(update={"window": None})})
+    assert settled(parse_recipe(SMALLEST), 33, **{role: old}).model.window == 0
+    refuse_other_recipe(old, parse_recipe(SMALLEST))
+
+
 def test_walls_of_experts_are_settled_one_by_one():
     experts = [{"t_max": 0.1, "model": {"kind": "internal", "width": 32}}, {"t_max": 1.0}]
     begun = settled(parse_recipe(SMALLEST | {"experts": experts}), 33)
+    assert begun.experts[0].model.window == begun.model.window == 6
     assert begun.experts[0].model.wall == "pairs" and begun.experts[1].model is None and len(begun.experts) == 2
     refuse_other_recipe(begun, parse_recipe(SMALLEST | {"experts": experts}))
     earlier = begun.model_copy(update={"experts": [begun.experts[0].model_copy(update={"model": None})]})
@@ -150,7 +179,7 @@ def test_what_was_given_or_begun_with_stays():
         "loss": {"fokker_planck_weight": 1e-4},
         "diffusion": {"v_min": 0.01, "t_eval": 3e-5},
         "calibration": {"rounds": 2, "denoising_fit": False},
-        "model": {"wall": True},
+        "model": {"wall": True, "window": 0},
     }
     given = parse_recipe(SMALLEST | given)
     assert settled(given, 33) == given
