@@ -8,10 +8,11 @@ import re
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from fpforce.molecule.residues import STANDARD, is_lone_alpha_carbon, is_solvent, standard_name
+from fpforce.molecule.residues import STANDARD, ion_symbol, is_lone_alpha_carbon, is_solvent, standard_name
 
 if TYPE_CHECKING:
     import mdtraj
+    from mdtraj.core.topology import Residue
 
 _LETTERS = ("H", "C", "N", "O", "S", "P", "F", "B", "I")
 _TWO_LETTERS = {"CL": "Cl", "BR": "Br"}
@@ -35,8 +36,8 @@ def correct_elements(topology: "mdtraj.Topology", guessed: bool = False) -> list
         standard = standard or (guessed and is_lone_alpha_carbon(residue))
         amino = standard or {"N", "CA", "C"} <= names
         molecular = amino or residue.n_atoms > 2
-        if residue.n_atoms == 1 and not standard:
-            changed += _named_ion(residue.atom(0), guessed)
+        if guessed and residue.n_atoms in (1, 2) and not standard:
+            _name_ion(residue)
         if not molecular or (is_solvent(residue) and not standard):
             continue
         for atom in residue.atoms:
@@ -55,16 +56,15 @@ def correct_elements(topology: "mdtraj.Topology", guessed: bool = False) -> list
     return changed
 
 
-def _named_ion(atom: "mdtraj.Atom", guessed: bool) -> list[tuple[str, str, str]]:
-    """A metal that its residue is named after, as ZN of ZN or ZN2, which readers without elements take for a site."""
+def _name_ion(residue: "Residue") -> None:
+    """Give an ion of a file without elements, as Na of SOD, that of its name: readers take letters of it for one. Names
+    of ions are no elements that they could contradict, so that this is no correction.
+    """
     import mdtraj
 
-    letters, of_residue = (re.sub(r"[^A-Za-z]", "", name).upper() for name in (atom.name, atom.residue.name))
-    unknown = atom.element is None or atom.element.symbol == "VS"
-    if not (guessed and unknown and letters == of_residue and letters in _IONS):
-        return []
-    atom.element = mdtraj.element.get_by_symbol(letters.capitalize())
-    return [(str(atom), "VS", atom.element.symbol)]
+    symbol = ion_symbol(residue)
+    if symbol is not None:
+        residue.atom(0).element = mdtraj.element.get_by_symbol(symbol)
 
 
 def _is_drude_particle(name: str, others: Collection[str]) -> bool:
@@ -96,7 +96,6 @@ def _symbol_of(name: str, symbol: str, standard: bool, guessed: bool) -> str:
 _AMERICIUM = 95  # the heaviest element of which there are compounds to simulate
 _OF_COFACTORS = ("FE", "ZN", "MG", "MN", "CU", "MO", "SI")
 _STATED = (*_OF_COFACTORS, "CO", "NI", "PT", "PD", "RU", "RH")  # CA, CD and HG are names of carbon and hydrogen, too
-_IONS = ("LI", "NA", "K", "RB", "CS", "MG", "CA", "SR", "BA", "MN", "FE", "CO", "NI", "CU", "ZN", "CD", "HG", "AL")
 _NOT_IN_MOLECULES = (
     "VS He Ne Ar Ca Cd Ce Co Cs Cf Cm Cr Ha Hf Hg Ho Hs Na Nb Nd Np No Os Pa Pb Pd Pm Po Pr Pu Sb Sc Sg Sm Sr In Ir Fm "
     "Fr Ba Bi Bk Be Bh"

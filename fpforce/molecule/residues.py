@@ -41,8 +41,13 @@ _ION_ELEMENTS = {
 ION_RESIDUES = {  # and the symbols with which names of their atoms begin
     "LI": "LI", "NA": "NA", "K": "K", "RB": "RB", "CS": "CS", "MG": "MG", "CA": "CA", "SR": "SR", "BA": "BA",
     "ZN": "ZN", "CL": "CL", "BR": "BR", "I": "I", "F": "F", "SOD": "NA", "POT": "K", "CLA": "CL", "CAL": "CA",
-    "CES": "CS", "LIT": "LI", "RUB": "RB", "IB": "IB", "CIO": "CS", "CIM": "CL", "CIP": "NA",
+    "CES": "CS", "LIT": "LI", "RUB": "RB", "BAR": "BA", "CAD": "CD", "IOD": "I", "IB": "IB", "CIO": "CS", "CIM": "CL",
+    "CIP": "NA",
 }
+_METALS = (  # ions whose residues are named after them
+    "LI", "NA", "K", "RB", "CS", "MG", "CA", "SR", "BA", "MN", "FE", "CO", "NI", "CU", "ZN", "CD", "HG", "AL", "AG",
+)
+_ANY_ION = ("ION", "IONS")  # residues that are called so whatever their ion is
 # fmt: on
 _CALCIUM = ("CA", "CAL", "ION", "IONS")  # residues whose only atom CA is no carbon
 _in_strands: dict[int, tuple[int, frozenset[int]]] = {}
@@ -133,6 +138,25 @@ def is_solvent(residue: "Residue") -> bool:
 
 def _ion_name(name: str) -> str:
     return name.upper().rstrip("+-0123456789")
+
+
+def ion_symbol(residue: "Residue") -> str | None:
+    """The symbol of the ion that a residue is, by the names of it and of its only atom, as Na of SOD; None of others.
+
+    A Drude particle may be beside the atom. A bead in a strand is no ion, whatever it is called.
+    """
+    atom, *more = residue.atoms
+    if any(other.name != f"D{atom.name}"[:4] for other in more) or _in_strand(residue):
+        return None
+    letters, of_residue = _ion_name(atom.name), _ion_name(residue.name)
+    found = None
+    if _has_name_of_ion(residue.name, atom.name):
+        found = ION_RESIDUES[of_residue]
+    elif of_residue in _ANY_ION:
+        found = ION_RESIDUES.get(letters)
+    elif letters == of_residue and letters in _METALS:
+        found = letters
+    return None if found is None or found == "IB" else found.capitalize()
 
 
 def _has_name_of_ion(residue: str, atom: str) -> bool:

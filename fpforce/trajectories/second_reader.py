@@ -101,7 +101,7 @@ def load_topology(path: Path) -> Read:
         element = None if reduced and mass > 0.0 else element_of(str(symbol), float(mass), str(name))
         if element is None:
             coarse[topology.n_atoms] = float(mass)
-        topology.add_atom(str(name), element or mdtraj.element.carbon, residues[key])
+        topology.add_atom(str(name), mdtraj.element.carbon if element is None else element, residues[key])
     for first, second in _attribute(universe, "bonds", []):
         topology.add_bond(topology.atom(first.index), topology.atom(second.index))
     guessed = not any(str(symbol).strip() for symbol in symbols)

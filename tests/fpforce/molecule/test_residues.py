@@ -41,16 +41,45 @@ def test_guessed_calcium_of_a_residue_called_k_is_carbon():
         ("ZN2", "ZN", "Zn"),
         ("MN", "MN", "Mn"),
         ("FE", "FE1", "Fe"),
-        ("DUM", "ZN", "VS"),
-        ("W", "W", "VS"),
+        ("CU2", "CU", "Cu"),
+        ("CD2", "CD", "Cd"),
+        ("NI", "NI", "Ni"),
+        ("SOD", "SOD", "Na"),  # names of CHARMM
+        ("CLA", "CLA", "Cl"),
+        ("POT", "POT", "K"),
+        ("CAL", "CAL", "Ca"),
+        ("CES", "CES", "Cs"),
+        ("LIT", "LIT", "Li"),
+        ("RUB", "RUB", "Rb"),
+        ("BAR", "BAR", "Ba"),
+        ("CAD", "CAD", "Cd"),
+        ("NA", "NA", "Na"),
+        ("NA+", "NA+", "Na"),
+        ("CL-", "Cl-", "Cl"),
+        ("CA2+", "CA", "Ca"),
+        ("ION", "NA", "Na"),
+        ("ION", "SOD", "Na"),
+        ("CIO", "Cs+", "Cs"),
+        ("IOD", "I", "I"),
+        ("IB", "IB", "guess"),
+        ("DUM", "ZN", "guess"),
+        ("W", "W", "guess"),
     ],
 )
-def test_metal_that_its_residue_is_named_after_has_its_element(residue, atom, symbol):
-    topology = strand([residue], atom, "VS")
+@pytest.mark.parametrize("guess", ["VS", "C", "S"])
+def test_ion_has_the_element_of_its_name_where_the_file_has_none(residue, atom, symbol, guess):
+    topology = strand([residue], atom, guess)
+    assert not correct_elements(topology, guessed=True)  # nothing that the file says
+    assert topology.atom(0).element.symbol == (guess if symbol == "guess" else symbol)
+    assert symbol == "guess" or is_solvent(topology.residue(0))
+    stated = strand([residue], atom, guess)  # by a file that has elements
+    assert not correct_elements(stated) and stated.atom(0).element.symbol == guess
+
+
+def test_bead_of_a_strand_has_no_element_of_an_ion():
+    topology = strand(["CO", "NI", "K"], atom=None, symbol="C", bonded=True)
     correct_elements(topology, guessed=True)
-    assert topology.atom(0).element.symbol == symbol
-    stated = strand([residue], atom, "VS")  # by a file that has elements
-    assert not correct_elements(stated) and stated.atom(0).element.symbol == "VS"
+    assert {atom.element.symbol for atom in topology.atoms} == {"C"}
 
 
 def test_atom_without_a_name_is_a_site():
@@ -97,3 +126,6 @@ def test_ion_with_a_drude_particle_is_one():
     topology = strand(["POT"], "POT", "K")
     topology.add_atom("DPOT", mdtraj.element.virtual, topology.residue(0))
     assert is_solvent(topology.residue(0))
+    topology.atom(0).element = mdtraj.element.phosphorus  # as a reader takes POT for
+    correct_elements(topology, guessed=True)
+    assert [atom.element.symbol for atom in topology.atoms] == ["K", "VS"]

@@ -9,6 +9,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.reference.peptide import build_peptide
 from fpforce.trajectories import second_reader
 from fpforce.trajectories.bead_frames import read_bead_frames
+from fpforce.trajectories.topology_files import read_topology
 
 MDAnalysis = pytest.importorskip("MDAnalysis")
 FRAMES, EDGE_NM = 12, 3.0
@@ -228,3 +229,29 @@ def test_h5md_is_known_by_its_content(given, tmp_path, name):
 def test_hdf5_of_mdtraj_is_still_read_by_it(peptide, given, tmp_path):
     peptide.save(str(tmp_path / "own.h5"))
     assert not second_reader.reads_trajectory(tmp_path / "own.h5")
+
+
+@pytest.mark.parametrize("suffix", [".gro", ".crd"])
+def test_ions_of_files_without_elements_are_what_their_names_say(tmp_path, suffix):
+    """Readers take SOD, CLA, CAL and CU2 for S, C, C and C, LP1 for carbon."""
+    topology, positions = build_peptide("LKA", app.ForceField("amber99sbildn.xml"), 1)
+    both = mdtraj.Topology.from_openmm(topology)
+    both._bonds = []
+    others, chain = [("SOD", "SOD"), ("CLA", "CLA"), ("CU2", "CU"), ("CAL", "CAL")], both.add_chain()
+    for number, (residue, atom) in enumerate(others, start=101):
+        both.add_atom(atom, mdtraj.element.sodium, both.add_residue(residue, chain, resSeq=number))
+    away = positions.mean(axis=0) + [[2.0 + k, 0.0, 0.0] for k in range(len(others))]
+    mdtraj.Trajectory([np.concatenate([positions, away])], both).save(str(tmp_path / "given.pdb"))
+    MDAnalysis.Universe(str(tmp_path / "given.pdb")).atoms.write(str(tmp_path / f"given{suffix}"))
+    read = read_topology(tmp_path / f"given{suffix}")
+    assert [residue.atom(0).element.symbol for residue in [*read.residues][-4:]] == ["Na", "Cl", "Cu", "Ca"]
+    frames = read_bead_frames(tmp_path / "given.pdb", tmp_path / f"given{suffix}", beads="heavy")
+    assert {"SOD": 1, "CLA": 1, "CU2": 1, "CAL": 1} in [left.residues for left in frames.report.left_out]
+    assert not frames.report.warnings
+
+
+def test_lone_pair_of_a_file_without_elements_has_no_mass(given, tmp_path):
+    universe = MDAnalysis.Universe(str(given))
+    universe.atoms[-1].name = "LP1"
+    universe.atoms.write(str(tmp_path / "given.crd"))
+    assert [*read_topology(tmp_path / "given.crd").atoms][-1].element is mdtraj.element.virtual
