@@ -16,6 +16,7 @@ import numpy as np
 
 from fpforce.foundation.errors import InputError
 from fpforce.trajectories.formats import CHARMM_COORDINATES, format_of, unpacked
+from fpforce.trajectories.h5md import refuse_unread
 
 if TYPE_CHECKING:
     import mdtraj
@@ -157,6 +158,8 @@ def _opened(path: Path, n_atoms: int) -> Any:
     from MDAnalysis.coordinates.core import get_reader_for
 
     file = str(unpacked(path))
+    if format_of(path) == ".h5md":
+        refuse_unread(Path(file))
     reader = get_reader_for(file, format=_name(path))(file, n_atoms=n_atoms)
     if reader.n_atoms != n_atoms:
         raise InputError(
