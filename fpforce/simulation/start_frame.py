@@ -13,8 +13,8 @@ from fpforce.molecule.periodic import box_vectors_of, whole_frame
 from fpforce.simulation.replicas import BondLimits
 from fpforce.trajectories.files import existing_file, holds_topology, load_frame
 from fpforce.trajectories.formats import format_of, readable
-from fpforce.trajectories.pdb_boxes import give_boxes
 from fpforce.trajectories.several_chains import whole_beads
+from fpforce.trajectories.text_boxes import give_boxes
 from fpforce.trajectories.topology_files import read_topology
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from fpforce.trajectories.atom_frames import AtomFrames, frames_without_box, has
 from fpforce.trajectories.collected import steps_of
 from fpforce.trajectories.file_notices import notices
 from fpforce.trajectories.formats import format_of, readable, unpacked
-from fpforce.trajectories.pdb_boxes import give_boxes
 from fpforce.trajectories.quiet import native_output_silenced
 from fpforce.trajectories.streamed import medians
+from fpforce.trajectories.text_boxes import give_boxes
 from fpforce.trajectories.text_ends import whole_frames_before_end
 from fpforce.trajectories.topology_files import put_right
 from fpforce.trajectories.trr import frames_with_positions
@@ -194,6 +194,7 @@ def read_atoms(
         part = _complete_frames(path, topology, atoms) if readable_frames else None
         if part is None:
             raise unreadable(path, topology, error, readable_frames) from None
+        give_boxes(part, path, slice(None))
         incomplete = True
         all_frames = True
     if kept is not None and mixed:

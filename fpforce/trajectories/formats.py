@@ -22,6 +22,7 @@ from typing import IO, cast
 from fpforce.trajectories.dangerous_formats import refuse_dangerous
 from fpforce.trajectories.lammps_dumps import plain_dump
 from fpforce.trajectories.mended_texts import mended
+from fpforce.trajectories.xyz_comments import refuse_other_columns
 
 CHARMM_COORDINATES = ".card"  # a name of our own for .crd and .cor of CHARMM: mdtraj's .crd is AMBER's
 GROMACS_TOPOLOGY = ".itp"  # and .top, which AMBER has too
@@ -95,7 +96,8 @@ def unpacked(path: str | Path) -> Path:
 def readable(path: str | Path) -> Iterator[str]:
     """The path as text for mdtraj: itself, or a link to it with an ASCII name and the extension of its format.
 
-    Raises ValueError for a file that would end the process instead of an error (dangerous_formats).
+    Raises ValueError for a file that would end the process instead of an error (dangerous_formats), InputError for an
+    .xyz whose positions are in other columns.
     """
     path = Path(path)
     suffix = format_of(path)
@@ -105,6 +107,10 @@ def readable(path: str | Path) -> Iterator[str]:
         suffix = suffix.removesuffix(packing_of(path))
     if file.is_file():
         refuse_dangerous(file, suffix)
+        if suffix in (".xyz", ".xyz.gz"):
+            with _open(file) as text:
+                comment = [text.readline(), text.readline()][1]
+            refuse_other_columns(path, comment.decode(errors="replace"))
     if file.name.endswith(suffix) and suffix and str(file).isascii():
         yield str(file)
         return
