@@ -24,6 +24,7 @@ from fpforce.molecule.periodic import bonded_molecules
 from fpforce.trajectories.arrays import read_array, read_some
 from fpforce.trajectories.atom_checks import ChemicalBonds
 from fpforce.trajectories.atom_frames import AtomFrames
+from fpforce.trajectories.bohr import refuse_bohr
 from fpforce.trajectories.files import (
     holds_topology,
     is_array,
@@ -200,6 +201,7 @@ def resolve(
     other_names = name_warnings(paths, given.topology, Path(own_file) if isinstance(own_file, str | Path) else None)
     sample = _sample(first, given, length_unit)
     coarse_da = {} if table is not None else mark_coarse(given.topology, sample, given.masses_da)
+    refuse_bohr(given.topology, sample, first, coarse_da)
     whole = complete_bonds(given.topology, sample, lists_bonds=given.lists_bonds, coarse=coarse_da)
     given_table = table is not None
     if table is None:
