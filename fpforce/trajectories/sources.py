@@ -20,6 +20,7 @@ from fpforce.molecule.bonds_by_distance import SampleFrames
 from fpforce.molecule.chains import chain_numbers
 from fpforce.molecule.coarse import USUAL_MASS_DA, mark_coarse
 from fpforce.molecule.mapping import BeadChoice, choose_beads, list_beads
+from fpforce.molecule.misnamed import off_the_backbone
 from fpforce.molecule.periodic import bonded_molecules
 from fpforce.trajectories.arrays import read_array, read_some
 from fpforce.trajectories.atom_checks import ChemicalBonds
@@ -156,6 +157,9 @@ class Sources:
             for pair, source in self.bond_sources.items()
         )
         lines = [*self.other_names, *(f"{gap}: no torsion or bond leads across" for gap in self.gaps)]
+        if isinstance(self.source, MappedFiles):
+            of_beads = {atom for bead in self.source.table.beads for atom in bead.atoms}
+            lines += off_the_backbone(self.source.topology, of_beads)
         if assumed:
             lines.append(
                 f"{assumed} bonds between residues are assumed, each with the next: the topology lists none between "

@@ -119,3 +119,49 @@ def test_peptide_that_is_one_residue_has_the_bonds_of_its_atoms(tmp_path):
     assert set(found) == {tuple(sorted((a.index, b.index))) for a, b in peptide.topology.bonds}
     table = read_bead_frames(*files(tmp_path, single), beads="name CA").beads
     assert table.bonds == tuple((i, i + 1) for i in range(9))
+
+
+def exchanged(peptide, number, names_alone, name="XYZ"):
+    """The peptide with CA and CB of a residue in each other's place: their names alone, or atoms with their names."""
+    topology, order = mdtraj.Topology(), []
+    chain = topology.add_chain("A")
+    for residue in peptide.topology.residues:
+        atoms = list(residue.atoms)
+        names = [atom.name for atom in atoms]
+        if residue.index == number:
+            i, j = names.index("CA"), names.index("CB")
+            names[i], names[j] = names[j], names[i]
+            if not names_alone:
+                atoms[i], atoms[j] = atoms[j], atoms[i]
+        added = topology.add_residue(name if residue.index == number else residue.name, chain, resSeq=residue.resSeq)
+        for atom, own in zip(atoms, names, strict=True):
+            topology.add_atom(own, atom.element, added)
+            order.append(atom.index)
+    return mdtraj.Trajectory(peptide.xyz[:, order], topology)
+
+
+@pytest.mark.parametrize("topology_name", ["given.pdb", "given.gro"])
+@pytest.mark.parametrize("name", ["XYZ", "ALA"])
+@pytest.mark.parametrize("beads", ["ca", "backbone", "heavy", {"a": "resid 1", "b": "resid 2", "c": "resid 3 to 5"}])
+def test_names_and_not_the_order_of_atoms_say_which_is_ca(tmp_path, topology_name, name, beads):
+    peptide = built("LKAKL")
+    right = read_bead_frames(*files(tmp_path, peptide, topology_name), beads=beads)
+    found = read_bead_frames(*files(tmp_path, exchanged(peptide, 3, False, name), topology_name), beads=beads)
+    places = {(bead.residue_index, bead.name): place for place, bead in enumerate(found.beads.beads)}
+    order = [places[bead.residue_index, bead.name] for bead in right.beads.beads]
+    np.testing.assert_allclose(found.positions_nm[:, order], right.positions_nm, atol=2e-3)
+    back = {place: bead for bead, place in enumerate(order)}
+    assert {tuple(sorted((back[i], back[j]))) for i, j in found.beads.bonds} == set(right.beads.bonds)
+    assert not found.report.warnings
+
+
+@pytest.mark.parametrize("beads", ["ca", "backbone", "heavy"])
+def test_ca_that_is_not_between_n_and_c_is_said(tmp_path, beads):
+    """As where the topology lists the atoms of a residue that nobody knows in another order than the trajectory."""
+    peptide = exchanged(built("LKAKL"), 3, names_alone=True)
+    frames = read_bead_frames(*files(tmp_path, peptide, "given.gro"), beads=beads)
+    (line,) = frames.report.warnings
+    assert line.startswith("the bead XYZ4-CA is not between N and C of its residue by the bonds that the frames show")
+    assert "but CB is: " in line and "in another order than the trajectory" in line
+    with pytest.raises(InputError, match="in another order than the trajectory"):  # whose bonds everybody knows
+        read_bead_frames(*files(tmp_path, exchanged(built("LKAKL"), 3, True, "ALA"), "given.gro"), beads=beads)
