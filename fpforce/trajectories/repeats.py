@@ -12,19 +12,24 @@ from pathlib import Path
 import numpy as np
 
 from fpforce.trajectories.collected import Collected, advise, pieces_of
+from fpforce.trajectories.moved_copies import (
+    BEADS_OF_A_SHAPE,
+    PAIRS_AT_ONCE,
+    SAME_SHAPE_NM,
+    SAME_WITHIN_NM,
+    moved_in_order,
+    superposed,
+)
+from fpforce.trajectories.moved_copies import shapes as shapes_of
 
 _FILE_PRECISION_NM = 1e-3  # of an .xtc
-_SAME_WITHIN_NM = 1.5e-3
-_PAIRS_AT_ONCE = 10_000
 _FRAMES_OF_A_GROUP, _MOST_BITS = 500_000, 8  # 2**8 groups are as many files
 _FEWEST_TO_ROUND, _BEADS_OF_A_KEY = 4, 6
+_FEWEST_IN_ORDER = 3
 _FEWEST_TO_MOVE = 8  # of fewer beads frames are alike by chance, where they may lie anywhere
-_BEADS_OF_A_SHAPE = 5
 # Each of the cells' grids lies a part of a width beside the one before. The edge of one grid at most is between two
 # distances that differ by less than this part, so that one grid more than distances has none between any of a frame's.
 _CELL_NM = 0.014  # a seventh is 0.002 nm, above what two roundings change a distance by
-_SAME_SHAPE_NM = 3e-3
-_FRAMES_IN_ORDER, _NEARLY_ALL = 20, 0.9
 _NEXT_ONES = 4
 _BY_CHANCE = 1e-3  # of the frames of a file
 
@@ -34,8 +39,8 @@ def repeats(pieces: Sequence[np.ndarray], scratch: Path | None = None) -> tuple[
 
     pieces: one array (frames, n, 3) in nm a file. Of four beads or more frames are alike within the precision of
     coordinates in files, since a run may be given in two formats; of fewer, number by number. Of eight beads or more
-    they are alike, too, where one is moved and turned, but not mirrored; of four to seven, where all frames of a file
-    are those of another so. scratch: a folder for what would take memory
+    they are alike, too, where one is moved and turned, but not mirrored; of three to seven, where a whole file is
+    another's frames in order so, be it of every k-th one or of a stretch. scratch: a folder for what would take memory
     with every frame.
     """
     ends = np.cumsum([len(piece) for piece in pieces])
@@ -48,20 +53,20 @@ def repeats(pieces: Sequence[np.ndarray], scratch: Path | None = None) -> tuple[
         for part in pieces_of(piece):
             keys.add(_keys(part))
             if beads >= _FEWEST_TO_MOVE:
-                shapes.add(_shapes(part))
+                shapes.add(shapes_of(part))
     for earlier, later in map(_alike, keys.groups()):
-        for start in range(0, len(later), _PAIRS_AT_ONCE):
-            before, now = (numbers[start : start + _PAIRS_AT_ONCE] for numbers in (earlier, later))
+        for start in range(0, len(later), PAIRS_AT_ONCE):
+            before, now = (numbers[start : start + PAIRS_AT_ONCE] for numbers in (earlier, later))
             distances = np.abs(_frames(pieces, ends, before) - _frames(pieces, ends, now)).max(axis=(1, 2))
-            near = distances <= _SAME_WITHIN_NM
+            near = distances <= SAME_WITHIN_NM
             shared.update(_files(ends, before[near], now[near]))
             found.add(np.stack([before[near], now[near]], axis=1))
             for piece in pieces:
                 advise(piece, "MADV_DONTNEED")
     if beads >= _FEWEST_TO_MOVE:
         shared.update(_moved(pieces, ends, shapes.array(), found, scratch))
-    elif beads >= _FEWEST_TO_ROUND:
-        shared.update(_moved_in_order(pieces, _of_later(shared, len(pieces))))
+    elif beads >= _FEWEST_IN_ORDER:
+        shared.update(moved_in_order(pieces, _of_later(shared, len(pieces))))
     return _of_later(shared, len(pieces)), dict(shared)
 
 
@@ -90,48 +95,22 @@ def _moved(
             keys.add(_cells(part, grid / grids))
         for group in keys.groups():
             earlier, later = _of_one_shape(group, shapes)
-            for start in range(0, len(later), _PAIRS_AT_ONCE):
-                before, now = (numbers[start : start + _PAIRS_AT_ONCE] for numbers in (earlier, later))
+            for start in range(0, len(later), PAIRS_AT_ONCE):
+                before, now = (numbers[start : start + PAIRS_AT_ONCE] for numbers in (earlier, later))
                 new = origins[now] == now
                 before, now = before[new], now[new]
-                near = _superposed(_frames(pieces, ends, before), _frames(pieces, ends, now)) <= _SAME_WITHIN_NM
+                near = superposed(_frames(pieces, ends, before), _frames(pieces, ends, now)) <= SAME_WITHIN_NM
                 origins[now[near][::-1]] = before[near][::-1]  # the earliest is set last
                 for array in (*pieces, shapes):
                     advise(array, "MADV_DONTNEED")
     shared: Counter[tuple[int, int]] = Counter()
-    for start in range(0, len(shapes), _PAIRS_AT_ONCE):
-        now = np.arange(start, min(start + _PAIRS_AT_ONCE, len(shapes)))
+    for start in range(0, len(shapes), PAIRS_AT_ONCE):
+        now = np.arange(start, min(start + PAIRS_AT_ONCE, len(shapes)))
         now = now[origins[now] != now]
         shared.update(_files(ends, _first_of(origins, now), now))
     for pairs in pieces_of(as_they_lie):
         shared.subtract(_files(ends, _first_of(origins, pairs[:, 1]), pairs[:, 1]))
     return {pair: count for pair, count in shared.items() if count > _BY_CHANCE * len(pieces[pair[1]])}
-
-
-def _moved_in_order(pieces: Sequence[np.ndarray], known: Sequence[int]) -> dict[tuple[int, int], int]:
-    """The same of files that hold another's frames from the first to the last: of few beads frames are alike by chance,
-    and many in a row are not, but for rigid ones. known: how many of each were found as they lie.
-    """
-    shared: dict[tuple[int, int], int] = {}
-    of_a_length: dict[int, list[tuple[int, np.ndarray]]] = {}
-    for number, piece in enumerate(pieces):
-        some = _shapes(piece[np.linspace(0, len(piece) - 1, _FRAMES_IN_ORDER).astype(int)])
-        rigid = (np.abs(some[1:] - some[:-1]).max(axis=1) < _SAME_SHAPE_NM).any()
-        if known[number] == len(piece) or len(piece) < _FRAMES_IN_ORDER or rigid:
-            continue
-        earlier = of_a_length.setdefault(len(piece), [])
-        twin = next((other for other, theirs in earlier if np.abs(theirs - some).max() < _SAME_SHAPE_NM), None)
-        if twin is None:
-            earlier.append((number, some))
-            continue
-        parts = (slice(start, start + _PAIRS_AT_ONCE) for start in range(0, len(piece), _PAIRS_AT_ONCE))
-        near = (_superposed(pieces[twin][part], piece[part]) <= _SAME_WITHIN_NM for part in parts)
-        count = sum(int(np.count_nonzero(each)) for each in near)
-        if count > max(
-            _NEARLY_ALL * len(piece), known[number]
-        ):  # few beads may lie in a plane, and be their own mirror image
-            shared[twin, number] = count - known[number]
-    return shared
 
 
 def _first_of(origins: np.ndarray, numbers: np.ndarray) -> np.ndarray:
@@ -151,7 +130,7 @@ def _of_one_shape(keys: np.ndarray, shapes: np.ndarray) -> tuple[np.ndarray, np.
     for step in range(1, _NEXT_ONES + 1):
         two = np.sort(np.stack([order[:-step], order[step:]]), axis=0)
         pairs.append(two[:, keys[two[0], 0] == keys[two[1], 0]])
-    close = [two[:, np.abs(distances[two[0]] - distances[two[1]]).max(axis=1) < _SAME_SHAPE_NM] for two in pairs]
+    close = [two[:, np.abs(distances[two[0]] - distances[two[1]]).max(axis=1) < SAME_SHAPE_NM] for two in pairs]
     earlier, later = np.unique(np.concatenate(close, axis=1)[::-1], axis=1)[::-1]
     return keys[earlier, 1], keys[later, 1]
 
@@ -161,8 +140,8 @@ def _numbers(count: int, folder: Path | None) -> np.ndarray:
     if folder is None:
         return np.arange(count)
     numbers = np.memmap(folder / "origins", dtype=np.int64, mode="w+", shape=(count,))
-    for start in range(0, count, _PAIRS_AT_ONCE):
-        numbers[start : start + _PAIRS_AT_ONCE] = np.arange(start, min(start + _PAIRS_AT_ONCE, count))
+    for start in range(0, count, PAIRS_AT_ONCE):
+        numbers[start : start + PAIRS_AT_ONCE] = np.arange(start, min(start + PAIRS_AT_ONCE, count))
     return numbers
 
 
@@ -171,16 +150,9 @@ def _files(ends: np.ndarray, earlier: np.ndarray, later: np.ndarray) -> Iterator
     return zip(*(np.searchsorted(ends, frames, side="right").tolist() for frames in (earlier, later)), strict=True)
 
 
-def _shapes(piece: np.ndarray) -> np.ndarray:
-    """Distances (frames, 10) between five beads of frames (frames, n, 3), which no motion of the whole changes."""
-    some = piece[:, np.linspace(0, piece.shape[1] - 1, _BEADS_OF_A_SHAPE).round().astype(int)]
-    first, second = np.triu_indices(_BEADS_OF_A_SHAPE, k=1)
-    return np.linalg.norm(some[:, first] - some[:, second], axis=-1)
-
-
 def _keyed() -> np.ndarray:
     """Which of these distances make a key: all but those of neighbours, which vary least."""
-    first, second = np.triu_indices(_BEADS_OF_A_SHAPE, k=1)
+    first, second = np.triu_indices(BEADS_OF_A_SHAPE, k=1)
     return np.flatnonzero(second - first > 1)
 
 
@@ -191,19 +163,6 @@ def _cells(shapes: np.ndarray, beside: float) -> np.ndarray:
     cells = np.floor(shapes[:, _keyed()] / _CELL_NM + beside).astype(np.int64)
     odd = np.random.default_rng(0).integers(1 << 62, size=cells.shape[1]) * 2 + 1  # which mix the bits of a product
     return (cells * odd).sum(axis=1)
-
-
-def _superposed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """How far at most, (frames,), one coordinate of a bead lies beside its other, of frames (frames, n, 3) that are
-    moved and turned onto each other.
-
-    Source: W. Kabsch, Acta Cryst. A32, 922 (1976).
-    """
-    first, second = (frames.astype(np.float64) for frames in (first, second))
-    first, second = (frames - frames.mean(axis=1, keepdims=True) for frames in (first, second))
-    left, _, right = np.linalg.svd(np.swapaxes(second, 1, 2) @ first)
-    left[:, :, -1] *= np.sign(np.linalg.det(left @ right))[:, None]
-    return np.abs(first - second @ (left @ right)).max(axis=(1, 2))
 
 
 class _Keys:

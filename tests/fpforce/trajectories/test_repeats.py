@@ -52,6 +52,30 @@ def test_copies_of_a_stiff_molecule_are_repeats():
     assert repeats.repeats(pieces) == ([0, 40, 40], {(0, 1): 40, (0, 2): 40})
 
 
+@pytest.mark.parametrize("beads", [3, 4, 5, 7])
+@pytest.mark.parametrize("part", [slice(None), slice(None, None, 3), slice(120, 300), slice(7, None, 5)])
+@pytest.mark.parametrize("first", [True, False])
+def test_moved_parts_of_few_beads_are_repeats(beads, part, first):
+    """As `trjconv -fit -skip 3` writes them, whichever is given first; independent runs share none."""
+    bonds_vibrate = 0.02 * np.random.default_rng(1).normal(size=(FRAMES, beads, 3)).astype(np.float32)
+    exact = as_xtc_writes(chain(FRAMES, beads=beads) + bonds_vibrate)
+    copy = as_xtc_writes(fitted(exact[part]) + np.float32([1.0, -2.0, 3.0]))
+    others = [as_xtc_writes(chain(count, seed, beads)) for seed, count in ((5, FRAMES), (6, 2 * FRAMES), (7, 50))]
+    pieces = [others[0], *((exact, copy) if first else (copy, exact)), *others[1:]]
+    assert repeats.repeats(pieces) == ([0, 0, len(copy), 0, 0], {(1, 2): len(copy)})
+    assert repeats.repeats([exact, copy[::-1]]) == ([0, 0], {})
+
+
+@pytest.mark.parametrize("beads", [4, 5, 7])
+def test_parts_of_few_beads_that_are_mirrored_or_resemble_each_other_are_no_repeats(beads):
+    exact = chain(FRAMES, beads=beads)
+    assert repeats.repeats([exact, exact[::3] * np.float32([-1, 1, 1])]) == ([0, 0], {})
+    noise = np.random.default_rng(1).normal(size=(2, 5000, beads, 3))
+    for width in (0.003, 0.006, 0.01, 0.02):
+        one, other = (chain(1, beads=beads) + width * each + 3.0 * each[:, :1] for each in noise)
+        assert repeats.repeats([one, other[::7]]) == ([0, 0], {})
+
+
 @pytest.mark.parametrize("beads", [4, 5, 7])
 def test_whole_copies_of_few_beads_are_repeats(tmp_path, beads):
     exact = as_xtc_writes(chain(FRAMES, beads=beads))
@@ -72,7 +96,7 @@ def test_rigid_molecules_of_few_beads_are_no_repeats():
 
 def test_each_frame_of_three_copies_counts_once(monkeypatch, tmp_path):
     monkeypatch.setattr(repeats, "_FRAMES_OF_A_GROUP", 50)
-    monkeypatch.setattr(repeats, "_PAIRS_AT_ONCE", 7)
+    monkeypatch.setattr(repeats, "PAIRS_AT_ONCE", 7)
     pieces = [as_xtc_writes(p) for p in (chain(100), chain(100)[50:], fitted(chain(100)))]
     assert repeats.repeats(pieces, tmp_path) == ([0, 50, 100], {(0, 1): 50, (0, 2): 100})
 

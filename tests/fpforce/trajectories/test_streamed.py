@@ -47,7 +47,7 @@ def test_steps_lead_over_the_edges_of_pieces(monkeypatch):
 
 def test_repeats_are_found_on_the_disk_as_in_memory(monkeypatch, tmp_path):
     monkeypatch.setattr(repeats, "_FRAMES_OF_A_GROUP", 50)
-    monkeypatch.setattr(repeats, "_PAIRS_AT_ONCE", 7)
+    monkeypatch.setattr(repeats, "PAIRS_AT_ONCE", 7)
     own = np.random.default_rng(0).normal(size=(400, 5, 3)).astype(np.float32)
     pieces = [np.concatenate([own[:200], own[:3]]), own[150:300], np.concatenate([own[300:], own[:50]])]
     assert repeats.repeats(pieces) == ([3, 50, 50], {(0, 0): 3, (0, 1): 50, (0, 2): 50})
