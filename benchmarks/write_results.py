@@ -395,10 +395,11 @@ SECTIONS = (
         "What single parts do",
         "strangers_parts",
         "strangers.py CASE --variants VARIANT",
-        "The same with a part left out or changed. All but `with windows` and `without a wall` are of earlier "
-        "versions, each named by what it lacked or had, so that the command makes other figures now; all but `with "
-        "windows` were simulated from the most open and the most closed frame. `with windows` is `model.window=6` "
-        "([Windows](../method.md#windows)). `without a wall` is `default` with "
+        "The same with a part left out or changed. All but `without windows` are of earlier versions, each named by "
+        "what it lacked or had, so that the command makes other figures now; all but `without windows` and `windows "
+        "that see all noise` were simulated from the most open and the most closed frame. `without windows` is "
+        "`default` with `model.window=0` ([Windows](../method.md#windows)); the stretches of `windows that see all "
+        "noise` saw distances at t itself. `without a wall` is `without windows` with "
         "`model.wall=false` and eight rounds ([Wall](../method.md#wall)). `alpha that grows`: "
         "`loss.fokker_planck_weight` grew with the size of the molecule, and the noise of the term was let be "
         "([Losses](../method.md#losses)). Where a molecule has two floors, its data were made anew in between, by the "

@@ -1,13 +1,14 @@
 """How many frames are enough, and what forces and mean forces save of them: alanine dipeptide.
 
-python benchmarks/studies/learning_curve.py run1.npz run2.npz all_atoms.pdb [--frames 100 300 1000 3000 20000]
-[--labels none forces mean] [--seeds 3] [--steps 20000] [--quick]
+python benchmarks/studies/learning_curve.py [--frames 100 300 536 1000 3000 20000] [--labels none forces mean]
+[--seeds 3] [--steps 8000] [--runs-of-all-atoms run1.npz run2.npz all_atoms.pdb] [--quick]
 
-The .npz files hold `positions` (nm) and `forces` (kJ/mol/nm) of all atoms of two independent runs by the protocol of
-examples/alanine_dipeptide; the second is the reference. These are not in the repository; --quick takes the excerpt that
-is, for both. Frames are taken evenly from the first run, and are trained on without forces, with the forces of the run,
-or with mean forces made here; each with and without the Fokker-Planck term, with the same number of steps, whatever the
-number of frames. Judged is a simulation from both basins, in the (phi, psi) plane. What is done lies in
+Frames are taken evenly from the first run of examples/alanine_dipeptide, and are trained on without forces, with the
+forces of the run, or with mean forces made here; each with and without the Fokker-Planck term, with the same number of
+steps, whatever the number of frames. The repository has forces on 536 frames: up to there all three have the same
+frames, beyond it those without forces go on. Longer runs with forces may be given: .npz files with `positions` (nm) and
+`forces` (kJ/mol/nm) of all atoms, the second of which is the reference. Judged is a simulation from both basins, in the
+(phi, psi) plane, against the second run, with the whole first run as the floor. What is done lies in
 runs/learning_curve and is not made again; writes docs/results/learning_curve.json and .md.
 """
 
@@ -27,6 +28,8 @@ from workbench.hardware import describe_hardware
 from workbench.places import ALANINE
 from workbench.tiny import SMALL
 
+HEAVY, BEADS = ALANINE / "alanine_dipeptide.pdb", ALANINE / "start_negative.pdb"
+EXCERPT = 536  # frames with forces in the repository
 LABELS = ("none", "forces", "mean")
 TERMS = {"with": (), "without": ("loss.fokker_planck_weight=0",)}
 TEMPERATURE_K, LARGEST_BATCH = 300.0, 512
@@ -35,26 +38,24 @@ STARTS = ("negative", "positive")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="*", type=Path, metavar="run1.npz run2.npz all_atoms.pdb")
-    parser.add_argument("--frames", type=int, nargs="*", default=[100, 300, 1000, 3000, 20_000])
+    parser.add_argument("--runs-of-all-atoms", dest="files", nargs=3, type=Path, metavar="FILE")
+    parser.add_argument("--frames", type=int, nargs="*", default=[100, 300, 536, 1000, 3000, 20_000])
     parser.add_argument("--labels", nargs="*", choices=LABELS, default=list(LABELS))
     parser.add_argument("--fokker-planck", nargs="*", choices=TERMS, default=list(TERMS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--averaged", type=float, default=10.0, help="picoseconds of a mean force")
     parser.add_argument("--replicas", type=int, default=128, help="from each start")
     parser.add_argument("--picoseconds", type=float, default=400.0, help="of the simulation")
     chosen = options.parse(
         parser, frames=[120], seeds=1, steps=20, averaged=0.5, replicas=2, picoseconds=2.0, fokker_planck=["with"]
     )
-    if chosen.quick and not chosen.files:
-        chosen.files = [ALANINE / name for name in ("forces_excerpt.npz", "forces_excerpt.npz", "forces_excerpt.pdb")]
-    if len(chosen.files) != 3:
-        parser.error("two runs with forces and their topology are needed")
     rows = []
-    for frames, label, term, seed in itertools.product(
-        chosen.frames, chosen.labels, chosen.fokker_planck, range(chosen.seeds)
+    for seed, frames, label, term in itertools.product(
+        range(chosen.seeds), chosen.frames, chosen.labels, chosen.fokker_planck
     ):
+        if label != "none" and frames > EXCERPT and not chosen.files:
+            continue
         rows.append(run(frames, label, term, seed, chosen))
         print(json.dumps(rows[-1]), flush=True)
     result = {"hardware": describe_hardware(), "steps": chosen.steps, "averaged_ps": chosen.averaged, "rows": rows}
@@ -86,17 +87,16 @@ def run(frames: int, label: str, term: str, seed: int, chosen: argparse.Namespac
     from fpforce.training.train import train
 
     folder.mkdir(parents=True, exist_ok=True)
-    first, second, topology = chosen.files
-    data = training_file(frames, label == "mean", chosen)
+    data, topology = training_file(frames, label == "mean", chosen)
     held = 0.1 if frames >= 300 else 0.0  # of a hundred frames all are needed
     recipe = {
         "data": {
             "trajectories": str(data),
             "topology": str(topology),
             "beads": "backbone5",
-            "length_unit": "nm",
             "held_out": held,
         }
+        | ({"length_unit": "nm"} if data.suffix == ".npz" else {})
         | ({} if label == "none" else {"forces": str(data)}),
         "temperature_k": TEMPERATURE_K,
         "output": str(folder),
@@ -115,12 +115,13 @@ def run(frames: int, label: str, term: str, seed: int, chosen: argparse.Namespac
     if not (folder / "model.pt").exists():
         export(folder / "model.ckpt", folder / "model.pt")
     simulations = [simulated(folder, start, 2 * seed + number, chosen) for number, start in enumerate(STARTS)]
+    first, second, judged_by = chosen.files or (*_beads_of_runs(chosen), BEADS)
     evaluate(
         folder / "model.pt",
         second,
         simulations,
-        topology=topology,
-        training=None if first == second else first,  # as in --quick
+        topology=judged_by,
+        training=first,
         output=folder,
         overwrite=True,
     )
@@ -139,24 +140,30 @@ def run(frames: int, label: str, term: str, seed: int, chosen: argparse.Namespac
     return row
 
 
-def training_file(frames: int, averaged: bool, chosen: argparse.Namespace) -> Path:
-    """.npz of so many frames of the first run, with its forces or with mean forces, made when missing."""
+def training_file(frames: int, averaged: bool, chosen: argparse.Namespace) -> tuple[Path, Path]:
+    """So many frames of the first run and their topology, with the run's forces or mean forces where it has forces;
+    made when missing.
+    """
+    import mdtraj
+
     folder = chosen.runs / "learning_curve"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not chosen.files and frames > EXCERPT:
+        path = folder / f"heavy_{frames}.xtc"
+        if not path.exists():
+            run = mdtraj.load(ALANINE / "train.xtc", top=HEAVY)
+            run[_evenly(len(run), frames, "train.xtc")].save_xtc(path)
+        return path, HEAVY
+    run, _, topology = chosen.files or (ALANINE / "forces_excerpt.npz", None, ALANINE / "forces_excerpt.pdb")
     path = folder / f"{'mean' if averaged else 'single'}_{frames}.npz"
     if path.exists():
-        return path
-    folder.mkdir(parents=True, exist_ok=True)
-    run, _, topology = chosen.files
+        return path, topology
     with np.load(run) as content:
-        count = len(content["positions"])
-        if frames > count:
-            raise SystemExit(f"{run} has {count} frames, and {frames} are wanted; give fewer with --frames")
-        taken = np.linspace(0, count - 1, frames).round().astype(int)
+        taken = _evenly(len(content["positions"]), frames, run)
         positions_nm, forces = content["positions"][taken], content["forces"][taken]
     if not averaged:
         np.savez(path, positions=positions_nm, forces=forces)
-        return path
-    import mdtraj
+        return path, topology
     from openmm import app
 
     from fpforce.molecule.mapping import map_beads
@@ -168,7 +175,28 @@ def training_file(frames: int, averaged: bool, chosen: argparse.Namespace) -> Pa
     beads = map_beads(mdtraj.load_topology(str(topology)), "backbone5")
     settings = MeanForceSettings(temperature_k=TEMPERATURE_K, picoseconds=chosen.averaged, every_steps=10)
     mean_forces(system, positions_nm, beads, settings).write(path, positions_nm)
-    return path
+    return path, topology
+
+
+def _beads_of_runs(chosen: argparse.Namespace) -> list[Path]:
+    """Both runs of the repository as beads, which models of any topology have in common; made when missing."""
+    import mdtraj
+
+    from fpforce.trajectories.bead_frames import read_bead_frames
+
+    paths = []
+    for name in ("train.xtc", "reference.xtc"):
+        paths.append(chosen.runs / "learning_curve" / f"beads_{name}")
+        if not paths[-1].exists():
+            found = read_bead_frames(ALANINE / name, HEAVY, beads="backbone5").positions_nm
+            mdtraj.Trajectory(found, mdtraj.load_topology(str(BEADS))).save_xtc(str(paths[-1]))
+    return paths
+
+
+def _evenly(count: int, frames: int, run: object) -> np.ndarray:
+    if frames > count:
+        raise SystemExit(f"{run} has {count} frames, and {frames} are wanted; give fewer with --frames")
+    return np.linspace(0, count - 1, frames).round().astype(int)
 
 
 def simulated(folder: Path, start: str, seed: int, chosen: argparse.Namespace) -> Path:
