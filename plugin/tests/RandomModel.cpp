@@ -122,7 +122,7 @@ void addWindows(WeightsWriter& weights, Random& random, const ModelShape& shape,
     int inputs = static_cast<int>(seen.size()) / count;
     const std::int64_t width = shape.windowWidth;
     weights.add("network.windows.inputs", {count, inputs}, seen, "I64");
-    weights.add("network.windows.earliest", {1}, std::vector<double>{0.02});
+    weights.add("network.windows.earliest", {1}, std::vector<double>{0.05});
     for (int layer = 0; layer < shape.layers; ++layer) {
         addLinear(weights, random, "network.windows.hidden." + std::to_string(layer), shape.windowWidth, inputs);
         addLinear(weights, random, "network.windows.conditions." + std::to_string(layer), shape.windowWidth, 5);
