@@ -7,6 +7,7 @@ left out.
 
 import argparse
 import base64
+import itertools
 import json
 from pathlib import Path
 
@@ -166,6 +167,39 @@ def overview(notebook: Path, path: Path) -> None:
     path.write_bytes(base64.b64decode("".join(images[0])))
 
 
+def learning_curve(result: dict, path: Path) -> None:
+    """JS excess of the simulations by the number of frames, a line for each kind of label, a point for each seed."""
+    from matplotlib.figure import Figure
+
+    colours = {"none": "0.35", "forces": SAMPLES, "mean": SIMULATION}
+    labels = {"none": "no forces", "forces": "forces of the run", "mean": "mean forces"}
+    figure = Figure(figsize=(7.0, 4.0), layout="constrained")
+    axis = figure.subplots()
+    axis.axhspan(0.0, 0.01, color="#E8E8E8", zorder=0)
+    for (label, colour), term in itertools.product(colours.items(), ("with", "without")):
+        rows = [row for row in result["rows"] if (row["label"], row["fokker_planck"]) == (label, term)]
+        rows = [row for row in rows if row["excess_js"] is not None]
+        counts = sorted({row["frames"] for row in rows})
+        means = [[row["excess_js"] for row in rows if row["frames"] == count] for count in counts]
+        style = dict(color=colour, mfc=colour if term == "with" else "none", ls="-" if term == "with" else ":")
+        name = labels[label] + ("" if term == "with" else ", without Fokker-Planck")
+        axis.plot(counts, [sum(one) / len(one) for one in means], "o", ms=4.5, label=name, **style)
+        axis.plot([row["frames"] for row in rows], [row["excess_js"] for row in rows], ".", color=colour, ms=3)
+    axis.set_xscale("log")
+    axis.set_yscale("symlog", linthresh=0.01, linscale=0.6)
+    counts = sorted({row["frames"] for row in result["rows"]})
+    axis.set_xticks(counts, [f"{count:,}" for count in counts])
+    axis.set_xticks([], minor=True)
+    ticks = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+    axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set_yticks([], minor=True)
+    axis.set_xlabel("frames of the training set")
+    axis.set_ylabel("JS divergence less its floor")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=DOTS_PER_INCH)
+
+
 def main() -> None:
     chosen = options.parse(argparse.ArgumentParser(description=__doc__))
     for path in draw(RESULTS, chosen.results):
@@ -180,6 +214,7 @@ def draw(results: Path, into: Path) -> list[Path]:
         "dipeptides": unseen,
         "support": support,
         "strangers": strangers,
+        "learning_curve": learning_curve,
     }
     drawn = []
     for name, figure in figures.items():

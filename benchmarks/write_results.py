@@ -207,6 +207,16 @@ SECTIONS = (
         "equal length make of them.",
     ),
     (
+        "How many frames are enough",
+        "learning_curve",
+        "learning_curve.py",
+        "Five beads, by frames taken evenly from the training run, with no forces, with the forces of the run ([Forces "
+        "in the data](../method.md#forces-in-the-data)), or with mean forces, the average over what the beads leave "
+        "free. The repository has forces on 536 frames. A simulation from both basins against the reference: JS "
+        "divergence in the (phi, psi) plane less its floor, which is the distance of the whole training run, and how "
+        "far the free-energy difference of the basins is off.",
+    ),
+    (
         "What forces in the data buy",
         "forces_blending",
         "forces_blending.py run1.npz run2.npz all_atoms.pdb",
@@ -328,9 +338,9 @@ SECTIONS = (
         "strangers.py CASE ...",
         "The recipe has files, beads, temperature and output, and nothing else. 8,000 steps of training; samples "
         "from the diffusion model; simulations from two states of the data, as fpforce-fit finds them, 32 replicas of "
-        "800 ps each, the first quarter left out; or up to eight times as long until their radii of gyration are worth "
-        "500 independent frames and the report no longer calls them not sampled; and where replicas stay in the state "
-        "that they start in, or that is not enough, both with an exchange of five temperatures. "
+        "800 ps each, the first quarter left out; or up to sixteen times as long until their radii of gyration are "
+        "worth 1,000 independent frames and the report no longer calls them not sampled; and where replicas stay in "
+        "the state that they start in, or that is not enough, both with an exchange of five temperatures. "
         "Everything is compared with frames that nothing was trained on. A line for each molecule, the worst of its "
         "seeds: JS divergences of the simulation less the floor, which is the distance of the training frames; JS "
         "divergences of the simulation from the model's own samples; the farthest that the two starts are apart; and "
@@ -457,6 +467,7 @@ PAGES = {
         (
             "alanine_variants",
             "alanine_variants_graph",
+            "learning_curve",
             "alanine_volumes",
             "handedness",
             "alanine_calibration",
@@ -477,6 +488,11 @@ PAGES = {
                 "Excess of the JS divergence over its floor and error of the basins' free energy difference, of "
                 "samples and simulations of every variant; a point for each seed, hollow where the simulation has "
                 "not converged",
+            ),
+            (
+                "learning_curve.png",
+                "Excess of the JS divergence of simulations by the number of training frames; grey: within 0.01 of the "
+                "floor",
             ),
         ),
         reach=True,

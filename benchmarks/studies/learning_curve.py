@@ -221,24 +221,34 @@ def simulated(folder: Path, start: str, seed: int, chosen: argparse.Namespace) -
 
 
 def table(result: dict) -> str:
-    """Mean excess over the seeds for every number of frames, with its standard error, a row for each kind of label."""
+    """Means over the seeds for every number of frames, with standard errors, a row for each kind of label."""
     rows = result["rows"]
     counts = sorted({row["frames"] for row in rows})
     lines = [
-        "Excess of the Jensen-Shannon divergence of a simulation, mean over seeds. "
-        f"{result['steps']} steps of training, mean forces over {result['averaged_ps']:g} ps; {result['hardware']}.",
+        f"{len({row['seed'] for row in rows})} seeds, {result['steps']} steps of training, mean forces over "
+        f"{result['averaged_ps']:g} ps; {result['hardware']}.",
         "",
-        f"| labels | Fokker-Planck term | {' | '.join(f'{count:,} frames' for count in counts)} |",
-        "|---|---|" + "---|" * len(counts),
+        "| | labels | Fokker-Planck term | " + " | ".join(f"{count:,} frames" for count in counts) + " |",
+        "|---|---|---|" + "---|" * len(counts),
     ]
-    for label, term in itertools.product(LABELS, TERMS):
-        cells = [
-            _mean([row["excess_js"] for row in rows if (row["frames"], row["label"], row["fokker_planck"]) == key])
-            for key in ((count, label, term) for count in counts)
-        ]
-        if any((row["label"], row["fokker_planck"]) == (label, term) for row in rows):
-            lines.append(f"| {label} | {term} | {' | '.join(cells)} |")
+    for name, figure in (("excess JS", excess), ("basins off by, kT", basins_off)):
+        for label, term in itertools.product(LABELS, TERMS):
+            own = [row for row in rows if (row["label"], row["fokker_planck"]) == (label, term)]
+            cells = [_mean([figure(row) for row in own if row["frames"] == count]) for count in counts]
+            if own:
+                lines.append(f"| {name} | {label} | {term} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def excess(row: dict) -> float | None:
+    """JS divergence of the simulation less the floor; None where the floor is too high for it."""
+    return row["excess_js"]
+
+
+def basins_off(row: dict) -> float | None:
+    """How far the simulation's free-energy difference of the basins is off, kT; None where it never saw one."""
+    value, right = row["free_energy_kt"]["value"], row["reference_kt"]["value"]
+    return None if value is None or right is None else abs(value - right)
 
 
 def _mean(values: list) -> str:

@@ -61,7 +61,7 @@ THEN = {  # and how
 }
 _SMALL = (*SMALL, "run.compile=false")
 FORCE_FRAMES = 500
-INDEPENDENT, LONGEST = 500, 8  # frames; times --picoseconds
+INDEPENDENT, LONGEST = 1000, 16  # frames; times --picoseconds
 JUDGED = {"js_ends": "end-to-end", "js_radius": "Rg", "js_dihedrals": "dihedrals", "js_plane": "plane"}
 AGAINST_SAMPLES = {name: label for name, label in JUDGED.items() if name != "js_plane"}
 WITHIN = 0.01  # of the floor, and of the model's own samples
