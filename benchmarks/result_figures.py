@@ -178,7 +178,7 @@ def learning_curve(result: dict, path: Path) -> None:
     axis.axhspan(0.0, 0.01, color="#E8E8E8", zorder=0)
     for (label, colour), term in itertools.product(colours.items(), ("with", "without")):
         rows = [row for row in result["rows"] if (row["label"], row["fokker_planck"]) == (label, term)]
-        rows = [row for row in rows if row["excess_js"] is not None]
+        rows = [row | {"excess_js": row["js"] - row["js_floor"]} for row in rows]
         counts = sorted({row["frames"] for row in rows})
         means = [[row["excess_js"] for row in rows if row["frames"] == count] for count in counts]
         style = dict(color=colour, mfc=colour if term == "with" else "none", ls="-" if term == "with" else ":")
@@ -190,7 +190,7 @@ def learning_curve(result: dict, path: Path) -> None:
     counts = sorted({row["frames"] for row in result["rows"]})
     axis.set_xticks(counts, [f"{count:,}" for count in counts])
     axis.set_xticks([], minor=True)
-    ticks = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+    ticks = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
     axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.set_yticks([], minor=True)
     axis.set_xlabel("frames of the training set")

@@ -240,9 +240,9 @@ def table(result: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def excess(row: dict) -> float | None:
-    """JS divergence of the simulation less the floor; None where the floor is too high for it."""
-    return row["excess_js"]
+def excess(row: dict) -> float:
+    """JS divergence of the simulation less the floor, which is high where few replicas last."""
+    return row["js"] - row["js_floor"]
 
 
 def basins_off(row: dict) -> float | None:
