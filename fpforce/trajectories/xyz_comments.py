@@ -8,7 +8,7 @@ Source: github.com/libAtoms/extxyz.
 import re
 from collections.abc import Iterator
 from functools import cache
-from itertools import islice
+from itertools import islice, permutations
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +16,19 @@ import numpy as np
 from fpforce.foundation.errors import InputError
 
 _NM_PER_ANGSTROM = 0.1
-_LATTICE = re.compile(r"(?<!\w)lattice\s*=\s*[\"'{\[]+([^\"'}=]*)", re.IGNORECASE)
+_LATTICE = re.compile(r"(?<![\w-])lattice\s*=\s*(\"[^\"]*\"|'[^']*'|\{[^}]*\}|\[[^=]*\])", re.IGNORECASE)
 _PERIODIC = re.compile(r"(?<!\w)pbc\s*=\s*[\"'{\[]*((?:\b(?:true|false|[tf01])\b[\s,]*)+)", re.IGNORECASE)
 _PROPERTIES = re.compile(r"(?<!\w)properties\s*=\s*\"?([^\s\"]+)", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?")
 _FIRST_COLUMN = 1  # of positions, after that of the element
 _AS_GOOD_AS_ZERO = 1e-4  # part of the longest vector
+_NONE = np.zeros((3, 3))
+_NO_PERIOD_NM = 1e3  # of a slab's third vector, where it is zero
 
 
 def boxes(path: Path) -> np.ndarray | None:
-    """Box vectors (frames, 3, 3) in nm of the whole frames of an .xyz, zero in those without one; None where the first
-    has none.
+    """Box vectors (frames, 3, 3) in nm of the whole frames of an .xyz, zero in those without one; None where none has
+    one.
 
     Raises InputError for a Lattice that is no box, or whose vectors are turned otherwise than those of other formats.
     """
@@ -51,13 +53,8 @@ def refuse_other_columns(path: Path, comment: str) -> None:
 
 @cache
 def _boxes(path: Path, modified_ns: int, size: int) -> np.ndarray | None:
-    found: list[np.ndarray] = []
-    for number, comment in enumerate(_comments(path)):
-        vectors = _box(comment, path, number)
-        if number == 0 and not vectors.any():
-            return None
-        found.append(vectors)
-    return np.array(found) if found else None
+    found = [_box(comment, path, number) for number, comment in enumerate(_comments(path))]
+    return np.array(found) if np.any(found) else None
 
 
 def _comments(path: Path) -> Iterator[str]:
@@ -74,16 +71,35 @@ def _box(comment: str, path: Path, number: int) -> np.ndarray:
     """Box vectors (3, 3) in nm; zero where there is none, or no direction is periodic."""
     lattice, periodic = _LATTICE.search(comment), _PERIODIC.search(comment)
     if lattice is None or (periodic and not re.search(r"[t1]", periodic[1], re.IGNORECASE)):
-        return np.zeros((3, 3))
+        return _NONE
     values = [float(text.lower().replace("d", "e")) for text in _NUMBER.findall(lattice[1])]
+    if not values:  # a word, such as fcc
+        return _NONE
     where = f"{path}: in frame {number} (counted from 0) the Lattice"
     if len(values) not in (3, 9):
         raise InputError(f"{where} has {len(values)} numbers, and a box has 9: write three vectors, in angstrom")
     vectors = _NM_PER_ANGSTROM * (np.diag(values) if len(values) == 3 else np.reshape(values, (3, 3)))
-    small = _AS_GOOD_AS_ZERO * np.abs(vectors).max()
-    if (np.abs(vectors[np.triu_indices(3, 1)]) > small).any() or (np.diag(vectors) < 0.0).any():
+    if not vectors.any():
+        return _NONE
+    along = _along_the_axes(vectors)
+    if along is None:
         raise InputError(
             f"{where} is turned: the first of its vectors is to lie along x, the second in the plane of x and y, as in "
             'other formats; turn it with the atoms, or, where molecules are whole, write pbc="F F F"'
         )
-    return vectors
+    return along
+
+
+def _along_the_axes(vectors: np.ndarray) -> np.ndarray | None:
+    """The same periods (3, 3), in the order and of the signs that put the first along x and the second in the plane of
+    x and y; a vector of zeros is no period. None where none are so.
+    """
+    small = _AS_GOOD_AS_ZERO * np.abs(vectors).max()
+    for order in permutations(range(3)):
+        ordered = vectors[list(order)]
+        missing = np.flatnonzero(~ordered.any(axis=1))
+        ordered[missing, missing] = _NO_PERIOD_NM
+        ordered = ordered * np.where(np.diag(ordered) < 0.0, -1.0, 1.0)[:, None]
+        if (np.abs(ordered[np.triu_indices(3, 1)]) <= small).all() and (np.diag(ordered) > small).all():
+            return ordered
+    return None

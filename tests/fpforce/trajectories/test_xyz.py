@@ -17,6 +17,7 @@ spec.loader.exec_module(field_inputs)
 FRAMES, EDGE_NM = field_inputs.FRAMES, 3.0
 CUBIC = EDGE_NM * np.eye(3)
 TRICLINIC = np.array([[3.0, 0.0, 0.0], [1.0, 2.8, 0.0], [-1.0, 1.4, 2.5]])
+TURNED = np.array([[3.0, 3.0, 0.0], [-3.0, 3.0, 0.0], [0.0, 0.0, 3.0]])
 SHIFT_NM = [0.2, 2.9, 1.5]
 
 
@@ -76,6 +77,9 @@ def test_molecule_is_made_whole_in_the_box_of_its_lattice(peptide, tmp_path, vec
         lambda box: f"Lattice='{10.0 * box[0, 0]} {10.0 * box[1, 1]} {10.0 * box[2, 2]}' pbc='T T F'",
         lambda box: f"lattice={{{' '.join(f'{10.0 * x:g}' for x in box.ravel())}}} step=7",
         lambda box: f"energy=1 Lattice={(10.0 * box).tolist()} pbc=[True, True, True] config=3",
+        lambda box: f"Lattice={(10.0 * box).tolist()} config3=1",
+        lambda box: f'{lattice(box * [[1.0], [1.0], [-1.0]])} pbc="T T T"',  # of the other hand
+        lambda box: f'{lattice(box[[1, 2, 0]])} pbc="T T T"',
     ],
 )
 def test_lattice_is_read_in_every_form_that_programs_write(peptide, tmp_path, form):
@@ -85,6 +89,21 @@ def test_lattice_is_read_in_every_form_that_programs_write(peptide, tmp_path, fo
     frames = read_bead_frames(*files, beads="heavy")
     assert_same_molecule(frames, peptide)
     assert frames.report.files[0].box_nm == pytest.approx([np.mean(sides)] * 3, abs=1e-4)
+
+
+def test_slab_without_a_third_vector_is_made_whole_in_its_plane(peptide, tmp_path):
+    """As ASE writes surfaces without vacuum."""
+    xyz = wrapped(peptide.xyz, CUBIC)
+    xyz[..., 2] = peptide.xyz[..., 2]
+    comment = f'{lattice(CUBIC * [1.0, 1.0, 0.0])} pbc="T T F"'
+    assert_same_molecule(read_bead_frames(*write(tmp_path, peptide, xyz, [comment] * FRAMES), beads="heavy"), peptide)
+
+
+@pytest.mark.parametrize("comment", ['lattice="fcc" a=4.05', 'sub-lattice="A 1"', 'Lattice="0 0 0 0 0 0 0 0 0"'])
+def test_words_and_zeros_are_no_box(peptide, tmp_path, comment):
+    frames = read_bead_frames(*write(tmp_path, peptide, peptide.xyz, [comment] * FRAMES), beads="heavy")
+    assert_same_molecule(frames, peptide)
+    assert frames.report.files[0].box_nm is None
 
 
 def test_beads_alone_are_made_whole(peptide, tmp_path):
@@ -101,9 +120,11 @@ def test_lattice_that_is_no_period_is_none(peptide, tmp_path):
     assert frames.report.files[0].box_nm is None
 
 
-def test_frames_without_a_lattice_are_counted(peptide, tmp_path):
-    comments = [lattice(CUBIC)] * (FRAMES - 2) + ["", "no box"]
-    frames = read_bead_frames(*write(tmp_path, peptide, peptide.xyz, comments), beads="heavy")
+@pytest.mark.parametrize("first", [0, FRAMES - 2])
+def test_frames_without_a_lattice_are_counted(peptide, tmp_path, first):
+    comments, xyz = [lattice(CUBIC)] * FRAMES, wrapped(peptide.xyz, CUBIC)
+    comments[first : first + 2], xyz[first : first + 2] = ["", "no box"], peptide.xyz[first : first + 2]
+    frames = read_bead_frames(*write(tmp_path, peptide, xyz, comments), beads="heavy")
     assert any("2 of its frames have no box" in text for text in frames.report.warnings)
 
 
@@ -123,7 +144,7 @@ def test_frames_of_a_killed_run_are_made_whole(peptide, tmp_path):
 @pytest.mark.parametrize(
     "comment, words",
     [
-        (lattice(CUBIC[:, [1, 2, 0]]), r"in frame 0 .* the Lattice is turned: .* write pbc=\"F F F\""),
+        (lattice(TURNED), r"in frame 0 .* the Lattice is turned: .* write pbc=\"F F F\""),
         ('Lattice="30 0 0 0 30 0 0"', r"the Lattice has 7 numbers, and a box has 9"),
         ("Properties=id:I:1:species:S:1:pos:R:3", r"put the positions after 2 columns, and they are read after one"),
         ("Properties=pos:R:3:species:S:1", r"put the positions after 0 columns, .*species:S:1:pos:R:3"),
@@ -138,7 +159,7 @@ def test_what_would_be_read_wrong_is_refused(peptide, tmp_path, comment, words, 
 
 
 def test_turned_lattice_of_whole_molecules_can_be_said_to_be_no_period(peptide, tmp_path):
-    comment = f'{lattice(CUBIC[:, [1, 2, 0]])} pbc="F F F"'
+    comment = f'{lattice(TURNED)} pbc="F F F"'
     assert_same_molecule(
         read_bead_frames(*write(tmp_path, peptide, peptide.xyz, [comment] * FRAMES), beads="heavy"), peptide
     )
