@@ -8,11 +8,13 @@ scale-offset, comes out of the library as it was.
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fpforce.foundation.errors import InputError
 
 _LENGTHS = ("nm", "pm", "Angstrom")
 _TIMES = ("ps", "fs", "ns")
-_PACKED_BY_HAND = ("scale_factor", "add_offset")  # conventions of NetCDF, which H5MD has not
+_PACKED_BY_HAND = {"scale_factor": 1.0, "add_offset": 0.0}  # of NetCDF, which H5MD has not, and what changes nothing
 _REPACK = "write it with gzip or without a filter, as `h5repack -f GZIP=4 old.h5md new.h5md` does where the filter is"
 
 
@@ -35,17 +37,25 @@ def refuse_unread(path: Path) -> None:
             if f"{name}/value" in group:
                 _check_numbers(group[f"{name}/value"], path)
                 _check_unit(group[f"{name}/value"], path, name.replace("position", "length"))
+                if len(group[f"{name}/value"]) < len(group["position/value"]):  # more are passed over
+                    _check_count(group[f"{name}/value"], group["position/value"], path)
         _check_times(group["position"], path)
+        if "box" not in group or "dimension" not in group["box"].attrs:
+            raise InputError(
+                f"{path}: particles/{groups[0]}/box with its attribute `dimension`, which H5MD demands, is missing: "
+                "write them, with dimension = 3 and boundary = none where there is no box"
+            )
         edges = group.get("box/edges")
         if isinstance(edges, h5py.Dataset):
             raise InputError(
                 f"{path}: {edges.name} is one box for all frames, which is not read: write the box of each frame, as "
                 "box/edges/value with step and time, or make molecules whole and leave box/edges out"
             )
-        if edges is not None:
+        if edges is not None and "value" in edges:
             _check_numbers(edges["value"], path)
+            _check_count(edges["value"], group["position/value"], path)
             unit, other = (_text(data.attrs.get("unit")) for data in (edges["value"], group["position/value"]))
-            if unit is not None and unit != other:
+            if unit is not None and _one_name(unit) != _one_name(other):
                 raise InputError(
                     f"{path}: {edges.name} is in {unit!r} and positions in {other!r}: write both in one unit"
                 )
@@ -63,7 +73,7 @@ def _check_numbers(data: Any, path: Path) -> None:
             raise InputError(
                 f"{path}: {data.name} is packed by HDF5 filter {code}{called}, which is not installed: {_REPACK}"
             )
-    by_hand = [attribute for attribute in _PACKED_BY_HAND if attribute in data.attrs]
+    by_hand = [name for name, neutral in _PACKED_BY_HAND.items() if np.any(data.attrs.get(name, neutral) != neutral)]
     if by_hand:
         raise InputError(
             f"{path}: {data.name} is to be multiplied or shifted by its attribute {by_hand[0]}, which H5MD does not "
@@ -71,13 +81,28 @@ def _check_numbers(data: Any, path: Path) -> None:
         )
 
 
+def _check_count(data: Any, positions: Any, path: Path) -> None:
+    """Refuse a data set of other frames than those of positions: its reader takes the k-th to belong to the k-th."""
+    if len(data) != len(positions):
+        raise InputError(
+            f"{path}: {data.name} holds {len(data)} frames and {positions.name} {len(positions)}: write both at the "
+            "same steps, or, where molecules are whole, leave it out"
+        )
+
+
 def _check_unit(data: Any, path: Path, kind: str) -> None:
     """Refuse a data set without a unit, or of one that is not read."""
     from MDAnalysis.coordinates.H5MD import H5MDReader
 
-    unit, known = _text(data.attrs.get("unit")), H5MDReader._unit_translation[kind]
-    if unit in known:
+    given, known = data.attrs.get("unit"), H5MDReader._unit_translation[kind]
+    unit = _text(given)
+    if unit in known and isinstance(given, str):
         return
+    if unit in known:
+        raise InputError(
+            f"{path}: {data.name} has its unit as text of fixed length, which is not read: set it anew as text of "
+            f"variable length, as h5py does by file[{data.name!r}].attrs['unit'] = {unit!r}"
+        )
     usual = {"length": _LENGTHS, "time": _TIMES}.get(kind, tuple(known)[:3])
     what = "has no attribute `unit`" if unit is None else f"is in {unit!r}, a unit that is not read"
     remedy = "set it" if unit is None else "convert it"
@@ -95,6 +120,13 @@ def _check_times(group: Any, path: Path) -> None:
                 "trajectory as .xtc, .dcd or .h5 of mdtraj"
             )
     _check_unit(group["time"], path, "time")
+
+
+def _one_name(unit: str | None) -> str | None:
+    """A unit of length by one of its names: Angstrom has three."""
+    from MDAnalysis.coordinates.H5MD import H5MDReader
+
+    return None if unit is None else H5MDReader._unit_translation["length"].get(unit, unit)
 
 
 def _text(value: Any) -> str | None:

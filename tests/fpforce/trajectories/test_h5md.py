@@ -145,3 +145,35 @@ def test_file_without_positions_is_refused(peptide, tmp_path):
         group.move("position", "velocity")
 
     assert "has no positions of particles" in refused(tmp_path, peptide, of_velocities)
+
+
+def test_box_in_the_unit_of_positions_by_another_name_is_read(peptide, tmp_path):
+    peptide[0].save(str(tmp_path / "given.pdb"))
+    xyz = 10.0 * ((peptide.xyz + [0.2, 2.9, 1.5]) % EDGE_NM)
+    path = write(tmp_path / "frames.h5md", xyz, "Angstrom", np.full((FRAMES, 3), 10.0 * EDGE_NM), {"scale_factor": 1.0})
+    with h5py.File(path, "r+") as file:
+        file["particles/all/box/edges/value"].attrs["unit"] = "A"
+    assert read_bead_frames(path, tmp_path / "given.pdb", beads="heavy").report.files[0].box_nm[0] == pytest.approx(3.0)
+
+
+def test_unit_of_fixed_length_and_a_missing_box_are_refused_by_name(peptide, tmp_path):
+    """As programs in C write them; both were called damage."""
+
+    def of_fixed_length(group):
+        group["position/time"].attrs["unit"] = np.bytes_("ps")
+
+    def without_box(group):
+        del group["box"]
+
+    text = refused(tmp_path, peptide, of_fixed_length)
+    assert "position/time has its unit as text of fixed length" in text and ".attrs['unit'] = 'ps'" in text
+    assert "particles/all/box with its attribute `dimension`, which H5MD demands, is missing" in refused(
+        tmp_path, peptide, without_box
+    )
+
+
+@pytest.mark.parametrize("count", [FRAMES // 4, 10 * FRAMES])
+def test_boxes_of_other_frames_than_positions_are_refused(peptide, tmp_path, count):
+    """MDAnalysis takes the k-th of both for one frame: of more boxes the wrong ones, of fewer none."""
+    text = refused(tmp_path, peptide, edges=np.full((count, 3), EDGE_NM))
+    assert f"box/edges/value holds {count} frames and /particles/all/position/value {FRAMES}" in text
