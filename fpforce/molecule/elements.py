@@ -5,7 +5,7 @@ and take CA, HE1 and ND2 for calcium, helium and neodymium.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Container
 from typing import TYPE_CHECKING
 
 from fpforce.molecule.residues import STANDARD, ion_symbol, is_lone_alpha_carbon, is_solvent, standard_name
@@ -18,14 +18,14 @@ _LETTERS = ("H", "C", "N", "O", "S", "P", "F", "B", "I")
 _TWO_LETTERS = {"CL": "Cl", "BR": "Br"}
 
 
-def correct_elements(topology: "mdtraj.Topology", guessed: bool = False) -> list[tuple[str, str, str]]:
+def correct_elements(topology: "mdtraj.Topology", guessed: Container[int] = ()) -> list[tuple[str, str, str]]:
     """Change elements in place; returns [(atom as text, symbol before, symbol after), ...].
 
     In the twenty amino acids the first letter of an atom's name is its element. Elsewhere a metal or noble gas, which
-    atoms of organic molecules are not, gives way to that letter; and, where `guessed` says that the file has no
-    elements, so does every other symbol, but for chlorine and bromine. A metal of a cofactor, whose symbol is the
-    atom's whole name, stays what it is: iron of a heme, cobalt that the file states. What no one simulates (dubnium of
-    DB1), and where the file has no elements a Drude particle DCA beside CA, is a site without mass.
+    atoms of organic molecules are not, gives way to that letter; and so does every other symbol, but for chlorine and
+    bromine, of the atoms, by index, that are `guessed`, since the file has no elements of them. A metal of a cofactor,
+    whose symbol is the atom's whole name, stays what it is: iron of a heme, cobalt that the file states. What no one
+    simulates (dubnium of DB1), and of guessed ones a Drude particle DCA beside CA, is a site without mass.
     """
     import mdtraj
 
@@ -33,19 +33,21 @@ def correct_elements(topology: "mdtraj.Topology", guessed: bool = False) -> list
     for residue in topology.residues:
         names = {atom.name for atom in residue.atoms}
         standard = standard_name(residue) in STANDARD and (len(names) > 1 or names == {"CA"})
-        standard = standard or (guessed and is_lone_alpha_carbon(residue))
+        first_guessed = residue.n_atoms > 0 and residue.atom(0).index in guessed
+        standard = standard or (first_guessed and is_lone_alpha_carbon(residue))
         amino = standard or {"N", "CA", "C"} <= names
         molecular = amino or residue.n_atoms > 2
-        if guessed and residue.n_atoms in (1, 2) and not standard:
+        if first_guessed and residue.n_atoms in (1, 2) and not standard:
             _name_ion(residue)
         if not molecular or (is_solvent(residue) and not standard):
             continue
         for atom in residue.atoms:
             symbol = "VS" if atom.element is None else atom.element.symbol
-            if guessed and _is_drude_particle(atom.name, names):
+            unknown = atom.index in guessed
+            if unknown and _is_drude_particle(atom.name, names):
                 atom.element = mdtraj.element.virtual
                 continue
-            wanted = _metal(atom.name, symbol, amino, guessed) or _symbol_of(atom.name, symbol, standard, guessed)
+            wanted = _metal(atom.name, symbol, amino, unknown) or _symbol_of(atom.name, symbol, standard, unknown)
             if wanted == symbol and symbol != "VS" and atom.element.number > _AMERICIUM:
                 wanted = "VS"
             if wanted != symbol:

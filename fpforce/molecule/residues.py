@@ -153,7 +153,7 @@ def ion_symbol(residue: "Residue") -> str | None:
     if _has_name_of_ion(residue.name, atom.name):
         found = ION_RESIDUES[of_residue]
     elif of_residue in _ANY_ION:
-        found = ION_RESIDUES.get(letters)
+        found = ION_RESIDUES.get(letters, letters if letters in _METALS else None)
     elif letters == of_residue and letters in _METALS:
         found = letters
     return None if found is None or found == "IB" else found.capitalize()

@@ -4,7 +4,7 @@ In: a file that mdtraj reads. Out: its topology, with elements that fit the name
 that a PDB names in SSBOND and LINK records, which mdtraj passes over.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,7 +50,8 @@ def read_topology_file(path: str | Path) -> TopologyFile:
     try:
         if second_reader.reads_topology(path):
             read = second_reader.load_topology(path)
-            corrected = [] if read.masses_da else correct_elements(read.topology, read.guessed)
+            everything = range(read.topology.n_atoms)
+            corrected = [] if read.masses_da else correct_elements(read.topology, everything if read.guessed else ())
             return TopologyFile(read.topology, read.lists_bonds, read.guessed, tuple(corrected), read.masses_da)
         with readable(path) as name, native_output_silenced():
             topology = mdtraj.load_topology(name)
@@ -83,7 +84,7 @@ def put_right(topology: "mdtraj.Topology", path: Path) -> TopologyFile:
     """The topology that mdtraj read from a file, changed in place where it is wrong."""
     form = format_of(path)
     lines = _pdb_lines(path) if form in _PDB else []
-    guessed = form == ".gro" or any(line.startswith(("ATOM", "HETATM")) and not line[76:78].strip() for line in lines)
+    guessed = range(topology.n_atoms) if form == ".gro" else _without_element(lines, topology.n_atoms)
     corrected = correct_elements(topology, guessed)
     if form in _COUNTS_FROM_ONE and [residue.resSeq for residue in topology.residues] == [*range(topology.n_residues)]:
         for residue in topology.residues:
@@ -91,7 +92,16 @@ def put_right(topology: "mdtraj.Topology", path: Path) -> TopologyFile:
     _number_from_ten_thousand_on(topology, lines)
     for first, second in _named_links(topology, lines):
         topology.add_bond(first, second)
-    return TopologyFile(topology, form in _LISTS_BONDS, guessed, tuple(corrected))
+    return TopologyFile(topology, form in _LISTS_BONDS, bool(guessed), tuple(corrected))
+
+
+def _without_element(lines: Sequence[str], n_atoms: int) -> Collection[int]:
+    """Which atoms of a PDB have no element, such as the sites of waters that OpenMM writes; all of them where one has
+    none and atoms were left out, as of alternate locations.
+    """
+    atoms = [line for line in lines if line.startswith(("ATOM", "HETATM"))]
+    found = {number for number, line in enumerate(atoms) if not line[76:78].strip()}
+    return range(n_atoms) if found and len(atoms) != n_atoms else found
 
 
 def _pdb_lines(path: Path) -> list[str]:

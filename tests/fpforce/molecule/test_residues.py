@@ -30,7 +30,7 @@ def test_residues_of_one_letter_have_all_their_beads(sequence, choice):
 
 def test_guessed_calcium_of_a_residue_called_k_is_carbon():
     topology = strand("AKF", symbol="Ca")
-    assert len(correct_elements(topology, guessed=True)) == 3
+    assert len(correct_elements(topology, range(topology.n_atoms))) == 3
     assert {atom.element.symbol for atom in topology.atoms} == {"C"}
 
 
@@ -59,6 +59,7 @@ def test_guessed_calcium_of_a_residue_called_k_is_carbon():
         ("CA2+", "CA", "Ca"),
         ("ION", "NA", "Na"),
         ("ION", "SOD", "Na"),
+        ("ION", "CD2+", "Cd"),
         ("CIO", "Cs+", "Cs"),
         ("IOD", "I", "I"),
         ("IB", "IB", "guess"),
@@ -69,7 +70,7 @@ def test_guessed_calcium_of_a_residue_called_k_is_carbon():
 @pytest.mark.parametrize("guess", ["VS", "C", "S"])
 def test_ion_has_the_element_of_its_name_where_the_file_has_none(residue, atom, symbol, guess):
     topology = strand([residue], atom, guess)
-    assert not correct_elements(topology, guessed=True)  # nothing that the file says
+    assert not correct_elements(topology, range(topology.n_atoms))  # nothing that the file says
     assert topology.atom(0).element.symbol == (guess if symbol == "guess" else symbol)
     assert symbol == "guess" or is_solvent(topology.residue(0))
     stated = strand([residue], atom, guess)  # by a file that has elements
@@ -78,7 +79,7 @@ def test_ion_has_the_element_of_its_name_where_the_file_has_none(residue, atom, 
 
 def test_bead_of_a_strand_has_no_element_of_an_ion():
     topology = strand(["CO", "NI", "K"], atom=None, symbol="C", bonded=True)
-    correct_elements(topology, guessed=True)
+    correct_elements(topology, range(topology.n_atoms))
     assert {atom.element.symbol for atom in topology.atoms} == {"C"}
 
 
@@ -86,7 +87,7 @@ def test_atom_without_a_name_is_a_site():
     topology = strand(["ALA"], "CA")
     for name in ("N", "C", ""):
         topology.add_atom(name, mdtraj.element.virtual, topology.residue(0))
-    correct_elements(topology, guessed=True)
+    correct_elements(topology, range(topology.n_atoms))
     assert [atom.element.symbol for atom in topology.atoms] == ["C", "N", "C", "VS"]
 
 
@@ -127,5 +128,5 @@ def test_ion_with_a_drude_particle_is_one():
     topology.add_atom("DPOT", mdtraj.element.virtual, topology.residue(0))
     assert is_solvent(topology.residue(0))
     topology.atom(0).element = mdtraj.element.phosphorus  # as a reader takes POT for
-    correct_elements(topology, guessed=True)
+    correct_elements(topology, range(topology.n_atoms))
     assert [atom.element.symbol for atom in topology.atoms] == ["K", "VS"]

@@ -126,6 +126,24 @@ def test_metals_of_cofactors_stay_metals(tmp_path, columns, symbols):
     assert tuple(atom.element.symbol for atom in read.topology.atoms)[: len(columns)] == symbols
 
 
+def test_elements_that_a_file_states_stay_where_sites_have_none(tmp_path):
+    """As OpenMM writes the sites of TIP4P. Beads, too, have names of ions, and the carbon that the file gives them."""
+    from fpforce.trajectories.topology_files import read_topology_file
+
+    ligand = [("LIG", 1, name, symbol) for name, symbol in (("CO", "CO"), ("PT", "PT"), ("C1", "C"), ("N1", "N"))]
+    beads = [("CO", 2, "CO", "C"), ("CD", 3, "CD", "C"), ("BAR", 4, "BAR", "C"), ("ZN", 5, "ZN", "")]
+    water = [("HOH", 6, name, symbol) for name, symbol in (("O", "O"), ("H1", "H"), ("H2", "H"), ("M", ""))]
+    lines = [
+        f"HETATM{i + 1:5d}  {name:<3s} {residue:>3s} A{number:4d}    {i:8.3f}{0.0:8.3f}{0.0:8.3f}  1.00  0.00"
+        f"          {symbol:>2s}"
+        for i, (residue, number, name, symbol) in enumerate([*ligand, *beads, *water])
+    ]
+    (tmp_path / "given.pdb").write_text("\n".join([*lines, "END"]) + "\n")
+    read = read_topology_file(tmp_path / "given.pdb")
+    symbols = [atom.element.symbol for atom in read.topology.atoms]
+    assert symbols == ["Co", "Pt", "C", "N", "C", "C", "C", "Zn", "O", "H", "H", "VS"] and read.guessed_elements
+
+
 def test_calcium_stays_calcium(peptide, tmp_path):
     topology = peptide.topology.copy()
     topology.add_atom("CA", mdtraj.element.calcium, topology.add_residue("CA", topology.add_chain("I"), resSeq=99))
@@ -198,7 +216,7 @@ def test_no_element_beyond_americium_is_guessed(name, wrong):
     for other in ("C1", "C2", "O1"):
         topology.add_atom(other, mdtraj.element.get_by_symbol(other[0]), residue)
     topology.add_atom(name, mdtraj.element.get_by_symbol(wrong), residue)
-    changed = correct_elements(topology, guessed=True)
+    changed = correct_elements(topology, range(topology.n_atoms))
     assert changed == [(f"LIG0-{name}", wrong, "a site without mass")]
     assert topology.atom(3).element is mdtraj.element.virtual
 
