@@ -31,6 +31,8 @@ def off_the_backbone(topology: "mdtraj.Topology", atoms: Collection[int]) -> lis
         from_n, from_c = steps_from(neighbours, nitrogen), steps_from(neighbours, carbon)
         if carbon not in from_n or alpha not in from_n or from_n[alpha] + from_c[alpha] == from_n[carbon]:
             continue
+        if from_n[carbon] == from_n[alpha] == 1:  # an amide of another acid, as N, CA and C of folate
+            continue
         between = [
             topology.atom(atom).name
             for atom in from_n

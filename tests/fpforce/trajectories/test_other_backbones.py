@@ -10,6 +10,7 @@ import pytest
 from fpforce.foundation.errors import InputError
 from fpforce.molecule.atom_bonds import complete_bonds
 from fpforce.molecule.bonds_by_distance import SampleFrames
+from fpforce.molecule.misnamed import off_the_backbone
 from fpforce.trajectories.bead_frames import read_bead_frames
 
 spec = importlib.util.spec_from_file_location("field_inputs", Path(__file__).with_name("field_inputs.py"))
@@ -153,6 +154,27 @@ def test_names_and_not_the_order_of_atoms_say_which_is_ca(tmp_path, topology_nam
     back = {place: bead for bead, place in enumerate(order)}
     assert {tuple(sorted((back[i], back[j]))) for i, j in found.beads.bonds} == set(right.beads.bonds)
     assert not found.report.warnings
+
+
+@pytest.mark.parametrize("name, bonds, words", [
+    ("FOL", "C11-C C-O C-N N-HN N-CA CA-CB CA-CT", None),
+    ("5AU", "C5-C C-N N-CA N-HN CA-HA", None),
+    ("BAL", "N-CB CB-CA CA-C C-O", None),
+    ("PRO", "N-CA CA-C C-O CA-CB CB-CG CG-CD CD-N", None),
+    ("XYZ", "N-C C-CA CA-O C-CB", "but nothing is"),  # C and CA exchanged
+    ("XYZ", "N-CB CB-C CB-CA C-O N-CN", "but CB is"),
+])  # fmt: skip
+def test_carbon_of_an_amide_is_no_exchanged_ca(name, bonds, words):
+    """As in force fields: of folate N, CA and CT are those of an amino acid, and C is of another."""
+    topology = mdtraj.Topology()
+    residue = topology.add_residue(name, topology.add_chain())
+    atoms = {atom: None for bond in bonds.split() for atom in bond.split("-")}
+    for atom in atoms:
+        atoms[atom] = topology.add_atom(atom, mdtraj.element.get_by_symbol(atom[0]), residue)
+    for bond in bonds.split():
+        topology.add_bond(*(atoms[atom] for atom in bond.split("-")))
+    lines = off_the_backbone(topology, range(topology.n_atoms))
+    assert not lines if words is None else words in lines[0]
 
 
 @pytest.mark.parametrize("beads", ["ca", "backbone", "heavy"])
