@@ -4,7 +4,8 @@ In: an mdtraj topology. Out: indices of atoms. A new preset is a function here a
 commands and the messages take its name from there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from fpforce.foundation.errors import InputError
@@ -14,6 +15,7 @@ from fpforce.molecule.residues import backbone as backbone_of
 
 if TYPE_CHECKING:
     import mdtraj
+    from mdtraj.core.topology import Atom, Residue
 
 
 def ca(topology: "mdtraj.Topology") -> list[int]:
@@ -54,14 +56,33 @@ def heavy(topology: "mdtraj.Topology") -> list[int]:
 
 
 def all_atoms(topology: "mdtraj.Topology") -> list[int]:
-    """Every atom that has a mass, but for water and ions."""
-    return [
-        atom.index
-        for residue in topology.residues
-        if not is_solvent(residue)
-        for atom in residue.atoms
-        if atom.element is not None and atom.element.mass
-    ]
+    """Every atom that has a mass, but for water and ions.
+
+    Raises InputError where beads, a residue each, would be joined across others whose names are of no element.
+    """
+    residues = [residue for residue in topology.residues if not is_solvent(residue)]
+    _refuse_unknown_beads(residues)
+    return [atom.index for residue in residues for atom in residue.atoms if _has_mass(atom)]
+
+
+def _has_mass(atom: "Atom") -> bool:
+    return atom.element is not None and bool(atom.element.mass)
+
+
+def _refuse_unknown_beads(residues: "Sequence[Residue]") -> None:
+    """A site without mass is part of a residue of atoms; alone between two beads of its chain it is a bead."""
+    unknown: list[str] = []
+    for (_, alone), group in groupby(residues, key=lambda residue: (residue.chain.index, residue.n_atoms == 1)):
+        beads = [residue.atom(0) for residue in group] if alone else []
+        known = [place for place, bead in enumerate(beads) if _has_mass(bead)]
+        between = beads[known[0] : known[-1]] if known else []
+        unknown += [str(bead) for bead in between if not _has_mass(bead)]
+    if unknown:
+        raise InputError(
+            f"{', '.join(unknown[:5])}{', ...' if unknown[5:] else ''}: beads whose names are of no element, so that "
+            "their masses are not known and others would be joined across them: give a topology that has masses or "
+            "elements (a .tpr, the element columns of a PDB), or choose beads by a selection"
+        )
 
 
 PRESETS: dict[str, Callable[["mdtraj.Topology"], list[int]]] = {

@@ -3,8 +3,10 @@
 import mdtraj
 import pytest
 
+from fpforce.foundation.errors import InputError
 from fpforce.molecule.elements import correct_elements
 from fpforce.molecule.mapping import map_beads
+from fpforce.molecule.presets import all_atoms
 from fpforce.molecule.residues import is_solvent
 
 
@@ -81,6 +83,20 @@ def test_bead_of_a_strand_has_no_element_of_an_ion():
     topology = strand(["CO", "NI", "K"], atom=None, symbol="C", bonded=True)
     correct_elements(topology, range(topology.n_atoms))
     assert {atom.element.symbol for atom in topology.atoms} == {"C"}
+
+
+@pytest.mark.parametrize("choice", ["all", "heavy"])
+def test_beads_of_no_element_are_not_passed_over(choice):
+    """As Q1 between C1 and C2 of a file without elements: others would be joined across it."""
+    topology = strand(["POL"] * 6)
+    for number in (1, 2, 5):
+        topology.atom(number).element = mdtraj.element.virtual
+    with pytest.raises(InputError, match="POL2-CA, POL3-CA: beads whose names are of no element"):
+        map_beads(topology, choice)
+    for number in (1, 2):
+        topology.add_atom("C", mdtraj.element.carbon, topology.residue(number))
+    molecule = [atom.index for atom in topology.atoms if atom.element.symbol == "C"]
+    assert all_atoms(topology) == molecule  # sites of residues of atoms, and at the end
 
 
 def test_atom_without_a_name_is_a_site():
