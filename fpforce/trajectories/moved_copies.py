@@ -54,14 +54,14 @@ def moved_in_order(pieces: Sequence[np.ndarray], known: Sequence[int]) -> dict[t
     shared: dict[tuple[int, int], int] = {}
     copied: set[int] = set()
     numbers = list(samples)
-    beginnings = cKDTree([samples[number][0] for number in numbers])
+    beginnings = [cKDTree([samples[number][frame] for number in numbers]) for frame in (0, 1)]
     for longer in numbers:
-        for which, starts in _beginning_like(pieces[longer], beginnings):
+        for which, starts, seconds in _beginning_like(pieces[longer], beginnings):
             shorter = numbers[which]
             pair = min(longer, shorter), max(longer, shorter)
             if longer == shorter or pair[1] in copied or len(pieces[shorter]) > len(pieces[longer]):
                 continue
-            count = _copied(pieces[longer], pieces[shorter], samples[shorter], starts)
+            count = _copied(pieces[longer], pieces[shorter], samples[shorter], starts, seconds)
             if count > known[pair[1]]:
                 shared[pair] = count - known[pair[1]]
                 copied.add(pair[1])
@@ -76,26 +76,41 @@ def _varies(some: np.ndarray) -> bool:
     return not (np.abs(some[1:] - some[:-1]).max(axis=1) < SAME_SHAPE_NM).any()
 
 
-def _beginning_like(piece: np.ndarray, beginnings: cKDTree) -> Iterator[tuple[int, np.ndarray]]:
-    """(place of one of the first shapes, which frames of a piece nearly have it) of those that some have."""
-    found = []
+def _beginning_like(piece: np.ndarray, beginnings: Sequence[cKDTree]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """(place of one of the first shapes, which frames of a piece nearly have it, and which the second shape at this
+    place) of those that some have.
+    """
+    found: list[list[np.ndarray]] = [[] for _ in beginnings]
     for start in range(0, len(piece), PAIRS_AT_ONCE):
         here = cKDTree(shapes(piece[start : start + PAIRS_AT_ONCE]))
-        near = here.sparse_distance_matrix(beginnings, SAME_SHAPE_NM, p=np.inf, output_type="ndarray")
-        found.append(np.stack([near["j"], near["i"] + start], axis=1))
+        for tree, pairs in zip(beginnings, found, strict=True):
+            near = here.sparse_distance_matrix(tree, SAME_SHAPE_NM, p=np.inf, output_type="ndarray")
+            pairs.append(np.stack([near["j"], near["i"] + start], axis=1))
         advise(piece, "MADV_DONTNEED")
+    first, second = map(_by_place, found)
+    for which in sorted(first.keys() & second.keys()):
+        yield which, first[which], second[which]
+
+
+def _by_place(found: Sequence[np.ndarray]) -> dict[int, np.ndarray]:
+    """{place: frames in order} of pairs (some, 2) of both."""
     pairs = np.concatenate(found)
-    for which in np.unique(pairs[:, 0]):
-        yield int(which), np.sort(pairs[pairs[:, 0] == which, 1])
+    pairs = pairs[np.lexsort(pairs.T[::-1])]
+    places, starts = np.unique(pairs[:, 0], return_index=True)
+    return dict(zip(places.tolist(), np.split(pairs[:, 1], starts[1:]), strict=False))
 
 
-def _copied(long: np.ndarray, short: np.ndarray, some: np.ndarray, starts: np.ndarray) -> int:
+def _copied(long: np.ndarray, short: np.ndarray, some: np.ndarray, starts: np.ndarray, seconds: np.ndarray) -> int:
     """How many frames of a piece are those of a longer one in order, from one of some frames on. some: the shapes of
-    its frames `_in_order`.
+    its frames `_in_order`; seconds: where the longer one has the second of these.
     """
+    is_second = np.zeros(len(long), dtype=bool)
+    is_second[seconds] = True
+    second, *others = _in_order(len(short))[1:]
     for stride in range(1, min((len(long) - 1) // (len(short) - 1), _LARGEST_STRIDE) + 1):
         left = starts[starts + stride * (len(short) - 1) < len(long)]
-        for frame, shape in zip(_in_order(len(short)), some, strict=True):
+        left = left[is_second[left + stride * second]]
+        for frame, shape in zip(others, some[2:], strict=True):
             left = left[np.abs(shapes(long[left + stride * frame]) - shape).max(axis=1) < SAME_SHAPE_NM]
         for start in left:
             of_long, count = long[start::stride][: len(short)], 0

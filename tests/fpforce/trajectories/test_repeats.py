@@ -6,7 +6,7 @@ import mdtraj
 import numpy as np
 import pytest
 
-from fpforce.trajectories import repeats
+from fpforce.trajectories import moved_copies, repeats
 from fpforce.trajectories.repeats import repeat_warnings
 
 BEADS, FRAMES = 10, 400
@@ -64,6 +64,16 @@ def test_moved_parts_of_few_beads_are_repeats(beads, part, first):
     pieces = [others[0], *((exact, copy) if first else (copy, exact)), *others[1:]]
     assert repeats.repeats(pieces) == ([0, 0, len(copy), 0, 0], {(1, 2): len(copy)})
     assert repeats.repeats([exact, copy[::-1]]) == ([0, 0], {})
+
+
+def test_short_files_beside_a_long_one_are_judged_in_a_few_passes(monkeypatch):
+    """Of three beads many frames are like the first of another file, and each may begin one of a hundred strides."""
+    judged = []
+    shapes = moved_copies.shapes
+    monkeypatch.setattr(moved_copies, "shapes", lambda piece: judged.append(len(piece)) or shapes(piece))
+    pieces = [chain(20_000, beads=3), *(chain(50, seed, 3) for seed in range(1, 41))]
+    assert repeats.repeats(pieces) == ([0] * 41, {})
+    assert sum(judged) < 3 * sum(map(len, pieces))
 
 
 @pytest.mark.parametrize("beads", [4, 5, 7])
