@@ -100,6 +100,8 @@ def _without_element(lines: Sequence[str], n_atoms: int) -> Collection[int]:
     none and atoms were left out, as of alternate locations.
     """
     atoms = [line for line in lines if line.startswith(("ATOM", "HETATM"))]
+    if n_atoms and len(atoms) % n_atoms == 0:  # of several frames without MODEL
+        atoms = atoms[:n_atoms]
     found = {number for number, line in enumerate(atoms) if not line[76:78].strip()}
     return range(n_atoms) if found and len(atoms) != n_atoms else found
 

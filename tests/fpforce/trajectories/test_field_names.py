@@ -126,7 +126,8 @@ def test_metals_of_cofactors_stay_metals(tmp_path, columns, symbols):
     assert tuple(atom.element.symbol for atom in read.topology.atoms)[: len(columns)] == symbols
 
 
-def test_elements_that_a_file_states_stay_where_sites_have_none(tmp_path):
+@pytest.mark.parametrize("frames", [1, 3])
+def test_elements_that_a_file_states_stay_where_sites_have_none(tmp_path, frames):
     """As OpenMM writes the sites of TIP4P. Beads, too, have names of ions, and the carbon that the file gives them."""
     from fpforce.trajectories.topology_files import read_topology_file
 
@@ -138,7 +139,7 @@ def test_elements_that_a_file_states_stay_where_sites_have_none(tmp_path):
         f"          {symbol:>2s}"
         for i, (residue, number, name, symbol) in enumerate([*ligand, *beads, *water])
     ]
-    (tmp_path / "given.pdb").write_text("\n".join([*lines, "END"]) + "\n")
+    (tmp_path / "given.pdb").write_text(frames * ("\n".join([*lines, "END"]) + "\n"))
     read = read_topology_file(tmp_path / "given.pdb")
     symbols = [atom.element.symbol for atom in read.topology.atoms]
     assert symbols == ["Co", "Pt", "C", "N", "C", "C", "C", "Zn", "O", "H", "H", "VS"] and read.guessed_elements
