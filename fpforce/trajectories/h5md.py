@@ -15,6 +15,7 @@ from fpforce.foundation.errors import InputError
 _LENGTHS = ("nm", "pm", "Angstrom")
 _TIMES = ("ps", "fs", "ns")
 _PACKED_BY_HAND = {"scale_factor": 1.0, "add_offset": 0.0}  # of NetCDF, which H5MD has not, and what changes nothing
+_FRAMES_TO_COMPARE = 20
 _REPACK = "write it with gzip or without a filter, as `h5repack -f GZIP=4 old.h5md new.h5md` does where the filter is"
 
 
@@ -40,6 +41,7 @@ def refuse_unread(path: Path) -> None:
                 if len(group[f"{name}/value"]) < len(group["position/value"]):  # more are passed over
                     _check_count(group[f"{name}/value"], group["position/value"], path)
         _check_times(group["position"], path)
+        _check_order(group, path)
         if "box" not in group or "dimension" not in group["box"].attrs:
             raise InputError(
                 f"{path}: particles/{groups[0]}/box with its attribute `dimension`, which H5MD demands, is missing: "
@@ -88,6 +90,21 @@ def _check_count(data: Any, positions: Any, path: Path) -> None:
             f"{path}: {data.name} holds {len(data)} frames and {positions.name} {len(positions)}: write both at the "
             "same steps, or, where molecules are whole, leave it out"
         )
+
+
+def _check_order(group: Any, path: Path) -> None:
+    """Refuse particles that change places, as where each processor writes its own; some frames are compared."""
+    import h5py
+
+    ids = group.get("id/value")
+    if not isinstance(ids, h5py.Dataset) or len(ids.shape) < 2:
+        return
+    for frame in np.unique(np.linspace(0, len(ids) - 1, _FRAMES_TO_COMPARE).astype(int)):
+        if (ids[frame] != ids[0]).any():
+            raise InputError(
+                f"{path}: by {ids.name} particles stand in another order in frame {frame} (counted from 0) than in "
+                "frame 0, and they are read as they stand: sort each frame by its ids when writing the file"
+            )
 
 
 def _check_unit(data: Any, path: Path, kind: str) -> None:

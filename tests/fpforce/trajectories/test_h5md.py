@@ -177,3 +177,22 @@ def test_boxes_of_other_frames_than_positions_are_refused(peptide, tmp_path, cou
     """MDAnalysis takes the k-th of both for one frame: of more boxes the wrong ones, of fewer none."""
     text = refused(tmp_path, peptide, edges=np.full((count, 3), EDGE_NM))
     assert f"box/edges/value holds {count} frames and /particles/all/position/value {FRAMES}" in text
+
+
+def test_particles_that_change_places_are_refused(peptide, tmp_path):
+    """As ESPResSo writes them, whose processors exchange particles."""
+    ids = np.tile(np.arange(peptide.n_atoms), (FRAMES, 1))
+
+    def of_one_order(group):
+        group["id/value"] = ids
+
+    def of_several(group):
+        of_one_order(group)
+        group["id/value"][FRAMES // 2 :, :2] = [1, 0]
+
+    text = refused(tmp_path, peptide, of_several)
+    assert f"id/value particles stand in another order in frame {FRAMES // 2} (counted from 0)" in text
+    path = write(tmp_path / "frames.h5md", peptide.xyz)
+    with h5py.File(path, "r+") as file:
+        of_one_order(file["particles/all"])
+    assert len(read_bead_frames(path, tmp_path / "given.pdb", beads="heavy")) == FRAMES
