@@ -1,15 +1,15 @@
-"""Residues whose CA is no carbon of the backbone by their bonds: their atoms have each other's names, or another order.
+"""Names that mislead: a CA that is no carbon of the backbone by its bonds, and beads that are called as ions are.
 
 In: an mdtraj topology with all bonds, and the atoms of beads. Out: what is to be said of such residues, in words. Names
 choose beads, and bonds that frames show of a residue that nobody knows do not depend on names, so that the two can
 differ without anything being torn.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from fpforce.molecule.graph import neighbours_of, steps_from
-from fpforce.molecule.residues import backbone
+from fpforce.molecule.residues import backbone, is_solvent
 
 if TYPE_CHECKING:
     import mdtraj
@@ -44,3 +44,26 @@ def off_the_backbone(topology: "mdtraj.Topology", atoms: Collection[int]) -> lis
             "another order than the trajectory, or the residue is no amino acid; choose the atom that is meant"
         )
     return lines
+
+
+def across_solvent(topology: "mdtraj.Topology", pairs: Iterable[tuple[int, int]]) -> list[str]:
+    """A line for pairs of atoms that are taken to be bonded since they follow each other, where what stands between
+    them is water or ions by its names: a bead of a chain may be called CD or W.
+    """
+    across = []
+    for pair in pairs:
+        first, last = sorted(topology.atom(atom).residue.index for atom in pair)
+        between = [topology.residue(number) for number in range(first + 1, last)]
+        if between and all(map(is_solvent, between)):
+            across.append(str(between[0]))
+    if not across:
+        return []
+    names = f"{', '.join(across[:_NAMED])}{', ...' if across[_NAMED:] else ''}"
+    return [
+        f"{len(across)} of the assumed bonds lead across residues that are water or ions by their names ({names}): "
+        "where these are beads of the chain, rename them or give a topology that lists the bonds (CONECT in a PDB, a "
+        ".tpr)"
+    ]
+
+
+_NAMED = 5

@@ -20,18 +20,13 @@ from fpforce.molecule.bonds_by_distance import SampleFrames
 from fpforce.molecule.chains import chain_numbers
 from fpforce.molecule.coarse import USUAL_MASS_DA, mark_coarse
 from fpforce.molecule.mapping import BeadChoice, choose_beads, list_beads
-from fpforce.molecule.misnamed import off_the_backbone
+from fpforce.molecule.misnamed import across_solvent, off_the_backbone
 from fpforce.molecule.periodic import bonded_molecules
 from fpforce.trajectories.arrays import read_array, read_some
 from fpforce.trajectories.atom_checks import ChemicalBonds
 from fpforce.trajectories.atom_frames import AtomFrames
 from fpforce.trajectories.bohr import refuse_bohr
-from fpforce.trajectories.files import (
-    holds_topology,
-    is_array,
-    read_atoms,
-    sample_frames,
-)
+from fpforce.trajectories.files import holds_topology, is_array, read_atoms, sample_frames
 from fpforce.trajectories.force_map import MappedAtoms
 from fpforce.trajectories.own_topology import name_warnings
 from fpforce.trajectories.scene import Scene, make_scene
@@ -160,6 +155,9 @@ class Sources:
         if isinstance(self.source, MappedFiles):
             of_beads = {atom for bead in self.source.table.beads for atom in bead.atoms}
             lines += off_the_backbone(self.source.topology, of_beads)
+            in_order = [pair for pair, source in self.bond_sources.items() if source == SEQUENCE]
+            first = [self.source.indices[bead.atoms[0]] for bead in self.source.table.beads]
+            lines += across_solvent(self.source.whole.topology, [(first[i], first[j]) for i, j in in_order])
         if assumed:
             lines.append(
                 f"{assumed} bonds between residues are assumed, each with the next: the topology lists none between "

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import mdtraj
+import numpy as np
 import pytest
 
 from fpforce.foundation.errors import InputError
@@ -91,3 +92,17 @@ def test_chain_copied_onto_another_is_refused_as_that(peptide, tmp_path):
     twice[0].save(str(tmp_path / "given.pdb"))
     with pytest.raises(InputError, match="both lie in one place"):
         read_bead_frames(tmp_path / "frames.xtc", tmp_path / "given.pdb", beads="ca", several_chains=True)
+
+
+@pytest.mark.parametrize("name, between", [("CD", "CD3, CD6"), ("W", "W3, W6"), ("CE", None)])
+def test_beads_that_are_called_as_ions_are_not_passed_over_in_silence(tmp_path, name, between):
+    topology = mdtraj.Topology()
+    chain = topology.add_chain()
+    for number, bead in enumerate(["CB", "CC", name] * 3, start=1):
+        topology.add_atom(bead, mdtraj.element.carbon, topology.add_residue(bead, chain, resSeq=number))
+    places = np.array([[0.33 * k, 0.2 * (k % 2), 0.0] for k in range(9)])
+    xyz = places + 0.01 * np.random.default_rng(0).normal(size=(12, 9, 3))
+    frames = read_bead_frames(*files(tmp_path, mdtraj.Trajectory(xyz, topology), "given.gro"), beads="all")
+    said = [text for text in frames.report.warnings if "water or ions by their names" in text]
+    assert len(said) == (between is not None)
+    assert between is None or said[0].startswith("2 of the assumed bonds lead across") and f"({between})" in said[0]
