@@ -32,7 +32,7 @@ HEAVY, BEADS = ALANINE / "alanine_dipeptide.pdb", ALANINE / "start_negative.pdb"
 EXCERPT = 536  # frames with forces in the repository
 LABELS = ("none", "forces", "mean")
 TERMS = {"with": (), "without": ("loss.fokker_planck_weight=0",)}
-TEMPERATURE_K, LARGEST_BATCH = 300.0, 512
+TEMPERATURE_K = 300.0
 STARTS = ("negative", "positive")
 
 
@@ -88,19 +88,16 @@ def run(frames: int, label: str, term: str, seed: int, chosen: argparse.Namespac
 
     folder.mkdir(parents=True, exist_ok=True)
     data, topology = training_file(frames, label == "mean", chosen)
-    held = 0.1 if frames >= 300 else 0.0  # of a hundred frames all are needed
     recipe = {
         "data": {
             "trajectories": str(data),
             "topology": str(topology),
             "beads": "backbone5",
-            "held_out": held,
         }
         | ({"length_unit": "nm"} if data.suffix == ".npz" else {})
         | ({} if label == "none" else {"forces": str(data)}),
         "temperature_k": TEMPERATURE_K,
         "output": str(folder),
-        "optimizer": {"batch_size": min(LARGEST_BATCH, 2 * int((1.0 - held) * frames / 2.1))},
         "run": {"max_steps": chosen.steps, "threads": 1, "seed": seed},
     }
     (folder / "asked.yaml").write_text(json.dumps(recipe))
