@@ -57,7 +57,7 @@ class AnyCheckpoint:
     @cached_property
     def recipe(self) -> Recipe:
         """The recipe of the training, as it was when the file was read."""
-        return parse_recipe(self.record.recipe, f"recipe in {self.path}")
+        return parse_recipe(_as_it_was(self.record.recipe), f"recipe in {self.path}")
 
     @cached_property
     def plans(self) -> tuple[ExpertPlan, ...]:
@@ -350,3 +350,13 @@ def _replace(path: Path, content: dict) -> None:
     torch.save(content, buffer)
     with replacing(path) as unfinished:
         unfinished.write_bytes(buffer.getbuffer())
+
+
+def _as_it_was(recipe: dict) -> dict:
+    """A recorded recipe with what ones of earlier versions did not say, since there was nothing else."""
+
+    def whole(model: dict | None) -> dict | None:
+        return {"window": 0} | model if model and model.get("kind", "internal") == "internal" else model
+
+    experts = [expert | {"model": whole(expert.get("model"))} for expert in recipe.get("experts") or ()]
+    return recipe | {"model": whole(recipe.get("model"))} | ({"experts": experts} if experts else {})

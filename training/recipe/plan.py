@@ -109,7 +109,7 @@ def _with_models(
         if not isinstance(model, InternalRecipe):
             return model
         walls, earlier = getattr(begun, "wall", None), begun or weights
-        windows = window if earlier is None else getattr(earlier, "window", None) or 0
+        windows = window if earlier is None else getattr(earlier, "window", 0)
         found = {"wall": wall if walls is None else walls, "window": windows}
         return model.model_copy(update={name: value for name, value in found.items() if getattr(model, name) is None})
 

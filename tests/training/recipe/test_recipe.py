@@ -145,14 +145,6 @@ def test_energies_of_molecules_longer_than_a_stretch_have_windows_unless_asked_o
     assert settled(parse_recipe(SMALLEST | given), 33, weights_of=begun).model.window == window
 
 
-@pytest.mark.parametrize("role", ["begun_with", "weights_of"])
-def test_runs_of_versions_without_windows_go_on_without(role):
-    old = settled(parse_recipe(SMALLEST), 33)
-    old = old.model_copy(update={"model": old.model.model_copy(update={"window": None})})
-    assert settled(parse_recipe(SMALLEST), 33, **{role: old}).model.window == 0
-    refuse_other_recipe(old, parse_recipe(SMALLEST))
-
-
 def test_walls_of_experts_are_settled_one_by_one():
     experts = [{"t_max": 0.1, "model": {"kind": "internal", "width": 32}}, {"t_max": 1.0}]
     begun = settled(parse_recipe(SMALLEST | {"experts": experts}), 33)

@@ -3,8 +3,11 @@
 import pytest
 
 from fpforce.foundation.errors import InputError
+from fpforce.training.checkpoint.checkpoint import read_checkpoint
+from fpforce.training.recipe.models import InternalRecipe
+from fpforce.training.recipe.plan import plan_experts, settled
 from fpforce.training.recipe.read import describe_recipe, parse_recipe
-from fpforce.training.recipe.resumption import FREE, refuse_other_recipe
+from fpforce.training.recipe.resumption import FREE, changes_of_weights, refuse_other_recipe
 
 
 def recipe(**sections):
@@ -51,3 +54,16 @@ def test_a_setting_of_a_network_of_ones_own_may_not_change_whatever_it_is_called
 def test_every_key_that_may_change_is_one_of_the_recipe():
     known = {key for key, _, _ in describe_recipe()}
     assert {key.replace("experts.N.model.", "model.") for key in FREE} <= known
+
+
+def test_recipes_of_checkpoints_that_know_no_windows_have_none(small_checkpoint):
+    checkpoint = read_checkpoint(small_checkpoint)
+    del checkpoint.record.recipe["model"]["window"]
+    checkpoint.record.recipe["experts"] = [{"t_max": 0.1, "model": {"kind": "internal"}}, {"t_max": 1.0}]
+    for known in ("recipe", "plans"):  # as they were when the file was read
+        vars(checkpoint).pop(known, None)
+    old = checkpoint.recipe
+    assert old.model.window == old.experts[0].model.window == 0 and old.experts[1].model is None
+    new = settled(old.model_copy(update={"model": InternalRecipe()}), 33, weights_of=old)
+    ours, theirs = plan_experts(new)[1], checkpoint.plans[1]
+    assert new.model.window == 0 and "window" not in " ".join(changes_of_weights(new, 1, ours, theirs))
