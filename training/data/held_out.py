@@ -8,6 +8,7 @@ frames have weights, stretches and their middles have equal shares of the weight
 trajectories' lengths and the weights alone, so that a resumed run holds out the same.
 """
 
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -15,20 +16,39 @@ import numpy as np
 from fpforce.trajectories.bead_frames import BeadFrames
 from fpforce.trajectories.weights import effective_number
 
+logger = logging.getLogger("fpforce")
+
 STRETCHES = 5  # of a trajectory, with a block held out in each: few, since neighbours in time lie at a block's two ends
 FEWEST_HELD_OUT = 20  # frames; fewer say nothing
+LARGEST_SHARE = 0.2  # of few frames, to have as many
 
 
 def split_off(frames: BeadFrames, share: float) -> tuple[BeadFrames, BeadFrames | None]:
-    """(frames to train on, frames held out); None, and all frames to train on, where the share is less than
-    FEWEST_HELD_OUT frames.
+    """(frames to train on, frames held out); None, and all frames to train on, where `watched` has none."""
+    held = watched(frames.lengths, share, None if frames.weights is None else frames.weights.values)
+    return (part(frames, ~held), part(frames, held)) if held.any() else (frames, None)
+
+
+def watched(lengths: tuple[int, ...], share: float, weights: np.ndarray | None = None) -> np.ndarray:
+    """`held_out` by a share that is as large as FEWEST_HELD_OUT frames need, up to LARGEST_SHARE.
+
+    None, and a warning, where that does not do.
     """
-    weights = None if frames.weights is None else frames.weights.values
-    held = held_out(frames.lengths, share, weights)
+    count = sum(lengths)
+    if share > 0.0:
+        share = max(share, min(FEWEST_HELD_OUT / max(count, 1), LARGEST_SHARE))
+    held = held_out(lengths, share, weights)
     counted = held.sum() if weights is None or not held.any() else effective_number(weights[held])
-    if counted < FEWEST_HELD_OUT:
-        return frames, None
-    return part(frames, ~held), part(frames, held)
+    if share > 0.0 and counted < FEWEST_HELD_OUT:
+        logger.warning(
+            "%d frames are too few to hold %d of them out: nothing tells what is memorised, and the training does not "
+            "end before; give %d or more",
+            count,
+            FEWEST_HELD_OUT,
+            round(FEWEST_HELD_OUT / LARGEST_SHARE),
+        )
+        return np.zeros(count, dtype=bool)
+    return held
 
 
 def held_out(lengths: tuple[int, ...], share: float, weights: np.ndarray | None = None) -> np.ndarray:

@@ -17,14 +17,14 @@ from fpforce.foundation.errors import InputError
 from fpforce.training.data.dataset import NoisedBatches, TrainingSet
 from fpforce.training.data.earlier import EarlierData
 from fpforce.training.data.force_scores import ForceScores, scores
-from fpforce.training.data.held_out import FEWEST_HELD_OUT, held_out
+from fpforce.training.data.held_out import watched
 from fpforce.training.data.mapped_data import SOME, evenly_spread, map_to_disk
 from fpforce.training.data.normalisation import Normalisation
 from fpforce.training.losses.time_sampling import TimeSampler
 from fpforce.training.recipe.sections import DataRecipe
 from fpforce.trajectories.frame_checks import check_motion
 from fpforce.trajectories.frame_store import FrameStore
-from fpforce.trajectories.weights import FrameWeights, effective_number, in_proportion, read_weights
+from fpforce.trajectories.weights import FrameWeights, in_proportion, read_weights
 
 _SOME_HELD_OUT = 20_000
 _FRAMES_AT_ONCE = 100_000
@@ -173,10 +173,8 @@ def _watched(
 
 def _stretches(lengths: tuple[int, ...], share: float, weights: FrameWeights | None) -> tuple[Stretches, Stretches]:
     """Stretches of frames that are trained on, and of those held out, as of frames in memory."""
-    values = None if weights is None else weights.values
-    held = held_out(lengths, share, values)
-    counted = held.sum() if values is None or not held.any() else effective_number(values[held])
-    if counted < FEWEST_HELD_OUT:
+    held = watched(lengths, share, None if weights is None else weights.values)
+    if not held.any():
         return ((0, len(held)),), ()
     edges = np.flatnonzero(np.diff(np.concatenate([[~held[0]], held, [~held[-1]]]).astype(np.int8))).tolist()
     parts = list(zip(edges[:-1], edges[1:], strict=True))

@@ -47,7 +47,7 @@ class DataRecipe(Section):
         ge=0,
         le=0.5,
         description="share of the frames of one molecule, in blocks of time, that is not trained on "
-        "but watched, to see what is memorised; 0: none",
+        "but watched, to see what is memorised; more of few frames, of which 20 are needed; 0: none",
     )
     on_disk: bool = Field(
         False,

@@ -12,7 +12,7 @@ import torch
 
 from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.checkpoint.record import ExpertRecord
-from fpforce.training.data.held_out import STRETCHES, held_out, split_off
+from fpforce.training.data.held_out import FEWEST_HELD_OUT, STRETCHES, held_out, split_off, watched
 from fpforce.training.data.read import read_training_set
 from fpforce.training.loop.early_stopping import NEXT_TO_BEST, WORSE, Watching, conclude, keep_best, leads_astray
 from fpforce.training.loop.gap import gap_kt
@@ -38,10 +38,23 @@ def test_of_many_trajectories_whole_ones_are_held_out():
     assert mask.any(1).tolist() == mask.all(1).tolist() and mask.all(1).sum() == 2
 
 
-def test_share_of_zero_and_too_few_frames_hold_nothing_out(alanine_frames):
+@pytest.mark.parametrize("count", [100, 103, 130, 199])
+def test_of_few_frames_as_many_are_held_out_as_say_something(count):
+    assert FEWEST_HELD_OUT <= watched((count,), 0.1).sum() <= 30
+    assert not watched((count,), 0.0).any()
+
+
+def test_frames_too_few_to_hold_out_are_said_to_be(caplog):
+    assert not watched((99,), 0.1).any()
+    assert "99 frames are too few to hold 20 of them out: nothing tells what is memorised" in caplog.text
+    assert "give 100 or more" in caplog.text
+    caplog.clear()
+    assert not watched((99,), 0.0).any() and not caplog.text  # as was asked
+
+
+def test_share_of_zero_holds_nothing_out(alanine_frames):
     assert not held_out((1000,), 0.0).any()
     assert split_off(alanine_frames, 0.0) == (alanine_frames, None)
-    assert split_off(alanine_frames, 10 / len(alanine_frames))[1] is None  # fewer than FEWEST_HELD_OUT
 
 
 def test_both_parts_together_are_all_frames(alanine_frames):
