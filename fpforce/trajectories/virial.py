@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fpforce.trajectories.bead_frames import BeadFrames
 
 ALLOWED_DEVIATION = 0.15
-FEWEST_FRAMES = 100
+FEWEST_FRAMES = 80  # of which virials are taken; a hundred have as many where a fifth is held out
 _BLOCKS = 50
 _ERRORS = 4.0  # a deviation below so many standard errors may be chance
 
