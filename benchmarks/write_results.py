@@ -384,7 +384,8 @@ SECTIONS = (
         "score; the excess, a square, is what the loss of another score is above it. Half of it times the degrees of "
         "freedom, integrated over ln(alpha^2 / sigma^2), bounds the relative entropy of the data from samples, in "
         "nats. Errors of forces are those at t_eval, relative root mean square, along bonds, along 1-3 distances and "
-        "perpendicular to both. `default` and `alpha that grows` are as above.",
+        "perpendicular to both. What trainings are called is as in [What single parts do](#what-single-parts-do); "
+        "`alpha that grows` has no windows either.",
     ),
     (
         "What couplings of the prior change",
