@@ -37,7 +37,7 @@ class InternalRecipe(Section):
         None,
         ge=0,
         description="beads of a stretch that has an energy of its own, by one small network for all stretches of one "
-        "molecule; 0: none, for faster steps; by default 6 for one molecule of seven beads or more with an energy, else 0",
+        "molecule; 0: none, for faster steps; by default 6 for an energy of one molecule that is longer, else 0",
     )
     window_width: int = Field(32, ge=1, le=4096, description="neurons of a hidden layer of that network")
     volumes: bool = Field(
