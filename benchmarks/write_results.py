@@ -350,8 +350,8 @@ SECTIONS = (
         "names. The method was developed on `tau`, `alanine` and "
         "`chignolin`; by a seed that was written down first `tau_backbone` and `alanine_heavy` were drawn to be worked "
         "on as well. Since then defaults were chosen on `hexadecane` and `trp_cage`, too. CASES without a line have "
-        "not been run by this version. `tau_backbone` has none since it is far from right: in the simulation of its "
-        "model replicas gather within a nanosecond in a compact state, which rounds of 78 ps do not see. The tau "
+        "not been run by this version. `tau_backbone` without windows was far from right: in the simulation of its "
+        "model replicas gather within a nanosecond in a compact state, which rounds of 78 ps did not see. The tau "
         "fragment comes from the example data of the package mdance and is not in the repository.",
     ),
     (
