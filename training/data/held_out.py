@@ -41,11 +41,10 @@ def watched(lengths: tuple[int, ...], share: float, weights: np.ndarray | None =
     counted = held.sum() if weights is None or not held.any() else effective_number(weights[held])
     if share > 0.0 and counted < FEWEST_HELD_OUT:
         logger.warning(
-            "%d frames are too few to hold %d of them out: nothing tells what is memorised, and the training does not "
-            "end before; give %d or more",
+            "%d frames are too few to hold %d of them out that count: nothing tells what is memorised, and the "
+            "training does not end before; give more",
             count,
             FEWEST_HELD_OUT,
-            round(FEWEST_HELD_OUT / LARGEST_SHARE),
         )
         return np.zeros(count, dtype=bool)
     return held

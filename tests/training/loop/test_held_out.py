@@ -46,8 +46,10 @@ def test_of_few_frames_as_many_are_held_out_as_say_something(count):
 
 def test_frames_too_few_to_hold_out_are_said_to_be(caplog):
     assert not watched((99,), 0.1).any()
-    assert "99 frames are too few to hold 20 of them out: nothing tells what is memorised" in caplog.text
-    assert "give 100 or more" in caplog.text
+    assert "99 frames are too few to hold 20 of them out that count: nothing tells what is memorised" in caplog.text
+    caplog.clear()
+    assert not watched((7,) * 15, 0.1).any()  # whole trajectories, of which two have 14 frames
+    assert "105 frames are too few" in caplog.text
     caplog.clear()
     assert not watched((99,), 0.0).any() and not caplog.text  # as was asked
 
