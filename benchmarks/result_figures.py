@@ -178,13 +178,15 @@ def learning_curve(result: dict, path: Path) -> None:
     axis.axhspan(0.0, 0.01, color="#E8E8E8", zorder=0)
     for (label, colour), term in itertools.product(colours.items(), ("with", "without")):
         rows = [row for row in result["rows"] if (row["label"], row["fokker_planck"]) == (label, term)]
-        rows = [row | {"excess_js": row["js"] - row["js_floor"]} for row in rows]
-        counts = sorted({row["frames"] for row in rows})
-        means = [[row["excess_js"] for row in rows if row["frames"] == count] for count in counts]
+        found = [(row["frames"], row["js"] - row["js_floor"]) for row in rows]
+        if not found:
+            continue
+        counts = sorted({frames for frames, _ in found})
+        means = [[excess for frames, excess in found if frames == count] for count in counts]
         style = dict(color=colour, mfc=colour if term == "with" else "none", ls="-" if term == "with" else ":")
         name = labels[label] + ("" if term == "with" else ", without Fokker-Planck")
         axis.plot(counts, [sum(one) / len(one) for one in means], "o", ms=4.5, label=name, **style)
-        axis.plot([row["frames"] for row in rows], [row["excess_js"] for row in rows], ".", color=colour, ms=3)
+        axis.plot(*zip(*found, strict=True), ".", color=colour, ms=3)
     axis.set_xscale("log")
     axis.set_yscale("symlog", linthresh=0.01, linscale=0.6)
     counts = sorted({row["frames"] for row in result["rows"]})
