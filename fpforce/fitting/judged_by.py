@@ -111,7 +111,7 @@ def _given_reference(
 def _held_out_reference(
     recipe: "Recipe", frames: "BeadFrames", folder: Path
 ) -> tuple[dict[str, Any], np.ndarray, list[np.ndarray]]:
-    from fpforce.training.data.held_out import held_out, split_off
+    from fpforce.training.data.held_out import split_off, watched
     from fpforce.trajectories.bead_files import write_bead_frames
 
     share = float(np.clip(1.2 * FEWEST_FRAMES / len(frames), SMALLEST_SHARE, LARGEST_SHARE))
@@ -123,7 +123,7 @@ def _held_out_reference(
     write_bead_frames(trained, folder, recipe.model_dump(mode="json"))
     trained_on = [f"{folder.name}/{path.name}" for path in sorted(folder.glob("beads*.npz"))]
     weights = None if frames.weights is None else frames.weights.values
-    mask = held_out(frames.lengths, share, weights)
+    mask = watched(frames.lengths, share, weights)
     blocks = _blocks(frames.split(), np.split(mask, np.cumsum(frames.lengths)[:-1]))
     judged = [block for _, _, block in blocks]
     if weights is not None:

@@ -8,15 +8,12 @@ frames have weights, stretches and their middles have equal shares of the weight
 trajectories' lengths and the weights alone, so that a resumed run holds out the same.
 """
 
-import logging
 from dataclasses import replace
 
 import numpy as np
 
 from fpforce.trajectories.bead_frames import BeadFrames
 from fpforce.trajectories.weights import effective_number
-
-logger = logging.getLogger("fpforce")
 
 STRETCHES = 5  # of a trajectory, with a block held out in each: few, since neighbours in time lie at a block's two ends
 FEWEST_HELD_OUT = 20  # frames; fewer say nothing
@@ -32,20 +29,14 @@ def split_off(frames: BeadFrames, share: float) -> tuple[BeadFrames, BeadFrames 
 def watched(lengths: tuple[int, ...], share: float, weights: np.ndarray | None = None) -> np.ndarray:
     """`held_out` by a share that is as large as FEWEST_HELD_OUT frames need, up to LARGEST_SHARE.
 
-    None, and a warning, where that does not do.
+    None where that does not do.
     """
     count = sum(lengths)
     if share > 0.0:
         share = max(share, min(FEWEST_HELD_OUT / max(count, 1), LARGEST_SHARE))
     held = held_out(lengths, share, weights)
     counted = held.sum() if weights is None or not held.any() else effective_number(weights[held])
-    if share > 0.0 and counted < FEWEST_HELD_OUT:
-        logger.warning(
-            "%d frames are too few to hold %d of them out that count: nothing tells what is memorised, and the "
-            "training does not end before; give more",
-            count,
-            FEWEST_HELD_OUT,
-        )
+    if counted < FEWEST_HELD_OUT:
         return np.zeros(count, dtype=bool)
     return held
 

@@ -13,7 +13,7 @@ from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.data.earlier import EarlierData
 from fpforce.training.data.force_files import force_files
 from fpforce.training.data.force_scores import ForceScores
-from fpforce.training.data.held_out import part, split_off
+from fpforce.training.data.held_out import FEWEST_HELD_OUT, part, split_off
 from fpforce.training.data.molecule_files import find_molecules, same_files
 from fpforce.training.data.molecules import MoleculeSet
 from fpforce.training.data.on_disk import read_on_disk
@@ -55,6 +55,13 @@ def read_training_set(
     found = f"{frames} frames in {', '.join(training_set.sources)}{f' beside {held} held out' if held else ''}"
     if frames < FEWEST_FRAMES:
         raise InputError(f"{found} are fewer than {FEWEST_FRAMES}, of which nothing can be learned; give more")
+    if data.held_out > 0.0 and not held and not data.molecules:
+        logger.warning(
+            "%s are too few to hold %d of them out that count: nothing tells what is memorised, and the training does "
+            "not end before; give more",
+            found,
+            FEWEST_HELD_OUT,
+        )
     if frames < batch_size // 2:
         logger.info(
             "%s are fewer than the %d that a step draws: some come up more than once in it", found, batch_size // 2

@@ -44,14 +44,17 @@ def test_of_few_frames_as_many_are_held_out_as_say_something(count):
     assert not watched((count,), 0.0).any()
 
 
-def test_frames_too_few_to_hold_out_are_said_to_be(caplog):
+def test_frames_too_few_to_hold_out_are_all_trained_on():
     assert not watched((99,), 0.1).any()
-    assert "99 frames are too few to hold 20 of them out that count: nothing tells what is memorised" in caplog.text
-    caplog.clear()
     assert not watched((7,) * 15, 0.1).any()  # whole trajectories, of which two have 14 frames
-    assert "105 frames are too few" in caplog.text
-    caplog.clear()
-    assert not watched((99,), 0.0).any() and not caplog.text  # as was asked
+
+
+@pytest.mark.parametrize("stride, share, said", [(300, 0.1, True), (300, 0.0, False), (200, 0.1, False)])
+def test_frames_too_few_to_hold_out_are_said_to_be(small_recipe, tmp_path, caplog, stride, share, said):
+    data = small_recipe(tmp_path, f"data.stride={stride}", f"data.held_out={share}").data
+    read_training_set(data, temperature_k=300.0, batch_size=32)
+    assert ("too few to hold 20 of them out that count" in caplog.text) == said, caplog.text
+    assert not said or "72 frames in" in caplog.text
 
 
 def test_share_of_zero_holds_nothing_out(alanine_frames):
