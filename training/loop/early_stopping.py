@@ -59,11 +59,16 @@ class Watching(pl.Callback):
         asked = module.recipe.loss.flow_weight is not None
         due = module.wants_flow and module.progress >= module.recipe.loss.flow_begin
         if due and (asked or memorises(module.record.expert)):
-            known = module.record.expert.watched["denoising"]
-            weights = self._averaging.averaged_expert(module).state_dict()
-            module.follow_flow_of(weights, known[-1] if known else None)
+            record = module.record.expert
+            teacher = {"step": module.global_step, "weights": self._averaging.averaged_expert(module).state_dict()}
+            if record.best is not None and record.best["step"] < record.watched["step"][-1]:
+                teacher = record.best
+                self._go_back_to(module, teacher["weights"])
+            self._follow(module, teacher)
             logger.info(
-                "from step %d on the energy follows the probability flow of its averaged weights", module.global_step
+                "from step %d on the energy follows the probability flow of the averaged weights of step %d",
+                module.global_step,
+                teacher["step"],
             )
 
     def on_train_batch_end(
@@ -76,8 +81,9 @@ class Watching(pl.Callback):
         expert, record = self._averaging.averaged_expert(module), module.record.expert
         losses = {name: watched.losses(expert) for name, watched in self._watched.items()}
         entry = note(record, losses[""], losses["held_out_"])
-        keep_best(record, losses["held_out_"].denoising, expert.state_dict())
-        risen = record.best is not None and losses["held_out_"].denoising > WORSE * record.best["loss"]
+        held_out = losses["held_out_"].minimised(module.plan.fokker_planck_weight)
+        keep_best(record, held_out, expert.state_dict())
+        risen = record.best is not None and held_out > WORSE * record.best["loss"]
         if self._gap_is_due(module, expert, done):
             entry["gap_kt"] = gap_kt(expert, module.frames, module.plan)
             record.gap["step"].append(record.steps)
@@ -87,7 +93,7 @@ class Watching(pl.Callback):
         if leads_astray(record, losses[""].denoising):
             self._let_flow_go(module, losses[""].denoising)
         elif risen and not done:
-            self._stop_memorising(trainer, module, losses["held_out_"].denoising)
+            self._stop_memorising(trainer, module, held_out)
 
     def _let_flow_go(self, module: ExpertTraining, loss: float) -> None:
         """Go back to the weights that the energy had before it followed its flow, and train on without."""
@@ -110,19 +116,26 @@ class Watching(pl.Callback):
         for expert in (module.expert, self._averaging.averaged_expert(module)):
             expert.load_state_dict(weights)
 
+    def _follow(self, module: ExpertTraining, teacher: dict[str, Any]) -> None:
+        """Let the energy follow the flow of these weights, of which a measurement may be as old as their step."""
+        watched = module.record.expert.watched
+        known = [
+            loss for step, loss in zip(watched["step"], watched["denoising"], strict=True) if step <= teacher["step"]
+        ]
+        module.follow_flow_of(teacher["weights"], known[-1] if known else None)
+
     def _stop_memorising(self, trainer: pl.Trainer, module: ExpertTraining, loss: float) -> None:
         """Stop, or where the energy has not followed its flow yet, go back to the best weights and begin with that."""
         record = module.record.expert
         best = record.best
         assert best is not None
         rise = (
-            f"on held-out frames the denoising loss has risen from {best['loss']:.4f} at step {best['step']} to "
-            f"{loss:.4f}"
+            f"on held-out frames the loss, with the Fokker-Planck term, has risen from {best['loss']:.4f} at step "
+            f"{best['step']} to {loss:.4f}"
         )
         if module.wants_flow:
             self._go_back_to(module, best["weights"])
-            known = dict(zip(record.watched["step"], record.watched["denoising"], strict=True))
-            module.follow_flow_of(best["weights"], known.get(best["step"]))
+            self._follow(module, best)
             logger.warning(
                 "step %d: %s; from the weights of step %d on the energy follows their probability flow",
                 record.steps,
@@ -159,8 +172,8 @@ def note(record: ExpertRecord, training: Losses, held_out: Losses) -> dict[str, 
 
 
 def keep_best(record: ExpertRecord, loss: float, weights: dict[str, torch.Tensor]) -> None:
-    """Keep the weights where their loss on held-out frames is within NEXT_TO_BEST of the least so far; `loss`
-    of best is that least.
+    """Keep the weights where their loss on held-out frames, as it is minimised, is within NEXT_TO_BEST of the least so
+    far; `loss` of best is that least.
 
     Where an energy follows its flow, later weights know more of it and are kept as long as the training goes on.
     """

@@ -26,6 +26,10 @@ class Losses:
     denoising: float
     fokker_planck: float
 
+    def minimised(self, fokker_planck_weight: float) -> float:
+        """What the training makes small, without the terms that held-out frames do not have."""
+        return self.denoising + fokker_planck_weight * self.fokker_planck if fokker_planck_weight else self.denoising
+
 
 class Watched:
     """Frames on which losses are measured, with the noise that they are measured with."""
