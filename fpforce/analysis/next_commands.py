@@ -4,13 +4,16 @@ In: the facts of the runs, and what is to be changed. Out: one line for a shell.
 """
 
 import dataclasses
+import json
 import math
+import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from fpforce.analysis.run_facts import RunFacts, SimulationFacts
 
 LADDER = 4  # rungs of a first replica exchange, as docs/how-to/enhanced-sampling.md takes
+_PLAIN = re.compile(r"[\w./][\w./ +=@-]*[\w./]")  # text that YAML reads as itself
 
 
 def simulate_longer(facts: RunFacts, factor: float) -> str:
@@ -87,23 +90,28 @@ def train_anew(facts: RunFacts, name: str, *changes: str) -> str:
 
 def train_on_more(facts: RunFacts) -> str:
     """Train in a folder beside the run's on more trajectories."""
-    return train_anew(facts, "more", f"data.trajectories=[{', '.join([*facts.trained_on, 'MORE_FRAMES'])}]")
+    changes = [f"data.trajectories={_yaml([*facts.trained_on, 'MORE_FRAMES'])}"]
+    weights = dict(facts.options).get("--training-weights")
+    if weights:
+        changes.append(f"data.weights={_yaml([*weights, 'MORE_WEIGHTS'])}")
+    return train_anew(facts, "more", *changes)
 
 
 def sample_and_evaluate(facts: RunFacts, samples: int = 10_000) -> str:
     """Draw the model's own samples and evaluate with them."""
     output = f"{facts.training.output.rstrip('/')}/iid.xtc"
     checkpoint = f"{facts.training.output.rstrip('/')}/model.ckpt"
+    molecule = _molecule(facts)
     return _joined(
         [
-            shlex.join(["fpforce-sample", checkpoint, "--samples", str(samples), "-o", output]),
+            shlex.join(["fpforce-sample", checkpoint, "--samples", str(samples), "-o", output, *molecule]),
             evaluate(dataclasses.replace(facts, iid=output)),
         ]
     )
 
 
 def evaluate(facts: RunFacts) -> str:
-    """The evaluation again, over its report."""
+    """The evaluation again with all that it was given, over its report."""
     words = ["fpforce-evaluate", facts.model]
     for name, values in (
         ("--reference", facts.reference),
@@ -111,6 +119,7 @@ def evaluate(facts: RunFacts) -> str:
         ("--training", facts.trained_on),
         ("--simulation", tuple(one.output for one in facts.simulations)),
         ("--iid", () if facts.iid is None else (facts.iid,)),
+        *facts.options,
     ):
         for value in values:
             words += [name, value]
@@ -131,7 +140,17 @@ def _simulate(facts: RunFacts, simulation: SimulationFacts, *flags: str, **chang
             words += [name, f"{value:g}"]
     if one.start is not None:
         words += ["--start", one.start]
-    return shlex.join([*words, *flags])
+    return shlex.join([*words, *_molecule(facts), *flags])
+
+
+def _molecule(facts: RunFacts) -> list[str]:
+    """The molecule of a model of many, as simulations and samples are told of it."""
+    return ["--topology", facts.topology] if facts.bound and facts.topology is not None else []
+
+
+def _yaml(paths: Sequence[str]) -> str:
+    """A list of paths as a recipe takes it, in quotes those that would be read as something else."""
+    return f"[{', '.join(path if _PLAIN.fullmatch(path) else json.dumps(path) for path in paths)}]"
 
 
 def _beside(output: str, name: str) -> str:

@@ -39,7 +39,7 @@ from fpforce.analysis.inputs import (
 from fpforce.analysis.plane_assessment import PlaneAssessment
 from fpforce.analysis.protein import ProteinAssessment
 from fpforce.analysis.report_json import summarise
-from fpforce.analysis.run_facts import RunFacts, simulation_facts, training_facts
+from fpforce.analysis.run_facts import RunFacts, further_options, simulation_facts, training_facts
 from fpforce.analysis.settings import AssessmentSettings
 from fpforce.analysis.support import SupportAssessment, SupportSource
 from fpforce.analysis.weighted_frames import drawn_by_weight
@@ -119,6 +119,7 @@ def evaluate(
     `overwrite`. Frames that these share, and a reference that the model was trained on, are warned of in the log, the
     report and report.json (`provenance.warnings`).
     """
+    options = further_options(evaluate, locals())
     from fpforce.forcefield.force_field import ForceField
     from fpforce.forcefield.load import loaded
     from fpforce.forcefield.transferable.bound import BoundForceField
@@ -147,6 +148,8 @@ def evaluate(
         topology=None if topology is None else str(topology),
         iid=None if iid is None else str(iid),
         report=str(output),
+        options=options,
+        bound=isinstance(force_field, BoundForceField),
         training=training_facts(force_field.metadata.get("training", {})),
         simulations=simulation_facts(listed(simulation), records),
     )

@@ -6,7 +6,8 @@ defaults then stand for the names in a command.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +49,9 @@ class SimulationFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """`reference`, `trained_on`, `topology`, `iid`, `report`: what fpforce-evaluate was given."""
+    """`reference`, `trained_on`, `topology`, `iid`, `report`: what fpforce-evaluate was given. `options`: what else it
+    was given, as `further_options` has it. `bound`: whether the model has its molecule from the topology.
+    """
 
     model: str = "model.pt"
     temperature_k: float | None = None
@@ -58,8 +61,32 @@ class RunFacts:
     topology: str | None = None
     iid: str | None = None
     report: str = "report"
+    options: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    bound: bool = False
     training: TrainingFacts = dataclasses.field(default_factory=TrainingFacts)
     simulations: tuple[SimulationFacts, ...] = (SimulationFacts(),)
+
+
+# Arguments of an evaluation that RunFacts has by name, and those that are no options (`note`) or always given again.
+_BY_NAME = {"force_field", "reference", "simulation", "topology", "training", "iid", "output", "overwrite", "note"}
+
+
+def further_options(
+    evaluation: Callable[..., object], given: Mapping[str, Any]
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Options of a command line (--name, its values) for arguments `given` to an evaluation, of those that RunFacts has
+    no field for and that are not as by default.
+
+    Every argument is an option of the same name, so that none has to be listed here.
+    """
+    options = []
+    for name, parameter in inspect.signature(evaluation).parameters.items():
+        value = given[name]
+        if name in _BY_NAME or value is None or value == parameter.default:
+            continue
+        each = value if isinstance(value, list | tuple) else (value,)
+        options.append((f"--{name.replace('_', '-')}", tuple(map(str, each))))
+    return tuple(options)
 
 
 def training_facts(record: dict[str, Any]) -> TrainingFacts:
