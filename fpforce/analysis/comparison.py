@@ -16,8 +16,9 @@ its value, so the excess is conservative; effective sample sizes are reported be
 
 Standard errors: delete-one-block jackknife over independent blocks (groups of replicas; contiguous stretches of time)
 of every set that enters, with the thinning held fixed. Unlike a bootstrap, which draws frames twice and so raises the
-divergence itself, it shifts nothing; near equal distributions its variance is about twice too large, never too small.
-Source: B. Efron and C. Stein, Ann. Statist. 9, 586 (1981).
+divergence itself, it shifts nothing; but its variance is too large. split_errors.py finds by how much that of the
+divergence from the target is, and that of its floor and excess is divided by the same: it is more too large, if
+anything, since the sides of a floor are nearer to equal.
 """
 
 import math
@@ -29,6 +30,7 @@ import numpy as np
 
 from fpforce.analysis.divergences import js_divergence, pmf_error
 from fpforce.analysis.sample import Sample
+from fpforce.analysis.split_errors import SplitVariance
 from fpforce.foundation.errors import InputError
 
 # An excess is given from this number of frames compared on,
@@ -139,6 +141,7 @@ def compare(
     if frames < 2:
         raise InputError(f"{frames} frames are too few to compare distributions; give longer trajectories")
     own_floor = not (is_training and floor.source == "training")
+    split = SplitVariance(_metrics, [len(candidate.frames), len(sets[target_name].frames)])
     full, deleted = [], {}
     for _ in range(thinnings):
         draws: list[tuple[str, np.ndarray | None]] = [("candidate", None), (target_name, None)]
@@ -147,6 +150,7 @@ def compare(
         blocks = [sets[name].drawn(frames, rng, inside) for name, inside in draws]
         totals = [counts.sum(axis=0) for counts in blocks]
         full.append(_metrics(totals))
+        split.add(blocks[:2])
         for name in {name for name, _ in draws}:
             rows = [
                 _metrics(
@@ -160,11 +164,13 @@ def compare(
             deleted.setdefault(name, []).append(rows)
     value = np.mean(full, axis=0)
     variances = {name: _jackknife_variance(np.mean(rows, axis=0)) for name, rows in deleted.items()}
+    too_large = split.too_large([np.mean(deleted[name], axis=0)[:, :2] for name in ("candidate", target_name)])
+    variances = {name: one * np.tile(too_large, (len(value) // 2, 1)) for name, one in variances.items()}
     error = np.sqrt(np.sum([*variances.values()], axis=0))
-    own = np.minimum(_own_variance(candidate, totals[1]), variances["candidate"][:2])
+    own = np.minimum(_own_variance(candidate, totals[1]) * too_large, variances["candidate"][:2])
     if own_floor and 2 * len(candidate) <= min(len(sets[target_name]), floor.frames):
         # More frames of the sample are then compared with more of the target, whose own error is what all of its leave.
-        left = np.minimum(_own_variance(sets[target_name], totals[0]), variances[target_name][:2])
+        left = np.minimum(_own_variance(sets[target_name], totals[0]) * too_large, variances[target_name][:2])
         own = np.maximum(own, error[4:6] ** 2 - 2.0 * left)
     own = np.sqrt(own)
     names = ("js", "pmf_error", "js_floor", "pmf_error_floor", "excess_js", "excess_pmf_error")[: len(value)]
