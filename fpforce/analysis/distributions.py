@@ -11,14 +11,14 @@ docs/method.md, eq. 36).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fpforce.analysis.divergences import w1_distance
 from fpforce.analysis.geometry import ThinnedFrames
 from fpforce.analysis.observables import bond_lengths
-from fpforce.analysis.w1_errors import ALL_SIMULATED, Blocks, errors_of, moved_by_blocks
+from fpforce.analysis.w1_errors import ALL_COMPARED, ALL_REFERENCE, errors_of, moved_by_frames
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.graph import neighbours_of, steps_from
 
@@ -82,18 +82,22 @@ def distribution_distances(
             ("radius_of_gyration", "radius of gyration", [None]),
             ("end_to_end", "end-to-end distance", [ends(beads)]),
         ]
-    blocks = thinned.blocks
-    if blocks is not None:
-        blocks = Blocks(blocks.sets, {role: _thinned(one) for role, one in blocks.blocks.items()})
+    origins = thinned.origins
+    if origins is not None:
+        origins = replace(origins, frames={role: _thinned(one) for role, one in origins.frames.items()})
     results = []
     for name, label, pairs in quantities:
-        rows, moved = [], []
+        rows, moved = [], dict[str, np.ndarray]()
         for pair in pairs:
             values = {key: _values(beads, frames, pair) for key, frames in (sets | sides).items()}
-            if blocks is not None:
-                assert thinned.all_simulated is not None
-                every = _values(beads, thinned.all_simulated, pair)
-                moved.append(moved_by_blocks(values | {ALL_SIMULATED: every}, blocks))
+            if origins is not None:
+                every = {
+                    role: _values(beads, thinned.everything[origins.sets[role]], pair)
+                    for role in (ALL_COMPARED, ALL_REFERENCE)
+                }
+                given = values | every | {"compared": values["simulation"]}
+                for role, one in moved_by_frames(given, origins).items():
+                    moved[role] = moved.get(role, 0.0) + one / len(pairs)
             reference = values.pop("reference")
             floor = w1_distance(values.pop("first"), values.pop("second"))
             row = [floor, float(reference.std()), *(w1_distance(each, reference) for each in values.values())]
@@ -104,8 +108,9 @@ def distribution_distances(
         from_training_nm = distances.pop() if "training" in others else None
         w1_nm = dict(zip(("simulation", *others), distances, strict=True))
         errors: tuple[float | None, ...] = (None, None)
-        if moved:
-            errors = errors_of({key: np.mean([one[key] for one in moved], axis=0) for key in moved[0]})
+        if moved and origins is not None:
+            found = errors_of(moved, origins)
+            errors = found.total, found.own
         results.append(DistributionDistance(name, label, w1_nm, floor_nm, spread_nm, from_training_nm, *errors))
     return tuple(results)
 

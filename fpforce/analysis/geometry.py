@@ -4,8 +4,8 @@ In: sampled positions of every set in nm, thinned once to the same number of fra
 radians.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,7 +13,15 @@ from fpforce.analysis.comparison import Floor
 from fpforce.analysis.divergences import w1_distance
 from fpforce.analysis.sample import Sample
 from fpforce.analysis.sampled_frames import SampledFrames
-from fpforce.analysis.w1_errors import ALL_SIMULATED, ROLES, Blocks, errors_of, moved_by_blocks
+from fpforce.analysis.w1_errors import (
+    ALL_COMPARED,
+    ALL_REFERENCE,
+    COMPARED,
+    Chains,
+    Origins,
+    errors_of,
+    moved_by_frames,
+)
 from fpforce.molecule.beads import BeadTable
 
 
@@ -40,16 +48,16 @@ class GeometryDistance:
 @dataclass(frozen=True)
 class ThinnedFrames:
     """Positions (frames, beads, 3) in nm, equally many: reference, simulation and the two sides of the floor; of the
-    training frames so many at most, or None. `blocks` of the frames, where they are known, and then `all_simulated`
-    frames that were sampled of the simulation.
+    training frames so many at most, or None. `origins` of the frames, where they are known, and then `everything`: all
+    that were sampled of simulation and reference, by name.
     """
 
     reference: np.ndarray
     simulation: np.ndarray
     floor: tuple[np.ndarray, np.ndarray]
     training: np.ndarray | None = None
-    blocks: Blocks | None = None
-    all_simulated: np.ndarray | None = None
+    origins: Origins | None = None
+    everything: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def blurred(self, noise_nm: float, seed: int) -> "ThinnedFrames":
         """The same with noise on reference, sides of the floor and training frames, as a force field of the data has
@@ -58,7 +66,16 @@ class ThinnedFrames:
         rng = np.random.default_rng(seed)
         data = (self.reference, *self.floor, *(() if self.training is None else (self.training,)))
         reference, first, second, *training = (x + noise_nm * rng.standard_normal(x.shape) for x in data)
-        return replace(self, reference=reference, floor=(first, second), training=training[0] if training else None)
+        everything = dict(self.everything)
+        for name in [name for name in everything if name != "simulation"]:
+            everything[name] = everything[name] + noise_nm * rng.standard_normal(everything[name].shape)
+        return replace(
+            self,
+            reference=reference,
+            floor=(first, second),
+            training=training[0] if training else None,
+            everything=everything,
+        )
 
 
 def draw_geometry(
@@ -79,18 +96,21 @@ def draw_geometry(
     reference, simulation, first, second = (
         sampled[name].positions_nm[numbers] for name, numbers in zip(names, chosen, strict=True)
     )
-    blocks = Blocks(
-        dict(zip(ROLES, names, strict=True)),
-        {role: sampled[name].block[one] for role, name, one in zip(ROLES, names, chosen, strict=True)}
-        | {ALL_SIMULATED: sampled["simulation"].block},
+    everything = {ALL_COMPARED: "simulation", ALL_REFERENCE: "reference"}
+    origins = Origins(
+        dict(zip(COMPARED, names, strict=True)) | everything,
+        dict(zip(COMPARED, chosen, strict=True))
+        | {role: np.arange(len(sampled[name])) for role, name in everything.items()},
+        {name: Chains.of(sampled[name]) for name in dict.fromkeys(names)},
+        short=2 * len(samples["simulation"]) <= min(len(samples["reference"]), floor.frames),
     )
     training = None
     if "training" in sampled:
         training = sampled["training"].positions_nm
         if count < len(training):
             training = training[np.sort(rng.permutation(len(training))[:count])]
-    everything = sampled["simulation"].positions_nm
-    return ThinnedFrames(reference, simulation, (first, second), training, blocks, everything)
+    frames_of = {name: sampled[name].positions_nm for name in everything.values()}
+    return ThinnedFrames(reference, simulation, (first, second), training, origins, frames_of)
 
 
 def geometry_distances(
@@ -111,11 +131,12 @@ def geometry_distances(
             training = observable(thinned.training, [group])[:, 0]
             of_training = w1_distance(training, reference), w1_distance(simulation, training)
         errors: tuple[float, ...] = ()
-        if thinned.blocks is not None:
-            assert thinned.all_simulated is not None
-            values = dict(zip(ROLES, (reference, simulation, first, second), strict=True))
-            values[ALL_SIMULATED] = observable(thinned.all_simulated, [group])[:, 0]
-            errors = errors_of(moved_by_blocks(values, thinned.blocks))
+        if thinned.origins is not None:
+            values = dict(zip(COMPARED, (reference, simulation, first, second), strict=True))
+            for role in (ALL_COMPARED, ALL_REFERENCE):
+                values[role] = observable(thinned.everything[thinned.origins.sets[role]], [group])[:, 0]
+            found = errors_of(moved_by_frames(values, thinned.origins), thinned.origins)
+            errors = found.total, found.own
         results.append(
             GeometryDistance(
                 name, w1, w1_floor, reference, simulation, *(of_training or (None, None)), *(errors or (None, None))
