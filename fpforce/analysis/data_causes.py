@@ -8,6 +8,11 @@ meet it themselves, or do not know the free-energy difference to what is allowed
 more), or never visit a basin of the reference. No longer training and no other energy helps there. A simulation that
 differs from the training frames, too, is the model's fault. Where the floor is the distance of the training frames from
 the reference, distances have that taken off already, and these explain a free-energy difference alone.
+
+Training frames do not meet a criterion where they are off by more than is allowed and than the reference's own error
+could add (CLEAR_ERRORS). That of the training frames does not count in this: the model has learned these, however
+little they say of others. It tells what to do. What they have by chance goes away with more of them; what they have by
+more than their error, too, does not.
 """
 
 import math
@@ -20,6 +25,7 @@ from fpforce.analysis.causes import TOO_FEW_DATA, Finding
 from fpforce.analysis.criteria import CLEAR_ERRORS, RULE_OF_THREE, Thresholds, free_energy_error_kt
 from fpforce.analysis.geometry import GeometryDistance
 from fpforce.analysis.run_facts import RunFacts
+from fpforce.analysis.w1_errors import DistanceErrors
 
 SEEN_OFTEN_ENOUGH = 10.0  # independent visits, by which a population is known to a third
 
@@ -48,10 +54,13 @@ def explained_by_training(
             found[name] = _excess(figures, name, label, getattr(thresholds, name))
     for one in figures["distributions"]:
         name, limit = f"{one.name}_w1_nm", one.limit_nm(thresholds.excess_js)
-        here, apart = one.w1_nm.get("training"), one.from_training_nm
-        if name in over and here is not None and apart is not None and here > limit >= apart:
-            text = f"differ from the reference by {here:.4f} nm in the {one.label}, where {limit:.4f} nm is allowed"
-            found[name] = Explanation(text, (here / limit) ** 2)
+        here, apart, errors = one.w1_nm.get("training"), one.from_training_nm, one.training_errors_nm
+        if name in over and here is not None and apart is not None and _off(here, limit, errors) and limit >= apart:
+            error = "" if errors is None else f" ± {errors.total:.4f}"
+            text = (
+                f"differ from the reference by {here:.4f}{error} nm in the {one.label}, where {limit:.4f} nm is allowed"
+            )
+            found[name] = Explanation(text, _as_many(here, limit, errors))
     if "bond_w1_nm" in over:
         found["bond_w1_nm"] = _bonds(figures, thresholds)
     return {name: one for name, one in found.items() if one is not None}
@@ -87,8 +96,20 @@ def is_in_the_training(bond: GeometryDistance, thresholds: Thresholds) -> bool:
     return (
         bond.w1_training is not None
         and bond.w1_from_training is not None
-        and bond.w1_training >= limit > bond.w1_from_training
+        and _off(bond.w1_training, limit, bond.training_errors)
+        and limit > bond.w1_from_training
     )
+
+
+def _off(distance: float, limit: float, errors: DistanceErrors | None) -> bool:
+    """Whether training frames are farther from the reference than allowed, by more than its own error could add."""
+    return distance - (0.0 if errors is None else CLEAR_ERRORS * errors.others) > limit
+
+
+def _as_many(distance: float, limit: float, errors: DistanceErrors | None) -> float:
+    """How many times as many frames bring a distance that they have by chance down to what is allowed; else 1."""
+    by_chance = errors is None or not distance - CLEAR_ERRORS * errors.total > limit
+    return (distance / limit) ** 2 if by_chance else 1.0
 
 
 def _bonds(figures: dict[str, Any], thresholds: Thresholds) -> Explanation | None:
@@ -102,7 +123,7 @@ def _bonds(figures: dict[str, Any], thresholds: Thresholds) -> Explanation | Non
         f"have bond {worst.name} as far from the reference as the simulation has it (W1 {1e3 * in_training:.2f} "
         f"and {1e3 * worst.w1:.2f} pm)"
     )
-    return Explanation(text, (in_training / limit) ** 2)
+    return Explanation(text, _as_many(in_training, limit, worst.training_errors))
 
 
 def _excess(figures: dict[str, Any], name: str, label: str, allowed: float) -> Explanation | None:

@@ -18,7 +18,7 @@ import numpy as np
 from fpforce.analysis.divergences import w1_distance
 from fpforce.analysis.geometry import ThinnedFrames
 from fpforce.analysis.observables import bond_lengths
-from fpforce.analysis.w1_errors import ALL_COMPARED, ALL_REFERENCE, errors_of, moved_by_frames
+from fpforce.analysis.w1_errors import ALL_COMPARED, ALL_REFERENCE, DistanceErrors, errors_of, moved_by_frames
 from fpforce.molecule.beads import BeadTable
 from fpforce.molecule.graph import neighbours_of, steps_from
 
@@ -35,8 +35,8 @@ class DistributionDistance:
     """W1 distances (nm) of one quantity from the reference, keyed by set: simulation and, where given, training and
     iid. `floor_nm`: the same between independent sets of the reference; `spread_nm`: standard deviation in the
     reference. `from_training_nm`: of the simulation from the training frames, None without any. `standard_error_nm` of
-    the simulation's distance less the floor, of which it has `own_error_nm`; None where blocks are not known. Of pair
-    distances all are means over the pairs.
+    the simulation's distance less the floor, of which it has `own_error_nm`, and `training_errors_nm` of that of the
+    training frames; None where blocks are not known. Of pair distances all are means over the pairs.
     """
 
     name: str
@@ -47,6 +47,7 @@ class DistributionDistance:
     from_training_nm: float | None = None
     standard_error_nm: float | None = None
     own_error_nm: float | None = None
+    training_errors_nm: DistanceErrors | None = None
 
     def limit_nm(self, excess_js: float) -> float:
         """The largest distance that passes where an excess of the JS divergence of `excess_js` does."""
@@ -82,22 +83,27 @@ def distribution_distances(
             ("radius_of_gyration", "radius of gyration", [None]),
             ("end_to_end", "end-to-end distance", [ends(beads)]),
         ]
-    origins = thinned.origins
-    if origins is not None:
-        origins = replace(origins, frames={role: _thinned(one) for role, one in origins.frames.items()})
+    origins = {"simulation": thinned.origins, "training": thinned.training_origins if "training" in others else None}
+    known = {
+        name: replace(one, frames={role: _thinned(numbers) for role, numbers in one.frames.items()})
+        for name, one in origins.items()
+        if one is not None
+    }
+    if "training" in known:  # of which all are compared, not as many as of the others
+        frames = known["training"].frames
+        known["training"] = replace(known["training"], frames=dict(frames) | {"compared": frames[ALL_COMPARED]})
     results = []
     for name, label, pairs in quantities:
-        rows, moved = [], dict[str, np.ndarray]()
+        rows, moved = [], {name: dict[str, np.ndarray]() for name in known}
         for pair in pairs:
             values = {key: _values(beads, frames, pair) for key, frames in (sets | sides).items()}
-            if origins is not None:
+            for compared, one in known.items():
                 every = {
-                    role: _values(beads, thinned.everything[origins.sets[role]], pair)
+                    role: _values(beads, thinned.everything[one.sets[role]], pair)
                     for role in (ALL_COMPARED, ALL_REFERENCE)
                 }
-                given = values | every | {"compared": values["simulation"]}
-                for role, one in moved_by_frames(given, origins).items():
-                    moved[role] = moved.get(role, 0.0) + one / len(pairs)
+                for role, by in moved_by_frames(values | every | {"compared": values[compared]}, one).items():
+                    moved[compared][role] = moved[compared].get(role, 0.0) + by / len(pairs)
             reference = values.pop("reference")
             floor = w1_distance(values.pop("first"), values.pop("second"))
             row = [floor, float(reference.std()), *(w1_distance(each, reference) for each in values.values())]
@@ -107,11 +113,21 @@ def distribution_distances(
         floor_nm, spread_nm, *distances = np.mean(rows, axis=0).tolist()
         from_training_nm = distances.pop() if "training" in others else None
         w1_nm = dict(zip(("simulation", *others), distances, strict=True))
-        errors: tuple[float | None, ...] = (None, None)
-        if moved and origins is not None:
-            found = errors_of(moved, origins)
-            errors = found.total, found.own
-        results.append(DistributionDistance(name, label, w1_nm, floor_nm, spread_nm, from_training_nm, *errors))
+        found = {compared: errors_of(moved[compared], one) for compared, one in known.items()}
+        own = found.get("simulation")
+        results.append(
+            DistributionDistance(
+                name,
+                label,
+                w1_nm,
+                floor_nm,
+                spread_nm,
+                from_training_nm,
+                standard_error_nm=None if own is None else own.total,
+                own_error_nm=None if own is None else own.own,
+                training_errors_nm=found.get("training"),
+            )
+        )
     return tuple(results)
 
 

@@ -18,6 +18,7 @@ from fpforce.analysis.w1_errors import (
     ALL_REFERENCE,
     COMPARED,
     Chains,
+    DistanceErrors,
     Origins,
     errors_of,
     moved_by_frames,
@@ -30,8 +31,8 @@ class GeometryDistance:
     """W1 distance of one bond length (nm) or angle (rad) from the reference, its floor, and the values compared.
 
     `w1_training`: of the training frames from the reference; `w1_from_training`: of the simulation from them; None
-    without any. `standard_error` of the distance less its floor, of which the simulation has `own_error`; None where
-    blocks are not known.
+    without any. `standard_error` of the distance less its floor, of which the simulation has `own_error`, and
+    `training_errors` of that of the training frames; None where blocks are not known.
     """
 
     name: str
@@ -43,13 +44,15 @@ class GeometryDistance:
     w1_from_training: float | None = None
     standard_error: float | None = None
     own_error: float | None = None
+    training_errors: DistanceErrors | None = None
 
 
 @dataclass(frozen=True)
 class ThinnedFrames:
     """Positions (frames, beads, 3) in nm, equally many: reference, simulation and the two sides of the floor; of the
     training frames so many at most, or None. `origins` of the frames, where they are known, and then `everything`: all
-    that were sampled of simulation and reference, by name.
+    that were sampled of simulation, reference and training frames, by name. `training_origins`: as `origins` with the
+    training frames in place of the simulation.
     """
 
     reference: np.ndarray
@@ -58,6 +61,7 @@ class ThinnedFrames:
     training: np.ndarray | None = None
     origins: Origins | None = None
     everything: Mapping[str, np.ndarray] = field(default_factory=dict)
+    training_origins: Origins | None = None
 
     def blurred(self, noise_nm: float, seed: int) -> "ThinnedFrames":
         """The same with noise on reference, sides of the floor and training frames, as a force field of the data has
@@ -104,13 +108,16 @@ def draw_geometry(
         {name: Chains.of(sampled[name]) for name in dict.fromkeys(names)},
         short=2 * len(samples["simulation"]) <= min(len(samples["reference"]), floor.frames),
     )
-    training = None
-    if "training" in sampled:
-        training = sampled["training"].positions_nm
-        if count < len(training):
-            training = training[np.sort(rng.permutation(len(training))[:count])]
+    training, training_origins = None, None
     frames_of = {name: sampled[name].positions_nm for name in everything.values()}
-    return ThinnedFrames(reference, simulation, (first, second), training, origins, frames_of)
+    if "training" in sampled:
+        numbers = np.arange(len(sampled["training"]))
+        if count < len(numbers):
+            numbers = np.sort(rng.permutation(len(numbers))[:count])
+        frames_of["training"] = sampled["training"].positions_nm
+        training = frames_of["training"][numbers]
+        training_origins = origins.of_another("training", numbers, Chains.of(sampled["training"]))
+    return ThinnedFrames(reference, simulation, (first, second), training, origins, frames_of, training_origins)
 
 
 def geometry_distances(
@@ -126,20 +133,35 @@ def geometry_distances(
         reference, simulation, first, second = (observable(positions, [group])[:, 0] for positions in sets)
         name = ":".join(str(beads.beads[i]) for i in group)
         w1, w1_floor = w1_distance(simulation, reference), w1_distance(first, second)
-        of_training: tuple[float, ...] = ()
+        w1_training = w1_from_training = None
         if thinned.training is not None:
             training = observable(thinned.training, [group])[:, 0]
-            of_training = w1_distance(training, reference), w1_distance(simulation, training)
-        errors: tuple[float, ...] = ()
-        if thinned.origins is not None:
-            values = dict(zip(COMPARED, (reference, simulation, first, second), strict=True))
+            w1_training, w1_from_training = w1_distance(training, reference), w1_distance(simulation, training)
+        found: list[DistanceErrors | None] = []
+        compared = [(simulation, thinned.origins)]
+        if thinned.training is not None:
+            compared.append((training, thinned.training_origins))
+        for values, origins in compared:
+            if origins is None:
+                found.append(None)
+                continue
+            of_roles = dict(zip(COMPARED, (reference, values, first, second), strict=True))
             for role in (ALL_COMPARED, ALL_REFERENCE):
-                values[role] = observable(thinned.everything[thinned.origins.sets[role]], [group])[:, 0]
-            found = errors_of(moved_by_frames(values, thinned.origins), thinned.origins)
-            errors = found.total, found.own
+                of_roles[role] = observable(thinned.everything[origins.sets[role]], [group])[:, 0]
+            found.append(errors_of(moved_by_frames(of_roles, origins), origins))
+        own, *of_the_training = found
         results.append(
             GeometryDistance(
-                name, w1, w1_floor, reference, simulation, *(of_training or (None, None)), *(errors or (None, None))
+                name,
+                w1,
+                w1_floor,
+                reference,
+                simulation,
+                w1_training,
+                w1_from_training,
+                standard_error=None if own is None else own.total,
+                own_error=None if own is None else own.own,
+                training_errors=of_the_training[0] if of_the_training else None,
             )
         )
     return tuple(results)

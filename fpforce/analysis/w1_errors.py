@@ -15,7 +15,7 @@ the frames do (correlation.py), as populations have it.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -60,6 +60,17 @@ class Origins:
     frames: Mapping[str, np.ndarray]
     chains: Mapping[str, Chains]
     short: bool = False
+
+    def of_another(self, name: str, numbers: np.ndarray, chains: Chains) -> "Origins":
+        """The same where frames `numbers` of another set, with its Chains, are compared instead."""
+        everything = np.arange(len(chains.block))
+        return replace(
+            self,
+            sets=dict(self.sets) | {"compared": name, ALL_COMPARED: name},
+            frames=dict(self.frames) | {"compared": numbers, ALL_COMPARED: everything},
+            chains=dict(self.chains) | {name: chains},
+            short=False,
+        )
 
 
 @dataclass(frozen=True)
