@@ -9,10 +9,10 @@ more), or never visit a basin of the reference. No longer training and no other 
 differs from the training frames, too, is the model's fault. Where the floor is the distance of the training frames from
 the reference, distances have that taken off already, and these explain a free-energy difference alone.
 
-Training frames do not meet a criterion where they are off by more than is allowed and than the reference's own error
+Training frames do not meet a distance where they are off by more than is allowed and than the reference's own error
 could add (CLEAR_ERRORS). That of the training frames does not count in this: the model has learned these, however
 little they say of others. It tells what to do. What they have by chance goes away with more of them; what they have by
-more than their error, too, does not.
+more than their error, too, does not. Of bonds those count that the simulation clearly misses.
 """
 
 import math
@@ -113,7 +113,7 @@ def _as_many(distance: float, limit: float, errors: DistanceErrors | None) -> fl
 
 
 def _bonds(figures: dict[str, Any], thresholds: Thresholds) -> Explanation | None:
-    off = [bond for bond in figures["bonds"] if bond.w1 >= thresholds.of_bond(bond)]
+    off = [bond for bond in figures["bonds"] if thresholds.clearly_misses(bond)]
     if not all(is_in_the_training(bond, thresholds) for bond in off):
         return None
     worst = thresholds.farthest_off(off)

@@ -13,11 +13,12 @@ from fpforce.analysis.comparison import Floor
 from fpforce.analysis.criteria import Thresholds
 from fpforce.analysis.data_causes import explained_by_training, is_in_the_training, too_few_frames
 from fpforce.analysis.distributions import distribution_distances
-from fpforce.analysis.geometry import draw_geometry, geometry_distances
+from fpforce.analysis.geometry import GeometryDistance, draw_geometry, geometry_distances
 from fpforce.analysis.observables import bond_lengths
 from fpforce.analysis.run_facts import RunFacts
 from fpforce.analysis.sample import BlockLayout, CellCounter
 from fpforce.analysis.sampled_frames import SampledFrames
+from fpforce.analysis.w1_errors import DistanceErrors
 from fpforce.molecule.beads import Bead, BeadTable
 
 WIDTH_NM = 0.02
@@ -132,3 +133,19 @@ def test_a_finding_of_too_few_frames_needs_data():
     distance, _ = judged(rng, normal(rng, 4000, 2), 0.6 + normal(rng, 4000), 0.6 + normal(rng, 4000))
     found = too_few_frames({"frames": {"training": 4000}}, {"pair_distances_w1_nm": explanation(distance)}, RunFacts())
     assert found.cause == causes.TOO_FEW_DATA and found.needs_data and "±" in found.text
+
+
+def test_a_bond_that_chance_may_have_moved_leaves_the_training_to_blame_for_another():
+    reference = np.random.default_rng(4).normal(0.15, 0.002, 5000)  # of which 0.0003 nm are allowed with this floor
+    errors = DistanceErrors(total=2e-4, own=1e-4)
+
+    def bond(name, w1_nm):
+        return GeometryDistance(name, w1_nm, 1e-4, reference, reference, w1_nm, 1e-5, 2e-4, 1e-4, errors)
+
+    clear, chance = bond("A:B", 0.004), bond("B:C", 0.00035)
+    limits = Thresholds()
+    assert limits.clearly_misses(clear) and not limits.clearly_misses(chance)
+    assert chance.w1 > limits.of_bond(chance) and not is_in_the_training(chance, limits)
+    figures = {"frames": {"training": 1000}, "distributions": (), "planes": (), "bonds": (chance, clear)}
+    found = explained_by_training(figures, {"bond_w1_nm"}, limits)
+    assert "have bond A:B as far" in found["bond_w1_nm"].text
