@@ -13,6 +13,13 @@ from collections.abc import Iterable, Sequence
 from fpforce.analysis.run_facts import RunFacts, SimulationFacts
 
 LADDER = 4  # rungs of a first replica exchange, as docs/how-to/enhanced-sampling.md takes
+# What is added to the lists of a recipe's data.
+_MORE = {
+    "trajectories": "MORE_FRAMES",
+    "forces": "MORE_FORCES",
+    "weights": "MORE_WEIGHTS",
+    "molecules": "MORE_MOLECULES",
+}
 _PLAIN = re.compile(r"[\w./][\w./ +=@-]*[\w./]")  # text that YAML reads as itself
 
 
@@ -89,11 +96,17 @@ def train_anew(facts: RunFacts, name: str, *changes: str) -> str:
 
 
 def train_on_more(facts: RunFacts) -> str:
-    """Train in a folder beside the run's on more trajectories."""
-    changes = [f"data.trajectories={_yaml([*facts.trained_on, 'MORE_FRAMES'])}"]
-    weights = dict(facts.options).get("--training-weights")
-    if weights:
-        changes.append(f"data.weights={_yaml([*weights, 'MORE_WEIGHTS'])}")
+    """Train in a folder beside the run's on more trajectories, or molecules, than its recipe has.
+
+    Where that is not known, on more than the evaluation was given.
+    """
+    weights = dict(facts.options).get("--training-weights", ())
+    files = facts.training.data or {"trajectories": facts.trained_on, "weights": weights}
+    changes = [
+        f"data.{key}={_yaml([*files.get(key, ()), more])}"
+        for key, more in _MORE.items()
+        if files.get(key) or (key == "trajectories" and not files.get("molecules"))
+    ]
     return train_anew(facts, "more", *changes)
 
 

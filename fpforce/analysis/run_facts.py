@@ -16,7 +16,7 @@ from typing import Any
 class TrainingFacts:
     """How the model was trained. `recipe`, `output`: the run's recipe and folder. `loss`, `held_out_loss`: denoising
     loss on training frames and on frames held out, None where none were; `gap_kt`: spread of energy and log likelihood
-    on these. `rounds` of calibration, at `rungs` temperatures.
+    on these. `rounds` of calibration, at `rungs` temperatures. `data`: lists of files that the recipe names, by key.
     """
 
     recipe: str = "recipe.yaml"
@@ -30,6 +30,7 @@ class TrainingFacts:
     flow_weight: float = 0.0
     rounds: int = 0
     rungs: int = 1
+    data: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,10 @@ def further_options(
     return tuple(options)
 
 
+# Keys of a recipe's data with a file for each of more trajectories, or a folder of more molecules.
+_GROW = {"trajectories", "forces", "weights", "molecules"}
+
+
 def training_facts(record: dict[str, Any]) -> TrainingFacts:
     """From `training` of a force field's metadata."""
     recipe = record.get("recipe") or {}
@@ -108,6 +113,9 @@ def training_facts(record: dict[str, Any]) -> TrainingFacts:
         flow_weight=exported.get("flow_weight") or 0.0,
         rounds=calibration.get("rounds") or 0,
         rungs=rungs_of(recipe, calibration),
+        data={
+            key: tuple(map(str, files)) for key, files in (recipe.get("data") or {}).items() if key in _GROW and files
+        },
     )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import json
 import shlex
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 
 import fpforce
 from fpforce.analysis import next_commands, report
-from fpforce.analysis.run_facts import RunFacts, SimulationFacts, further_options
+from fpforce.analysis.run_facts import RunFacts, SimulationFacts, further_options, training_facts
 from fpforce.commands import evaluate as command
+from fpforce.training.recipe.read import load_recipe
 from fpforce.training.recipe.yaml_text import read_yaml
 
 SAMPLED = "data of mine/iid.xtc"
@@ -131,6 +133,31 @@ def test_more_frames_of_a_weighted_training_need_their_weights():
     values = {key: read_yaml(text) for key, _, text in (change.partition("=") for change in changes)}
     assert values["data.trajectories"] == ["train 1.xtc", "train_2.xtc", "MORE_FRAMES"]
     assert values["data.weights"] == ["weights 1.dat", "weights_2.dat", "MORE_WEIGHTS"]
+
+
+@pytest.mark.parametrize(
+    ("data", "more"),
+    [
+        ({"trajectories": ["/1.xtc", "/2.xtc"]}, {"trajectories": "MORE_FRAMES"}),
+        (
+            {"trajectories": ["/1.xtc"], "weights": ["/1.npy"], "forces": ["/1.npz"]},
+            {"trajectories": "MORE_FRAMES", "weights": "MORE_WEIGHTS", "forces": "MORE_FORCES"},
+        ),
+        ({"molecules": ["/many molecules"]}, {"molecules": "MORE_MOLECULES"}),
+    ],
+    ids=["frames", "weights and forces", "molecules"],
+)
+@pytest.mark.parametrize("given", [(), ("train.xtc",)], ids=["no training", "training"])
+def test_more_is_added_to_what_the_recipe_has(data, more, given, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(json.dumps({"output": "runs/a", "temperature_k": 300, "data": data}))
+    recipe = load_recipe(tmp_path / "recipe.yaml").model_dump(mode="json")
+    facts = RunFacts(trained_on=given, training=training_facts({"recipe": recipe}))
+    _, path, *changes = shlex.split(next_commands.train_on_more(facts))
+    assert path == "runs/a/recipe.yaml"
+    changed = load_recipe(tmp_path / "recipe.yaml", changes).model_dump(mode="json")
+    assert changed["output"] == "runs/a-more"
+    for key, files in recipe["data"].items():
+        assert changed["data"][key] == ([*files, more[key]] if key in more else files), key
 
 
 @pytest.mark.parametrize("name", ["a, b.xtc", "[1].xtc", "a: b.xtc", "a #1.xtc", "it's.xtc", 'a "b".xtc', "süß.xtc"])
