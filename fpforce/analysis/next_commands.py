@@ -163,7 +163,7 @@ def _molecule(facts: RunFacts) -> list[str]:
 
 def _yaml(paths: Sequence[str]) -> str:
     """A list of paths as a recipe takes it, in quotes those that would be read as something else."""
-    return f"[{', '.join(path if _PLAIN.fullmatch(path) else json.dumps(path) for path in paths)}]"
+    return f"[{', '.join(path if _PLAIN.fullmatch(path) else json.dumps(path, ensure_ascii=False) for path in paths)}]"
 
 
 def _beside(output: str, name: str) -> str:

@@ -160,7 +160,9 @@ def test_more_is_added_to_what_the_recipe_has(data, more, given, tmp_path):
         assert changed["data"][key] == ([*files, more[key]] if key in more else files), key
 
 
-@pytest.mark.parametrize("name", ["a, b.xtc", "[1].xtc", "a: b.xtc", "a #1.xtc", "it's.xtc", 'a "b".xtc', "süß.xtc"])
+@pytest.mark.parametrize(
+    "name", ["a, b.xtc", "[1].xtc", "a: b.xtc", "a #1.xtc", "it's.xtc", 'a "b".xtc', "süß.xtc", "🧬.xtc"]
+)
 def test_paths_of_training_frames_are_read_as_they_are(name):
     line = next_commands.train_on_more(RunFacts(trained_on=(name,)))
     assert read_yaml(shlex.split(line)[-1].partition("=")[2]) == [name, "MORE_FRAMES"]
