@@ -338,7 +338,7 @@ def _judge(
     )
     checks = checks_of(figures, settings.thresholds)
     status = status_of(verdict, checks)
-    found = diagnose(figures, checks, status, settings.thresholds, settings.facts)
+    found = diagnose(figures, checks, status, settings.thresholds, settings.facts, settings.noise_nm)
     return Assessment(**figures, checks=checks, status=status, diagnosis=found)
 
 

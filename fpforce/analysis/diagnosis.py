@@ -40,9 +40,17 @@ LEFT_OVER = 0.01  # of the difference between starts, when it no longer matters
 
 
 def diagnose(
-    figures: dict[str, Any], checks: Sequence[Check], status: str, thresholds: Thresholds, facts: RunFacts
+    figures: dict[str, Any],
+    checks: Sequence[Check],
+    status: str,
+    thresholds: Thresholds,
+    facts: RunFacts,
+    noise_nm: float = 0.0,
 ) -> tuple[Finding, ...]:
-    """Findings from the fields of an Assessment (as a dict, before it is made); none for one that passes."""
+    """Findings from the fields of an Assessment (as a dict, before it is made); none for one that passes.
+
+    noise_nm: as of the settings, which the bonds of the reference have, too.
+    """
     if status == PASS:
         return ()
     stated, settled = _stated_temperature(facts), figures["convergence_verdict"] != NOT_CONVERGED
@@ -50,7 +58,7 @@ def diagnose(
     # What may be chance has no cause, but training frames that do not know a free energy do not in either case.
     over = missed | {check.name for check in checks if check.unclear and check.name == "free_energy_error_kt"}
     explained = explained_by_training(figures, over if settled else over & {"bond_w1_nm"}, thresholds)
-    findings = [stated or _felt_temperature(figures, facts), _broken(figures, facts)]
+    findings = [stated or _felt_temperature(figures, facts, noise_nm), _broken(figures, facts)]
     findings += [_not_sampled(figures, facts), _one_basin(figures, facts)]
     if stated is None:
         findings.append(too_few_frames(figures, explained, facts))
@@ -82,9 +90,9 @@ def _stated_temperature(facts: RunFacts) -> Finding | None:
     )
 
 
-def _felt_temperature(figures: dict[str, Any], facts: RunFacts) -> Finding | None:
+def _felt_temperature(figures: dict[str, Any], facts: RunFacts, noise_nm: float) -> Finding | None:
     """A wrong temperature by the widths of bonds and angles, which grow with it."""
-    ratio, wanted = apparent_temperature_ratio(figures["bonds"], figures["angles"]), facts.temperature_k
+    ratio, wanted = apparent_temperature_ratio(figures["bonds"], figures["angles"], noise_nm), facts.temperature_k
     if ratio is None:
         return None
     kelvin = "" if wanted is None else f" ({ratio * wanted:.0f} K against {wanted:g} K)"
@@ -98,18 +106,25 @@ def _felt_temperature(figures: dict[str, Any], facts: RunFacts) -> Finding | Non
     )
 
 
-def apparent_temperature_ratio(bonds: Sequence[GeometryDistance], angles: Sequence[GeometryDistance]) -> float | None:
+def apparent_temperature_ratio(
+    bonds: Sequence[GeometryDistance], angles: Sequence[GeometryDistance], noise_nm: float = 0.0
+) -> float | None:
     """Temperature of the simulation over that of the reference; None where widths are alike, or differ otherwise.
 
     Of a harmonic degree of freedom the variance is proportional to the temperature. So all bonds must have changed
-    alike, and the angles about as much: a time step that is too long widens the stiffest bonds alone.
+    alike, and the angles about as much: a time step that is too long widens the stiffest bonds alone. Noise of noise_nm
+    (of a bead, along an axis) does not grow with a temperature: it is taken off, and bonds that vary by less than it,
+    as constrained ones, say nothing.
     """
+    noise = 2.0 * noise_nm**2  # of a distance of two beads
+    bonds = [bond for bond in bonds if np.var(bond.reference) >= 2.0 * noise]
     if not bonds:
         return None
-    changes = np.array([_log_variance_ratio(bond) for bond in bonds])
+    changes = np.array([_log_variance_ratio(bond, noise) for bond in bonds])
     mean, frames = float(changes.mean()), len(bonds[0].simulation)
+    left = float(np.mean([1.0 - noise / max(np.var(bond.reference), 1e-300) for bond in bonds]))
     # Four standard errors of a logarithm of a ratio of two variances of so many frames, mean over the bonds.
-    if abs(mean) < max(math.log1p(WIDENED), 4.0 * math.sqrt(4.0 / frames / len(bonds))):
+    if abs(mean) < max(math.log1p(WIDENED), 4.0 * math.sqrt(4.0 / frames / len(bonds)) / left):
         return None
     if changes.std() > 0.5 * abs(mean):
         return None
@@ -265,6 +280,7 @@ def _bonds(figures: dict[str, Any], missed: set[str], thresholds: Thresholds, fa
     return Finding(BONDS, f"bond {worst.name} is {what} (W1 {1e3 * worst.w1:.2f} pm)", remedy, command)
 
 
-def _log_variance_ratio(distance: GeometryDistance) -> float:
-    reference, simulation = float(np.var(distance.reference)), float(np.var(distance.simulation))
+def _log_variance_ratio(distance: GeometryDistance, noise: float = 0.0) -> float:
+    """Of the variances less that of the noise."""
+    reference, simulation = (float(np.var(one)) - noise for one in (distance.reference, distance.simulation))
     return math.log(max(simulation, 1e-300) / max(reference, 1e-300))

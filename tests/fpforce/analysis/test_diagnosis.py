@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from fpforce.analysis import AssessmentSettings, ReplicaFrames, assess, causes
+from fpforce.analysis.diagnosis import apparent_temperature_ratio
+from fpforce.analysis.geometry import GeometryDistance
 from fpforce.analysis.observables import dihedrals
 from fpforce.analysis.run_facts import RunFacts, SimulationFacts, TrainingFacts
 from fpforce.forcefield.wall import Wall
@@ -178,6 +180,21 @@ def test_planted_wrong_temperature_is_named(known):
     else:
         assert float(found.text.split("vary ")[1].split()[0]) == pytest.approx(1.3, abs=0.03)
     assert "--override-temperature" not in found.command and "fpforce-simulate runs/a/model.pt" in found.command
+
+
+@pytest.mark.parametrize("width_nm, heat, felt", [(0.006, 1.3, 1.3), (0.0004, 1.3, None), (0.0004, 2.0, None)])
+def test_noise_of_a_force_field_is_no_temperature(width_nm, heat, felt):
+    """A force field of constrained bonds gives them the width of its noise; what widens them is not warmth."""
+    rng, noise_nm = np.random.default_rng(21), 0.002
+    own = math.hypot(width_nm, math.sqrt(2.0) * noise_nm)
+    warm = math.sqrt(heat * width_nm**2 + 2.0 * noise_nm**2) if felt else math.sqrt(heat) * own
+    bonds = [
+        GeometryDistance(f"bond {k}", 0.0, 0.0, rng.normal(0.15, own, 8000), rng.normal(0.15, warm, 8000))
+        for k in range(4)
+    ]
+    ratio = apparent_temperature_ratio(bonds, (), noise_nm)
+    assert ratio is None if felt is None else ratio == pytest.approx(felt, abs=0.04)
+    assert apparent_temperature_ratio(bonds, ()) == pytest.approx((warm / own) ** 2, rel=0.03)
 
 
 def test_planted_starts_in_one_basin_are_named_with_a_frame_of_the_other():
