@@ -214,7 +214,8 @@ SECTIONS = (
         "in the data](../method.md#forces-in-the-data)), or with mean forces, the average over what the beads leave "
         "free. The repository has forces on 536 frames. A simulation from both basins against the reference: JS "
         "divergence in the (phi, psi) plane less its floor, which is the distance of the whole training run, and how "
-        "far the free-energy difference of the basins is off.",
+        "far the free-energy difference of the basins is off. Of 300 frames few are at phi > 0, so that the data "
+        "themselves do not know it better than to half a kT. What has no figure has not been made.",
     ),
     (
         "What forces in the data buy",

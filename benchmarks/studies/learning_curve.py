@@ -221,9 +221,10 @@ def table(result: dict) -> str:
     """Means over the seeds for every number of frames, with standard errors, a row for each kind of label."""
     rows = result["rows"]
     counts = sorted({row["frames"] for row in rows})
+    seeds = len({row["seed"] for row in rows})
+    averaged = f", mean forces over {result['averaged_ps']:g} ps" if any(row["label"] == "mean" for row in rows) else ""
     lines = [
-        f"{len({row['seed'] for row in rows})} seeds, {result['steps']} steps of training, mean forces over "
-        f"{result['averaged_ps']:g} ps; {result['hardware']}.",
+        f"{seeds} seed{'s' if seeds > 1 else ''}, {result['steps']} steps of training{averaged}; {result['hardware']}.",
         "",
         "| | labels | Fokker-Planck term | " + " | ".join(f"{count:,} frames" for count in counts) + " |",
         "|---|---|---|" + "---|" * len(counts),

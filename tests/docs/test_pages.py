@@ -90,6 +90,7 @@ def test_figures_of_results_are_drawn_from_what_is_there(monkeypatch, tmp_path):
     assert {path.name for path in drawn} == {
         "alanine_variants.png",
         "chignolin_variants.png",
+        "learning_curve.png",
         "dipeptides.png",
         "overview.png",
         "strangers.png",
