@@ -10,16 +10,11 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 
-from fpforce.analysis.run_facts import RunFacts, SimulationFacts
+from fpforce.analysis.run_facts import GROWING, RunFacts, SimulationFacts
 
 LADDER = 4  # rungs of a first replica exchange, as docs/how-to/enhanced-sampling.md takes
 # What is added to the lists of a recipe's data.
-_MORE = {
-    "trajectories": "MORE_FRAMES",
-    "forces": "MORE_FORCES",
-    "weights": "MORE_WEIGHTS",
-    "molecules": "MORE_MOLECULES",
-}
+_MORE = {key: f"MORE_{'FRAMES' if key == 'trajectories' else key.upper()}" for key in GROWING}
 _PLAIN = re.compile(r"[\w./][\w./ +=@-]*[\w./]")  # text that YAML reads as itself
 
 

@@ -91,7 +91,7 @@ def further_options(
 
 
 # Keys of a recipe's data with a file for each of more trajectories, or a folder of more molecules.
-_GROW = {"trajectories", "forces", "weights", "molecules"}
+GROWING = ("trajectories", "forces", "weights", "molecules")
 
 
 def training_facts(record: dict[str, Any]) -> TrainingFacts:
@@ -114,7 +114,7 @@ def training_facts(record: dict[str, Any]) -> TrainingFacts:
         rounds=calibration.get("rounds") or 0,
         rungs=rungs_of(recipe, calibration),
         data={
-            key: tuple(map(str, files)) for key, files in (recipe.get("data") or {}).items() if key in _GROW and files
+            key: tuple(map(str, files)) for key, files in (recipe.get("data") or {}).items() if key in GROWING and files
         },
     )
 
