@@ -49,11 +49,14 @@ ELEMENTS = 10_000_000  # of the gradients that are held at a time
 
 @dataclass(frozen=True)
 class Equations:
-    """The denoising loss at one noise level, base - 2 w.slope + w.hessian w, of the weights w (modes,)."""
+    """The denoising loss at one noise level, base - 2 w.slope + w.hessian w, of the weights w (modes,); and the mean
+    of the modes (modes,).
+    """
 
     hessian: sparse.csc_array
     slope: np.ndarray
     base: float
+    mean: np.ndarray
 
     def loss(self, weights: np.ndarray) -> float:
         return self.base - 2.0 * float(weights @ self.slope) + float(weights @ (self.hessian @ weights))
@@ -61,13 +64,17 @@ class Equations:
 
 @dataclass(frozen=True)
 class DenoisingFit:
-    """What a fit found: the denoising loss of held-out frames at each sigma before and after it; tie and ridge."""
+    """What a fit found: the denoising loss of held-out frames at each sigma before and after it; tie and ridge; and
+    the constant of each level, minus the mean of what the modes add to the energies of the data there, so that the
+    Fokker-Planck residual has no part of it.
+    """
 
     sigma: list[float]
     before: list[float]
     after: list[float]
     tie: float
     ridge: float
+    constants: list[float]
     seconds: float
 
     def in_words(self) -> str:
@@ -140,6 +147,7 @@ def denoising_fit(
         [level.loss(own) for level, own in zip(unknown, weights, strict=True)],
         tie,
         ridge,
+        [-float(level.mean @ own) for level, own in zip(known, weights, strict=True)],
         time.monotonic() - began,
     )
     return torch.from_numpy(weights), fit
@@ -167,7 +175,7 @@ def _equations(
 ) -> Equations:
     """The equations at t (1,) of `draws` of the frames (frames, beads, 3), spread evenly over them."""
     network, beads = energy.network, frames.shape[1]
-    sums = _Sums(network.turn_beads())
+    sums, total = _Sums(network.turn_beads()), torch.zeros(1, dtype=torch.float64)
     between = network.turn_beads().repeat(2, 1)  # of the cosines, then of the sines
     signal, noise = float(alpha(t)), float(1.0 - alpha(t).square()) ** 0.5
     t = t.to(frames.dtype)
@@ -191,7 +199,9 @@ def _equations(
             assert turns is not None  # or there was a refusal
             slopes = local_gradients(turns.flatten(1), x, between)
             sums.add(slopes.unflatten(0, (2, -1)), _slopes_of_waves(network.waves, turns), wanted)
-    return sums.equations(noise**2 / (2 * draws * int(degrees_of_freedom(beads))))
+            total = total + network.waves(turns.detach()).flatten(1).double().sum(0)
+    factor = noise**2 / (2 * draws * int(degrees_of_freedom(beads)))
+    return sums.equations(factor, total.numpy() / (2 * draws))
 
 
 def _slopes_of_waves(waves: Callable[[Tensor], Tensor], turns: Tensor) -> Tensor:
@@ -237,7 +247,7 @@ class _Sums:
         self.slope = self.slope + torch.einsum("kbai,kbi->ka", waves, along).double()
         self.base += float(wanted.double().square().sum())
 
-    def equations(self, factor: float) -> Equations:
+    def equations(self, factor: float, mean: np.ndarray) -> Equations:
         assert isinstance(self.blocks, Tensor) and isinstance(self.slope, Tensor)
         waves = self.blocks.shape[1]
         orders = waves // 2
@@ -253,7 +263,7 @@ class _Sums:
         hessian = sparse.coo_array((value.numpy(), (row.numpy(), column.numpy())), shape=(size, size)).tocsc()
         slope = np.empty(size)
         slope[place.flatten().numpy()] = self.slope.flatten().numpy()
-        return Equations(hessian, factor * slope, factor * self.base)
+        return Equations(hessian, factor * slope, factor * self.base, mean)
 
 
 def _solved(levels: list[Equations], tie: float, ridge: float) -> np.ndarray:

@@ -111,8 +111,8 @@ class Checkpoint(AnyCheckpoint):
         with _weights_that_fit(self.path):
             model, calibration = self._model(number), self.record.calibration
             levels = None if calibration is None or calibration.levels is None else calibration.levels.get(number)
-            if levels is not None:
-                model.network.add_levels(levels)
+            if calibration is not None and levels is not None:
+                model.network.add_levels(levels, calibration.constants(number))
             return model
 
     def _model(self, number: int) -> DiffusionEnergy | DiffusionScore:

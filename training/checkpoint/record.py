@@ -126,6 +126,13 @@ class CalibrationRecord:
             return None
         return CalibrationRecord(self.t_eval, torch.zeros_like(self.shift), self.levels, self.denoising)
 
+    def constants(self, number: int) -> Tensor | None:
+        """What the denoising fit of an expert has added at each level besides its weights; None of an earlier
+        version.
+        """
+        found = (self.denoising or {}).get(number, {}).get("constants")
+        return None if found is None else torch.tensor(found, dtype=torch.float64)
+
     @property
     def target(self) -> str:
         """What it was calibrated to: samples or data."""

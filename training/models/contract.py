@@ -121,8 +121,10 @@ class Network(nn.Module):
         """Add the modes with these weights (modes,) to the energy."""
         raise NotImplementedError
 
-    def add_levels(self, weights: Tensor) -> None:
-        """Add the modes to the energy, at each of local_series.SIGMAS with weights of its own (levels, modes)."""
+    def add_levels(self, weights: Tensor, constants: Tensor | None = None) -> None:
+        """Add the modes to the energy, at each of local_series.SIGMAS with weights (levels, modes) and a constant
+        (levels,) of its own.
+        """
         raise NotImplementedError
 
     def settle(self, t: float) -> None:

@@ -394,8 +394,9 @@ class InternalModel(InternalLayers):
             assert self.pair_series is not None  # or there would be no such modes
             self.pair_series.weights += beyond.reshape(self.pair_series.weights.shape).to(self.out.weight)
 
-    def add_levels(self, weights: Tensor) -> None:
-        self.levels = LevelSeries(weights.to(self.out.weight))
+    def add_levels(self, weights: Tensor, constants: Tensor | None = None) -> None:
+        like = self.out.weight
+        self.levels = LevelSeries(weights.to(like), None if constants is None else constants.to(like))
 
     def settle(self, t: float) -> None:
         if self.levels is None:
@@ -427,7 +428,7 @@ class InternalModel(InternalLayers):
             energy = energy + self.series(cosine, sine)
         if self.levels is not None:
             modes = modes_of(cosine, sine, self.orders, self.delta).flatten(1)
-            energy = energy + (self.levels(t) * modes).sum(1)
+            energy = energy + (self.levels(t) * modes).sum(1) + self.levels.constant(t)
         return energy
 
     def of_windows(self, q: Tensor, t: Tensor) -> Tensor:

@@ -49,19 +49,29 @@ class LocalSeries(nn.Module):
 class LevelSeries(nn.Module):
     """Weights of the modes at each noise level: (1 or batch, modes) for times (1,) or (batch,).
 
-    weights (levels, modes), linear in ln sigma between SIGMAS and to zero at either end; a fixed buffer.
+    weights (levels, modes) and constants (levels,), which keep the mean energy of the data what it was at each level;
+    linear in ln sigma between SIGMAS and to zero at either end; fixed buffers.
     """
 
     weights: Tensor
+    constants: Tensor
 
-    def __init__(self, weights: Tensor):
+    def __init__(self, weights: Tensor, constants: Tensor | None = None):
         super().__init__()
         assert len(weights) == len(SIGMAS)
         self.register_buffer("weights", weights)
+        self.register_buffer("constants", weights.new_zeros(len(weights)) if constants is None else constants)
         self.first, self.ratio = SIGMAS[0], math.log(SIGMAS[1] / SIGMAS[0])
         self.register_buffer("numbers", torch.arange(len(weights), dtype=weights.dtype), persistent=False)
 
     def forward(self, t: Tensor) -> Tensor:
+        return self.shares(t) @ self.weights
+
+    def constant(self, t: Tensor) -> Tensor:
+        """(1,) or (batch,)"""
+        return self.shares(t) @ self.constants
+
+    def shares(self, t: Tensor) -> Tensor:
+        """How much each level counts (1 or batch, levels)."""
         above = torch.log((sigma_squared(t) / self.first**2).clamp_min(0.01)) / (2.0 * self.ratio)
-        shares = torch.relu(1.0 - (above[:, None] - self.numbers).abs())
-        return shares @ self.weights
+        return torch.relu(1.0 - (above[:, None] - self.numbers).abs())

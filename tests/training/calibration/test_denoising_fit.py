@@ -27,6 +27,7 @@ from fpforce.training.recipe.read import load_recipe
 from fpforce.training.recipe.sections import CalibrationRecipe
 from fpforce.training.train import train
 
+RANDOM = torch.Generator().manual_seed  # a generator of this seed
 PAIRS = [(0, 1), (1, 2), (2, 3), (0, 2), (1, 3)]
 STIFF, ANGLE = 0.15, 1.9  # of bonds, and of angles in rad
 
@@ -183,6 +184,27 @@ def test_waves_that_a_mirror_would_change_get_no_weight(training_set, plan):
     energy.network.add_levels(weights)
     t = torch.tensor([1e-4])
     torch.testing.assert_close(energy(x, t), energy(x * x.new_tensor([1.0, 1.0, -1.0]), t), rtol=0, atol=1e-4)
+
+
+def test_a_fit_adds_nothing_to_the_mean_energy_of_the_data_nor_to_the_mean_residual(training_set, plan):
+    """A function of t alone has no forces, and yet would be most of the Fokker-Planck residual where series begin."""
+    energy = energy_of(training_set.frames, prior=WithoutDihedral())
+    weights, fit = denoising_fit(energy, plan, training_set, torch.Generator().manual_seed(0))
+    energy, x0, added, means = energy.double(), training_set.frames.double(), {}, {}
+    for name, constants in (("without", None), ("with", torch.tensor(fit.constants, dtype=torch.float64))):
+        series = energy_of(training_set.frames.double(), prior=WithoutDihedral()).double()
+        series.network.add_levels(weights, constants)
+        added[name], means[name] = [], []
+        for sigma_at in (0.014, *SIGMAS):
+            t = time_of_variance(torch.full((len(x0),), sigma_at**2, dtype=torch.float64))
+            x = alpha(t)[:, None, None] * x0 + sigma(t)[:, None, None] * centred_noise(x0.shape, RANDOM(5), x0)
+            added[name].append(abs(float((series(x, t) - energy(x, t)).mean())))
+            times = t[:200].requires_grad_()
+            difference = (series(x[:200], times) - energy(x[:200], times)).sum()
+            means[name].append(float(torch.autograd.grad(difference, times)[0].mean()))
+    assert all(now < 0.02 * before for now, before in zip(added["with"], added["without"], strict=True))
+    assert min(added["without"]) > 1.0
+    assert abs(means["with"][0]) < 0.1 * abs(means["without"][0])
 
 
 def test_weights_between_levels_go_with_the_logarithm_and_end():
