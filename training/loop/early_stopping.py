@@ -5,6 +5,7 @@ best on held-out frames, and an early end where these get worse. When depends on
 the same.
 """
 
+import copy
 import logging
 import math
 from typing import Any
@@ -17,7 +18,7 @@ from fpforce.training.checkpoint.record import ExpertRecord
 from fpforce.training.data.dataset import TrainingSet
 from fpforce.training.loop.expert_training import ExpertTraining
 from fpforce.training.loop.flow_pool import T_TOP
-from fpforce.training.loop.gap import gap_kt
+from fpforce.training.loop.gap import gap_kt, samples_above
 from fpforce.training.loop.held_out_losses import Losses, Watched
 from fpforce.training.models.contract import DiffusionEnergy
 
@@ -28,6 +29,7 @@ GAP_EVERY = 10  # measurements between two of the gap, which takes seconds
 # Times the least held-out loss: later weights, which have seen smaller learning rates, count as good.
 NEXT_TO_BEST = 1.01
 WORSE = 1.03  # times the least: what has come this far up is memorising, and goes on doing so
+FAR_ABOVE = 3.0  # standard deviations of held-out frames' energies; samples whose median is beyond are wrong
 KNOWN_BETTER = 0.05  # of the held-out loss, by which the training frames' is lower, from where on a word is due
 
 
@@ -61,8 +63,12 @@ class Watching(pl.Callback):
         if due and (asked or memorises(module.record.expert)):
             record = module.record.expert
             teacher = {"step": module.global_step, "weights": self._averaging.averaged_expert(module).state_dict()}
-            if record.best is not None and record.best["step"] < record.watched["step"][-1]:
+            earlier = record.best is not None and record.best["step"] < record.watched["step"][-1]
+            if record.best is not None and earlier:
                 teacher = record.best
+            if not self._may_teach(module, teacher):
+                return
+            if earlier:
                 self._go_back_to(module, teacher["weights"])
             self._follow(module, teacher)
             logger.info(
@@ -70,6 +76,28 @@ class Watching(pl.Callback):
                 module.global_step,
                 teacher["step"],
             )
+
+    def _may_teach(self, module: ExpertTraining, teacher: dict[str, Any]) -> bool:
+        """Whether samples of these weights are near held-out frames, or the recipe asks for the flow whatever they are;
+        if not, nothing is learned from the flow in this training.
+        """
+        held_out = self._watched.get("held_out_")
+        if held_out is None or module.recipe.loss.flow_weight is not None:
+            return True
+        energy = copy.deepcopy(self._averaging.averaged_expert(module))
+        energy.load_state_dict(teacher["weights"])
+        above = samples_above(energy, module.frames, held_out.frames, module.plan)
+        if above <= FAR_ABOVE:
+            return True
+        module.record.expert.teacher = {"step": module.global_step, "let_go": True, "samples_above": above}
+        logger.warning(
+            "step %d: energies of the model's own samples are %.1f standard deviations above those of held-out frames, "
+            "so that the samples are no model to learn from, and the energy does not follow its probability flow. Do "
+            "not rely on samples of this model; its simulation may be right all the same, which the report tells",
+            module.global_step,
+            above,
+        )
+        return False
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: ExpertTraining, outputs: Any, batch: int, batch_idx: int
@@ -90,8 +118,9 @@ class Watching(pl.Callback):
             record.gap["kt"].append(entry["gap_kt"])
         for log in module.loggers:
             log.log_metrics(entry, trainer.global_step)
-        if leads_astray(record, losses[""].denoising):
-            self._let_flow_go(module, losses[""].denoising)
+        training = losses[""].minimised(module.plan.fokker_planck_weight)
+        if leads_astray(record, training):
+            self._let_flow_go(module, training)
         elif risen and not done:
             self._stop_memorising(trainer, module, held_out)
 
@@ -104,10 +133,10 @@ class Watching(pl.Callback):
         record.best = None
         teacher["let_go"] = True
         logger.warning(
-            "step %d: the denoising loss of training frames has risen from %.4f to %.4f since the energy follows its "
-            "flow; from the weights of step %d on it does without",
+            "step %d: the loss of training frames, with the Fokker-Planck term, has risen from %.4f to %.4f since the "
+            "energy follows its flow; from the weights of step %d on it does without",
             record.steps,
-            teacher["denoising"],
+            teacher["loss"],
             loss,
             teacher["step"],
         )
@@ -118,9 +147,11 @@ class Watching(pl.Callback):
 
     def _follow(self, module: ExpertTraining, teacher: dict[str, Any]) -> None:
         """Let the energy follow the flow of these weights, of which a measurement may be as old as their step."""
-        watched = module.record.expert.watched
+        watched, weight = module.record.expert.watched, module.plan.fokker_planck_weight
         known = [
-            loss for step, loss in zip(watched["step"], watched["denoising"], strict=True) if step <= teacher["step"]
+            Losses(*losses).minimised(weight)
+            for step, *losses in zip(watched["step"], watched["denoising"], watched["fokker_planck"], strict=True)
+            if step <= teacher["step"]
         ]
         module.follow_flow_of(teacher["weights"], known[-1] if known else None)
 
@@ -133,7 +164,7 @@ class Watching(pl.Callback):
             f"on held-out frames the loss, with the Fokker-Planck term, has risen from {best['loss']:.4f} at step "
             f"{best['step']} to {loss:.4f}"
         )
-        if module.wants_flow:
+        if module.wants_flow and self._may_teach(module, best):
             self._go_back_to(module, best["weights"])
             self._follow(module, best)
             logger.warning(
@@ -188,11 +219,11 @@ def keep_best(record: ExpertRecord, loss: float, weights: dict[str, torch.Tensor
 
 def leads_astray(record: ExpertRecord, loss: float) -> bool:
     """Whether the flow that the energy follows makes it worse: what memorises knows the training frames better, so that
-    their denoising `loss` rises for no other reason.
+    their `loss`, as it is minimised, rises for no other reason.
     """
     if record.teacher is None or not record.follows_flow:
         return False
-    before = record.teacher.get("denoising")
+    before = record.teacher.get("loss")
     return before is not None and loss > WORSE * before
 
 

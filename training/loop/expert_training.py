@@ -215,14 +215,14 @@ class ExpertTraining(pl.LightningModule):
             boundary = batches.spread(len(noised.x), generator, at=self.plan.t_max)
         return StepDraws(noised, perturbed, weights, boundary, rows, self._flow_points(step, generator))
 
-    def follow_flow_of(self, weights: dict[str, Tensor], denoising: float | None) -> None:
+    def follow_flow_of(self, weights: dict[str, Tensor], loss: float | None) -> None:
         """Make the expert with these averaged weights the teacher whose probability flow is followed from this step on.
 
-        denoising: their loss on training frames, None where it was not measured. What was best on held-out frames
-        before is forgotten: it has not learned from the flow.
+        loss: theirs on training frames, as it is minimised, None where it was not measured. What was best on held-out
+        frames before is forgotten: it has not learned from the flow.
         """
         weights = {name: value.detach().cpu().clone() for name, value in weights.items()}
-        self.record.expert.teacher = {"step": self.global_step, "weights": weights, "denoising": denoising}
+        self.record.expert.teacher = {"step": self.global_step, "weights": weights, "loss": loss}
         self.record.expert.best = None
 
     @property

@@ -76,7 +76,7 @@ def follow(
     """
     from_data = round(FROM_DATA * count)
     own = samples(energy, frames, count - from_data, t_min, t_top, generator)
-    x = torch.cat([own, _noised(frames, from_data, t_min, generator)])
+    x = torch.cat([own, noised(frames, from_data, t_min, generator)])
     times, gained = time_grid(t_top, t_min, UP).flip(0), x.new_zeros(len(x))
     points, gains = [x], [gained]
     for state, gain in probability_flow(fresh_probes(energy, generator), times, x, gained):
@@ -98,13 +98,14 @@ def samples(
     def noise(like: Tensor) -> Tensor:
         return centred_noise(like.shape, generator, like)
 
-    x = _noised(frames, count, t_top, generator)
+    x = noised(frames, count, t_top, generator)
     for state in multistep(energy.score, time_grid(t_top, t_min, DOWN), x, noise):
         x = centred(state.detach())
     return x
 
 
-def _noised(frames: Tensor, count: int, t: float, generator: torch.Generator) -> Tensor:
+def noised(frames: Tensor, count: int, t: float, generator: torch.Generator) -> Tensor:
+    """(count, beads, 3) at t, from frames drawn at random."""
     chosen = frames[torch.randint(len(frames), (count,), generator=generator, device=frames.device)]
     return diffuse(chosen, frames.new_full((count,), t), centred_noise(chosen.shape, generator, chosen))
 

@@ -6,13 +6,16 @@ density exp(-E) and samples have q: the gap says what a simulation has to be rew
 
 Samples, not frames: frames that the energy was trained on are known better than others, and of a few held-out ones
 single frames decide.
+
+Besides, whether the samples are right, as far as the energy itself can tell: in the mean those of the data's own
+distribution have the data's energy.
 """
 
 import torch
 from torch import Tensor
 
 from fpforce.training.diffusion import LARGEST_EXACT_DIMENSION, degrees_of_freedom
-from fpforce.training.loop.flow_pool import T_TOP, UP, fresh_probes, samples
+from fpforce.training.loop.flow_pool import T_TOP, UP, fresh_probes, noised, samples
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.moments import NORMAL_MAD
 from fpforce.training.recipe.plan import ExpertPlan
@@ -20,6 +23,7 @@ from fpforce.training.sampling.likelihood import exact_divergence
 from fpforce.training.sampling.solvers import probability_flow, time_grid
 
 SAMPLES = 64  # of which the robust deviation is known to an eighth
+COMPARED = 1024  # held-out frames, each with noise, that samples are compared with
 
 
 def gap_kt(energy: DiffusionEnergy, frames: Tensor, plan: ExpertPlan) -> float:
@@ -41,3 +45,19 @@ def gap_kt(energy: DiffusionEnergy, frames: Tensor, plan: ExpertPlan) -> float:
         low, high = (energy(at, at.new_full((1,), t)) for at, t in ((x, plan.t_min), (end, t_top)))
     difference = (low - high - gained).double()
     return float(NORMAL_MAD * (difference - difference.median()).abs().median())
+
+
+def samples_above(energy: DiffusionEnergy, frames: Tensor, held_out: Tensor, plan: ExpertPlan) -> float:
+    """By how many robust standard deviations of the energies of held-out frames, with the noise of the smallest t, the
+    median energy of the model's own samples is above theirs. frames, held_out (frames, beads, 3): normalised.
+
+    Of a right model about zero. Where the score is wrong at some noise, samples miss the data, and come out where the
+    energy is high.
+    """
+    generator = torch.Generator(device=frames.device).manual_seed(0)
+    own = samples(energy, frames, SAMPLES, plan.t_min, min(T_TOP, plan.t_max), generator)
+    known = noised(held_out, COMPARED, plan.t_min, generator)
+    with torch.no_grad():
+        above, about = (energy(x, x.new_full((1,), plan.t_min)).double() for x in (own, known))
+    spread = NORMAL_MAD * (about - about.median()).abs().median()
+    return float((above.median() - about.median()) / spread)

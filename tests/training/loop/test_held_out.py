@@ -14,9 +14,13 @@ from fpforce.training.checkpoint.checkpoint import read_checkpoint
 from fpforce.training.checkpoint.record import ExpertRecord
 from fpforce.training.data.held_out import FEWEST_HELD_OUT, STRETCHES, held_out, split_off, watched
 from fpforce.training.data.read import read_training_set
+from fpforce.training.loop import early_stopping
 from fpforce.training.loop.early_stopping import NEXT_TO_BEST, WORSE, Watching, conclude, keep_best, leads_astray
-from fpforce.training.loop.gap import gap_kt
+from fpforce.training.loop.gap import gap_kt, samples_above
 from fpforce.training.loop.held_out_losses import Losses, Watched
+from fpforce.training.models.contract import DiffusionEnergy
+from fpforce.training.models.prior import fit_prior
+from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.read import load_recipe
 from fpforce.training.train import train
 
@@ -215,25 +219,32 @@ def test_flow_begins_from_the_best_weights(small_recipe, tmp_path, monkeypatch):
     data = read_training_set(recipe.data, temperature_k=300.0, batch_size=64)
     held = Watched(data.held_out, checkpoint.plans[0], 1e-4).losses(energy)
     assert held.denoising == pytest.approx(before[best], rel=1e-4)
-    assert teacher["denoising"] == dict(zip(watched["step"], watched["denoising"], strict=True))[best]
+    assert teacher["loss"] == minimised(watched, checkpoint.plans[0])[best]
+
+
+def minimised(watched, plan):
+    """Losses of training frames, as they are minimised, by step."""
+    both = zip(watched["denoising"], watched["fokker_planck"], strict=True)
+    weight = plan.fokker_planck_weight
+    return dict(zip(watched["step"], (Losses(*losses).minimised(weight) for losses in both), strict=True))
 
 
 def test_flow_that_leads_astray_is_let_go(small_recipe, tmp_path):
     recipe = memorising(small_recipe, tmp_path, "loss.flow_weight=1000", "loss.flow_begin=0.1", "data.stride=4")
     checkpoint = read_checkpoint(train(recipe, show_progress=False))
     record = checkpoint.record.expert
-    teacher, losses = record.teacher, dict(zip(record.watched["step"], record.watched["denoising"], strict=True))
+    teacher, losses = record.teacher, minimised(record.watched, checkpoint.plans[0])
     assert teacher["let_go"] and not record.follows_flow
-    (risen,) = (step for step, loss in losses.items() if step > teacher["step"] and loss > WORSE * teacher["denoising"])
+    (risen,) = (step for step, loss in losses.items() if step > teacher["step"] and loss > WORSE * teacher["loss"])
     after = [loss for step, loss in losses.items() if step > risen]
-    assert after and max(after) <= WORSE * teacher["denoising"]
-    assert losses[max(losses)] < teacher["denoising"]  # it went on learning
+    assert after and max(after) <= WORSE * teacher["loss"]
+    assert losses[max(losses)] < teacher["loss"]  # it went on learning
 
 
 def test_a_flow_leads_astray_where_training_frames_are_known_worse():
     record = ExpertRecord()
     assert not leads_astray(record, 9.0)  # no flow
-    record.teacher = {"step": 10, "weights": {}, "denoising": 0.2}
+    record.teacher = {"step": 10, "weights": {}, "loss": 0.2}
     assert not leads_astray(record, 0.2 * WORSE) and leads_astray(record, 0.201 * WORSE)
     record.teacher["let_go"] = True
     assert not leads_astray(record, 9.0)
@@ -245,9 +256,6 @@ def test_gap_of_an_exact_energy_is_zero_and_grows_with_what_is_added_to_it(alani
     """The Gaussian prior alone, of which ln q is known: E + ln q is one constant until the energy is tilted at
     the smallest t.
     """
-    from fpforce.training.models.contract import DiffusionEnergy
-    from fpforce.training.models.prior import fit_prior
-    from fpforce.training.recipe.plan import plan_experts
 
     class Tilt(torch.nn.Module):
         def __init__(self, size):
@@ -263,6 +271,46 @@ def test_gap_of_an_exact_energy_is_zero_and_grows_with_what_is_added_to_it(alani
         for size in (0.0, 1.0)
     )
     assert exact < 0.1 and tilted > 5 * max(exact, 0.02)
+
+
+def test_samples_of_an_exact_energy_are_where_held_out_frames_are_and_those_of_a_wrong_one_are_not(
+    alanine_set, small_recipe, tmp_path
+):
+    """Gaussian data, whose prior is exact; what pulls the ends together at middle noise leads samples astray."""
+
+    class Zero(torch.nn.Module):
+        def forward(self, x, t):
+            return 0.0 * x.sum((1, 2))
+
+    class Wrong(torch.nn.Module):
+        def forward(self, x, t):
+            return 20.0 * torch.exp(-(torch.log(t / 0.05).square())) * (x[:, 0] - x[:, -1]).square().sum(-1)
+
+    plan = plan_experts(small_recipe(tmp_path))[0]
+    data = alanine_set.frames
+    prior = fit_prior(data, [])
+    spread = prior.mode_variances.sqrt()[:, None]
+    drawn = torch.einsum(
+        "mi,fmk->fik",
+        prior.mode_vectors,
+        spread * torch.randn(2000, *spread.shape[:1], 3, generator=torch.manual_seed(0)),
+    )
+    right, wrong = (
+        samples_above(DiffusionEnergy(network, prior), drawn[:1000], drawn[1000:], plan)
+        for network in (Zero(), Wrong())
+    )
+    assert abs(right) < 0.5 and wrong > 3.0
+
+
+def test_no_flow_is_followed_from_samples_that_are_wrong(small_recipe, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(early_stopping, "samples_above", lambda *_: 4.2)
+    recipe = memorising(small_recipe, tmp_path, "loss.fokker_planck_weight=1e-6", "run.max_steps=900")
+    with caplog.at_level("WARNING", "fpforce"):
+        record = read_checkpoint(train(recipe, show_progress=False)).record.expert
+    assert record.teacher["samples_above"] == 4.2 and not record.follows_flow
+    assert not any(record.curves["flow"])
+    assert "4.2 standard deviations above those of held-out frames" in caplog.text
+    assert read_checkpoint(tmp_path / "model.ckpt").record.expert.teacher == record.teacher
 
 
 def test_a_gap_that_is_not_finite_is_told_in_words(caplog):
