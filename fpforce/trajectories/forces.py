@@ -222,7 +222,8 @@ class ForceReader:
                     groups = np.stack([forces[:, members].sum(1) for members in rigid], 1)
                     total += np.tensordot(groups, groups, ([0, 2], [0, 2]))
                     frames += len(forces)
-        if frames and _COMPONENTS_A_WEIGHT * len(rigid) > 3 * frames:
+        free = len(rigid) > len(self.atoms.groups)  # else there is one valid map, and nothing to fit
+        if free and frames and _COMPONENTS_A_WEIGHT * len(rigid) > 3 * frames:
             raise InputError(
                 f"{', '.join(map(str, self.files.paths))}: {frames} frames are too few for the weights of {len(rigid)} "
                 f"rigid "

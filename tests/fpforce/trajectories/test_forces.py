@@ -10,7 +10,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.molecule.mapping import map_beads
 from fpforce.trajectories.bead_frames import read_bead_frames
 from fpforce.trajectories.force_map import MappedAtoms, group_weights, optimal_weights, rigid_groups
-from fpforce.trajectories.forces import KJ_PER_MOL_NM, ForceFiles
+from fpforce.trajectories.forces import KJ_PER_MOL_NM, ForceFiles, ForceReader
 from fpforce.trajectories.virial import bond_virials, check_forces
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "alanine_dipeptide"
@@ -286,6 +286,14 @@ def test_hydrogens_without_bonds_are_refused(tmp_path):
 def test_too_few_frames_for_the_weights_of_the_least_noisy_map_are_refused():
     with pytest.raises(InputError, match="54 frames are too few for the weights of 10 rigid groups.*force_map = sum"):
         read(stride=10, optimal=True)
+
+
+def test_forces_of_a_model_of_beads_have_one_map_whatever_the_number_of_frames(tmp_path):
+    """All atoms are beads: there are no weights to fit."""
+    atoms = MappedAtoms((0, 1, 2), None, ((0,), (1,), (2,)), np.eye(3), ("A", "B", "C"), ((0, 1), (1, 2)))
+    np.savez(tmp_path / "forces.npz", forces=np.random.default_rng(0).normal(size=(4, 3, 3)))
+    files = ForceFiles(paths=(tmp_path / "forces.npz",), constraints="none", optimal=True)
+    np.testing.assert_allclose(ForceReader(files, atoms, 3, 1, 1).weights, np.eye(3), atol=1e-4)
 
 
 def test_too_few_frames_to_check_are_refused():
