@@ -33,13 +33,13 @@ class ExpertRecord:
 
     The curves hold one entry for every log_every_steps steps: the means of each loss term over these steps. window
     holds the terms of every step since the last entry, in the order of LOSS_TERMS. watched: losses of the averaged
-    weights on training frames and on frames held out, an entry a measurement; gap: that of loop.gap, in kT.
-    best: step, held-out loss and averaged weights by name of the last measurement whose held-out denoising loss was
-    next to the least (loop.early_stopping.keep_best); None without held-out frames. stopped_early: because the held-out
-    loss rose. teacher: step, averaged weights by name and loss, as it is minimised, of the energy whose flow is
-    followed (loop.flow_pool), once there is one; let_go where it is followed no more, or, with samples_above and
-    without weights, never was. usual_norm: of a gradient (loop.outliers), of steps with the Fokker-Planck term and of
-    those without.
+    weights on training frames and on frames held out, an entry a measurement; gap: that of loop.gap, in kT, and its
+    samples_above. best: step, held-out loss and averaged weights by name of the last measurement whose held-out
+    denoising loss was next to the least (loop.early_stopping.keep_best); None without held-out frames. stopped_early:
+    because the held-out loss rose. teacher: step, averaged weights by name and loss, as it is minimised, of the energy
+    whose flow is followed (loop.flow_pool), once there is one; let_go where it is followed no more, or, with
+    samples_above and without weights, never was. usual_norm: of a gradient (loop.outliers), of steps with the Fokker-
+    Planck term and of those without.
     """
 
     device: str = ""

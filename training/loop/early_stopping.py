@@ -92,8 +92,7 @@ class Watching(pl.Callback):
         module.record.expert.teacher = {"step": module.global_step, "let_go": True, "samples_above": above}
         logger.warning(
             "step %d: energies of the model's own samples are %.1f standard deviations above those of held-out frames, "
-            "so that the samples are no model to learn from, and the energy does not follow its probability flow. Do "
-            "not rely on samples of this model; its simulation may be right all the same, which the report tells",
+            "so that the samples are no model to learn from, and the energy does not follow its probability flow",
             module.global_step,
             above,
         )
@@ -114,8 +113,11 @@ class Watching(pl.Callback):
         risen = record.best is not None and held_out > WORSE * record.best["loss"]
         if self._gap_is_due(module, expert, done):
             entry["gap_kt"] = gap_kt(expert, module.frames, module.plan)
+            held_out = self._watched["held_out_"].frames
+            entry["samples_above"] = samples_above(expert, module.frames, held_out, module.plan)
             record.gap["step"].append(record.steps)
             record.gap["kt"].append(entry["gap_kt"])
+            record.gap.setdefault("samples_above", []).append(entry["samples_above"])  # none of an earlier version
         for log in module.loggers:
             log.log_metrics(entry, trainer.global_step)
         training = losses[""].minimised(module.plan.fokker_planck_weight)
@@ -249,6 +251,14 @@ def conclude(record: ExpertRecord) -> None:
             "how much E + ln q of samples varies cannot be measured: samples of the model diverge along its "
             "probability flow, as of one that was trained for few steps, or on frames that are nearly rigid; train "
             "longer, and look at samples and simulations before you use it"
+        )
+    above = record.gap.get("samples_above", [0.0])[-1]
+    if above > FAR_ABOVE:
+        logger.warning(
+            "energies of the model's own samples are %.1f standard deviations above those of held-out frames: its "
+            "samples are wrong, for lack of frames or of steps; a simulation may be right all the same, which "
+            "fpforce-evaluate tells",
+            above,
         )
     if memorises(record):
         logger.warning(

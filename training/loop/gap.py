@@ -58,6 +58,8 @@ def samples_above(energy: DiffusionEnergy, frames: Tensor, held_out: Tensor, pla
     own = samples(energy, frames, SAMPLES, plan.t_min, min(T_TOP, plan.t_max), generator)
     known = noised(held_out, COMPARED, plan.t_min, generator)
     with torch.no_grad():
-        above, about = (energy(x, x.new_full((1,), plan.t_min)).double() for x in (own, known))
+        above, about = (
+            energy(x, x.new_full((1,), plan.t_min)).double().nan_to_num(nan=torch.inf) for x in (own, known)
+        )
     spread = NORMAL_MAD * (about - about.median()).abs().median()
     return float((above.median() - about.median()) / spread)

@@ -313,12 +313,27 @@ def test_no_flow_is_followed_from_samples_that_are_wrong(small_recipe, tmp_path,
     assert read_checkpoint(tmp_path / "model.ckpt").record.expert.teacher == record.teacher
 
 
-def test_a_gap_that_is_not_finite_is_told_in_words(caplog):
+def measured(kt):
+    """A record with one measurement of everything."""
     record = ExpertRecord()
     for name in record.watched:
         record.watched[name].append(1.0)
     record.gap["step"].append(10)
-    record.gap["kt"].append(math.nan)
+    record.gap["kt"].append(kt)
+    return record
+
+
+@pytest.mark.parametrize("above, told", [(1.9, False), (5.2, True)])
+def test_samples_that_are_wrong_are_told(caplog, above, told):
+    record = measured(3.0)
+    record.gap["samples_above"] = [0.1, above]
+    with caplog.at_level(logging.INFO, logger="fpforce"):
+        conclude(record)
+    assert ("samples are 5.2 standard deviations above those of held-out frames" in caplog.text) is told
+
+
+def test_a_gap_that_is_not_finite_is_told_in_words(caplog):
+    record = measured(math.nan)
     with caplog.at_level(logging.INFO, logger="fpforce"):
         conclude(record)
     assert "nan" not in caplog.text and "samples of the model diverge" in caplog.text
