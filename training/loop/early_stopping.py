@@ -29,7 +29,7 @@ GAP_EVERY = 10  # measurements between two of the gap, which takes seconds
 # Times the least held-out loss: later weights, which have seen smaller learning rates, count as good.
 NEXT_TO_BEST = 1.01
 WORSE = 1.03  # times the least: what has come this far up is memorising, and goes on doing so
-FAR_ABOVE = 3.0  # standard deviations of held-out frames' energies; samples whose median is beyond are wrong
+FAR_ABOVE = 0.5  # kT a degree of freedom, as much as it has in equilibrium: samples so far above the data are wrong
 KNOWN_BETTER = 0.05  # of the held-out loss, by which the training frames' is lower, from where on a word is due
 
 
@@ -91,10 +91,10 @@ class Watching(pl.Callback):
             return True
         module.record.expert.teacher = {"step": module.global_step, "let_go": True, "samples_above": above}
         logger.warning(
-            "step %d: energies of the model's own samples are %.1f standard deviations above those of held-out frames, "
-            "so that the samples are no model to learn from, and the energy does not follow its probability flow",
+            "step %d: the model's own samples are %s, so that they are nothing to learn from, and the energy does not "
+            "follow its probability flow",
             module.global_step,
-            above,
+            _how_far(above),
         )
         return False
 
@@ -113,15 +113,15 @@ class Watching(pl.Callback):
         risen = record.best is not None and held_out > WORSE * record.best["loss"]
         if self._gap_is_due(module, expert, done):
             entry["gap_kt"] = gap_kt(expert, module.frames, module.plan)
-            held_out = self._watched["held_out_"].frames
-            entry["samples_above"] = samples_above(expert, module.frames, held_out, module.plan)
+            unseen = self._watched["held_out_"].frames
+            entry["samples_above"] = samples_above(expert, module.frames, unseen, module.plan)
             record.gap["step"].append(record.steps)
             record.gap["kt"].append(entry["gap_kt"])
             record.gap.setdefault("samples_above", []).append(entry["samples_above"])  # none of an earlier version
         for log in module.loggers:
             log.log_metrics(entry, trainer.global_step)
         training = losses[""].minimised(module.plan.fokker_planck_weight)
-        if leads_astray(record, training):
+        if leads_astray(record, training, module.plan.fokker_planck_weight):
             self._let_flow_go(module, training)
         elif risen and not done:
             self._stop_memorising(trainer, module, held_out)
@@ -131,6 +131,7 @@ class Watching(pl.Callback):
         record = module.record.expert
         teacher = record.teacher
         assert teacher is not None
+        before = loss_before(record, module.plan.fokker_planck_weight)
         self._go_back_to(module, teacher["weights"])
         record.best = None
         teacher["let_go"] = True
@@ -138,7 +139,7 @@ class Watching(pl.Callback):
             "step %d: the loss of training frames, with the Fokker-Planck term, has risen from %.4f to %.4f since the "
             "energy follows its flow; from the weights of step %d on it does without",
             record.steps,
-            teacher["loss"],
+            before,
             loss,
             teacher["step"],
         )
@@ -149,13 +150,8 @@ class Watching(pl.Callback):
 
     def _follow(self, module: ExpertTraining, teacher: dict[str, Any]) -> None:
         """Let the energy follow the flow of these weights, of which a measurement may be as old as their step."""
-        watched, weight = module.record.expert.watched, module.plan.fokker_planck_weight
-        known = [
-            Losses(*losses).minimised(weight)
-            for step, *losses in zip(watched["step"], watched["denoising"], watched["fokker_planck"], strict=True)
-            if step <= teacher["step"]
-        ]
-        module.follow_flow_of(teacher["weights"], known[-1] if known else None)
+        weight = module.plan.fokker_planck_weight
+        module.follow_flow_of(teacher["weights"], known_at(module.record.expert, teacher["step"], weight))
 
     def _stop_memorising(self, trainer: pl.Trainer, module: ExpertTraining, loss: float) -> None:
         """Stop, or where the energy has not followed its flow yet, go back to the best weights and begin with that."""
@@ -219,14 +215,33 @@ def keep_best(record: ExpertRecord, loss: float, weights: dict[str, torch.Tensor
         }
 
 
-def leads_astray(record: ExpertRecord, loss: float) -> bool:
+def known_at(record: ExpertRecord, step: int, fokker_planck_weight: float) -> float | None:
+    """The loss of training frames, as it is minimised, when last measured up to a step; None if it was not."""
+    watched = record.watched
+    known = [
+        Losses(*losses).minimised(fokker_planck_weight)
+        for when, *losses in zip(watched["step"], watched["denoising"], watched["fokker_planck"], strict=True)
+        if when <= step
+    ]
+    return known[-1] if known else None
+
+
+def leads_astray(record: ExpertRecord, loss: float, fokker_planck_weight: float) -> bool:
     """Whether the flow that the energy follows makes it worse: what memorises knows the training frames better, so that
     their `loss`, as it is minimised, rises for no other reason.
     """
-    if record.teacher is None or not record.follows_flow:
-        return False
-    before = record.teacher.get("loss")
-    return before is not None and loss > WORSE * before
+    before = loss_before(record, fokker_planck_weight)
+    return record.follows_flow and before is not None and loss > WORSE * before
+
+
+def loss_before(record: ExpertRecord, fokker_planck_weight: float) -> float | None:
+    """The teacher's loss of training frames, as it is minimised; None without a teacher, or if it was not measured."""
+    teacher = record.teacher
+    if teacher is None:
+        return None
+    if "loss" in teacher:
+        return teacher["loss"]
+    return known_at(record, teacher["step"], fokker_planck_weight)  # of an earlier version
 
 
 def memorises(record: ExpertRecord) -> bool:
@@ -234,6 +249,12 @@ def memorises(record: ExpertRecord) -> bool:
     if not record.watched["step"]:
         return False
     return record.watched["denoising"][-1] < (1.0 - KNOWN_BETTER) * record.watched["held_out_denoising"][-1]
+
+
+def _how_far(above: float) -> str:
+    if math.isinf(above):
+        return "scattered without bounds, unlike held-out frames"
+    return f"{above:.2f} kT a degree of freedom above held-out frames in energy"
 
 
 def conclude(record: ExpertRecord) -> None:
@@ -255,10 +276,9 @@ def conclude(record: ExpertRecord) -> None:
     above = record.gap.get("samples_above", [0.0])[-1]
     if above > FAR_ABOVE:
         logger.warning(
-            "energies of the model's own samples are %.1f standard deviations above those of held-out frames: its "
-            "samples are wrong, for lack of frames or of steps; a simulation may be right all the same, which "
-            "fpforce-evaluate tells",
-            above,
+            "the model's own samples are %s: they are wrong, for lack of frames or of steps; a simulation may be right "
+            "all the same, which fpforce-evaluate tells",
+            _how_far(above),
         )
     if memorises(record):
         logger.warning(

@@ -11,6 +11,8 @@ Besides, whether the samples are right, as far as the energy itself can tell: in
 distribution have the data's energy.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -48,18 +50,17 @@ def gap_kt(energy: DiffusionEnergy, frames: Tensor, plan: ExpertPlan) -> float:
 
 
 def samples_above(energy: DiffusionEnergy, frames: Tensor, held_out: Tensor, plan: ExpertPlan) -> float:
-    """By how many robust standard deviations of the energies of held-out frames, with the noise of the smallest t, the
-    median energy of the model's own samples is above theirs. frames, held_out (frames, beads, 3): normalised.
+    """By how many kT a degree of freedom the median energy of the model's own samples is above that of held-out frames
+    with the noise of the smallest t. frames, held_out (frames, beads, 3): normalised.
 
     Of a right model about zero. Where the score is wrong at some noise, samples miss the data, and come out where the
-    energy is high.
+    energy is high; without end, where most of them diverge.
     """
     generator = torch.Generator(device=frames.device).manual_seed(0)
     own = samples(energy, frames, SAMPLES, plan.t_min, min(T_TOP, plan.t_max), generator)
     known = noised(held_out, COMPARED, plan.t_min, generator)
     with torch.no_grad():
-        above, about = (
-            energy(x, x.new_full((1,), plan.t_min)).double().nan_to_num(nan=torch.inf) for x in (own, known)
-        )
-    spread = NORMAL_MAD * (about - about.median()).abs().median()
-    return float((above.median() - about.median()) / spread)
+        above, about = (energy(x, x.new_full((1,), plan.t_min)).double() for x in (own, known))
+    above = torch.where(above.isfinite(), above, torch.inf)
+    found = float((above.median() - about.median()) / degrees_of_freedom(own.shape[1]))
+    return found if math.isfinite(found) else math.inf
