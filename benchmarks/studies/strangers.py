@@ -29,6 +29,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
 from workbench import options
+from workbench.exact_forces import force_error
 from workbench.frames_compared import FRAMES, PLANE_FRAMES, compare, features, thinned
 from workbench.hardware import describe_hardware
 from workbench.places import ALANINE, EXAMPLES
@@ -60,7 +61,6 @@ THEN = {  # and how
     "six more rounds, at four temperatures": ("calibration.rungs=4", "calibration.top_temperature_k=500"),
 }
 _SMALL = (*SMALL, "run.compile=false")
-FORCE_FRAMES = 500
 INDEPENDENT, LONGEST = 1000, 16  # frames; times --picoseconds
 JUDGED = {"js_ends": "end-to-end", "js_radius": "Rg", "js_dihedrals": "dihedrals", "js_plane": "plane"}
 AGAINST_SAMPLES = {name: label for name, label in JUDGED.items() if name != "js_plane"}
@@ -418,24 +418,6 @@ def reported(folder: Path, files: Files, rungs: int, seed: int) -> dict:
 
 def _trajectory(folder: Path, state: int, rungs: int) -> Path:
     return folder / f"state_{state + 1}{'' if rungs == 1 else '_exchanged'}.xtc"
-
-
-def force_error(model: Path, reference: np.ndarray, exact: np.ndarray) -> float:
-    """Root mean square error of a model's forces over that of the exact ones (frames, beads, 3) in kJ/mol/nm, at
-    FORCE_FRAMES of the reference's frames (frames, beads, 3) in nm.
-    """
-    from openmm import Context, VerletIntegrator, unit
-
-    import fpforce
-
-    context = Context(fpforce.make_system(model), VerletIntegrator(0.001))
-    chosen = np.linspace(0, len(reference) - 1, FORCE_FRAMES).round().astype(int)
-    ours = []
-    for frame in reference[chosen]:
-        context.setPositions(frame.astype(float))
-        forces = context.getState(getForces=True).getForces(asNumpy=True)
-        ours.append(forces.value_in_unit(unit.kilojoule_per_mole / unit.nanometer))
-    return float(np.linalg.norm(np.array(ours) - exact[chosen]) / np.linalg.norm(exact[chosen]))
 
 
 def excess(row: dict, judged: str) -> float:
