@@ -6,10 +6,10 @@ python benchmarks/studies/folding_proteins.py [villin] [--systems FOLDER] [--lab
 The data are what examples/structure_based/README.md makes, in FOLDER/PROTEIN (made when missing): a training set from
 the native structure, a reference from a random chain, and exact forces of both. Each training has the recipe of that
 example with or without forces and Fokker-Planck term. Its forces at frames of the reference, which no training saw,
-are held against the exact ones. For the first seeds (--simulated) of trainings with the term the calibration of the
-program follows, and a simulation from the folded and from an unfolded structure is evaluated as `fpforce-evaluate
---folded native.pdb` does, in the TICA plane, and in that of native contacts and RMSD; the floor is the training set's
-distance from the reference. What is done lies in runs/folding_proteins and is not made again; writes
+are held against the exact ones. For the first seeds (--simulated) of trainings with the term the denoising fit and
+eight rounds of calibration follow, and a simulation from the folded and from an unfolded structure is evaluated as
+`fpforce-evaluate --folded native.pdb` does, in the TICA plane, and in that of native contacts and RMSD; the floor is
+the training set's distance from the reference. What is done lies in runs/folding_proteins and is not made again; writes
 docs/results/folding_proteins.json and .md.
 """
 
@@ -34,7 +34,7 @@ from workbench.tiny import SMALL
 NATIVE = EXAMPLES / "structure_based" / "native"
 TEMPERATURES_K = {"cln025": 218.0, "trp_cage": 313.0, "villin": 310.0}
 UNCALIBRATED = ("calibration.rounds=0", "calibration.denoising_fit=false")
-CALIBRATED = ("calibration.rounds=8", "calibration.denoising_fit=true")  # as it is where a recipe says nothing
+CALIBRATED = ("calibration.rounds=8", "calibration.denoising_fit=true")  # a recipe that leaves both open may go on
 TERMS = {"with": (), "without": ("loss.fokker_planck_weight=0",)}
 STARTS = ("folded", "unfolded")
 BINS = 24
@@ -151,7 +151,7 @@ def off(name: str, data: Path, model: Path) -> float:
 
 
 def calibrated(name: str, data: Path, folder: Path, chosen: argparse.Namespace) -> dict:
-    """Calibrate as the program does by itself; the rounds' relative entropies in nats, and the error of forces."""
+    """Calibrate; the rounds' relative entropies in nats, and the error of forces."""
     from fpforce.training.checkpoint.checkpoint import read_checkpoint
     from fpforce.training.export import export
     from fpforce.training.recipe.read import load_recipe
