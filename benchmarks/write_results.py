@@ -247,6 +247,12 @@ SECTIONS = (
         "the positions, and as it is, with the same weights and draws; and what it costs with a cutoff.",
     ),
     (
+        "A training step of `chain`",
+        "chain_step",
+        "chain_step.py",
+        "Over eight chains of different sequences, beside `graph_transformer`, both as the recipe has them.",
+    ),
+    (
         "Scaling with the number of beads",
         "scaling",
         "scaling.py",
@@ -585,6 +591,7 @@ PAGES = {
             "langevin_speed",
             "backend_statistics",
             "graph_step",
+            "chain_step",
             "scaling",
             "scaling_out",
             "memory",

@@ -37,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for workbench
 from workbench import options
 from workbench.hardware import describe_hardware
 from workbench.places import EXAMPLES
+from workbench.processor_time import measured
 
 NATIVE = {10: "cln025", 20: "trp_cage", 35: "villin", 58: "bpti", 159: "dhfr"}
 CUTOFF_NM = 1.0
@@ -231,18 +232,6 @@ def gradient_of(module: ExpertTraining, step) -> Tensor:
     return torch.cat(
         [weight.grad.flatten() for _, weight in sorted(module.named_parameters()) if weight.grad is not None]
     )
-
-
-def measured(tasks: dict, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of the processor for each task, by round."""
-    ms: dict[str, list[float]] = {name: [] for name in tasks}
-    for number in range(rounds + 1):
-        for name, task in tasks.items():
-            began = time.process_time()
-            task()
-            if number:  # the first warms up
-                ms[name].append(1e3 * (time.process_time() - began))
-    return ms
 
 
 def rows_of(draws) -> int:

@@ -1,11 +1,11 @@
 """Trains, judges and describes the force fields that come with the package.
 
-python benchmarks/studies/pretrained.py [NAME ...] [--steps 20000] [--picoseconds 200] [--unseen 20]
+python benchmarks/studies/pretrained.py [NAME ...] [--steps 20000] [--picoseconds 200] [--replicas 8] [--unseen 20]
 Each is trained by its example's recipe on one thread, exported, and judged against what it was not trained on:
 `alanine_dipeptide` as `make demo` judges it, `dipeptides` on sequences never trained on, as studies/dipeptides.py does,
-`disordered`, which is not shipped since its training takes days, by the sizes of sequences never trained on. Writes
-fpforce/shipped/NAME.pt and its card NAME.md, with every figure in it; runs live in runs/pretrained and are resumed.
-With --quick or --into they are written to the results' folder instead.
+`disordered` by the sizes of sequences never trained on, which relax in hundreds of picoseconds: its card says the
+options. Writes fpforce/shipped/NAME.pt and its card NAME.md, with every figure in it; runs live in runs/pretrained and
+are resumed. With --quick or --into they are written to the results' folder instead.
 """
 
 import argparse

@@ -15,7 +15,7 @@ from workbench.places import EXAMPLES
 
 EXAMPLE = EXAMPLES / "disordered"
 # A part of the frames that generate.py makes by default, which take a core some hours.
-FRAMES, DISCARD_PS, UNSEEN = {"train": 150, "unseen": 1000}, 2000.0, 6
+FRAMES, DISCARD_PS, UNSEEN = {"train": 300, "unseen": 1500}, 2000.0, 20
 TIMESTEP_FS, FRICTION_PER_PS, INTERVAL_PS = 20.0, 0.1, 2.0
 BINS = 24
 

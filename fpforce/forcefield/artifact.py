@@ -18,8 +18,8 @@ from fpforce.foundation.foreign_files import damage_as_value_error, mapping_in, 
 # 2: models with a wall, which earlier readers would leave out; 3: internal models that see volumes; 4: of many
 # molecules; 5: a prior whose pairs are coupled; 6: internal models with series of dihedrals and angles; 7: that see no
 # time before `earliest`; 8: internal models with series of other pair distances; 9: a wall of each pair;
-# 10: internal models with energies of stretches of beads
-FORMAT_VERSION = 10
+# 10: internal models with energies of stretches of beads; 11: chains of any length
+FORMAT_VERSION = 11
 METADATA_ENTRY = "fpforce.json"
 WEIGHTS_ENTRY = "fpforce.safetensors"
 TOPOLOGY_ENTRY = "topology.pdb"
@@ -74,6 +74,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 def format_version_of(metadata: dict[str, Any]) -> int:
     """The lowest format version whose readers know all that `metadata` (of fpforce.json) describes."""
+    if metadata["model"]["kind"] == "chain":
+        return 11
     if metadata["model"].get("windows"):
         return 10
     if (metadata.get("wall") or {}).get("of_pairs"):

@@ -7,8 +7,13 @@ layer is zero, which would hide everything).
 import pytest
 import torch
 
+from fpforce.forcefield.transferable.knowledge import Knowledge
+from fpforce.forcefield.transferable.statistics import measure
 from fpforce.training.diffusion import centred_noise, diffuse
 from fpforce.training.models import build_model
+from fpforce.training.models.contract import DiffusionEnergy
+from fpforce.training.models.prior import fit_prior
+from fpforce.training.models.transferable import build_transferable
 from fpforce.training.recipe.models import ModelRecipe, sections_of
 from fpforce.training.recipe.plan import plan_experts
 from fpforce.training.recipe.read import parse_recipe
@@ -35,6 +40,8 @@ NETWORKS = {
         "neighbours": "radius",
         "chiral": False,
     },
+    "chain": {"kind": "chain", "window": 4},
+    "chain, no hand": {"kind": "chain", "window": 4, "chiral": False},
     "mlp": {"kind": "mlp"},
 }
 MODELS = {
@@ -68,17 +75,25 @@ def system(request, alanine_set, plane_set):
 @pytest.fixture(scope="module")
 def energy(system):
     settings, data = system
+    of_many = settings["kind"] == "chain"
     recipe = parse_recipe(
         {
-            "data": {"trajectories": ["unread.xtc"]},
+            "data": {"molecules" if of_many else "trajectories": ["unread"], "beads": "backbone5"},
             "temperature_k": 300,
             "output": "unused",
             "model": settings,
         }
     )
-    model = build_model(
-        plan_experts(recipe)[0], data.frames.double(), data.prior_pairs, data.beads, data.scale_nm
-    ).double()
+    plan = plan_experts(recipe)[0]
+    if of_many:
+        statistics = measure(data.frames.numpy(), 0.2)
+        knowledge = Knowledge.of([data.beads], [statistics], "backbone5", 0.2, allow_d_residues=False)
+        shared = build_transferable(plan, knowledge, [data.beads], data.scale_nm, data.frames)
+        # A bound prior is in single precision, which molecules far from their centre would feel.
+        prior = fit_prior(data.frames.double(), data.prior_pairs) if settings["prior"] else None
+        model = DiffusionEnergy(shared.double().network.bound(data.beads), prior)
+    else:
+        model = build_model(plan, data.frames.double(), data.prior_pairs, data.beads, data.scale_nm).double()
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -116,5 +116,5 @@ def calibratable(checkpoint: Checkpoint, t_eval: float) -> DiffusionEnergy:
     model = checkpoint.model(number)
     refuse_uncalibratable(model, f"{checkpoint.path}, expert over {checkpoint.plans[number]}")
     assert isinstance(model, DiffusionEnergy)
-    model.network.settle(t_eval)
+    model.network = model.network.settled(t_eval)
     return model

@@ -151,7 +151,7 @@ class Checkpoint(AnyCheckpoint):
     def calibrated_model(self, number: int, t_eval: float) -> DiffusionEnergy | DiffusionScore:
         """As `model`, at t_eval alone, with the last layer as calibrated, where that was done for t_eval."""
         model, calibration = self.model(number), self.record.calibration
-        model.network.settle(t_eval)
+        model.network = model.network.settled(t_eval)
         if calibration is not None and calibration.t_eval == t_eval:
             layer = model.network.readout()
             assert layer is not None  # or it could not have been calibrated

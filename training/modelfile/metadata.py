@@ -14,7 +14,8 @@ from fpforce.training.modelfile.physical_energy import PhysicalEnergy
 from fpforce.training.modelfile.support import Support
 from fpforce.training.models.internal import InternalModel
 from fpforce.training.models.prior import AnalyticPrior
-from fpforce.training.recipe.models import PAIRS, wall_of
+from fpforce.training.recipe.models import PAIRS, ChainRecipe, ModelRecipe, wall_of
+from fpforce.training.recipe.plan import ExpertPlan
 
 
 def metadata_of(
@@ -29,6 +30,7 @@ def metadata_of(
     number = checkpoint.covering(t_eval)
     plan, network, wall = checkpoint.plans[number], physical.energy.network, checkpoint.wall(number)
     prior, walls = physical.energy.prior, {}
+    settings = settings_of(plan, plan.model.of_one() if isinstance(plan.model, ChainRecipe) else plan.model)
     if wall is not None:
         of_pairs = wall_of(plan.model) == PAIRS
         walls = {"wall": wall_record(None if of_pairs else checkpoint.record.smallest_distances)}
@@ -36,9 +38,9 @@ def metadata_of(
         walls
         | {
             "model": {
-                "kind": plan.model.kind,
+                "kind": settings["kind"],
                 "conservative": plan.conservative,
-                "settings": plan.model.model_dump(mode="json") | {"v_min": plan.v_min, "t_max": plan.t_max},
+                "settings": settings,
                 "constants": network.constants(),
                 "vocabulary": network.vocabulary(),
                 "coupled_pairs": isinstance(prior, AnalyticPrior) and prior.couplings is not None,
@@ -60,6 +62,11 @@ def metadata_of(
         }
         | ({} if support is None else {"support": support.record()})
     )
+
+
+def settings_of(plan: ExpertPlan, model: ModelRecipe | None = None) -> dict:
+    """Those of an expert's model, or of what it is for one molecule, by name."""
+    return (model or plan.model).model_dump(mode="json") | {"v_min": plan.v_min, "t_max": plan.t_max}
 
 
 def provenance_of(checkpoint: Checkpoint, number: int) -> dict:

@@ -27,7 +27,7 @@ from fpforce.foundation.errors import InputError
 from fpforce.training.checkpoint.checkpoint import Checkpoint, TransferableCheckpoint
 from fpforce.training.checkpoint.record import TrainingRecord
 from fpforce.training.modelfile.archive import write_archive
-from fpforce.training.modelfile.metadata import metadata_of
+from fpforce.training.modelfile.metadata import metadata_of, settings_of
 from fpforce.training.modelfile.physical_energy import PhysicalEnergy
 from fpforce.training.modelfile.rebuild import rebuild
 from fpforce.training.modelfile.support import Support, support_of_many, support_of_one
@@ -89,7 +89,10 @@ def write_transferable(
     """
     refuse_to_replace(model_path, overwrite)
     molecules, number = checkpoint.of_many["molecules"], checkpoint.covering(t_eval)
-    shared, kind = checkpoint.model(number), checkpoint.plans[number].model.kind
+    shared, plan = checkpoint.model(number), checkpoint.plans[number]
+    kind = plan.model.kind
+    shared.network = shared.network.settled(t_eval)
+    model = {"kind": kind, "settings": settings_of(plan)}
     knowledge = checkpoint.knowledge if kind == "internal" else checkpoint.knowledge.without_layout()
     weights = {name: tensor.numpy() for name, tensor in shared.state_dict().items()}
     program, measured = None, []
@@ -100,7 +103,7 @@ def write_transferable(
             buffer = io.BytesIO()
             program = torch.jit.script(physical)
             torch.jit.save(program, buffer)
-        constants = knowledge.constants(bound.beads, kind, shared.has_prior, weights) | _wall_constants(bound, t_eval)
+        constants = knowledge.constants(bound.beads, model, weights) | _wall_constants(bound, t_eval)
         as_loaded = torch.jit.load(io.BytesIO(bound_program(buffer.getvalue(), constants, len(bound.beads))))
         try:
             measured.append(verify(as_loaded, physical, check_frames_nm(bound.record)))
@@ -112,7 +115,10 @@ def write_transferable(
     }
     verification = worst | {"frames": sum(one["frames"] for one in measured), "molecules": len(measured)}
     support = _support_of_many(checkpoint, t_eval)
-    metadata = metadata_of(bound, physical, t_eval, residual(), verification, support) | {
+    metadata = metadata_of(bound, physical, t_eval, residual(), verification, support)
+    of_one = {} if metadata["model"]["kind"] == kind else {"of_one": metadata["model"]}
+    metadata |= {
+        "model": metadata["model"] | model,
         "beads": {"mapping": knowledge.choice, "beads": [], "bonds": []},
         "start_positions_nm": [],
         "bonds_nm": {"mean": [], "min": [], "max": []},
@@ -120,7 +126,8 @@ def write_transferable(
             "knowledge": knowledge.to_dict(),
             "scale_nm": checkpoint.record.scale_nm,
             "trained_on": checkpoint.of_many["trained_on"],
-        },
+        }
+        | of_one,
     }
     _write(model_path, program, metadata, shared.state_dict(), "", support, overwrite)
     return verification

@@ -15,7 +15,7 @@ from fpforce.training.models.internal import InternalCoordinates, InternalModel,
 from fpforce.training.models.mlp import MlpModel, MlpScore
 from fpforce.training.models.plane_prior import fit_plane_gaussian
 from fpforce.training.models.prior import fit_prior
-from fpforce.training.recipe.models import CustomRecipe, GraphTransformerRecipe, MlpRecipe, ModelRecipe
+from fpforce.training.recipe.models import ChainRecipe, CustomRecipe, GraphTransformerRecipe, MlpRecipe, ModelRecipe
 from fpforce.training.recipe.plan import FEW, ExpertPlan
 from fpforce.trajectories.weights import in_proportion
 
@@ -84,6 +84,7 @@ def _build_network(
         return build_custom(frames, beads, settings, plan.v_min, plan.conservative)
     if isinstance(settings, MlpRecipe):
         return (MlpModel if plan.conservative else MlpScore)(settings.width, settings.layers, plan.v_min)
+    assert not isinstance(settings, ChainRecipe)  # the recipe has it for many molecules alone
     coordinates = fit_coordinates(frames, volumes=settings.volumes, chiral=settings.chiral, weights=weights)
     if settings.unseen:
         smallest = min(settings.unseen * plan.v_min, (RESOLVED * _stiffest(coordinates, prior_pairs)) ** 2)

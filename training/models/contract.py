@@ -127,8 +127,9 @@ class Network(nn.Module):
         """
         raise NotImplementedError
 
-    def settle(self, t: float) -> None:
-        """From now on be the network of this t alone: modes that were added at each noise level have its weights."""
+    def settled(self, t: float) -> "Network":
+        """The network of this t alone, perhaps itself: modes that were added at each noise level have its weights."""
+        return self
 
     def vocabulary(self) -> dict[str, list[str]]:
         """Words whose embeddings the weights hold, in their order, by what they name; they travel in model.pt."""

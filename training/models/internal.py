@@ -98,21 +98,27 @@ class InternalCoordinates(nn.Module):
         """The features with other statistics of the pairs, (pairs,) or (batch, pairs) for a batch of several
         molecules.
         """
-        signal = alpha(t)[:, None]
-        u = x[:, self.first] - x[:, self.second]
-        distances = torch.sqrt(u.square().sum(-1) + self.blurs[0] ** 2)
-        noise = 2.0 * sigma_squared(t)[:, None]
-        spread = signal.square() * variance + noise
-        deviations = (distances - signal * mean) * torch.rsqrt(spread)
-        noisy = deviations * (noise / spread)
+        features = self.deviations(x[:, self.first] - x[:, self.second], t, mean, variance)
         if self.beads < 4:
-            return torch.cat([deviations, noisy], dim=-1)
-        cosine, sine = self.turns(x, t)
-        odd = sine if self.chiral else torch.zeros_like(sine)
-        features = [deviations, noisy, cosine, odd, cosine.square() - sine.square(), 2.0 * odd * cosine]
+            return torch.cat(features, dim=-1)
+        features += self.harmonics(x, t)
         if len(self.volumes):
             features.append(self.signed_volumes(x, t, self.volumes))
         return torch.cat(features, dim=-1)
+
+    def deviations(self, u: Tensor, t: Tensor, mean: Tensor, variance: Tensor) -> list[Tensor]:
+        """Both features (batch, pairs) of pairs that are u (batch, pairs, 3) apart."""
+        signal, noise = alpha(t)[:, None], 2.0 * sigma_squared(t)[:, None]
+        distances = torch.sqrt(u.square().sum(-1) + self.blurs[0] ** 2)
+        spread = signal.square() * variance + noise
+        deviations = (distances - signal * mean) * torch.rsqrt(spread)
+        return [deviations, deviations * (noise / spread)]
+
+    def harmonics(self, x: Tensor, t: Tensor) -> list[Tensor]:
+        """All four features (batch, beads - 3) of the dihedrals."""
+        cosine, sine = self.turns(x, t)
+        odd = sine if self.chiral else torch.zeros_like(sine)
+        return [cosine, odd, cosine.square() - sine.square(), 2.0 * odd * cosine]
 
     def pairs_at(self, later: Tensor, q: Tensor, t: Tensor) -> Tensor:
         """The features q (batch, features) at t with those of the pairs at another time, of which they are linear."""
@@ -398,13 +404,13 @@ class InternalModel(InternalLayers):
         like = self.out.weight
         self.levels = LevelSeries(weights.to(like), None if constants is None else constants.to(like))
 
-    def settle(self, t: float) -> None:
-        if self.levels is None:
-            return
-        own = self.levels.double()(torch.tensor([t], dtype=torch.float64))[0]
-        self.levels = None
-        if own.any():
-            self.add_modes(own)
+    def settled(self, t: float) -> "InternalModel":
+        if self.levels is not None:
+            own = self.levels.double()(torch.tensor([t], dtype=torch.float64))[0]
+            self.levels = None
+            if own.any():
+                self.add_modes(own)
+        return self
 
     def readout(self) -> nn.Linear:
         return self.out

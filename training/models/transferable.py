@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fpforce.forcefield.transferable.knowledge import Knowledge
 from fpforce.molecule.beads import BeadTable
+from fpforce.training.models.chain import SharedChain, resolution_of
 from fpforce.training.models.contract import DiffusionEnergy
 from fpforce.training.models.edges import RADIAL, SMOOTH_LENGTH, DisplacementEdges, FrameEdges
 from fpforce.training.models.graph_transformer import GraphTransformer, uses_radius_graph
@@ -21,7 +22,7 @@ from fpforce.training.models.internal import fit_coordinates, placeholder_coordi
 from fpforce.training.models.molecule import Rows
 from fpforce.training.models.prior import AnalyticPrior, PriorBatch
 from fpforce.training.models.shared import SharedGraph, SharedInternal
-from fpforce.training.recipe.models import GraphTransformerRecipe, InternalRecipe
+from fpforce.training.recipe.models import ChainRecipe, GraphTransformerRecipe, InternalRecipe
 from fpforce.training.recipe.plan import ExpertPlan
 
 
@@ -33,7 +34,9 @@ class TransferableEnergy(nn.Module):
 
     conservative = True
 
-    def __init__(self, network: SharedGraph | SharedInternal, molecules: Sequence[BeadTable], prior: bool):
+    def __init__(
+        self, network: SharedGraph | SharedInternal | SharedChain, molecules: Sequence[BeadTable], prior: bool
+    ):
         super().__init__()
         self.network = network
         self.has_prior = prior
@@ -78,8 +81,8 @@ def build_transferable(
 ) -> TransferableEnergy:
     """The untrained model that an expert's plan asks for.
 
-    frames (frames, beads, 3): normalised, of all molecules, from which `internal` takes what it fixes before training;
-    without, it has room for these values, which then come with the weights.
+    frames (frames, beads, 3): normalised, of all molecules, from which `internal` and `chain` take what they fix before
+    training; without, they have room for these values, which then come with the weights.
     """
     settings = plan.model
     if isinstance(settings, InternalRecipe):
@@ -92,6 +95,9 @@ def build_transferable(
         )
         network = SharedInternal(coordinates, settings.width, settings.layers, plan.v_min, knowledge)
         return TransferableEnergy(network, molecules, settings.prior)
+    if isinstance(settings, ChainRecipe):
+        resolution = {} if frames is None else resolution_of(frames, settings.window)
+        return TransferableEnergy(SharedChain(settings, plan.v_min, knowledge, **resolution), molecules, settings.prior)
     assert isinstance(settings, GraphTransformerRecipe)
     if settings.edges == "frames":
         low, high = np.sqrt(np.square(knowledge.pairs.range()) + SMOOTH_LENGTH**2).tolist()

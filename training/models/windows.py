@@ -13,45 +13,31 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fpforce.forcefield.transferable.chains import inputs_of_stretches
+
 
 def inputs_of(beads: int, window: int, pairs: Tensor) -> Tensor:
-    """The features (windows, inputs) that a stretch of `window` beads sees, by their numbers among InternalCoordinates'
-    of so many beads: both of every pair of its own, and four of every dihedral.
-
-    pairs (pairs, 2): of all beads, in the order of the features. window: at least 4 and at most `beads`.
-    """
-    numbers = {(i, j): k for k, (i, j) in enumerate(pairs.tolist())}
-    turns = beads - 3
-    rows = []
-    for start in range(beads - window + 1):
-        stretch = range(start, start + window)
-        own = [numbers[i, j] for i in stretch for j in stretch if i < j]
-        turned = [2 * len(pairs) + part * turns + k for part in range(4) for k in stretch[:-3]]
-        rows.append([*own, *(len(pairs) + k for k in own), *turned])
-    return torch.tensor(rows)
+    """The features (windows, inputs) that a stretch of `window` beads sees (inputs_of_stretches)."""
+    return torch.from_numpy(inputs_of_stretches(beads, window, pairs.numpy()))
 
 
-class Windows(nn.Module):
-    """The sum over the stretches of out_w . (h_w (1 + gate(level))), with h_w = silu(W h_w' + b + p_w + C level) of the
-    layer below, h_w'.
+class WindowLayers(nn.Module):
+    """What all stretches have in common: the energy of one is out_w . (h_w (1 + gate(level))), with h_w = silu(W h_w' +
+    b + p_w + C level) of the layer below, h_w'.
 
-    inputs (windows, inputs): as `inputs_of` gives them. width, layers: of the network. places (layers, windows, width):
-    p of each layer. earliest: the time (1,) from which on the noise grows for them; 0 for all of it.
+    inputs: features that a stretch sees. width, layers: of the network. earliest: the time (1,) from which on the noise
+    grows for them; 0 for all of it.
     """
 
-    inputs: Tensor
     earliest: Tensor
 
-    def __init__(self, inputs: Tensor, width: int, layers: int, earliest: float = 0.0):
+    def __init__(self, inputs: int, width: int, layers: int, earliest: float = 0.0):
         super().__init__()
-        self.register_buffer("inputs", inputs)
         self.register_buffer("earliest", torch.tensor([earliest]))
-        sizes = [inputs.shape[1]] + [width] * layers
+        sizes = [inputs] + [width] * layers
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
         self.conditions = nn.ModuleList(nn.Linear(5, width) for _ in range(layers))
-        self.places = nn.Parameter(0.1 * torch.randn(layers, len(inputs), width))
         self.gate = nn.Linear(5, width)
-        self.out = nn.Parameter(torch.zeros(len(inputs), width))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Weights of an earlier version see all times."""
@@ -62,8 +48,29 @@ class Windows(nn.Module):
         """The times (batch,) or (1,) as the stretches see them."""
         return torch.clamp(t, min=self.earliest)
 
-    def forward(self, q: Tensor, level: Tensor) -> Tensor:
-        h = q[:, self.inputs]
+    def energies(self, h: Tensor, level: Tensor, places: Tensor, out: Tensor) -> Tensor:
+        """(batch, windows), of what they see (batch, windows, inputs), p of each layer (layers, 1 or batch, windows,
+        width), and the last layer's weights (1 or batch, windows, width).
+        """
         for k, (linear, condition) in enumerate(zip(self.hidden, self.conditions)):  # noqa: B905 (TorchScript knows no strict=)
-            h = torch.nn.functional.silu(linear(h) + self.places[k] + condition(level)[:, None])
-        return (h * (1.0 + self.gate(level))[:, None] * self.out).sum((1, 2))
+            h = torch.nn.functional.silu(linear(h) + places[k] + condition(level)[:, None])
+        return (h * (1.0 + self.gate(level))[:, None] * out).sum(2)
+
+
+class Windows(WindowLayers):
+    """The sum over the stretches of one molecule.
+
+    inputs (windows, inputs): as `inputs_of` gives them. places (layers, windows, width) and out (windows, width) are
+    what each has of its own.
+    """
+
+    inputs: Tensor
+
+    def __init__(self, inputs: Tensor, width: int, layers: int, earliest: float = 0.0):
+        super().__init__(inputs.shape[1], width, layers, earliest)
+        self.register_buffer("inputs", inputs)
+        self.places = nn.Parameter(0.1 * torch.randn(layers, len(inputs), width))
+        self.out = nn.Parameter(torch.zeros(len(inputs), width))
+
+    def forward(self, q: Tensor, level: Tensor) -> Tensor:
+        return self.energies(q[:, self.inputs], level, self.places[:, None], self.out[None]).sum(1)

@@ -118,6 +118,37 @@ class GraphTransformerRecipe(Section):
         return self
 
 
+class ChainRecipe(Section):
+    """The `chain` energy model."""
+
+    kind: Literal["chain"] = Field(
+        "chain",
+        description="for many chains, whatever their lengths: energies of stretches of beads and of pairs by type; far "
+        "cheaper than graph_transformer, without cooperation of distant beads",
+    )
+    width: int = Field(64, ge=1, le=4096, description="neurons of a hidden layer of the network for stretches")
+    layers: int = Field(2, ge=1, le=32, description="hidden layers")
+    window: int = Field(6, ge=4, description="beads of a stretch; every chain has more")
+    functions: int = Field(12, ge=1, le=256, description="radial functions for pairs that have no stretch in common")
+    orders: int = Field(8, ge=1, le=64, description="Fourier orders of each")
+    chiral: bool = Field(True, description=_CHIRAL)
+    prior: bool = Field(True, description=_PRIOR)
+    wall: bool = Field(False, description=_WALL.removesuffix(", pairs: one for each pair of one molecule"))
+
+    def of_one(self) -> InternalRecipe:
+        """The model that the energy of one chain at one noise level is."""
+        return InternalRecipe(
+            width=1,
+            layers=self.layers,
+            window=self.window,
+            window_width=self.width,
+            volumes=False,
+            chiral=self.chiral,
+            prior=self.prior,
+            wall=self.wall,
+        )
+
+
 class CustomRecipe(Section):
     """A network of the user's own, from an installed package."""
 
@@ -145,6 +176,7 @@ def _kind(section: Any) -> str:
 ModelRecipe = Annotated[
     Annotated[InternalRecipe, Tag("internal")]
     | Annotated[GraphTransformerRecipe, Tag("graph_transformer")]
+    | Annotated[ChainRecipe, Tag("chain")]
     | Annotated[MlpRecipe, Tag("mlp")]
     | Annotated[CustomRecipe, Tag("custom")],
     Discriminator(_kind),

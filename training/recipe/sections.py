@@ -11,7 +11,14 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from fpforce.distributed.parts import Where
-from fpforce.training.recipe.models import PAIRS, GraphTransformerRecipe, InternalRecipe, ModelRecipe, Section
+from fpforce.training.recipe.models import (
+    PAIRS,
+    ChainRecipe,
+    GraphTransformerRecipe,
+    InternalRecipe,
+    ModelRecipe,
+    Section,
+)
 
 FEWEST_LIKELIHOODS = 10  # frames; a fit to fewer is one to chance
 # Of t_eval: there noise is a third of the molecule's size. Beyond it mirror images are nearly alike, and no force
@@ -406,16 +413,23 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _transferable_where_molecules_are_many(self) -> "Recipe":
-        if not self.data.molecules:
-            return self
-        for name, model in [
+        models = [
             ("model", self.model),
             *((f"experts.{k}.model", e.model) for k, e in enumerate(self.experts) if e.model),
-        ]:
-            if not isinstance(model, GraphTransformerRecipe | InternalRecipe):
+        ]
+        if not self.data.molecules:
+            for name, model in models:
+                if isinstance(model, ChainRecipe):
+                    raise ValueError(
+                        f"{name}.kind = chain is for many molecules, which data.molecules gives; set it to internal"
+                    )
+            return self
+        for name, model in models:
+            if not isinstance(model, GraphTransformerRecipe | InternalRecipe | ChainRecipe):
                 raise ValueError(
                     f"{name}.kind = {model.kind} is for one molecule, and data.molecules gives many; set it to "
-                    "graph_transformer, or to internal where they differ in their residue types alone"
+                    "graph_transformer, to chain where they are disordered chains, or to internal where they differ in "
+                    "their residue types alone"
                 )
             if isinstance(model, InternalRecipe) and model.unseen:
                 raise ValueError(

@@ -76,10 +76,10 @@ class TransferableForceField(ModelFile):
             "start_positions_nm": None if found.positions_nm is None else found.positions_nm.tolist(),
             "bonds_nm": {name: (scale_nm * values).tolist() for name, values in lengths.items()},
             "bound_to": found.source,
+            "model": self.metadata["transferable"].get("of_one", self.metadata["model"]),
         }
         metadata["format_version"] = format_version_of(metadata)
-        prior, weights = self.metadata["model"]["settings"]["prior"], _weights_in(content, self.path)
-        constants = self.knowledge.constants(found.beads, self.kind, prior, weights)
+        constants = self.knowledge.constants(found.beads, self.metadata["model"], _weights_in(content, self.path))
         bound = BoundForceField(self.path, metadata, found.beads, constants, self, content)
         return bound if bound.wall is None else replace(bound, constants=constants | bound.wall.constants())
 
@@ -211,6 +211,9 @@ def bound_program(model_bytes: bytes, constants: dict[str, np.ndarray], beads: i
             owner = getattr(owner, place)
         setattr(owner, last, torch.from_numpy(values).to(getattr(owner, last).dtype))
     program.beads = beads
+    coordinates = getattr(program.energy.network, "coordinates", None)
+    if coordinates is not None:
+        coordinates.beads = beads
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.freeze(program.eval(), preserved_attrs=["energies"]), buffer)
     return buffer.getvalue()

@@ -9,9 +9,11 @@ Longer than other files, since what is known of types, and what follows of a mol
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
+from fpforce.forcefield.transferable.chains import constants_of_chain, require_longer
 from fpforce.forcefield.transferable.gaussian_modes import gaussian_modes
 from fpforce.forcefield.transferable.graph import bond_distances, held_pairs, local_frames, separations
 from fpforce.forcefield.transferable.statistics import PairStatistics, PairTable
@@ -233,21 +235,26 @@ class Knowledge:
         return self.vocabulary.indices(with_types(beads, self.one_type))[1][first]
 
     def constants(
-        self, beads: BeadTable, kind: str, prior: bool, weights: Mapping[str, np.ndarray]
+        self, beads: BeadTable, model: Mapping[str, Any], weights: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
         """What a force field of this molecule alone has besides the shared weights, by name, in float32 and int64.
 
-        kind: of the model. prior: whether it has one. weights: the shared ones, by name.
+        model: its kind and settings, as fpforce.json has them. weights: the shared ones, by name.
         """
+        kind, settings = model["kind"], model["settings"]
+        shared = {
+            name.removeprefix("network."): values for name, values in weights.items() if name.startswith("network.")
+        }
         if kind == "internal":
-            shared = {
-                name.removeprefix("network."): values for name, values in weights.items() if name.startswith("network.")
-            }
             own = self.internal_constants(beads, shared)
+        elif kind == "chain":
+            require_longer(beads, settings["window"])
+            words = self.vocabulary.indices(with_types(beads, self.one_type))
+            own = constants_of_chain(*words, self.distance_statistics(beads), shared, settings["window"])
         else:
             own = self.network_constants(beads)
         found = {f"network.{name}": values for name, values in own.items()}
-        if prior:
+        if settings["prior"]:
             terms = self.prior_terms(beads)
             found |= {
                 "prior.mode_vectors": terms.mode_vectors,

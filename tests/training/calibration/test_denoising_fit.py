@@ -234,7 +234,7 @@ def test_a_settled_network_is_that_of_its_time(training_set, t):
     x, time = training_set.frames[:20].double(), torch.tensor([t], dtype=torch.float64)
     before = network(x, time)
     several = network(x, time.expand(20))
-    network.settle(t)
+    network = network.settled(t)
     torch.testing.assert_close(network(x, time), before)
     torch.testing.assert_close(several, before)
     assert network.levels is None

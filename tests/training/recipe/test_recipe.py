@@ -210,7 +210,7 @@ def test_model_is_internal_unless_the_recipe_says_otherwise(recipe_file):
 
 def test_entries_that_differ_between_kinds_of_model_are_described_for_each():
     rows = [row for row in describe_recipe() if row[0].startswith("model.")]
-    assert [default for key, default, _ in rows if key == "model.width"] == ["128", "64", "64"]
+    assert [default for key, default, _ in rows if key == "model.width"] == ["128", "64", "64", "64"]
     assert (
         len([row for row in rows if row[0] == "model.prior"])
         == len([row for row in rows if row[0] == "model.kind"])
