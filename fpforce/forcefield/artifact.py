@@ -74,7 +74,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 def format_version_of(metadata: dict[str, Any]) -> int:
     """The lowest format version whose readers know all that `metadata` (of fpforce.json) describes."""
-    if metadata["model"]["kind"] == "chain":
+    if metadata["model"].get("kind") == "chain":
         return 11
     if metadata["model"].get("windows"):
         return 10
