@@ -145,6 +145,16 @@ test-cuda: setup  ## the text of the GPU kernels, compiled for CUDA
 	$(BIN)/python -m zipfile -e $(CUDA_WHEEL)/*.whl $(CUDA_WHEEL)
 	FPFORCE_OPENMM_CUDA=$(CURDIR)/$(CUDA_WHEEL)/OpenMM.libs/lib/plugins/libOpenMMCUDA.so $(BIN)/python -m pytest -q tests/plugin/test_device_cuda.py
 
+# The same as HIP text, for AMD's GPUs, by hiprtc and by clang of Debian 12: apt-get install libamdhip64-dev clang-19. No GPU is needed.
+HIP_WHEEL := build/openmm-hip
+
+.PHONY: test-hip
+
+test-hip: setup  ## the text of the GPU kernels, compiled for HIP; takes libamdhip64-dev and clang-19
+	$(BIN)/python -m pip download --quiet --no-deps --dest $(HIP_WHEEL) OpenMM-HIP-6==8.5.2
+	$(BIN)/python -m zipfile -e $(HIP_WHEEL)/*.whl $(HIP_WHEEL)
+	FPFORCE_OPENMM_HIP=$(CURDIR)/$(HIP_WHEEL)/OpenMM.libs/lib/plugins/libOpenMMHIP.so $(BIN)/python -m pytest -q tests/plugin/test_device_hip.py
+
 # Warnings are errors, and every link within the site has to lead somewhere. Nothing is taken from the network; notebooks are
 # shown with their stored outputs, which `make notebooks` makes anew.
 .PHONY: docs docs-quick notebooks
