@@ -138,7 +138,6 @@ class SharedChain(Network):
             self.of_stretches.bias[-settings.width :] = 0.0
         self.pairs = PairFunctions(settings.functions, settings.orders, contact + bond, bond)
         self.offset = nn.Sequential(nn.Linear(5, 32), nn.SiLU(), nn.Linear(32, 1))
-        self.t: float | None = None  # that it is of alone
 
     def numbers_of_a_frame(self, beads: int) -> int:
         return beads * (beads - 1) * self.settings.orders
@@ -192,7 +191,6 @@ class SharedChain(Network):
         self.pairs.register_buffer("centre", centre.to(like))
         self.pairs.register_buffer("width", width.to(like))
         self.register_buffer("series_orders", torch.tensor([ORDERS]))
-        self.t = t
         return self
 
     def bound(self, beads: BeadTable) -> "ChainOfOne":
